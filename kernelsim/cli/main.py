@@ -1,0 +1,138 @@
+"""The `kernelsim` command: finds the command, runs it, turns its outcome into an exit status.
+
+Interface: `main` is the program's entry point. A command is a function in a file of its own; to
+add one, give it a row in `COMMANDS`. It returns None or an exit status, and reports mistakes by
+raising `UserError` or `CheckFailedError`.
+Exit status: 0 done, 1 a check failed, 2 wrong use or bad input (one line on stderr), 3 a bug of
+ours (a report on stderr), 130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from cyclopts import App, CycloptsError
+
+from kernelsim import __version__
+from kernelsim.errors import CheckFailedError, KernelsimError, SimulationError, one_line
+
+EXIT_DONE: Final = 0
+EXIT_CHECK_FAILED: Final = 1
+EXIT_WRONG_USE: Final = 2
+EXIT_OUR_BUG: Final = 3
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
+EXIT_PIPE_CLOSED: Final = 141  # 128 + SIGPIPE
+
+
+class Command(NamedTuple):
+    """A row of the command table."""
+
+    name: str
+    function: str  # module:function, imported when the command is called
+    help: str  # one line for `kernelsim --help`
+
+
+COMMANDS: Final = (
+    Command(
+        "inspect",
+        "kernelsim.cli.inspect:inspect",
+        "Print a run's events, or query its events and counters with SQL.",
+    ),
+    Command(
+        "oracle",
+        "kernelsim.cli.oracle:oracle",
+        "Run recorded cases of a real kernel here and compare, row by row.",
+    ),
+    Command(
+        "events",
+        "kernelsim.cli.events:events",
+        "List the events that a run may log, with their fields.",
+    ),
+    Command(
+        "differences",
+        "kernelsim.cli.differences:differences",
+        "List where the simulator knowingly differs from Linux.",
+    ),
+    Command(
+        "machine",
+        "kernelsim.cli.machine:machine",
+        "List machines, show one, or make one from a running kernel.",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit status.
+
+    Args:
+        arguments: Words after the program's name; None takes those of the process.
+    """
+    sys.exit(exit_status(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def exit_status(arguments: list[str]) -> int:
+    """Run one command and map what it raises to an exit status, with its message on stderr."""
+    if not __debug__:
+        return complain("python -O switches our assertions off; run without it", EXIT_WRONG_USE)
+    try:
+        status = run_command(arguments)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        error.verbose = False
+        return complain(f"{error} (see --help)", EXIT_WRONG_USE)
+    except SimulationError as error:
+        print(error, file=sys.stderr)
+        return EXIT_OUR_BUG
+    except CheckFailedError as error:
+        return complain(str(error), EXIT_CHECK_FAILED)
+    except KernelsimError as error:
+        return complain(str(error), EXIT_WRONG_USE)
+    except KeyboardInterrupt:
+        return complain("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        return close_stdout_quietly()
+    except OSError as error:
+        return complain(system_complaint(error), EXIT_WRONG_USE)
+    except Exception:  # noqa: BLE001 - Python's own status would be 1, which means a failed check
+        traceback.print_exc()
+        return complain("this is a bug of ours, please report the lines above", EXIT_OUR_BUG)
+    return status
+
+
+def run_command(arguments: list[str]) -> int:
+    """Parse the words, import the command they name and run it."""
+    result = command_line()(arguments, exit_on_error=False, print_error=False)
+    return result if isinstance(result, int) else EXIT_DONE
+
+
+def command_line() -> App:
+    """Build the command line from `COMMANDS` without importing any of them."""
+    app = App(
+        name="kernelsim",
+        help="A deterministic simulator of Linux memory management.",
+        version=__version__,
+        result_action="return_value",
+    )
+    for command in COMMANDS:
+        app.command(command.function, name=command.name, help=command.help)
+    return app
+
+
+def complain(text: str, status: int) -> int:
+    """Write one line to stderr and give the status back."""
+    print(f"kernelsim: {one_line(text)}", file=sys.stderr)
+    return status
+
+
+def system_complaint(error: OSError) -> str:
+    """Name the file and the reason of a failed system call of the host."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def close_stdout_quietly() -> int:
+    """Leave when the reader of our output went away, as `head` does: nothing to complain about."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_PIPE_CLOSED

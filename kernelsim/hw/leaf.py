@@ -1,0 +1,148 @@
+"""Compiled leaf functions: the decorator for loops over pages.
+
+A leaf takes integers, arrays and NamedTuples of arrays and returns integers. numba compiles it
+once for each machine; the result is kept in the user's cache folder.
+
+Interface: `@leaf` above a plain function; only modules under `hw` and `mm` use it, so that
+commands that build no machine never import numba. `NUMBA_CACHE_DIR` names another cache folder.
+
+numba itself looks only at the file of the function when it asks whether a kept result is still
+good, but a leaf has the leafs it calls and the constants it reads compiled in. So the folder's
+name carries a digest of the module and of every module of ours that it imports.
+"""
+
+import ast
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+import numba
+from numba.core import event
+
+from kernelsim import __version__
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PACKAGE: Final = "kernelsim"
+KEEP_S: Final = 7 * 24 * 3600  # a cache folder this much older than a new one is removed
+
+
+def leaf(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function over arrays and integers with numba, once for each set of types."""
+    numba.config.CACHE_DIR = str(cache_folder(function.__module__))
+    # Without the runtime that counts references: leafs allocate nothing, and counting one for each
+    # array of `Mem` on every call between leafs would cost more than most of them do.
+    compiled: Callable[P, R] = numba.njit(cache=True, _nrt=False)(function)
+    return compiled
+
+
+@cache
+def cache_root() -> Path:
+    """Find a folder we may write to: asked for, else the user's cache, else a temporary one."""
+    asked = os.environ.get("NUMBA_CACHE_DIR")
+    if asked:
+        return Path(asked)
+    name = f"{__version__}-py{sys.version_info.major}.{sys.version_info.minor}"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
+    wanted = Path(home) / PACKAGE / name
+    if is_writable(wanted):
+        return wanted
+    return Path(tempfile.gettempdir()) / f"{PACKAGE}-{os.getuid()}" / name
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in a folder, making the folder if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@cache
+def cache_folder(module: str) -> Path:
+    """Make the folder for the leafs of a module as its source is now, and drop old folders."""
+    digest = hashlib.sha256(b"boundscheck" if numba.config.BOUNDSCHECK else b"")
+    for name in sorted(imported(module)):
+        digest.update(source_of(name))
+    root = cache_root()
+    folder = root / digest.hexdigest()[:16]
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_older(root, folder.stat().st_mtime - KEEP_S)
+    return folder
+
+
+def remove_older(root: Path, before: float) -> None:
+    """Remove the folders in the cache that nobody wrote to since a time."""
+    for other in sorted(root.iterdir()):
+        if other.is_dir() and other.stat().st_mtime < before:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def imported(module: str) -> frozenset[str]:
+    """Name a module and all modules of ours that it imports, directly or not."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(direct_imports(source_of(name)))
+    return frozenset(found)
+
+
+def direct_imports(source: bytes) -> list[str]:
+    """Name the modules of ours that a source imports at its top level or below."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    return [name for name in names if name.startswith(f"{PACKAGE}.") and is_module(name)]
+
+
+@cache
+def is_module(name: str) -> bool:
+    """Tell whether a dotted name is a module, not something inside one."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@cache
+def source_of(module: str) -> bytes:
+    """Read the source of a module; empty for one that has no file (an interactive session)."""
+    spec = find_spec(module) if module != "__main__" else None
+    return Path(spec.origin).read_bytes() if spec is not None and spec.origin else b""
+
+
+class CompileNotice(event.Listener):  # type: ignore[misc]  # numba ships no types
+    """Say once on a terminal why the first run takes long."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def on_start(self, _event: Any) -> None:  # noqa: ANN401 - numba ships no types
+        """Print the line when numba starts its first compilation."""
+        if not self.said and sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write("kernelsim: compiling, only the first time …\n")
+        self.said = True
+
+    def on_end(self, _event: Any) -> None:  # noqa: ANN401 - numba ships no types
+        """Say nothing: the run goes on by itself."""
+
+
+event.register("numba:compile", CompileNotice())

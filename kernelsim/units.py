@@ -1,0 +1,108 @@
+"""Sizes and times: constants, the types of page numbers, and their texts.
+
+Interface: `parse_size`, `parse_duration` read what people write in machines, workloads and
+options; `format_size`, `format_duration` write for people (exact numbers belong into files as
+integers). All sizes are 1024-based, as Linux counts them.
+Units: bytes and nanoseconds, always `int`.
+"""
+
+import re
+from typing import Final, NewType
+
+from kernelsim.errors import ConfigError
+
+PAGE_SHIFT: Final = 12  # x86-64
+PAGE_SIZE: Final = 1 << PAGE_SHIFT  # bytes
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+TIB: Final = 1 << 40
+NS_PER_US: Final = 1_000
+NS_PER_MS: Final = 1_000_000
+NS_PER_S: Final = 1_000_000_000
+
+Pfn = NewType("Pfn", int)
+Nid = NewType("Nid", int)
+Ns = NewType("Ns", int)
+Bytes = NewType("Bytes", int)
+
+SIZE_SUFFIXES: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
+SIZE_PATTERN: Final = re.compile(r"([0-9]+) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+SIZE_RULE: Final = "a size is a whole number of bytes, or one with K, M, G or T (64M, 512KiB)"
+
+DURATION_UNITS: Final = {
+    "ns": 1,
+    "us": NS_PER_US,
+    "ms": NS_PER_MS,
+    "s": NS_PER_S,
+    "min": 60 * NS_PER_S,
+    "h": 3600 * NS_PER_S,
+}
+DURATION_PATTERN: Final = re.compile(r"([0-9]+) ?(ns|us|ms|s|min|h)", re.ASCII)
+DURATION_RULE: Final = "a duration is a whole number with ns, us, ms, s, min or h (10s, 5ms)"
+
+
+def parse_size(text: str | int, *, key: str = "size") -> int:
+    """Read a size such as `"64M"`, `"512KiB"`, `"4096"` or a number of bytes.
+
+    Args:
+        text: Whole number with an optional suffix, in either case; `K`, `KB` and `KiB` are 1024.
+        key: Name of the setting for the error.
+
+    Returns:
+        Bytes, 0 or more.
+
+    Raises:
+        ConfigError: Not a whole number with a known suffix, or negative.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return text
+    match = SIZE_PATTERN.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ConfigError(key=key, value=text, rule=SIZE_RULE)
+    return int(match[1]) * SIZE_SUFFIXES[match[2].lower()]
+
+
+def parse_duration(text: str | int, *, key: str = "duration") -> int:
+    """Read a duration such as `"10s"`, `"5ms"`, `"2min"` or a number of nanoseconds.
+
+    Args:
+        text: A string needs its unit; an int is nanoseconds.
+        key: Name of the setting for the error.
+
+    Returns:
+        Nanoseconds, 0 or more.
+
+    Raises:
+        ConfigError: Not a whole number with a known unit, or negative.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return text
+    match = DURATION_PATTERN.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ConfigError(key=key, value=text, rule=DURATION_RULE)
+    return int(match[1]) * DURATION_UNITS[match[2]]
+
+
+def format_size(size_bytes: int) -> str:
+    """Write a size for people: the largest fitting unit, at most one decimal, rounded down."""
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if abs(size_bytes) >= unit:
+            return f"{scaled(size_bytes, unit, 1)} {name}"
+    return f"{size_bytes} B"
+
+
+def format_duration(duration_ns: int) -> str:
+    """Write a duration for people: s, ms, us or ns, at most three decimals, rounded down."""
+    for unit, name in ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "us")):
+        if abs(duration_ns) >= unit:
+            return f"{scaled(duration_ns, unit, 3)} {name}"
+    return f"{duration_ns} ns"
+
+
+def scaled(value: int, unit: int, decimals: int) -> str:
+    """Divide without floats; zeros at the end are left out, the rest is cut towards zero."""
+    sign = "-" if value < 0 else ""
+    whole, rest = divmod(abs(value), unit)
+    digits = str(rest * 10**decimals // unit).rjust(decimals, "0").rstrip("0")
+    return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"

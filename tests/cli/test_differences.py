@@ -1,0 +1,41 @@
+"""Tests of `kernelsim differences`."""
+
+import kernelsim
+from kernelsim.cli import differences
+
+SOURCE = '''
+"""Text with # Differs from Linux: in the middle."""
+x = 1
+    # Differs from Linux: no huge pages,
+    # and no memory cgroups.
+    y = 2  # a figure
+# Differs from Linux: one
+# Differs from Linux: two
+'''
+
+
+def test_marked_comments_are_joined():
+    """A comment is found with its line and folded with the lines below it."""
+    assert list(differences.marked_comments(SOURCE)) == [
+        (4, "no huge pages, and no memory cgroups."),
+        (7, "one"),
+        (8, "two"),
+    ]
+
+
+def test_sources_are_all_and_sorted(tmp_path):
+    """Every Python file below the folder is read, in the order of names."""
+    for name in ("b.py", "a.py", "a/z.py", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    names = [name for name, _ in differences.sorted_sources(tmp_path, "top")]
+    assert names == ["top/a/z.py", "top/a.py", "top/b.py"]
+
+
+def test_command_prints_places_of_the_package(capsys):
+    """Each line names a file of the package and a line; as many lines as there are marks."""
+    differences.differences()
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(f"{kernelsim.__name__}/") for line in lines)
+    places = [line.split(": ")[0] for line in lines]
+    assert len(places) == len(set(places))

@@ -1,0 +1,36 @@
+"""Fixtures and settings shared by all tests."""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+
+IN_CI = bool(os.environ.get("KERNELSIM_CI"))
+
+# No deadline: the first example of a test may have to compile. In CI the same examples each time.
+hypothesis.settings.register_profile("kernelsim", max_examples=50, deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "kernelsim-ci", hypothesis.settings.get_profile("kernelsim"), derandomize=True
+)
+hypothesis.settings.load_profile("kernelsim-ci" if IN_CI else "kernelsim")
+
+
+@pytest.fixture
+def require_tool() -> Callable[[str, str], str]:
+    """Give a function that finds a system tool: `require_tool("numastat", "numactl")` is its path.
+
+    Without the tool the test is skipped and says which Debian package to install; in CI it fails.
+    """
+
+    def find(name: str, package: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            reason = f"needs {name}: apt-get install {package}"
+            if IN_CI:
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return path
+
+    return find
