@@ -1,0 +1,366 @@
+"""Make a machine from the text of a running kernel: a recorded snapshot, or /proc itself.
+
+Linux: what /proc/zoneinfo and its neighbours print.
+Differs: where memory lies inside a zone with holes is not printed; see `_memory_ranges`. Disks
+are not described either: they get the figures of a SATA SSD, in a recorded case those of its
+emulated machine.
+Interface: `machine_from_proc(directory)`.
+Units: pages; KiB in meminfo.
+
+Only zoneinfo is needed. A recorded case has case.toml beside the snapshot; it says the
+architecture and the disks. Nodes come from nodes.txt, else from a sys tree (inside the directory
+or beside it), else from case.toml: the kernel numbers nodes and CPUs in its own way, so what it
+printed counts more than what was asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from kernelsim.config.boot import BootState, MemoryBlockBoot, NodeBoot, PcpBoot, ZoneBoot
+from kernelsim.config.emulated import EMULATED_CPU, emulated_disk
+from kernelsim.config.latency import LatencySpec
+from kernelsim.config.machine import (
+    LOCAL_DISTANCE,
+    BlockDeviceSpec,
+    MachineSpec,
+    NodeSpec,
+    SwapSpec,
+    ZoneSpec,
+)
+from kernelsim.config.number_list import parse_number_list
+from kernelsim.config.proc_text import (
+    CaseFile,
+    NodesText,
+    ZoneinfoZone,
+    parse_buddyinfo,
+    parse_case,
+    parse_meminfo,
+    parse_memory_blocks,
+    parse_node_meminfo,
+    parse_nodes,
+    parse_numastat,
+    parse_pagetypeinfo,
+    parse_swaps,
+    parse_sysctl,
+    parse_vmstat,
+    parse_zoneinfo,
+)
+from kernelsim.config.sysctl import SYSCTLS, Sysctl, sysctl_from_text
+from kernelsim.config.zones import MIGRATE_TYPES, ZoneType, zone_types
+from kernelsim.errors import ConfigError, RecordingError
+from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE
+
+__all__ = ["machine_from_proc"]
+
+REMOTE_DISTANCE: Final = 20  # linux/topology.h; when nobody says more
+LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area of a PC
+_TYPES: Final = {kind.value: kind for kind in ZoneType}
+
+
+def machine_from_proc(directory: Path | str) -> MachineSpec:
+    """Return the machine a snapshot was taken on, with the state it was in.
+
+    Args:
+        directory: a recorded snapshot (`before/`), a rendered proc tree, or /proc.
+
+    Raises RecordingError with file and line when a file is missing or not the kernel's text;
+    ConfigError when the parts contradict each other.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise RecordingError(str(folder), None, "must be a directory with the file zoneinfo")
+    zones = parse_zoneinfo(folder / "zoneinfo")
+    case = next((parse_case(p) for p in _case_files(folder) if p.is_file()), None)
+    nids = sorted({zone.nid for zone in zones})
+    arch = case.arch if case is not None else _guess_arch(zones)
+    _check_zones(folder, zones, nids=nids, arch=arch)
+    topology = _topology(folder, case, zones, nids=nids)
+    swaps, devices = _swaps_and_devices(folder, case)
+    sysctl, uptime_ns = _sysctl(folder)
+    try:
+        return MachineSpec(
+            name=case.id if case is not None else folder.resolve().name,
+            arch=arch,
+            nodes=tuple(_node(nid, zones, topology.cpus.get(nid, ())) for nid in nids),
+            distances=tuple(topology.distances[nid] for nid in nids),
+            swaps=swaps,
+            devices=devices,
+            latency=EMULATED_CPU if case is not None else LatencySpec(),
+            sysctl=sysctl,
+            boot=_boot(folder, zones, nids=nids, uptime_ns=uptime_ns),
+        )
+    except ConfigError as error:
+        raise ConfigError(error.key, error.value, error.rule, folder) from None
+
+
+def _case_files(folder: Path) -> tuple[Path, ...]:
+    """Return where case.toml may lie: beside the snapshot, or in it."""
+    return (folder.resolve().parent / "case.toml", folder / "case.toml")
+
+
+def _guess_arch(zones: tuple[ZoneinfoZone, ...]) -> str:
+    """Return the architecture by its zone names; PAE cannot be told apart."""
+    return "i386" if any(zone.name == "HighMem" for zone in zones) else "x86_64"
+
+
+def _check_zones(
+    folder: Path, zones: tuple[ZoneinfoZone, ...], *, nids: list[int], arch: str
+) -> None:
+    """Raise RecordingError unless every node prints every zone type of the architecture."""
+    file = str(folder / "zoneinfo")
+    try:
+        names = [kind.value for kind in zone_types(arch)]
+    except KeyError:
+        raise RecordingError(file, None, f"arch {arch!r} is not known") from None
+    for nid in nids:
+        got = [zone.name for zone in zones if zone.nid == nid]
+        if got != names:
+            rule = f"node {nid} must have the zones {' '.join(names)}, not {' '.join(got)}"
+            raise RecordingError(file, None, rule)
+
+
+def _node(nid: int, zones: tuple[ZoneinfoZone, ...], cpus: tuple[int, ...]) -> NodeSpec:
+    """Return a node with its zones."""
+    specs = tuple(
+        ZoneSpec(
+            type=_TYPES[zone.name],
+            start_pfn=(zone.start_pfn or 0) if zone.populated else 0,
+            spanned_pages=zone.pages["spanned"],
+            present_pages=zone.pages["present"],
+            managed_pages=zone.pages["managed"],
+        )
+        for zone in zones
+        if zone.nid == nid
+    )
+    ranges = tuple(part for spec in specs for part in _memory_ranges(spec))
+    return NodeSpec(nid=nid, cpus=cpus, zones=specs, memory_ranges=ranges)
+
+
+def _memory_ranges(zone: ZoneSpec) -> tuple[tuple[int, int], ...]:
+    """Return where the memory of a zone lies.
+
+    The holes of a PC are known: the video and BIOS area in ZONE_DMA, and the window below 4 GiB,
+    which is the end of the zone before it. Other holes are taken to lie at the end too.
+    """
+    if not zone.present_pages:
+        return ()
+    low, high = LEGACY_HOLE
+    if zone.start_pfn < low < zone.end_pfn and zone.hole_pages >= high - low:
+        rest = zone.present_pages - (low - zone.start_pfn)
+        return ((zone.start_pfn, low), (high, high + rest))
+    return ((zone.start_pfn, zone.start_pfn + zone.present_pages),)
+
+
+def _topology(
+    folder: Path, case: CaseFile | None, zones: tuple[ZoneinfoZone, ...], *, nids: list[int]
+) -> NodesText:
+    """Return CPUs and distances of the nodes from the best source there is."""
+    distances: dict[int, tuple[int, ...]] = {}
+    cpus: dict[int, tuple[int, ...]] = {}
+    if (folder / "nodes.txt").is_file():
+        text = parse_nodes(folder / "nodes.txt")
+        distances, cpus = dict(text.distances), dict(text.cpus)
+    elif (tree := _sys_node_tree(folder)) is not None:
+        distances, cpus = _read_sys_nodes(tree, nids=nids)
+    elif case is not None:
+        try:
+            rows = case.table.get("distances", [])
+            distances = {nid: tuple(map(int, row)) for nid, row in enumerate(rows)}
+            cpus = _case_cpus(case)
+        except (AttributeError, TypeError, ValueError):
+            rule = "numa, smp and distances must be as in a recorded case"
+            raise RecordingError("case.toml", None, rule) from None
+    if not any(cpus.values()):
+        numbers = sorted({pageset.cpu for zone in zones for pageset in zone.pagesets})
+        cpus = {nids[0]: tuple(numbers)}
+    for nid in nids:
+        plain = tuple(LOCAL_DISTANCE if other == nid else REMOTE_DISTANCE for other in nids)
+        distances.setdefault(nid, plain)
+    return NodesText(states={}, distances=distances, cpus=cpus)
+
+
+def _case_cpus(case: CaseFile) -> dict[int, tuple[int, ...]]:
+    """Return the CPUs of the nodes as case.toml asks for them."""
+    nodes = case.table.get("numa", [])
+    cpus = {nid: parse_number_list(node.get("cpus", "")) for nid, node in enumerate(nodes)}
+    if not nodes:
+        cpus[0] = tuple(range(int(case.table.get("smp", 1))))
+    return cpus
+
+
+def _sys_node_tree(folder: Path) -> Path | None:
+    """Return devices/system/node of a sys tree in the directory or beside it."""
+    for root in (folder / "sys", folder.resolve().parent / "sys"):
+        tree = root / "devices" / "system" / "node"
+        if tree.is_dir():
+            return tree
+    return None
+
+
+def _read_sys_nodes(
+    tree: Path, *, nids: list[int]
+) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
+    """Return distances and CPUs of a sys tree."""
+    lines: list[str] = []
+    for nid in nids:
+        for key in ("distance", "cpulist"):
+            path = tree / f"node{nid}" / key
+            if path.is_file():
+                lines.append(f"node{nid}/{key} = {path.read_text(errors='replace').strip()}")
+    text = parse_nodes("\n".join(lines))
+    return dict(text.distances), dict(text.cpus)
+
+
+def _swaps_and_devices(
+    folder: Path, case: CaseFile | None
+) -> tuple[tuple[SwapSpec, ...], tuple[BlockDeviceSpec, ...]]:
+    """Return swap areas as the kernel prints them, and the disks they and the files lie on."""
+    devices: dict[str, BlockDeviceSpec] = {}
+    make_disk = BlockDeviceSpec if case is None else emulated_disk
+    table: dict[str, Any] = case.table if case is not None else {}
+    if "disk" in table:
+        changes = {"bandwidth_bytes_per_s": table["disk_bps"]} if "disk_bps" in table else {}
+        if any(type(value) is not int for value in changes.values()):
+            raise RecordingError("case.toml", None, "disk_bps must be a whole number")
+        devices["vda"] = make_disk(name="vda", **changes)
+    swaps: list[SwapSpec] = []
+    path = folder / "swaps"
+    for line in parse_swaps(path) if path.is_file() else ():
+        device = line.filename.rpartition("/")[2]
+        devices.setdefault(device, make_disk(name=device))
+        size_bytes = line.size_kb * KIB + PAGE_SIZE  # the kernel prints it without the header
+        swaps.append(
+            SwapSpec(name=line.filename, size_bytes=size_bytes, prio=line.prio, device=device)
+        )
+    return tuple(swaps), tuple(devices.values())
+
+
+def _sysctl(folder: Path) -> tuple[Sysctl, int]:
+    """Return the tunables in force and the uptime in ns."""
+    path = folder / "sysctl_vm.txt"
+    values: dict[str, str] = {}
+    if path.is_file():
+        values = parse_sysctl(path)
+    for name in SYSCTLS:
+        file = folder / "sys" / name.replace(".", "/")
+        if name not in values and file.is_file():
+            values[name] = file.read_text(errors="replace").strip()
+    # A host may have switched on what is not simulated (huge pages, MGLRU): left out.
+    known = {
+        name: text.strip()
+        for name, text in values.items()
+        if name in SYSCTLS and (not SYSCTLS[name].words or text.strip() in SYSCTLS[name].words)
+    }
+    seconds, _, rest = values.get("uptime", "0").split(" ")[0].partition(".")
+    fraction = rest.ljust(9, "0")[:9]
+    if not (seconds + fraction).isdigit():
+        raise RecordingError(str(path), None, "uptime must be seconds such as 3.34")
+    try:
+        return sysctl_from_text(known), int(seconds) * NS_PER_S + int(fraction)
+    except ConfigError as error:
+        raise ConfigError(error.key, error.value, error.rule, folder) from None
+
+
+def _boot(
+    folder: Path, zones: tuple[ZoneinfoZone, ...], *, nids: list[int], uptime_ns: int
+) -> BootState:
+    """Return the state the snapshot shows; files that are not there leave their part empty."""
+    free = _free_blocks(folder)
+    blocks = None
+    if (folder / "memory_blocks.txt").is_file():
+        blocks = parse_memory_blocks(folder / "memory_blocks.txt")
+    stats = {zone.nid: zone.node_stats for zone in zones if zone.node_stats is not None}
+    return BootState(
+        zones=tuple(_zone_boot(zone, free) for zone in zones if zone.populated),
+        nodes=tuple(
+            NodeBoot(
+                nid=nid,
+                stats=stats.get(nid, {}),
+                meminfo_kb=_optional(folder, nid, "meminfo"),
+                numastat=_optional(folder, nid, "numastat"),
+            )
+            for nid in nids
+        ),
+        vmstat=parse_vmstat(folder / "vmstat") if (folder / "vmstat").is_file() else {},
+        meminfo_kb=parse_meminfo(folder / "meminfo") if (folder / "meminfo").is_file() else {},
+        memory_blocks=tuple(
+            MemoryBlockBoot(
+                index=index,
+                state=block["state"],
+                valid_zones=block["valid_zones"],
+                removable=int(block.get("removable", "0")),
+            )
+            for index, block in sorted(blocks.blocks.items() if blocks is not None else ())
+        ),
+        block_size_bytes=blocks.block_size_bytes if blocks is not None else 0,
+        auto_online_blocks=blocks.auto_online_blocks if blocks is not None else "offline",
+        uptime_ns=uptime_ns,
+    )
+
+
+def _optional(folder: Path, nid: int, name: str) -> dict[str, int]:
+    """Return nodeN/meminfo or nodeN/numastat, {} when it is not there."""
+    tree = _sys_node_tree(folder)
+    roots = (folder,) if tree is None else (folder, tree)
+    parse = parse_node_meminfo if name == "meminfo" else parse_numastat
+    for root in roots:
+        path = root / f"node{nid}" / name
+        if path.is_file():
+            return parse(path)
+    return {}
+
+
+_FreeBlocks = dict[tuple[int, str], tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]]
+
+
+def _free_blocks(folder: Path) -> _FreeBlocks:
+    """Return (node, zone) → (free blocks by type and order, pageblocks by type)."""
+    result: _FreeBlocks = {}
+    if (folder / "buddyinfo").is_file():
+        for line in parse_buddyinfo(folder / "buddyinfo"):
+            result[(line.nid, line.name)] = ((line.counts,), ())
+    path = folder / "pagetypeinfo"
+    try:
+        info = parse_pagetypeinfo(path) if path.is_file() else None
+    except RecordingError as error:
+        if error.rule.startswith("Permission"):  # only root may read it on a live host
+            return result
+        raise
+    for key, rows in info.free.items() if info is not None else ():
+        counts = tuple(
+            rows.get(name, (0,) * len(next(iter(rows.values())))) for name in MIGRATE_TYPES
+        )
+        blocks = info.blocks.get(key, {}) if info is not None else {}
+        result[key] = (counts, tuple(blocks.get(name, 0) for name in MIGRATE_TYPES))
+    return result
+
+
+def _zone_boot(zone: ZoneinfoZone, free: _FreeBlocks) -> ZoneBoot:
+    """Return the state of one populated zone."""
+    counts, pageblocks = free.get((zone.nid, zone.name), ((), ()))
+    low, mid, high = zone.watermarks
+    return ZoneBoot(
+        nid=zone.nid,
+        type=_TYPES[zone.name],
+        watermark_min=low,
+        watermark_low=mid,
+        watermark_high=high,
+        watermark_boost=zone.boost,
+        protection=zone.protection,
+        free=counts,
+        pageblocks=pageblocks,
+        pcp=tuple(
+            PcpBoot(
+                cpu=pageset.cpu,
+                count=pageset.count,
+                high=pageset.high,
+                batch=pageset.batch,
+                vm_stats_threshold=pageset.vm_stats_threshold or 0,
+            )
+            for pageset in zone.pagesets
+        ),
+        stats=zone.stats,
+        node_unreclaimable=zone.node_unreclaimable or 0,
+    )

@@ -1,0 +1,105 @@
+"""State what each step of the simulated hardware and kernel costs in virtual time.
+
+Differs: figures are typical ones of a server of about 2020; a machine file may set any of them.
+Interface: `LatencySpec` is a value; unit in every name. Nothing here knows about memory state.
+Units: nanoseconds (`_ns`), bytes per second (`_bytes_per_s`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from kernelsim.errors import ConfigError
+from kernelsim.units import GIB
+
+__all__ = ["LatencySpec"]
+
+
+def _cost(default: int, doc: str, *, minimum: int = 0) -> Any:  # noqa: ANN401 (an attrs field)
+    """Return an integer field with its range check; `doc` says what it is and where it is from."""
+
+    def check(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+        if type(value) is not int or value < minimum:
+            rule = f"must be a whole number, {minimum} or more"
+            raise ConfigError(attribute.name, value, rule)
+
+    return attrs.field(default=default, validator=check, metadata={"doc": doc})
+
+
+@attrs.frozen(kw_only=True)
+class LatencySpec:
+    """Costs of hardware steps and kernel paths, all integers in the unit of their name.
+
+    Raises ConfigError for a cost below its minimum.
+    """
+
+    cpu_frequency_hz: int = _cost(
+        2_500_000_000, "core clock; base clock of EPYC 7002 and Xeon Scalable parts", minimum=1
+    )
+    tlb_hit_ns: int = _cost(
+        1, "translation found in the TLB; L1 dTLB hit is hidden in the 4-5 cycle load (Agner Fog)"
+    )
+    stlb_hit_ns: int = _cost(
+        3, "found in the second-level TLB: 7 cycles on Zen 2 and Skylake (Agner Fog)"
+    )
+    page_walk_step_ns: int = _cost(
+        20, "one level of a page walk, an L2 or L3 access on the average: 14-40 cycles (Skylake)"
+    )
+    cache_hit_ns: int = _cost(4, "load served by L1/L2: 12-14 cycles of L2 (Zen 2, Skylake)")
+    memory_local_ns: int = _cost(
+        90, "load from local DRAM, idle: 80-100 ns (Skylake-SP, EPYC 7002; Intel MLC)", minimum=1
+    )
+    memory_bandwidth_bytes_per_s: int = _cost(
+        20 * GIB, "memory controller of one node, one DDR4-2666 channel: 21.3 GB/s", minimum=1
+    )
+    bus_bandwidth_bytes_per_s: int = _cost(
+        25 * GIB, "what all CPUs of a UMA machine share; a dual-channel front side", minimum=1
+    )
+    interconnect_latency_ns: int = _cost(
+        50, "one hop of the interconnect without the DRAM access: QPI/UPI 40-60 ns (Intel MLC)"
+    )
+    interconnect_bandwidth_bytes_per_s: int = _cost(
+        19 * GIB, "one UPI link at 10.4 GT/s, one direction: 20.8 GB/s (Intel)", minimum=1
+    )
+    zone_lock_hold_page_ns: int = _cost(
+        40, "zone->lock held to move one page between buddy and pcp list: 100 cycles, perf lock"
+    )
+    lru_lock_hold_page_ns: int = _cost(
+        30, "lru_lock held to isolate or put back one page; perf lock on will-it-scale"
+    )
+    page_zeroing_ns: int = _cost(
+        200, "clear_page of 4 KiB with rep stosb at about 20 GB/s (clear_page_erms)"
+    )
+    page_copy_ns: int = _cost(400, "copy of a 4 KiB page: one read and one write stream")
+    fault_entry_ns: int = _cost(
+        250, "exception entry, VMA lookup and return of a minor fault; lmbench lat_pagefault"
+    )
+    pte_set_ns: int = _cost(10, "set one entry and account it: 25 cycles, page table in L1/L2")
+    syscall_entry_ns: int = _cost(
+        100, "entry and exit of a system call with mitigations; lmbench lat_syscall null"
+    )
+    context_switch_ns: int = _cost(1_500, "switch between two processes; lmbench lat_ctx 2p/0K")
+    ipi_ns: int = _cost(
+        1_000, "inter-processor interrupt until the target acknowledges; ipistorm 0.5-2 us"
+    )
+    tlb_flush_ns: int = _cost(200, "flush of a whole TLB: write to CR3, 400-600 cycles with PCID")
+    tlb_flush_page_ns: int = _cost(100, "invlpg of one page: 120-250 cycles (Agner Fog)")
+    scan_page_ns: int = _cost(
+        60, "reclaim looks at one page (flags, rmap of one mapping): 5 cache misses, half overlap"
+    )
+    swap_slot_ns: int = _cost(100, "find a swap slot and enter the page in the swap cache")
+    timer_tick_ns: int = _cost(
+        4_000_000, "period of the scheduler tick: CONFIG_HZ=250 as in Debian 12", minimum=1
+    )
+    time_slice_ns: int = _cost(
+        3_000_000, "CPU time before another runnable task is due: sched_min_granularity", minimum=1
+    )
+
+    def memory_access_ns(self, distance: int) -> int:
+        """Return the latency of one access at this SLIT distance (10 is local), rounded down.
+
+        The distance table is by definition relative to 10, so remote = local * distance / 10.
+        """
+        return self.memory_local_ns * distance // 10

@@ -1,0 +1,263 @@
+"""Lay the memory of a hand-written machine out as the firmware and the kernel of a PC would.
+
+Linux: arch/x86/mm/init.c:zone_sizes_init, mm/page_alloc.c:find_zone_movable_pfns_for_nodes and
+:free_area_init_core.
+Differs: `managed` is an estimate, see `reserved_estimate`; no ACPI tables at the end of memory.
+Interface: `lay_out_nodes` turns sizes into zones; `NodeMemory` says what a person asked for.
+Units: pages of 4 KiB; pfn.
+
+Physical addresses of a PC:
+    pfn 0          never used (the BIOS's vectors)
+    pfn 1..4095    ZONE_DMA; 97 frames of it (640 KiB to 1 MiB, video and BIOS) are no memory
+    3..4 GiB       PCI devices: the RAM "under" it appears above 4 GiB
+Nodes follow each other in address order unless a node says where it starts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from kernelsim.config.machine import NodeSpec, ZoneSpec
+from kernelsim.config.zones import ZoneType, zone_boundaries, zone_types
+from kernelsim.errors import ConfigError
+from kernelsim.units import GIB, MIB, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["NodeMemory", "lay_out_nodes", "reserved_estimate"]
+
+PCI_HOLE_START_PFN: Final = 3 * GIB // PAGE_SIZE  # pages; where PC firmware puts PCI windows
+PCI_HOLE_END_PFN: Final = 4 * GIB // PAGE_SIZE  # pages
+LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area, with the EBDA page below it
+MAX_ORDER_NR_PAGES: Final = 1024  # pages; linux/mmzone.h
+SECTION_PAGES: Final = 128 * MIB // PAGE_SIZE  # pages; SECTION_SIZE_BITS 27
+
+STRUCT_PAGE_BYTES: Final = {"6.1": 64, "classic": 40}  # bytes; 32-bit era and 64-bit era
+DMA_RESERVED_PAGES: Final = 158  # pages; 3998 present - 3840 managed on every recorded machine
+KERNEL_RESERVED_PAGES: Final = 11_500  # pages; text, data, bss, log, percpu: fit, see below
+HASH_SHARE: Final = 700  # 1/pages; dentry, inode and TCP hashes: 0.14 % of memory
+SWIOTLB_PAGES: Final = 64 * MIB // PAGE_SIZE  # pages; bounce buffer once RAM lies above 4 GiB
+
+
+@attrs.frozen(kw_only=True)
+class NodeMemory:
+    """What a person says about a node."""
+
+    cpus: tuple[int, ...]
+    """CPU numbers."""
+    nr_pages: int
+    """RAM in pages, the frames lost to the legacy hole included; 0 for a node without memory."""
+    start_pfn: int | None = None
+    """First pfn, None: behind the node before."""
+    device_pages: int = 0
+    """Persistent memory in ZONE_DEVICE, behind all RAM."""
+
+
+def lay_out_nodes(
+    nodes: Sequence[NodeMemory], *, arch: str, era: str, movable_pages: int = 0
+) -> tuple[NodeSpec, ...]:
+    """Return the nodes with their zones.
+
+    Args:
+        nodes: what each node has, by node number.
+        arch: x86_64, i386 or i386pae.
+        era: 6.1 or classic; decides the size of a struct page.
+        movable_pages: `movablecore=` in pages; 0 for none.
+
+    Raises ConfigError when nodes overlap, a 32-bit machine has more than it can address, or
+    device memory is asked for where there is no ZONE_DEVICE.
+    Source: Linux 6.1 mm/page_alloc.c:free_area_init
+    """
+    ranges = _place(nodes, arch=arch)
+    movable_from = _movable_starts(ranges, arch=arch, movable_pages=movable_pages)
+    device_start = max((end for node in ranges for _, end in node), default=0)
+    specs: list[NodeSpec] = []
+    for nid, node in enumerate(nodes):
+        zones = {
+            zone.type: zone
+            for zone in _plain_zones(ranges[nid], arch=arch, movable_from=movable_from[nid])
+        }
+        if node.device_pages:
+            device_start = -(-device_start // SECTION_PAGES) * SECTION_PAGES
+            zones[ZoneType.ZONE_DEVICE] = ZoneSpec(
+                type=ZoneType.ZONE_DEVICE, start_pfn=device_start, spanned_pages=node.device_pages
+            )
+            device_start += node.device_pages
+        specs.append(
+            NodeSpec(
+                nid=nid,
+                cpus=node.cpus,
+                zones=tuple(zones.get(kind, ZoneSpec(type=kind)) for kind in zone_types(arch)),
+                memory_ranges=ranges[nid],
+            )
+        )
+    return _with_managed(specs, era=era)
+
+
+_Ranges = tuple[tuple[int, int], ...]
+
+
+def _place(nodes: Sequence[NodeMemory], *, arch: str) -> list[_Ranges]:
+    """Give each node its page frames, around the holes."""
+    holes = [LEGACY_HOLE, (PCI_HOLE_START_PFN, PCI_HOLE_END_PFN)]
+    limit = {"x86_64": 1 << 40, "i386": PCI_HOLE_START_PFN, "i386pae": 1 << 24}[arch]
+    placed: list[_Ranges] = []
+    cursor = 0
+    for nid, node in enumerate(nodes):
+        start = cursor if node.start_pfn is None else node.start_pfn
+        if node.device_pages and ZoneType.ZONE_DEVICE not in zone_types(arch):
+            raise ConfigError(f"node[{nid}].device_memory", arch, "only x86_64 has ZONE_DEVICE")
+        # Frames of the legacy hole count as RAM somebody bought; those of the PCI hole move up.
+        ranges = _fill(start, node.nr_pages, holes)
+        if ranges and ranges[-1][1] > limit:
+            size = f"up to pfn {ranges[-1][1]}"
+            raise ConfigError(f"node[{nid}].memory", size, f"{arch} addresses up to pfn {limit}")
+        for other, taken in enumerate(placed):
+            if any(low < end and first < high for low, high in ranges for first, end in taken):
+                rule = f"the memory of nodes {other} and {nid} overlaps"
+                raise ConfigError(f"node[{nid}].start", start * PAGE_SIZE, rule)
+        placed.append(ranges)
+        cursor = ranges[-1][1] if ranges else cursor
+    return placed
+
+
+def _fill(start: int, nr_pages: int, holes: Sequence[tuple[int, int]]) -> _Ranges:
+    """Return the ranges of nr_pages frames from start on; the legacy hole swallows its frames."""
+    ranges: list[tuple[int, int]] = []
+    pfn, left = start, nr_pages
+    while left > 0:
+        hole = next((hole for hole in holes if hole[1] > pfn), None)
+        if hole is not None and hole[0] <= pfn:
+            left -= hole[1] - pfn if hole is LEGACY_HOLE else 0
+            pfn = hole[1]
+            continue
+        end = pfn + left if hole is None else min(pfn + left, hole[0])
+        first = max(pfn, 1)  # frame 0 is never given to the kernel
+        if end > first:
+            ranges.append((first, end))
+        left -= end - pfn
+        pfn = end
+    return tuple(ranges)
+
+
+def _movable_starts(
+    ranges: Sequence[_Ranges], *, arch: str, movable_pages: int
+) -> list[int | None]:
+    """Return the first pfn of ZONE_MOVABLE of each node, None where there is none.
+
+    The kernel's share is dealt out evenly; a node that has less than its share gives the rest to
+    the others. Only the highest populated zone type gives up pages, so lower zones count in full.
+
+    Source: Linux 6.1 mm/page_alloc.c:find_zone_movable_pfns_for_nodes
+    """
+    starts: list[int | None] = [None] * len(ranges)
+    total = sum(end - first for node in ranges for first, end in node)
+    movable = min(-(-movable_pages // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES, total)
+    if not movable:
+        return starts
+    top = max((end for node in ranges for _, end in node), default=0)
+    usable_from = max(low for low, _ in _bands(arch) if low < top)
+    core = [0] * len(ranges)
+    left = total - movable
+    while left >= len(ranges):
+        open_nodes = [n for n, r in enumerate(ranges) if core[n] < sum(e - f for f, e in r)]
+        if not open_nodes:
+            break
+        share = max(1, left // len(open_nodes))
+        for nid in open_nodes:
+            below = sum(min(e, usable_from) - f for f, e in ranges[nid] if f < usable_from)
+            size = sum(end - first for first, end in ranges[nid])
+            want = min(size, max(core[nid] + max(min(share, left), 0), below))
+            left -= want - core[nid]
+            core[nid] = want
+    for nid, node in enumerate(ranges):
+        skip = core[nid]
+        for first, end in node:
+            if skip < end - first:
+                at = -(-(first + skip) // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
+                starts[nid] = at if at < node[-1][1] else None
+                break
+            skip -= end - first
+    return starts
+
+
+def _bands(arch: str) -> list[tuple[int, int | None]]:
+    """Return (first pfn, pfn behind) of each plain zone type, lowest first."""
+    low = 0
+    bands: list[tuple[int, int | None]] = []
+    for _, end in zone_boundaries(arch):
+        bands.append((low, end))
+        low = end or low
+    return bands
+
+
+def _plain_zones(ranges: _Ranges, *, arch: str, movable_from: int | None) -> list[ZoneSpec]:
+    """Return the populated zones of a node's ranges, `managed_pages` still equal to present."""
+    if not ranges:
+        return []
+    node_start, node_end = ranges[0][0], ranges[-1][1]
+    bands = [
+        (kind, low, node_end if high is None else high)
+        for (kind, _), (low, high) in zip(zone_boundaries(arch), _bands(arch), strict=True)
+    ]
+    if movable_from is not None:
+        bands = [(kind, low, min(high, movable_from)) for kind, low, high in bands]
+        bands.append((ZoneType.ZONE_MOVABLE, movable_from, node_end))
+    zones: list[ZoneSpec] = []
+    for kind, low, high in bands:
+        start, end = max(low, node_start), min(high, node_end)
+        present = sum(max(0, min(e, end) - max(f, start)) for f, e in ranges)
+        if present:
+            zones.append(
+                ZoneSpec(
+                    type=kind,
+                    start_pfn=start,
+                    spanned_pages=end - start,
+                    present_pages=present,
+                    managed_pages=present,
+                )
+            )
+    return zones
+
+
+def reserved_estimate(zone: ZoneSpec, *, era: str, holds_kernel: bool, bounce_buffer: bool) -> int:
+    """Return how many present pages of a zone the boot keeps from the buddy system.
+
+    The estimate is a fit to recorded 6.1 machines of 512 MiB to 4 GiB: one struct page a frame,
+    0.14 % for hash tables, and in the zone that holds the kernel 11 500 pages (at most a quarter
+    of the zone, as a small machine runs a small kernel) and 64 MiB of bounce buffer when there is
+    RAM above 4 GiB. It is within 2 % of their managed pages.
+    """
+    if zone.type is ZoneType.ZONE_DMA:
+        return min(DMA_RESERVED_PAGES, zone.present_pages)
+    reserved = zone.present_pages * STRUCT_PAGE_BYTES[era] // PAGE_SIZE
+    reserved += zone.present_pages // HASH_SHARE
+    if holds_kernel:
+        reserved += min(KERNEL_RESERVED_PAGES, zone.present_pages // 4)
+        reserved += min(SWIOTLB_PAGES, zone.present_pages // 8) if bounce_buffer else 0
+    return min(reserved, zone.present_pages)
+
+
+def _with_managed(specs: Sequence[NodeSpec], *, era: str) -> tuple[NodeSpec, ...]:
+    """Return the nodes with managed pages estimated; the first zone above DMA holds the kernel."""
+    nodes: list[NodeSpec] = []
+    kernel_placed = False
+    top = max(node.end_pfn for node in specs)
+    for node in specs:
+        zones: list[ZoneSpec] = []
+        for zone in node.zones:
+            plain = zone.type is not ZoneType.ZONE_DMA and zone.present_pages > 0
+            reserved = reserved_estimate(
+                zone,
+                era=era,
+                holds_kernel=plain and not kernel_placed,
+                bounce_buffer=top > PCI_HOLE_END_PFN,
+            )
+            kernel_placed = kernel_placed or plain
+            managed = max(zone.present_pages - reserved, 0)
+            zones.append(attrs.evolve(zone, managed_pages=managed))
+        nodes.append(attrs.evolve(node, zones=tuple(zones)))
+    return tuple(nodes)

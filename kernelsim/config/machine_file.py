@@ -1,0 +1,252 @@
+"""Read machines from TOML files and presets, and write them back.
+
+Differs: two forms. What a person writes says `[[node]] memory = "4G"` and leaves the zones to
+`layout.py`; what `from-proc --out` writes has every zone and the state after boot (`[[nodes]]`).
+Interface: `load_machine(name_or_path)`, `machine_from_toml(table)`, `machine_text(machine)`,
+`preset_names()`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from kernelsim.config.latency import LatencySpec
+from kernelsim.config.layout import NodeMemory, lay_out_nodes
+from kernelsim.config.machine import (
+    ERAS,
+    LOCAL_DISTANCE,
+    BlockDeviceSpec,
+    MachineSpec,
+    SwapSpec,
+)
+from kernelsim.config.number_list import parse_number_list
+from kernelsim.config.structure import structure, unstructure
+from kernelsim.config.sysctl import Sysctl
+from kernelsim.config.toml_text import read_toml, toml_text
+from kernelsim.config.zones import ARCHES
+from kernelsim.errors import ConfigError
+from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
+
+__all__ = ["load_machine", "machine_from_toml", "machine_text", "preset_names"]
+
+REMOTE_DISTANCE: Final = 20  # linux/topology.h; between nodes when no table is given
+LOWMEM_RESERVE_RATIO_I386: Final = (256, 32, 0, 0)  # DMA, Normal, HighMem, Movable
+
+DEVICE_KINDS: Final = {
+    "ssd": BlockDeviceSpec(name="ssd"),
+    "hdd": BlockDeviceSpec(
+        name="hdd",
+        queue_depth=1,
+        read_latency_ns=8_500_000,  # seek of 4-5 ms and half a turn at 7200/min: 4.2 ms
+        write_latency_ns=8_500_000,
+        bandwidth_bytes_per_s=150_000_000,  # middle tracks of a 7200/min disk
+        rotational=True,
+    ),
+    "nvme": BlockDeviceSpec(
+        name="nvme",
+        queue_depth=256,
+        read_latency_ns=80_000,  # one 4 KiB read from TLC flash
+        write_latency_ns=20_000,  # into the drive's DRAM
+        bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
+    ),
+}
+
+
+@attrs.frozen(kw_only=True)
+class _NodeToml:
+    """`[[node]]` as a person writes it."""
+
+    cpus: str = ""
+    memory: Any = None
+    start: Any = None
+    device_memory: Any = 0
+
+
+@attrs.frozen(kw_only=True)
+class _DeviceToml:
+    """`[[device]]` as a person writes it; what is left out comes from the kind."""
+
+    name: str
+    kind: str = "ssd"
+    queue_depth: int | None = None
+    read_latency: Any = None
+    write_latency: Any = None
+    bandwidth: Any = None
+    rotational: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class _SwapToml:
+    """`[[swap]]` as a person writes it."""
+
+    size: Any
+    device: str
+    name: str | None = None
+    prio: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class _MachineToml:
+    """A machine file as a person writes it."""
+
+    name: str
+    arch: str = "x86_64"
+    era: str = "6.1"
+    node: tuple[_NodeToml, ...]
+    distances: tuple[tuple[int, ...], ...] | None = None
+    device: tuple[_DeviceToml, ...] = ()
+    swap: tuple[_SwapToml, ...] = ()
+    latency: LatencySpec = attrs.field(factory=LatencySpec)
+    sysctl: Sysctl = attrs.field(factory=Sysctl)
+    movablecore: Any = 0
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the machines that come with the package, sorted."""
+    folder = resources.files("kernelsim.config") / "presets"
+    names = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+def load_machine(name_or_path: str | Path) -> MachineSpec:
+    """Return a machine by preset name or from a TOML file.
+
+    Args:
+        name_or_path: a preset's name, or a path (anything with a `/` or ending in `.toml`).
+
+    Raises ConfigError in one line: what, where, the rule.
+    """
+    text = str(name_or_path)
+    path = Path(text)
+    if not (isinstance(name_or_path, Path) or "/" in text or text.endswith(".toml")):
+        names = preset_names()
+        if text not in names:
+            near = difflib.get_close_matches(text, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"presets are {', '.join(names)}"
+            raise ConfigError("machine", text, f"no such preset; {hint} (a file ends in .toml)")
+        with resources.as_file(resources.files("kernelsim.config") / "presets") as folder:
+            path = folder / f"{text}.toml"
+            return _load(path)
+    return _load(path)
+
+
+def _load(path: Path) -> MachineSpec:
+    """Return the machine of a file, errors with the file's name."""
+    table = read_toml(path)
+    try:
+        return machine_from_toml(table)
+    except ConfigError as error:
+        raise ConfigError(error.key, error.value, error.rule, path) from None
+
+
+def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
+    """Return the machine of a TOML table in either form.
+
+    Raises ConfigError for the first fault.
+    """
+    if "nodes" in table:
+        return structure(table, MachineSpec)
+    plain = structure(table, _MachineToml)
+    for key, value, allowed in (("arch", plain.arch, ARCHES), ("era", plain.era, ERAS)):
+        if value not in allowed:
+            raise ConfigError(key, value, f"must be one of {', '.join(allowed)}")
+    if not plain.node:
+        raise ConfigError("node", [], "a machine has at least one node")
+    nodes = [_node_memory(node, nid) for nid, node in enumerate(plain.node)]
+    movable = parse_size(plain.movablecore, key="movablecore") // PAGE_SIZE
+    sysctl = plain.sysctl
+    if plain.arch != "x86_64" and "vm.lowmem_reserve_ratio" not in table.get("sysctl", {}):
+        sysctl = attrs.evolve(sysctl, vm_lowmem_reserve_ratio=LOWMEM_RESERVE_RATIO_I386)
+    devices = tuple(_device(device, index) for index, device in enumerate(plain.device))
+    return MachineSpec(
+        name=plain.name,
+        arch=plain.arch,
+        era=plain.era,
+        nodes=lay_out_nodes(nodes, arch=plain.arch, era=plain.era, movable_pages=movable),
+        distances=_default_distances(len(nodes)) if plain.distances is None else plain.distances,
+        swaps=tuple(_swap(swap, index) for index, swap in enumerate(plain.swap)),
+        devices=devices,
+        latency=plain.latency,
+        sysctl=sysctl,
+    )
+
+
+def _default_distances(nr_nodes: int) -> tuple[tuple[int, ...], ...]:
+    """Return Linux's table for firmware that gives none."""
+    return tuple(
+        tuple(LOCAL_DISTANCE if i == j else REMOTE_DISTANCE for j in range(nr_nodes))
+        for i in range(nr_nodes)
+    )
+
+
+def _pages(value: object, *, key: str, zero: bool) -> int:
+    """Return a size as pages; it must be whole pages, and 0 only where that means something."""
+    size_bytes = parse_size(value, key=key)  # type: ignore[arg-type]  # checks the type itself
+    if size_bytes == 0 and not zero:
+        raise ConfigError(key, value, "must be more than 0")
+    if size_bytes % PAGE_SIZE:
+        raise ConfigError(key, value, f"must be a multiple of the page size, {PAGE_SIZE} bytes")
+    return size_bytes // PAGE_SIZE
+
+
+def _node_memory(node: _NodeToml, nid: int) -> NodeMemory:
+    """Return what a node asks for; a node without `memory` has CPUs only."""
+    try:
+        cpus = parse_number_list(node.cpus)
+    except ValueError as error:
+        raise ConfigError(f"node[{nid}].cpus", node.cpus, str(error)) from None
+    for key in ("memory", "start", "device_memory"):
+        value = getattr(node, key)
+        if value is not None and not (type(value) is int or isinstance(value, str)):
+            raise ConfigError(f"node[{nid}].{key}", value, "must be a size such as 4G")
+    return NodeMemory(
+        cpus=cpus,
+        nr_pages=0
+        if node.memory is None
+        else _pages(node.memory, key=f"node[{nid}].memory", zero=False),
+        start_pfn=None
+        if node.start is None
+        else _pages(node.start, key=f"node[{nid}].start", zero=True),
+        device_pages=_pages(node.device_memory, key=f"node[{nid}].device_memory", zero=True),
+    )
+
+
+def _device(device: _DeviceToml, index: int) -> BlockDeviceSpec:
+    """Return a disk: its kind's figures with what the person set."""
+    where = f"device[{index}]"
+    if device.kind not in DEVICE_KINDS:
+        rule = f"must be one of {', '.join(DEVICE_KINDS)}"
+        raise ConfigError(f"{where}.kind", device.kind, rule)
+    changes: dict[str, Any] = {"name": device.name}
+    for key in ("queue_depth", "rotational"):
+        if getattr(device, key) is not None:
+            changes[key] = getattr(device, key)
+    for key in ("read_latency", "write_latency"):
+        value = getattr(device, key)
+        if value is not None:
+            changes[f"{key}_ns"] = parse_duration(value, key=f"{where}.{key}")
+    if device.bandwidth is not None:
+        bandwidth = parse_size(device.bandwidth, key=f"{where}.bandwidth")
+        changes["bandwidth_bytes_per_s"] = bandwidth
+    return attrs.evolve(DEVICE_KINDS[device.kind], **changes)
+
+
+def _swap(swap: _SwapToml, index: int) -> SwapSpec:
+    """Return a swap area; priorities run -2, -3 … in the order they are switched on."""
+    size_bytes = _pages(swap.size, key=f"swap[{index}].size", zero=False) * PAGE_SIZE
+    return SwapSpec(
+        name=swap.name or f"/dev/{swap.device}",
+        size_bytes=size_bytes,
+        prio=-2 - index if swap.prio is None else swap.prio,
+        device=swap.device,
+    )
+
+
+def machine_text(machine: MachineSpec) -> str:
+    """Return a machine as TOML in the full form; `load_machine` reads the same machine back."""
+    return toml_text(unstructure(machine))

@@ -1,0 +1,72 @@
+"""Cut recorded text into lines that remember where they stand, and read their numbers.
+
+Interface: `Lines.of(path)` reads a file; every helper raises RecordingError with file:line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import attrs
+
+from kernelsim.errors import RecordingError
+
+__all__ = ["Lines", "integer", "key_values"]
+
+
+@attrs.frozen
+class Lines:
+    """The lines of one recorded file, and the place for an error."""
+
+    file: str
+    """Name for errors."""
+    lines: tuple[str, ...]
+    """Lines without their ends."""
+
+    @classmethod
+    def of(cls, source: Path | str, *, file: str = "text") -> Lines:
+        """Return the lines of a path, or of text that is called `file` in errors.
+
+        Raises RecordingError when the file cannot be read or is no UTF-8 text.
+        """
+        if isinstance(source, Path):
+            file = str(source)
+            try:
+                source = source.read_bytes().decode("utf-8")
+            except OSError as error:
+                raise RecordingError(file, None, error.strerror or "cannot be read") from None
+            except UnicodeDecodeError as error:
+                rule = f"must be UTF-8 text; byte {error.start} is not"
+                raise RecordingError(file, None, rule) from None
+        return cls(file, tuple(source.split("\n")))
+
+    def fail(self, index: int, rule: str) -> NoReturn:
+        """Raise RecordingError for the line with this index (from 0)."""
+        raise RecordingError(self.file, index + 1, rule)
+
+
+def integer(lines: Lines, index: int, text: str) -> int:
+    """Return a decimal number, or raise RecordingError for its line."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        lines.fail(index, f"{text!r} must be a whole number")
+    return int(text)
+
+
+def key_values(lines: Lines) -> dict[str, int]:
+    """Return lines of `key number` as a dict in their order.
+
+    Raises RecordingError for a line of another form or a key that comes twice.
+    """
+    values: dict[str, int] = {}
+    for index, line in enumerate(lines.lines):
+        if not line.strip():
+            continue
+        words = line.split()
+        if len(words) != 2:  # noqa: PLR2004 (key and value)
+            lines.fail(index, f"{line.strip()!r} must be a name and a number")
+        if words[0] in values:
+            lines.fail(index, f"{words[0]} comes twice")
+        values[words[0]] = integer(lines, index, words[1])
+    return values

@@ -1,0 +1,92 @@
+"""`kernelsim machine`: lists, shows, and checks our figures against a recorded kernel."""
+
+from pathlib import Path
+
+import pytest
+
+from kernelsim.cli.machine import check_rows
+from kernelsim.cli.main import exit_status
+from kernelsim.config.from_proc import machine_from_proc
+from kernelsim.config.machine_file import load_machine, preset_names
+
+CASES = Path(__file__).parent.parent / "oracle" / "cases"
+SNAPSHOTS = sorted(path.parent for path in CASES.glob("*/*/sysctl_vm.txt"))
+
+
+def test_list_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a machine, with CPUs, nodes, memory and swap."""
+    assert 0 == exit_status(["machine", "list"])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert ["name", *preset_names()] == [line.split()[0] for line in lines]
+    assert "1023.9 GiB" in lines[1]
+
+
+def test_show_prints_nodes_zones_and_distances(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is printed are the zones of the machine."""
+    assert 0 == exit_status(["machine", "show", "numa-2x4g"])
+    out = capsys.readouterr().out
+
+    assert "numa-2x4g: x86_64, rules of 6.1, 8 CPUs" in out
+    assert ["0", "0-3", "DMA32", "4096", "1044480", "782336"] in [
+        line.split()[:6] for line in out.splitlines()
+    ]
+    assert "   21  10" in out
+
+
+@pytest.mark.mission("P16")
+@pytest.mark.parametrize("folder", SNAPSHOTS, ids=lambda f: f"{f.parent.name}/{f.name}")
+def test_every_figure_of_every_recording_is_explained(folder: Path) -> None:
+    """min, low, high and protection equal the formulas or the boot computation, to the page."""
+    rows = check_rows(machine_from_proc(folder))
+
+    assert rows
+    assert [] == [row for row in rows if row.verdict == "differs"]
+
+
+def test_from_proc_writes_a_machine_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--out gives a file `show` and `run` read back as the same machine."""
+    out = tmp_path / "s04.toml"
+
+    assert 0 == exit_status(["machine", "from-proc", str(CASES / "s04/before"), "--out", str(out)])
+    assert "20 of 20 figures equal the kernel's to the page" in capsys.readouterr().out
+    assert machine_from_proc(CASES / "s04" / "before") == load_machine(out)
+    assert [out] == list(tmp_path.iterdir())
+
+
+def test_from_proc_fails_when_the_kernel_says_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One page more in one watermark is noticed: exit status 1."""
+    before = CASES / "s09" / "minfree_4096"
+    for file in before.iterdir():
+        text = file.read_text()
+        (tmp_path / file.name).write_text(
+            text.replace("        min      1016", "        min  1017")
+        )
+
+    assert 1 == exit_status(["machine", "from-proc", str(tmp_path)])
+    assert "7 of 8 figures equal the kernel's to the page" in capsys.readouterr().out
+
+
+@pytest.mark.mission("B5")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "laptop"], ("machine = 'laptop': no such preset; did you mean laptop-4g? (a file"
+         " ends in .toml)")),
+        (["show", "/x.toml"], "/x.toml: file = 'x.toml': No such file or directory"),
+        (["show"], "machine show needs a name or a directory (see --help)"),
+        (["list", "x"], "machine list takes no name (see --help)"),
+        (["show", "uma-2g", "--out", "x"], "machine show takes no --out (see --help)"),
+        (["from-proc", "/nowhere"], "/nowhere: must be a directory with the file zoneinfo"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2 and one line on stderr."""
+    assert 2 == exit_status(["machine", *arguments])
+    assert f"kernelsim: {message}\n" == capsys.readouterr().err

@@ -1,0 +1,95 @@
+"""The table of tunables: defaults, ranges, settings, recorded listings."""
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from kernelsim.config.proc_text import parse_sysctl
+from kernelsim.config.sysctl import (
+    SYSCTLS,
+    Sysctl,
+    parse_setting,
+    parse_value,
+    sysctl_from_text,
+    sysctl_text,
+    with_settings,
+)
+from kernelsim.errors import ConfigError
+
+CASES = Path(__file__).parent.parent / "oracle" / "cases"
+COMPUTED = ("vm.min_free_kbytes", "vm.user_reserve_kbytes", "vm.admin_reserve_kbytes")
+
+
+def test_defaults_are_those_of_a_recorded_kernel() -> None:
+    """Every key a 6.1 kernel printed is in the table, and what it printed is our default."""
+    printed = parse_sysctl(CASES / "s01" / "before" / "sysctl_vm.txt")
+    del printed["uptime"]
+
+    assert set() == printed.keys() - SYSCTLS.keys()
+    for name, text in printed.items():
+        if name not in COMPUTED:
+            assert (name, text) == (name, sysctl_text(getattr(Sysctl(), SYSCTLS[name].attribute)))
+
+
+def test_a_recorded_listing_is_taken_over() -> None:
+    """Values of a listing land in their attributes, computed ones too."""
+    sysctl = sysctl_from_text(parse_sysctl(CASES / "s05" / "before" / "sysctl_vm.txt"))
+
+    assert (3711, (256, 32, 0, 0)) == (sysctl.vm_min_free_kbytes, sysctl.vm_lowmem_reserve_ratio)
+
+
+def test_a_setting_is_parsed_by_the_table() -> None:
+    """`--set` gives key and typed value."""
+    assert ("vm.swappiness", 10) == parse_setting("vm.swappiness=10")
+    assert ("vm.lowmem_reserve_ratio", (1, 2)) == parse_setting("vm.lowmem_reserve_ratio=1 2")
+
+
+@pytest.mark.mission("B5")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vm.swappiness", ("--set = 'vm.swappiness': must have the form KEY=VALUE, as"
+         " vm.swappiness=10")),
+        ("vm.swapines=1", "vm.swapines = '1': no such sysctl; did you mean vm.swappiness?"),
+        ("vm.swappiness=201", ("vm.swappiness = '201': must be a whole number from 0 to 200"
+         " (weight)")),
+        ("vm.swappiness=-1", ("vm.swappiness = '-1': must be a whole number from 0 to 200"
+         " (weight)")),
+        ("vm.swappiness=six", ("vm.swappiness = 'six': must be a whole number from 0 to 200"
+         " (weight)")),
+        ("vm.lowmem_reserve_ratio=", ("vm.lowmem_reserve_ratio = '': must be 1 to 5 numbers, one"
+         " a zone, lowest zone first")),
+        ("lru_gen.enabled=0x0007", "lru_gen.enabled = '0x0007': must be 0x0000"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_told_in_one_line(text: str, message: str) -> None:
+    """Key, value and rule."""
+    with pytest.raises(ConfigError) as caught:
+        parse_setting(text)
+
+    assert message == str(caught.value)
+
+
+def test_a_bool_is_no_number() -> None:
+    """TOML's true is refused where a number is due."""
+    with pytest.raises(ConfigError):
+        parse_value("vm.swappiness", value=True)
+
+
+def test_bytes_and_ratio_exclude_each_other() -> None:
+    """Writing dirty_bytes clears dirty_ratio, and back."""
+    in_bytes = with_settings(Sysctl(), {"vm.dirty_bytes": 4096})
+    back = with_settings(in_bytes, {"vm.dirty_ratio": 30})
+
+    assert (0, 4096) == (in_bytes.vm_dirty_ratio, in_bytes.vm_dirty_bytes)
+    assert (30, 0) == (back.vm_dirty_ratio, back.vm_dirty_bytes)
+
+
+def test_every_key_has_a_unit_and_a_meaning() -> None:
+    """The table documents itself; attribute names follow from the keys."""
+    for name, entry in SYSCTLS.items():
+        assert entry.attribute == name.replace(".", "_").replace("-", "_")
+        assert entry.doc
+        assert entry.unit or entry.words
+    assert len(SYSCTLS) == len(attrs.fields(Sysctl))
