@@ -1,0 +1,310 @@
+"""Take a snapshot of a running machine: what /proc and /sys show at the present virtual time.
+
+Linux: mm/vmstat.c, fs/proc/meminfo.c, mm/page-writeback.c:global_dirty_limits, 6.1.
+Differs: what the kernel itself uses (stacks, slab, vmalloc, per-cpu areas) stays what it was when
+the machine was recorded; a machine written by hand has none of it. Time spent waiting for I/O
+counts as idle.
+
+Interface: `capture` reads the machine and changes nothing.
+Units: as in snapshot.py.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.kernel import Kernel
+from kernelsim.config.boot import BootState
+from kernelsim.config.machine import NodeSpec
+from kernelsim.config.sysctl import SYSCTLS, Sysctl, sysctl_text
+from kernelsim.config.zones import MIGRATE_TYPES, ZoneType
+from kernelsim.machine import Machine
+from kernelsim.mm.free_area import free_area_counts
+from kernelsim.mm.lruvec import LV_KSWAPD_FAILURES
+from kernelsim.mm.mem import (
+    I64,
+    PAGEBLOCK_ORDER,
+    Z_FREE,
+    Z_MANAGED,
+    Z_PCP_BATCH,
+    Z_PCP_HIGH,
+    Z_PRESENT,
+    Z_SPANNED,
+    Z_START_PFN,
+    Z_WATERMARK_BOOST,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+)
+from kernelsim.mm.swapfile import SA_INUSE, SA_MAX, SA_PRIO, SS_FREE, SS_TOTAL
+from kernelsim.mm.vmscan_balance import MAX_RECLAIM_RETRIES
+from kernelsim.mm.vmstat import (
+    ALLOCSTALL_DMA,
+    NODE_STAT_NAMES,
+    NUMA_STAT_NAMES,
+    PGALLOC_DMA,
+    PGSKIP_DMA,
+    VM_EVENT_NAMES,
+    ZONE_STAT_NAMES,
+)
+from kernelsim.mm.watermark import calculate_normal_threshold
+from kernelsim.procfs.capture_process import capture_processes
+from kernelsim.procfs.memory_blocks import memory_blocks_of
+from kernelsim.procfs.snapshot import (
+    PAGE_KB,
+    CpuSnapshot,
+    NodeSnapshot,
+    PcpSnapshot,
+    Snapshot,
+    SwapArea,
+    ZoneSnapshot,
+)
+from kernelsim.procfs.vmstat import ZONE_SUFFIXES
+from kernelsim.units import PAGE_SIZE
+
+NO_NUMA_ARCHES: Final = ("i386", "i386pae")
+VMALLOC_TOTAL_KB: Final = 34359738367  # 32 TiB, x86-64 with 4 levels
+FIRST_PID: Final = 100
+HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
+
+
+def capture(machine: Machine | Kernel, *, usage: bool = True) -> Snapshot:
+    """Return what the machine looks like now.
+
+    Args:
+        machine: It, or its kernel.
+        usage: Whether to walk the page tables for what smaps says of each mapping.
+    """
+    kernel = machine.kernel if isinstance(machine, Machine) else machine
+    spec, boot, swap = kernel.spec, kernel.spec.boot, kernel.swap
+    boot_kb = boot.meminfo_kb
+    nodes = tuple(capture_node(kernel, node) for node in spec.nodes)
+    now_ns = kernel.engine.now_ns
+    cpus = tuple(capture_cpus(kernel))
+    dirty_background, dirty = dirty_limits(kernel, nodes)
+    block_size_bytes, blocks = memory_blocks_of(spec)
+    commit = kernel.mms.commit
+    return Snapshot(
+        nodes=nodes,
+        numa=spec.arch not in NO_NUMA_ARCHES,
+        pageblock_order=PAGEBLOCK_ORDER,
+        vm_events=vm_events(kernel),
+        dirty_threshold=dirty,
+        dirty_background_threshold=dirty_background,
+        totalreserve_pages=kernel.phys.totalreserve_pages,
+        swap_total=int(swap.state[SS_TOTAL]),
+        swap_free=int(swap.state[SS_FREE]),
+        commit_limit=commit.commit_limit(),
+        committed_as=commit.committed_pages + boot_kb.get("Committed_AS", 0) // PAGE_KB,
+        buffers=boot_kb.get("Buffers", 0) // PAGE_KB,
+        vmalloc_total_kb=boot_kb.get("VmallocTotal", VMALLOC_TOTAL_KB),
+        vmalloc_used=boot_kb.get("VmallocUsed", 0) // PAGE_KB,
+        percpu=boot_kb.get("Percpu", 0) // PAGE_KB,
+        hugepage_kb=boot_kb.get("Hugepagesize", HUGEPAGE_KB[spec.arch]),
+        direct_map_kb=direct_map_kb(boot, kernel.phys.totalram_pages),
+        swaps=tuple(capture_swaps(kernel)),
+        sysctls=sysctl_texts(kernel),
+        block_size_bytes=block_size_bytes,
+        auto_online_blocks=boot.auto_online_blocks,
+        memory_blocks=blocks,
+        uptime_ns=boot.uptime_ns + now_ns,
+        idle_ns=sum(cpu.idle_ns for cpu in cpus),
+        cpus=cpus,
+        context_switches=sum(cpu.state.nr_switches for cpu in kernel.cpus),
+        processes_created=kernel.next_pid - FIRST_PID,
+        processes=tuple(capture_processes(kernel, usage=usage)),
+    )
+
+
+def direct_map_kb(boot: BootState, totalram_pages: int) -> dict[str, int]:
+    """Return the kernel's map of all memory by page size, of 2 MiB pages unless recorded."""
+    kb = boot.meminfo_kb
+    prefix = "DirectMap"
+    recorded = {n.removeprefix(prefix): size for n, size in kb.items() if n.startswith(prefix)}
+    return recorded or {"4k": 0, "2M": totalram_pages * PAGE_KB}
+
+
+def capture_node(kernel: Kernel, spec: NodeSpec) -> NodeSnapshot:
+    """Return one node with its zones."""
+    nid = spec.nid
+    nr_types = len(kernel.phys.zone_types)
+    return NodeSnapshot(
+        nid=nid,
+        zones=tuple(
+            capture_zone(kernel, nid * nr_types + index, zone_type)
+            for index, zone_type in enumerate(kernel.phys.zone_types)
+        ),
+        stats=named(NODE_STAT_NAMES, kernel.mem.node_stat[nid]),
+        unreclaimable=bool(kernel.lruvec[nid, LV_KSWAPD_FAILURES] >= MAX_RECLAIM_RETRIES),
+        cpus=spec.cpus,
+        distances=kernel.spec.distances[nid],
+    )
+
+
+def capture_zone(kernel: Kernel, zone: int, zone_type: ZoneType) -> ZoneSnapshot:
+    """Return one zone; an empty one has its protection and nothing else."""
+    mem = kernel.mem
+    row = [int(value) for value in mem.zone[zone]]
+    protection = tuple(int(pages) for pages in mem.lowmem_reserve[zone])
+    if not row[Z_PRESENT]:
+        return ZoneSnapshot(
+            name=zone_type.value,
+            min=row[Z_WMARK_MIN],
+            low=row[Z_WMARK_LOW],
+            high=row[Z_WMARK_HIGH],
+            protection=protection,
+        )
+    counts = free_area_counts(mem, zone)
+    blocks = np.bincount(mem.block_mt[mem.block_zone == zone + 1], minlength=len(MIGRATE_TYPES))
+    stats = named(ZONE_STAT_NAMES, mem.zone_stat[zone])
+    return ZoneSnapshot(
+        name=zone_type.value,
+        boost=row[Z_WATERMARK_BOOST],
+        min=row[Z_WMARK_MIN],
+        low=row[Z_WMARK_LOW],
+        high=row[Z_WMARK_HIGH],
+        spanned=row[Z_SPANNED],
+        present=row[Z_PRESENT],
+        managed=row[Z_MANAGED],
+        protection=protection,
+        stats=stats | {"nr_free_pages": row[Z_FREE]},
+        numa_stats=named(NUMA_STAT_NAMES, mem.numa_stat[zone]),
+        pcp=tuple(capture_pcp(kernel, zone, zone_type)),
+        start_pfn=row[Z_START_PFN],
+        nr_free=tuple(int(count) for count in counts.sum(axis=1)),
+        free_lists={
+            name: tuple(int(count) for count in counts[:, number])
+            for number, name in enumerate(MIGRATE_TYPES)
+        },
+        pageblocks={name: int(blocks[number]) for number, name in enumerate(MIGRATE_TYPES)},
+    )
+
+
+def capture_pcp(kernel: Kernel, zone: int, zone_type: ZoneType) -> list[PcpSnapshot]:
+    """Return the per-cpu lists of a zone."""
+    row = kernel.mem.zone[zone]
+    nid = zone // len(kernel.phys.zone_types)
+    managed = int(row[Z_MANAGED])
+    computed = calculate_normal_threshold(managed, nr_online_cpus=kernel.phys.nr_cpus)
+    recorded = {
+        pcp.cpu: pcp.vm_stats_threshold
+        for boot in kernel.spec.boot.zones
+        if (boot.nid, boot.type) == (nid, zone_type)
+        for pcp in boot.pcp
+    }
+    return [
+        PcpSnapshot(
+            cpu=cpu,
+            count=int(count),
+            high=int(row[Z_PCP_HIGH]),
+            batch=int(row[Z_PCP_BATCH]),
+            vm_stats_threshold=recorded.get(cpu, computed),
+        )
+        for cpu, count in enumerate(kernel.mem.pcp_count[zone])
+    ]
+
+
+def vm_events(kernel: Kernel) -> dict[str, int]:
+    """Return the event counters by the names this architecture's zones give them."""
+    counts = kernel.mem.vm_event
+    events = named(VM_EVENT_NAMES, counts)
+    for index, zone_type in enumerate(kernel.phys.zone_types):
+        suffix = ZONE_SUFFIXES[zone_type.value]
+        events[f"pgalloc_{suffix}"] = int(counts[PGALLOC_DMA + index])
+        events[f"allocstall_{suffix}"] = int(counts[ALLOCSTALL_DMA + index])
+        events[f"pgskip_{suffix}"] = int(counts[PGSKIP_DMA + index])
+    return events
+
+
+def named(names: tuple[str, ...], row: I64) -> dict[str, int]:
+    """Return counters by name."""
+    return dict(zip(names, (int(value) for value in row), strict=True))
+
+
+def dirty_limits(kernel: Kernel, nodes: tuple[NodeSnapshot, ...]) -> tuple[int, int]:
+    """Return the background and the foreground limit of dirty pages.
+
+    Source: Linux 6.1 mm/page-writeback.c:global_dirty_limits, :global_dirtyable_memory
+    """
+    sysctl = kernel.sysctl
+    zones = [zone for node in nodes for zone in node.zones]
+    free = sum(zone.stats.get("nr_free_pages", 0) for zone in zones)
+    available = free - min(free, kernel.phys.totalreserve_pages)
+    available += sum(
+        node.stats["nr_inactive_file"] + node.stats["nr_active_file"] for node in nodes
+    )
+    if not sysctl.vm_highmem_is_dirtyable:
+        high = sum(dirtyable_pages(zone) for zone in zones if zone.name == "HighMem")
+        available -= min(high, available)
+    available += 1  # the kernel never divides by zero
+    dirty = dirty_limit(sysctl.vm_dirty_bytes, sysctl.vm_dirty_ratio, available)
+    background = dirty_limit(
+        sysctl.vm_dirty_background_bytes, sysctl.vm_dirty_background_ratio, available
+    )
+    return (dirty // 2 if background >= dirty else background), dirty
+
+
+def dirtyable_pages(zone: ZoneSnapshot) -> int:
+    """Return the pages of a high-memory zone that could be dirty.
+
+    Source: Linux 6.1 mm/page-writeback.c:highmem_dirtyable_memory
+    """
+    if not zone.populated:
+        return 0
+    free = zone.stats["nr_free_pages"]
+    files = zone.stats["nr_zone_inactive_file"] + zone.stats["nr_zone_active_file"]
+    return free - min(free, zone.high + zone.boost) + files
+
+
+def dirty_limit(size_bytes: int, percent: int, available: int) -> int:
+    """Return a limit in pages, from bytes if they are set, else from a share of what there is."""
+    if size_bytes:
+        return -(-size_bytes // PAGE_SIZE)
+    return (percent * PAGE_SIZE // 100) * available // PAGE_SIZE
+
+
+def capture_swaps(kernel: Kernel) -> list[SwapArea]:
+    """Return the swap areas."""
+    return [
+        SwapArea(
+            path=spec.name,
+            type="partition",
+            size_kb=int(area[SA_MAX] - 1) * PAGE_KB,
+            used_kb=int(area[SA_INUSE]) * PAGE_KB,
+            prio=int(area[SA_PRIO]),
+        )
+        for spec, area in zip(kernel.spec.swaps, kernel.swap.area, strict=True)
+    ]
+
+
+def sysctl_texts(kernel: Kernel) -> dict[str, str]:
+    """Return the tunables in force; those the kernel computes as it computed them."""
+    sysctl: Sysctl = kernel.sysctl
+    commit = kernel.mms.commit
+    computed = {
+        "vm.min_free_kbytes": kernel.phys.min_free_kbytes,
+        "vm.user_reserve_kbytes": commit.user_reserve_kbytes,
+        "vm.admin_reserve_kbytes": commit.admin_reserve_kbytes,
+    }
+    texts = {name: sysctl_text(getattr(sysctl, e.attribute)) for name, e in SYSCTLS.items()}
+    if ZoneType.ZONE_HIGHMEM not in kernel.phys.zone_types:
+        del texts["vm.highmem_is_dirtyable"]  # only kernels with high memory have it
+    return texts | {name: str(value) for name, value in computed.items() if not texts[name]}
+
+
+def capture_cpus(kernel: Kernel) -> list[CpuSnapshot]:
+    """Return how the CPUs spent their time since the machine was started here."""
+    now_ns = kernel.engine.now_ns
+    cpus: list[CpuSnapshot] = []
+    for cpu in kernel.cpus:
+        busy_ns = cpu.busy_total_ns() if now_ns else 0
+        user_ns = min(cpu.state.user_ns, busy_ns)
+        cpus.append(
+            CpuSnapshot(
+                cpu=cpu.number,
+                user_ns=user_ns,
+                system_ns=busy_ns - user_ns,
+                idle_ns=now_ns - busy_ns,
+            )
+        )
+    return cpus

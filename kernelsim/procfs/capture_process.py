@@ -1,0 +1,197 @@
+"""Take a snapshot of the processes of a running machine.
+
+Linux: fs/proc/task_mmu.c:smaps_account, fs/proc/array.c, 6.1.
+Differs: a process has one thread; switches are not told apart by cause.
+
+Interface: `capture_processes`.
+Units: as in snapshot.py; a vpn is a virtual page number.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.process import Process
+from kernelsim.mm.mem import I64, U64, Z_PRESENT, PG_dirty, PG_referenced
+from kernelsim.mm.mmap import MappedFile, VmArea, page_align
+from kernelsim.mm.oom_kill import oom_score
+from kernelsim.mm.pgtable import (
+    MM_ANONPAGES,
+    MM_FILEPAGES,
+    MM_SHMEMPAGES,
+    MM_SWAPENTS,
+    PT_BITS,
+    PT_LEVELS,
+)
+from kernelsim.mm.swapfile import SWAP_MAP_COUNT
+from kernelsim.mm.vm_flags import SMAPS_LETTERS, VmFlag
+from kernelsim.procfs.snapshot import MemoryUsage, ProcessSnapshot, VmaSnapshot
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+PRESENT: Final = np.uint64(0x001)
+ACCESSED: Final = np.uint64(0x020)
+DIRTY: Final = np.uint64(0x040)
+SPECIAL: Final = np.uint64(0x200)
+PFN_MASK: Final = np.uint64(0x000F_FFFF_FFFF_F000)
+PFN_SHIFT: Final = np.uint64(12)
+SLOT_SHIFT: Final = np.uint64(9)
+
+Entries = tuple[I64, U64]  # vpn in rising order, entry that is not zero
+
+
+def capture_processes(kernel: Kernel, *, usage: bool) -> Iterator[ProcessSnapshot]:
+    """Yield the living processes, by pid.
+
+    Args:
+        kernel: The machine.
+        usage: Whether to walk the page tables.
+    """
+    for _, process in sorted(kernel.processes.items()):
+        yield capture_process(kernel, process, usage=usage)
+
+
+def capture_process(kernel: Kernel, process: Process, *, usage: bool) -> ProcessSnapshot:
+    """Return one process."""
+    mm, task = process.mm, process.task
+    rss = task.rss_stat.shown(process.rss())
+    entries = leaf_entries(kernel, mm.number) if usage else None
+    totalpages = kernel.phys.totalram_pages + kernel.nr_swap_pages
+    nr_types = len(kernel.phys.zone_types)
+    with_memory = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT]) // nr_types
+    return ProcessSnapshot(
+        pid=task.pid,
+        comm=process.comm,
+        uid=process.uid,
+        state=state_of(kernel, process),
+        vmas=tuple(capture_vma(kernel, process, vma, entries) for vma in mm.map),
+        rss_anon=rss[MM_ANONPAGES],
+        rss_file=rss[MM_FILEPAGES],
+        rss_shmem=rss[MM_SHMEMPAGES],
+        swap=rss[MM_SWAPENTS],
+        hiwater_rss=int(kernel.mms.mms.hiwater_rss[mm.number]),
+        total_vm=mm.total_vm,
+        hiwater_vm=mm.hiwater_vm,
+        locked_vm=mm.locked_vm,
+        data_vm=mm.data_vm,
+        stack_vm=mm.stack_vm,
+        exec_vm=mm.exec_vm,
+        text_bytes=page_align(mm.end_code) - (mm.start_code & -PAGE_SIZE),
+        pgtables_bytes=int(kernel.mms.mms.nr_ptes[mm.number]) * PAGE_SIZE,
+        minflt=process.minflt,
+        majflt=process.majflt,
+        utime_ns=task.utime_ns,
+        stime_ns=task.stime_ns,
+        start_ns=kernel.spec.boot.uptime_ns + process.start_ns,
+        cpu=task.cpu.number,
+        cpus_allowed=tuple(sorted(cpu.number for cpu in task.cpus)),
+        mems_allowed=tuple(int(nid) for nid in np.unique(with_memory)),
+        oom_score=oom_score(process.oom_task(), totalpages),
+        oom_score_adj=process.oom_score_adj,
+    )
+
+
+def state_of(kernel: Kernel, process: Process) -> str:
+    """Return R for a process that runs or wants to, D for one that sleeps in a fault, else S."""
+    task = process.task
+    queued = any(name == task.name for name, _, _ in task.cpu.state.run_queue)
+    if task.on_cpu or queued:
+        return "R"
+    handler = kernel.engine.actors.get(f"fault-{task.pid}")
+    return "D" if handler is not None and handler.is_serving else "S"
+
+
+def capture_vma(
+    kernel: Kernel, process: Process, vma: VmArea, entries: Entries | None
+) -> VmaSnapshot:
+    """Return one mapping."""
+    file = vma.file or MappedFile(path="")
+    major, minor = file.device
+    access = zip("rwx", (VmFlag.VM_READ, VmFlag.VM_WRITE, VmFlag.VM_EXEC), strict=True)
+    letters = "".join(letter if vma.flags & flag else "-" for letter, flag in access)
+    usage = MemoryUsage()
+    if entries is not None:
+        first, last = np.searchsorted(entries[0], (vma.vpn, vma.end >> PAGE_SHIFT))
+        usage = usage_of(kernel, entries[1][first:last], is_locked=VmFlag.VM_LOCKED in vma.flags)
+    return VmaSnapshot(
+        start=vma.start,
+        end=vma.end,
+        flags=letters + ("s" if vma.flags & VmFlag.VM_MAYSHARE else "p"),
+        offset=vma.pgoff << PAGE_SHIFT if vma.file else 0,
+        dev=f"{major:02x}:{minor:02x}",
+        inode=file.inode,
+        name=file.path or process.mm.vma_name(vma),
+        usage=usage,
+        vm_flags=tuple(name for flag, name in SMAPS_LETTERS if vma.flags & flag),
+    )
+
+
+def usage_of(kernel: Kernel, ptes: U64, *, is_locked: bool) -> MemoryUsage:
+    """Return what the entries of one mapping hold; all of it is anonymous memory.
+
+    Source: Linux 6.1 fs/proc/task_mmu.c:smaps_pte_entry, :smaps_account
+    """
+    if not len(ptes):
+        return MemoryUsage()
+    pages = kernel.mem.pages
+    is_present = ptes & PRESENT != 0
+    mapped = ptes[is_present & (ptes & SPECIAL == 0)]
+    pfns = ((mapped & PFN_MASK) >> PFN_SHIFT).astype(np.int64)
+    flags = pages.flags[pfns]
+    counts = pages.mapcount[pfns].astype(np.int64)
+    dirty = (mapped & DIRTY != 0) | (flags & np.uint32(PG_dirty) != 0)
+    referenced = (mapped & ACCESSED != 0) | (flags & np.uint32(PG_referenced) != 0)
+    shared = counts > 1
+    parts = PAGE_SIZE // np.maximum(counts, 1)
+    pss = int(parts.sum())
+    slots = (ptes[~is_present] >> SLOT_SHIFT).astype(np.int64)
+    users = np.maximum(kernel.swap.map[slots].astype(np.int64) & SWAP_MAP_COUNT, 1)
+    return MemoryUsage(
+        rss=len(pfns) * PAGE_SIZE,
+        pss=pss,
+        pss_dirty=int(parts[dirty].sum()),
+        pss_anon=pss,
+        shared_clean=nr_bytes(shared & ~dirty),
+        shared_dirty=nr_bytes(shared & dirty),
+        private_clean=nr_bytes(~shared & ~dirty),
+        private_dirty=nr_bytes(~shared & dirty),
+        referenced=nr_bytes(referenced),
+        anonymous=len(pfns) * PAGE_SIZE,
+        swap=len(slots) * PAGE_SIZE,
+        swap_pss=int((PAGE_SIZE // users).sum()),
+        locked=pss if is_locked else 0,
+    )
+
+
+def nr_bytes(mask: NDArray[np.bool_]) -> int:
+    """Return the size of the pages chosen."""
+    return int(mask.sum()) * PAGE_SIZE
+
+
+def leaf_entries(kernel: Kernel, mm: int) -> Entries:
+    """Return every entry of an address space's page tables that is not zero."""
+    root = int(kernel.mms.mms.pgd_row[mm])
+    state = kernel.pool.pt.state
+    tables = list(leaf_tables(kernel, root, int(state[PT_LEVELS]), 0)) if root else []
+    if not tables:
+        return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+    rows = np.array([row for row, _ in tables], np.int64)
+    base = np.array([vpn for _, vpn in tables], np.int64)
+    entries = kernel.pool.pt.entry[rows]
+    which, index = np.nonzero(entries)
+    return base[which] + index, entries[which, index]
+
+
+def leaf_tables(kernel: Kernel, row: int, level: int, base_vpn: int) -> Iterator[tuple[int, int]]:
+    """Yield the tables of the last level: row and first vpn, in rising order."""
+    if level == 1:
+        yield row, base_vpn
+        return
+    pt = kernel.pool.pt
+    span = 1 << (int(pt.state[PT_BITS]) * (level - 1))
+    indices = np.flatnonzero(pt.entry[row])
+    pfns = ((pt.entry[row, indices] & PFN_MASK) >> PFN_SHIFT).astype(np.int64)
+    for index, child in zip(indices.tolist(), kernel.mem.pages.private[pfns].tolist(), strict=True):
+        yield from leaf_tables(kernel, child, level - 1, base_vpn + index * span)
