@@ -1,0 +1,101 @@
+"""`kernelsim inspect`: look into the log and the counters of a run.
+
+Interface: `inspect`, a command.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from kernelsim.errors import ConfigError
+from kernelsim.report.event_reader import EventReader, Selection, parse_between
+from kernelsim.report.rundir import EVENTS, RUN
+from kernelsim.report.sinks import event_text
+
+POLL_S: Final = 0.2  # how often a live log is looked at
+
+
+def inspect(
+    directory: Path,
+    *,
+    event: str = "*",
+    actor: str = "*",
+    between: str | None = None,
+    sql: str | None = None,
+    json: bool = False,
+    follow: bool = False,
+) -> None:
+    """Print the events of a run, or query them with SQL.
+
+    Args:
+        directory: What `kernelsim run --out` wrote.
+        event: Only events with such a name (glob; `vmscan:*` chooses by subsystem).
+        actor: Only events of such actors (glob).
+        between: Only events of this virtual time, such as 1s..2s, 500ms.. or ..3s.
+        sql: A query over the views events(t_ns, actor, event, fields) and metrics.
+        json: Write JSON, one object a line.
+        follow: Go on while the run writes.
+    """
+    log = directory / EVENTS
+    if not log.is_file():
+        raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
+    if sql is not None:
+        if event != "*" or actor != "*" or between is not None or follow:
+            raise ConfigError("--sql", sql, "stands alone: say the rest in SQL")
+        print_query(directory, sql, json=json)
+        return
+    start_ns, end_ns = (0, None) if between is None else parse_between(between)
+    selection = Selection(event, actor, start_ns, end_ns)
+    is_over = (directory / RUN).exists
+    reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
+    print_events(reader, selection, json=json)
+    if not is_over():
+        torn = ", its last line is torn and left out" if reader.is_torn else ""
+        note = f"the run did not end, or has not yet: there is no {RUN}{torn}"
+        print(f"kernelsim: {log}: {note}", file=sys.stderr)
+
+
+def print_events(reader: EventReader, selection: Selection, *, json: bool) -> None:
+    """Print the events chosen, as they stand in the log or as text."""
+    for found, line in reader:
+        if selection.takes(found):
+            if json:
+                sys.stdout.write(line.decode())
+            else:
+                print(event_text(found.t_ns, found.actor, found.event, found.fields))
+
+
+def follower(is_over: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a function that waits a little and says whether more may come."""
+    ended = False
+
+    def await_more() -> bool:
+        nonlocal ended
+        if ended:
+            return False
+        ended = is_over()  # what was written before the end is read once more
+        sys.stdout.flush()
+        if not ended:
+            time.sleep(POLL_S)
+        return True
+
+    return await_more
+
+
+def print_query(directory: Path, sql: str, *, json: bool) -> None:
+    """Print the result of a query as a table, or a JSON object a row."""
+    from kernelsim.report.sql import query
+    from kernelsim.report.text_table import print_table
+
+    result = query(directory, sql)
+    if json:
+        for row in result.rows:
+            fields = dict(zip(result.columns, row, strict=True))
+            print(msgspec.json.encode(fields, enc_hook=str).decode())
+        return
+    rows = [["" if value is None else str(value) for value in row] for row in result.rows]
+    print_table(result.columns, rows)

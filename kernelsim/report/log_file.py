@@ -1,0 +1,131 @@
+"""A buffered file that only ever receives whole lines.
+
+A run may be interrupted anywhere, by Ctrl-C in the middle of a line too. So a line counts once it
+is committed, and what is not committed is never written. If the disk fills up in the middle of a
+line, the file is cut back to the line before. A kill by signal 9 while the system writes can
+still leave a torn last line; `event_reader` leaves such a line out.
+
+Interface: append bytes to `buffer`, call `commit`; or `info(line)` for both. After an error the
+file stays as it is, and everything later is dropped.
+Units: bytes.
+"""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from kernelsim.errors import OutputError
+from kernelsim.units import KIB
+
+BUFFER_BYTES: Final = 64 * KIB  # flushed when this much is committed
+
+
+class LogFile:
+    """The open file of one log, and the bytes that are on their way to it.
+
+    Args:
+        path: Created, or emptied if it exists.
+        buffer_bytes: Flush when so much is committed; 1 writes each line at once.
+
+    Attributes:
+        buffer: Bytes not yet written; the same object for the life of the file.
+        committed: How many of them are whole lines.
+
+    Raises:
+        OutputError: the file cannot be opened or, later, written.
+    """
+
+    __slots__ = ("_file", "buffer", "buffer_bytes", "committed", "is_broken", "path")
+
+    def __init__(self, path: Path, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+        self.path = path
+        self.buffer_bytes = buffer_bytes
+        self.buffer = bytearray()
+        self.committed = 0
+        self.is_broken = False
+        self._file = open_raw(path, "wb")
+
+    def info(self, line: bytes) -> None:
+        """Take one whole line. Named as structlog calls the logger it wraps."""
+        buffer = self.buffer
+        if len(buffer) != self.committed:  # left by a line that was interrupted
+            del buffer[self.committed :]
+        buffer += line
+        self.committed = end = len(buffer)
+        if end >= self.buffer_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the committed lines.
+
+        Raises:
+            OutputError: the system refused; whole lines written before stay readable.
+        """
+        del self.buffer[self.committed :]
+        while self.buffer and not self.is_broken:
+            try:
+                written = self._file.write(self.buffer) or 0
+            except OSError as error:
+                self._break_off()
+                raise OutputError(self.path, error.strerror or str(error)) from error
+            del self.buffer[:written]
+            self.committed = len(self.buffer)
+        self.buffer.clear()
+        self.committed = 0
+
+    def close(self) -> None:
+        """Write what is left and close. A second call does nothing."""
+        if self._file.closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def _break_off(self) -> None:
+        """Cut a torn last line off the file and write nothing more."""
+        self.is_broken = True
+        with contextlib.suppress(OSError):  # not every file can be cut: a device cannot
+            size_bytes = os.fstat(self._file.fileno()).st_size
+            with self.path.open("rb") as reader:
+                end_bytes = end_of_last_line(reader, size_bytes)
+            self._file.truncate(end_bytes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.flush()
+        return {"path": self.path, "buffer_bytes": self.buffer_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path = state["path"]
+        self.buffer_bytes = state["buffer_bytes"]
+        self.buffer = bytearray()
+        self.committed = 0
+        self.is_broken = False
+        self._file = open_raw(self.path, "ab")  # a copy in another process goes on where it was
+
+
+def open_raw(path: Path, mode: str) -> io.FileIO:
+    """Open a file without Python's own buffer.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    try:
+        return io.FileIO(path, mode)
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error)) from error
+
+
+def end_of_last_line(reader: io.BufferedIOBase, size_bytes: int) -> int:
+    """Return the offset behind the last newline of a file, 0 if it has none."""
+    end = size_bytes
+    while end > 0:
+        start = max(0, end - 64 * KIB)
+        reader.seek(start)
+        found = reader.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0

@@ -1,0 +1,100 @@
+"""Counters over virtual time, and the Parquet file they become.
+
+A run adds a row at a time; the columns are known from the beginning, and all are 64-bit integers,
+so nothing is guessed from the data. Equal rows give equal bytes.
+
+Interface: `MetricsRecorder(columns)`, `append`, `write`.
+"""
+
+import contextlib
+import errno
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+ROWS_AT_FIRST: Final = 256  # doubled when full
+
+
+@attrs.define
+class MetricsRecorder:
+    """A growing table of integers.
+
+    Args:
+        columns: Names, `t_ns` first, each once.
+    """
+
+    columns: tuple[str, ...]
+    nr_rows: int = attrs.field(default=0, init=False)
+    _rows: NDArray[np.int64] = attrs.field(init=False)  # [row, column]
+
+    def __attrs_post_init__(self) -> None:
+        assert self.columns[:1] == ("t_ns",), "time comes first"
+        assert len(set(self.columns)) == len(self.columns), "a column's name is its own"
+        self._rows = np.zeros((ROWS_AT_FIRST, len(self.columns)), np.int64)
+
+    def append(self, values: Sequence[int] | NDArray[np.int64]) -> None:
+        """Add a row.
+
+        Args:
+            values: One integer a column, in their order.
+        """
+        if self.nr_rows == len(self._rows):
+            self._rows = np.concatenate((self._rows, np.zeros_like(self._rows)))
+        assert len(values) == len(self.columns), "one value a column"
+        self._rows[self.nr_rows] = values
+        self.nr_rows += 1
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """Return a copy of a column: [row]."""
+        return self._rows[: self.nr_rows, self.columns.index(name)].copy()
+
+    def write(self, path: Path) -> None:
+        """Write the table as Parquet, columns of type BIGINT.
+
+        Raises:
+            OSError: the file cannot be written; `strerror` is the reason.
+        """
+        names = [quoted(name, '"') for name in self.columns]
+        data = {name: self.column(name) for name in self.columns}
+        with connect() as connection:
+            schema = ", ".join(f"{name} BIGINT" for name in names)
+            connection.execute(f"CREATE TABLE metrics ({schema})")
+            connection.register("recorded", data)
+            chosen = f"SELECT {', '.join(names)} FROM recorded"  # noqa: S608 - names are quoted
+            connection.execute(f"INSERT INTO metrics {chosen}")
+            target = quoted(str(path), "'")
+            try:
+                connection.execute(f"COPY metrics TO {target} (FORMAT parquet, USE_TMP_FILE false)")
+            except duckdb.IOException as error:
+                raise OSError(errno.EIO, write_failure(error)) from error
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """Open a database in memory: one thread for one order, and nothing loaded from a network."""
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 1,
+            "preserve_insertion_order": True,
+            "autoinstall_known_extensions": False,
+        },
+    )
+
+
+def write_failure(error: duckdb.Error) -> str:
+    """Take the reason out of duckdb's message, which may be text with JSON behind it."""
+    text = str(error).partition("\n")[0]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(text[text.index("{") :])["exception_message"])
+    return text
+
+
+def quoted(text: str, mark: str) -> str:
+    """Quote a name (mark `"`) or a text (mark `'`) for SQL."""
+    return f"{mark}{text.replace(mark, mark + mark)}{mark}"

@@ -1,0 +1,151 @@
+"""Sinks that keep events in memory, and one that hands them on.
+
+Interface: `MemorySink` for tests, `RingSink` for the last events before a crash, `TeeSink` for
+several at once. All keep what they are given by reference and render when asked.
+Units: `t_ns` is virtual time.
+"""
+
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+import attrs
+import msgspec
+
+from kernelsim.report.event_filter import DEFAULT_FILTER, EventFilter
+from kernelsim.trace.sink import Fields, Sink
+from kernelsim.trace.tracepoint import Tracepoint
+from kernelsim.units import NS_PER_S
+
+RING_EVENTS: Final = 64
+PLAIN_WORD: Final = re.compile(r'[^\s"=\x00-\x1f]+')
+
+
+@attrs.frozen
+class Event:
+    """An event that was kept."""
+
+    t_ns: int
+    actor: str
+    event: str
+    fields: Mapping[str, object]
+
+
+@attrs.define
+class MemorySink:
+    """Keeps every event it wants."""
+
+    filter: EventFilter = DEFAULT_FILTER
+    events: list[Event] = attrs.field(factory=list, init=False)
+
+    def wants(self, actor: str, event: str) -> bool:
+        """Return whether the filter keeps it."""
+        return self.filter.wants(actor, event)
+
+    def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
+        """Keep an event if it is wanted."""
+        if self.wants(actor, event):
+            self.events.append(Event(t_ns, actor, event, as_mapping(fields)))
+
+    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
+        """Keep occurrences of one tracepoint."""
+        for point in points:
+            self.emit(t_ns, actor, point.event, point)
+
+    def flush(self) -> None:
+        """Do nothing: there is no further to go."""
+
+    def named(self, event: str, actor: str = "*") -> list[Event]:
+        """Return the events whose name, and whose actor's name, match the globs."""
+        return [
+            kept
+            for kept in self.events
+            if fnmatchcase(kept.event, event) and fnmatchcase(kept.actor, actor)
+        ]
+
+
+@attrs.define
+class RingSink:
+    """Keeps the last events, for the report of a crash."""
+
+    capacity: int = RING_EVENTS
+    filter: EventFilter = DEFAULT_FILTER
+    _ring: deque[tuple[int, str, str, Fields]] = attrs.field(init=False)
+    _wanted: dict[tuple[str, str], bool] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ring = deque(maxlen=self.capacity)
+
+    def wants(self, actor: str, event: str) -> bool:
+        """Return whether the filter keeps it."""
+        wanted = self._wanted.get((actor, event))
+        if wanted is None:
+            wanted = self._wanted[actor, event] = self.filter.wants(actor, event)
+        return wanted
+
+    def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
+        """Keep an event if it is wanted, and forget the oldest."""
+        if self.wants(actor, event):
+            self._ring.append((t_ns, actor, event, fields))
+
+    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
+        """Keep the last occurrences of one tracepoint."""
+        for point in points[-self.capacity :]:
+            self.emit(t_ns, actor, point.event, point)
+
+    def flush(self) -> None:
+        """Do nothing: there is no further to go."""
+
+    def lines(self) -> list[str]:
+        """Return the events kept, oldest first, one line for people each."""
+        return [
+            event_text(t_ns, actor, event, as_mapping(fields))
+            for t_ns, actor, event, fields in self._ring
+        ]
+
+
+@attrs.frozen
+class TeeSink:
+    """Hands each event to every sink that wants it, in their order."""
+
+    sinks: tuple[Sink, ...]
+
+    def wants(self, actor: str, event: str) -> bool:
+        """Return whether any sink wants it."""
+        return any(sink.wants(actor, event) for sink in self.sinks)
+
+    def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
+        """Hand an event on."""
+        for sink in self.sinks:
+            sink.emit(t_ns, actor, event, fields)
+
+    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
+        """Hand occurrences of one tracepoint on."""
+        for sink in self.sinks:
+            sink.emit_many(t_ns, actor, points)
+
+    def flush(self) -> None:
+        """Flush every sink."""
+        for sink in self.sinks:
+            sink.flush()
+
+
+def as_mapping(fields: Fields) -> Mapping[str, object]:
+    """Return fields by name, in the order of the line."""
+    return msgspec.structs.asdict(fields) if isinstance(fields, Tracepoint) else fields
+
+
+def event_text(t_ns: int, actor: str, event: str, fields: Mapping[str, object]) -> str:
+    """Write an event as one line for people: seconds, actor, event, then `name=value` words."""
+    seconds, rest_ns = divmod(t_ns, NS_PER_S)
+    words = "".join(f" {name}={value_text(value)}" for name, value in fields.items())
+    return f"{seconds:5d}.{rest_ns:09d}  {actor:<16} {event}{words}"
+
+
+def value_text(value: object) -> str:
+    """Write a field's value: text as it is if it is one plain word, else as JSON."""
+    if isinstance(value, str) and PLAIN_WORD.fullmatch(value):
+        return value
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,38 @@
+"""Tables for people: with lines and colours on a terminal, plain aligned columns elsewhere.
+
+Interface: `print_table`.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout.
+
+    Args:
+        headers: One a column.
+        rows: Texts, as many a row as there are headers; line ends inside one are kept.
+    """
+    if not sys.stdout.isatty():
+        sys.stdout.write(plain_table(headers, rows))
+        return
+    table = Table(*headers)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align the columns with two spaces between them; no spaces at the end of a line."""
+    lines = [list(headers), *(list(row) for row in rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        + "\n"
+        for line in lines
+    )

@@ -1,0 +1,29 @@
+"""Tracepoints of page faults.
+
+Linux: arch/x86/include/asm/trace/exceptions.h (6.1).
+"""
+# ruff: noqa: N801 - a tracepoint's class has the tracepoint's name
+
+from typing import Annotated, ClassVar
+
+from kernelsim.trace.tracepoint import Field, Tracepoint
+
+
+class page_fault_user(Tracepoint, frozen=True):
+    """User code touched an address that needs the fault handler."""
+
+    page_level: ClassVar[bool] = True
+
+    address: Annotated[int, Field("unsigned long", "the address touched", "bytes")]
+    ip: Annotated[int, Field("unsigned long", "address of the instruction", "bytes")]
+    error_code: Annotated[int, Field("unsigned long", "X86_PF_* bits")]
+
+
+class page_fault_kernel(Tracepoint, frozen=True):
+    """Kernel code touched a user address that needs the fault handler."""
+
+    page_level: ClassVar[bool] = True
+
+    address: Annotated[int, Field("unsigned long", "the address touched", "bytes")]
+    ip: Annotated[int, Field("unsigned long", "address of the instruction", "bytes")]
+    error_code: Annotated[int, Field("unsigned long", "X86_PF_* bits")]

@@ -1,0 +1,160 @@
+"""Events of our own, of the engine and of the actors, that Linux has no tracepoint for.
+
+Their names begin with `ks_`. Each is a burst, a batch or a decision, never one page.
+Units: times are virtual ns.
+"""
+# ruff: noqa: N801 - a tracepoint's class has the tracepoint's name
+
+from typing import Annotated
+
+from kernelsim.trace.tracepoint import Field, Tracepoint
+
+
+class ks_run_start(Tracepoint, frozen=True):
+    """First line of a log; more fields say which workload, machine and seeds."""
+
+    schema: Annotated[int, Field("int", "version of the lines that follow")]
+
+
+class ks_run_end(Tracepoint, frozen=True):
+    """Last line of a log whose run came to its end."""
+
+    exit_state: Annotated[str, Field("char[]", "how it ended: done, until, stopped, crashed …")]
+    nr_events: Annotated[int, Field("unsigned long", "engine events of the run")]
+
+
+class ks_actor_start(Tracepoint, frozen=True):
+    """An actor's task began."""
+
+
+class ks_actor_stop(Tracepoint, frozen=True):
+    """An actor's task ended as it should."""
+
+
+class ks_actor_crash(Tracepoint, frozen=True):
+    """An actor's task ended by an exception."""
+
+    error: Annotated[str, Field("char[]", "type and text of the exception")]
+
+
+class ks_message_dropped(Tracepoint, frozen=True):
+    """A message reached an actor that had ended."""
+
+    message: Annotated[str, Field("char[]", "class of the message")]
+
+
+class ks_deadlock(Tracepoint, frozen=True):
+    """Nobody can ever move again; one such event for each that waits."""
+
+    waits_for: Annotated[str, Field("char[]", "what it waits for")]
+    since_ns: Annotated[int, Field("long", "when it began to wait", "ns")]
+
+
+class ks_livelock(Tracepoint, frozen=True):
+    """Somebody made no progress for too long; one such event for each that waits."""
+
+    waits_for: Annotated[str, Field("char[]", "what it waits for")]
+    since_ns: Annotated[int, Field("long", "when it began to wait", "ns")]
+
+
+class ks_lock_wait(Tracepoint, frozen=True):
+    """A CPU spun for a lock."""
+
+    lock: Annotated[str, Field("char[]", "name of the lock, such as zone:0:Normal")]
+    wait_ns: Annotated[int, Field("long", "spun", "ns")]
+    hold_ns: Annotated[int, Field("long", "held after that", "ns")]
+    nr_waiting: Annotated[int, Field("int", "others queued when it asked")]
+
+
+class ks_sched_switch(Tracepoint, frozen=True):
+    """A CPU went from one task to another."""
+
+    cpu: Annotated[int, Field("int", "the CPU", "cpu")]
+    prev_pid: Annotated[int, Field("pid_t", "task that leaves; 0 is idle", "pid")]
+    prev_state: Annotated[str, Field("char[]", "R runnable, S sleeping, D in I/O, X ended")]
+    next_pid: Annotated[int, Field("pid_t", "task that runs; 0 is idle", "pid")]
+    run_ns: Annotated[int, Field("long", "time the leaving task had", "ns")]
+
+
+class ks_fault(Tracepoint, frozen=True):
+    """A burst of page faults of one kind was served."""
+
+    pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
+    vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
+    nr_pages: Annotated[int, Field("unsigned long", "pages of the burst", "pages")]
+    kind: Annotated[str, Field("char[]", "anon, zero, wp, swap, file")]
+    major: Annotated[bool, Field("bool", "whether it waited for a device")]
+    latency_ns: Annotated[int, Field("long", "of the whole burst", "ns")]
+    lock_ns: Annotated[int, Field("long", "part of it spent spinning", "ns")]
+    reclaim_ns: Annotated[int, Field("long", "part of it spent in direct reclaim", "ns")]
+    io_ns: Annotated[int, Field("long", "part of it spent waiting for a device", "ns")]
+
+
+class ks_alloc_bulk(Tracepoint, frozen=True):
+    """A node granted order-0 pages to a CPU."""
+
+    nid: Annotated[int, Field("int", "node that granted", "nid")]
+    zid: Annotated[int, Field("int", "type of the zone", "zid")]
+    gfp_flags: Annotated[int, Field("unsigned long", "GFP bits of the request")]
+    nr_requested: Annotated[int, Field("unsigned long", "asked for", "pages")]
+    nr_granted: Annotated[int, Field("unsigned long", "given; it stops at a mark", "pages")]
+    free_pages: Annotated[int, Field("unsigned long", "free in the zone afterwards", "pages")]
+
+
+class ks_watermark(Tracepoint, frozen=True):
+    """The free pages of a zone crossed a watermark."""
+
+    nid: Annotated[int, Field("int", "node", "nid")]
+    zid: Annotated[int, Field("int", "type of the zone", "zid")]
+    band_from: Annotated[str, Field("char[]", "above_high, high_low, low_min or below_min")]
+    band_to: Annotated[str, Field("char[]", "above_high, high_low, low_min or below_min")]
+    free_pages: Annotated[int, Field("unsigned long", "free in the zone", "pages")]
+
+
+class ks_reclaim_batch(Tracepoint, frozen=True):
+    """One batch of pages went through reclaim."""
+
+    nid: Annotated[int, Field("int", "node", "nid")]
+    lru: Annotated[int, Field("int", "which list: LRU_INACTIVE_ANON 0 …")]
+    priority: Annotated[int, Field("int", "scan priority, 12 lightest … 0")]
+    nr_taken: Annotated[int, Field("unsigned long", "isolated", "pages")]
+    nr_freed: Annotated[int, Field("unsigned long", "free now", "pages")]
+    nr_to_write: Annotated[int, Field("unsigned long", "given to the device", "pages")]
+    nr_kept: Annotated[int, Field("unsigned long", "put back", "pages")]
+
+
+class ks_swapout(Tracepoint, frozen=True):
+    """Pages were written to swap."""
+
+    dev: Annotated[str, Field("char[]", "name of the swap device")]
+    slot: Annotated[int, Field("unsigned long", "first slot", "slot")]
+    nr_pages: Annotated[int, Field("unsigned long", "written", "pages")]
+    latency_ns: Annotated[int, Field("long", "from submission to completion", "ns")]
+
+
+class ks_swapin(Tracepoint, frozen=True):
+    """Pages were read from swap."""
+
+    dev: Annotated[str, Field("char[]", "name of the swap device")]
+    slot: Annotated[int, Field("unsigned long", "slot of the page that faulted", "slot")]
+    nr_pages: Annotated[int, Field("unsigned long", "read", "pages")]
+    nr_ahead: Annotated[int, Field("unsigned long", "of them read ahead", "pages")]
+    latency_ns: Annotated[int, Field("long", "from submission to completion", "ns")]
+
+
+class ks_process_start(Tracepoint, frozen=True):
+    """A process began."""
+
+    pid: Annotated[int, Field("pid_t", "the process", "pid")]
+    ppid: Annotated[int, Field("pid_t", "its parent; 0 for the workload's", "pid")]
+    comm: Annotated[str, Field("char[16]", "its name")]
+    cpu: Annotated[int, Field("int", "CPU it starts on", "cpu")]
+
+
+class ks_process_exit(Tracepoint, frozen=True):
+    """A process ended and its memory is free."""
+
+    pid: Annotated[int, Field("pid_t", "the process", "pid")]
+    comm: Annotated[str, Field("char[16]", "its name")]
+    exit_code: Annotated[int, Field("int", "exit status, or minus the signal that killed it")]
+    nr_freed: Annotated[int, Field("unsigned long", "frames given back", "pages")]

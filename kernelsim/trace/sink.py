@@ -1,0 +1,36 @@
+"""Where events go: the protocol that the engine and the actors know instead of a log.
+
+Interface: ask `wants` before building fields that cost something; `emit` drops what is not wanted
+anyway. Fields given away belong to the sink: do not change the dict afterwards.
+Units: `t_ns` is virtual time.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from kernelsim.trace.tracepoint import Tracepoint
+
+Fields = Mapping[str, object] | Tracepoint
+
+
+class Sink(Protocol):
+    """Takes the events of a run, in the order in which they happen."""
+
+    def wants(self, actor: str, event: str) -> bool:
+        """Return whether an event of this name from this actor would be kept."""
+        ...
+
+    def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
+        """Keep an event if it is wanted."""
+        ...
+
+    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
+        """Keep occurrences of one tracepoint that happen at one time, such as the pages of a batch.
+
+        All have the same class.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Bring what is kept to where it is going."""
+        ...

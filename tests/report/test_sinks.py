@@ -1,0 +1,74 @@
+"""Tests of the sinks that keep events in memory."""
+
+from kernelsim.report.event_filter import EventFilter
+from kernelsim.report.sinks import Event, MemorySink, RingSink, TeeSink, event_text
+from kernelsim.trace.kmem import mm_page_free
+from kernelsim.trace.vmscan import mm_vmscan_kswapd_sleep
+
+PAGES = [mm_page_free(pfn=pfn, order=0) for pfn in range(3)]
+
+
+def test_memory_keeps_events_in_order():
+    """Events come back as they were given, tracepoints as their fields."""
+    sink = MemorySink()
+    sink.emit(1, "cpu0", "ks_fault", {"pid": 1})
+    sink.emit(2, "kswapd0", "mm_vmscan_kswapd_sleep", mm_vmscan_kswapd_sleep(nid=0))
+    sink.emit_many(3, "cpu0", PAGES)
+    sink.flush()
+    sleep = Event(2, "kswapd0", "mm_vmscan_kswapd_sleep", {"nid": 0})
+    assert sink.events == [Event(1, "cpu0", "ks_fault", {"pid": 1}), sleep]
+    assert sink.named("mm_*", "kswapd*") == [sleep]
+    assert sink.named("mm_*", "cpu*") == []
+
+
+def test_memory_with_a_filter():
+    """Page-level events are kept when the filter asks for them."""
+    sink = MemorySink(EventFilter(trace=("kmem:*",)))
+    sink.emit_many(3, "cpu0", PAGES)
+    assert [event.fields["pfn"] for event in sink.events] == [0, 1, 2]
+
+
+def test_ring_keeps_the_last():
+    """The ring forgets the oldest events and renders the rest for people."""
+    sink = RingSink(2, EventFilter(trace=("*",)))
+    assert sink.lines() == []
+    for number in range(4):
+        sink.emit(number, "cpu0", "ks_x", {"number": number})
+    assert sink.lines() == [
+        "    0.000000002  cpu0             ks_x number=2",
+        "    0.000000003  cpu0             ks_x number=3",
+    ]
+    sink.emit_many(1_500_000_000, "node0", PAGES)
+    assert sink.lines() == [
+        "    1.500000000  node0            mm_page_free pfn=1 order=0",
+        "    1.500000000  node0            mm_page_free pfn=2 order=0",
+    ]
+
+
+def test_ring_drops_what_is_not_wanted():
+    """Without being asked, the ring holds no single pages."""
+    sink = RingSink(2)
+    sink.emit_many(1, "node0", PAGES)
+    assert not sink.wants("node0", "mm_page_free")
+    assert sink.lines() == []
+
+
+def test_tee_gives_each_what_it_wants():
+    """Each sink applies its own filter; the tee wants what any wants."""
+    all_pages, batches = MemorySink(EventFilter(trace=("*",))), MemorySink()
+    tee = TeeSink((all_pages, batches))
+    tee.emit_many(1, "cpu0", PAGES)
+    tee.emit(2, "cpu0", "ks_x", {})
+    tee.flush()
+    assert (len(all_pages.events), len(batches.events)) == (4, 1)
+    assert tee.wants("cpu0", "mm_page_free")
+    assert not TeeSink((batches,)).wants("cpu0", "mm_page_free")
+
+
+def test_text_of_an_event():
+    """Plain words stay as they are; other text is quoted, so a line can be taken apart again."""
+    fields = {"a": -1, "b": True, "c": "word:0", "d": "two words", "e": "", "f": 'x="y"', "g": None}
+    assert event_text(61_000_000_005, "db-101", "ks_x", fields) == (
+        "   61.000000005  db-101           ks_x"
+        ' a=-1 b=true c=word:0 d="two words" e="" f="x=\\"y\\"" g=null'
+    )
