@@ -1,0 +1,115 @@
+"""`kernelsim run`: run a workload and print a summary.
+
+A file marked with `@simulation` runs actors of its own; one marked with `@workload` runs on a
+simulated machine.
+Exit status: 0 done, 1 an expectation or a check failed, 2 wrong use or bad input, 3 a bug of ours,
+130 interrupted. SIGTERM ends a run as Ctrl-C does: with everything written that was logged so far.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import attrs
+from cyclopts import Parameter
+
+from kernelsim.errors import ConfigError
+
+
+def run(
+    workload: Path,
+    /,
+    *,
+    machine: str | None = None,
+    seed: int = 1,
+    schedule_seed: int | None = None,
+    settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    burst_pages: int | None = None,
+    trace: Annotated[list[str] | None, Parameter(negative="")] = None,
+    check: Annotated[bool, Parameter(negative="")] = False,
+    until: str | None = None,
+    out: Path | None = None,
+    report: bool = True,
+) -> None:
+    """Run a workload.
+
+    Args:
+        workload: A Python file with one function marked @workload or @simulation.
+        machine: A preset or a TOML file; the workload names one by default.
+        seed: Everything random in the run comes from it.
+        schedule_seed: Permutes simultaneous events: another legal order for each seed.
+        settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated.
+        burst_pages: Most pages handled in one go; 512 by default.
+        trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
+            actor=GLOB; may be repeated.
+        check: Check all invariants while the run goes on.
+        until: End the run at this virtual time, such as 10s.
+        out: Directory for what the run leaves behind.
+        report: Let a report be among it, where the run makes one.
+    """
+    from kernelsim.workload.api import load_workload
+
+    loaded = load_workload(workload)
+    words = tuple(trace or ())
+    _ = report  # accepted for every run; none makes a report so far
+    with sigterm_as_ctrl_c():
+        if loaded.kind == "simulation":
+            given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
+            refuse_machine_options(given | {"--check": check or None})
+            from kernelsim.report.engine_run import SimulationOptions, run_simulation
+
+            simulation = SimulationOptions(
+                seed=seed, schedule_seed=schedule_seed, trace=words, until=until, out=out
+            )
+            print(run_simulation(loaded, workload, simulation), end="")
+            return
+        from kernelsim.report.machine_run import run_machine
+        from kernelsim.report.run_options import RunOptions
+        from kernelsim.report.run_summary import print_summary
+
+        options = RunOptions(
+            machine=machine,
+            seed=seed,
+            schedule_seed=schedule_seed,
+            settings=tuple(settings or ()),
+            trace=words,
+            check=check,
+            until=until,
+            out=out,
+        )
+        if burst_pages is not None:
+            options = attrs.evolve(options, burst_pages=burst_pages)
+        print_summary(run_machine(loaded, options, name=str(workload)).summary)
+
+
+def refuse_machine_options(given: Mapping[str, object]) -> None:
+    """Refuse options that mean nothing without a machine; None is an option not given.
+
+    Raises:
+        ConfigError: One was given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            shown = " ".join(value) if isinstance(value, list) else value
+            raise ConfigError(name, shown, "this workload is a simulation without a machine")
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, so that the log is whole and run.json says so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

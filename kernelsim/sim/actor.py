@@ -1,0 +1,353 @@
+"""Actors: a trio task with a mailbox, reached through a reference.
+
+    class Counter(Actor):
+        def receive(self, message):         # or `async def`, if serving takes waiting
+            return message + 1
+
+    ref = engine.spawn(Counter("counter"))
+    ref.tell(3)                             # no answer
+    four = await ref.ask(3)                 # the answer, or the exception
+
+Who gets an exception: one raised while serving an *ask* goes to the asker, and the actor goes on
+with its next message. One raised while serving a *tell*, or in `run`, `on_start` or `on_stop`,
+crashes the actor. A crash ends the whole run with `ActorCrashedError`, unless the actor was
+spawned with `may_crash=True`: then only that actor ends, and the others go on undisturbed.
+
+Messages left when an actor ends, by `stop`, `kill` or a crash: asks get `ActorEndedError`, tells
+are dropped and logged as `ks_message_dropped`. `ask` and `tell` to an actor that has ended raise
+`ActorEndedError`; so does an ask whose answer the actor put off and never gave.
+
+In line: when the receiver is idle, its `receive` is a plain `def` and nothing else is due at this
+instant, then serving the message is what would happen next anyway. `ask` does it at once, without
+a switch. The order of events is the same; `Engine(inline=False)` shows it.
+
+Interface: subclass `Actor`; `Engine.spawn` gives the `ActorRef`. Units: ns.
+"""
+
+import inspect
+from collections import deque
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+import trio
+
+from kernelsim.errors import SimulationError
+from kernelsim.sim.channel import Channel
+from kernelsim.sim.scope import VirtualScope
+from kernelsim.sim.wait import Seat, Waiter, forget
+
+if TYPE_CHECKING:
+    from kernelsim.sim.engine import Engine
+
+
+class ActorEndedError(SimulationError):
+    """The actor that was asked has ended, or ended before it answered."""
+
+
+class Deferred:
+    """What `receive` returns when the answer comes later: see `Actor.defer`."""
+
+
+class Stop:
+    """The message that ends an actor; `ActorRef.stop` sends it, `Actor.run` obeys it."""
+
+
+DEFERRED: Final = Deferred()
+STOP: Final = Stop()
+
+
+class At(NamedTuple):
+    """What `receive` returns when the answer arrives at a known later time.
+
+    Attributes:
+        ns: Virtual time of the arrival, not before now.
+        value: The answer.
+    """
+
+    ns: int
+    value: Any
+
+
+class Reply:
+    """The way back to one asker. Answer once; a second answer is refused."""
+
+    __slots__ = ("_actor", "_waiter", "is_answered")
+
+    def __init__(self, actor: "Actor", waiter: Waiter) -> None:
+        self._actor = actor
+        self._waiter = waiter
+        self.is_answered = False
+        actor.promises[self] = None
+
+    def send(self, value: object, at_ns: int | None = None) -> None:
+        """Answer with a value, now or at a later virtual time."""
+        waiter = self._close()
+        clock = waiter.seat.clock
+        clock.wake(waiter, clock.now_ns if at_ns is None else at_ns, value)
+
+    def fail(self, error: BaseException, at_ns: int | None = None) -> None:
+        """Answer with an exception, which is raised at the asker."""
+        waiter = self._close()
+        clock = waiter.seat.clock
+        clock.wake(waiter, clock.now_ns if at_ns is None else at_ns, error=error)
+
+    def _close(self) -> Waiter:
+        assert not self.is_answered, f"{self._actor.name} answers twice"
+        self.is_answered = True
+        del self._actor.promises[self]
+        return self._waiter
+
+
+class Actor:
+    """Base of all actors. Subclasses write `receive`, or `run` if they act of their own accord.
+
+    Args:
+        name: Unique among the living actors of the run; the name in logs.
+
+    Attributes:
+        engine: Set at spawn.
+        ref: The handle others get; set at spawn.
+        mailbox: Messages that wait, each with the way back if it was asked.
+        promises: Ways back to everybody who waits for an answer.
+        is_serving: It has taken a message from its mailbox, and waits before it is done with it.
+    """
+
+    serves_inline: ClassVar[bool] = False  # receive is a plain def, and run and serve are ours
+    receives_async: ClassVar[bool] = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.engine: Engine
+        self.ref: ActorRef
+        self.mailbox: Channel[tuple[Any, Reply | None]]
+        self.seat: Seat
+        self.scope: VirtualScope
+        self.joiners: deque[Waiter] = deque()
+        self.promises: dict[Reply, None] = {}
+        self.is_serving = False
+        self._current: Reply | None = None
+        self._asker: Waiter | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.receives_async = inspect.iscoroutinefunction(cls.receive)
+        is_ours = cls.run is Actor.run and cls.serve is Actor.serve
+        cls.serves_inline = is_ours and not cls.receives_async
+
+    def receive(self, message: Any) -> Any:  # noqa: ANN401 - any message, any answer
+        """Serve one message; the result is the answer to an ask. May be an `async def`."""
+        raise TypeError(f"{self.name} does not understand {message!r}")
+
+    async def on_start(self) -> None:
+        """Run first in the actor's task."""
+
+    async def on_stop(self) -> None:
+        """Run last in the actor's task, unless it crashed or was cancelled."""
+
+    async def run(self) -> None:
+        """Serve messages until stopped. Actors with a life of their own write this instead."""
+        receive = self.mailbox.receive
+        while True:
+            message, reply = await receive()
+            if message is STOP:
+                return
+            if self.receives_async:
+                await self.serve_async(message, reply)
+            else:
+                self.serve(message, reply)
+
+    def serve(self, message: Any, reply: Reply | None) -> None:  # noqa: ANN401
+        """Serve one message from the mailbox and answer it, if it was asked."""
+        self._current = reply
+        try:
+            result = self.receive(message)
+        except Exception as error:
+            if not self._refuse(message, reply, error):
+                raise
+            return
+        finally:
+            self._current = None
+        self._answer(reply, result)
+
+    async def serve_async(self, message: Any, reply: Reply | None) -> None:  # noqa: ANN401
+        """Serve one message as `serve` does, with a `receive` that waits."""
+        self._current = reply
+        self.is_serving = True
+        try:
+            result = await self.receive(message)
+        except Exception as error:
+            if not self._refuse(message, reply, error):
+                raise
+            return
+        finally:
+            self._current = None
+            self.is_serving = False
+        self._answer(reply, result)
+
+    def _answer(self, reply: Reply | None, result: Any) -> None:  # noqa: ANN401
+        if reply is None or result is DEFERRED:
+            return
+        if result.__class__ is At:
+            reply.send(result.value, result.ns)
+        else:
+            reply.send(result)
+
+    def _refuse(self, message: Any, reply: Reply | None, error: Exception) -> bool:  # noqa: ANN401
+        if reply is None or reply.is_answered:
+            return False
+        error.add_note(f"raised while {self.name} served {message!r}")
+        reply.fail(error)
+        return True
+
+    def defer(self) -> Reply:
+        """Put off the answer to the message being served; `receive` returns DEFERRED then.
+
+        Keep the `Reply` and `send` to it later.
+        """
+        if self._current is None:
+            assert self._asker is not None, f"{self.name} was told, not asked: nobody waits"
+            self._current = Reply(self, self._asker)
+        return self._current
+
+    def serve_inline(self, message: Any, asker: Waiter) -> Any:  # noqa: ANN401
+        """Serve an ask in the asker's task; called by `ActorRef.ask` only.
+
+        It takes the numbers of two events: the message that arrives, and the answer.
+
+        Returns:
+            The answer, or DEFERRED: the asker has to wait for it, as something else comes first.
+        """
+        clock = asker.seat.clock
+        clock.number += 1
+        mailbox = self.mailbox
+        mailbox.nr_sent += 1
+        mailbox.nr_received += 1
+        self._asker = asker
+        clock.running = self.seat
+        try:
+            result = self.receive(message)
+        except Exception as error:
+            error.add_note(f"raised while {self.name} served {message!r}")
+            if self._current is not None:
+                if self._current.is_answered:
+                    raise
+                self._current.fail(error)
+            else:
+                clock.wake(asker, clock.now_ns, error=error)
+            result = DEFERRED
+        finally:
+            self._asker = None
+            reply, self._current = self._current, None
+            clock.running = asker.seat
+        if result.__class__ is At:
+            at_ns, result = result
+        elif result is DEFERRED:
+            if reply is None and not asker.is_decided:
+                Reply(self, asker)
+            return DEFERRED
+        else:
+            at_ns = clock.now_ns
+        assert reply is None, f"{self.name} put its answer off and gave it"
+        if clock.now_ns <= at_ns < clock.horizon_ns:
+            clock.now_ns = at_ns
+            clock.number += 1
+            return result
+        clock.wake(asker, at_ns, result)
+        return DEFERRED
+
+    def log(self, event: str, **fields: object) -> None:
+        """Log an event of this actor at the present virtual time."""
+        sink = self.engine.sink
+        if sink is not None and sink.wants(self.name, event):
+            sink.emit(self.engine.clock.now_ns, self.name, event, fields)
+
+    def progress(self) -> None:
+        """Tell a livelock watch that something useful was done."""
+        self.engine.note_progress(self.name)
+
+
+class ActorRef:
+    """The handle others hold: tell, ask, stop, kill, join."""
+
+    __slots__ = ("_actor", "_why_ask", "_why_join", "name")
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+        self._why_ask = ("answer of", actor.name)
+        self._why_join = ("end of", actor.name)
+        self.name = actor.name
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the actor has ended, for whatever reason."""
+        return self._actor.mailbox.is_receiver_closed
+
+    def tell(self, message: object) -> None:
+        """Send a message that wants no answer.
+
+        Raises:
+            ActorEndedError: The actor has ended.
+            SimulationError: Its mailbox is full, which is a bug of the senders.
+        """
+        self._post(message, None, "told")
+
+    async def ask(self, message: object) -> Any:  # noqa: ANN401 - any answer
+        """Send a message and wait for the answer.
+
+        Raises:
+            ActorEndedError: The actor has ended, or ends before it answers.
+            SimulationError: Its mailbox is full, which is a bug of the senders.
+            Exception: Whatever serving the message raised.
+        """
+        actor = self._actor
+        clock = actor.engine.clock
+        waiter = clock.open_wait(self._why_ask)
+        receivers = actor.mailbox.receivers
+        if (
+            actor.serves_inline
+            and clock.now_ns < clock.horizon_ns
+            and clock.number + 1 < clock.look_number
+            and receivers
+            and not receivers[0].is_decided
+        ):
+            result = actor.serve_inline(message, waiter)
+            if result is not DEFERRED:
+                return result
+        else:
+            self._post(message, Reply(actor, waiter), "asked")
+        return await clock.wait(waiter)
+
+    def stop(self) -> None:
+        """End the actor after the messages it already has; nothing happens if it has ended."""
+        if not self.has_ended:
+            self.tell(STOP)
+
+    def kill(self) -> None:
+        """End the actor at once: what it waits for is cancelled. Its `finally` blocks run."""
+        if not self.has_ended:
+            self._actor.scope.cancel()
+
+    async def join(self) -> None:
+        """Wait until the actor has ended, for whatever reason."""
+        if not self.has_ended:
+            actor = self._actor
+            clock = actor.engine.clock
+            waiter = clock.open_wait(self._why_join)
+            actor.joiners.append(waiter)
+            try:
+                await clock.wait(waiter)
+            except BaseException:
+                forget(actor.joiners, waiter)
+                raise
+
+    def _post(self, message: object, reply: Reply | None, verb: str) -> None:
+        actor = self._actor
+        try:
+            actor.mailbox.send_nowait((message, reply))
+        except (trio.BrokenResourceError, trio.WouldBlock) as error:
+            if reply is not None:
+                del actor.promises[reply]
+            sender = actor.engine.clock.running.name
+            if isinstance(error, trio.WouldBlock):
+                text = f"{sender} {verb} {self.name}, whose mailbox is full"
+                raise SimulationError(text) from None
+            raise ActorEndedError(f"{sender} {verb} {self.name}, which has ended") from None

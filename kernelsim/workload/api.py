@@ -1,0 +1,184 @@
+"""Mark the function of a Python file that is a workload, and load such files.
+
+    @simulation
+    async def main(engine): ...         # actors of the author's own, no machine
+
+    @workload(machine="numa-2x4g")
+    async def main(machine): ...        # a simulated machine; options of the command line win
+
+A file holds one workload. The decorators only mark and remember; what is wrong with a file is a
+`WorkloadError` of one line when it is loaded.
+
+Interface: `simulation`, `workload` for authors; `load_workload` and `workload_mistake` for whoever
+runs them.
+"""
+
+import inspect
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Final, Literal, overload
+
+import attrs
+
+from kernelsim.config.machine import MachineSpec
+from kernelsim.errors import UserError, WorkloadError
+
+Main = Callable[[Any], Awaitable[object]]
+
+MODULE_PREFIX: Final = "kernelsim_workload_"  # so that no file hides a module of that name
+PYTHON_SUFFIX: Final = ".py"
+
+
+@attrs.frozen
+class Workload:
+    """A function that is a workload, and what its author chose for it."""
+
+    function: Main
+    """Gets the `Engine` of a simulation, or the `Machine`."""
+    kind: Literal["simulation", "machine"]
+    machine: MachineSpec | str | None = None
+    """A description, a preset or a TOML file; None leaves it to the command line."""
+    until: str | None = None
+    """The run ends at this virtual time, such as "10s"."""
+    settings: Mapping[str, object] = attrs.field(factory=dict)
+    """Tunables put in force before it starts, such as {"vm.swappiness": 10}."""
+    burst_pages: int | None = None
+    """Most pages handled in one go; None for the default."""
+
+
+def simulation(function: Main) -> Workload:
+    """Mark `async def main(engine)` as a workload of actors without a machine.
+
+    Raises:
+        WorkloadError: The function is not async.
+    """
+    return Workload(_checked(function), "simulation")
+
+
+@overload
+def workload(function: Main, /) -> Workload: ...
+@overload
+def workload(
+    *,
+    machine: MachineSpec | str | None = None,
+    until: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    burst_pages: int | None = None,
+) -> Callable[[Main], Workload]: ...
+def workload(
+    function: Main | None = None,
+    /,
+    *,
+    machine: MachineSpec | str | None = None,
+    until: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    burst_pages: int | None = None,
+) -> Workload | Callable[[Main], Workload]:
+    """Mark `async def main(machine)` as a workload of a simulated machine.
+
+    Args:
+        function: The function, when used without options.
+        machine: A description, a preset or a TOML file; None leaves it to the command line.
+        until: The run ends at this virtual time, such as "10s".
+        settings: Tunables put in force before it starts, such as {"vm.swappiness": 10}.
+        burst_pages: Most pages handled in one go; None for the default.
+
+    Raises:
+        WorkloadError: The function is not async.
+    """
+
+    def mark(function: Main) -> Workload:
+        chosen = dict(settings or {})
+        return Workload(_checked(function), "machine", machine, until, chosen, burst_pages)
+
+    return mark if function is None else mark(function)
+
+
+def load_workload(path: Path) -> Workload:
+    """Import a Python file and return the one workload in it.
+
+    Nothing is written beside the file. Modules in its directory can be imported, as by a program.
+
+    Raises:
+        WorkloadError: No such file, no workload in it or several, or importing it raised.
+    """
+    if path.suffix != PYTHON_SUFFIX:
+        raise WorkloadError("a Python workload is a file that ends in .py", path)
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise WorkloadError(error.strerror or str(error), path) from None
+    module = ModuleType(MODULE_PREFIX + path.stem)
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        exec(_compiled(source, path), module.__dict__)  # noqa: S102 - the file is a program
+    except (Exception, SystemExit) as error:
+        mistake = workload_mistake(error, path)
+        if mistake is None:
+            raise
+        raise mistake from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return _only_workload(module, path)
+
+
+def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
+    """Return an exception of a workload as its author's mistake, with the line it came from.
+
+    Returns:
+        None if the exception was raised by other code, which may not be the author's fault; but a
+        user error is always one of the file's.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    if isinstance(error, UserError):
+        if isinstance(error, WorkloadError) and error.file is not None:
+            return error
+        return WorkloadError(str(error), path, lines[-1] if lines else None)
+    if not frames or frames[-1].filename != str(path):
+        return None
+    return WorkloadError(_described(error), path, lines[-1])
+
+
+def _checked(function: Main) -> Main:
+    if not inspect.iscoroutinefunction(function):
+        code = getattr(function, "__code__", None)
+        place = (code.co_filename, code.co_firstlineno) if isinstance(code, CodeType) else ()
+        raise WorkloadError("a workload is an async function: async def main(…)", *place)
+    return function
+
+
+def _compiled(source: bytes, path: Path) -> CodeType:
+    try:
+        return compile(source, str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise WorkloadError(f"{type(error).__name__}: {error.msg}", path, error.lineno) from None
+    except ValueError as error:  # a byte of zero
+        raise WorkloadError(str(error), path) from None
+
+
+def _only_workload(module: ModuleType, path: Path) -> Workload:
+    found = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Workload) and value.function.__module__ == module.__name__
+    }
+    names = {value.function.__qualname__: name for name, value in found.items()}
+    if not names:
+        raise WorkloadError(
+            "no workload in it: mark a function with @workload or @simulation", path
+        )
+    if len(names) > 1:
+        listed = ", ".join(sorted(names.values()))
+        raise WorkloadError(f"{len(names)} workloads in it ({listed}): keep one a file", path)
+    return next(iter(found.values()))
+
+
+def _described(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
