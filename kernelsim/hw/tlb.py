@@ -1,0 +1,147 @@
+"""The translation lookaside buffer of one CPU.
+
+Linux: arch/x86/mm/tlb.c (6.1) for the flushes and the address-space identifiers.
+Differs: one level instead of two; the second level of a Skylake server core (1536 entries, 12-way)
+decides the reach. Replacement is round robin inside a set. Upper levels of a walk are not cached.
+
+Interface: `make_tlb` builds one for each CPU; the memory leafs look up and insert while they walk.
+An entry's tag is `asid << 36 | vpn`; asids start at 1, so 0 means empty.
+Units: pages; nanoseconds in `AccessCost`.
+"""
+
+from typing import Final, NamedTuple
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelsim.hw.leaf import leaf
+
+NR_TLB_SETS: Final = 128  # power of two
+NR_TLB_WAYS: Final = 12
+TLB_TAG_SHIFT: Final = 36  # bits of a user page number: 48 - 12
+TLB_SINGLE_PAGE_FLUSH_CEILING: Final = 33  # pages; arch/x86/mm/tlb.c
+TLB_NR_DYN_ASIDS: Final = 6  # address spaces a CPU remembers; arch/x86/include/asm/tlbflush.h
+
+
+class Tlb(NamedTuple):
+    """Entries of one CPU's TLB."""
+
+    tag: NDArray[np.int64]  # [set, way] asid << 36 | vpn, 0 = empty
+    victim: NDArray[np.int64]  # [set] the way that is replaced next
+
+
+class AccessCost(NamedTuple):
+    """What a load or store costs a CPU, in ns."""
+
+    tlb_hit_ns: int
+    page_walk_step_ns: int  # one level of a walk
+    memory_ns: NDArray[np.int64]  # [nid] access to that node's memory from this CPU
+
+
+def make_tlb(nr_sets: int = NR_TLB_SETS, nr_ways: int = NR_TLB_WAYS) -> Tlb:
+    """Return an empty TLB; `nr_sets` must be a power of two."""
+    assert nr_sets > 0, "a TLB has at least one set"
+    assert nr_sets & (nr_sets - 1) == 0, "the set is picked by the low bits of the page number"
+    return Tlb(np.zeros((nr_sets, nr_ways), np.int64), np.zeros(nr_sets, np.int64))
+
+
+@leaf
+def tlb_access(tlb: Tlb, asid: int, vpn: int) -> bool:
+    """Look a page up and enter it when it is missing; True for a hit."""
+    tag = (asid << TLB_TAG_SHIFT) | vpn
+    line = vpn & (tlb.tag.shape[0] - 1)
+    for way in range(tlb.tag.shape[1]):
+        if tlb.tag[line, way] == tag:
+            return True
+    way = tlb.victim[line]
+    tlb.tag[line, way] = tag
+    way += 1
+    tlb.victim[line] = 0 if way == tlb.tag.shape[1] else way
+    return False
+
+
+@leaf
+def tlb_lookup(tlb: Tlb, asid: int, vpn: int) -> bool:
+    """Tell whether a page's translation is in the TLB."""
+    tag = (asid << TLB_TAG_SHIFT) | vpn
+    line = vpn & (tlb.tag.shape[0] - 1)
+    for way in range(tlb.tag.shape[1]):
+        if tlb.tag[line, way] == tag:
+            return True
+    return False
+
+
+@leaf
+def tlb_flush_range(tlb: Tlb, asid: int, vpn: int, nr: int) -> int:
+    """Drop the entries of `nr` pages; more than the ceiling drops the whole address space.
+
+    Returns:
+        Pages flushed one by one, or -1 when all of the address space went.
+
+    Source: Linux 6.1 arch/x86/mm/tlb.c:flush_tlb_func
+    """
+    if nr > TLB_SINGLE_PAGE_FLUSH_CEILING:
+        tlb_flush_asid(tlb, asid)
+        return -1
+    for page in range(vpn, vpn + nr):
+        tag = (asid << TLB_TAG_SHIFT) | page
+        line = page & (tlb.tag.shape[0] - 1)
+        for way in range(tlb.tag.shape[1]):
+            if tlb.tag[line, way] == tag:
+                tlb.tag[line, way] = 0
+    return nr
+
+
+@leaf
+def tlb_flush_asid(tlb: Tlb, asid: int) -> int:
+    """Drop all entries of one address space; return how many there were."""
+    dropped = 0
+    for line in range(tlb.tag.shape[0]):
+        for way in range(tlb.tag.shape[1]):
+            if tlb.tag[line, way] and tlb.tag[line, way] >> TLB_TAG_SHIFT == asid:
+                tlb.tag[line, way] = 0
+                dropped += 1
+    return dropped
+
+
+@leaf
+def tlb_flush_all(tlb: Tlb) -> None:
+    """Drop every entry."""
+    tlb.tag[:] = 0
+
+
+@attrs.define
+class AsidTable:
+    """Which address spaces a CPU's TLB holds entries of; owned by that CPU."""
+
+    ctx_id: list[int] = attrs.Factory(lambda: [0] * TLB_NR_DYN_ASIDS)
+    tlb_gen: list[int] = attrs.Factory(lambda: [0] * TLB_NR_DYN_ASIDS)
+    next_asid: int = 0
+
+    def choose_new_asid(self, ctx_id: int, tlb_gen: int) -> tuple[int, bool]:
+        """Pick the asid to run an address space under.
+
+        Args:
+            ctx_id: Number of the address space, never reused.
+            tlb_gen: How often its translations were changed with a flush so far.
+
+        Returns:
+            The asid (1 … 6), and whether its entries must be flushed first.
+
+        Source: Linux 6.1 arch/x86/mm/tlb.c:choose_new_asid
+        """
+        if ctx_id in self.ctx_id:
+            slot = self.ctx_id.index(ctx_id)
+            need_flush = self.tlb_gen[slot] < tlb_gen
+        else:
+            slot = self.next_asid
+            self.next_asid = (slot + 1) % TLB_NR_DYN_ASIDS
+            need_flush = True
+            self.ctx_id[slot] = ctx_id
+        self.tlb_gen[slot] = tlb_gen
+        return slot + 1, need_flush
+
+    def flushed(self, asid: int, tlb_gen: int) -> None:
+        """Note that the entries of an asid are up to date with a generation."""
+        self.tlb_gen[asid - 1] = tlb_gen

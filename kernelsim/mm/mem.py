@@ -1,0 +1,200 @@
+"""The whole of physical memory as arrays: page columns, lists, zones, counters.
+
+Linux: `struct page` (include/linux/mm_types.h), `struct zone` and `struct per_cpu_pages`
+(include/linux/mmzone.h), 6.1.
+Differs: a page is one entry in every column of `Pages` instead of a struct, a list is a row of
+`Mem.lists` and the two link columns, and every list of the machine has a number.
+
+Interface: leaf functions take one `Mem` and plain integers. Zero means "unset" everywhere, so
+memory nobody touched costs nothing; page frame number 0 is never handed out and ends every list.
+The node's actor owns the rows of its zones, a CPU's actor its per-cpu lists.
+"""
+
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelsim.hw.leaf import leaf
+
+I64: TypeAlias = NDArray[np.int64]
+I32: TypeAlias = NDArray[np.int32]
+I16: TypeAlias = NDArray[np.int16]
+U64: TypeAlias = NDArray[np.uint64]
+U32: TypeAlias = NDArray[np.uint32]
+U8: TypeAlias = NDArray[np.uint8]
+
+MAX_ORDER: Final = 11  # orders 0..10; include/linux/mmzone.h of 6.1 (later: MAX_PAGE_ORDER 10)
+PAGEBLOCK_ORDER: Final = 9  # 2 MB on x86_64
+PAGEBLOCK_NR_PAGES: Final = 1 << PAGEBLOCK_ORDER
+MAX_ORDER_NR_PAGES: Final = 1 << (MAX_ORDER - 1)
+SWAP_CLUSTER_MAX: Final = 32  # pages; include/linux/swap.h
+
+# enum migratetype, include/linux/mmzone.h
+MIGRATE_UNMOVABLE: Final = 0
+MIGRATE_MOVABLE: Final = 1
+MIGRATE_RECLAIMABLE: Final = 2
+MIGRATE_PCPTYPES: Final = 3  # the first three have per-cpu lists
+MIGRATE_HIGHATOMIC: Final = 3
+MIGRATE_ISOLATE: Final = 4
+MIGRATE_TYPES: Final = 5  # no CMA: its lists are not printed by the recorded kernels
+
+# enum lru_list, include/linux/mmzone.h
+LRU_INACTIVE_ANON: Final = 0
+LRU_ACTIVE_ANON: Final = 1
+LRU_INACTIVE_FILE: Final = 2
+LRU_ACTIVE_FILE: Final = 3
+LRU_UNEVICTABLE: Final = 4
+NR_LRU_LISTS: Final = 5
+
+# Page flags, bit values in Pages.flags; include/linux/page-flags.h
+PG_locked: Final = 1 << 0
+PG_writeback: Final = 1 << 1
+PG_referenced: Final = 1 << 2
+PG_uptodate: Final = 1 << 3
+PG_dirty: Final = 1 << 4
+PG_lru: Final = 1 << 5
+PG_active: Final = 1 << 6
+PG_workingset: Final = 1 << 7
+PG_reserved: Final = 1 << 8
+PG_reclaim: Final = 1 << 9
+PG_swapbacked: Final = 1 << 10
+PG_unevictable: Final = 1 << 11
+PG_mlocked: Final = 1 << 12
+PG_swapcache: Final = 1 << 13
+PG_anon_exclusive: Final = 1 << 14
+PG_buddy: Final = 1 << 15  # head of a free block; its order and list are in Pages.private
+PG_table: Final = 1 << 16  # a page-table page; its row in the pool is in Pages.private
+PG_kernel: Final = 1 << 17  # belongs to the kernel (boot, slab, kernel stack); never on an LRU
+PG_pcp: Final = 1 << 18  # on a per-cpu list, counted free by nobody
+PG_isolated: Final = 1 << 19  # taken off its LRU by a reclaimer
+PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
+PG_readahead: Final = 1 << 21
+
+
+class Pages(NamedTuple):
+    """Columns of `struct page`; every array has one entry for each pfn of the machine.
+
+    40 bytes a page. `private` holds order and migratetype of a free block (PG_buddy, read with
+    `buddy_order` and `buddy_migratetype`), the swap slot of a page in the swap cache
+    (PG_swapcache), or the pool row of a page-table page (PG_table).
+    """
+
+    flags: U32
+    next: I32  # pfn of the list neighbour, 0 at the end
+    prev: I32
+    mapcount: I32  # PTEs that map this page
+    mapping: I32  # number of the mm that owns an anonymous page, 0 = none
+    index: I64  # type: ignore[assignment]  # virtual page number in that mm; hides tuple.index
+    private: I32
+    token: U64  # what the page holds, as a number; writing changes it
+
+
+# Columns of Mem.zone. Written by the node's actor, but for Z_PCP_* (set with the watermarks).
+Z_NID: Final = 0
+Z_TYPE_INDEX: Final = 1  # position in the machine's zone_types, Linux's zone_idx()
+Z_START_PFN: Final = 2
+Z_SPANNED: Final = 3  # pages, holes included
+Z_PRESENT: Final = 4  # spanned - holes
+Z_MANAGED: Final = 5  # present - reserved at boot
+Z_FREE: Final = 6  # NR_FREE_PAGES: in free lists or untouched, not on per-cpu lists
+Z_WMARK_MIN: Final = 7  # without boost
+Z_WMARK_LOW: Final = 8
+Z_WMARK_HIGH: Final = 9
+Z_WMARK_PROMO: Final = 10
+Z_WATERMARK_BOOST: Final = 11
+Z_PCP_BATCH: Final = 12
+Z_PCP_HIGH: Final = 13
+Z_FRESH_START: Final = 14  # [fresh start, fresh end): MAX_ORDER blocks never yet allocated. They
+Z_FRESH_END: Final = 15  # count as the tail of the movable MAX_ORDER-1 list, in rising order
+Z_NR_RESERVED_HIGHATOMIC: Final = 16
+Z_WATERMARK_BOOST_FACTOR: Final = 17  # sysctl vm.watermark_boost_factor, of 10000; 0 = never boost
+Z_BOOSTED_WATERMARK: Final = 18  # 1 = boosted since kswapd was last woken (ZONE_BOOSTED_WATERMARK)
+Z_RECLAIM_ACTIVE: Final = 19  # 1 = kswapd works on it, keep per-cpu lists short (same bit in Linux)
+NR_ZONE_FIELDS: Final = 20
+
+# Columns of Mem.extfrag, the fields of the tracepoint mm_page_alloc_extfrag
+X_PFN: Final = 0
+X_ALLOC_ORDER: Final = 1
+X_FALLBACK_ORDER: Final = 2
+X_ALLOC_MIGRATETYPE: Final = 3
+X_FALLBACK_MIGRATETYPE: Final = 4
+X_CHANGE_OWNERSHIP: Final = 5
+NR_EXTFRAG_FIELDS: Final = 6
+NR_EXTFRAG_ROWS: Final = 1025  # row 0 is the head; later steals are counted but not kept
+
+# Columns of Mem.lists
+L_HEAD: Final = 0  # pfn
+L_TAIL: Final = 1
+L_COUNT: Final = 2  # entries: blocks of a free list, pages of the others
+
+
+class Mem(NamedTuple):
+    """All of physical memory. Built by `mm_init`, passed whole to every leaf.
+
+    A zone's row number is `nid * len(zone_types) + type index`, empty zones included.
+    """
+
+    pages: Pages
+    lists: I64  # [list number, L_*]
+    zone: I64  # [zone row, Z_*]
+    lowmem_reserve: I64  # [zone row, highest zone index of the request], pages
+    block_mt: U8  # [pfn >> PAGEBLOCK_ORDER] migratetype of a pageblock
+    block_zone: I16  # [pfn >> PAGEBLOCK_ORDER] zone row + 1, 0 = no zone; see `zone_of`
+    pcp_count: I64  # [zone row, cpu] pages on that CPU's three lists
+    pcp_free_factor: I64  # [zone row, cpu] doubles what is given back while nothing is taken
+    zone_stat: I64  # [zone row, vmstat.NR_* of a zone]
+    node_stat: I64  # [nid, vmstat.NR_* of a node]
+    numa_stat: I64  # [zone row, vmstat.NUMA_*]
+    vm_event: I64  # [vmstat.VmEvent]
+    extfrag: I64  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by who reads them
+
+
+@leaf
+def free_list(zone: int, order: int, migratetype: int) -> int:
+    """Return the list number of `zone.free_area[order].free_list[migratetype]`."""
+    return (zone * MAX_ORDER + order) * MIGRATE_TYPES + migratetype
+
+
+@leaf
+def pcp_list(mem: Mem, zone: int, cpu: int, migratetype: int) -> int:
+    """Return the list number of one CPU's free pages of a zone and migratetype."""
+    zones = mem.zone.shape[0]
+    base = zones * MAX_ORDER * MIGRATE_TYPES
+    return base + (zone * mem.pcp_count.shape[1] + cpu) * MIGRATE_PCPTYPES + migratetype
+
+
+@leaf
+def lru_list(mem: Mem, nid: int, lru: int) -> int:
+    """Return the list number of a node's LRU list."""
+    zones = mem.zone.shape[0]
+    base = zones * (MAX_ORDER * MIGRATE_TYPES + mem.pcp_count.shape[1] * MIGRATE_PCPTYPES)
+    return base + nid * NR_LRU_LISTS + lru
+
+
+def nr_lists(nr_zones: int, nr_cpus: int, nr_nodes: int) -> int:
+    """Return how many rows `Mem.lists` needs."""
+    per_zone = MAX_ORDER * MIGRATE_TYPES + nr_cpus * MIGRATE_PCPTYPES
+    return nr_zones * per_zone + nr_nodes * NR_LRU_LISTS
+
+
+@leaf
+def zone_of(mem: Mem, pfn: int) -> int:
+    """Return the zone row of a pfn, -1 when it lies in no zone.
+
+    A pageblock that two zones share is entered under the lower one.
+    """
+    row = int(mem.block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
+    if row < 0:
+        return -1
+    while pfn >= mem.zone[row, Z_START_PFN] + mem.zone[row, Z_SPANNED]:
+        row += 1
+        if row == mem.zone.shape[0]:
+            return -1
+    return row if pfn >= mem.zone[row, Z_START_PFN] else -1
+
+
+@leaf
+def nid_of(mem: Mem, pfn: int) -> int:
+    """Return the node of a pfn that lies in a zone."""
+    return int(mem.zone[zone_of(mem, pfn), Z_NID])

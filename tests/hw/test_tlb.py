@@ -1,0 +1,107 @@
+"""The TLB of a CPU and the choice of address-space identifiers."""
+
+import numpy as np
+import pytest
+
+from kernelsim.hw.tlb import (
+    NR_TLB_SETS,
+    NR_TLB_WAYS,
+    TLB_NR_DYN_ASIDS,
+    AsidTable,
+    make_tlb,
+    tlb_access,
+    tlb_flush_all,
+    tlb_flush_asid,
+    tlb_flush_range,
+    tlb_lookup,
+)
+
+REACH = NR_TLB_SETS * NR_TLB_WAYS
+
+
+def hits_of_second_pass(nr_pages: int) -> int:
+    """Walk over pages twice and count the hits of the second walk."""
+    tlb = make_tlb()
+    for vpn in range(nr_pages):
+        tlb_access(tlb, 1, vpn)
+    return sum(tlb_access(tlb, 1, vpn) for vpn in range(nr_pages))
+
+
+@pytest.mark.mission("V5")
+def test_working_set_within_reach_hits_always() -> None:
+    """A working set of exactly the TLB's reach is found again completely."""
+    assert REACH == 1536
+    assert hits_of_second_pass(REACH) == REACH
+
+
+@pytest.mark.mission("V5")
+def test_working_set_beyond_reach_misses() -> None:
+    """A cyclic working set larger than every set never hits, as round robin replaces it."""
+    assert hits_of_second_pass(REACH + NR_TLB_SETS) == 0
+
+
+def test_address_spaces_do_not_share_entries() -> None:
+    """An entry of one asid is no hit for another."""
+    tlb = make_tlb()
+    assert not tlb_access(tlb, 1, 77)
+    assert tlb_lookup(tlb, 1, 77)
+    assert not tlb_lookup(tlb, 2, 77)
+
+
+def test_page_number_zero_is_not_there_before_it_is_entered() -> None:
+    """An empty way never looks like an entry."""
+    assert not tlb_access(make_tlb(), 1, 0)
+
+
+def test_flush_range_drops_exactly_its_pages() -> None:
+    """A short flush drops the named pages of that address space and nothing else."""
+    tlb = make_tlb()
+    for vpn in range(40):
+        tlb_access(tlb, 1, vpn)
+        tlb_access(tlb, 2, vpn)
+    assert tlb_flush_range(tlb, 1, 10, 5) == 5
+    assert [vpn for vpn in range(40) if not tlb_lookup(tlb, 1, vpn)] == [10, 11, 12, 13, 14]
+    assert all(tlb_lookup(tlb, 2, vpn) for vpn in range(40))
+
+
+def test_flush_of_more_than_33_pages_drops_the_address_space() -> None:
+    """34 pages are not flushed one by one; 33 are."""
+    tlb = make_tlb()
+    tlb_access(tlb, 1, 5000)
+    assert tlb_flush_range(tlb, 1, 0, 33) == 33
+    assert tlb_lookup(tlb, 1, 5000)
+    assert tlb_flush_range(tlb, 1, 0, 34) == -1
+    assert not tlb_lookup(tlb, 1, 5000)
+
+
+def test_flush_asid_and_flush_all() -> None:
+    """Flushing an asid counts and keeps the others; flushing all leaves nothing."""
+    tlb = make_tlb()
+    for vpn in range(7):
+        tlb_access(tlb, 1, vpn)
+    tlb_access(tlb, 2, 3)
+    assert tlb_flush_asid(tlb, 1) == 7
+    assert tlb_lookup(tlb, 2, 3)
+    tlb_flush_all(tlb)
+    assert not np.any(tlb.tag)
+
+
+def test_cpu_remembers_six_address_spaces() -> None:
+    """Coming back to one of the last six needs no flush; a seventh takes the oldest's asid."""
+    table = AsidTable()
+    asids = [table.choose_new_asid(ctx, 1) for ctx in range(1, TLB_NR_DYN_ASIDS + 1)]
+    assert asids == [(n, True) for n in range(1, TLB_NR_DYN_ASIDS + 1)]
+    assert table.choose_new_asid(1, 1) == (1, False)
+    assert table.choose_new_asid(7, 1) == (1, True)
+    assert table.choose_new_asid(1, 1) == (2, True)
+
+
+def test_stale_address_space_is_flushed_when_it_comes_back() -> None:
+    """Translations changed while the address space was away: flush; flushed since: do not."""
+    table = AsidTable()
+    table.choose_new_asid(1, 1)
+    table.choose_new_asid(2, 1)
+    assert table.choose_new_asid(1, 2) == (1, True)
+    assert table.choose_new_asid(1, 2) == (1, False)
+    table.flushed(2, 5)
+    assert table.choose_new_asid(2, 5) == (2, False)

@@ -1,0 +1,48 @@
+"""Neighbouring swap writes become one request."""
+
+import numpy as np
+
+from kernelsim.mm.page_io import MAX_REQUEST_PAGES, SwapPlug
+
+
+def add(box, plug, slots):
+    """Add pages with these slots; return (slot, pages) of the requests that leave."""
+    pfns = box.take(len(slots))[: len(slots)]
+    box.mem.pages.private[pfns] = slots
+    return [(r.slot, len(r.pfns)) for r in plug.add(box.mem, np.asarray(pfns), len(slots))]
+
+
+def sizes(requests):
+    """Return (slot, pages) of requests."""
+    return [(request.slot, len(request.pfns)) for request in requests]
+
+
+def test_consecutive_slots_join(reclaim_box):
+    """Pages whose slots follow each other, upwards or downwards, leave together."""
+    box, plug = reclaim_box(), SwapPlug()
+    assert add(box, plug, [300, 301, 302, 299, 500]) == []
+    assert sizes(plug.flush()) == [(299, 4), (500, 1)]
+    assert plug.flush() == []
+
+
+def test_large_request_leaves_when_the_next_begins(reclaim_box):
+    """A request of 32 pages is not held back once another one starts."""
+    box, plug = reclaim_box(), SwapPlug()
+    assert add(box, plug, list(range(100, 132))) == []
+    assert add(box, plug, [200]) == [(100, 32)]
+    assert sizes(plug.flush()) == [(200, 1)]
+
+
+def test_request_has_a_largest_size(reclaim_box):
+    """A request ends at 320 pages; the next page starts another and sends the first off."""
+    box, plug = reclaim_box(), SwapPlug()
+    slots = list(range(256, 256 + MAX_REQUEST_PAGES))
+    assert add(box, plug, slots) == []
+    assert add(box, plug, [slots[-1] + 1]) == [(256, MAX_REQUEST_PAGES)]
+
+
+def test_plug_holds_32_requests(reclaim_box):
+    """The 33rd scattered request sends the others off."""
+    box, plug = reclaim_box(), SwapPlug()
+    assert add(box, plug, list(range(100, 164, 2))) == []
+    assert len(add(box, plug, [1000])) == 32
