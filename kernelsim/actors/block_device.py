@@ -1,0 +1,146 @@
+"""A disk: a queue of limited depth in front of a pipe of limited bandwidth.
+
+Linux: block/blk-mq.c; the device itself is hardware.
+A request takes a free slot of the device, waits its access latency there, then its data passes the
+pipe, one request after another. At most `NR_REQUESTS` wait; who submits more, waits for room.
+Interface: ask `SubmitBio`; the answer means "accepted", for a read or a synchronous write that
+asks to wait, "done". Completion of a write is told to whoever the bio names.
+Units: bytes, ns, sectors of 512 bytes.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heapreplace
+from typing import Any, Final
+
+import attrs
+
+from kernelsim.config.machine import BlockDeviceSpec
+from kernelsim.sim.actor import DEFERRED, Actor, Reply
+from kernelsim.units import NS_PER_S, PAGE_SIZE
+
+NR_REQUESTS: Final = 256  # requests accepted before submitters wait; BLKDEV_DEFAULT_RQ is 128, x2
+SECTORS_PER_PAGE: Final = PAGE_SIZE // 512
+
+
+@attrs.frozen(eq=False)
+class SubmitBio:
+    """One request.
+
+    Attributes:
+        is_write: Direction.
+        sector: First sector.
+        nr_pages: Length in pages.
+        comm: Name of the task that submits it.
+        on_done: Called at the virtual time of completion; None when nobody wants to know.
+        wait: Answer at completion instead of acceptance.
+    """
+
+    is_write: bool
+    sector: int
+    nr_pages: int
+    comm: str
+    on_done: Callable[[], None] | None = None
+    wait: bool = False
+
+
+@attrs.define
+class DiskStatistics:
+    """Counts of /proc/diskstats, of requests completed.
+
+    Attributes:
+        nr_reads: Read requests.
+        nr_writes: Write requests.
+        pages_read: Pages read.
+        pages_written: Pages written.
+        busy_ns: Time the pipe was busy.
+        in_flight_max: Most requests under way at once.
+    """
+
+    nr_reads: int = 0
+    nr_writes: int = 0
+    pages_read: int = 0
+    pages_written: int = 0
+    busy_ns: int = 0
+    in_flight_max: int = 0
+
+
+class BlockDevice(Actor):
+    """The actor of one disk.
+
+    Args:
+        spec: Depth, latencies, bandwidth.
+    """
+
+    def __init__(self, spec: BlockDeviceSpec) -> None:
+        super().__init__(spec.name)
+        self.spec = spec
+        self.statistics = DiskStatistics()
+        self.nr_in_flight = 0
+        self._slots = [0] * spec.queue_depth  # when each becomes free, a heap
+        self._pipe_free_ns = 0
+        self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a submitter has to wait for room."""
+        return self.nr_in_flight >= NR_REQUESTS
+
+    def receive(self, message: Any) -> Any:  # noqa: ANN401 - a SubmitBio; None or a later answer
+        """Accept a request, or let the submitter wait for room."""
+        assert isinstance(message, SubmitBio)
+        if self.is_full:
+            self._waiting.append((message, self.defer()))
+            return DEFERRED
+        if message.wait:
+            self._start(message, self.defer())
+            return DEFERRED
+        self._start(message, None)
+        return None
+
+    def _start(self, bio: SubmitBio, reply: Reply | None) -> None:
+        self.nr_in_flight += 1
+        self.statistics.in_flight_max = max(self.statistics.in_flight_max, self.nr_in_flight)
+        spec = self.spec
+        now_ns = self.engine.now_ns
+        begin_ns = max(now_ns, self._slots[0])
+        latency_ns = spec.write_latency_ns if bio.is_write else spec.read_latency_ns
+        transfer_ns = bio.nr_pages * PAGE_SIZE * NS_PER_S // spec.bandwidth_bytes_per_s
+        self._pipe_free_ns = max(begin_ns + latency_ns, self._pipe_free_ns) + transfer_ns
+        self.statistics.busy_ns += transfer_ns
+        heapreplace(self._slots, self._pipe_free_ns)
+        self.log("block_rq_issue", **self._fields(bio), bytes=bio.nr_pages * PAGE_SIZE)
+        self.engine.clock.schedule(self._pipe_free_ns, self._complete, (bio, reply))
+
+    def _complete(self, item: tuple[SubmitBio, Reply | None]) -> bool:
+        bio, reply = item
+        self.nr_in_flight -= 1
+        statistics = self.statistics
+        if bio.is_write:
+            statistics.nr_writes += 1
+            statistics.pages_written += bio.nr_pages
+        else:
+            statistics.nr_reads += 1
+            statistics.pages_read += bio.nr_pages
+        self.log("block_rq_complete", **self._fields(bio), error=0)
+        if bio.on_done is not None:
+            bio.on_done()
+        if reply is not None:
+            reply.send(None)
+        while self._waiting and self.nr_in_flight < NR_REQUESTS:
+            waiting, waiting_reply = self._waiting.popleft()
+            if waiting.wait:
+                self._start(waiting, waiting_reply)
+            else:
+                self._start(waiting, None)
+                waiting_reply.send(None)
+        return False
+
+    def _fields(self, bio: SubmitBio) -> dict[str, object]:
+        return {
+            "dev": self.name,
+            "sector": bio.sector,
+            "nr_sector": bio.nr_pages * SECTORS_PER_PAGE,
+            "rwbs": "W" if bio.is_write else "R",
+            "comm": bio.comm,
+        }

@@ -1,0 +1,201 @@
+"""One CPU: runs tasks in time slices, owns a TLB, answers interrupts.
+
+Linux: kernel/sched/core.c (__schedule, ttwu), arch/x86/mm/tlb.c, 6.1.
+# Differs from Linux: the run queue is first come first served with one slice length for all, not
+# CFS; a task that wakes up is served next, and the running task gives way at its next boundary.
+Interface: a task asks to `Schedule` and is answered when it may run; it asks to `Deschedule` when
+it blocks or its slice is over. Other CPUs ask to `FlushTlb` and wait for the answer, as senders
+of an inter-processor interrupt do. The task that runs here may read `must_give_way`.
+Units: ns.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from kernelsim.config.latency import LatencySpec
+from kernelsim.hw.tlb import (
+    AccessCost,
+    Tlb,
+    make_tlb,
+    tlb_flush_all,
+    tlb_flush_asid,
+    tlb_flush_range,
+)
+from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
+
+FLUSH_CEILING_PAGES = 33  # more than that and the whole address space is flushed; arch/x86/mm/tlb.c
+
+
+@attrs.frozen
+class Schedule:
+    """Let a task run; the answer comes when it does.
+
+    Attributes:
+        task: Name of the task.
+        wakeup: It slept before, so it is next in the queue.
+    """
+
+    task: str
+    wakeup: bool
+
+
+@attrs.frozen
+class Deschedule:
+    """The running task leaves the CPU."""
+
+    task: str
+
+
+@attrs.frozen
+class FlushTlb:
+    """Forget translations of one address space; the answer is the acknowledgement.
+
+    Attributes:
+        asid: Of the address space; None for everything the TLB holds.
+        vpns: Virtual page numbers to forget; none for all of the address space.
+    """
+
+    asid: int | None
+    vpns: tuple[int, ...]
+
+
+@attrs.define
+class CpuState:
+    """What a CPU knows.
+
+    Attributes:
+        current: Name of the running task.
+        last: Name of the task that ran last, to tell a switch from a return.
+        slice_end_ns: When the running task should give way if others wait.
+        run_queue: Waiting tasks with the way to answer them.
+        stolen_ns: Time taken by interrupts that the running task has not been charged yet.
+        nr_switches: Context switches.
+        nr_ipis: Interrupts received.
+        busy_since_ns: When the CPU last became busy.
+        busy_ns: Time it was busy before that.
+        user_ns: Part of the busy time that was in user mode.
+        wait_ns: Time tasks waited in the run queue.
+    """
+
+    current: str | None = None
+    last: str = ""
+    slice_end_ns: int = 0
+    run_queue: deque[tuple[str, Reply, int]] = attrs.field(factory=deque)
+    stolen_ns: int = 0
+    nr_switches: int = 0
+    nr_ipis: int = 0
+    busy_since_ns: int = 0
+    busy_ns: int = 0
+    user_ns: int = 0
+    wait_ns: int = 0
+
+
+class Cpu(Actor):
+    """The actor of one CPU.
+
+    Args:
+        number: CPU number.
+        nid: Node it belongs to.
+        distances: From its node to each node, 10 is local.
+        latency: Costs of a switch, an interrupt, a flush, an access.
+    """
+
+    def __init__(
+        self, number: int, nid: int, distances: tuple[int, ...], latency: LatencySpec
+    ) -> None:
+        super().__init__(f"cpu{number}")
+        self.number = number
+        self.nid = nid
+        self.state = CpuState()
+        self.tlb: Tlb = make_tlb()
+        self.access_cost = AccessCost(
+            latency.tlb_hit_ns,
+            latency.page_walk_step_ns,
+            np.array([latency.memory_access_ns(distance) for distance in distances], np.int64),
+        )
+        self._latency = latency
+        self._handlers: dict[type, Callable[[Any], Any]] = {
+            Schedule: self.on_schedule,
+            Deschedule: self.on_deschedule,
+            FlushTlb: self.on_flush_tlb,
+        }
+
+    def receive(self, message: Any) -> Any:  # noqa: ANN401 - one of the three messages above
+        """Serve a message."""
+        return self._handlers[type(message)](message)
+
+    def on_schedule(self, message: Schedule) -> Any:  # noqa: ANN401 - an answer, now or later
+        """Run the task now if the CPU is idle, else queue it."""
+        state = self.state
+        now_ns = self.engine.now_ns
+        if state.current is None:
+            state.busy_since_ns = now_ns
+            return At(now_ns + self._switch_to(message.task, now_ns), None)
+        entry = (message.task, self.defer(), now_ns)
+        if message.wakeup:
+            state.run_queue.appendleft(entry)
+            state.slice_end_ns = min(state.slice_end_ns, now_ns)
+        else:
+            state.run_queue.append(entry)
+        return DEFERRED
+
+    def on_deschedule(self, message: Deschedule) -> None:
+        """Take the running task off the CPU and start the next."""
+        state = self.state
+        assert state.current == message.task, f"{message.task} is not running on {self.name}"
+        now_ns = self.engine.now_ns
+        state.current = None
+        state.busy_ns += now_ns - state.busy_since_ns
+        state.busy_since_ns = now_ns
+        if state.run_queue:
+            task, reply, since_ns = state.run_queue.popleft()
+            state.wait_ns += now_ns - since_ns
+            reply.send(None, now_ns + self._switch_to(task, now_ns))
+
+    def on_flush_tlb(self, message: FlushTlb) -> At:
+        """Take the interrupt, flush, acknowledge."""
+        state = self.state
+        state.nr_ipis += 1
+        cost_ns = self.flush(message.asid, message.vpns)
+        if state.current is not None:
+            state.stolen_ns += cost_ns
+        return At(self.engine.now_ns + self._latency.ipi_ns + cost_ns, None)
+
+    def flush(self, asid: int | None, vpns: tuple[int, ...]) -> int:
+        """Forget translations; return the time it takes this CPU, in ns."""
+        if asid is None:
+            tlb_flush_all(self.tlb)
+            return self._latency.tlb_flush_ns
+        if not vpns or len(vpns) > FLUSH_CEILING_PAGES:
+            tlb_flush_asid(self.tlb, asid)
+            return self._latency.tlb_flush_ns
+        for vpn in vpns:
+            tlb_flush_range(self.tlb, asid, vpn, 1)
+        return self._latency.tlb_flush_page_ns * len(vpns)
+
+    def must_give_way(self) -> bool:
+        """Return whether the running task should let another one run."""
+        state = self.state
+        return bool(state.run_queue) and self.engine.now_ns >= state.slice_end_ns
+
+    def busy_total_ns(self) -> int:
+        """Return how long the CPU has been busy since the start."""
+        state = self.state
+        running_ns = self.engine.now_ns - state.busy_since_ns if state.current is not None else 0
+        return state.busy_ns + running_ns
+
+    def _switch_to(self, task: str, now_ns: int) -> int:
+        state = self.state
+        state.current = task
+        cost_ns = 0
+        if state.last != task:
+            state.nr_switches += 1
+            cost_ns = self._latency.context_switch_ns
+            self.log("ks_sched_switch", prev=state.last, next=task)
+        state.last = task
+        state.slice_end_ns = now_ns + cost_ns + self._latency.time_slice_ns
+        return cost_ns

@@ -1,0 +1,246 @@
+"""One NUMA node: owns its zones, free lists, LRU lists and memory controller.
+
+Linux: pg_data_t, zone->lock, lruvec->lru_lock (mm/page_alloc.c, mm/swap.c, mm/vmscan.c), 6.1.
+Every request that needs a lock is served in its turn: the answer comes at
+`max(now, lock is free) + hold`, where the hold is what the pages moved cost. A request from
+another node holds the lock longer, in the ratio of the distances, since every line it touches
+comes over the interconnect.
+# Differs from Linux: one request moves a burst of pages in one hold as long as all the holds of
+# the kernel's single batches together, so contention is exact in sum and coarse in time.
+Interface: ask; the messages below. State is written by nobody else, but may be read as the kernel
+reads it: without the lock, knowing it may be old.
+Units: pages, ns.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from kernelsim.config.latency import LatencySpec
+from kernelsim.mm.mem import (
+    I64,
+    Z_FREE,
+    Z_MANAGED,
+    Z_PCP_BATCH,
+    Z_WATERMARK_BOOST,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+    Mem,
+)
+from kernelsim.mm.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
+from kernelsim.sim.actor import Actor, At
+from kernelsim.sim.locks import FifoServer
+from kernelsim.trace.ks import ks_watermark
+from kernelsim.units import NS_PER_S
+
+BANDS = ("below_min", "low_min", "high_low", "above_high")  # of a zone's free pages
+
+
+@attrs.frozen(eq=False)
+class AllocPages:
+    """Take order-0 pages of one zone, through the asking CPU's list.
+
+    Attributes:
+        zone: Zone row.
+        cpu: The asking CPU.
+        cpu_nid: Its node.
+        preferred_nid: Node the policy wants, for numa_hit and numa_miss.
+        migratetype: MIGRATE_*.
+        floor: The grant ends when the zone has no more free pages than this.
+        want: Pages wanted.
+        out: Array the page frame numbers are put in.
+        start: First index to use there.
+        user: Who asks, for the account of the lock.
+    """
+
+    zone: int
+    cpu: int
+    cpu_nid: int
+    preferred_nid: int
+    migratetype: int
+    floor: int
+    want: int
+    out: I64
+    start: int
+    user: str
+
+
+@attrs.frozen(eq=False)
+class FreePages:
+    """Give pages back through the asking CPU's list; the answer comes when that is done."""
+
+    cpu: int
+    pfns: I64
+    nr: int
+    user: str
+
+
+@attrs.frozen
+class DrainPages:
+    """Give a CPU's whole list of one zone back; the answer is the number of pages."""
+
+    zone: int
+    cpu: int
+    user: str
+
+
+@attrs.frozen(eq=False)
+class UnderLruLock:
+    """Do something to the LRU lists while holding lru_lock; the answer is its result.
+
+    Attributes:
+        work: Runs to completion when the lock is granted.
+        nr_pages: How many pages it moves; None when `work` returns (…, nr_scanned, …) as its
+            second value.
+        user: Who asks, for the account of the lock.
+    """
+
+    work: Callable[[], Any]
+    nr_pages: int | None
+    user: str
+
+
+@attrs.frozen
+class MemoryTraffic:
+    """Move bytes through the memory controller; the answer comes when they have passed."""
+
+    size_bytes: int
+    user: str
+
+
+class Node(Actor):
+    """The actor of one node.
+
+    Args:
+        nid: Node number.
+        mem: Physical memory; this actor writes the rows of its zones.
+        zones: Rows of the node's zones.
+        distances: From each node to this one, 10 is local.
+        latency: Costs of holds, bandwidth of the controller.
+    """
+
+    def __init__(
+        self, nid: int, mem: Mem, zones: range, distances: tuple[int, ...], latency: LatencySpec
+    ) -> None:
+        super().__init__(f"node{nid}")
+        self.nid = nid
+        self._mem = mem
+        self._zones = zones
+        self._distances = distances
+        self._latency = latency
+        self.zone_locks: dict[int, FifoServer] = {}
+        self.lru_lock: FifoServer
+        self.controller: FifoServer
+        self.nr_granted = 0  # pages handed out and not given back
+        self._bands: dict[int, int] = {}  # index into BANDS by zone that has pages, as logged last
+        self._handlers: dict[type, Callable[[Any], Any]] = {
+            AllocPages: self.on_alloc_pages,
+            FreePages: self.on_free_pages,
+            DrainPages: self.on_drain_pages,
+            UnderLruLock: self.on_lru_lock,
+            MemoryTraffic: self.on_memory_traffic,
+        }
+
+    def wire(self) -> None:
+        """Make the locks; called when the engine is known."""
+        engine = self.engine
+        self.zone_locks = {zone: engine.server(f"zone{zone}->lock") for zone in self._zones}
+        self.lru_lock = engine.server(f"node{self.nid}->lru_lock")
+        self.controller = engine.server(f"node{self.nid} memory controller")
+        managed = [zone for zone in self._zones if self._mem.zone[zone, Z_MANAGED]]
+        self._bands = {zone: self._band_of(zone) for zone in managed}
+
+    def receive(self, message: Any) -> Any:  # noqa: ANN401 - the messages above
+        """Serve a message."""
+        return self._handlers[type(message)](message)
+
+    def on_alloc_pages(self, message: AllocPages) -> Any:  # noqa: ANN401 - (got, refills), maybe later
+        """Serve pages from the CPU's list, refilling it under the zone's lock."""
+        zone = message.zone
+        got, refills = alloc_pages_bulk(
+            self._mem, zone, message.cpu, message.cpu_nid, message.preferred_nid,
+            message.migratetype, message.floor, message.want, message.out, message.start,
+        )  # fmt: skip
+        self.nr_granted += got
+        if not refills:
+            return got, refills
+        self._log_bands()
+        moved = refills * int(self._mem.zone[zone, Z_PCP_BATCH])
+        hold_ns = moved * self._latency.zone_lock_hold_page_ns
+        return At(self._zone_locked(zone, hold_ns, message.cpu_nid, message.user), (got, refills))
+
+    def on_free_pages(self, message: FreePages) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Put pages on the CPU's lists, draining them under the zones' locks when they are full."""
+        nr_holds = free_unref_pages(self._mem, message.cpu, message.pfns, message.nr)
+        self.nr_granted -= message.nr
+        if not nr_holds:
+            return 0
+        self._log_bands()
+        zone = self._main_zone()
+        moved = nr_holds * int(self._mem.zone[zone, Z_PCP_BATCH])
+        hold_ns = moved * self._latency.zone_lock_hold_page_ns
+        return At(self._zone_locked(zone, hold_ns, self.nid, message.user), nr_holds)
+
+    def on_drain_pages(self, message: DrainPages) -> At:
+        """Empty a CPU's list into the buddy system."""
+        drained = drain_pages(self._mem, message.zone, message.cpu)
+        self._log_bands()
+        hold_ns = drained * self._latency.zone_lock_hold_page_ns
+        return At(self._zone_locked(message.zone, hold_ns, self.nid, message.user), drained)
+
+    def on_lru_lock(self, message: UnderLruLock) -> At:
+        """Change the LRU lists."""
+        result = message.work()
+        nr_pages = result[1] if message.nr_pages is None else message.nr_pages
+        hold_ns = nr_pages * self._latency.lru_lock_hold_page_ns
+        begin_ns, end_ns = self.lru_lock.reserve(hold_ns, message.user)
+        self._log_wait(self.lru_lock, begin_ns, message.user)
+        return At(end_ns, result)
+
+    def on_memory_traffic(self, message: MemoryTraffic) -> At:
+        """Let bytes pass the controller in their turn."""
+        hold_ns = message.size_bytes * NS_PER_S // self._latency.memory_bandwidth_bytes_per_s
+        return At(self.controller.reserve(hold_ns, message.user)[1], None)
+
+    def _zone_locked(self, zone: int, hold_ns: int, nid: int, user: str) -> int:
+        lock = self.zone_locks[zone]
+        begin_ns, end_ns = lock.reserve(hold_ns * self._distances[nid] // 10, user)
+        self._log_wait(lock, begin_ns, user)
+        return end_ns
+
+    def _band_of(self, zone: int) -> int:
+        row = self._mem.zone[zone]
+        free = row[Z_FREE] - row[Z_WATERMARK_BOOST]
+        if free > row[Z_WMARK_HIGH]:
+            return 3
+        return int(free > row[Z_WMARK_LOW]) + int(free > row[Z_WMARK_MIN])
+
+    def _log_bands(self) -> None:
+        """Log which watermarks the free pages crossed since the last look, one by one."""
+        engine = self.engine
+        sink = engine.sink
+        if sink is None:
+            return
+        for zone, before in self._bands.items():
+            now = self._band_of(zone)
+            if now == before:
+                continue
+            self._bands[zone] = now
+            if not sink.wants(self.name, "ks_watermark"):
+                continue
+            zid, free = zone - self._zones.start, int(self._mem.zone[zone, Z_FREE])
+            step = 1 if now > before else -1
+            for band in range(before, now, step):
+                point = ks_watermark(self.nid, zid, BANDS[band], BANDS[band + step], free)
+                sink.emit(engine.now_ns, self.name, "ks_watermark", point)
+
+    def _log_wait(self, lock: FifoServer, begin_ns: int, user: str) -> None:
+        wait_ns = begin_ns - self.engine.now_ns
+        if wait_ns:
+            self.log("ks_lock_wait", lock=lock.name, user=user, wait_ns=wait_ns)
+
+    def _main_zone(self) -> int:
+        sizes = self._mem.zone[self._zones.start : self._zones.stop, Z_MANAGED]
+        return self._zones.start + int(sizes.argmax())

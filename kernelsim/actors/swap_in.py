@@ -1,0 +1,213 @@
+"""Bringing pages back from swap: the part of the fault handler that waits for a disk.
+
+Linux: mm/memory.c:do_swap_page, mm/swap_state.c:swap_vma_readahead, mm/page_io.c, 6.1.
+A page in the swap cache is mapped at once. Otherwise pages are allocated for the fault and for
+the window around it, the slots are read, and the task sleeps until the device has delivered its
+own page. Pages read ahead stay in the cache, for the next faults to find.
+Units: pages, ns.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.block_device import SECTORS_PER_PAGE, SubmitBio
+from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.node import UnderLruLock
+from kernelsim.actors.page_allocator import AllocContext, alloc_pages
+from kernelsim.actors.process_memory import free_frames
+from kernelsim.actors.swap_io import runs, submit_bio
+from kernelsim.actors.task import Task
+from kernelsim.mm.mem import I64, nid_of
+from kernelsim.mm.mm_struct import MmStruct
+from kernelsim.mm.pgtable import pte_at, pte_swap_slot
+from kernelsim.mm.swap_readahead import swap_ra_hit, swap_ra_info
+from kernelsim.mm.swap_state import (
+    SWAP_RUN_LOCKED,
+    SWAP_RUN_NOT_CACHED,
+    begin_swap_read,
+    end_swap_read,
+    map_swapcache_run,
+    swapin_slots,
+)
+from kernelsim.trace.ks import ks_swapin
+
+if TYPE_CHECKING:
+    from kernelsim.actors.fault_handler import PageFault
+
+WINDOW_MAX = 64  # pages; vm.page-cluster is at most 5 here, 32 pages
+
+
+class SwapIn:
+    """Serves faults on swap entries for one fault handler.
+
+    Args:
+        kernel: The machine.
+        task: The faulting task.
+        mm: Its address space.
+        context: Returns what its pages are allocated by.
+    """
+
+    def __init__(
+        self, kernel: Kernel, task: Task, mm: MmStruct, context: Callable[[], AllocContext]
+    ) -> None:
+        self._kernel = kernel
+        self._task = task
+        self._mm = mm
+        self._context = context
+        self._readahead: dict[int, int] = {}  # state by start of the VMA
+        self._slots = np.zeros(WINDOW_MAX, np.int64)
+        self._pfns = np.zeros(WINDOW_MAX, np.int64)
+
+    async def serve(self, fault: "PageFault", length: int) -> tuple[int, int]:
+        """Map pages from the swap cache, reading the first one if it is not there.
+
+        Returns:
+            Pages mapped, and how many of these faults were major: 0 or 1. No page is mapped when
+            the task is being killed, or somebody else changed the entry meanwhile.
+        """
+        kernel, task = self._kernel, self._task
+        latency = kernel.spec.latency
+        majflt = 0
+        while not task.killed:
+            nr, why, hits = map_swapcache_run(
+                kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, self._mm.number,
+                fault.vpn, length, fault.stride, fault.write, fault.token,
+            )  # fmt: skip
+            if nr:
+                last = fault.vpn + (nr - 1) * fault.stride
+                start = fault.vma.start
+                self._readahead[start] = swap_ra_hit(self._readahead.get(start, 0), last, hits=hits)
+                return nr, majflt
+            await task.compute(latency.fault_entry_ns)
+            if why == SWAP_RUN_NOT_CACHED:
+                majflt = 1
+                await self._read_window(fault)
+            elif why == SWAP_RUN_LOCKED:
+                await self._wait_for(self._slot_of(fault.vpn))
+            else:
+                break
+        return 0, majflt
+
+    def _slot_of(self, vpn: int) -> int:
+        kernel = self._kernel
+        pte = pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, self._mm.number, vpn)
+        return pte_swap_slot(pte)
+
+    async def _wait_for(self, slot: int) -> None:
+        reads = self._kernel.swap_reads
+        if slot in reads:
+            began_ns = self._kernel.engine.now_ns
+            async with self._task.off_cpu():
+                while slot in reads:
+                    await reads[slot].wait()
+            self._task.waits.io_ns += self._kernel.engine.now_ns - began_ns
+
+    async def _read_window(self, fault: "PageFault") -> None:
+        """Read the slot of the fault and those around it; return when the first has come."""
+        kernel = self._kernel
+        target = self._slot_of(fault.vpn)
+        nr = await self._allocate_window(fault)
+        slots = self._still_missing(target, nr)
+        await self._free(self._pfns[len(slots) : nr].copy())
+        pfns = self._pfns[: len(slots)].copy()
+        if target not in slots:  # somebody else reads it already, or no page was to be had
+            await self._free(pfns)
+            await self._wait_for(target)
+            return
+        nid = nid_of(kernel.mem, int(pfns[0]))
+
+        def begin() -> None:
+            begin_swap_read(kernel.mem, kernel.swap, kernel.lruvec, slots, pfns, len(slots), target)
+            kernel.placed(len(slots))
+
+        await kernel.nodes[nid].ref.ask(UnderLruLock(begin, len(slots), self._task.cpu.name))
+        await self._submit(slots, pfns, target)
+        await self._wait_for(target)
+
+    async def _allocate_window(self, fault: "PageFault") -> int:
+        kernel, mm, vma = self._kernel, self._mm, fault.vma
+        self._readahead[vma.start], start, end = swap_ra_info(
+            self._readahead.get(vma.start, 0),
+            fault.vpn,
+            vma_start_vpn=vma.start >> 12,
+            vma_end_vpn=vma.end >> 12,
+            page_cluster=kernel.sysctl.vm_page_cluster,
+        )
+        nr = swapin_slots(
+            kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, mm.number, start, end,
+            self._slots,
+        )  # fmt: skip
+        have = 0
+        while have < nr:
+            out = self._pfns[have:]
+            grant = await alloc_pages(kernel, self._task, self._context(), nr - have, out)
+            if not grant.nr:
+                break
+            have += grant.nr
+        return have
+
+    def _still_missing(self, target: int, nr: int) -> I64:
+        # Allocating may have slept: other tasks may have read some of the slots, or freed them.
+        swap = self._kernel.swap
+        wanted = [
+            int(slot) for slot in self._slots[:nr]
+            if swap.cache_pfn[slot] == 0 and swap.map[slot] != 0
+        ]  # fmt: skip
+        if target not in wanted and swap.cache_pfn[target] == 0 and swap.map[target] and nr:
+            wanted = [target, *wanted[: nr - 1]]
+        return np.array(wanted, np.int64)
+
+    async def _free(self, pfns: I64) -> None:
+        await free_frames(self._kernel, self._task, pfns, len(pfns))
+
+    async def _submit(self, slots: I64, pfns: I64, target: int) -> None:
+        kernel, task = self._kernel, self._task
+        queue = kernel.engine.wait_queue(f"swap slot {target}")
+        for slot in slots:
+            kernel.swap_reads[int(slot)] = queue
+        for first, end in runs(slots):
+            read = _Read(kernel, task.name, slots[first:end], pfns[first:end], target)
+            device, page = kernel.swap_location(int(slots[first]))
+            bio = SubmitBio(
+                is_write=False,
+                sector=page * SECTORS_PER_PAGE,
+                nr_pages=end - first,
+                comm=task.name,
+                on_done=read.done,
+            )
+            await submit_bio(task, device, bio)
+
+
+@attrs.define
+class _Read:
+    """One request for consecutive slots, under way."""
+
+    kernel: Kernel
+    comm: str
+    slots: I64
+    pfns: I64
+    target: int
+    began_ns: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.began_ns = self.kernel.engine.now_ns
+
+    def done(self) -> None:
+        """Fill the pages and wake who waits for them, in the disk's interrupt.
+
+        Source: Linux 6.1 mm/page_io.c:end_swap_bio_read
+        """
+        kernel, slots = self.kernel, self.slots
+        end_swap_read(kernel.mem, kernel.swap, self.pfns, len(slots))
+        queue = kernel.swap_reads[int(slots[0])]
+        for slot in slots:
+            del kernel.swap_reads[int(slot)]
+        queue.wake_all()
+        device, _ = kernel.swap_location(int(slots[0]))
+        ahead = len(slots) - (self.target in slots)
+        latency_ns = kernel.engine.now_ns - self.began_ns
+        point = ks_swapin(device.name, self.target, len(slots), ahead, latency_ns)
+        kernel.trace(self.comm, point)

@@ -1,0 +1,339 @@
+"""The composition root: a machine's description and a seed become wired actors in one run.
+
+    machine = Machine(load_machine("laptop-4g"), seed=1)
+    machine.run(main)                   # main: async function of the machine
+
+Inside `main`: `await machine.spawn(…)` starts a process, `machine.sysctl(…)` writes a tunable,
+`await machine.snapshot(…)` keeps what /proc shows now, `machine.expect(…)` states what must hold.
+Units: bytes, ns.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.block_device import BlockDevice
+from kernelsim.actors.cpu import Cpu
+from kernelsim.actors.interconnect import Interconnect
+from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.kswapd import Kswapd
+from kernelsim.actors.node import Node
+from kernelsim.actors.oom_killer import OomKiller
+from kernelsim.actors.process import Process
+from kernelsim.actors.task import Task
+from kernelsim.config.machine import MachineSpec
+from kernelsim.config.sysctl import Sysctl, SysctlValue, with_settings
+from kernelsim.errors import CheckFailedError, ConfigError
+from kernelsim.mm.lruvec import new_lruvec
+from kernelsim.mm.mem import (
+    MIGRATE_UNMOVABLE,
+    Z_SPANNED,
+    Z_START_PFN,
+    Mem,
+    PG_kernel,
+    PG_reserved,
+)
+from kernelsim.mm.mm_init import build, setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
+from kernelsim.mm.mm_struct import MmRegistry
+from kernelsim.mm.page_alloc import rmqueue
+from kernelsim.mm.pgtable import PageTablePool
+from kernelsim.mm.swapfile import swapon
+from kernelsim.mm.util import CommitAccount
+from kernelsim.sim.ending import Ended
+from kernelsim.sim.engine import Engine, Sink
+from kernelsim.units import PAGE_SIZE, parse_duration
+from kernelsim.workload.handle import ProcessHandle, Program
+
+T = TypeVar("T")
+
+DEFAULT_BURST_PAGES: Final = 512
+BURST_PAGES_MAX: Final = 4096
+WATERMARK_SYSCTLS: Final = (  # writing one recomputes all watermarks and per-cpu list sizes
+    "vm_min_free_kbytes",
+    "vm_watermark_scale_factor",
+    "vm_watermark_boost_factor",
+    "vm_percpu_pagelist_high_fraction",
+)
+
+
+async def _ignore_snapshot(_machine: "Machine", _name: str) -> None:
+    """Keep nothing; what a machine does with snapshots unless told otherwise."""
+
+
+@attrs.define
+class Hooks:
+    """What the outside wants to do during a run; rooms above this one fill it in.
+
+    Attributes:
+        on_boot: Called when all actors have started.
+        on_snapshot: Called for each snapshot the workload takes.
+    """
+
+    on_boot: Callable[["Machine"], None] = lambda _machine: None
+    on_snapshot: Callable[["Machine", str], Awaitable[None]] = _ignore_snapshot
+
+
+class Machine:
+    """One simulated machine, from boot to the end of its run.
+
+    Args:
+        spec: What it is made of.
+        seed: Everything random comes from it.
+        schedule_seed: Permutes simultaneous events; None keeps their order.
+        burst_pages: Most pages handled in one go, 1 … 4096.
+        until_ns: The run ends at this virtual time; None for when the workload ends.
+        max_events: The run ends with an error after so many events; None for no limit.
+        sink: Where events are logged; None for nowhere.
+        hooks: What the outside wants to do during the run.
+
+    Raises:
+        ConfigError: `burst_pages` is out of range.
+    """
+
+    def __init__(
+        self,
+        spec: MachineSpec,
+        *,
+        seed: int = 1,
+        schedule_seed: int | None = None,
+        burst_pages: int = DEFAULT_BURST_PAGES,
+        until_ns: int | None = None,
+        max_events: int | None = None,
+        sink: Sink | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        if not 1 <= burst_pages <= BURST_PAGES_MAX:
+            raise ConfigError("burst_pages", burst_pages, f"must be 1 to {BURST_PAGES_MAX}")
+        self.spec = spec
+        self.engine = Engine(
+            seed=seed,
+            schedule_seed=schedule_seed,
+            until_ns=until_ns,
+            max_events=max_events,
+            sink=sink,
+        )
+        self.hooks = hooks or Hooks()
+        self.kernel = make_kernel(self.engine, spec, burst_pages)
+        self.processes: list[ProcessHandle] = []
+        self.notes: list[str] = []
+
+    @property
+    def mem(self) -> Mem:
+        """The arrays of physical memory, to look at."""
+        return self.kernel.mem
+
+    @property
+    def now_ns(self) -> int:
+        """The virtual time."""
+        return self.engine.now_ns
+
+    @property
+    def ended(self) -> Ended | None:
+        """How the run ended; None before."""
+        return self.engine.ended
+
+    def run(self, main: Callable[["Machine"], Awaitable[T]]) -> T | None:
+        """Boot, run the workload, stop; returns and raises as `Engine.run`."""
+
+        async def boot_and_run(_engine: Engine) -> T:
+            self._start_actors()
+            await self.engine.sleep(0)
+            self.hooks.on_boot(self)
+            return await main(self)
+
+        return self.engine.run(boot_and_run)
+
+    async def spawn(
+        self,
+        name: str,
+        program: Program | None = None,
+        *,
+        cpu: int | None = None,
+        mempolicy: str | None = None,
+        oom_score_adj: int = 0,
+    ) -> ProcessHandle:
+        """Start a process.
+
+        Args:
+            name: Its comm.
+            program: What it does: an async function of the handle, run beside the workload; None
+                for a process that does what the workload asks through the handle.
+            cpu: The one CPU it may run on; None for all.
+            mempolicy: "bind:NODES", "preferred:NODE" or "local" (the default); NODES as "0,2-3".
+            oom_score_adj: -1000 … 1000.
+
+        Returns:
+            The handle, when the process runs.
+
+        Raises:
+            ConfigError: No such CPU, node or policy.
+        """
+        kernel = self.kernel
+        if cpu is not None and not 0 <= cpu < len(kernel.cpus):
+            raise ConfigError("cpu", cpu, f"the machine has CPUs 0 to {len(kernel.cpus) - 1}")
+        pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
+        cpus = kernel.cpus if cpu is None else [kernel.cpus[cpu]]
+        task = Task(self.engine, f"{name}-{pid}", pid, cpus)
+        policy = policy_zonelist(kernel, mempolicy)
+        process = Process(kernel, name, task, policy)
+        process.oom_score_adj = oom_score_adj
+        handle = ProcessHandle(kernel, process, self.engine.spawn(process))
+        self.processes.append(handle)
+        await handle.start(program)
+        return handle
+
+    async def sleep(self, duration: int | str) -> None:
+        """Let virtual time pass: ns, or text such as "1s"."""
+        await self.engine.sleep(parse_duration(duration))
+
+    def sysctl(self, name: str, value: SysctlValue | None = None) -> SysctlValue:
+        """Write a tunable if a value is given; return what is in force."""
+        kernel = self.kernel
+        if value is not None:
+            kernel.sysctl = with_settings(kernel.sysctl, {name: value})
+            apply_sysctl(kernel, re.sub(r"[.-]", "_", name))
+        value_in_force: SysctlValue = getattr(kernel.sysctl, re.sub(r"[.-]", "_", name))
+        return value_in_force
+
+    async def snapshot(self, name: str) -> None:
+        """Keep what /proc and /sys show at this moment, under a name."""
+        await self.hooks.on_snapshot(self, name)
+
+    def expect(self, condition: bool, text: str = "") -> None:
+        """State that something holds; the run fails with exit status 1 if it does not.
+
+        Raises:
+            CheckFailedError: It does not.
+        """
+        if not condition:
+            what = text or "an expectation of the workload"
+            raise CheckFailedError(f"{what} does not hold at {self.now_ns} ns")
+
+    def note(self, text: str) -> None:
+        """Keep a line for the summary of the run."""
+        self.notes.append(text)
+
+    def _start_actors(self) -> None:
+        kernel = self.kernel
+        engine = self.engine
+        for node in kernel.nodes:
+            engine.spawn(node)
+            node.wire()
+        for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
+            engine.spawn(actor)
+        kernel.oom_killer = engine.spawn(OomKiller(kernel))
+        for kswapd in kernel.kswapds:
+            engine.spawn(kswapd)
+
+
+def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
+    """Build the state of a machine and its actors; none of them runs yet."""
+    phys = build(spec)
+    swap_pages = [swap.size_bytes // PAGE_SIZE for swap in spec.swaps]
+    swap = swapon(swap_pages, [area.prio for area in spec.swaps], spec.nr_cpus)
+    commit = CommitAccount(
+        totalram_pages=phys.totalram_pages, total_swap_pages=sum(a.nr_slots for a in spec.swaps)
+    )
+    kernel = Kernel(
+        engine=engine,
+        spec=spec,
+        sysctl=spec.sysctl,
+        phys=phys,
+        pool=PageTablePool(),
+        mms=MmRegistry(commit),
+        swap=swap,
+        lruvec=new_lruvec(len(spec.nodes)),
+        burst_pages=burst_pages,
+    )
+    nr_types = len(spec.zone_types)
+    for node in spec.nodes:
+        zones = range(node.nid * nr_types, (node.nid + 1) * nr_types)
+        towards = tuple(row[node.nid] for row in spec.distances)
+        kernel.nodes.append(Node(node.nid, phys.mem, zones, towards, spec.latency))
+    for number, nid in enumerate(phys.cpu_nid):
+        kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency))
+    kernel.interconnect = Interconnect(spec.latency)
+    kernel.devices = {device.name: BlockDevice(device) for device in spec.devices}
+    for node in spec.nodes:
+        cpus = [kernel.cpus[number] for number in node.cpus] or kernel.cpus
+        task = Task(engine, f"kswapd{node.nid}", 50 + node.nid, cpus)
+        kernel.kswapds.append(Kswapd(kernel, node.nid, task))
+    kernel.zero_pfn = _find_zero_page(kernel)
+    apply_sysctl_commit(kernel)
+    return kernel
+
+
+def _find_zero_page(kernel: Kernel) -> int:
+    # The zero page is part of the kernel image, which boot has reserved.
+    flags = kernel.mem.pages.flags
+    for zone in kernel.phys.zonelists[0]:
+        start = int(kernel.mem.zone[zone, Z_START_PFN])
+        part = flags[start : start + int(kernel.mem.zone[zone, Z_SPANNED])]
+        kept = np.flatnonzero(part & np.uint32(PG_reserved | PG_kernel))
+        if len(kept):
+            return start + int(kept[0])
+    for zone in kernel.phys.zonelists[0]:  # nothing reserved: it takes a page as the kernel would
+        pfn = rmqueue(kernel.mem, zone, 0, MIGRATE_UNMOVABLE)
+        if pfn:
+            flags[pfn] |= np.uint32(PG_kernel)
+            return int(pfn)
+    raise ConfigError("memory", 0, "the machine has not one free page")
+
+
+def apply_sysctl(kernel: Kernel, name: str) -> None:
+    """Put a tunable into force that something was computed from, given by its attribute's name.
+
+    Source: Linux 6.1 mm/page_alloc.c:min_free_kbytes_sysctl_handler and its neighbours
+    """
+    if name in WATERMARK_SYSCTLS:
+        setup_per_zone_wmarks(kernel.phys, kernel.sysctl)
+    if name == "vm_lowmem_reserve_ratio":
+        setup_per_zone_lowmem_reserve(kernel.phys, kernel.sysctl)
+    apply_sysctl_commit(kernel)
+
+
+def apply_sysctl_commit(kernel: Kernel) -> None:
+    """Put the tunables of overcommit into force."""
+    sysctl: Sysctl = kernel.sysctl
+    commit = kernel.mms.commit
+    commit.overcommit_memory = sysctl.vm_overcommit_memory
+    commit.overcommit_ratio = sysctl.vm_overcommit_ratio
+    commit.overcommit_kbytes = sysctl.vm_overcommit_kbytes
+    if sysctl.vm_admin_reserve_kbytes is not None:
+        commit.admin_reserve_kbytes = sysctl.vm_admin_reserve_kbytes
+    if sysctl.vm_user_reserve_kbytes is not None:
+        commit.user_reserve_kbytes = sysctl.vm_user_reserve_kbytes
+
+
+def policy_zonelist(kernel: Kernel, mempolicy: str | None) -> tuple[int, ...] | None:
+    """Return the zone rows a memory policy allows, in order; None for the local node's.
+
+    Raises:
+        ConfigError: The text is no policy, or names a node without memory.
+    """
+    if mempolicy is None or mempolicy == "local":
+        return None
+    mode, _, text = mempolicy.partition(":")
+    rule = 'must be "local", "bind:NODES" or "preferred:NODE", of nodes with memory'
+    nodes = _parse_nodes(text)
+    nr_types = len(kernel.phys.zone_types)
+    with_memory = {zone // nr_types for zone in kernel.phys.zonelists[0]}
+    if mode not in ("bind", "preferred") or not nodes or not with_memory.issuperset(nodes):
+        raise ConfigError("mempolicy", mempolicy, rule)
+    if mode == "preferred":
+        return kernel.phys.zonelists[nodes[0]]
+    order = kernel.phys.zonelists[nodes[0]]
+    return tuple(zone for zone in order if zone // nr_types in nodes)
+
+
+def _parse_nodes(text: str) -> list[int]:
+    nodes: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            return []
+        nodes.extend(range(int(first), int(last or first) + 1))
+    return nodes

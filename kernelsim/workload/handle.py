@@ -1,0 +1,239 @@
+"""The handle of a process: how workloads make it do things.
+
+Each method asks the process's actor for one operation and returns when it is done, in virtual
+time. A kernel outcome is a value: the result of a touch names the signal that ended the process; a
+system call that fails raises `SyscallError` with its errno, as a C library would set it.
+Units: bytes (or text such as "64M"), ns (or text such as "5ms").
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.process import Process
+from kernelsim.actors.process_operations import (
+    Brk,
+    Exit,
+    Madvise,
+    Mmap,
+    Munmap,
+    Sleep,
+    StartImage,
+    Touch,
+    TouchPages,
+    TouchResult,
+)
+from kernelsim.errors import SyscallError, WorkloadError
+from kernelsim.mm.pgtable import MM_SWAPENTS
+from kernelsim.sim.actor import Actor, ActorRef
+from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
+
+Program = Callable[["ProcessHandle"], Awaitable[object]]
+
+
+@attrs.frozen
+class Mapping:
+    """A mapped range.
+
+    Attributes:
+        address: First address.
+        length: Bytes.
+    """
+
+    address: int
+    length: int
+
+
+@attrs.frozen
+class ProcessStatistics:
+    """What a process has done and has.
+
+    Attributes:
+        pgfault: Faults, major ones included.
+        pgmajfault: Faults that waited for I/O.
+        rss_pages: Resident pages.
+        swap_pages: Pages on swap.
+        utime_ns: CPU time of the program.
+        stime_ns: CPU time of the kernel for it.
+        run_delay_ns: Time in run queues.
+        lock_ns: Time getting pages from nodes.
+        reclaim_ns: Time in direct reclaim.
+        io_ns: Time waiting for its own reads.
+    """
+
+    pgfault: int
+    pgmajfault: int
+    rss_pages: int
+    swap_pages: int
+    utime_ns: int
+    stime_ns: int
+    run_delay_ns: int
+    lock_ns: int
+    reclaim_ns: int
+    io_ns: int
+
+
+class ProcessHandle:
+    """One process, seen from its program.
+
+    Args:
+        kernel: The machine.
+        process: Its actor.
+        ref: The actor's reference.
+    """
+
+    def __init__(self, kernel: Kernel, process: Process, ref: ActorRef) -> None:
+        self._kernel = kernel
+        self._process = process
+        self._ref = ref
+        self.pid = process.task.pid
+        self.name = process.comm
+        self.result: object = None
+
+    @property
+    def actor(self) -> Process:
+        """The actor, to look at."""
+        return self._process
+
+    @property
+    def exit_status(self) -> int | None:
+        """Status it ended with, minus a signal number; None while it lives."""
+        return self._process.exit_status
+
+    @property
+    def stats(self) -> ProcessStatistics:
+        """What it has done and has; pages are 0 after its end."""
+        process = self._process
+        task, waits = process.task, process.task.waits
+        rss = [0, 0, 0, 0]
+        if process.exit_status is None:
+            rss = [int(pages) for pages in self._kernel.mms.mms.rss[process.mm.number]]
+        return ProcessStatistics(
+            pgfault=process.minflt + process.majflt,
+            pgmajfault=process.majflt,
+            rss_pages=sum(rss) - rss[MM_SWAPENTS],
+            swap_pages=rss[MM_SWAPENTS],
+            utime_ns=task.utime_ns,
+            stime_ns=task.stime_ns,
+            run_delay_ns=task.run_delay_ns,
+            lock_ns=waits.lock_ns,
+            reclaim_ns=waits.reclaim_ns,
+            io_ns=waits.io_ns,
+        )
+
+    async def start(self, program: Program | None) -> None:
+        """Wait until the process runs, and start its program if it has one; called by `spawn`."""
+        await self._ref.ask(Sleep(0))
+        if program is not None:
+            self._kernel.engine.spawn(_ProgramActor(self, program))
+
+    async def start_image(self) -> None:
+        """Do what a C program does before its main: touch its image, ask for a heap."""
+        await self._ask(StartImage())
+
+    async def mmap(
+        self, length: int | str, *, noreserve: bool = False, address: int = 0
+    ) -> Mapping:
+        """Map anonymous private memory; nothing is allocated until it is touched.
+
+        With an address it goes there (MAP_FIXED), and what is there goes.
+        """
+        length = parse_size(length)
+        address = await self._ask(Mmap(length, noreserve, address))
+        if address < 0:
+            raise SyscallError(-address, "mmap")
+        return Mapping(address, length)
+
+    async def munmap(self, mapping: Mapping) -> None:
+        """Unmap a mapping and free its pages."""
+        self._check("munmap", await self._ask(Munmap(mapping.address, mapping.length)))
+
+    async def madvise_dontneed(self, mapping: Mapping) -> None:
+        """Free the pages of a mapping; it reads as zero afterwards."""
+        self._check("madvise", await self._ask(Madvise(mapping.address, mapping.length)))
+
+    async def brk(self, increment: int | str) -> int:
+        """Grow the heap; return its new end."""
+        return int(await self._ask(Brk(parse_size(increment))))
+
+    async def touch(
+        self,
+        mapping: Mapping,
+        *,
+        write: bool = False,
+        offset: int | str = 0,
+        length: int | str | None = None,
+        stride: int | str = PAGE_SIZE,
+        passes: int = 1,
+    ) -> TouchResult:
+        """Access a range of a mapping, one byte each stride."""
+        start = parse_size(offset)
+        size = mapping.length - start if length is None else parse_size(length)
+        touch = Touch(mapping.address + start, size, write, parse_size(stride), passes)
+        result: TouchResult = await self._ask(touch)
+        return result
+
+    async def touch_pages(self, vpns: Any, writes: Any) -> TouchResult:  # noqa: ANN401 - arrays
+        """Access pages in a given order: virtual page numbers, and 1 for each store."""
+        message = TouchPages(np.asarray(vpns, np.int64), np.asarray(writes, np.uint8))
+        result: TouchResult = await self._ask(message)
+        return result
+
+    async def sleep(self, duration: int | str) -> None:
+        """Sleep off the CPU."""
+        await self._ask(Sleep(parse_duration(duration)))
+
+    async def exit(self, status: int = 0) -> None:
+        """End the process; its memory is free when this returns."""
+        await self._ask(Exit(status))
+
+    async def wait(self) -> int:
+        """Wait until the process has ended; return its status."""
+        while self._process.exit_status is None:
+            await self._process.exited.wait()
+        return self._process.exit_status
+
+    async def _ask(self, operation: object) -> Any:  # noqa: ANN401 - depends on the operation
+        if self._process.exit_status is not None:
+            raise self._ended()
+        answer = await self._ref.ask(operation)
+        if answer is None and self._process.exit_status not in (None, 0):
+            if isinstance(operation, Touch | TouchPages):
+                return TouchResult(signal=-(self._process.exit_status or 0))
+            if not isinstance(operation, Exit):
+                raise self._ended()
+        return answer
+
+    def _ended(self) -> WorkloadError:
+        return WorkloadError(
+            f"process {self.name} ({self.pid}) has ended with status "
+            f"{self._process.exit_status} and can do nothing more"
+        )
+
+    def _check(self, call: str, result: int) -> None:
+        if result < 0:
+            raise SyscallError(-result, call)
+
+
+class _ProgramActor(Actor):
+    """Runs the program of a process, and ends the process when it returns."""
+
+    def __init__(self, handle: ProcessHandle, program: Program) -> None:
+        super().__init__(f"{handle.name}-{handle.pid}/program")
+        self._handle = handle
+        self._program = program
+
+    async def run(self) -> None:
+        """Run the program; one whose process was killed simply stops."""
+        handle = self._handle
+        try:
+            handle.result = await self._program(handle)
+        except WorkloadError:
+            if handle.exit_status is None:
+                raise
+            return
+        if handle.exit_status is None:
+            await handle.exit(0)
