@@ -41,9 +41,8 @@ async def main(machine: Machine) -> None:
     waits = {}
     for count in (1, 2, 4, 8, 16):
         speed, waits[count] = await throughput(machine, range(count))
-        machine.note(
-            f"{count:2d} CPUs on one node: {speed:9d} pages/s, {waits[count]:5d} ns of lock wait a 1000"
-        )
+        line = f"{speed:9d} pages/s, {waits[count]:5d} ns of lock wait a 1000"
+        machine.note(f"{count:2d} CPUs on one node: {line}")
     machine.expect(waits[1] == 0 < waits[4] < waits[8] < waits[16], "the wait grows with the CPUs")
 
     cpus = [*range(8), *range(16, 24)]

@@ -95,7 +95,7 @@ class Kernel:
 
     @property
     def nr_in_flight(self) -> int:
-        """Pages some task holds in its hands: granted and not in use yet, or out of use and not back.
+        """Pages some task holds: granted and not in use yet, or out of use and not back.
 
         Whoever moves pages between nodes and their places says so with `placed` and `taken`, in
         the step that moves them; a checker counts the pages that are nowhere and compares.

@@ -11,6 +11,7 @@ Units: bytes for addresses and lengths, pages where it says so, ns.
 """
 
 import errno
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import numpy as np
@@ -82,11 +83,12 @@ class Process(Actor):
         self.start_ns = 0
         self.exit_status: int | None = None
         self.exited: WaitQueue
+        self._signals: WaitQueue
         self._kernel = kernel
         self._policy = policy
         self._fault: FaultHandler
         self._nr_operations = 0
-        self._handlers = {
+        self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
             Mmap: self.on_mmap,
             Munmap: self.on_munmap,
             Brk: self.on_brk,
@@ -94,7 +96,6 @@ class Process(Actor):
             Touch: self.on_touch,
             TouchPages: self.on_touch_pages,
             StartImage: self.on_start_image,
-            Sleep: self.on_sleep,
             Exit: self.on_exit,
         }
 
@@ -103,6 +104,7 @@ class Process(Actor):
         kernel = self._kernel
         self.start_ns = self.engine.now_ns
         self.exited = self.engine.wait_queue(f"exit of {self.name}")
+        self._signals = self.engine.wait_queue(f"signals of {self.name}")
         await self.task.get_cpu()
         self.mm = await make_address_space(kernel, self.task)
         self._fault = FaultHandler(kernel, self.task, self.mm, self._policy)
@@ -113,20 +115,20 @@ class Process(Actor):
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - an operation
         """Run one operation on a CPU."""
-        if self.exit_status is not None:
+        if self.has_ended():
             return None
-        if self.task.killed or (isinstance(message, Exit) and message.status == -SIGKILL):
+        if self.must_die() or (isinstance(message, Exit) and message.status == -SIGKILL):
             await self._exit(-SIGKILL)
             return None
         if isinstance(message, Sleep):
-            await self.engine.sleep(message.ns)
+            await self._sleep(message.ns)
             return None
         self._nr_operations += 1
         await self.task.get_cpu(wakeup=True)
         result = await self._handlers[type(message)](message)
         await self.task.put_cpu()
         self.progress()
-        if self.task.killed and self.exit_status is None:
+        if self.must_die():
             await self._exit(-SIGKILL)
         return result
 
@@ -259,13 +261,10 @@ class Process(Actor):
         await self._enter_kernel()
         await self._exit(message.status)
 
-    async def on_sleep(self, message: Sleep) -> None:
-        """Sleep; served without a CPU in `receive`."""
-        await self.engine.sleep(message.ns)
-
     def kill(self) -> None:
         """Send SIGKILL; it takes effect at the next boundary of whatever the process does."""
         self.task.killed = True
+        self._signals.wake_all()
         if not self.is_serving:
             self.ref.tell(Exit(-SIGKILL))
 
@@ -296,6 +295,21 @@ class Process(Actor):
             oom_score_adj=self.oom_score_adj,
             is_victim=self.task.killed,
         )
+
+    def has_ended(self) -> bool:
+        """Return whether the process is gone, its memory with it."""
+        return self.exit_status is not None
+
+    def must_die(self) -> bool:
+        """Return whether a fatal signal is waiting to be acted on."""
+        return self.task.killed and not self.has_ended()
+
+    async def _sleep(self, ns: int) -> None:
+        """Sleep off the CPU; a signal ends the sleep, and the process."""
+        with self.engine.move_on_after(ns):
+            await self._signals.wait()
+        if self.task.killed:
+            await self._exit(-SIGKILL)
 
     async def _page_fault(
         self, vma: VmArea, vpn: int, nr: int, stride: int, write: bool, result: TouchResult

@@ -6,6 +6,8 @@ owns them, after every CPU that may have used them has flushed its TLB.
 Units: bytes for addresses; pages.
 """
 
+from functools import partial
+
 import numpy as np
 
 from kernelsim.actors.cpu import FlushTlb
@@ -136,15 +138,17 @@ async def free_anonymous(kernel: Kernel, task: Task, pfns: I64, nr: int) -> int:
         out = np.zeros(len(part), np.int64)
         nr_free = await kernel.nodes[nid].ref.ask(
             UnderLruLock(
-                lambda part=part, out=out: kernel.taken(
-                    free_swap_cache(kernel.mem, kernel.swap, part, len(part), out)
-                ),
+                partial(_take_from_lru, kernel, part, out),
                 len(part),
                 task.cpu.name,
             )
         )
         freed += await free_frames(kernel, task, out, nr_free)
     return freed
+
+
+def _take_from_lru(kernel: Kernel, pfns: I64, out: I64) -> int:
+    return kernel.taken(free_swap_cache(kernel.mem, kernel.swap, pfns, len(pfns), out))
 
 
 async def free_frames(kernel: Kernel, task: Task, pfns: I64, nr: int) -> int:

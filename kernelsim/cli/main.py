@@ -35,6 +35,12 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
+    Command("run", "kernelsim.cli.run:run", "Run a workload and print a summary."),
+    Command(
+        "show",
+        "kernelsim.cli.show:show",
+        "Print what /proc, /sys and the usual tools would have shown of a run.",
+    ),
     Command(
         "inspect",
         "kernelsim.cli.inspect:inspect",
@@ -114,6 +120,7 @@ def command_line() -> App:
         help="A deterministic simulator of Linux memory management.",
         version=__version__,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     for command in COMMANDS:
         app.command(command.function, name=command.name, help=command.help)

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import Parameter
 
 from kernelsim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kernelsim.workload.api import Workload
 
 
 def run(
@@ -38,8 +41,10 @@ def run(
     """Run a workload.
 
     Args:
-        workload: A Python file with one function marked @workload or @simulation.
-        machine: A preset or a TOML file; the workload names one by default.
+        workload: A Python file with one function marked @workload or @simulation, or a recording
+            made by valgrind --tool=lackey --trace-mem=yes (NAME.lackey, NAME.lackey.gz).
+        machine: A preset or a TOML file; the workload names one by default, and a recording gets
+            one a little too small for it.
         seed: Everything random in the run comes from it.
         schedule_seed: Permutes simultaneous events: another legal order for each seed.
         settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated.
@@ -51,9 +56,7 @@ def run(
         out: Directory for what the run leaves behind.
         report: Let a report be among it, where the run makes one.
     """
-    from kernelsim.workload.api import load_workload
-
-    loaded = load_workload(workload)
+    loaded = load(workload, machine)
     words = tuple(trace or ())
     _ = report  # accepted for every run; none makes a report so far
     with sigterm_as_ctrl_c():
@@ -84,6 +87,24 @@ def run(
         if burst_pages is not None:
             options = attrs.evolve(options, burst_pages=burst_pages)
         print_summary(run_machine(loaded, options, name=str(workload)).summary)
+
+
+def load(path: Path, machine: str | None) -> "Workload":
+    """Load a workload file or a recording of a real program.
+
+    Args:
+        path: Of the file.
+        machine: What the command line says of the machine.
+    """
+    from kernelsim.workload.api import Workload, load_workload
+    from kernelsim.workload.lackey import is_recording
+
+    if not is_recording(path):
+        return load_workload(path)
+    from kernelsim.workload.replay import recording_machine, recording_workload
+
+    spec = recording_machine(path) if machine is None else None
+    return Workload(recording_workload(path), "machine", machine=spec)
 
 
 def refuse_machine_options(given: Mapping[str, object]) -> None:

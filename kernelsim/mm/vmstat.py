@@ -368,4 +368,3 @@ VM_EVENT_NAMES: Final = (
     "direct_map_level2_splits",
     "direct_map_level3_splits",
 )
-

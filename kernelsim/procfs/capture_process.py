@@ -19,6 +19,7 @@ from kernelsim.mm.mem import I64, U64, Z_PRESENT, PG_dirty, PG_referenced
 from kernelsim.mm.mmap import MappedFile, VmArea, page_align
 from kernelsim.mm.oom_kill import oom_score
 from kernelsim.mm.pgtable import (
+    _SWP_OFFSET_SHIFT,
     MM_ANONPAGES,
     MM_FILEPAGES,
     MM_SHMEMPAGES,
@@ -37,7 +38,7 @@ DIRTY: Final = np.uint64(0x040)
 SPECIAL: Final = np.uint64(0x200)
 PFN_MASK: Final = np.uint64(0x000F_FFFF_FFFF_F000)
 PFN_SHIFT: Final = np.uint64(12)
-SLOT_SHIFT: Final = np.uint64(9)
+SLOT_SHIFT: Final = np.uint64(_SWP_OFFSET_SHIFT)
 
 Entries = tuple[I64, U64]  # vpn in rising order, entry that is not zero
 
@@ -71,7 +72,7 @@ def capture_process(kernel: Kernel, process: Process, *, usage: bool) -> Process
         rss_file=rss[MM_FILEPAGES],
         rss_shmem=rss[MM_SHMEMPAGES],
         swap=rss[MM_SWAPENTS],
-        hiwater_rss=int(kernel.mms.mms.hiwater_rss[mm.number]),
+        hiwater_rss=process.hiwater_rss(),
         total_vm=mm.total_vm,
         hiwater_vm=mm.hiwater_vm,
         locked_vm=mm.locked_vm,

@@ -301,13 +301,11 @@ class ActorRef:
         actor = self._actor
         clock = actor.engine.clock
         waiter = clock.open_wait(self._why_ask)
-        receivers = actor.mailbox.receivers
         if (
             actor.serves_inline
             and clock.now_ns < clock.horizon_ns
             and clock.number + 1 < clock.look_number
-            and receivers
-            and not receivers[0].is_decided
+            and actor.mailbox.receivers
         ):
             result = actor.serve_inline(message, waiter)
             if result is not DEFERRED:

@@ -39,7 +39,7 @@ class Seat:
         self.clock = clock
         self.name = name
         self.number = number
-        self.task: trio.lowlevel.Task | None = None
+        self.task: trio.lowlevel.Task
         self.nr_wakes = 0
         self.is_cancel_due = False
         self.waiter = Waiter(self)
@@ -77,8 +77,6 @@ class Waiter:
     def fire(self) -> bool:
         """Make the task runnable."""
         seat = self.seat
-        task = seat.task
-        assert task is not None
         assert self.is_parked, f"{seat.name} is woken and does not wait"
         self.is_parked = False
         seat.nr_wakes += 1
@@ -86,7 +84,7 @@ class Waiter:
         if seat.is_cancel_due:  # it is to see that at its next wait, not to sleep on in line
             seat.is_cancel_due = False
             seat.clock.leave_line()
-        reschedule(task)
+        reschedule(seat.task)
         return True
 
     def abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
@@ -119,7 +117,6 @@ class Waiter:
     def cancel(self) -> None:
         """Make the task runnable with its cancellation, and give it a new waiter."""
         seat = self.seat
-        assert seat.task is not None
         assert self.raise_cancel is not None
         self.is_parked = False
         seat.waiter = Waiter(seat)

@@ -31,6 +31,10 @@ class ks_actor_stop(Tracepoint, frozen=True):
     """An actor's task ended as it should."""
 
 
+class ks_actor_kill(Tracepoint, frozen=True):
+    """An actor's task was ended by another."""
+
+
 class ks_actor_crash(Tracepoint, frozen=True):
     """An actor's task ended by an exception."""
 

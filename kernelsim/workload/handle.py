@@ -156,8 +156,10 @@ class ProcessHandle:
         self._check("madvise", await self._ask(Madvise(mapping.address, mapping.length)))
 
     async def brk(self, increment: int | str) -> int:
-        """Grow the heap; return its new end."""
-        return int(await self._ask(Brk(parse_size(increment))))
+        """Grow the heap, or shrink it by a negative increment; return its new end."""
+        text = str(increment)
+        size = parse_size(text.removeprefix("-"))
+        return int(await self._ask(Brk(-size if text.startswith("-") else size)))
 
     async def touch(
         self,
@@ -197,12 +199,12 @@ class ProcessHandle:
         return self._process.exit_status
 
     async def _ask(self, operation: object) -> Any:  # noqa: ANN401 - depends on the operation
-        if self._process.exit_status is not None:
+        if self._process.has_ended():
             raise self._ended()
         answer = await self._ref.ask(operation)
-        if answer is None and self._process.exit_status not in (None, 0):
+        if answer is None and self._process.has_ended():
             if isinstance(operation, Touch | TouchPages):
-                return TouchResult(signal=-(self._process.exit_status or 0))
+                return TouchResult(signal=-(self.exit_status or 0))
             if not isinstance(operation, Exit):
                 raise self._ended()
         return answer

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from kernelsim.errors import RecordingError
 from kernelsim.units import PAGE_SHIFT
 
+SUFFIXES: Final = (".lackey", ".lackey.gz")
 BLOCK_BYTES: Final = 1 << 20  # bytes read at once; a visit ends where a block ends
 LINE_BYTES_MAX: Final = 4096  # bytes; a longer line is no trace line
 REGION_GAP_PAGES: Final = 16  # pages; nearer ranges become one region
@@ -100,6 +101,11 @@ class _Runs:
     nr_accesses: Columns
     nr_lines: int
     """Access lines of the block."""
+
+
+def is_recording(path: Path) -> bool:
+    """Return whether a file is a recorded trace, by its name: `x.lackey` or `x.lackey.gz`."""
+    return path.name.endswith(SUFFIXES)
 
 
 def read_lackey(path: Path, *, block_bytes: int = BLOCK_BYTES) -> Iterator[AccessRun]:

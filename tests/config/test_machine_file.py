@@ -31,14 +31,16 @@ def sizes(machine: MachineSpec, nid: int = 0) -> dict[str, tuple[int, int, int]]
     }
 
 
-def test_presets_are_the_seven_machines() -> None:
-    """The package brings seven machines, and each is named as its file."""
+def test_presets_are_the_machines_named_here() -> None:
+    """The package brings these machines, and each is named as its file."""
     expected = (
         "big-8x128g",
         "desktop-16g",
         "laptop-4g",
+        "numa-2x16cpu",
         "numa-2x4g",
         "numa-4x8g",
+        "small-512m",
         "tiny-64m",
         "uma-2g",
     )

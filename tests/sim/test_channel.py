@@ -231,3 +231,22 @@ def test_deadlock_names_the_channel(run):
 
     with pytest.raises(DeadlockError, match="main waits for message on pipe since 9 ns"):
         run(main)
+
+
+def test_arrival_makes_room_for_a_waiting_sender(run, doing):
+    """A value handed to a waiting receiver frees its place at that instant."""
+    sent = []
+
+    async def main(engine):
+        send, receive = engine.channel(1, latency_ns=5)
+
+        async def sender(_):
+            for value in range(3):
+                await send.send(value)
+                sent.append(engine.now_ns)
+
+        engine.spawn(doing("sender", sender))
+        return [await receive.receive() for _ in range(3)], engine.now_ns
+
+    assert run(main) == ([0, 1, 2], 15)
+    assert sent == [0, 5, 10]

@@ -1,6 +1,7 @@
 """Tests of cancellation in virtual time."""
 
 import pytest
+import trio
 
 
 def test_block_in_time_is_not_cancelled(run):
@@ -126,3 +127,45 @@ def test_sleep_zero_can_be_cancelled(run, doing):
 
     run(main)
     assert run.engine.ended.state == "done"
+
+
+def test_actor_killed_before_it_began_gets_nowhere(run, doing):
+    """It starts, and its first sleep ends it, though that would need no switch."""
+    reached = []
+
+    async def main(engine):
+        async def body(_):
+            reached.append(engine.now_ns)
+            await engine.sleep(1)
+            reached.append("too far")
+
+        ref = engine.spawn(doing("a", body))
+        ref.kill()
+        await ref.join()
+        return engine.now_ns
+
+    assert run(main) == 0
+    assert reached == [0]
+
+
+def test_trios_own_cancellation_comes_before_the_next_sleep(run, doing):
+    """Whom a scope of trio's cancels cleans up before the canceller's time goes on."""
+    cleaned = []
+
+    async def main(engine):
+        scope = trio.CancelScope()
+
+        async def body(_):
+            with scope:
+                try:
+                    await engine.sleep(1000)
+                finally:
+                    cleaned.append(engine.now_ns)
+
+        engine.spawn(doing("a", body))
+        await engine.sleep(5)
+        scope.cancel()
+        await engine.sleep(3)
+
+    run(main)
+    assert cleaned == [5]

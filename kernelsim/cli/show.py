@@ -1,0 +1,117 @@
+"""`kernelsim show`: print what /proc, /sys and the usual tools would have shown of a run.
+
+Exit status: 0, or 2 when there is no such run, snapshot, process or thing to show.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from kernelsim.errors import ConfigError
+from kernelsim.units import parse_duration
+
+PROC_FILES: Final = (
+    "zoneinfo",
+    "meminfo",
+    "vmstat",
+    "buddyinfo",
+    "pagetypeinfo",
+    "swaps",
+    "stat",
+    "uptime",
+)
+PROCESS_FILES: Final = ("maps", "smaps", "smaps_rollup", "status", "stat", "statm", "oom_score")
+TOOLS: Final = ("numastat", "numactl -H", "free", "ps")
+RATE_TOOLS: Final = ("vmstat", "sar -B")
+RULE: Final = (
+    f"must be one of {' '.join(PROC_FILES)}; maps:PID status:PID smaps:PID statm:PID … pmap:PID; "
+    'numastat free ps "numactl -H"; "vmstat 1" "sar -B" "sar -B 1"'
+)
+
+
+def show(directory: Path, what: str, /, *, snapshot: str | None = None) -> None:
+    """Print what /proc, /sys or a tool shows of a run's machine.
+
+    Args:
+        directory: What `kernelsim run --out` wrote.
+        what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime; maps:PID smaps:PID
+            status:PID stat:PID statm:PID pmap:PID; numastat free ps "numactl -H"; and over the
+            run's time, with an interval in virtual seconds, "vmstat 1" "sar -B 1".
+        snapshot: Show this snapshot of the workload instead of the end of the run.
+    """
+    if not (directory / "events.jsonl").is_file():
+        rule = "must hold a run; there is no events.jsonl"
+        raise ConfigError("DIRECTORY", str(directory), rule)
+    words = " ".join(what.split())
+    tree = tree_of(directory, snapshot)
+    sys.stdout.write(text_of(directory, tree, words))
+
+
+def tree_of(directory: Path, snapshot: str | None) -> Path:
+    """Return where `proc` and `sys` are."""
+    if snapshot is None:
+        if not (directory / "proc").is_dir():
+            rule = "the run did not get to its end: there is no proc/"
+            raise ConfigError("DIRECTORY", str(directory), rule)
+        return directory
+    folder = directory / "snapshots"
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if snapshot not in names:
+        known = f"the run has {' '.join(names)}" if names else "the run has none"
+        raise ConfigError("--snapshot", snapshot, known)
+    return folder / snapshot
+
+
+def text_of(directory: Path, tree: Path, what: str) -> str:
+    """Return the text of one thing."""
+    if what in PROC_FILES:
+        return (tree / "proc" / what).read_text()
+    if what in TOOLS:
+        return tool_text(tree, what)
+    name, colon, pid = what.partition(":")
+    if colon and name in (*PROCESS_FILES, "pmap"):
+        return process_text(tree, name, pid)
+    for tool in RATE_TOOLS:
+        if what == tool or what.startswith(f"{tool} "):
+            return rates_text(directory, tree, tool, what.removeprefix(tool).strip() or "1")
+    raise ConfigError("WHAT", what, RULE)
+
+
+def tool_text(tree: Path, what: str) -> str:
+    """Return what a tool prints of a moment."""
+    from kernelsim.report import tool_text as tools
+
+    render: dict[str, Callable[[Path], str]] = {
+        "numastat": tools.numastat_text,
+        "numactl -H": tools.numactl_text,
+        "free": tools.free_text,
+        "ps": tools.ps_text,
+    }
+    return render[what](tree)
+
+
+def process_text(tree: Path, name: str, pid: str) -> str:
+    """Return a file of a process, or its pmap."""
+    pids = sorted(int(path.name) for path in (tree / "proc").iterdir() if path.name.isdecimal())
+    if not pid.isdecimal() or int(pid) not in pids:
+        known = " ".join(map(str, pids)) or "none"
+        raise ConfigError("WHAT", f"{name}:{pid}", f"no such process; there are {known}")
+    if name == "pmap":
+        from kernelsim.report.tool_text import pmap_text
+
+        return pmap_text(tree, pid)
+    return (tree / "proc" / pid / name).read_text()
+
+
+def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:
+    """Return what a tool that repeats itself prints over the run."""
+    from kernelsim.report.rate_text import sar_paging_text, vmstat_text
+
+    interval_ns = parse_duration(f"{interval}s" if interval.isdecimal() else interval)
+    if interval_ns < 1:
+        raise ConfigError("WHAT", f"{tool} {interval}", "the interval must be above 0")
+    render = vmstat_text if tool == "vmstat" else sar_paging_text
+    cpus = [line.split()[0] for line in (tree / "proc/stat").read_text().splitlines()]
+    nr_cpus = sum(name.startswith("cpu") and name != "cpu" for name in cpus)
+    return render(directory / "metrics.parquet", interval_ns, nr_cpus=max(nr_cpus, 1))

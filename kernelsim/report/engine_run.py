@@ -1,0 +1,244 @@
+"""Run a workload that has actors of its own and no machine, and leave behind what a run leaves.
+
+    text = run_simulation(load_workload(path), path, SimulationOptions(seed=1))
+
+With `out` the directory gets events.jsonl while the run goes on and run.json at its end, however
+it ended; without, the log is shown on stdout. Only run.json holds wall-clock time.
+
+Interface: `SimulationOptions`, `run_simulation`, `summary_text`. Units: ns.
+"""
+
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import trio
+
+from kernelsim import __version__
+from kernelsim.errors import CheckFailedError, SimulationError, UserError
+from kernelsim.report.event_filter import EventFilter
+from kernelsim.report.log import RUN_ACTOR, RunLog
+from kernelsim.report.rundir import RunDirectory
+from kernelsim.report.sinks import RingSink, TeeSink, as_mapping, event_text
+from kernelsim.report.text_table import plain_table
+from kernelsim.sim.engine import Engine
+from kernelsim.sim.locks import WaitAccount
+from kernelsim.trace.sink import Fields, Sink
+from kernelsim.units import format_duration, parse_duration
+from kernelsim.workload.api import Workload, workload_mistake
+
+PERCENT: Final = 100
+LOCK_HEADERS: Final = ("lock", "holds", "held", "waits", "waited", "longest")
+PAIR_HEADERS: Final = ("lock", "who waited", "on whom", "waited")
+
+
+@attrs.frozen(kw_only=True)
+class SimulationOptions:
+    """What a user may choose for a run without a machine."""
+
+    seed: int = 1
+    schedule_seed: int | None = None
+    trace: tuple[str, ...] = ()
+    """Words of `--trace`."""
+    until: str | None = None
+    """The run ends at this virtual time, such as "10s"."""
+    out: Path | None = None
+    """Directory for what the run leaves behind; None shows the log instead."""
+
+
+@attrs.frozen
+class ShownLog:
+    """A sink that writes events to stdout, for people."""
+
+    events: EventFilter
+
+    def wants(self, actor: str, event: str) -> bool:
+        """Return whether the filter keeps it."""
+        return self.events.wants(actor, event)
+
+    def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
+        """Write an event if it is wanted."""
+        if self.wants(actor, event):
+            sys.stdout.write(event_text(t_ns, actor, event, as_mapping(fields)) + "\n")
+
+    def emit_many(self, t_ns: int, actor: str, points: Any) -> None:  # noqa: ANN401 - see the protocol
+        """Write occurrences of one tracepoint."""
+        for point in points:
+            self.emit(t_ns, actor, point.event, point)
+
+    def flush(self) -> None:
+        """Write what stdout holds back."""
+        sys.stdout.flush()
+
+
+def run_simulation(workload: Workload, path: Path, options: SimulationOptions) -> str:
+    """Run a workload to its end.
+
+    Args:
+        workload: Of kind "simulation".
+        path: Its file, as given on the command line.
+        options: What the user chose.
+
+    Returns:
+        The summary, for people.
+
+    Raises:
+        UserError: An option or the workload is wrong.
+        CheckFailedError: An expectation of the workload does not hold.
+        SimulationError: The run could not go on; the text is a report with the command to replay.
+        KeyboardInterrupt: Ctrl-C; what the run had written stays, run.json says so.
+    """
+    assert workload.kind == "simulation"
+    until_ns = None if options.until is None else parse_duration(options.until, key="--until")
+    engine = Engine(seed=options.seed, schedule_seed=options.schedule_seed, until_ns=until_ns)
+    events = EventFilter.parse(options.trace)
+    ring = RingSink(filter=events)
+    if options.out is None:
+        return _run(workload, path, options, engine, ring, ShownLog(events))
+    directory = RunDirectory.create(options.out)
+    with RunLog(directory.events_path, clock=engine, events=events) as log:
+        log.start(_header(path, options))
+        began_ns = time.perf_counter_ns()
+        try:
+            return _run(workload, path, options, engine, ring, log)
+        finally:
+            wall_ns = time.perf_counter_ns() - began_ns
+            end = _end(engine)
+            log.emit(engine.now_ns, RUN_ACTOR, "ks_run_end", end)
+            log.flush()
+            detail = "" if engine.ended is None else engine.ended.detail
+            directory.finish(
+                _header(path, options)
+                | end
+                | {
+                    "detail": detail,
+                    "virtual_ns": engine.now_ns,
+                    "nr_inline": engine.clock.nr_inline,
+                    "wall_ns": wall_ns,
+                }
+            )
+
+
+def _run(
+    workload: Workload,
+    path: Path,
+    options: SimulationOptions,
+    engine: Engine,
+    ring: RingSink,
+    log: Sink,
+) -> str:
+    engine.sink = TeeSink((log, ring))
+    try:
+        engine.run(workload.function)
+    except (UserError, CheckFailedError, KeyboardInterrupt):
+        raise
+    except SimulationError as error:
+        raise _reported(error, path, options, engine, ring) from error
+    except Exception as error:
+        mistake = workload_mistake(error, path)
+        if mistake is not None:
+            raise mistake from error
+        crash = SimulationError(f"main crashed at {engine.now_ns} ns: {error!r}")
+        raise _reported(crash, path, options, engine, ring) from error
+    return summary_text(engine)
+
+
+def summary_text(engine: Engine) -> str:
+    """Write how a run ended, what it took, and who waited how long on whom."""
+    ended = engine.ended
+    assert ended is not None
+    clock = engine.clock
+    share = clock.nr_inline * PERCENT // max(clock.number, 1)
+    how = f"{ended.state}: {ended.detail}" if ended.detail else ended.state
+    facts = plain_facts(
+        {
+            "ended": how,
+            "virtual time": f"{format_duration(engine.now_ns)} ({engine.now_ns} ns)",
+            "events": f"{clock.number}, {share} % in line",
+            "seed": seed_text(engine.seed, engine.schedule_seed),
+        }
+    )
+    used = {name: account for name, account in engine.accounts.items() if account.nr_holds}
+    if not used:
+        return facts
+    locks = plain_table(LOCK_HEADERS, [lock_row(name, used[name]) for name in used])
+    pairs = [row for name, account in used.items() for row in pair_rows(name, account)]
+    return "\n".join([facts, locks, *([plain_table(PAIR_HEADERS, pairs)] if pairs else [])])
+
+
+def plain_facts(facts: dict[str, str]) -> str:
+    """Write names and values, a line each."""
+    width = max(len(name) for name in facts)
+    return "".join(f"{name:<{width}}  {value}\n" for name, value in facts.items())
+
+
+def lock_row(name: str, account: WaitAccount) -> list[str]:
+    """Return the row of a lock or server."""
+    return [
+        name,
+        str(account.nr_holds),
+        format_duration(account.hold_ns),
+        str(account.nr_waits),
+        format_duration(account.wait_ns),
+        format_duration(account.wait_ns_max),
+    ]
+
+
+def pair_rows(name: str, account: WaitAccount) -> list[list[str]]:
+    """Return a row for each pair, whoever waited longest first."""
+    pairs = sorted(account.by_pair.items(), key=lambda item: (-item[1], item[0]))
+    return [[name, waiter, holder, format_duration(wait_ns)] for (waiter, holder), wait_ns in pairs]
+
+
+def seed_text(seed: int, schedule_seed: int | None) -> str:
+    """Name the seeds of a run."""
+    return str(seed) if schedule_seed is None else f"{seed}, schedule seed {schedule_seed}"
+
+
+def replay_command(path: Path, options: SimulationOptions) -> str:
+    """Return the command that runs the same again."""
+    words = ["kernelsim", "run", str(path), "--seed", str(options.seed)]
+    if options.schedule_seed is not None:
+        words += ["--schedule-seed", str(options.schedule_seed)]
+    for word in options.trace:
+        words += ["--trace", word]
+    if options.until is not None:
+        words += ["--until", options.until]
+    return shlex.join(words)
+
+
+def _reported(
+    error: SimulationError, path: Path, options: SimulationOptions, engine: Engine, ring: RingSink
+) -> SimulationError:
+    lines = [
+        str(error),
+        f"seed {seed_text(options.seed, options.schedule_seed)}, virtual time {engine.now_ns} ns",
+        "last events:",
+        *(f"  {line}" for line in ring.lines()),
+        f"replay: {replay_command(path, options)}",
+    ]
+    return type(error)("\n".join(lines))
+
+
+def _header(path: Path, options: SimulationOptions) -> dict[str, object]:
+    return {
+        "kernelsim": __version__,
+        "python": platform.python_version(),
+        "trio": trio.__version__,
+        "workload": str(path),
+        "kind": "simulation",
+        "seed": options.seed,
+        "schedule_seed": options.schedule_seed,
+        "trace": list(options.trace),
+        "until": options.until,
+        "replay": replay_command(path, options),
+    }
+
+
+def _end(engine: Engine) -> dict[str, object]:
+    state = "failed" if engine.ended is None else engine.ended.state
+    return {"exit_state": state, "nr_events": engine.clock.number}

@@ -1,0 +1,170 @@
+"""What `vmstat` and `sar -B` would have printed while a run went on, from its sampled counters.
+
+Layouts are those of procps 4.0.2 and sysstat 12.6. Time is virtual, and began at 00:00:00.
+
+Interface: `vmstat_text`, `sar_paging_text` of a run directory's metrics.parquet.
+Units: kB, pages and events a second, percent of CPU time.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelsim.errors import ConfigError
+from kernelsim.report.metrics import connect, quoted
+from kernelsim.units import NS_PER_S
+
+PAGE_KB: Final = 4
+PERCENT: Final = 100
+VMSTAT_HEAD: Final = (
+    "procs -----------memory---------- ---swap-- -----io---- -system-- ------cpu-----\n"
+    " r  b   swpd   free   buff  cache   si   so    bi    bo   in   cs us sy id wa st\n"
+)
+SAR_COLUMNS: Final = (
+    " pgpgin/s pgpgout/s   fault/s  majflt/s  pgfree/s pgscank/s pgscand/s pgsteal/s    %vmeff"
+)
+
+Column = NDArray[np.int64]
+Rate = Callable[[str], float]
+
+
+class Samples:
+    """The counters of a run over virtual time.
+
+    Args:
+        path: metrics.parquet.
+
+    Raises:
+        OSError: There is no such file.
+        ConfigError: It is not a run's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.stat()
+        try:
+            with connect() as connection:
+                select = f"SELECT * FROM read_parquet({quoted(str(path), chr(39))})"  # noqa: S608 - quoted
+                table = connection.execute(select).fetchnumpy()
+        except duckdb.Error as error:
+            rule = f"must be a run's metrics.parquet: {str(error).partition(chr(10))[0]}"
+            raise ConfigError("DIR", str(path), rule) from error
+        self._columns: dict[str, Column] = {
+            name: np.asarray(column, np.int64) for name, column in table.items()
+        }
+        self.t_ns = self.of("t_ns")
+
+    def of(self, name: str) -> Column:
+        """Return a column: [row]."""
+        return self._columns[name]
+
+    def total(self, ending: str) -> Column:
+        """Return the sum of a node's or zone's columns over the machine: [row]."""
+        names = [n for n in self._columns if n.startswith("node") and n.endswith(f"_{ending}")]
+        summed: Column = np.sum([self._columns[name] for name in names], axis=0, dtype=np.int64)
+        return summed
+
+    def rows_every(self, interval_ns: int) -> list[int]:
+        """Return the rows nearest before each multiple of an interval, first and last included."""
+        last_ns = int(self.t_ns[-1])
+        times = range(0, last_ns + 1, interval_ns)
+        rows = np.searchsorted(self.t_ns, np.array(times), side="right") - 1
+        return sorted({0, *rows.tolist(), len(self.t_ns) - 1})
+
+
+def vmstat_text(path: Path, interval_ns: int, *, nr_cpus: int) -> str:
+    """Return what `vmstat` prints: the state at the start, then a line an interval.
+
+    Args:
+        path: metrics.parquet.
+        interval_ns: Distance of the lines.
+        nr_cpus: CPUs of the machine, for idle time.
+    """
+    samples = Samples(path)
+    rows = samples.rows_every(interval_ns)
+    lines = [vmstat_line(samples, 0, 0, nr_cpus)]
+    lines += [vmstat_line(samples, before, row, nr_cpus) for before, row in pairwise(rows)]
+    return VMSTAT_HEAD + "".join(f"{line}\n" for line in lines)
+
+
+def vmstat_line(samples: Samples, before: int, row: int, nr_cpus: int) -> str:
+    """Return one line; sizes of the row, rates since the row before."""
+
+    def size_kb(column: Column) -> int:
+        return int(column[row]) * PAGE_KB
+
+    def rate(name: str, unit: int = 1) -> int:
+        return round(rate_between(samples, before, row, name) * unit)
+
+    swapped = samples.of("swap_total") - samples.of("swap_free")
+    cache = samples.total("nr_file_pages") - samples.total("nr_swapcached")
+    cache = cache + samples.total("nr_slab_reclaimable")
+    elapsed_ns = (int(samples.t_ns[row]) - int(samples.t_ns[before])) * nr_cpus
+    user = share(samples, before, row, "cpu_user_ns", elapsed_ns)
+    busy = share(samples, before, row, "cpu_busy_ns", elapsed_ns)
+    cpu = (user, busy - user, PERCENT - busy, 0, 0)
+    blocked = int(samples.of("nr_blocked")[row])
+    return (
+        f"{int(samples.of('nr_running')[row]):2d} {blocked:2d} "
+        f"{size_kb(swapped):6d} {size_kb(samples.total('free')):6d} {0:6d} {size_kb(cache):6d} "
+        f"{rate('pswpin', PAGE_KB):4d} {rate('pswpout', PAGE_KB):4d} "
+        f"{rate('pgpgin'):5d} {rate('pgpgout'):5d} {0:4d} {rate('context_switches'):4d} "
+        + " ".join(f"{part:2d}" for part in cpu)
+    )
+
+
+def share(samples: Samples, before: int, row: int, name: str, elapsed_ns: int) -> int:
+    """Return CPU time as a share of the time that passed, in whole percent, 100 at most."""
+    spent_ns = int(samples.of(name)[row] - samples.of(name)[before])
+    return min(spent_ns * PERCENT // elapsed_ns, PERCENT) if elapsed_ns else 0
+
+
+def rate_between(samples: Samples, before: int, row: int, name: str) -> float:
+    """Return how much a counter grew a second between two rows."""
+    elapsed_ns = int(samples.t_ns[row] - samples.t_ns[before])
+    grown = int(samples.of(name)[row] - samples.of(name)[before])
+    return grown * NS_PER_S / elapsed_ns if elapsed_ns else 0.0
+
+
+def sar_paging_text(path: Path, interval_ns: int, *, nr_cpus: int) -> str:
+    """Return what `sar -B` prints: paging a second, a line an interval, and the average."""
+    samples = Samples(path)
+    rows = samples.rows_every(interval_ns)
+    lines = [f"Linux 6.1.0 (kernelsim) \t1970-01-01 \t_x86_64_\t({nr_cpus} CPU)", ""]
+    lines.append(f"{'00:00:00':<11} {SAR_COLUMNS}")
+    for before, row in pairwise(rows):
+        label = clock_text(int(samples.t_ns[row]), in_hundredths=interval_ns % NS_PER_S != 0)
+        lines.append(sar_line(label, samples, before, row))
+    if len(rows) > 1:
+        lines.append(sar_line("Average:", samples, rows[0], rows[-1]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def sar_line(label: str, samples: Samples, before: int, row: int) -> str:
+    """Return one line of rates between two rows."""
+    cells = list(paging_rates(lambda name: rate_between(samples, before, row, name)))
+    return f"{label:<11}" + "".join(f" {cell:9.2f}" for cell in cells)
+
+
+def paging_rates(rate: Rate) -> Iterator[float]:
+    """Yield the figures of `sar -B`; the last is pages reclaimed of those scanned, in percent."""
+    for name in ("pgpgin", "pgpgout", "pgfault", "pgmajfault", "pgfree"):
+        yield rate(name)
+    kswapd, direct = rate("pgscan_kswapd"), rate("pgscan_direct")
+    stolen = rate("pgsteal_kswapd") + rate("pgsteal_direct")
+    yield kswapd
+    yield direct
+    yield stolen
+    scanned = kswapd + direct
+    yield stolen * PERCENT / scanned if scanned else 0.0
+
+
+def clock_text(t_ns: int, *, in_hundredths: bool) -> str:
+    """Return a virtual time as a clock shows it, cut off at the second or its hundredth."""
+    seconds, rest_ns = divmod(t_ns, NS_PER_S)
+    text = f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{text}.{rest_ns * 100 // NS_PER_S:02d}" if in_hundredths else text

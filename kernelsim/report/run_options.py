@@ -1,0 +1,56 @@
+"""What a user may choose for one run, and how to say it again.
+
+Interface: `RunOptions`, `replay_command`.
+"""
+
+import shlex
+from pathlib import Path
+
+import attrs
+
+from kernelsim.config.machine import MachineSpec
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """What a user may choose for one run."""
+
+    machine: MachineSpec | str | None = None
+    """A description, a preset or a TOML file; None takes the workload's."""
+    seed: int = 1
+    schedule_seed: int | None = None
+    settings: tuple[str, ...] = ()
+    """Tunables as KEY=VALUE, put in force before the workload starts."""
+    burst_pages: int | None = None
+    """Most pages handled in one go; None takes the workload's, or 512."""
+    trace: tuple[str, ...] = ()
+    """Words of `--trace`."""
+    check: bool = False
+    """Check all invariants while the run goes on, and at its end."""
+    check_every: int | None = None
+    """Events between two checks; None for 2000, or more when the machine is big."""
+    until: str | None = None
+    """The run ends at this virtual time, such as "10s"."""
+    out: Path | None = None
+    """Directory for what the run leaves behind; None for nothing."""
+    progress: bool = True
+    """Show what goes on, if stderr is a terminal."""
+
+
+def replay_command(options: RunOptions, workload: str) -> str:
+    """Return the command line that runs the same again, without its output directory."""
+    words = ["kernelsim", "run", workload]
+    if isinstance(options.machine, str):
+        words += ["--machine", options.machine]
+    words += ["--seed", str(options.seed)]
+    if options.schedule_seed is not None:
+        words += ["--schedule-seed", str(options.schedule_seed)]
+    for setting in options.settings:
+        words += ["--set", setting]
+    if options.burst_pages is not None:
+        words += ["--burst-pages", str(options.burst_pages)]
+    if options.until is not None:
+        words += ["--until", options.until]
+    if options.check:
+        words.append("--check")
+    return shlex.join(words)

@@ -1,0 +1,38 @@
+"""What run.json says of a run, as far as it is known when the run starts.
+
+Interface: `run_record`.
+"""
+
+import hashlib
+import platform
+from importlib.metadata import version
+from typing import Final
+
+from kernelsim import __version__
+from kernelsim.config.machine_file import machine_text
+from kernelsim.machine import Machine
+from kernelsim.report.run_options import RunOptions, replay_command
+
+LIBRARIES: Final = ("numpy", "numba", "trio")  # those a result can depend on
+
+
+def run_record(machine: Machine, options: RunOptions, workload: str) -> dict[str, object]:
+    """Return what is known of a run when it starts; nothing in it is wall-clock time."""
+    spec = machine.spec
+    digest = hashlib.sha256(machine_text(spec).encode()).hexdigest()
+    return {
+        "kernelsim": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        "workload": workload,
+        "machine": spec.name,
+        "machine_sha256": digest,
+        "seed": options.seed,
+        "schedule_seed": options.schedule_seed,
+        "burst_pages": machine.kernel.burst_pages,
+        "settings": list(options.settings),
+        "trace": list(options.trace),
+        "until": options.until,
+        "check": options.check,
+        "replay": replay_command(options, workload),
+    }

@@ -1,0 +1,229 @@
+"""The summary of a run, for people: what memory management did, and what it cost whom.
+
+The text is the same for the same seed but for its line `wall time`.
+
+Interface: `summarize` makes a `RunSummary`, `print_summary` prints it: tables with lines on a
+terminal, aligned columns elsewhere; `summary_text` is the latter.
+Units: in the text.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kernelsim.machine import Machine
+from kernelsim.mm.mem import (
+    Z_FREE,
+    Z_PRESENT,
+    Z_WATERMARK_BOOST,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+)
+from kernelsim.mm.vmstat import (
+    OOM_KILL,
+    PAGEOUTRUN,
+    PGFAULT,
+    PGMAJFAULT,
+    PGSCAN_DIRECT,
+    PGSCAN_KSWAPD,
+    PGSTEAL_DIRECT,
+    PGSTEAL_KSWAPD,
+    PSWPIN,
+    PSWPOUT,
+)
+from kernelsim.procfs.capture import vm_events
+from kernelsim.report.text_table import plain_table
+from kernelsim.units import NS_PER_S, NS_PER_US, format_duration
+
+LOCKS_MAX: Final = 5
+WALL: Final = "wall time"
+Rows = tuple[tuple[str, ...], ...]
+
+
+@attrs.frozen
+class SummaryTable:
+    """One table of the summary."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: Rows
+
+
+@attrs.frozen
+class RunSummary:
+    """The whole summary.
+
+    Attributes:
+        facts: Pairs of what and how much.
+        notes: Lines the workload wants shown.
+        tables: Those that have rows.
+        dmesg: What the simulated kernel printed, with its time stamps.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    tables: tuple[SummaryTable, ...]
+    dmesg: tuple[str, ...]
+
+
+def summarize(machine: Machine, *, wall_ns: int, out: Path | None = None) -> RunSummary:
+    """Summarize a run that has ended.
+
+    Args:
+        machine: After its run.
+        wall_ns: What the run took in real time.
+        out: Where its files are.
+    """
+    ended = machine.ended
+    assert ended is not None
+    detail = f": {ended.detail}" if ended.detail else ""
+    facts = [
+        ("ended", f"{ended.state}{detail}"),
+        ("virtual time", format_duration(ended.now_ns)),
+        (WALL, format_duration(wall_ns)),
+        *event_facts(machine),
+    ]
+    if out is not None:
+        facts.append(("files", str(out)))
+    tables = (zone_table(machine), lock_table(machine), process_table(machine))
+    return RunSummary(
+        tuple(facts),
+        tuple(machine.notes),
+        tuple(table for table in tables if table.rows),
+        tuple(dmesg(machine)),
+    )
+
+
+def dmesg(machine: Machine) -> Iterator[str]:
+    """Yield the lines of the kernel log as dmesg prints them, with virtual time."""
+    for t_ns, line in machine.kernel.dmesg:
+        seconds, rest_ns = divmod(t_ns, NS_PER_S)
+        yield f"[{seconds:5d}.{rest_ns // NS_PER_US:06d}] {line}"
+
+
+def event_facts(machine: Machine) -> list[tuple[str, str]]:
+    """Return what the event counters say, counted from the start of the run."""
+    counts = [int(count) for count in machine.mem.vm_event]
+    before = machine.spec.boot.vmstat
+
+    def since(number: int, name: str) -> int:
+        return counts[number] - before.get(name, 0)
+
+    faults, major = since(PGFAULT, "pgfault"), since(PGMAJFAULT, "pgmajfault")
+    stalls = sum(
+        count - before.get(name, 0)
+        for name, count in vm_events(machine.kernel).items()
+        if name.startswith("allocstall_")
+    )
+    scanned = (since(PGSCAN_KSWAPD, "pgscan_kswapd"), since(PGSCAN_DIRECT, "pgscan_direct"))
+    stolen = (since(PGSTEAL_KSWAPD, "pgsteal_kswapd"), since(PGSTEAL_DIRECT, "pgsteal_direct"))
+    scans = [
+        f", scanned {looked} pages and reclaimed {got}"
+        for looked, got in zip(scanned, stolen, strict=True)
+    ]
+    stalled_ns = sum(handle.stats.reclaim_ns for handle in machine.processes)
+    return [
+        ("page faults", f"{faults}, {major} of them major"),
+        ("kswapd", f"ran {since(PAGEOUTRUN, 'pageoutrun')} times{scans[0]}"),
+        ("direct reclaim", f"{stalls} stalls, {format_duration(stalled_ns)} in all{scans[1]}"),
+        ("swap", f"{since(PSWPOUT, 'pswpout')} pages out, {since(PSWPIN, 'pswpin')} pages in"),
+        ("OOM kills", str(since(OOM_KILL, "oom_kill"))),
+    ]
+
+
+def zone_table(machine: Machine) -> SummaryTable:
+    """Return free pages and watermarks of each zone with memory."""
+    types = machine.kernel.phys.zone_types
+    columns = (Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_FREE)
+    rows = [
+        (
+            f"node {number // len(types)} {types[number % len(types)].value}",
+            *(str(int(row[column])) for column in columns),
+        )
+        for number, row in enumerate(machine.mem.zone)
+        if row[Z_PRESENT]
+    ]
+    return SummaryTable("zones", ("zone", "min", "low", "high", "boost", "free"), tuple(rows))
+
+
+def lock_table(machine: Machine) -> SummaryTable:
+    """Return the locks and servers that were waited for longest."""
+    accounts = machine.engine.accounts
+    busy = sorted(
+        ((account.wait_ns, name) for name, account in accounts.items() if account.wait_ns),
+        key=lambda pair: (-pair[0], pair[1]),
+    )
+    rows = []
+    for wait_ns, name in busy[:LOCKS_MAX]:
+        account = accounts[name]
+        share = f"{account.nr_waits} of {account.nr_holds}"
+        longest = format_duration(account.wait_ns_max)
+        rows.append((name, share, format_duration(wait_ns), longest))
+    return SummaryTable("locks", ("lock", "waits", "waited", "longest"), tuple(rows))
+
+
+def process_table(machine: Machine) -> SummaryTable:
+    """Return what each process has, did and waited for."""
+    rows = []
+    for handle in machine.processes:
+        stats = handle.stats
+        status = "" if handle.exit_status is None else str(handle.exit_status)
+        times = (stats.utime_ns + stats.stime_ns, stats.run_delay_ns, stats.lock_ns)
+        waits = (*times, stats.reclaim_ns, stats.io_ns)
+        rows.append(
+            (
+                str(handle.pid),
+                handle.name,
+                status,
+                str(stats.rss_pages),
+                str(stats.swap_pages),
+                str(stats.pgfault),
+                str(stats.pgmajfault),
+                *(format_duration(ns) for ns in waits),
+            )
+        )
+    headers = ("pid", "name", "status", "rss", "swap", "faults", "major")
+    times_headers = ("cpu", "run queue", "locks", "reclaim", "I/O")
+    return SummaryTable("processes", headers + times_headers, tuple(rows))
+
+
+def summary_text(summary: RunSummary) -> str:
+    """Return the summary as plain text."""
+    width = max(len(name) for name, _ in summary.facts)
+    parts = ["".join(f"{name:<{width}}  {value}\n" for name, value in summary.facts)]
+    if summary.notes:
+        parts.append("\nnotes\n" + "".join(f"{note}\n" for note in summary.notes))
+    parts += [f"\n{t.title}\n{plain_table(t.headers, t.rows)}" for t in summary.tables]
+    if summary.dmesg:
+        parts.append("\nkernel log\n" + "".join(f"{line}\n" for line in summary.dmesg))
+    return "".join(parts)
+
+
+def print_summary(summary: RunSummary) -> None:
+    """Print the summary on stdout."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(summary_text(summary))
+        return
+    console = Console()
+    facts = Table(box=None, show_header=False)
+    for name, value in summary.facts:
+        facts.add_row(Text(name, style="bold"), Text(value))
+    console.print(facts)
+    for note in summary.notes:
+        console.print(Text(note))
+    for each in summary.tables:
+        table = Table(title=each.title, title_justify="left")
+        for number, header in enumerate(each.headers):
+            table.add_column(header, justify="left" if number == 0 else "right")
+        for row in each.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+    for line in summary.dmesg:
+        console.print(Text(line))

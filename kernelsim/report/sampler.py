@@ -1,0 +1,174 @@
+"""Samples the counters of a running machine in virtual time, at most so many rows a run.
+
+A run does not say beforehand how long it is. Sampling begins every millisecond; when the rows are
+too many, only those at the multiples of a longer interval are kept and sampling goes on at that
+one. Each interval divides a second or is a multiple of it, so rates a second can be told exactly.
+
+Interface: `Sampler.take` when virtual time has reached `due_ns`, `finish` at the end, `recorder`
+for the table.
+Units: ns; pages and events as in the kernel's counters. Columns: `t_ns`; nodeN_ZONE_free, _min,
+_low, _high, _boost of each zone with memory; nodeN_ and the node counters' names; the names of
+/proc/vmstat's events; and `MACHINE_COLUMNS`.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelsim.actors.kernel import Kernel
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.mem import (
+    Z_FREE,
+    Z_PRESENT,
+    Z_WATERMARK_BOOST,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+)
+from kernelsim.mm.swapfile import SS_FREE, SS_TOTAL
+from kernelsim.mm.vmstat import (
+    ALLOCSTALL_DMA,
+    NODE_STAT_NAMES,
+    PGALLOC_DMA,
+    PGSKIP_DMA,
+    VM_EVENT_NAMES,
+)
+from kernelsim.procfs.capture_process import state_of
+from kernelsim.procfs.vmstat import ZONE_SUFFIXES
+from kernelsim.report.metrics import MetricsRecorder
+from kernelsim.units import NS_PER_MS, NS_PER_S
+
+ROWS_MAX: Final = 1000
+FIRST_INTERVAL_NS: Final = NS_PER_MS
+ZONE_COLUMNS: Final = {
+    "free": Z_FREE,
+    "min": Z_WMARK_MIN,
+    "low": Z_WMARK_LOW,
+    "high": Z_WMARK_HIGH,
+    "boost": Z_WATERMARK_BOOST,
+}
+MACHINE_COLUMNS: Final = (
+    "swap_total",
+    "swap_free",
+    "nr_in_flight",
+    "nr_processes",
+    "nr_running",
+    "nr_blocked",
+    "context_switches",
+    "cpu_user_ns",
+    "cpu_busy_ns",
+)
+
+
+class Sampler:
+    """The rows sampled so far.
+
+    Args:
+        kernel: The machine; its boot is over.
+        rows_max: Rows kept at most, 10 or more.
+
+    Attributes:
+        interval_ns: Distance of the rows at present.
+        due_ns: When to take the next one.
+    """
+
+    def __init__(self, kernel: Kernel, *, rows_max: int = ROWS_MAX) -> None:
+        self.interval_ns = FIRST_INTERVAL_NS
+        self.due_ns = 0
+        self._kernel = kernel
+        self._rows_max = rows_max
+        self._rows: list[NDArray[np.int64]] = []
+        self._zones = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT])
+        self._fields = np.array(list(ZONE_COLUMNS.values()))
+        self.columns = column_names(kernel, self._zones)
+
+    def take(self) -> None:
+        """Add a row for the present virtual time, and set when the next is due."""
+        self._rows.append(self._row())
+        if len(self._rows) >= self._rows_max:
+            self._thin_out()
+        now_ns = self._kernel.engine.now_ns
+        self.due_ns = (now_ns // self.interval_ns + 1) * self.interval_ns
+
+    def finish(self) -> None:
+        """Add the last row, whatever the time, unless there is one."""
+        if not self._rows or int(self._rows[-1][0]) < self._kernel.engine.now_ns:
+            self._rows.append(self._row())
+
+    def recorder(self) -> MetricsRecorder:
+        """Return the table."""
+        recorder = MetricsRecorder(self.columns)
+        for row in self._rows:
+            recorder.append(row)
+        return recorder
+
+    def _row(self) -> NDArray[np.int64]:
+        kernel = self._kernel
+        mem = kernel.mem
+        return np.concatenate(
+            (
+                (kernel.engine.now_ns,),
+                mem.zone[np.ix_(self._zones, self._fields)].ravel(),
+                mem.node_stat.ravel(),
+                mem.vm_event,
+                machine_row(kernel),
+            )
+        )
+
+    def _thin_out(self) -> None:
+        while len(self._rows) >= self._rows_max:
+            self.interval_ns *= longer(self.interval_ns)
+            self._rows = [row for row in self._rows if row[0] % self.interval_ns == 0]
+
+
+def longer(interval_ns: int) -> int:
+    """Return by how much to lengthen an interval: 2, or 5 where twice it does not divide a second.
+
+    So the intervals are 1, 2, 4, 8, 40, 200 ms, 1 s, 2 s, 4 s …
+    """
+    return 2 if interval_ns >= NS_PER_S or NS_PER_S % (2 * interval_ns) == 0 else 5
+
+
+def column_names(kernel: Kernel, zones: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the columns in their order."""
+    types = kernel.phys.zone_types
+    zone_names = [f"node{zone // len(types)}_{types[zone % len(types)].value}" for zone in zones]
+    nids = range(len(kernel.nodes))
+    return (
+        "t_ns",
+        *(f"{zone}_{name}" for zone in zone_names for name in ZONE_COLUMNS),
+        *(f"node{nid}_{name}" for nid in nids for name in NODE_STAT_NAMES),
+        *event_names(types),
+        *MACHINE_COLUMNS,
+    )
+
+
+def event_names(zone_types: tuple[ZoneType, ...]) -> list[str]:
+    """Return the names of the event counters; three of them depend on the architecture's zones."""
+    names = list(VM_EVENT_NAMES)
+    for index, zone_type in enumerate(zone_types):
+        suffix = ZONE_SUFFIXES[zone_type.value]
+        names[PGALLOC_DMA + index] = f"pgalloc_{suffix}"
+        names[ALLOCSTALL_DMA + index] = f"allocstall_{suffix}"
+        names[PGSKIP_DMA + index] = f"pgskip_{suffix}"
+    return names
+
+
+def machine_row(kernel: Kernel) -> tuple[int, ...]:
+    """Return the values of `MACHINE_COLUMNS`."""
+    cpus = kernel.cpus
+    running = sum(cpu.state.current is not None for cpu in cpus)
+    running += sum(len(cpu.state.run_queue) for cpu in cpus)
+    blocked = sum(state_of(kernel, process) == "D" for process in kernel.processes.values())
+    return (
+        int(kernel.swap.state[SS_TOTAL]),
+        int(kernel.swap.state[SS_FREE]),
+        kernel.nr_in_flight,
+        len(kernel.processes),
+        running,
+        blocked,
+        sum(cpu.state.nr_switches for cpu in cpus),
+        sum(cpu.state.user_ns for cpu in cpus),
+        sum(cpu.busy_total_ns() for cpu in cpus),
+    )
