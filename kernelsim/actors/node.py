@@ -134,6 +134,7 @@ class Node(Actor):
         self.lru_lock: FifoServer
         self.controller: FifoServer
         self.nr_granted = 0  # pages handed out and not given back
+        self.band_entries: dict[int, list[list[int]]] = {}  # by zone and band: times, first at ns
         self._bands: dict[int, int] = {}  # index into BANDS by zone that has pages, as logged last
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
@@ -228,10 +229,14 @@ class Node(Actor):
             if now == before:
                 continue
             self._bands[zone] = now
+            step = 1 if now > before else -1
+            entries = self.band_entries.setdefault(zone, [[0, 0] for _ in BANDS])
+            for band in range(before + step, now + step, step):
+                entries[band][0] += 1
+                entries[band][1] = entries[band][1] or engine.now_ns
             if not sink.wants(self.name, "ks_watermark"):
                 continue
             zid, free = zone - self._zones.start, int(self._mem.zone[zone, Z_FREE])
-            step = 1 if now > before else -1
             for band in range(before, now, step):
                 point = ks_watermark(self.nid, zid, BANDS[band], BANDS[band + step], free)
                 sink.emit(engine.now_ns, self.name, "ks_watermark", point)

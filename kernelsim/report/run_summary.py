@@ -92,7 +92,7 @@ def summarize(machine: Machine, *, wall_ns: int, out: Path | None = None) -> Run
     ]
     if out is not None:
         facts.append(("files", str(out)))
-    tables = (zone_table(machine), lock_table(machine), process_table(machine))
+    tables = (zone_table(machine), band_table(machine), lock_table(machine), process_table(machine))
     return RunSummary(
         tuple(facts),
         tuple(machine.notes),
@@ -140,17 +140,36 @@ def event_facts(machine: Machine) -> list[tuple[str, str]]:
 
 def zone_table(machine: Machine) -> SummaryTable:
     """Return free pages and watermarks of each zone with memory."""
-    types = machine.kernel.phys.zone_types
     columns = (Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_FREE)
     rows = [
         (
-            f"node {number // len(types)} {types[number % len(types)].value}",
+            zone_name(machine, number),
             *(str(int(row[column])) for column in columns),
         )
         for number, row in enumerate(machine.mem.zone)
         if row[Z_PRESENT]
     ]
     return SummaryTable("zones", ("zone", "min", "low", "high", "boost", "free"), tuple(rows))
+
+
+def zone_name(machine: Machine, zone: int) -> str:
+    """Return the name of a zone row, as "node 0 DMA32"."""
+    types = machine.kernel.phys.zone_types
+    return f"node {zone // len(types)} {types[zone % len(types)].value}"
+
+
+def band_table(machine: Machine) -> SummaryTable:
+    """Return when each zone first entered each band of its watermarks, and how often it did."""
+    rows = []
+    for node in machine.kernel.nodes:
+        for zone, entries in node.band_entries.items():
+            cells = [
+                f"{format_duration(first_ns)} ({times} times)" if times else "never"
+                for times, first_ns in reversed(entries[:-1])
+            ]
+            rows.append((zone_name(machine, zone), *cells))
+    headers = ("zone", "below high", "below low: kswapd", "below min: direct reclaim")
+    return SummaryTable("watermarks first crossed", headers, tuple(rows))
 
 
 def lock_table(machine: Machine) -> SummaryTable:

@@ -1,4 +1,4 @@
-"""Tests of an actor's life and end: who gets a crash, what happens to messages left, stop and kill."""
+"""Tests of an actor's life: who gets a crash, what happens to messages left, stop and kill."""
 
 import pytest
 

@@ -1,0 +1,51 @@
+"""Each workload on a machine prints the summary beside it: the same text for the same seed.
+
+After a change that is meant: `kernelsim run workloads/X.py | grep -v '^wall time' >workloads/X.out`,
+and read the difference.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kernelsim.cli import main as cli
+from kernelsim.workload.api import load_workload
+
+FOLDER = Path(__file__).parents[2] / "workloads"
+WALL_TIME = re.compile(r"^wall time .*\n", re.MULTILINE)
+MACHINES = sorted(
+    path.stem for path in FOLDER.glob("*.py") if load_workload(path).kind == "machine"
+)
+
+
+def test_there_is_a_workload_for_each_basic_scenario():
+    """Fresh memory, all four bands, one lock, another node, a stall, a race."""
+    assert {
+        "direct_reclaim_stall",
+        "first_touch",
+        "kswapd_race",
+        "memory_pressure",
+        "remote_node",
+        "zone_lock_contention",
+    } <= set(MACHINES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_summary_is_the_expected_one(name, capsys):
+    """The whole text but for the line of the wall time, which is there once."""
+    path = FOLDER / f"{name}.py"
+    assert cli.exit_status(["run", str(path)]) == cli.EXIT_DONE
+    printed, nr_wall = WALL_TIME.subn("", capsys.readouterr().out)
+    assert nr_wall == 1
+    assert printed == path.with_suffix(".out").read_text()
+
+
+def test_a_broken_expectation_ends_with_exit_status_1(tmp_path, capsys):
+    """Every expectation in the workloads is one that can fail."""
+    text = (FOLDER / "first_touch.py").read_text()
+    path = tmp_path / "broken.py"
+    path.write_text(text.replace("written.minflt == 256 * MIB_PAGES", "written.minflt == 1"))
+    assert cli.exit_status(["run", str(path)]) == cli.EXIT_CHECK_FAILED
+    assert "each page written for the first time faults" in capsys.readouterr().err
