@@ -51,6 +51,7 @@ T = TypeVar("T")
 
 DEFAULT_BURST_PAGES: Final = 512
 BURST_PAGES_MAX: Final = 4096
+SCSI_DISK_MAJOR: Final = 8  # include/uapi/linux/major.h; sixteen minor numbers a disk
 WATERMARK_SYSCTLS: Final = (  # writing one recomputes all watermarks and per-cpu list sizes
     "vm_min_free_kbytes",
     "vm_watermark_scale_factor",
@@ -256,7 +257,8 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     for number, nid in enumerate(phys.cpu_nid):
         kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency))
     kernel.interconnect = Interconnect(spec.latency)
-    kernel.devices = {device.name: BlockDevice(device) for device in spec.devices}
+    for index, device in enumerate(spec.devices):
+        kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
     for node in spec.nodes:
         cpus = [kernel.cpus[number] for number in node.cpus] or kernel.cpus
         task = Task(engine, f"kswapd{node.nid}", 50 + node.nid, cpus)

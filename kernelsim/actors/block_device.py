@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import attrs
 
+from kernelsim.actors.tracing import trace, wants
 from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.sim.actor import DEFERRED, Actor, Reply
+from kernelsim.trace.block import block_rq_complete, block_rq_issue
 from kernelsim.units import NS_PER_S, PAGE_SIZE
 
 NR_REQUESTS: Final = 256  # requests accepted before submitters wait; BLKDEV_DEFAULT_RQ is 128, x2
@@ -42,6 +44,11 @@ class SubmitBio:
     comm: str
     on_done: Callable[[], None] | None = None
     wait: bool = False
+
+    @property
+    def rwbs(self) -> str:
+        """What block tracepoints call the direction."""
+        return "W" if self.is_write else "R"
 
 
 @attrs.define
@@ -70,10 +77,12 @@ class BlockDevice(Actor):
 
     Args:
         spec: Depth, latencies, bandwidth.
+        dev: Device number as Linux packs it, major << 20 | minor.
     """
 
-    def __init__(self, spec: BlockDeviceSpec) -> None:
+    def __init__(self, spec: BlockDeviceSpec, dev: int = 8 << 20) -> None:
         super().__init__(spec.name)
+        self.dev = dev
         self.spec = spec
         self.statistics = DiskStatistics()
         self.nr_in_flight = 0
@@ -109,7 +118,12 @@ class BlockDevice(Actor):
         self._pipe_free_ns = max(begin_ns + latency_ns, self._pipe_free_ns) + transfer_ns
         self.statistics.busy_ns += transfer_ns
         heapreplace(self._slots, self._pipe_free_ns)
-        self.log("block_rq_issue", **self._fields(bio), bytes=bio.nr_pages * PAGE_SIZE)
+        if wants(self, block_rq_issue):
+            sectors, size_bytes = bio.nr_pages * SECTORS_PER_PAGE, bio.nr_pages * PAGE_SIZE
+            point = block_rq_issue(
+                self.dev, bio.sector, sectors, size_bytes, 0, bio.rwbs, bio.comm, ""
+            )
+            trace(self, point)
         self.engine.clock.schedule(self._pipe_free_ns, self._complete, (bio, reply))
 
     def _complete(self, item: tuple[SubmitBio, Reply | None]) -> bool:
@@ -122,7 +136,9 @@ class BlockDevice(Actor):
         else:
             statistics.nr_reads += 1
             statistics.pages_read += bio.nr_pages
-        self.log("block_rq_complete", **self._fields(bio), error=0)
+        if wants(self, block_rq_complete):
+            sectors = bio.nr_pages * SECTORS_PER_PAGE
+            trace(self, block_rq_complete(self.dev, bio.sector, sectors, 0, 0, bio.rwbs, ""))
         if bio.on_done is not None:
             bio.on_done()
         if reply is not None:
@@ -135,12 +151,3 @@ class BlockDevice(Actor):
                 self._start(waiting, None)
                 waiting_reply.send(None)
         return False
-
-    def _fields(self, bio: SubmitBio) -> dict[str, object]:
-        return {
-            "dev": self.name,
-            "sector": bio.sector,
-            "nr_sector": bio.nr_pages * SECTORS_PER_PAGE,
-            "rwbs": "W" if bio.is_write else "R",
-            "comm": bio.comm,
-        }

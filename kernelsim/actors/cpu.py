@@ -11,11 +11,12 @@ Units: ns.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import numpy as np
 
+from kernelsim.actors.tracing import trace
 from kernelsim.config.latency import LatencySpec
 from kernelsim.hw.tlb import (
     AccessCost,
@@ -26,8 +27,13 @@ from kernelsim.hw.tlb import (
     tlb_flush_range,
 )
 from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
+from kernelsim.trace.ks import ks_sched_switch
+from kernelsim.trace.tlb import tlb_flush
 
-FLUSH_CEILING_PAGES = 33  # more than that and the whole address space is flushed; arch/x86/mm/tlb.c
+TLB_REMOTE_SHOOTDOWN: Final = 1  # enum tlb_flush_reason, include/linux/mm_types.h
+TLB_LOCAL_SHOOTDOWN: Final = 2
+TLB_FLUSH_ALL: Final = (1 << 64) - 1  # `pages` of the tracepoint when everything goes
+FLUSH_CEILING_PAGES: Final = 33  # above it the whole address space goes; arch/x86/mm/tlb.c
 
 
 @attrs.frozen
@@ -160,13 +166,16 @@ class Cpu(Actor):
         """Take the interrupt, flush, acknowledge."""
         state = self.state
         state.nr_ipis += 1
-        cost_ns = self.flush(message.asid, message.vpns)
+        cost_ns = self.flush(message.asid, message.vpns, TLB_REMOTE_SHOOTDOWN)
         if state.current is not None:
             state.stolen_ns += cost_ns
         return At(self.engine.now_ns + self._latency.ipi_ns + cost_ns, None)
 
-    def flush(self, asid: int | None, vpns: tuple[int, ...]) -> int:
+    def flush(
+        self, asid: int | None, vpns: tuple[int, ...], reason: int = TLB_LOCAL_SHOOTDOWN
+    ) -> int:
         """Forget translations; return the time it takes this CPU, in ns."""
+        trace(self, tlb_flush(reason, len(vpns) or TLB_FLUSH_ALL))
         if asid is None:
             tlb_flush_all(self.tlb)
             return self._latency.tlb_flush_ns
@@ -195,7 +204,7 @@ class Cpu(Actor):
         if state.last != task:
             state.nr_switches += 1
             cost_ns = self._latency.context_switch_ns
-            self.log("ks_sched_switch", prev=state.last, next=task)
+            trace(self, ks_sched_switch(state.last, task))
         state.last = task
         state.slice_end_ns = now_ns + cost_ns + self._latency.time_slice_ns
         return cost_ns

@@ -21,6 +21,7 @@ from kernelsim.actors.page_allocator import AllocContext, Grant, alloc_pages
 from kernelsim.actors.process_memory import free_anonymous, free_frames, kernel_context
 from kernelsim.actors.swap_in import SwapIn
 from kernelsim.actors.task import Task
+from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.fork import wp_page_copy, wp_page_reuse
 from kernelsim.mm.gfp import GFP_HIGHUSER_MOVABLE, gfp_zone
 from kernelsim.mm.mem import MIGRATE_MOVABLE
@@ -40,8 +41,12 @@ from kernelsim.mm.pgtable import install_tables, tables_needed
 from kernelsim.mm.swap import lru_add
 from kernelsim.mm.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.sim.actor import Actor
+from kernelsim.trace.exceptions import page_fault_user
 from kernelsim.trace.ks import ks_fault
+from kernelsim.units import PAGE_SHIFT
 
+X86_PF_WRITE = 2  # bits of an exception's error code; arch/x86/include/asm/trap_pf.h
+X86_PF_USER = 4
 FAR_STRIDE_PAGES = 512  # pages further apart than a table covers are faulted one by one
 
 
@@ -106,6 +111,7 @@ class FaultHandler(Actor):
         self._task = task
         self._mm = mm
         self._policy = policy
+        self._contexts: dict[tuple[int, ...], AllocContext] = {}  # by zonelist
         self._pfns = np.zeros(max(kernel.burst_pages, 512), np.int64)
         self._tables = np.zeros(1024, np.int64)
         self._swap_in = SwapIn(kernel, task, mm, self.user_context)
@@ -113,6 +119,9 @@ class FaultHandler(Actor):
     async def receive(self, message: Any) -> FaultResult:  # noqa: ANN401 - a PageFault
         """Serve a fault and log it."""
         assert isinstance(message, PageFault)
+        if wants(self, page_fault_user):
+            error_code = X86_PF_USER | (X86_PF_WRITE if message.write else 0)
+            trace(self, page_fault_user(message.vpn << PAGE_SHIFT, 0, error_code))
         began_ns = self.engine.now_ns
         waits = self._task.waits
         lock_ns, reclaim_ns, io_ns = waits.lock_ns, waits.reclaim_ns, waits.io_ns
@@ -267,10 +276,14 @@ class FaultHandler(Actor):
     def user_context(self) -> AllocContext:
         """Return what a page of the program is allocated by: its policy, or its CPU's node."""
         phys = self._kernel.phys
-        highest = gfp_zone(GFP_HIGHUSER_MOVABLE, phys.zone_types)
         order = self._policy or phys.zonelists[self._task.cpu.nid]
-        preferred = order[0] // len(phys.zone_types)
-        return AllocContext(GFP_HIGHUSER_MOVABLE, MIGRATE_MOVABLE, order, highest, preferred)
+        context = self._contexts.get(order)
+        if context is None:
+            highest = gfp_zone(GFP_HIGHUSER_MOVABLE, phys.zone_types)
+            preferred = order[0] // len(phys.zone_types)
+            context = AllocContext(GFP_HIGHUSER_MOVABLE, MIGRATE_MOVABLE, order, highest, preferred)
+            self._contexts[order] = context
+        return context
 
 
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp")

@@ -28,6 +28,7 @@ from kernelsim.trace.tracepoint import Tracepoint
 
 if TYPE_CHECKING:
     from kernelsim.actors.kswapd import Kswapd
+    from kernelsim.actors.page_allocator import AllocContext
     from kernelsim.actors.process import Process
 
 
@@ -54,6 +55,7 @@ class Kernel:
         processes: Living processes by pid, in the order they started.
         swap_reads: Slots being read from disk, with the queue of those who wait.
         dmesg: Lines of the kernel log, with their virtual time in ns.
+        kernel_contexts: What pages of the kernel itself are allocated by, by the zonelist.
         zero_pfn: The shared zero page.
         next_pid: Pid of the next process.
         nr_placed: Pages put into use since the start, less those taken out of it; see
@@ -78,6 +80,7 @@ class Kernel:
     processes: "dict[int, Process]" = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
+    kernel_contexts: "dict[tuple[int, ...], AllocContext]" = attrs.field(factory=dict)
     zero_pfn: int = 0
     next_pid: int = 100
     nr_placed: int = 0
@@ -125,6 +128,11 @@ class Kernel:
             queue = self.engine.wait_queue(f"node{nid} {reason}")
             self._throttle_queues[nid, reason] = queue
         return queue
+
+    def wants(self, actor: str, point: type[Tracepoint]) -> bool:
+        """Return whether an actor's occurrences of a tracepoint are kept."""
+        sink = self.engine.sink
+        return sink is not None and sink.wants(actor, point.event)
 
     def trace(self, actor: str, point: Tracepoint) -> None:
         """Log an occurrence of a tracepoint at the present virtual time."""

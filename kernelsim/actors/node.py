@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.mem import (
     I64,
@@ -32,7 +33,8 @@ from kernelsim.mm.mem import (
 from kernelsim.mm.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
 from kernelsim.sim.actor import Actor, At
 from kernelsim.sim.locks import FifoServer
-from kernelsim.trace.ks import ks_watermark
+from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
+from kernelsim.trace.ks import ks_lock_wait, ks_watermark
 from kernelsim.units import NS_PER_S
 
 BANDS = ("below_min", "low_min", "high_low", "above_high")  # of a zone's free pages
@@ -53,6 +55,7 @@ class AllocPages:
         out: Array the page frame numbers are put in.
         start: First index to use there.
         user: Who asks, for the account of the lock.
+        gfp: Bits of the request, for the tracepoint.
     """
 
     zone: int
@@ -65,6 +68,7 @@ class AllocPages:
     out: I64
     start: int
     user: str
+    gfp: int = 0
 
 
 @attrs.frozen(eq=False)
@@ -165,15 +169,26 @@ class Node(Actor):
             message.migratetype, message.floor, message.want, message.out, message.start,
         )  # fmt: skip
         self.nr_granted += got
+        if got and wants(self, mm_page_alloc):
+            trace_all(
+                self,
+                (
+                    mm_page_alloc(int(pfn), 0, message.gfp, message.migratetype)
+                    for pfn in message.out[message.start : message.start + got]
+                ),
+            )
         if not refills:
             return got, refills
         self._log_bands()
+        self._trace_extfrag()
         moved = refills * int(self._mem.zone[zone, Z_PCP_BATCH])
         hold_ns = moved * self._latency.zone_lock_hold_page_ns
         return At(self._zone_locked(zone, hold_ns, message.cpu_nid, message.user), (got, refills))
 
     def on_free_pages(self, message: FreePages) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Put pages on the CPU's lists, draining them under the zones' locks when they are full."""
+        if wants(self, mm_page_free):
+            trace_all(self, (mm_page_free(int(pfn), 0) for pfn in message.pfns[: message.nr]))
         nr_holds = free_unref_pages(self._mem, message.cpu, message.pfns, message.nr)
         self.nr_granted -= message.nr
         if not nr_holds:
@@ -241,10 +256,24 @@ class Node(Actor):
                 point = ks_watermark(self.nid, zid, BANDS[band], BANDS[band + step], free)
                 sink.emit(engine.now_ns, self.name, "ks_watermark", point)
 
+    def _trace_extfrag(self) -> None:
+        """Log the pageblocks that were just mixed up, and forget them."""
+        rows = self._mem.extfrag
+        nr_rows = min(int(rows[0, 0]), len(rows) - 1)
+        if nr_rows:
+            rows[0, 0] = 0
+            trace_all(
+                self,
+                (
+                    mm_page_alloc_extfrag(*(int(field) for field in row))
+                    for row in rows[1 : 1 + nr_rows]
+                ),
+            )
+
     def _log_wait(self, lock: FifoServer, begin_ns: int, user: str) -> None:
         wait_ns = begin_ns - self.engine.now_ns
         if wait_ns:
-            self.log("ks_lock_wait", lock=lock.name, user=user, wait_ns=wait_ns)
+            trace(self, ks_lock_wait(lock.name, user, wait_ns, lock.free_ns - begin_ns))
 
     def _main_zone(self) -> int:
         sizes = self._mem.zone[self._zones.start : self._zones.stop, Z_MANAGED]

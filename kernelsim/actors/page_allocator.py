@@ -103,7 +103,7 @@ async def get_page_from_freelist(
         nid = int(mem.zone[zone, Z_NID])
         request = AllocPages(
             zone, task.cpu.number, task.cpu.nid, context.preferred_nid, context.migratetype,
-            floor, want, out, 0, task.cpu.name,
+            floor, want, out, 0, task.cpu.name, int(context.gfp),
         )  # fmt: skip
         began_ns = kernel.engine.now_ns
         got, _ = await kernel.nodes[nid].ref.ask(request)

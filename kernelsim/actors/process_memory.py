@@ -44,13 +44,17 @@ VDSO_PAGES = (("[vdso]", 2), ("[vvar]", 4))  # the second lies below the first
 
 def kernel_context(kernel: Kernel, task: Task) -> AllocContext:
     """Return what pages of the kernel itself, page tables above all, are allocated by."""
-    gfp = GFP_KERNEL_ACCOUNT | Gfp.ZERO
     phys = kernel.phys
-    highest = gfp_zone(gfp, phys.zone_types)
-    nr_types = len(phys.zone_types)
     order = phys.zonelists[task.cpu.nid]
-    zones = tuple(zone for zone in order if zone % nr_types <= highest)
-    return AllocContext(gfp, MIGRATE_UNMOVABLE, zones, highest, order[0] // nr_types)
+    context = kernel.kernel_contexts.get(order)
+    if context is None:
+        gfp = GFP_KERNEL_ACCOUNT | Gfp.ZERO
+        highest = gfp_zone(gfp, phys.zone_types)
+        nr_types = len(phys.zone_types)
+        zones = tuple(zone for zone in order if zone % nr_types <= highest)
+        context = AllocContext(gfp, MIGRATE_UNMOVABLE, zones, highest, order[0] // nr_types)
+        kernel.kernel_contexts[order] = context
+    return context
 
 
 async def make_address_space(kernel: Kernel, task: Task) -> MmStruct:

@@ -60,6 +60,7 @@ from kernelsim.trace.vmscan import (
     mm_vmscan_lru_shrink_active,
     mm_vmscan_lru_shrink_inactive,
     mm_vmscan_throttled,
+    mm_vmscan_write_folio,
 )
 
 THROTTLE_BITS = {  # reason bits of mm_vmscan_throttled; include/trace/events/vmscan.h
@@ -148,19 +149,15 @@ class Reclaimer:
         user = self._task.cpu.name
         return await self._kernel.nodes[nid].ref.ask(UnderLruLock(work, nr_pages, user))
 
-    async def _isolate(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int) -> int:
-        kernel, batch = self._kernel, self._batch
+    async def _isolate(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, how: int) -> int:
+        mem, batch, highest = self._kernel.mem, self._batch, sc.reclaim_idx
         taken, scanned, skipped = await self._under_lru_lock(
-            nid,
-            lambda: isolate_lru_folios(
-                kernel.mem, nid, lru, nr_to_scan, sc.reclaim_idx, sc.how(), batch
-            ),
-            None,
+            nid, lambda: isolate_lru_folios(mem, nid, lru, nr_to_scan, highest, how, batch), None
         )
         point = mm_vmscan_lru_isolate(
             sc.reclaim_idx, sc.order, nr_to_scan, scanned, skipped, taken, lru
         )
-        kernel.trace(self._task.name, point)
+        self._kernel.trace(self._task.name, point)
         return int(taken)
 
     async def _shrink_inactive_list(
@@ -171,14 +168,15 @@ class Reclaimer:
             await self.throttle(nid, "VMSCAN_THROTTLE_ISOLATED")
             if task.killed or too_many_isolated(kernel.mem, nid, sc, lru=lru):
                 return 0
-        taken = await self._isolate(sc, nid, lru, nr_to_scan)
+        how = sc.how()
+        taken = await self._isolate(sc, nid, lru, nr_to_scan, how)
         if not taken:
             return 0
         latency = kernel.spec.latency
         await task.compute(latency.scan_page_ns * taken)
         reclaimed = shrink_folio_list(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, kernel.lruvec,
-            task.cpu.number, sc.how(), batch,
+            task.cpu.number, how, batch,
         )  # fmt: skip
         kernel.taken(reclaimed)
         nr_to_write = int(batch.stat[STAT_NR_TO_WRITE])
@@ -186,7 +184,6 @@ class Reclaimer:
             await self._flush_tlbs()
         if nr_to_write:
             await self._pageout(nid, nr_to_write)
-        how = sc.how()
 
         def put_back() -> int:
             nr = putback_inactive(kernel.mem, kernel.lruvec, nid, lru, how, batch)
@@ -204,7 +201,7 @@ class Reclaimer:
             await self._kernel.nodes[nid].ref.ask(request)
 
     def _trace_inactive(self, sc: ScanControl, nid: int, lru: int) -> None:
-        stat = [int(value) for value in self._batch.stat]
+        stat = self._batch.stat.tolist()
         point = mm_vmscan_lru_shrink_inactive(
             nid=nid,
             nr_scanned=stat[STAT_NR_SCANNED],
@@ -226,7 +223,7 @@ class Reclaimer:
         self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
     ) -> None:
         kernel, batch = self._kernel, self._batch
-        taken = await self._isolate(sc, nid, lru, nr_to_scan)
+        taken = await self._isolate(sc, nid, lru, nr_to_scan, sc.how())
         if not taken:
             return
         await self._task.compute(kernel.spec.latency.scan_page_ns * taken)
@@ -284,6 +281,9 @@ class Reclaimer:
         for request in requests:
             device, page = kernel.swap_location(request.slot)
             part = np.array(request.pfns, np.int64)
+            for pfn in request.pfns if kernel.wants(self._task.name, mm_vmscan_write_folio) else ():
+                point = mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC)
+                kernel.trace(self._task.name, point)
             bio = SubmitBio(
                 is_write=True,
                 sector=page * SECTORS_PER_PAGE,

@@ -70,6 +70,8 @@ from kernelsim.mm.vmstat import (
     WORKINGSET_ACTIVATE_FILE,
 )
 
+GFP_IO: Final = int(Gfp.IO)  # as plain integers: operators of flags take a microsecond each
+GFP_IO_FS: Final = int(Gfp.IO | Gfp.FS)
 DEF_PRIORITY: Final = 12  # include/linux/mmzone.h
 MAX_SWAPPINESS: Final = 200
 DEACTIVATE_ANON: Final = 1
@@ -121,7 +123,7 @@ class ScanControl:
         bits = SHRINK_KSWAPD if self.is_kswapd else 0
         bits |= SHRINK_MAY_UNMAP if self.may_unmap else 0
         bits |= SHRINK_MAY_WRITEPAGE if self.may_writepage else 0
-        return bits | (SHRINK_IO if self.gfp_mask & Gfp.IO else 0)
+        return bits | (SHRINK_IO if int(self.gfp_mask) & GFP_IO else 0)
 
     def add_batch(self, batch: ReclaimBatch, *, lru: int) -> int:
         """Add what shrink_folio_list saw in a batch of an inactive list; return its reclaimed.
@@ -351,8 +353,7 @@ def too_many_isolated(mem: Mem, nid: int, sc: ScanControl, *, lru: int) -> bool:
         return False
     inactive = int(mem.node_stat[nid, lru])
     isolated = int(mem.node_stat[nid, NR_ISOLATED_ANON + (lru >> 1)])
-    both = Gfp.IO | Gfp.FS
-    if sc.gfp_mask & both == both:
+    if int(sc.gfp_mask) & GFP_IO_FS == GFP_IO_FS:
         inactive >>= 3
     return isolated > inactive
 

@@ -10,17 +10,7 @@ from kernelsim.trace.tracepoint import Field, Tracepoint
 
 
 class page_fault_user(Tracepoint, frozen=True):
-    """User code touched an address that needs the fault handler."""
-
-    page_level: ClassVar[bool] = True
-
-    address: Annotated[int, Field("unsigned long", "the address touched", "bytes")]
-    ip: Annotated[int, Field("unsigned long", "address of the instruction", "bytes")]
-    error_code: Annotated[int, Field("unsigned long", "X86_PF_* bits")]
-
-
-class page_fault_kernel(Tracepoint, frozen=True):
-    """Kernel code touched a user address that needs the fault handler."""
+    """User code touched an address that needs the fault handler; one for a burst of pages."""
 
     page_level: ClassVar[bool] = True
 

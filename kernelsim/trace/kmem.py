@@ -29,27 +29,6 @@ class mm_page_free(Tracepoint, frozen=True):
     order: Annotated[int, Field("unsigned int", "size of the block", "log2 pages")]
 
 
-class mm_page_alloc_zone_locked(Tracepoint, frozen=True):
-    """A block was taken from the buddy lists, with the zone lock held."""
-
-    page_level: ClassVar[bool] = True
-
-    pfn: Annotated[int, Field("unsigned long", "first frame of the block", "pfn")]
-    order: Annotated[int, Field("unsigned int", "size of the block", "log2 pages")]
-    migratetype: Annotated[int, Field("int", "mobility type asked for")]
-    percpu_refill: Annotated[int, Field("int", "1 when it refills a per-cpu list")]
-
-
-class mm_page_pcpu_drain(Tracepoint, frozen=True):
-    """A page went from a per-cpu list back to the buddy lists."""
-
-    page_level: ClassVar[bool] = True
-
-    pfn: Annotated[int, Field("unsigned long", "first frame of the block", "pfn")]
-    order: Annotated[int, Field("unsigned int", "size of the block", "log2 pages")]
-    migratetype: Annotated[int, Field("int", "mobility type of the per-cpu list")]
-
-
 class mm_page_alloc_extfrag(Tracepoint, frozen=True):
     """A request was served from another mobility type's free list."""
 
@@ -61,14 +40,3 @@ class mm_page_alloc_extfrag(Tracepoint, frozen=True):
     alloc_migratetype: Annotated[int, Field("int", "mobility type asked for")]
     fallback_migratetype: Annotated[int, Field("int", "mobility type it came from")]
     change_ownership: Annotated[int, Field("int", "1 when the whole pageblock changed its type")]
-
-
-class rss_stat(Tracepoint, frozen=True):
-    """A resident-set counter of an address space changed."""
-
-    page_level: ClassVar[bool] = True
-
-    mm_id: Annotated[int, Field("unsigned int", "number of the address space")]
-    curr: Annotated[int, Field("unsigned int", "1 when the running task owns it")]
-    member: Annotated[int, Field("int", "which counter: MM_FILEPAGES 0 … MM_SHMEMPAGES 3")]
-    size: Annotated[int, Field("long", "the counter's new value", "bytes")]

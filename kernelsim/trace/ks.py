@@ -64,20 +64,17 @@ class ks_livelock(Tracepoint, frozen=True):
 class ks_lock_wait(Tracepoint, frozen=True):
     """A CPU spun for a lock."""
 
-    lock: Annotated[str, Field("char[]", "name of the lock, such as zone:0:Normal")]
+    lock: Annotated[str, Field("char[]", "name of the lock, such as zone1->lock")]
+    user: Annotated[str, Field("char[]", "CPU that spun")]
     wait_ns: Annotated[int, Field("long", "spun", "ns")]
     hold_ns: Annotated[int, Field("long", "held after that", "ns")]
-    nr_waiting: Annotated[int, Field("int", "others queued when it asked")]
 
 
 class ks_sched_switch(Tracepoint, frozen=True):
     """A CPU went from one task to another."""
 
-    cpu: Annotated[int, Field("int", "the CPU", "cpu")]
-    prev_pid: Annotated[int, Field("pid_t", "task that leaves; 0 is idle", "pid")]
-    prev_state: Annotated[str, Field("char[]", "R runnable, S sleeping, D in I/O, X ended")]
-    next_pid: Annotated[int, Field("pid_t", "task that runs; 0 is idle", "pid")]
-    run_ns: Annotated[int, Field("long", "time the leaving task had", "ns")]
+    prev: Annotated[str, Field("char[]", "task that ran last on the CPU; empty for none")]
+    next: Annotated[str, Field("char[]", "task that runs now")]
 
 
 class ks_fault(Tracepoint, frozen=True):
@@ -94,17 +91,6 @@ class ks_fault(Tracepoint, frozen=True):
     io_ns: Annotated[int, Field("long", "part of it spent waiting for a device", "ns")]
 
 
-class ks_alloc_bulk(Tracepoint, frozen=True):
-    """A node granted order-0 pages to a CPU."""
-
-    nid: Annotated[int, Field("int", "node that granted", "nid")]
-    zid: Annotated[int, Field("int", "type of the zone", "zid")]
-    gfp_flags: Annotated[int, Field("unsigned long", "GFP bits of the request")]
-    nr_requested: Annotated[int, Field("unsigned long", "asked for", "pages")]
-    nr_granted: Annotated[int, Field("unsigned long", "given; it stops at a mark", "pages")]
-    free_pages: Annotated[int, Field("unsigned long", "free in the zone afterwards", "pages")]
-
-
 class ks_watermark(Tracepoint, frozen=True):
     """The free pages of a zone crossed a watermark."""
 
@@ -113,27 +99,6 @@ class ks_watermark(Tracepoint, frozen=True):
     band_from: Annotated[str, Field("char[]", "above_high, high_low, low_min or below_min")]
     band_to: Annotated[str, Field("char[]", "above_high, high_low, low_min or below_min")]
     free_pages: Annotated[int, Field("unsigned long", "free in the zone", "pages")]
-
-
-class ks_reclaim_batch(Tracepoint, frozen=True):
-    """One batch of pages went through reclaim."""
-
-    nid: Annotated[int, Field("int", "node", "nid")]
-    lru: Annotated[int, Field("int", "which list: LRU_INACTIVE_ANON 0 …")]
-    priority: Annotated[int, Field("int", "scan priority, 12 lightest … 0")]
-    nr_taken: Annotated[int, Field("unsigned long", "isolated", "pages")]
-    nr_freed: Annotated[int, Field("unsigned long", "free now", "pages")]
-    nr_to_write: Annotated[int, Field("unsigned long", "given to the device", "pages")]
-    nr_kept: Annotated[int, Field("unsigned long", "put back", "pages")]
-
-
-class ks_swapout(Tracepoint, frozen=True):
-    """Pages were written to swap."""
-
-    dev: Annotated[str, Field("char[]", "name of the swap device")]
-    slot: Annotated[int, Field("unsigned long", "first slot", "slot")]
-    nr_pages: Annotated[int, Field("unsigned long", "written", "pages")]
-    latency_ns: Annotated[int, Field("long", "from submission to completion", "ns")]
 
 
 class ks_swapin(Tracepoint, frozen=True):

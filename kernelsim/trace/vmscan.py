@@ -96,20 +96,6 @@ class mm_vmscan_lru_shrink_active(Tracepoint, frozen=True):
     reclaim_flags: Annotated[int, Field("int", "RECLAIM_WB_* bits: anon or file, async")]
 
 
-class mm_vmscan_node_reclaim_begin(Tracepoint, frozen=True):
-    """An allocation begins to reclaim in the local node first (zone_reclaim_mode)."""
-
-    nid: Annotated[int, Field("int", "node", "nid")]
-    order: Annotated[int, Field("int", "size of block wanted", "log2 pages")]
-    gfp_flags: Annotated[int, Field("unsigned long", "GFP bits of the request")]
-
-
-class mm_vmscan_node_reclaim_end(Tracepoint, frozen=True):
-    """An allocation ends reclaiming in the local node."""
-
-    nr_reclaimed: Annotated[int, Field("unsigned long", "freed", "pages")]
-
-
 class mm_vmscan_throttled(Tracepoint, frozen=True):
     """A reclaiming task slept, because reclaim could not go on."""
 

@@ -67,15 +67,9 @@ def test_page_level_tracepoints():
     assert {name for name, info in TRACEPOINTS.items() if info.page_level} == {
         "mm_page_alloc",
         "mm_page_free",
-        "mm_page_alloc_zone_locked",
-        "mm_page_pcpu_drain",
         "mm_page_alloc_extfrag",
-        "rss_stat",
-        "mm_lru_insertion",
-        "mm_lru_activate",
         "mm_vmscan_write_folio",
         "page_fault_user",
-        "page_fault_kernel",
         "block_rq_issue",
         "block_rq_complete",
     }

@@ -1,7 +1,7 @@
 """Each workload on a machine prints the summary beside it: the same text for the same seed.
 
-After a change that is meant: `kernelsim run workloads/X.py | grep -v '^wall time' >workloads/X.out`,
-and read the difference.
+After a change that is meant, read the difference that this makes:
+`kernelsim run workloads/X.py | grep -v '^wall time' > workloads/X.out`
 """
 
 import re

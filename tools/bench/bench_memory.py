@@ -21,7 +21,7 @@ from kernelsim.actors.reclaim import Reclaimer
 from kernelsim.config.machine_file import load_machine
 from kernelsim.machine import Machine
 from kernelsim.mm.vmscan import ScanControl
-from kernelsim.mm.vmstat import PGREFILL, PGSCAN_DIRECT
+from kernelsim.mm.vmstat import PGSCAN_DIRECT
 from kernelsim.units import GIB, PAGE_SIZE
 from tools.bench.bench_engine import Row
 from tools.bench.peers import simpy_pages
@@ -106,27 +106,29 @@ def first_touch(nr_pages: int, rounds: int, burst_pages: int) -> float:
 def scan(nr_pages: int, rounds: int) -> float:
     """Return the pages a second that direct reclaim looks at when it may free none of them.
 
-    All pages were used since the last round, so each is looked at, its use is noted and it is
-    kept: one pass over the inactive and the active list in batches of 32, without writes.
+    All are on the inactive list and were used: each is looked at, its use is noted and it is kept,
+    in batches of 32, without writes.
     """
     rates: list[float] = []
 
     async def main(machine: Machine) -> None:
         kernel = machine.kernel
+        highest = len(kernel.phys.zone_types) - 1
         process = await machine.spawn("p")
         task = process.actor.task
         reclaimer = Reclaimer(kernel, task)
-        region = await process.mmap(nr_pages * PAGE_SIZE)
-        counted = [PGSCAN_DIRECT, PGREFILL]
         for _ in range(rounds + 1):
+            region = await process.mmap(nr_pages * PAGE_SIZE)
             await process.touch(region, write=True)
-            before = int(kernel.mem.vm_event[counted].sum())
+            control = ScanControl(nr_to_reclaim=nr_pages, priority=0, reclaim_idx=highest)
+            before = int(kernel.mem.vm_event[PGSCAN_DIRECT])
             await task.get_cpu()
             began = time.perf_counter()
-            await reclaimer.shrink_node(ScanControl(nr_to_reclaim=nr_pages, priority=0), 0)
+            await reclaimer.shrink_node(control, 0)
             took = time.perf_counter() - began
             await task.put_cpu()
-            rates.append((int(kernel.mem.vm_event[counted].sum()) - before) / took)
+            rates.append((int(kernel.mem.vm_event[PGSCAN_DIRECT]) - before) / took)
+            await process.munmap(region)
 
     Machine(load_machine("desktop-16g")).run(main)
     return statistics.median(rates[1:])

@@ -1,0 +1,90 @@
+"""Small machines for tests of actors: a description in one line, a run, and what to look at.
+
+Interface: `small_machine` describes one, `run` runs a workload on it and checks it afterwards.
+Units: as in machine files.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import attrs
+
+from kernelsim.check.machine import check_machine
+from kernelsim.config.machine import MachineSpec
+from kernelsim.config.machine_file import machine_from_toml
+from kernelsim.machine import Machine
+from kernelsim.mm.mem import Z_FREE
+from kernelsim.mm.vmstat import VM_EVENT_NAMES
+from kernelsim.report.sinks import MemorySink
+from kernelsim.units import PAGE_SIZE
+
+PAGE = PAGE_SIZE
+
+
+@attrs.frozen
+class Run:
+    """A run that ended: what the workload returned, the machine, its events."""
+
+    result: Any
+    machine: Machine
+    log: MemorySink
+
+    @property
+    def vm_events(self) -> dict[str, int]:
+        """Event counters by their names in /proc/vmstat."""
+        return dict(zip(VM_EVENT_NAMES, self.machine.mem.vm_event.tolist(), strict=True))
+
+
+def small_machine(
+    *,
+    cpus: Sequence[str] = ("0",),
+    memory: str = "16M",
+    swap: str | None = None,
+    disk: dict[str, Any] | None = None,
+    distances: Sequence[Sequence[int]] | None = None,
+    latency: dict[str, int] | None = None,
+    sysctl: dict[str, Any] | None = None,
+) -> MachineSpec:
+    """Describe a machine: one node for each of `cpus`, all of the same size."""
+    table: dict[str, Any] = {
+        "name": "small",
+        "node": [{"cpus": numbers, "memory": memory} for numbers in cpus],
+        "latency": latency or {},
+        "sysctl": sysctl or {},
+    }
+    if distances is not None:
+        table["distances"] = [list(row) for row in distances]
+    if swap is not None:
+        table["device"] = [{"name": "vda", **(disk or {})}]
+        table["swap"] = [{"size": swap, "device": "vda"}]
+    return machine_from_toml(table)
+
+
+def run(
+    spec: MachineSpec,
+    main: Callable[[Machine], Awaitable[Any]],
+    *,
+    sound: bool = True,
+    **options: Any,
+) -> Run:
+    """Run a workload, then look for broken invariants unless told that there may be some."""
+    log = MemorySink()
+    machine = Machine(spec, sink=log, **options)
+
+    async def checked(machine: Machine) -> Any:
+        result = await main(machine)
+        if sound:
+            assert check_machine(machine.kernel) == []
+        return result
+
+    return Run(machine.run(checked), machine, log)
+
+
+def free_pages(machine: Machine) -> int:
+    """Return the free pages of all zones."""
+    return int(machine.mem.zone[:, Z_FREE].sum())
+
+
+def median(values: Sequence[int]) -> int:
+    """Return the middle value."""
+    return sorted(values)[len(values) // 2]
