@@ -102,6 +102,7 @@ async def zap(kernel: Kernel, task: Task, mm: MmStruct, start: int, end: int) ->
     pfns = np.zeros(ZAP_BATCH_PAGES, np.int64)
     slots = np.zeros(ZAP_BATCH_PAGES, np.int64)
     freed = 0
+    is_flushed = False
     while vpn < last:
         nr_pfns, nr_slots, vpn = unmap_range(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, vpn, last - vpn, pfns, slots
@@ -110,8 +111,11 @@ async def zap(kernel: Kernel, task: Task, mm: MmStruct, start: int, end: int) ->
             freed += await _free_slots(kernel, task, slots, nr_slots)
         if nr_pfns:
             await flush_tlbs(kernel, task, mm)
+            is_flushed = True
             freed += await free_anonymous(kernel, task, pfns, nr_pfns)
         await task.compute(kernel.spec.latency.pte_set_ns * (nr_pfns + nr_slots))
+    if not is_flushed:  # entries of the zero page, or of pages others map too, are gone as well
+        await flush_tlbs(kernel, task, mm)
     return freed
 
 

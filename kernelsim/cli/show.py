@@ -43,6 +43,9 @@ def show(directory: Path, what: str, /, *, snapshot: str | None = None) -> None:
     if not (directory / "events.jsonl").is_file():
         rule = "must hold a run; there is no events.jsonl"
         raise ConfigError("DIRECTORY", str(directory), rule)
+    if snapshot is None and not (directory / "run.json").is_file():
+        rule = "the run did not get to its end: there is no run.json; its log can be inspected"
+        raise ConfigError("DIRECTORY", str(directory), rule)
     words = " ".join(what.split())
     tree = tree_of(directory, snapshot)
     sys.stdout.write(text_of(directory, tree, words))

@@ -93,4 +93,4 @@ def free_bar(free: int, managed: int, marks: list[int]) -> Text:
         cell = mark * BAR_CELLS // full
         if filled <= cell < BAR_CELLS:
             cells[cell] = "|"
-    return Text.assemble(("".join(cells), style), f" {free} (min/low/high {marks})")
+    return Text.assemble(("".join(cells), style), f" {free}")

@@ -92,7 +92,13 @@ def summarize(machine: Machine, *, wall_ns: int, out: Path | None = None) -> Run
     ]
     if out is not None:
         facts.append(("files", str(out)))
-    tables = (zone_table(machine), band_table(machine), lock_table(machine), process_table(machine))
+    tables = (
+        zone_table(machine),
+        band_table(machine),
+        lock_table(machine),
+        process_table(machine),
+        time_table(machine),
+    )
     return RunSummary(
         tuple(facts),
         tuple(machine.notes),
@@ -164,11 +170,11 @@ def band_table(machine: Machine) -> SummaryTable:
     for node in machine.kernel.nodes:
         for zone, entries in node.band_entries.items():
             cells = [
-                f"{format_duration(first_ns)} ({times} times)" if times else "never"
+                f"{format_duration(first_ns)}, {times} ×" if times else "never"
                 for times, first_ns in reversed(entries[:-1])
             ]
             rows.append((zone_name(machine, zone), *cells))
-    headers = ("zone", "below high", "below low: kswapd", "below min: direct reclaim")
+    headers = ("zone", "below high", "below low", "below min")
     return SummaryTable("watermarks first crossed", headers, tuple(rows))
 
 
@@ -189,13 +195,11 @@ def lock_table(machine: Machine) -> SummaryTable:
 
 
 def process_table(machine: Machine) -> SummaryTable:
-    """Return what each process has, did and waited for."""
+    """Return what each process has and did."""
     rows = []
     for handle in machine.processes:
         stats = handle.stats
         status = "" if handle.exit_status is None else str(handle.exit_status)
-        times = (stats.utime_ns + stats.stime_ns, stats.run_delay_ns, stats.lock_ns)
-        waits = (*times, stats.reclaim_ns, stats.io_ns)
         rows.append(
             (
                 str(handle.pid),
@@ -205,12 +209,22 @@ def process_table(machine: Machine) -> SummaryTable:
                 str(stats.swap_pages),
                 str(stats.pgfault),
                 str(stats.pgmajfault),
-                *(format_duration(ns) for ns in waits),
             )
         )
     headers = ("pid", "name", "status", "rss", "swap", "faults", "major")
-    times_headers = ("cpu", "run queue", "locks", "reclaim", "I/O")
-    return SummaryTable("processes", headers + times_headers, tuple(rows))
+    return SummaryTable("processes", headers, tuple(rows))
+
+
+def time_table(machine: Machine) -> SummaryTable:
+    """Return what each process used its time for."""
+    rows = []
+    for handle in machine.processes:
+        stats = handle.stats
+        times = (stats.utime_ns + stats.stime_ns, stats.run_delay_ns, stats.lock_ns)
+        waits = (*times, stats.reclaim_ns, stats.io_ns)
+        rows.append((str(handle.pid), *(format_duration(ns) for ns in waits)))
+    headers = ("pid", "cpu", "run queue", "locks", "reclaim", "I/O")
+    return SummaryTable("time of the processes", headers, tuple(rows))
 
 
 def summary_text(summary: RunSummary) -> str:

@@ -194,7 +194,7 @@ class Actor:
     def _refuse(self, message: Any, reply: Reply | None, error: Exception) -> bool:  # noqa: ANN401
         if reply is None or reply.is_answered:
             return False
-        error.add_note(f"raised while {self.name} served {message!r}")
+        error.add_note(self._told(message))
         reply.fail(error)
         return True
 
@@ -226,7 +226,7 @@ class Actor:
         try:
             result = self.receive(message)
         except Exception as error:
-            error.add_note(f"raised while {self.name} served {message!r}")
+            error.add_note(self._told(message))
             if self._current is not None:
                 if self._current.is_answered:
                     raise
@@ -253,6 +253,9 @@ class Actor:
             return result
         clock.wake(asker, at_ns, result)
         return DEFERRED
+
+    def _told(self, message: object) -> str:
+        return f"raised while {self.name} served {message!r} at {self.engine.now_ns} ns"
 
     def log(self, event: str, **fields: object) -> None:
         """Log an event of this actor at the present virtual time."""

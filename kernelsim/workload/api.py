@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, overload
 import attrs
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.errors import UserError, WorkloadError
+from kernelsim.errors import SyscallError, UserError, WorkloadError
 
 Main = Callable[[Any], Awaitable[object]]
 
@@ -136,7 +136,7 @@ def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | SyscallError):
         if isinstance(error, WorkloadError) and error.file is not None:
             return error
         return WorkloadError(str(error), path, lines[-1] if lines else None)
@@ -181,4 +181,5 @@ def _only_workload(module: ModuleType, path: Path) -> Workload:
 
 def _described(error: BaseException) -> str:
     text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return ", ".join([told, *getattr(error, "__notes__", ())])

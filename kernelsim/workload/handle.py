@@ -109,7 +109,7 @@ class ProcessHandle:
         process = self._process
         task, waits = process.task, process.task.waits
         rss = [0, 0, 0, 0]
-        if process.exit_status is None:
+        if self.pid in self._kernel.processes:  # neither before its start nor after its end
             rss = [int(pages) for pages in self._kernel.mms.mms.rss[process.mm.number]]
         return ProcessStatistics(
             pgfault=process.minflt + process.majflt,
@@ -172,6 +172,8 @@ class ProcessHandle:
         passes: int = 1,
     ) -> TouchResult:
         """Access a range of a mapping, one byte each stride."""
+        if not isinstance(mapping, Mapping):
+            raise WorkloadError(f"touch wants a mapping, as mmap returns it, not {mapping!r}")
         start = parse_size(offset)
         size = mapping.length - start if length is None else parse_size(length)
         touch = Touch(mapping.address + start, size, write, parse_size(stride), passes)

@@ -7,6 +7,8 @@ from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.sim.engine import Engine
 from kernelsim.units import PAGE_SIZE
 
+pytestmark = [pytest.mark.mission("A8")]
+
 READ_NS, WRITE_NS, PAGE_NS = 1000, 400, 50  # latency of each kind, time of a page in the pipe
 
 

@@ -13,6 +13,8 @@ from kernelsim.mm.vm_flags import PROT_READ
 from kernelsim.workload.handle import Mapping
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
+pytestmark = [pytest.mark.mission("A7")]
+
 
 def with_process(scenario, **options):
     """Run `scenario(machine, process)`."""

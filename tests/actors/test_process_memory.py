@@ -150,3 +150,21 @@ def test_pages_go_back_to_the_nodes_they_came_from():
         return before == granted()
 
     assert run(small_machine(cpus=("0", "1")), main).result
+
+
+def test_translations_of_the_zero_page_are_forgotten_too():
+    """Pages only read cost as much after MADV_DONTNEED as the first time: no stale translation."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap("2M")
+        first = await process.touch(region)
+        await process.madvise_dontneed(region)
+        again = await process.touch(region)
+        assert again.minflt == first.minflt == 512
+        return first.latency_ns, again.latency_ns
+
+    first_ns, again_ns = run(small_machine(), main).result
+    walks_ns = 512 * 4 * small_machine().latency.page_walk_step_ns
+    assert again_ns > walks_ns
+    assert abs(again_ns - first_ns) < walks_ns // 4  # the tables themselves are there already

@@ -39,3 +39,15 @@ def test_command_prints_places_of_the_package(capsys):
     assert all(line.startswith(f"{kernelsim.__name__}/") for line in lines)
     places = [line.split(": ")[0] for line in lines]
     assert len(places) == len(set(places))
+
+
+def test_parts_of_docstrings_count():
+    """The part of a docstring that tells a difference is found, up to the next part."""
+    source = (
+        '"""What it is.\n\nLinux: mm/x.c.\nDiffers: one list\nfor all.\nUnits: pages.\n"""\n'
+        '"""Another.\n\n    Differs from Linux: no locks.\n    """\n'
+    )
+    assert list(differences.docstring_parts(source)) == [
+        (4, "one list for all."),
+        (10, "no locks."),
+    ]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.mission("B2")]
+
 TOP = Path(__file__).parents[2]
 ZOO = Path(__file__).with_name("zoo.py")
 NR_SEEDS = 100
@@ -80,7 +82,9 @@ def test_runs_differ_between_seeds(expected):
 @pytest.mark.parametrize("hash_seed", HASH_SEEDS)
 def test_hash_seed_and_hypothesis_change_nothing(running, expected, hash_seed, words):
     """Not a byte of events.jsonl differs, though Hypothesis reorders trio's own batches."""
-    if (hash_seed, words) in running:
+    if (hash_seed, words) == (HASH_SEEDS[0], WORDS[0]):  # the reference itself
+        assert len(expected) == NR_SEEDS
+    else:
         assert lines_of(running.pop((hash_seed, words))) == expected
 
 

@@ -3,10 +3,13 @@
 from functools import cache
 
 import attrs
+import pytest
 
 from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.mem import Z_FREE, Z_WMARK_LOW, Z_WMARK_MIN
 from tests.small_machine import PAGE, median, run, small_machine
+
+pytestmark = [pytest.mark.mission("A6"), pytest.mark.mission("R1")]
 
 STALLS = 24  # faults below min that are looked at
 ABOVE, BETWEEN, BELOW = "above low", "low to min", "below min"

@@ -11,6 +11,8 @@ import pytest
 from kernelsim.config.latency import LatencySpec
 from tests.small_machine import PAGE, run, small_machine
 
+pytestmark = [pytest.mark.mission("A3"), pytest.mark.mission("P8")]
+
 PAGES = 1024
 DISTANCES = (10, 15, 20, 31)
 WIDE = 1 << 50  # bytes a second: no queue at controllers and links

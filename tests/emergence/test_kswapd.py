@@ -10,6 +10,8 @@ from kernelsim.mm.mem import Z_FREE, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
 from kernelsim.report.sinks import MemorySink
 from tests.small_machine import PAGE, small_machine
 
+pytestmark = [pytest.mark.mission("A4"), pytest.mark.mission("R2")]
+
 ORDER = ["above_high", "high_low", "low_min", "below_min"]
 NO_BOOST = {"vm.watermark_boost_factor": 0}
 

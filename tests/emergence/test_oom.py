@@ -6,6 +6,8 @@ from kernelsim.mm.mem import Z_FREE
 from kernelsim.mm.vmstat import OOM_KILL
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
+pytestmark = [pytest.mark.mission("A9"), pytest.mark.mission("R12")]
+
 SIGKILL = 9
 
 

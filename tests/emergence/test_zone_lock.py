@@ -4,6 +4,8 @@ import pytest
 
 from tests.small_machine import PAGE, Run, run, small_machine
 
+pytestmark = [pytest.mark.mission("A1"), pytest.mark.mission("A2")]
+
 PAGES = 512  # each process writes
 ONE_NODE = ("0-7",)
 TWO_NODES = ("0-3", "4-7")

@@ -16,6 +16,8 @@ from kernelsim.procfs.snapshot import (
 )
 from kernelsim.procfs.tree import render_recording, render_tree
 
+pytestmark = [pytest.mark.mission("B6")]
+
 HOLDING = Path(__file__).parent.parent / "oracle" / "cases" / "d04_sw60" / "holding"
 PID = 4321
 

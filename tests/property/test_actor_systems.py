@@ -6,6 +6,7 @@ in line and not, for any schedule seed.
 
 import contextlib
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from kernelsim.sim.actor import DEFERRED, Actor, At
 from kernelsim.sim.engine import Engine
 from tests.property.actor_model import ERRORS, SERVERS, UNTIL_NS, Model
 from tests.property.wait_model import CAPACITY
+
+pytestmark = [pytest.mark.mission("B3")]
 
 NR_PROCESSES = 4
 

@@ -116,7 +116,7 @@ def test_exception_of_an_ask_goes_to_the_asker(run):
         await engine.sleep(1)
         with pytest.raises(TypeError) as caught:
             await ref.ask("text")
-        assert caught.value.__notes__ == ["raised while adder served 'text'"]
+        assert caught.value.__notes__ == ["raised while adder served 'text' at 1 ns"]
         return await ref.ask(1)
 
     assert run(main) == 2

@@ -14,6 +14,8 @@ from kernelsim.workload.replay import (
     recording_workload,
 )
 
+pytestmark = [pytest.mark.mission("B5")]
+
 
 def written(tmp_path, lines, name="t.lackey"):
     """Write a trace of these lines."""
