@@ -18,7 +18,12 @@ from kernelsim.actors.kernel import Kernel
 from kernelsim.actors.memory_access import clear_pages
 from kernelsim.actors.node import UnderLruLock
 from kernelsim.actors.page_allocator import AllocContext, Grant, alloc_pages
-from kernelsim.actors.process_memory import free_anonymous, free_frames, kernel_context
+from kernelsim.actors.process_memory import (
+    free_anonymous,
+    free_frames,
+    kernel_context,
+    take_anonymous,
+)
 from kernelsim.actors.swap_in import SwapIn
 from kernelsim.actors.task import Task
 from kernelsim.actors.tracing import trace, wants
@@ -227,6 +232,7 @@ class FaultHandler(Actor):
             fault.token, unused,
         )  # fmt: skip
         kernel.placed(done)
+        frames = take_anonymous(kernel, unused, nr_unused)
         if not done:  # no longer a page to be copied: let the access find out
             await free_frames(kernel, task, self._pfns, 1)
             return FaultResult(0, 1, 0, 0)
@@ -235,7 +241,7 @@ class FaultHandler(Actor):
         await kernel.nodes[grant.nid].ref.ask(
             UnderLruLock(lambda: lru_add(mem, pfns, 1), 1, task.cpu.name)
         )
-        await free_anonymous(kernel, task, unused, nr_unused)
+        await free_anonymous(kernel, task, unused[:nr_unused], frames)
         return result
 
     async def _make_tables(self, fault: PageFault, length: int) -> bool:
@@ -261,11 +267,14 @@ class FaultHandler(Actor):
             )  # fmt: skip
             kernel.placed(used)
             assert used == grant.nr, "page tables appeared while others were being allocated"
+            if used == needed:
+                return True
 
     def _touched(self, fault: PageFault, nr: int, *, majflt: int) -> FaultResult:
         # The program's instruction runs again as soon as its page is there. Doing it here, before
         # anything else can happen, keeps a tiny machine from reclaiming a page nobody ever used.
         kernel, task, mm = self._kernel, self._task, self._mm
+        mm.cpu_bitmap |= 1 << task.cpu.number  # it may have slept, and woken up on another CPU
         done, _, user_ns, _, _ = touch_present(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, task.cpu.tlb, mm.number, mm.ctx_id,
             fault.vpn, nr, fault.stride, fault.write, fault.token, 1 << 60,

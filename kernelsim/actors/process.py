@@ -56,6 +56,7 @@ from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 SIGKILL: Final = 9
 SIGSEGV: Final = 11
+ACCESSES_AT_ONCE: Final = 1 << 16  # of those that are listed one by one
 
 
 class Process(Actor):
@@ -154,18 +155,21 @@ class Process(Actor):
     async def on_madvise(self, message: Madvise) -> int:
         """Drop the pages of a range; they read as zero afterwards."""
         await self._enter_kernel()
-        end = message.address + message.length
-        if not self.mm.map.covers(message.address, end):
-            return -errno.ENOMEM
+        if message.address % PAGE_SIZE:
+            return -errno.EINVAL
+        end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
         self.task.rss_stat.sync()
         await zap(self._kernel, self.task, self.mm, message.address, end)
-        return 0
+        # What is mapped has been dropped; that there was a hole is only told.
+        return 0 if self.mm.map.covers(message.address, end) else -errno.ENOMEM
 
     async def on_touch(self, message: Touch) -> TouchResult:
         """Access a range."""
         result = TouchResult()
         began_ns = self.engine.now_ns
         for _ in range(message.passes):
+            if self.has_ended():
+                break
             address, end = message.address, message.address + message.length
             while address < end and not self.task.killed:
                 vma = self.mm.map.find_vma(address)
@@ -173,6 +177,9 @@ class Process(Actor):
                     await self._segfault(result)
                     break
                 limit = min(end, vma.end)
+                if message.stride % PAGE_SIZE:
+                    address += await self._touch_bytes(address, limit, message, result)
+                    continue
                 nr = -(-(limit - address) // message.stride)
                 address += await self._touch_run(vma, address, nr, message, result)
         result.latency_ns = self.engine.now_ns - began_ns
@@ -210,9 +217,24 @@ class Process(Actor):
 
     async def on_touch_pages(self, message: TouchPages) -> TouchResult:
         """Access pages in a given order."""
-        kernel, task, mm = self._kernel, self.task, self.mm
         result = TouchResult()
         began_ns = self.engine.now_ns
+        await self._touch_list(message, result)
+        result.latency_ns = self.engine.now_ns - began_ns
+        result.signal = self._signal()
+        return result
+
+    async def _touch_bytes(
+        self, address: int, limit: int, touch: Touch, result: TouchResult
+    ) -> int:
+        """Access by strides that are no whole pages; return how many bytes further it got."""
+        last = min(limit, address + touch.stride * ACCESSES_AT_ONCE)
+        vpns = np.arange(address, last, touch.stride, dtype=np.int64) >> PAGE_SHIFT
+        await self._touch_list(TouchPages(vpns, np.full(len(vpns), touch.write, np.uint8)), result)
+        return len(vpns) * touch.stride
+
+    async def _touch_list(self, message: TouchPages, result: TouchResult) -> None:
+        kernel, task, mm = self._kernel, self.task, self.mm
         done, n = 0, len(message.vpns)
         while done < n and not task.killed:
             cpu = task.cpu
@@ -235,9 +257,6 @@ class Process(Actor):
                 break
             ahead = run_length(message.vpns, message.writes, done, n, vma, kernel.burst_pages)
             done += await self._page_fault(vma, vpn, ahead, 1, write, result)
-        result.latency_ns = self.engine.now_ns - began_ns
-        result.signal = self._signal()
-        return result
 
     async def on_start_image(self, _message: StartImage) -> None:
         """Touch what a static program touches before its main.

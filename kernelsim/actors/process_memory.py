@@ -6,8 +6,6 @@ owns them, after every CPU that may have used them has flushed its TLB.
 Units: bytes for addresses; pages.
 """
 
-from functools import partial
-
 import numpy as np
 
 from kernelsim.actors.cpu import FlushTlb
@@ -107,12 +105,13 @@ async def zap(kernel: Kernel, task: Task, mm: MmStruct, start: int, end: int) ->
         nr_pfns, nr_slots, vpn = unmap_range(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, vpn, last - vpn, pfns, slots
         )
+        frames = take_anonymous(kernel, pfns, nr_pfns)
         if nr_slots:
             freed += await _free_slots(kernel, task, slots, nr_slots)
         if nr_pfns:
             await flush_tlbs(kernel, task, mm)
             is_flushed = True
-            freed += await free_anonymous(kernel, task, pfns, nr_pfns)
+            freed += await free_anonymous(kernel, task, pfns[:nr_pfns], frames)
         await task.compute(kernel.spec.latency.pte_set_ns * (nr_pfns + nr_slots))
     if not is_flushed:  # entries of the zero page, or of pages others map too, are gone as well
         await flush_tlbs(kernel, task, mm)
@@ -139,24 +138,23 @@ async def _free_slots(kernel: Kernel, task: Task, slots: I64, nr: int) -> int:
     return await free_frames(kernel, task, out, nr_free)
 
 
-async def free_anonymous(kernel: Kernel, task: Task, pfns: I64, nr: int) -> int:
-    """Free unmapped pages; those the swap cache or a reclaimer still wants are freed by reclaim."""
-    freed = 0
-    for nid, part in by_node(kernel, pfns, nr):
-        out = np.zeros(len(part), np.int64)
-        nr_free = await kernel.nodes[nid].ref.ask(
-            UnderLruLock(
-                partial(_take_from_lru, kernel, part, out),
-                len(part),
-                task.cpu.name,
-            )
-        )
-        freed += await free_frames(kernel, task, out, nr_free)
-    return freed
+def take_anonymous(kernel: Kernel, pfns: I64, nr: int) -> I64:
+    """Take unmapped pages off their lists, in the step that unmapped them; return those to free.
+
+    Those the swap cache or a reclaimer still wants are freed by reclaim.
+    """
+    # Differs from Linux: no reference keeps reclaim from freeing a clean page of the swap cache
+    # while its TLB entries are flushed, so it leaves its list before, and lru_lock is paid after.
+    out = np.zeros(nr, np.int64)
+    return out[: kernel.taken(free_swap_cache(kernel.mem, kernel.swap, pfns, nr, out))]
 
 
-def _take_from_lru(kernel: Kernel, pfns: I64, out: I64) -> int:
-    return kernel.taken(free_swap_cache(kernel.mem, kernel.swap, pfns, len(pfns), out))
+async def free_anonymous(kernel: Kernel, task: Task, pfns: I64, frames: I64) -> int:
+    """Free `frames`, which `take_anonymous` made of the unmapped pages `pfns`; return how many."""
+    for nid, part in by_node(kernel, pfns, len(pfns)):
+        request = UnderLruLock(lambda: None, len(part), task.cpu.name)
+        await kernel.nodes[nid].ref.ask(request)
+    return await free_frames(kernel, task, frames, len(frames))
 
 
 async def free_frames(kernel: Kernel, task: Task, pfns: I64, nr: int) -> int:

@@ -176,7 +176,10 @@ class ProcessHandle:
             raise WorkloadError(f"touch wants a mapping, as mmap returns it, not {mapping!r}")
         start = parse_size(offset)
         size = mapping.length - start if length is None else parse_size(length)
-        touch = Touch(mapping.address + start, size, write, parse_size(stride), passes)
+        step = parse_size(stride)
+        if step < 1:
+            raise WorkloadError(f"touch wants a stride of at least 1 byte, not {stride!r}")
+        touch = Touch(mapping.address + start, size, write, step, passes)
         result: TouchResult = await self._ask(touch)
         return result
 
@@ -196,7 +199,7 @@ class ProcessHandle:
 
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""
-        while self._process.exit_status is None:
+        while self._process.exit_status is None or self.pid in self._kernel.processes:
             await self._process.exited.wait()
         return self._process.exit_status
 
