@@ -274,13 +274,12 @@ class FaultHandler(Actor):
         # The program's instruction runs again as soon as its page is there. Doing it here, before
         # anything else can happen, keeps a tiny machine from reclaiming a page nobody ever used.
         kernel, task, mm = self._kernel, self._task, self._mm
-        mm.cpu_bitmap |= 1 << task.cpu.number  # it may have slept, and woken up on another CPU
         done, _, user_ns, _, _ = touch_present(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, task.cpu.tlb, mm.number, mm.ctx_id,
             fault.vpn, nr, fault.stride, fault.write, fault.token, 1 << 60,
             task.cpu.access_cost,
         )  # fmt: skip
-        return FaultResult(done, nr - majflt, majflt, user_ns)
+        return FaultResult(done, max(nr - majflt, 0), majflt, user_ns)
 
     def user_context(self) -> AllocContext:
         """Return what a page of the program is allocated by: its policy, or its CPU's node."""

@@ -129,6 +129,11 @@ class Kernel:
             self._throttle_queues[nid, reason] = queue
         return queue
 
+    def wake_throttled(self) -> None:
+        """Wake everybody who is throttled; those who still must wait find out themselves."""
+        for queue in self._throttle_queues.values():
+            queue.wake_all()
+
     def wants(self, actor: str, point: type[Tracepoint]) -> bool:
         """Return whether an actor's occurrences of a tracepoint are kept."""
         sink = self.engine.sink

@@ -161,7 +161,7 @@ async def _alloc_pages_slowpath(
 async def _after_reclaim(
     kernel: Kernel, task: Task, context: AllocContext, want: int, out: I64, alloc_flags: int
 ) -> Grant:
-    """Try again; if what was freed hides in this CPU's lists, empty them and try once more.
+    """Try again; if what was freed hides in the CPUs' lists, empty them and try once more.
 
     Source: Linux 6.1 mm/page_alloc.c:__alloc_pages_direct_reclaim
     """
@@ -172,8 +172,10 @@ async def _after_reclaim(
         if grant.nr or drained:
             return grant
         for zone in context.zonelist:
-            request = DrainPages(zone, task.cpu.number, task.cpu.name)
-            await kernel.node_of(zone).ref.ask(request)
+            for cpu in kernel.cpus:
+                if kernel.mem.pcp_count[zone, cpu.number]:
+                    request = DrainPages(zone, cpu.number, task.cpu.name)
+                    await kernel.node_of(zone).ref.ask(request)
     return NOTHING
 
 

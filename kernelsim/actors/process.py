@@ -284,6 +284,7 @@ class Process(Actor):
         """Send SIGKILL; it takes effect at the next boundary of whatever the process does."""
         self.task.killed = True
         self._signals.wake_all()
+        self._kernel.wake_throttled()
         if not self.is_serving:
             self.ref.tell(Exit(-SIGKILL))
 
