@@ -2,9 +2,11 @@
 
 import pytest
 
+from kernelsim.check.machine import check_machine
 from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.machine import Machine
 from kernelsim.mm.pgtable import pte_at
+from kernelsim.mm.vmstat import PSWPOUT
 from kernelsim.workload.handle import Mapping, ProcessHandle
 from tests.small_machine import PAGE, run, small_machine
 
@@ -38,13 +40,16 @@ def test_reclaim_does_not_free_what_an_unmapping_task_frees() -> None:
             await process.madvise_dontneed(mapping)
             await process.munmap(mapping)
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: Machine) -> list[int]:
         processes = [await machine.spawn(f"r{number}", reread) for number in range(4)]
-        for process in processes:
-            await process.wait()
+        return [await process.wait() for process in processes]
 
     spec = small_machine(cpus=("0-3",), swap="64M")
-    run(spec, main, seed=8, schedule_seed=8)
+    done = run(spec, main, seed=8, schedule_seed=8)
+
+    assert done.result == [0, 0, 0, 0]
+    assert check_machine(done.machine.kernel) == []  # no page is free twice, none is lost
+    assert done.machine.mem.vm_event[PSWPOUT] > 0  # reclaim was at work meanwhile
 
 
 def test_segmentation_fault_ends_all_passes() -> None:
