@@ -68,33 +68,29 @@ class At(NamedTuple):
 
 
 class Reply:
-    """The way back to one asker. Answer once; a second answer is refused."""
+    """The way back to one asker whose answer was put off. Answer once; a second one is refused."""
 
-    __slots__ = ("_actor", "_waiter", "is_answered")
+    __slots__ = ("_actor", "_asker", "is_answered")
 
-    def __init__(self, actor: "Actor", waiter: Waiter) -> None:
+    def __init__(self, actor: "Actor", asker: Waiter) -> None:
         self._actor = actor
-        self._waiter = waiter
+        self._asker = asker
         self.is_answered = False
-        actor.promises[self] = None
+        actor.promises[asker] = None
 
     def send(self, value: object, at_ns: int | None = None) -> None:
         """Answer with a value, now or at a later virtual time."""
-        waiter = self._close()
-        clock = waiter.seat.clock
-        clock.wake(waiter, clock.now_ns if at_ns is None else at_ns, value)
+        self._close(at_ns, value)
 
     def fail(self, error: BaseException, at_ns: int | None = None) -> None:
         """Answer with an exception, which is raised at the asker."""
-        waiter = self._close()
-        clock = waiter.seat.clock
-        clock.wake(waiter, clock.now_ns if at_ns is None else at_ns, error=error)
+        self._close(at_ns, None, error)
 
-    def _close(self) -> Waiter:
-        assert not self.is_answered, f"{self._actor.name} answers twice"
+    def _close(self, at_ns: int | None, value: object, error: BaseException | None = None) -> None:
+        is_owed = self._asker in self._actor.promises  # else the actor has ended
+        assert is_owed and not self.is_answered, f"{self._actor.name} answers twice"  # noqa: PT018
         self.is_answered = True
-        del self._actor.promises[self]
-        return self._waiter
+        self._actor.answer(self._asker, at_ns, value, error)
 
 
 class Actor:
@@ -106,8 +102,8 @@ class Actor:
     Attributes:
         engine: Set at spawn.
         ref: The handle others get; set at spawn.
-        mailbox: Messages that wait, each with the way back if it was asked.
-        promises: Ways back to everybody who waits for an answer.
+        mailbox: Messages that wait, each with the wait of its asker if it was asked.
+        promises: The waits of everybody who is to get an answer, in the order they asked.
         is_serving: It has taken a message from its mailbox, and waits before it is done with it.
     """
 
@@ -118,14 +114,14 @@ class Actor:
         self.name = name
         self.engine: Engine
         self.ref: ActorRef
-        self.mailbox: Channel[tuple[Any, Reply | None]]
+        self.mailbox: Channel[tuple[Any, Waiter | None]]
         self.seat: Seat
         self.scope: VirtualScope
         self.joiners: deque[Waiter] = deque()
-        self.promises: dict[Reply, None] = {}
+        self.promises: dict[Waiter, None] = {}
         self.is_serving = False
-        self._current: Reply | None = None
-        self._asker: Waiter | None = None
+        self._asker: Waiter | None = None  # of the message being served
+        self._put_off: Reply | None = None  # the way back to it, once `defer` was called
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -147,55 +143,70 @@ class Actor:
         """Serve messages until stopped. Actors with a life of their own write this instead."""
         receive = self.mailbox.receive
         while True:
-            message, reply = await receive()
+            message, asker = await receive()
             if message is STOP:
                 return
             if self.receives_async:
-                await self.serve_async(message, reply)
+                await self.serve_async(message, asker)
             else:
-                self.serve(message, reply)
+                self.serve(message, asker)
 
-    def serve(self, message: Any, reply: Reply | None) -> None:  # noqa: ANN401
+    def serve(self, message: Any, asker: Waiter | None) -> None:  # noqa: ANN401
         """Serve one message from the mailbox and answer it, if it was asked."""
-        self._current = reply
+        self._asker = asker
         try:
             result = self.receive(message)
         except Exception as error:
-            if not self._refuse(message, reply, error):
+            if not self._refuse(message, asker, error):
                 raise
-            return
+        else:
+            if asker is not None and result is not DEFERRED:
+                self._answer(asker, result)
         finally:
-            self._current = None
-        self._answer(reply, result)
+            self._asker = self._put_off = None
 
-    async def serve_async(self, message: Any, reply: Reply | None) -> None:  # noqa: ANN401
+    async def serve_async(self, message: Any, asker: Waiter | None) -> None:  # noqa: ANN401
         """Serve one message as `serve` does, with a `receive` that waits."""
-        self._current = reply
+        self._asker = asker
         self.is_serving = True
         try:
             result = await self.receive(message)
         except Exception as error:
-            if not self._refuse(message, reply, error):
+            if not self._refuse(message, asker, error):
                 raise
-            return
-        finally:
-            self._current = None
-            self.is_serving = False
-        self._answer(reply, result)
-
-    def _answer(self, reply: Reply | None, result: Any) -> None:  # noqa: ANN401
-        if reply is None or result is DEFERRED:
-            return
-        if result.__class__ is At:
-            reply.send(result.value, result.ns)
         else:
-            reply.send(result)
+            if asker is not None and result is not DEFERRED:
+                self._answer(asker, result)
+        finally:
+            self._asker = self._put_off = None
+            self.is_serving = False
 
-    def _refuse(self, message: Any, reply: Reply | None, error: Exception) -> bool:  # noqa: ANN401
-        if reply is None or reply.is_answered:
+    def answer(
+        self, asker: Waiter, at_ns: int | None, value: object, error: BaseException | None = None
+    ) -> None:
+        """Keep a promise: give somebody who asked a value or an exception, now or later."""
+        self.promises.pop(asker, None)
+        clock = asker.seat.clock
+        clock.wake(asker, clock.now_ns if at_ns is None else at_ns, value, error)
+
+    def _answer(self, asker: Waiter, result: Any) -> None:  # noqa: ANN401
+        at_ns = None
+        if result.__class__ is At:
+            at_ns, result = result
+        if self._put_off is None:
+            self.answer(asker, at_ns, result)
+        else:
+            self._put_off.send(result, at_ns)
+
+    def _refuse(self, message: Any, asker: Waiter | None, error: Exception) -> bool:  # noqa: ANN401
+        put_off = self._put_off
+        if asker is None or (put_off is not None and put_off.is_answered):
             return False
         error.add_note(self._told(message))
-        reply.fail(error)
+        if put_off is None:
+            self.answer(asker, None, None, error)
+        else:
+            put_off.fail(error)
         return True
 
     def defer(self) -> Reply:
@@ -203,10 +214,10 @@ class Actor:
 
         Keep the `Reply` and `send` to it later.
         """
-        if self._current is None:
+        if self._put_off is None:
             assert self._asker is not None, f"{self.name} was told, not asked: nobody waits"
-            self._current = Reply(self, self._asker)
-        return self._current
+            self._put_off = Reply(self, self._asker)
+        return self._put_off
 
     def serve_inline(self, message: Any, asker: Waiter) -> Any:  # noqa: ANN401
         """Serve an ask in the asker's task; called by `ActorRef.ask` only.
@@ -227,26 +238,26 @@ class Actor:
             result = self.receive(message)
         except Exception as error:
             error.add_note(self._told(message))
-            if self._current is not None:
-                if self._current.is_answered:
+            if self._put_off is not None:
+                if self._put_off.is_answered:
                     raise
-                self._current.fail(error)
+                self._put_off.fail(error)
             else:
                 clock.wake(asker, clock.now_ns, error=error)
             result = DEFERRED
         finally:
             self._asker = None
-            reply, self._current = self._current, None
+            put_off, self._put_off = self._put_off, None
             clock.running = asker.seat
         if result.__class__ is At:
             at_ns, result = result
         elif result is DEFERRED:
-            if reply is None and not asker.is_decided:
-                Reply(self, asker)
+            if put_off is None and not asker.is_decided:
+                self.promises[asker] = None
             return DEFERRED
         else:
             at_ns = clock.now_ns
-        assert reply is None, f"{self.name} put its answer off and gave it"
+        assert put_off is None, f"{self.name} put its answer off and gave it"
         if clock.now_ns <= at_ns < clock.horizon_ns:
             clock.now_ns = at_ns
             clock.number += 1
@@ -314,7 +325,8 @@ class ActorRef:
             if result is not DEFERRED:
                 return result
         else:
-            self._post(message, Reply(actor, waiter), "asked")
+            self._post(message, waiter, "asked")
+            actor.promises[waiter] = None
         return await clock.wait(waiter)
 
     def stop(self) -> None:
@@ -340,13 +352,11 @@ class ActorRef:
                 forget(actor.joiners, waiter)
                 raise
 
-    def _post(self, message: object, reply: Reply | None, verb: str) -> None:
+    def _post(self, message: object, asker: Waiter | None, verb: str) -> None:
         actor = self._actor
         try:
-            actor.mailbox.send_nowait((message, reply))
+            actor.mailbox.send_nowait((message, asker))
         except (trio.BrokenResourceError, trio.WouldBlock) as error:
-            if reply is not None:
-                del actor.promises[reply]
             sender = actor.engine.clock.running.name
             if isinstance(error, trio.WouldBlock):
                 text = f"{sender} {verb} {self.name}, whose mailbox is full"

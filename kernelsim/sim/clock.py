@@ -19,7 +19,7 @@ Units: ns.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
@@ -253,17 +253,13 @@ class VirtualClock(trio.abc.Clock):
         waiter.since_ns = self.now_ns
         return waiter
 
-    async def wait(self, waiter: Waiter) -> Any:  # noqa: ANN401 - whatever the waker gives
+    def wait(self, waiter: Waiter) -> Awaitable[Any]:
         """Park this task until its waiter is woken; return what the waker gave."""
         if current_task() is not waiter.seat.task:
             waiter.abandon()
             raise RuntimeError(FOREIGN_TASK)
         waiter.is_parked = True
-        await wait_task_rescheduled(waiter.abort)
-        if waiter.error is not None:
-            error, waiter.error = waiter.error, None
-            raise error
-        return waiter.value
+        return wait_task_rescheduled(waiter.abort)
 
     def wake(
         self, waiter: Waiter, at_ns: int, value: object = None, error: BaseException | None = None

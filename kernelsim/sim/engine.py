@@ -315,12 +315,13 @@ class Engine:
         self._end("crashed", detail, crash)
 
     def _bury(self, actor: Actor) -> None:
-        for message, reply in actor.mailbox.close_receiver():
-            if reply is None:
+        for message, asker in actor.mailbox.close_receiver():
+            if asker is None:
                 self.nr_dropped += 1
                 self.log(actor.name, "ks_message_dropped", message=type(message).__name__)
-        for reply in list(actor.promises):
-            reply.fail(ActorEndedError(f"{actor.name} ended before it answered"))
+        for asker in list(actor.promises):
+            error = ActorEndedError(f"{actor.name} ended before it answered")
+            actor.answer(asker, None, None, error)
         for joiner in actor.joiners:
             self.clock.wake(joiner, self.now_ns)
         del self.actors[actor.name]

@@ -4,7 +4,7 @@ Interface: of `kernelsim.sim.clock`, which opens, wakes and parks waiters. Units
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import outcome
@@ -45,8 +45,11 @@ class Seat:
         self.waiter = Waiter(self)
 
 
-class Waiter:
+class Waiter(outcome.Outcome[Any]):
     """One wait of one task: for what, since when, and what it will be given.
+
+    It is what trio hands to the task that waited, which unwraps it. Unlike trio's own outcomes it
+    is used again and again; making two of those for each wait took a tenth of all time.
 
     Attributes:
         why: What it waits for; its text goes into reports.
@@ -74,6 +77,25 @@ class Waiter:
         self.error: BaseException | None = None
         self.raise_cancel: Callable[[], Any] | None = None
 
+    # Two waiters are never equal, though two outcomes with the same result are.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # outcomes have none
+
+    def unwrap(self) -> Any:  # noqa: ANN401 - whatever the waker gives
+        """Return what the waker gave, or raise its error."""
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return self.value
+
+    def send(self, gen: Generator[T, Any, object]) -> T:
+        """Send it into a generator."""
+        return gen.send(self.unwrap())
+
+    async def asend(self, agen: AsyncGenerator[T, Any]) -> T:
+        """Send it into an asynchronous generator."""
+        return await agen.asend(self.unwrap())
+
     def fire(self) -> bool:
         """Make the task runnable."""
         seat = self.seat
@@ -84,7 +106,7 @@ class Waiter:
         if seat.is_cancel_due:  # it is to see that at its next wait, not to sleep on in line
             seat.is_cancel_due = False
             seat.clock.leave_line()
-        reschedule(seat.task)
+        reschedule(seat.task, self)
         return True
 
     def abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
