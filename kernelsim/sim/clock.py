@@ -59,6 +59,14 @@ class VirtualClock(trio.abc.Clock):
         seats: Of all living tasks, in the order of creation.
     """
 
+    __slots__ = (
+        "_cancelled", "_counted_ns", "_deadline", "_deadline_ns", "_gate_ns", "_gate_number",
+        "_heap", "_inline", "_instant_ns", "_instant_number", "_is_trio_reading", "_nr_stale",
+        "_schedule_seed", "horizon_ns", "instant_max", "is_halted", "limit_ns", "look_number",
+        "now_ns", "nr_scheduled", "number", "number_max", "on_crash", "on_end", "on_halt",
+        "on_tick", "root", "running", "seats", "tick_ns", "tick_number", "watch_ns",
+    )  # fmt: skip
+
     def __init__(self, *, schedule_seed: int | None = None, inline: bool = True) -> None:
         self.now_ns = 0
         self.number = 0
