@@ -53,6 +53,7 @@ class Stop:
 
 DEFERRED: Final = Deferred()
 STOP: Final = Stop()
+REFUSALS: Final = (trio.BrokenResourceError, trio.WouldBlock)  # of a mailbox
 
 
 class At(NamedTuple):
@@ -142,11 +143,12 @@ class Actor:
     async def run(self) -> None:
         """Serve messages until stopped. Actors with a life of their own write this instead."""
         receive = self.mailbox.receive
+        receives_async = self.receives_async
         while True:
             message, asker = await receive()
             if message is STOP:
                 return
-            if self.receives_async:
+            if receives_async:
                 await self.serve_async(message, asker)
             else:
                 self.serve(message, asker)
@@ -190,11 +192,13 @@ class Actor:
         clock.wake(asker, clock.now_ns if at_ns is None else at_ns, value, error)
 
     def _answer(self, asker: Waiter, result: Any) -> None:  # noqa: ANN401
-        at_ns = None
+        clock = asker.seat.clock
+        at_ns = clock.now_ns
         if result.__class__ is At:
             at_ns, result = result
         if self._put_off is None:
-            self.answer(asker, at_ns, result)
+            self.promises.pop(asker, None)
+            clock.wake(asker, at_ns, result)
         else:
             self._put_off.send(result, at_ns)
 
@@ -302,7 +306,10 @@ class ActorRef:
             ActorEndedError: The actor has ended.
             SimulationError: Its mailbox is full, which is a bug of the senders.
         """
-        self._post(message, None, "told")
+        try:
+            self._actor.mailbox.send_nowait((message, None))
+        except REFUSALS as error:
+            raise self._refusal(error, "told") from None
 
     async def ask(self, message: object) -> Any:  # noqa: ANN401 - any answer
         """Send a message and wait for the answer.
@@ -325,7 +332,10 @@ class ActorRef:
             if result is not DEFERRED:
                 return result
         else:
-            self._post(message, waiter, "asked")
+            try:
+                actor.mailbox.send_nowait((message, waiter))
+            except REFUSALS as error:
+                raise self._refusal(error, "asked") from None
             actor.promises[waiter] = None
         return await clock.wait(waiter)
 
@@ -352,13 +362,8 @@ class ActorRef:
                 forget(actor.joiners, waiter)
                 raise
 
-    def _post(self, message: object, asker: Waiter | None, verb: str) -> None:
-        actor = self._actor
-        try:
-            actor.mailbox.send_nowait((message, asker))
-        except (trio.BrokenResourceError, trio.WouldBlock) as error:
-            sender = actor.engine.clock.running.name
-            if isinstance(error, trio.WouldBlock):
-                text = f"{sender} {verb} {self.name}, whose mailbox is full"
-                raise SimulationError(text) from None
-            raise ActorEndedError(f"{sender} {verb} {self.name}, which has ended") from None
+    def _refusal(self, error: Exception, verb: str) -> SimulationError:
+        sender = self._actor.engine.clock.running.name
+        if isinstance(error, trio.WouldBlock):
+            return SimulationError(f"{sender} {verb} {self.name}, whose mailbox is full")
+        return ActorEndedError(f"{sender} {verb} {self.name}, which has ended")

@@ -125,7 +125,11 @@ class Channel(Generic[T]):
 
     async def receive(self) -> T:
         """Take the next value, waiting for it if need be. Raises as `receive_nowait`."""
-        if self.arrived or self.is_receiver_closed or self._is_at_end():
+        if (
+            self.arrived
+            or self.is_receiver_closed
+            or (self.is_sender_closed and not self.under_way)
+        ):
             return self.receive_nowait()
         clock = self.clock
         waiter = clock.open_wait(self.why_receive)

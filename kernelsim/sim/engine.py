@@ -140,13 +140,9 @@ class Engine:
         """
         assert self._nursery is None, "an engine runs once"
         results: list[T] = []
-
-        async def main_task() -> None:
-            results.append(await main(self))
-
         try:
             with interruptible(self.interrupt):
-                trio.run(self._run_root, main_task, clock=self.clock)
+                trio.run(self._run_root, main, results, clock=self.clock)
         except* KeyboardInterrupt:
             self.interrupt()
         finally:
@@ -237,19 +233,20 @@ class Engine:
     def _account(self, name: str) -> WaitAccount:
         return self.accounts.setdefault(name, WaitAccount())
 
-    async def _run_root(self, main_task: Callable[[], Awaitable[None]]) -> None:
+    async def _run_root(self, main: Callable[["Engine"], Awaitable[T]], results: list[T]) -> None:
         clock = self.clock
         clock.root.task = trio.lowlevel.current_task()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._start(MAIN, self._live_main, main_task)
+            self._start(MAIN, self._live_main, main, results)
             clock.running = clock.root
             await clock.wait(clock.open_wait("the end of the run"))
             nursery.cancel_scope.cancel()
 
-    def _start(self, name: str, body: Callable[..., Awaitable[None]], *arguments: object) -> Seat:
+    def _start(self, name: str, live: Callable[..., Awaitable[None]], *arguments: object) -> Seat:
         # The task first waits for an event that is scheduled here and now, so that the order of
-        # new tasks is that of their creation, not the one trio happens to run them in.
+        # new tasks is that of their creation, not the one trio happens to run them in. It does so
+        # itself: a coroutine around it would take part in each of its switches.
         clock = self.clock
         assert self._nursery is not None, f"{name} starts before the run does"
         self._nr_seats += 1
@@ -260,21 +257,16 @@ class Engine:
         waiter.is_decided = True
         clock.push(clock.now_ns, waiter)
         clock.seats[seat] = None
-
-        async def task() -> None:
-            seat.task = trio.lowlevel.current_task()
-            try:
-                await clock.wait(waiter)
-                await body(*arguments)
-            finally:
-                del clock.seats[seat]
-
-        self._nursery.start_soon(task, name=name)
+        self._nursery.start_soon(live, seat, *arguments, name=name)
         return seat
 
-    async def _live_main(self, main_task: Callable[[], Awaitable[None]]) -> None:
+    async def _live_main(
+        self, seat: Seat, main: Callable[["Engine"], Awaitable[T]], results: list[T]
+    ) -> None:
         try:
-            await main_task()
+            seat.task = trio.lowlevel.current_task()
+            await self.clock.wait(seat.waiter)
+            results.append(await main(self))
         except BaseException as caught:
             error = without_cancelled(caught)
             if error is None or isinstance(error, KeyboardInterrupt):
@@ -282,8 +274,16 @@ class Engine:
             self._end("failed", f"main raised {described(error)}", error)
         else:
             self._end("done")
+        finally:
+            del self.clock.seats[seat]
 
-    async def _live(self, actor: Actor, may_crash: bool) -> None:
+    async def _live(self, seat: Seat, actor: Actor, may_crash: bool) -> None:
+        seat.task = trio.lowlevel.current_task()
+        try:
+            await self.clock.wait(seat.waiter)
+        except BaseException:
+            del self.clock.seats[seat]
+            raise
         self.log(actor.name, "ks_actor_start")
         try:
             with actor.scope:
@@ -299,6 +299,7 @@ class Engine:
             self._crash(actor, error, may_crash=may_crash)
         finally:
             self._bury(actor)
+            del self.clock.seats[seat]
 
     def _crash(self, actor: Actor, error: BaseException, *, may_crash: bool) -> None:
         self.log(actor.name, "ks_actor_crash", error=described(error))
