@@ -77,14 +77,18 @@ class Channel(Generic[T]):
             trio.BrokenResourceError: Nobody will ever receive.
             trio.ClosedResourceError: This end is closed.
         """
+        if self.receivers and not self.latency_ns:  # the mailbox of an actor that waits
+            clock = self.clock
+            if clock.wake(self.receivers.popleft(), clock.now_ns, value):
+                self.nr_sent += 1
+                self.nr_received += 1
+                if self.senders:
+                    self._admit()
+                return
         if self.is_sender_closed:
             raise trio.ClosedResourceError
         if self.is_receiver_closed:
             raise trio.BrokenResourceError
-        if self.receivers and not self.latency_ns:  # the mailbox of an actor that waits
-            self.nr_sent += 1
-            self._arrive(value)
-            return
         if len(self.arrived) + len(self.under_way) >= self.capacity:
             raise trio.WouldBlock
         self._put(value)
@@ -131,15 +135,19 @@ class Channel(Generic[T]):
             or (self.is_sender_closed and not self.under_way)
         ):
             return self.receive_nowait()
-        clock = self.clock
-        waiter = clock.open_wait(self.why_receive)
-        self.receivers.append(waiter)
+        waiter = self.open_receive()
         try:
-            value: T = await clock.wait(waiter)
+            value: T = await self.clock.wait(waiter)
         except BaseException:
             forget(self.receivers, waiter)
             raise
         return value
+
+    def open_receive(self) -> Waiter:
+        """Begin to wait for the next value; none has arrived."""
+        waiter = self.clock.open_wait(self.why_receive)
+        self.receivers.append(waiter)
+        return waiter
 
     def close_sender(self) -> None:
         """No more values: receivers get EndOfChannel once the last one is taken."""
