@@ -19,8 +19,11 @@ from kernelsim.mm.mem import (
     L_COUNT,
     L_TAIL,
     NR_LRU_LISTS,
+    PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
+    U32,
     Z_NID,
+    Z_PRESENT,
     Z_SPANNED,
     Z_START_PFN,
     Mem,
@@ -30,7 +33,6 @@ from kernelsim.mm.mem import (
     PG_swapbacked,
     PG_unevictable,
     lru_list,
-    nid_of,
 )
 from kernelsim.mm.vmstat import (
     NODE_STAT_NAMES,
@@ -41,6 +43,14 @@ from kernelsim.mm.vmstat import (
 )
 
 LIST_NAMES: Final = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
+JUDGED: Final = PG_swapbacked | PG_active | PG_unevictable | PG_lru | PG_isolated
+FLAGS_OF_LIST: Final = (  # of those judged; on the unevictable list the others may be set too
+    PG_lru | PG_swapbacked,
+    PG_lru | PG_swapbacked | PG_active,
+    PG_lru,
+    PG_lru | PG_active,
+    PG_lru | PG_unevictable,
+)
 
 
 def check_lru(mem: Mem) -> list[str]:
@@ -51,20 +61,27 @@ def check_lru(mem: Mem) -> list[str]:
     """
     problems: list[str] = []
     base = int(lru_list(mem, 0, 0))
+    nr_lists = mem.node_stat.shape[0] * NR_LRU_LISTS
     owner = np.zeros(len(mem.pages.flags), np.int32)
-    for number in range(mem.node_stat.shape[0] * NR_LRU_LISTS):
+    used = [number for number in range(nr_lists) if mem.lists[base + number].any()]
+    for number in used:
         code, place = walk_list(mem, base + number, owner)
         if code:
             problems.append(broken_list(mem, base, number, (code, int(place)), owner))
-    pfns = np.flatnonzero(owner)
-    number = owner[pfns].astype(np.int64) - 1 - base
-    zone = zones_of(mem, pfns)
-    flags = mem.pages.flags[pfns]
-    problems += check_pages_on_lists(mem, pfns, number, zone, flags)
-    problems += check_counts(mem, number, zone)
-    nr_flagged = np.count_nonzero(mem.pages.flags & np.uint32(PG_lru))
-    if nr_flagged != np.count_nonzero(flags & np.uint32(PG_lru)):
-        lost = np.flatnonzero((mem.pages.flags & np.uint32(PG_lru) != 0) & (owner == 0))
+    lengths = [0] * nr_lists
+    by_zone = np.zeros((NR_LRU_LISTS, mem.zone.shape[0]), np.int64)
+    nr_flagged = 0
+    for number in used:
+        pfns = np.flatnonzero(owner == base + number + 1)
+        flags = mem.pages.flags[pfns]
+        nr_flagged += int(np.count_nonzero(flags & np.uint32(PG_lru)))
+        lengths[number] = len(pfns)
+        by_zone[number % NR_LRU_LISTS] += count_by_zone(mem, pfns)
+        problems += misplaced(mem, number, pfns, flags)
+    problems += check_counts(mem, lengths, by_zone)
+    listed = mem.pages.flags & np.uint32(PG_lru) != 0
+    if np.count_nonzero(listed) != nr_flagged:
+        lost = np.flatnonzero(listed & (owner == 0))
         problems += cut_short(f"pfn {pfn} has PG_lru but is on no list" for pfn in lost)
     return problems + check_isolated(mem)
 
@@ -106,56 +123,75 @@ def zones_of(mem: Mem, pfns: I64) -> I64:
     return zone
 
 
-def check_pages_on_lists(
-    mem: Mem, pfns: I64, number: I64, zone: I64, flags: np.ndarray
-) -> Iterator[str]:
-    """Find pages that their flags, or their zone, put elsewhere than on the list they are on."""
-    nid, lru = number // NR_LRU_LISTS, number % NR_LRU_LISTS
+def count_by_zone(mem: Mem, pfns: I64) -> I64:
+    """Count pages by zone row, those in no zone not at all."""
+    nr_zones = mem.zone.shape[0]
+    in_block = np.bincount(pfns >> PAGEBLOCK_ORDER, minlength=len(mem.block_zone))
+    bounds = np.concatenate((mem.zone[:, Z_START_PFN], mem.zone[:, Z_START_PFN:Z_PRESENT].sum(1)))
+    cut = np.unique(bounds[bounds % PAGEBLOCK_NR_PAGES != 0] >> PAGEBLOCK_ORDER)
+    cut = cut[in_block[cut] != 0]
+    in_block[cut] = 0  # shared by zones: these are asked one by one
+    counts = np.zeros(nr_zones + 1, np.int64)
+    np.add.at(counts, mem.block_zone, in_block)
+    if len(cut):
+        zone = zones_of(mem, pfns[np.isin(pfns >> PAGEBLOCK_ORDER, cut)])
+        counts += np.bincount(zone + 1, minlength=nr_zones + 1)
+    return counts[1:]
+
+
+def count_by_node(mem: Mem, pfns: I64) -> I64:
+    """Count pages by node, those in no zone not at all."""
+    counts = np.zeros(mem.node_stat.shape[0], np.int64)
+    np.add.at(counts, mem.zone[:, Z_NID], count_by_zone(mem, pfns))
+    return counts
+
+
+def misplaced(mem: Mem, number: int, pfns: I64, flags: U32) -> Iterator[str]:
+    """Find the pages of a list that their flags, or their zone, put elsewhere."""
+    nid, lru = divmod(number, NR_LRU_LISTS)
+    if (flags & np.uint32(JUDGED) != np.uint32(FLAGS_OF_LIST[lru])).any():
+        yield from misflagged(number, pfns, flags)
+    if int(count_by_node(mem, pfns)[nid]) != len(pfns):
+        zone = zones_of(mem, pfns)
+        foreign = pfns[(zone < 0) | (mem.zone[zone, Z_NID] != nid)]
+        name = list_name(number)
+        yield from cut_short(f"pfn {pfn} is on {name} but lies on another node" for pfn in foreign)
+
+
+def misflagged(number: int, pfns: I64, flags: U32) -> Iterator[str]:
+    """Find the pages of a list that their flags put elsewhere."""
+    said = f"is on {list_name(number)}"
     wanted = np.where(flags & np.uint32(PG_swapbacked), 0, 2)
     wanted += (flags & np.uint32(PG_active)) != 0
     wanted[flags & np.uint32(PG_unevictable) != 0] = NR_LRU_LISTS - 1
-
-    def said(i: int) -> str:
-        return f"pfn {pfns[i]} is on {list_name(int(number[i]))}"
-
     yield from cut_short(
-        f"{said(i)}, its flags say {LIST_NAMES[wanted[i]]}" for i in np.flatnonzero(wanted != lru)
+        f"pfn {pfns[i]} {said}, its flags say {LIST_NAMES[wanted[i]]}"
+        for i in np.flatnonzero(wanted != number % NR_LRU_LISTS)
     )
-    bare = flags & np.uint32(PG_lru) == 0
-    yield from cut_short(f"{said(i)} without PG_lru" for i in np.flatnonzero(bare))
-    isolated = flags & np.uint32(PG_isolated) != 0
-    yield from cut_short(f"{said(i)} and PG_isolated" for i in np.flatnonzero(isolated))
-    foreign = (zone < 0) | (mem.zone[zone, Z_NID] != nid)
-    yield from cut_short(f"{said(i)} but lies on another node" for i in np.flatnonzero(foreign))
+    bare = pfns[flags & np.uint32(PG_lru) == 0]
+    yield from cut_short(f"pfn {pfn} {said} without PG_lru" for pfn in bare)
+    isolated = pfns[flags & np.uint32(PG_isolated) != 0]
+    yield from cut_short(f"pfn {pfn} {said} and PG_isolated" for pfn in isolated)
 
 
-def check_counts(mem: Mem, number: I64, zone: I64) -> Iterator[str]:
+def check_counts(mem: Mem, lengths: list[int], by_zone: I64) -> Iterator[str]:
     """Find the counters of nodes and zones that differ from what was found on the lists."""
-    nr_nodes, nr_zones = mem.node_stat.shape[0], mem.zone.shape[0]
-    lengths = np.bincount(number, minlength=nr_nodes * NR_LRU_LISTS)
-    for place, length in enumerate(lengths.tolist()):
+    for place, length in enumerate(lengths):
         nid, lru = divmod(place, NR_LRU_LISTS)
         counted = int(mem.node_stat[nid, lru])
         if counted != length:
             yield f"node {nid} {NODE_STAT_NAMES[lru]} is {counted}, its list has {length}"
-    inside = zone >= 0
-    in_zone = zone[inside] * NR_LRU_LISTS + number[inside] % NR_LRU_LISTS
-    counts = np.bincount(in_zone, minlength=nr_zones * NR_LRU_LISTS)
-    for place, found in enumerate(counts.tolist()):
-        row, lru = divmod(place, NR_LRU_LISTS)
-        counted = int(mem.zone_stat[row, NR_ZONE_INACTIVE_ANON + lru])
-        if counted != found:
-            name = ZONE_STAT_NAMES[NR_ZONE_INACTIVE_ANON + lru]
-            yield f"zone {row} {name} is {counted}, found {found}"
+    stats = mem.zone_stat[:, NR_ZONE_INACTIVE_ANON : NR_ZONE_INACTIVE_ANON + NR_LRU_LISTS]
+    for zone, lru in np.argwhere(stats != by_zone.T).tolist():
+        name = ZONE_STAT_NAMES[NR_ZONE_INACTIVE_ANON + lru]
+        yield f"zone {zone} {name} is {stats[zone, lru]}, found {by_zone[lru, zone]}"
 
 
 def check_isolated(mem: Mem) -> list[str]:
     """Return the nodes where nr_isolated_* is not the number of pages with PG_isolated."""
-    pfns = np.flatnonzero(mem.pages.flags & np.uint32(PG_isolated))
-    nids = [int(nid_of(mem, pfn)) for pfn in pfns.tolist()]  # a few batches at most
-    problems: list[str] = []
-    for nid in range(mem.node_stat.shape[0]):
-        counted = int(mem.node_stat[nid, NR_ISOLATED_ANON] + mem.node_stat[nid, NR_ISOLATED_FILE])
-        if counted != nids.count(nid):
-            problems.append(f"node {nid} nr_isolated is {counted}, found {nids.count(nid)}")
-    return problems
+    found = count_by_node(mem, np.flatnonzero(mem.pages.flags & np.uint32(PG_isolated) != 0))
+    counted = mem.node_stat[:, NR_ISOLATED_ANON] + mem.node_stat[:, NR_ISOLATED_FILE]
+    return [
+        f"node {nid} nr_isolated is {counted[nid]}, found {found[nid]}"
+        for nid in np.flatnonzero(counted != found).tolist()
+    ]

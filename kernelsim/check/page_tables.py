@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from kernelsim.check.lru import count_by_node
 from kernelsim.check.tables import (
     LINES_MAX,
     PFN_MASK,
@@ -24,8 +25,6 @@ from kernelsim.check.tables import (
 )
 from kernelsim.mm.mem import (
     I64,
-    PAGEBLOCK_ORDER,
-    Z_NID,
     Mem,
     PG_anon,
     PG_buddy,
@@ -90,13 +89,14 @@ def check_page_tables(
 def check_counts(mms: Mms, tables: Tables, numbers: I64) -> Iterator[str]:
     """Compare what is counted for each address space with its entries and tables."""
     size = len(mms.pgd_row)
-    present = tables.pte & PRESENT != 0
-    mapped = np.bincount(tables.mm[present & (tables.pte & SPECIAL == 0)], minlength=size)
+    present = tables.bits & PRESENT != 0
+    mapped = np.bincount(tables.mm[tables.bits & (PRESENT | SPECIAL) == PRESENT], minlength=size)
+    nothing = np.zeros(size, np.int64)
     expected = {
         "MM_ANONPAGES": (MM_ANONPAGES, mapped),
         "MM_SWAPENTS": (MM_SWAPENTS, np.bincount(tables.mm[~present], minlength=size)),
-        "MM_FILEPAGES": (MM_FILEPAGES, np.zeros(size, np.int64)),
-        "MM_SHMEMPAGES": (MM_SHMEMPAGES, np.zeros(size, np.int64)),
+        "MM_FILEPAGES": (MM_FILEPAGES, nothing),
+        "MM_SHMEMPAGES": (MM_SHMEMPAGES, nothing),
     }
     for name, (column, counts) in expected.items():
         for mm in numbers[mms.rss[numbers, column] != counts[numbers]].tolist():
@@ -131,9 +131,8 @@ def check_pool(mem: Mem, pt: PageTables, tables: Tables) -> Iterator[str]:
 def check_mapped(mem: Mem, tables: Tables) -> list[str]:
     """Check the pages behind all entries that map one."""
     pages = mem.pages
-    is_mapped = tables.pte & (PRESENT | SPECIAL) == PRESENT
-    vpn, mm, pte = tables.vpn[is_mapped], tables.mm[is_mapped], tables.pte[is_mapped]
-    pfn = (pte & PFN_MASK) >> SHIFT
+    is_mapped = tables.bits & (PRESENT | SPECIAL) == PRESENT
+    vpn, mm, pfn = tables.vpn[is_mapped], tables.mm[is_mapped], tables.pfns(is_mapped)
     lines: list[str] = []
 
     def report(bad: NDArray[np.bool_], text: Callable[[int], str]) -> None:
@@ -146,22 +145,17 @@ def check_mapped(mem: Mem, tables: Tables) -> list[str]:
     report(flags & np.uint32(NO_USER_PAGE) != 0, lambda p: f"page has flags {pages.flags[p]:#x}")
     report(flags & np.uint32(PG_anon) == 0, lambda _: "page is not PG_anon")
     report(pages.index[pfn] != vpn, lambda p: f"page has index {pages.index[p]:#x}")
-    has_owner = np.zeros(len(pages.flags), np.bool_)
-    has_owner[pfn[pages.mapping[pfn] == mm]] = True
-    report(~has_owner[pfn], lambda p: f"owner {pages.mapping[p]} does not map it")
+    is_owner = pages.mapping[pfn] == mm
+    if not is_owner.all():
+        has_owner = np.zeros(len(pages.flags), np.bool_)
+        has_owner[pfn[is_owner]] = True
+        report(~has_owner[pfn], lambda p: f"owner {pages.mapping[p]} does not map it")
     report(
-        (pte & WRITABLE != 0) & (mapcount != 1),
+        (tables.bits[is_mapped] & WRITABLE != 0) & (mapcount != 1),
         lambda p: f"writable, but mapped {pages.mapcount[p]} times",
     )
-    counts = np.bincount(pfn, minlength=len(pages.flags))
-    wrong = np.flatnonzero((counts != pages.mapcount) & (counts != 0)).tolist()
-    lines.extend(
-        cut_short(f"pfn {p}: mapcount is {pages.mapcount[p]}, entries differ" for p in wrong)
-    )
-    nr_counted, nr_mapped = np.count_nonzero(pages.mapcount), np.count_nonzero(counts)
-    if nr_counted != nr_mapped:
-        lines.append(f"{nr_counted} pages have a mapcount, entries map {nr_mapped}")
-    bad_zero = np.flatnonzero(tables.pte & (SPECIAL | WRITABLE) == SPECIAL | WRITABLE).tolist()
+    lines += wrong_mapcounts(mem, pfn)
+    bad_zero = np.flatnonzero(tables.bits & (SPECIAL | WRITABLE) == SPECIAL | WRITABLE).tolist()
     lines.extend(
         cut_short(
             f"mm {tables.mm[i]} vpn {tables.vpn[i]:#x}: zero page is writable" for i in bad_zero
@@ -170,22 +164,36 @@ def check_mapped(mem: Mem, tables: Tables) -> list[str]:
     return lines
 
 
+def wrong_mapcounts(mem: Mem, pfn: I64) -> Iterator[str]:
+    """Compare how often pages are mapped, `pfn` naming each once for each entry, with mapcount."""
+    mapcount = mem.pages.mapcount
+    is_mapped = np.zeros(len(mapcount), np.bool_)
+    is_mapped[pfn] = True
+    nr_counted, nr_mapped = np.count_nonzero(mapcount), np.count_nonzero(is_mapped)
+    if nr_mapped == len(pfn):  # nothing is shared: 1 is the only right count
+        wrong = pfn[mapcount[pfn] != 1]
+    else:
+        counts = np.bincount(pfn, minlength=len(mapcount))
+        wrong = np.flatnonzero(is_mapped & (counts != mapcount))
+    yield from cut_short(f"pfn {p}: mapcount is {mapcount[p]}, entries differ" for p in wrong)
+    if nr_counted != nr_mapped:
+        yield f"{nr_counted} pages have a mapcount, entries map {nr_mapped}"
+
+
 def check_node_stat(
     mem: Mem, pt: PageTables, tables: Tables, boot_node_stat: I64 | None
 ) -> Iterator[str]:
     """Compare the counters of the nodes."""
     is_counted = (tables.level <= COUNTED_LEVELS) & (tables.level < pt.state[PT_LEVELS])
-    nr_nodes = len(mem.node_stat)
     for name, column, pfns in (
         ("nr_page_table_pages", NR_PAGE_TABLE_PAGES, pt.row_pfn[tables.row[is_counted]]),
-        ("nr_anon_pages", NR_ANON_PAGES, np.flatnonzero(mem.pages.mapcount)),
+        ("nr_anon_pages", NR_ANON_PAGES, np.flatnonzero(mem.pages.mapcount != 0)),
     ):
-        zones = mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1
-        counted = np.bincount(mem.zone[zones, Z_NID], minlength=nr_nodes)
+        counted = count_by_node(mem, pfns)
         stat = mem.node_stat[:, column].copy()
         if boot_node_stat is not None:
             stat -= boot_node_stat[:, column]
-        for nid in np.flatnonzero(stat != counted[:nr_nodes]).tolist():
+        for nid in np.flatnonzero(stat != counted).tolist():
             yield f"node {nid}: {name} is {stat[nid]}, counted {counted[nid]}"
 
 

@@ -6,15 +6,16 @@ Interface: `check_swap` for the swap map and the swap cache, `check_swap_entries
 tables too. Between two steps of the machine; nobody may hold a slot that is not in the cache yet.
 """
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.check.lru import zones_of
-from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, Tables, walk_tables
+from kernelsim.check.lru import count_by_node, count_by_zone
+from kernelsim.check.tables import PRESENT, SHIFT, Tables, walk_tables
 from kernelsim.mm.mem import (
     I64,
     U32,
-    Z_NID,
     Mem,
     PG_dirty,
     PG_locked,
@@ -22,7 +23,7 @@ from kernelsim.mm.mem import (
     PG_uptodate,
     PG_writeback,
 )
-from kernelsim.mm.pgtable import _PAGE_DIRTY, _PAGE_PRESENT, MM_SWAPENTS, Mms, PageTables
+from kernelsim.mm.pgtable import _PAGE_DIRTY, MM_SWAPENTS, Mms, PageTables
 from kernelsim.mm.swapfile import (
     CL_AREA,
     CL_COUNT,
@@ -42,12 +43,12 @@ from kernelsim.mm.swapfile import (
     SwapArea,
 )
 from kernelsim.mm.vmstat import (
-    NODE_STAT_NAMES,
     NR_SWAPCACHED,
     NR_WRITEBACK,
     NR_ZONE_WRITE_PENDING,
-    ZONE_STAT_NAMES,
 )
+
+DIRTY: Final = PRESENT | _PAGE_DIRTY
 
 
 def check_swap(mem: Mem, swap: SwapArea) -> list[str]:
@@ -69,7 +70,7 @@ def check_swap(mem: Mem, swap: SwapArea) -> list[str]:
 def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
     """Return where the swap cache and its pages disagree."""
     pages = mem.pages
-    slots = np.flatnonzero(swap.cache_pfn)
+    slots = np.flatnonzero(swap.cache_pfn != 0)
     pfns = swap.cache_pfn[slots].astype(np.int64)
     flags, users = pages.flags[pfns], swap.map[slots]
     problems = [
@@ -87,7 +88,7 @@ def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
     wanted = users & SWAP_MAP_COUNT != 0  # otherwise nobody will read it again
     idle = is_idle(flags) & wanted & (pages.mapcount[pfns] == 0)
     problems += check_content(mem, swap, slots[idle])
-    cached = np.flatnonzero(pages.flags & np.uint32(PG_swapcache))
+    cached = np.flatnonzero(pages.flags & np.uint32(PG_swapcache) != 0)
     lost = cached[swap.cache_pfn[np.minimum(pages.private[cached], len(swap.map) - 1)] != cached]
     problems += [f"pfn {pfn} has PG_swapcache but is not in the cache" for pfn in lost]
     empty = np.flatnonzero((swap.map & SWAP_HAS_CACHE != 0) & (swap.cache_pfn == 0))
@@ -157,21 +158,24 @@ def check_free_clusters(swap: SwapArea) -> list[str]:
 
 def check_counters(mem: Mem) -> list[str]:
     """Return the nodes and zones that miscount their pages in the swap cache or under writeback."""
-    problems: list[str] = []
-    for stat, name, bit, names, first in (
-        (mem.node_stat, NR_SWAPCACHED, PG_swapcache, NODE_STAT_NAMES, "node"),
-        (mem.node_stat, NR_WRITEBACK, PG_writeback, NODE_STAT_NAMES, "node"),
-        (mem.zone_stat, NR_ZONE_WRITE_PENDING, PG_writeback, ZONE_STAT_NAMES, "zone"),
-    ):
-        place = zones_of(mem, np.flatnonzero(mem.pages.flags & np.uint32(bit)))
-        if first == "node":
-            place = mem.zone[place, Z_NID]
-        found = np.bincount(place, minlength=len(stat))
-        problems += [
-            f"{first} {row} {names[name]} is {stat[row, name]}, found {found[row]}"
-            for row in np.flatnonzero(stat[:, name] != found).tolist()
-        ]
-    return problems
+    cached, writing = (
+        np.flatnonzero(mem.pages.flags & np.uint32(bit) != 0)
+        for bit in (PG_swapcache, PG_writeback)
+    )
+    return [
+        f"{what} {row} {name} is {counted[row]}, found {found[row]}"
+        for what, name, counted, found in (
+            ("node", "nr_swapcached", mem.node_stat[:, NR_SWAPCACHED], count_by_node(mem, cached)),
+            ("node", "nr_writeback", mem.node_stat[:, NR_WRITEBACK], count_by_node(mem, writing)),
+            (
+                "zone",
+                "nr_zone_write_pending",
+                mem.zone_stat[:, NR_ZONE_WRITE_PENDING],
+                count_by_zone(mem, writing),
+            ),
+        )
+        for row in np.flatnonzero(counted != found).tolist()
+    ]
 
 
 def check_swap_entries(
@@ -193,7 +197,7 @@ def check_swap_entries(
     living = np.flatnonzero(mms.pgd_row)
     if tables is None:
         tables = walk_tables(mem, pt, mms, living.tolist())
-    is_swap = tables.pte & PRESENT == 0
+    is_swap = tables.bits & PRESENT == 0
     owners, slots = tables.mm[is_swap], tables.pte[is_swap] >> SHIFT
     nr_entries = np.bincount(owners, minlength=len(mms.pgd_row))
     problems = [
@@ -215,10 +219,11 @@ def check_swap_entries(
 
 def check_mapped_content(mem: Mem, swap: SwapArea, tables: Tables) -> list[str]:
     """Return the cached pages that nobody has written since, and that differ from their slots."""
-    is_dirty = tables.pte & (_PAGE_PRESENT | _PAGE_DIRTY) == _PAGE_PRESENT | _PAGE_DIRTY
-    written = np.zeros(len(mem.pages.flags), np.bool_)
-    written[(tables.pte[is_dirty] & PFN_MASK) >> SHIFT] = True
-    slots = np.flatnonzero(swap.cache_pfn)
+    slots = np.flatnonzero(swap.cache_pfn != 0)
+    if not len(slots):
+        return []
     pfns = swap.cache_pfn[slots]
+    written = np.zeros(len(mem.pages.flags), np.bool_)
+    written[tables.pfns(tables.bits & DIRTY == DIRTY)] = True
     clean = is_idle(mem.pages.flags[pfns]) & ~written[pfns] & (mem.pages.mapcount[pfns] != 0)
     return check_content(mem, swap, slots[clean])

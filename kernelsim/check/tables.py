@@ -6,13 +6,16 @@ Cost: some 15 ms for a million entries.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from kernelsim.mm.mem import I64, Mem, PG_table
 from kernelsim.mm.pgtable import PT_BITS, PT_LEVELS, Mms, PageTables
+
+U16: TypeAlias = NDArray[np.uint16]
 
 LINES_MAX: Final = 8  # of one kind of fault
 PRESENT: Final = 0x1
@@ -38,7 +41,12 @@ class Tables:
     mm: I64
     vpn: I64
     pte: I64
-    """Of each entry: the mm, the page, the entry as a signed number."""
+    bits: U16
+    """Of each entry: the mm, the page, the entry as a signed number, its lowest 16 bits."""
+
+    def pfns(self, mask: NDArray[np.bool_]) -> I64:
+        """Return the frames that some entries, all present, map."""
+        return (self.pte[mask] & PFN_MASK) >> SHIFT
 
     def entries_of(self, mm: int) -> slice:
         """Return where the entries of one mm are."""
@@ -102,7 +110,7 @@ def walk_tables(mem: Mem, pt: PageTables, mms: Mms, mm_numbers: Iterable[int]) -
         owner, base, entry = owner[good], base[good], entry[good]
     return Tables(
         lines, np.concatenate(rows), np.concatenate(levels), np.concatenate(owners),
-        owner, base, entry,
+        owner, base, entry, entry.astype(np.uint16),
     )  # fmt: skip
 
 
@@ -117,7 +125,7 @@ def wrong_frames(mem: Mem, pt: PageTables, row: I64, owner: I64) -> Iterator[str
         )
 
 
-def child_rows(mem: Mem, pt: PageTables, entry: I64) -> tuple[I64, np.ndarray]:
+def child_rows(mem: Mem, pt: PageTables, entry: I64) -> tuple[I64, NDArray[np.bool_]]:
     """Return the rows that entries of an upper level name, and which of them are tables."""
     pfn = (entry & PFN_MASK) >> SHIFT
     known = np.where(pfn < len(mem.pages.flags), pfn, 0)
@@ -127,6 +135,6 @@ def child_rows(mem: Mem, pt: PageTables, entry: I64) -> tuple[I64, np.ndarray]:
     return child, is_table & (known != 0) & (pt.row_pfn[known_child] == known)
 
 
-def names_something(mem: Mem, pte: I64) -> np.ndarray:
+def names_something(mem: Mem, pte: I64) -> NDArray[np.bool_]:
     """Tell which entries are swap entries or map a frame the machine has."""
     return (pte & PRESENT == 0) | ((pte & PFN_MASK) >> SHIFT < len(mem.pages.flags))
