@@ -136,7 +136,8 @@ def count_by_zone(mem: Mem, pfns: I64) -> I64:
     if len(cut):
         zone = zones_of(mem, pfns[np.isin(pfns >> PAGEBLOCK_ORDER, cut)])
         counts += np.bincount(zone + 1, minlength=nr_zones + 1)
-    return counts[1:]
+    in_zones: I64 = counts[1:]
+    return in_zones
 
 
 def count_by_node(mem: Mem, pfns: I64) -> I64:

@@ -17,6 +17,7 @@ from kernelsim.actors.kernel import Kernel
 from kernelsim.check.lru import check_lru
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
+from kernelsim.check.record import Record, check_record
 from kernelsim.check.swap import check_swap, check_swap_entries
 from kernelsim.check.tables import walk_tables
 from kernelsim.errors import InvariantViolation
@@ -45,6 +46,8 @@ def check_machine(kernel: Kernel) -> list[str]:
     problems += check_page_tables(own, pt, mms, living, tables=tables)
     problems += check_swap(own, kernel.swap)
     problems += check_swap_entries(own, pt, mms, kernel.swap, tables=tables)
+    if isinstance(kernel.observer, Record):
+        problems += check_record(kernel, kernel.observer, tables)
     problems += check_waits(kernel)
     return problems
 

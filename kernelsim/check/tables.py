@@ -132,9 +132,12 @@ def child_rows(mem: Mem, pt: PageTables, entry: I64) -> tuple[I64, NDArray[np.bo
     child = mem.pages.private[known].astype(np.int64)
     known_child = np.where((child > 0) & (child < len(pt.row_pfn)), child, 0)
     is_table = mem.pages.flags[known] & np.uint32(PG_table) != 0
-    return child, is_table & (known != 0) & (pt.row_pfn[known_child] == known)
+    good: NDArray[np.bool_] = is_table & (known != 0) & (pt.row_pfn[known_child] == known)
+    return child, good
 
 
 def names_something(mem: Mem, pte: I64) -> NDArray[np.bool_]:
     """Tell which entries are swap entries or map a frame the machine has."""
-    return (pte & PRESENT == 0) | ((pte & PFN_MASK) >> SHIFT < len(mem.pages.flags))
+    good: NDArray[np.bool_] = pte & PRESENT == 0
+    good |= (pte & PFN_MASK) >> SHIFT < len(mem.pages.flags)
+    return good
