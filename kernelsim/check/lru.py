@@ -111,7 +111,7 @@ def broken_list(mem: Mem, base: int, number: int, fault: tuple[int, int], owner:
 
 def zones_of(mem: Mem, pfns: I64) -> I64:
     """Return the zone row of some pages, -1 for those in no zone."""
-    zone = mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1
+    zone: I64 = mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1
     starts, ends = mem.zone[:, Z_START_PFN], mem.zone[:, Z_START_PFN] + mem.zone[:, Z_SPANNED]
     for _ in range(len(starts)):  # a pageblock that zones share is entered under the lowest
         behind = (zone >= 0) & (pfns >= ends[zone])
