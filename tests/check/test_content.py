@@ -19,6 +19,7 @@ from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.api import Workload
+from tests.small_machine import small_machine
 
 pytestmark = pytest.mark.mission("B3")
 
@@ -185,9 +186,9 @@ async def program(process: Any) -> None:
     await process.touch_pages(order, [page % 3 == 0 for page in range(9216)])
 
 
-def run(main: Any, every: int, **options: Any) -> None:
+def run(main: Any, every: int, machine: Any = "tiny-64m", **options: Any) -> None:
     """Run with `--check`, looking each so many events."""
-    checked = RunOptions(machine="tiny-64m", check=True, check_every=every, **options)
+    checked = RunOptions(machine=machine, check=True, check_every=every, **options)
     run_machine(Workload(main, "machine"), checked, name="w.py")
 
 
@@ -213,6 +214,31 @@ async def small(machine: Machine) -> None:
 def test_looks_in_the_middle_of_a_burst_find_nothing():
     """Between any two events all is as the processes were told, or on its way to be."""
     run(small, 1)
+
+
+def test_pages_on_their_way_from_swap_hold_what_their_slots_do():
+    """While a page is read its frame holds nothing yet; the slot answers for it."""
+
+    async def main(machine: Machine) -> None:
+        user = await machine.spawn("user")
+        area = await user.mmap("12M")
+        await user.touch(area, write=True)
+        result = await user.touch(area, length="1M")
+        assert result.majflt > 20
+
+    run(main, 25, small_machine(memory="8M", swap="32M"))
+
+
+def test_a_process_that_leaves_stores_out_is_found(monkeypatch):
+    """When an access has ended, all of it must have happened, whatever was told on the way."""
+    real = process.Process._touch_run
+
+    async def hasty(self: Any, vma: Any, address: int, nr: int, *rest: Any) -> int:
+        return await real(self, vma, address, nr - 1, *rest) + PAGE_SIZE
+
+    monkeypatch.setattr(process.Process, "_touch_run", hasty)
+    with pytest.raises(InvariantViolation, match=r"holds 0, expected \d+ \(not mapped\)"):
+        run(small, 1)
 
 
 def test_a_page_left_out_of_a_burst_is_found_before_it_ends(monkeypatch):
