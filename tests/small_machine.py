@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from kernelsim.check.machine import check_machine
+from kernelsim.check.record import observe
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.machine import Machine
@@ -70,6 +71,8 @@ def run(
     """Run a workload, then look for broken invariants unless told that there may be some."""
     log = MemorySink()
     machine = Machine(spec, sink=log, **options)
+    if sound:
+        observe(machine.kernel)
 
     async def checked(machine: Machine) -> Any:
         result = await main(machine)

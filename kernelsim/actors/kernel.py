@@ -14,6 +14,7 @@ from kernelsim.actors.block_device import BlockDevice
 from kernelsim.actors.cpu import Cpu
 from kernelsim.actors.interconnect import Interconnect
 from kernelsim.actors.node import Node
+from kernelsim.actors.observer import Observer, Unobserved
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.mm.mem import I64, Mem
@@ -60,6 +61,7 @@ class Kernel:
         next_pid: Pid of the next process.
         nr_placed: Pages put into use since the start, less those taken out of it; see
             `nr_in_flight`.
+        observer: Who listens to stores and grants; nobody unless checking is on.
     """
 
     engine: Engine
@@ -84,6 +86,7 @@ class Kernel:
     zero_pfn: int = 0
     next_pid: int = 100
     nr_placed: int = 0
+    observer: Observer = attrs.field(factory=Unobserved)
     _throttle_queues: dict[tuple[int, str], WaitQueue] = attrs.field(factory=dict, init=False)
 
     @property
@@ -114,6 +117,12 @@ class Kernel:
         """Note that pages went out of use and are on their way back to their node."""
         self.nr_placed -= nr_pages
         return nr_pages
+
+    def observe(self, observer: Observer) -> None:
+        """Let somebody listen from now on to what processes store and what nodes grant."""
+        self.observer = observer
+        for node in self.nodes:
+            node.observer = observer
 
     def swap_location(self, slot: int) -> tuple[BlockDevice, int]:
         """Return the disk a slot lies on, and its page number there."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from kernelsim.actors.observer import Observer, Unobserved
 from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.mem import (
@@ -137,6 +138,7 @@ class Node(Actor):
         self.zone_locks: dict[int, FifoServer] = {}
         self.lru_lock: FifoServer
         self.controller: FifoServer
+        self.observer: Observer = Unobserved()
         self.nr_granted = 0  # pages handed out and not given back
         self.band_entries: dict[int, list[list[int]]] = {}  # by zone and band: times, first at ns
         self._bands: dict[int, int] = {}  # index into BANDS by zone that has pages, as logged last
@@ -168,6 +170,7 @@ class Node(Actor):
             self._mem, zone, message.cpu, message.cpu_nid, message.preferred_nid,
             message.migratetype, message.floor, message.want, message.out, message.start,
         )  # fmt: skip
+        self.observer.granted(message, got, refills)
         self.nr_granted += got
         if got and wants(self, mm_page_alloc):
             trace_all(

@@ -100,6 +100,7 @@ async def get_page_from_freelist(
         floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
         if mem.zone[zone, Z_FREE] <= floor:
             continue
+        kernel.observer.asks(task, context, zone, mark, alloc_flags, floor)
         nid = int(mem.zone[zone, Z_NID])
         request = AllocPages(
             zone, task.cpu.number, task.cpu.nid, context.preferred_nid, context.migratetype,

@@ -126,7 +126,9 @@ class Process(Actor):
             return None
         self._nr_operations += 1
         await self.task.get_cpu(wakeup=True)
+        self._kernel.observer.begins(self, message)
         result = await self._handlers[type(message)](message)
+        self._kernel.observer.ends(self, message, result, self._token())
         await self.task.put_cpu()
         self.progress()
         if self.must_die():
@@ -205,6 +207,8 @@ class Process(Actor):
                 kernel.mem, kernel.pool.pt, kernel.mms.mms, cpu.tlb, mm.number, mm.ctx_id, vpn,
                 burst, stride, touch.write, self._token(), left_ns, cpu.access_cost,
             )  # fmt: skip
+            if touch.write:
+                kernel.observer.stored(task.pid, vpn, touched, stride, self._token())
             done += touched
             vpn += touched * stride
             if elapsed_ns:
@@ -245,6 +249,7 @@ class Process(Actor):
                 message.vpns, message.writes, done, last, self._token(),
                 kernel.spec.latency.time_slice_ns, cpu.access_cost,
             )  # fmt: skip
+            kernel.observer.stored_listed(task.pid, message, done, touched, self._token())
             done += touched
             if elapsed_ns:
                 await task.compute(elapsed_ns, user=True)
@@ -337,7 +342,9 @@ class Process(Actor):
         fault = PageFault(
             vpn, nr, stride, write, vma, bool(vma.flags & VmFlag.VM_WRITE), self._token()
         )
+        self._kernel.observer.faulting(self.task.pid, fault)
         served: FaultResult = await self._fault.ref.ask(fault)
+        self._kernel.observer.served(self.task.pid, served.nr)
         result.minflt += served.minflt
         result.majflt += served.majflt
         self.minflt += served.minflt

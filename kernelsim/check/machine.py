@@ -17,7 +17,9 @@ from kernelsim.actors.kernel import Kernel
 from kernelsim.check.lru import check_lru
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
+from kernelsim.check.record import Record, check_record
 from kernelsim.check.swap import check_swap, check_swap_entries
+from kernelsim.check.tables import walk_tables
 from kernelsim.errors import InvariantViolation
 from kernelsim.mm.boot_stats import apply_boot_stats
 from kernelsim.mm.mem import Z_NID, Mem, PG_isolated, PG_locked, nid_of
@@ -39,11 +41,13 @@ def check_machine(kernel: Kernel) -> list[str]:
     # The LRU checker takes nr_isolated_* for exact; in the middle of a batch it is not.
     problems += [line for line in check_lru(own) if ISOLATED_LINE not in line]
     problems += check_isolated(own, kernel.nr_in_flight)
-    problems += check_page_tables(
-        own, pt, mms, [mm for mm in kernel.mms.by_number if mms.pgd_row[mm]]
-    )
+    living = [mm for mm in kernel.mms.by_number if mms.pgd_row[mm]]
+    tables = walk_tables(mem, pt, mms, living)
+    problems += check_page_tables(own, pt, mms, living, tables=tables)
     problems += check_swap(own, kernel.swap)
-    problems += check_swap_entries(own, pt, mms, kernel.swap)
+    problems += check_swap_entries(own, pt, mms, kernel.swap, tables=tables)
+    if isinstance(kernel.observer, Record):
+        problems += check_record(kernel, kernel.observer, tables)
     problems += check_waits(kernel)
     return problems
 

@@ -103,7 +103,7 @@ class View:
         fresh: Whether it lies in a zone's untouched range.
     """
 
-    zone: I64
+    zone: I32
     owner: I32
     free: Mask
     fresh: Mask
@@ -134,9 +134,9 @@ def check_pages(mem: Mem, *, in_flight: int | None = None) -> list[str]:
     return found.texts
 
 
-def zone_of_pages(mem: Mem) -> I64:
+def zone_of_pages(mem: Mem) -> I32:
     """Return the zone row of each pfn, -1 for holes and frames outside."""
-    zone = np.repeat(mem.block_zone.astype(np.int64) - 1, PAGEBLOCK_NR_PAGES)
+    zone = np.repeat(mem.block_zone.astype(np.int32) - 1, PAGEBLOCK_NR_PAGES)
     bounds = [(int(row[Z_START_PFN]), int(row[Z_START_PFN] + row[Z_SPANNED])) for row in mem.zone]
     mask = -PAGEBLOCK_NR_PAGES
     for number, (start, end) in enumerate(bounds):

@@ -6,29 +6,24 @@ Interface: `check_swap` for the swap map and the swap cache, `check_swap_entries
 tables too. Between two steps of the machine; nobody may hold a slot that is not in the cache yet.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kernelsim.check.lru import count_by_node, count_by_zone
+from kernelsim.check.tables import PRESENT, SHIFT, Tables, walk_tables
 from kernelsim.mm.mem import (
+    I64,
+    U32,
     Mem,
     PG_dirty,
     PG_locked,
     PG_swapcache,
     PG_uptodate,
-    nid_of,
+    PG_writeback,
 )
-from kernelsim.mm.pgtable import (
-    _PAGE_DIRTY,
-    _PAGE_PRESENT,
-    MM_SWAPENTS,
-    PT_LEVELS,
-    PTE_PFN_MASK,
-    Mms,
-    PageTables,
-    pte_swap_slot,
-)
+from kernelsim.mm.pgtable import _PAGE_DIRTY, MM_SWAPENTS, Mms, PageTables
 from kernelsim.mm.swapfile import (
     CL_AREA,
     CL_COUNT,
@@ -47,55 +42,75 @@ from kernelsim.mm.swapfile import (
     SWAPFILE_CLUSTER,
     SwapArea,
 )
-from kernelsim.mm.vmstat import NR_SWAPCACHED
+from kernelsim.mm.vmstat import (
+    NR_SWAPCACHED,
+    NR_WRITEBACK,
+    NR_ZONE_WRITE_PENDING,
+)
+
+DIRTY: Final = PRESENT | _PAGE_DIRTY
 
 
 def check_swap(mem: Mem, swap: SwapArea) -> list[str]:
     """Return what is wrong with the swap map and the swap cache, one line each.
 
     Checked: cache_pfn, PG_swapcache, private and SWAP_HAS_CACHE belong together; slots in use of
-    every area and cluster, free slots of all; the lists of free clusters; nr_swapcached; a clean
-    unmapped page of the cache that swap entries name holds what its slot holds.
+    every area and cluster, free slots of all; the lists of free clusters; nr_swapcached and
+    nr_writeback; a clean unmapped page of the cache that swap entries name holds what its slot
+    holds.
     """
     return [
         *check_cache(mem, swap),
         *check_usage(swap),
         *check_free_clusters(swap),
-        *check_swapcached(mem),
+        *check_counters(mem),
     ]
 
 
 def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
     """Return where the swap cache and its pages disagree."""
-    problems: list[str] = []
-    for slot in np.flatnonzero(swap.cache_pfn).tolist():
-        pfn = int(swap.cache_pfn[slot])
-        flags = int(mem.pages.flags[pfn])
-        if not flags & PG_swapcache:
-            problems.append(f"slot {slot} caches pfn {pfn}, which has no PG_swapcache")
-        if int(mem.pages.private[pfn]) != slot:
-            problems.append(f"slot {slot} caches pfn {pfn}, which says {mem.pages.private[pfn]}")
-        if not int(swap.map[slot]) & SWAP_HAS_CACHE:
-            problems.append(f"slot {slot} is cached without SWAP_HAS_CACHE")
-        idle = flags & PG_uptodate and not flags & (PG_dirty | PG_locked)
-        wanted = int(swap.map[slot]) & SWAP_MAP_COUNT  # otherwise nobody will read it again
-        if idle and wanted and int(mem.pages.mapcount[pfn]) == 0:
-            problems += check_content(mem, swap, slot, pfn)
-    for pfn in np.flatnonzero(mem.pages.flags & np.uint32(PG_swapcache)).tolist():
-        if int(swap.cache_pfn[int(mem.pages.private[pfn])]) != pfn:
-            problems.append(f"pfn {pfn} has PG_swapcache but is not in the cache")
-    used = (swap.map & SWAP_HAS_CACHE) != 0
-    for slot in np.flatnonzero(used & (swap.cache_pfn == 0)).tolist():
-        problems.append(f"slot {slot} has SWAP_HAS_CACHE but no page")
+    pages = mem.pages
+    slots = np.flatnonzero(swap.cache_pfn != 0)
+    pfns = swap.cache_pfn[slots].astype(np.int64)
+    flags, users = pages.flags[pfns], swap.map[slots]
+    problems = [
+        f"slot {slots[i]} caches pfn {pfns[i]}, which has no PG_swapcache"
+        for i in np.flatnonzero(flags & np.uint32(PG_swapcache) == 0)
+    ]
+    problems += [
+        f"slot {slots[i]} caches pfn {pfns[i]}, which says {pages.private[pfns[i]]}"
+        for i in np.flatnonzero(pages.private[pfns] != slots)
+    ]
+    problems += [
+        f"slot {slots[i]} is cached without SWAP_HAS_CACHE"
+        for i in np.flatnonzero(users & SWAP_HAS_CACHE == 0)
+    ]
+    wanted = users & SWAP_MAP_COUNT != 0  # otherwise nobody will read it again
+    idle = is_idle(flags) & wanted & (pages.mapcount[pfns] == 0)
+    problems += check_content(mem, swap, slots[idle])
+    cached = np.flatnonzero(pages.flags & np.uint32(PG_swapcache) != 0)
+    lost = cached[swap.cache_pfn[np.minimum(pages.private[cached], len(swap.map) - 1)] != cached]
+    problems += [f"pfn {pfn} has PG_swapcache but is not in the cache" for pfn in lost]
+    empty = np.flatnonzero((swap.map & SWAP_HAS_CACHE != 0) & (swap.cache_pfn == 0))
+    problems += [f"slot {slot} has SWAP_HAS_CACHE but no page" for slot in empty]
     return problems
 
 
-def check_content(mem: Mem, swap: SwapArea, slot: int, pfn: int) -> list[str]:
-    """Return a line when a clean page and its slot hold different things."""
-    in_page, in_slot = int(mem.pages.token[pfn]), int(swap.token[slot])
-    if in_page == in_slot:
-        return []
-    return [f"clean pfn {pfn} holds {in_page}, its slot {slot} holds {in_slot}"]
+def is_idle(flags: U32) -> NDArray[np.bool_]:
+    """Tell which cached pages hold what is in their slot, as far as flags say so."""
+    busy = np.uint32(PG_uptodate | PG_dirty | PG_locked)
+    idle: NDArray[np.bool_] = flags & busy == np.uint32(PG_uptodate)
+    return idle
+
+
+def check_content(mem: Mem, swap: SwapArea, slots: I64) -> list[str]:
+    """Return the clean cached pages that hold something else than their slots."""
+    pfns = swap.cache_pfn[slots]
+    in_page, in_slot = mem.pages.token[pfns], swap.token[slots]
+    return [
+        f"clean pfn {pfns[i]} holds {in_page[i]}, its slot {slots[i]} holds {in_slot[i]}"
+        for i in np.flatnonzero(in_page != in_slot)
+    ]
 
 
 def check_usage(swap: SwapArea) -> list[str]:
@@ -141,62 +156,74 @@ def check_free_clusters(swap: SwapArea) -> list[str]:
     return problems
 
 
-def check_swapcached(mem: Mem) -> list[str]:
-    """Return the nodes whose nr_swapcached is not the number of their cached pages."""
-    cached = np.flatnonzero(mem.pages.flags & np.uint32(PG_swapcache)).tolist()
-    by_node = Counter(int(nid_of(mem, pfn)) for pfn in cached)
-    problems: list[str] = []
-    for nid in range(mem.node_stat.shape[0]):
-        counted = int(mem.node_stat[nid, NR_SWAPCACHED])
-        if counted != by_node[nid]:
-            problems.append(f"node {nid} nr_swapcached is {counted}, found {by_node[nid]}")
-    return problems
+def check_counters(mem: Mem) -> list[str]:
+    """Return the nodes and zones that miscount their pages in the swap cache or under writeback."""
+    cached, writing = (
+        np.flatnonzero(mem.pages.flags & np.uint32(bit) != 0)
+        for bit in (PG_swapcache, PG_writeback)
+    )
+    return [
+        f"{what} {row} {name} is {counted[row]}, found {found[row]}"
+        for what, name, counted, found in (
+            ("node", "nr_swapcached", mem.node_stat[:, NR_SWAPCACHED], count_by_node(mem, cached)),
+            ("node", "nr_writeback", mem.node_stat[:, NR_WRITEBACK], count_by_node(mem, writing)),
+            (
+                "zone",
+                "nr_zone_write_pending",
+                mem.zone_stat[:, NR_ZONE_WRITE_PENDING],
+                count_by_zone(mem, writing),
+            ),
+        )
+        for row in np.flatnonzero(counted != found).tolist()
+    ]
 
 
-def check_swap_entries(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea) -> list[str]:
+def check_swap_entries(
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, *, tables: Tables | None = None
+) -> list[str]:
     """Return where page tables and the swap map disagree, one line each.
 
     Checked: each slot is named by as many entries as its count says; MM_SWAPENTS of every mm; a
     page of the cache that is mapped nowhere dirty, and is not dirty itself, holds what its slot
     holds.
+
+    Args:
+        mem: Physical memory.
+        pt: The pool of tables.
+        mms: State of the address spaces.
+        swap: The swap areas.
+        tables: What `walk_tables` found of all that live; None to walk now.
     """
-    problems: list[str] = []
-    users: Counter[int] = Counter()
-    written: set[int] = set()
-    for mm in np.flatnonzero(mms.pgd_row).tolist():
-        nr_entries = 0
-        for pte in leaf_entries(mem, pt, int(mms.pgd_row[mm]), int(pt.state[PT_LEVELS]) - 1):
-            if pte & _PAGE_PRESENT:
-                if pte & _PAGE_DIRTY:
-                    written.add((pte & PTE_PFN_MASK) >> 12)
-            else:
-                users[int(pte_swap_slot(pte))] += 1
-                nr_entries += 1
-        if nr_entries != int(mms.rss[mm, MM_SWAPENTS]):
-            problems.append(
-                f"mm {mm} counts {mms.rss[mm, MM_SWAPENTS]} swap entries of {nr_entries}"
-            )
+    living = np.flatnonzero(mms.pgd_row)
+    if tables is None:
+        tables = walk_tables(mem, pt, mms, living.tolist())
+    is_swap = tables.bits & PRESENT == 0
+    owners, slots = tables.mm[is_swap], tables.pte[is_swap] >> SHIFT
+    nr_entries = np.bincount(owners, minlength=len(mms.pgd_row))
+    problems = [
+        f"mm {mm} counts {mms.rss[mm, MM_SWAPENTS]} swap entries of {nr_entries[mm]}"
+        for mm in living[mms.rss[living, MM_SWAPENTS] != nr_entries[living]].tolist()
+    ]
+    problems += [
+        f"mm {owners[i]} names slot {slots[i]}, which no area has"
+        for i in np.flatnonzero(slots >= len(swap.map)).tolist()
+    ]
+    users = np.bincount(slots[slots < len(swap.map)], minlength=len(swap.map))
     counts = np.where(swap.map == SWAP_MAP_BAD, 0, swap.map & SWAP_MAP_COUNT)
-    for slot in sorted({*np.flatnonzero(counts).tolist(), *users}):
-        if int(counts[slot]) != users[slot]:
-            problems.append(
-                f"slot {slot} counts {counts[slot]} users, {users[slot]} entries name it"
-            )
-    for slot in np.flatnonzero(swap.cache_pfn).tolist():
-        pfn = int(swap.cache_pfn[slot])
-        flags = int(mem.pages.flags[pfn])
-        idle = flags & PG_uptodate and not flags & (PG_dirty | PG_locked)
-        if idle and pfn not in written and int(mem.pages.mapcount[pfn]):
-            problems += check_content(mem, swap, slot, pfn)
-    return problems
+    problems += [
+        f"slot {slot} counts {counts[slot]} users, {users[slot]} entries name it"
+        for slot in np.flatnonzero(counts != users).tolist()
+    ]
+    return problems + check_mapped_content(mem, swap, tables)
 
 
-def leaf_entries(mem: Mem, pt: PageTables, row: int, level: int) -> Iterator[int]:
-    """Give all entries in use of the tables of PTEs below a table."""
-    entries = [int(entry) for entry in pt.entry[row].view(np.int64) if entry]
-    for entry in entries:
-        if level == 0:
-            yield entry
-        else:
-            below = int(mem.pages.private[(entry & PTE_PFN_MASK) >> 12])
-            yield from leaf_entries(mem, pt, below, level - 1)
+def check_mapped_content(mem: Mem, swap: SwapArea, tables: Tables) -> list[str]:
+    """Return the cached pages that nobody has written since, and that differ from their slots."""
+    slots = np.flatnonzero(swap.cache_pfn != 0)
+    if not len(slots):
+        return []
+    pfns = swap.cache_pfn[slots]
+    written = np.zeros(len(mem.pages.flags), np.bool_)
+    written[tables.pfns(tables.bits & DIRTY == DIRTY)] = True
+    clean = is_idle(mem.pages.flags[pfns]) & ~written[pfns] & (mem.pages.mapcount[pfns] != 0)
+    return check_content(mem, swap, slots[clean])

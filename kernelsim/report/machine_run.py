@@ -21,6 +21,7 @@ from typing import Final
 import attrs
 
 from kernelsim.check.machine import require_sound
+from kernelsim.check.record import observe
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import load_machine
 from kernelsim.config.sysctl import SysctlValue, parse_setting, parse_value, with_settings
@@ -169,6 +170,8 @@ class _Run:
     def _on_boot(self, machine: Machine) -> None:
         clock = machine.engine.clock
         self.check_due = clock.number + self.check_every
+        if self.options.check:
+            observe(machine.kernel)
         clock.on_tick = self._on_tick
         clock.on_end = self._on_end
         if self.spec.boot.recorded:  # its marks are the recorded ones until a tunable is written

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from kernelsim.check.machine import check_machine, require_sound
+from kernelsim.check.record import observe
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
@@ -40,6 +41,7 @@ def run_checked(machine: Machine, main: Callable, every: int) -> int:
         machine.engine.clock.set_tick(None, machine.engine.clock.number + every)
 
     def boot(machine: Machine) -> None:
+        observe(machine.kernel)
         machine.engine.clock.on_tick = look
         machine.engine.clock.set_tick(None, every)
 

@@ -1,0 +1,89 @@
+"""Who listens to what processes are told of their stores, and to which requests get pages.
+
+A checker keeps a record of its own from it and compares the machine with that. Nobody listens
+unless checking is on; an observer changes nothing and takes no virtual time.
+Interface: `Kernel.observe` seats one; each call says what has just happened.
+Units: pages, virtual page numbers.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from kernelsim.actors.fault_handler import PageFault
+    from kernelsim.actors.node import AllocPages
+    from kernelsim.actors.page_allocator import AllocContext
+    from kernelsim.actors.process import Process
+    from kernelsim.actors.process_operations import TouchPages
+    from kernelsim.actors.task import Task
+
+
+class Observer(Protocol):
+    """What an observer is told."""
+
+    def begins(self, process: "Process", operation: object) -> None:
+        """Hear that a process begins what its program asked for."""
+
+    def ends(self, process: "Process", operation: object, result: object, token: int) -> None:
+        """Hear what the program is answered, and which token its stores left."""
+
+    def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
+        """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""
+
+    def stored_listed(self, pid: int, touch: "TouchPages", first: int, nr: int, token: int) -> None:
+        """Hear that the CPU did the stores among the accesses `first` … `first + nr - 1`."""
+
+    def faulting(self, pid: int, fault: "PageFault") -> None:
+        """Hear that a process waits for its fault handler."""
+
+    def served(self, pid: int, nr: int) -> None:
+        """Hear that the handler did the first `nr` of the accesses it was asked for."""
+
+    def asks(
+        self,
+        task: "Task",
+        context: "AllocContext",
+        zone: int,
+        mark: int,
+        alloc_flags: int,
+        floor: int,
+    ) -> None:
+        """Hear down to how many free pages of a zone a request means to go."""
+
+    def granted(self, request: "AllocPages", nr: int, nr_refills: int) -> None:
+        """Hear what a request was granted, before anything else happens to the zone."""
+
+
+class Unobserved:
+    """Nobody listens; what a machine has unless told otherwise."""
+
+    def begins(self, process: "Process", operation: object) -> None:
+        """Do nothing."""
+
+    def ends(self, process: "Process", operation: object, result: object, token: int) -> None:
+        """Do nothing."""
+
+    def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
+        """Do nothing."""
+
+    def stored_listed(self, pid: int, touch: "TouchPages", first: int, nr: int, token: int) -> None:
+        """Do nothing."""
+
+    def faulting(self, pid: int, fault: "PageFault") -> None:
+        """Do nothing."""
+
+    def served(self, pid: int, nr: int) -> None:
+        """Do nothing."""
+
+    def asks(
+        self,
+        task: "Task",
+        context: "AllocContext",
+        zone: int,
+        mark: int,
+        alloc_flags: int,
+        floor: int,
+    ) -> None:
+        """Do nothing."""
+
+    def granted(self, request: "AllocPages", nr: int, nr_refills: int) -> None:
+        """Do nothing."""

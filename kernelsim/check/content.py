@@ -1,0 +1,214 @@
+"""What a process wrote where, kept apart from the machine, and whether its pages still hold it.
+
+A page's content is its token. `Content` remembers the last one stored in each page; a page that
+is not in it reads as 0. `check_content` compares it with every page of the process, wherever that
+is: in a frame, in the swap cache, in a slot, nowhere.
+Exact in the middle of things, too. While the fault handler works for a process, the first pages it
+was asked for may hold the new token already: those and no others, without a gap. While the process
+unmaps a range or ends, pages of that range may be gone already; those left hold what they did.
+Interface: `Content`, fed by `record.py`; `check_content`, `found_tokens`.
+Units: virtual page numbers; blocks of 512 pages.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelsim.actors.fault_handler import PageFault
+from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
+from kernelsim.mm.mem import I64, U64, Mem, PG_locked
+from kernelsim.mm.swapfile import SwapArea
+
+BLOCK_BITS: Final = 9
+BLOCK_PAGES: Final = 1 << BLOCK_BITS
+CHUNK_PAGES: Final = 1 << 16  # of a run that is entered at once
+
+
+@attrs.define
+class Content:
+    """What one process wrote.
+
+    Attributes:
+        tokens: By row and page of a block; 0 for pages never written.
+        store: What its fault handler is asked to do, if it stores.
+        leaving: Pages [first, end) that an operation under way unmaps or drops.
+    """
+
+    tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
+    store: PageFault | None = None
+    leaving: tuple[int, int] | None = None
+    _row: dict[int, int] = attrs.field(factory=dict)  # by block
+
+    def row_of(self, block: int) -> int:
+        """Return the row of a block, made if it has none."""
+        row = self._row.get(block)
+        if row is None:
+            row = self._row[block] = len(self._row)
+            if row == len(self.tokens):
+                self.tokens = np.concatenate((self.tokens, np.zeros_like(self.tokens)))
+        return row
+
+    def known_row(self, block: int) -> int:
+        """Return the row of a block, -1 if nothing in it was ever written."""
+        return self._row.get(block, -1)
+
+    def blocks(self) -> I64:
+        """Return the block of each row."""
+        return np.fromiter(self._row, np.int64, len(self._row))
+
+    def write(self, vpns: I64, token: int) -> None:
+        """Enter a store to some pages."""
+        blocks, inverse = np.unique(vpns >> BLOCK_BITS, return_inverse=True)
+        rows = np.array([self.row_of(block) for block in blocks.tolist()], np.int64)
+        self.tokens[rows[inverse], vpns & (BLOCK_PAGES - 1)] = token
+
+    def write_run(self, vpn: int, nr: int, stride: int, token: int) -> None:
+        """Enter `nr` stores from `vpn` on, each `stride` pages."""
+        if stride == 1:
+            self._fill(vpn, vpn + nr, token)
+            return
+        for first in range(0, nr, CHUNK_PAGES):
+            part = np.arange(first, min(first + CHUNK_PAGES, nr), dtype=np.int64)
+            self.write(vpn + part * stride, token)
+
+    def drop(self, first: int, end: int) -> None:
+        """Forget what was written to pages [first, end): they read as 0."""
+        low, high = first >> BLOCK_BITS, (end - 1) >> BLOCK_BITS
+        for block in [block for block in self._row if low <= block <= high]:
+            start = block << BLOCK_BITS
+            self._fill(max(first, start), min(end, start + BLOCK_PAGES), 0)
+
+    def _fill(self, first: int, end: int, token: int) -> None:
+        while first < end:
+            block = first >> BLOCK_BITS
+            last = min(end, (block + 1) << BLOCK_BITS)
+            start = block << BLOCK_BITS
+            row = self.row_of(block)
+            self.tokens[row, first - start : last - start] = token
+            first = last
+
+
+def found_tokens(mem: Mem, swap: SwapArea, tables: Tables) -> U64:
+    """Return what a program would read at each entry: of a frame, or of what stands for it.
+
+    A page in the swap cache answers for its slot, but not while it is still being read.
+    """
+    present = tables.bits & PRESENT != 0
+    tokens = np.zeros(len(present), np.uint64)
+    tokens[present] = mem.pages.token[tables.pfns(present)]
+    slots = np.minimum(tables.pte[~present] >> SHIFT, len(swap.map) - 1)
+    cached = swap.cache_pfn[slots]
+    is_cached = (cached != 0) & (mem.pages.flags[cached] & np.uint32(PG_locked) == 0)
+    tokens[~present] = np.where(is_cached, mem.pages.token[cached], swap.token[slots])
+    return tokens
+
+
+@attrs.frozen
+class Pages:
+    """The entries of one process, by rising page, and what a program would read there."""
+
+    pid: int
+    vpn: I64
+    pte: I64
+    token: U64
+
+    def where(self, vpn: int, swap: SwapArea) -> str:
+        """Say where a page is."""
+        place = int(np.searchsorted(self.vpn, vpn))
+        if place == len(self.vpn) or self.vpn[place] != vpn:
+            return "not mapped"
+        frame_or_slot = int(self.pte[place]) >> SHIFT & 0xFF_FFFF_FFFF
+        if self.pte[place] & PRESENT:
+            return f"pfn {frame_or_slot}"
+        cached = int(swap.cache_pfn[min(frame_or_slot, len(swap.map) - 1)])
+        return f"slot {frame_or_slot}" + (f", cached in pfn {cached}" if cached else "")
+
+    def has_entry(self, vpns: I64) -> NDArray[np.bool_]:
+        """Tell which pages have an entry."""
+        if not len(self.vpn):
+            return np.zeros(len(vpns), np.bool_)
+        place = np.minimum(np.searchsorted(self.vpn, vpns), len(self.vpn) - 1)
+        found: NDArray[np.bool_] = self.vpn[place] == vpns
+        return found
+
+
+def check_content(
+    pages: Pages, content: Content, swap: SwapArea, *, is_ending: bool
+) -> Iterator[str]:
+    """Compare what a process wrote with what its pages hold.
+
+    Args:
+        pages: What the page tables say.
+        content: What the process was told.
+        swap: To say where a page is.
+        is_ending: Its address space is being taken apart.
+    """
+    found = tokens_by_row(pages, content)
+    expected = content.tokens[: len(found)]
+    rows, index = np.nonzero(found != expected)
+    if not len(rows) and content.store is None:
+        return
+    vpns = (content.blocks()[rows] << BLOCK_BITS) + index
+    held, wanted = found[rows, index], expected[rows, index]
+    legal = np.zeros(len(vpns), np.bool_)
+    if is_ending or content.leaving is not None:
+        first, end = (0, 1 << 52) if is_ending else content.leaving or (0, 0)
+        legal = (vpns >= first) & (vpns < end) & ~pages.has_entry(vpns)
+    if content.store is not None:
+        is_early = in_run(vpns, content.store) & (held == content.store.token)
+        legal |= is_early
+        yield from passed_over(pages, content, found, vpns[is_early])
+    order = np.argsort(vpns)
+    yield from cut_short(
+        f"pid {pages.pid} vpn {vpns[i]:#x}: holds {held[i]}, expected {wanted[i]} "
+        f"({pages.where(int(vpns[i]), swap)})"
+        for i in order[~legal[order]].tolist()
+    )
+
+
+def tokens_by_row(pages: Pages, content: Content) -> U64:
+    """Return what was found in the shape of `Content.tokens`; blocks that need a row get one."""
+    blocks = pages.vpn >> BLOCK_BITS
+    starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+    if len(starts):
+        is_written = np.logical_or.reduceat(pages.token != 0, starts)
+        rows_of = [
+            content.row_of(block) if wanted else content.known_row(block)
+            for block, wanted in zip(blocks[starts].tolist(), is_written.tolist(), strict=True)
+        ]
+        rows = np.repeat(np.array(rows_of, np.int64), np.diff(starts, append=len(blocks)))
+        places = (rows << BLOCK_BITS) + (pages.vpn & (BLOCK_PAGES - 1))
+    found = np.zeros((len(content.blocks()), BLOCK_PAGES), np.uint64)
+    if len(starts):
+        known = rows >= 0
+        if known.all():
+            found.ravel()[places] = pages.token
+        else:
+            found.ravel()[places[known]] = pages.token[known]
+    return found
+
+
+def in_run(vpns: I64, store: PageFault) -> NDArray[np.bool_]:
+    """Tell which pages a fault handler was asked to store to."""
+    behind = vpns - store.vpn
+    inside: NDArray[np.bool_] = (behind >= 0) & (behind < store.nr * store.stride)
+    inside &= behind % store.stride == 0
+    return inside
+
+
+def passed_over(pages: Pages, content: Content, found: U64, early: I64) -> Iterator[str]:
+    """Find pages left out by the fault handler, which has stored to a later one already."""
+    store = content.store
+    if store is None or not len(early):
+        return
+    run = np.arange(store.vpn, int(early.max()), store.stride, dtype=np.int64)
+    rows = np.array([content.known_row(block) for block in (run >> BLOCK_BITS).tolist()], np.int64)
+    held = np.where(rows >= 0, found[rows, run & (BLOCK_PAGES - 1)], 0)
+    yield from cut_short(
+        f"pid {pages.pid} vpn {run[i]:#x}: holds {held[i]}, but the store of {store.token} has "
+        f"reached vpn {early.max():#x}"
+        for i in np.flatnonzero(held != store.token).tolist()
+    )

@@ -1,0 +1,234 @@
+"""What a checker writes down while a machine runs: stores, and who may take which pages.
+
+It listens to what programs and processes are told, never looks at page tables, and so can say
+what every page must hold. Of a request for pages it works out itself how far down it may take a
+zone, and remembers each that went further.
+Interface: `observe` before the first process starts; `check_record` at a look.
+Units: pages, virtual page numbers, ns.
+"""
+
+import errno
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.fault_handler import PageFault
+from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.node import AllocPages
+from kernelsim.actors.page_allocator import AllocContext
+from kernelsim.actors.process import Process
+from kernelsim.actors.process_operations import (
+    Brk,
+    Madvise,
+    Mmap,
+    Munmap,
+    Touch,
+    TouchPages,
+    TouchResult,
+)
+from kernelsim.actors.task import Task
+from kernelsim.check.content import Content, Pages, check_content, found_tokens
+from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
+from kernelsim.check.watermarks import lowest_allowed, wrong_grant
+from kernelsim.mm.mem import I64
+from kernelsim.mm.mm_struct import MmStruct
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+PROBLEMS_MAX: Final = 100  # of grants, kept until the next look
+
+
+class Record:
+    """The observer of one machine.
+
+    Args:
+        kernel: The machine.
+
+    Attributes:
+        contents: What each process wrote, by pid.
+        problems: What requests for pages did that they may not.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.contents: dict[int, Content] = {}
+        self.problems: list[str] = []
+        self._kernel = kernel
+
+    def content_of(self, pid: int) -> Content:
+        """Return what a process wrote; empty if it wrote nothing yet."""
+        content = self.contents.get(pid)
+        if content is None:
+            content = self.contents[pid] = Content()
+        return content
+
+    def begins(self, process: Process, operation: object) -> None:
+        """Note which pages may go while an operation is under way."""
+        self.content_of(process.task.pid).leaving = pages_leaving(process.mm, operation)
+
+    def ends(self, process: Process, operation: object, result: object, token: int) -> None:
+        """Note what the program now knows of its memory."""
+        if process.has_ended():
+            return
+        content = self.content_of(process.task.pid)
+        leaving, content.leaving = content.leaving, None
+        if isinstance(operation, Mmap) and isinstance(result, int) and result >= 0:
+            leaving = page_range(result, operation.length)  # whatever was there, it is new now
+        elif leaving is not None and not has_left(operation, result, leaving):
+            leaving = None
+        if leaving is not None:
+            content.drop(*leaving)
+        if isinstance(result, TouchResult) and not result.signal:
+            enter_touch(content, operation, token)
+
+    def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
+        """Enter a run of stores."""
+        if nr:
+            self.content_of(pid).write_run(vpn, nr, stride, token)
+
+    def stored_listed(self, pid: int, touch: TouchPages, first: int, nr: int, token: int) -> None:
+        """Enter the stores of a part of a list."""
+        is_store = touch.writes[first : first + nr] != 0
+        self.content_of(pid).write(touch.vpns[first : first + nr][is_store], token)
+
+    def faulting(self, pid: int, fault: PageFault) -> None:
+        """Note which pages the fault handler may store to from now on."""
+        self.content_of(pid).store = fault if fault.write else None
+
+    def served(self, pid: int, nr: int) -> None:
+        """Enter the stores that the fault handler says it did."""
+        content = self.content_of(pid)
+        fault, content.store = content.store, None
+        if fault is not None:
+            self.stored(pid, fault.vpn, nr, fault.stride, fault.token)
+
+    def asks(
+        self,
+        task: Task,
+        context: AllocContext,
+        zone: int,
+        mark: int,
+        alloc_flags: int,
+        floor: int,
+    ) -> None:
+        """Compare how far a request means to go with how far it may."""
+        lowest = lowest_allowed(self._kernel.mem, task, context, zone, mark, alloc_flags)
+        if floor < lowest:
+            self._note(
+                f"{task.name} may take zone {zone} down to {lowest} free pages with alloc_flags "
+                f"{alloc_flags:#x}, and means to go to {floor}"
+            )
+
+    def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
+        """Check that each page was granted above the mark the request must respect."""
+        problem = wrong_grant(self._kernel.mem, request, nr, nr_refills)
+        if problem:
+            self._note(f"{request.user} got {nr} pages of zone {request.zone}: {problem}")
+
+    def forget_ended(self) -> None:
+        """Forget what processes wrote whose memory is gone."""
+        living = {mm.owner_pid for mm in self._kernel.mms.by_number.values()}
+        for pid in [pid for pid in self.contents if pid not in living]:
+            del self.contents[pid]
+
+    def _note(self, text: str) -> None:
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(f"{text}, at {self._kernel.engine.now_ns} ns")
+
+
+def observe(kernel: Kernel) -> Record:
+    """Keep a record of a machine from now on, before its first process starts."""
+    record = Record(kernel)
+    kernel.observe(record)
+    return record
+
+
+def page_range(address: int, length: int) -> tuple[int, int]:
+    """Return the pages [first, end) of a range of bytes."""
+    return address >> PAGE_SHIFT, -(-(address + length) // PAGE_SIZE)
+
+
+def pages_leaving(mm: MmStruct, operation: object) -> tuple[int, int] | None:
+    """Return the pages an operation unmaps or drops if it succeeds; None for none."""
+    if isinstance(operation, Munmap | Madvise | Mmap):
+        if operation.address and operation.address % PAGE_SIZE == 0:
+            return page_range(operation.address, operation.length)
+    elif isinstance(operation, Brk) and operation.increment < 0:
+        # A program knows where its heap ends; the record asks as the program could, with sbrk(0).
+        return -(-(mm.brk + operation.increment) // PAGE_SIZE), -(-mm.brk // PAGE_SIZE)
+    return None
+
+
+def has_left(operation: object, result: object, leaving: tuple[int, int]) -> bool:
+    """Tell by the answer whether an operation did what it was to do."""
+    if isinstance(operation, Brk):
+        assert isinstance(result, int)
+        return -(-result // PAGE_SIZE) == leaving[0]
+    if isinstance(operation, Madvise):
+        return result in (0, -errno.ENOMEM)  # with a hole in it, the rest is dropped all the same
+    return result == 0
+
+
+def enter_touch(content: Content, operation: object, token: int) -> None:
+    """Enter all stores of an access that the program was told has succeeded."""
+    if isinstance(operation, TouchPages):
+        content.write(operation.vpns[operation.writes != 0], token)
+    if not isinstance(operation, Touch) or not operation.write or operation.passes < 1:
+        return
+    address, stride = operation.address, operation.stride
+    nr = -(-operation.length // stride)
+    if nr < 1:
+        return
+    if stride % PAGE_SIZE == 0:
+        content.write_run(address >> PAGE_SHIFT, nr, stride >> PAGE_SHIFT, token)
+    elif stride < PAGE_SIZE:
+        first, last = address >> PAGE_SHIFT, (address + (nr - 1) * stride) >> PAGE_SHIFT
+        content.write_run(first, last + 1 - first, 1, token)
+    else:
+        addresses: I64 = address + stride * np.arange(nr, dtype=np.int64)
+        content.write(addresses >> PAGE_SHIFT, token)
+
+
+def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
+    """Return where the machine is not as its processes were told, one line each.
+
+    Checked: what every page of every living process holds; no page is mapped outside its mappings;
+    what stands for the zero page is the zero page; no request went below its watermark.
+    """
+    record.forget_ended()
+    lines = list(record.problems)
+    tokens = found_tokens(kernel.mem, kernel.swap, tables)
+    for number, mm in sorted(kernel.mms.by_number.items()):
+        part = tables.entries_of(number)
+        pid = mm.owner_pid
+        process = kernel.processes.get(pid)
+        is_ending = process is not None and process.has_ended()
+        content = record.content_of(pid)
+        pages = Pages(pid, tables.vpn[part], tables.pte[part], tokens[part])
+        lines += check_content(pages, content, kernel.swap, is_ending=is_ending)
+        if not is_ending:
+            lines += check_inside(mm, pages, content)
+    zeros = np.flatnonzero(tables.bits & (PRESENT | SPECIAL) == PRESENT | SPECIAL)
+    wrong = zeros[tables.pte[zeros] & PFN_MASK != kernel.zero_pfn << SHIFT]
+    lines += cut_short(
+        f"mm {tables.mm[i]} vpn {tables.vpn[i]:#x}: another page than the zero page stands for it"
+        for i in wrong.tolist()
+    )
+    return lines
+
+
+def check_inside(mm: MmStruct, pages: Pages, content: Content) -> Iterator[str]:
+    """Find entries of pages that no mapping covers, and no operation under way is about to take."""
+    ranges = [(vma.start >> PAGE_SHIFT, vma.end >> PAGE_SHIFT) for vma in mm.map]
+    bounds = np.searchsorted(pages.vpn, np.array(ranges, np.int64).reshape(-1, 2))
+    if int((bounds[:, 1] - bounds[:, 0]).sum()) == len(pages.vpn):
+        return
+    outside = np.ones(len(pages.vpn), np.bool_)
+    for first, end in bounds.tolist():
+        outside[first:end] = False
+    if content.leaving is not None:
+        first, end = np.searchsorted(pages.vpn, content.leaving).tolist()
+        outside[first:end] = False
+    yield from cut_short(
+        f"pid {pages.pid} vpn {pages.vpn[i]:#x}: has an entry, but no mapping covers it"
+        for i in np.flatnonzero(outside).tolist()
+    )
