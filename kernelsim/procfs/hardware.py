@@ -126,19 +126,16 @@ def _disk_line(disk: DiskSnapshot) -> str:
 
 
 def tree_links(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    """Yield (path, target) of the links between nodes and their CPUs and memory blocks.
+    """Yield (path, target) of the links from CPUs and memory blocks to their nodes.
 
     Source: Linux 6.1 drivers/base/node.c:register_cpu_under_node, :link_mem_sections
     """
-    if not snapshot.numa:
-        return
-    system = "sys/devices/system"
-    for node in snapshot.nodes:
-        members = [("cpu", cpu) for cpu in node.cpus]
-        members += [("memory", index) for index in _blocks_of(snapshot, node)]
-        for kind, number in members:
-            yield f"{system}/{kind}/{kind}{number}/node{node.nid}", f"../../node/node{node.nid}"
-            yield f"{system}/node/node{node.nid}/{kind}{number}", f"../../{kind}/{kind}{number}"
+    # Differs from Linux: a node has no links back to its CPUs and blocks; no reader asks for them.
+    for node in snapshot.nodes if snapshot.numa else ():
+        members = [f"cpu/cpu{cpu}" for cpu in node.cpus]
+        members += [f"memory/memory{index}" for index in _blocks_of(snapshot, node)]
+        for member in members:
+            yield f"sys/devices/system/{member}/node{node.nid}", f"../../node/node{node.nid}"
 
 
 def _blocks_of(snapshot: Snapshot, node: NodeSnapshot) -> list[int]:
