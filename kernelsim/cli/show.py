@@ -34,6 +34,7 @@ PROCESS_FILES: Final = (
     "oom_score",
 )
 TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
+NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
 RATE_TOOLS: Final = ("vmstat", "sar -B")
 RULE: Final = (
     f"must be one of {' '.join(PROC_FILES)}; maps:PID status:PID smaps:PID statm:PID … pmap:PID; "
@@ -97,6 +98,8 @@ def tool_text(tree: Path, what: str) -> str:
     """Return what a tool prints of a moment."""
     from kernelsim.report import tool_text as tools
 
+    if what in NUMA_TOOLS and not tools.node_numbers(tree):
+        raise ConfigError("WHAT", what, "the kernel of this run knows no NUMA nodes")
     render: dict[str, Callable[[Path], str]] = {
         "numastat": tools.numastat_text,
         "numactl -H": tools.numactl_text,

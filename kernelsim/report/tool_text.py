@@ -94,7 +94,10 @@ def numactl_text(tree: Path) -> str:
         lines.append(f"node {nid} cpus:{''.join(f' {cpu}' for cpu in cpus)}")
         lines.append(f"node {nid} size: {kb['MemTotal'] // KIB} MB")
         lines.append(f"node {nid} free: {kb['MemFree'] // KIB} MB")
-    lines += ["node distances:", "node " + "".join(f"{nid:3d} " for nid in nids)]
+    if not nids:
+        lines.append("No distance information available.")
+    else:
+        lines += ["node distances:", "node " + "".join(f"{nid:3d} " for nid in nids)]
     for nid in nids:
         row = (tree / NODES / f"node{nid}/distance").read_text().split()
         lines.append(f"{nid:3d}: " + "".join(f"{int(distance):3d} " for distance in row))

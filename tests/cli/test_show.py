@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from kernelsim.cli.main import exit_status
-from kernelsim.config.machine_file import load_machine
+from kernelsim.cli.show import tool_text
+from kernelsim.config.machine_file import load_machine, machine_from_toml
+from kernelsim.errors import ConfigError
 from kernelsim.machine import Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.rate_text import Samples
 from kernelsim.report.run_options import RunOptions
-from kernelsim.report.tool_text import numactl_show_text
+from kernelsim.report.tool_text import numactl_show_text, numactl_text
 from kernelsim.workload.api import Workload
 from tests.real_tools import (
     ENVIRONMENT,
@@ -90,6 +92,19 @@ def test_numactl_shows_the_same_of_itself(tmp_path: Path, require_tool):
         pytest.skip("numactl also asks the running kernel, and may not use CPU 0 here")
     tree = write_tree(capture(Machine(load_machine("tiny-64m"))), tmp_path)
     assert numactl_show_text(tree) == read_tree(tree, "numactl", "-s")
+
+
+@pytest.mark.mission("P17")
+def test_numactl_of_a_kernel_without_nodes(tmp_path: Path, require_tool):
+    """Of a 32-bit kernel without NUMA `numactl -H` says the same, and numastat is refused."""
+    require_tool("numactl", "numactl")
+    node = {"cpus": "0", "memory": "32M"}
+    spec = machine_from_toml({"name": "old", "arch": "i386", "node": [node]})
+    tree = write_tree(capture(Machine(spec)), tmp_path)
+    assert numactl_text(tree) == read_tree(tree, "numactl", "-H")
+    for what in ("numastat", "numactl -s"):
+        with pytest.raises(ConfigError, match="no NUMA nodes"):
+            tool_text(tree, what)
 
 
 @pytest.mark.mission("V12")

@@ -97,6 +97,18 @@ def test_vmstat_sums_up(which: str, request, require_tool):
     assert int(stat["processes"][0]) == field(text, "forks")
 
 
+@pytest.mark.mission("P17")
+def test_sysctl_reads_the_tunables(recorded: Path, require_tool):
+    """`sysctl` shows the recorded value of each tunable of vm."""
+    require_tool("sysctl", "procps")
+    text = (CASES / "d04_sw60" / "before" / "sysctl_vm.txt").read_text()
+    names = [line.split(" ")[0] for line in text.splitlines() if line.startswith("vm.")]
+    assert len(names) > 30
+
+    shown = read_tree(recorded, "sysctl", *names).splitlines()
+    assert [line for line in text.splitlines() if line.startswith("vm.")] == shown
+
+
 def test_vmstat_shows_disks(tree: Path, require_tool):
     """`vmstat -d` shows requests and sectors of the disk, which carried what was swapped."""
     require_tool("vmstat", "procps")
