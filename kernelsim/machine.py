@@ -181,6 +181,7 @@ class Machine:
         policy = policy_zonelist(kernel, mempolicy)
         process = Process(kernel, name, task, policy)
         process.oom_score_adj = oom_score_adj
+        process.mempolicy = mempolicy or process.mempolicy
         handle = ProcessHandle(kernel, process, self.engine.spawn(process))
         self.processes.append(handle)
         await handle.start(program)

@@ -60,6 +60,8 @@ class DiskStatistics:
         nr_writes: Write requests.
         pages_read: Pages read.
         pages_written: Pages written.
+        read_ns: Sum over the reads of the time from start to completion.
+        write_ns: The same of the writes.
         busy_ns: Time the pipe was busy.
         in_flight_max: Most requests under way at once.
     """
@@ -68,6 +70,8 @@ class DiskStatistics:
     nr_writes: int = 0
     pages_read: int = 0
     pages_written: int = 0
+    read_ns: int = 0
+    write_ns: int = 0
     busy_ns: int = 0
     in_flight_max: int = 0
 
@@ -86,6 +90,8 @@ class BlockDevice(Actor):
         self.spec = spec
         self.statistics = DiskStatistics()
         self.nr_in_flight = 0
+        self._active_ns = 0  # with a request or more under way, before the present such time
+        self._active_since_ns = 0
         self._slots = [0] * spec.queue_depth  # when each becomes free, a heap
         self._pipe_free_ns = 0
         self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
@@ -94,6 +100,12 @@ class BlockDevice(Actor):
     def is_full(self) -> bool:
         """Whether a submitter has to wait for room."""
         return self.nr_in_flight >= NR_REQUESTS
+
+    @property
+    def active_ns(self) -> int:
+        """Time with at least one request under way."""
+        current = self.engine.now_ns - self._active_since_ns if self.nr_in_flight else 0
+        return self._active_ns + current
 
     def receive(self, message: Any) -> Any:  # noqa: ANN401 - a SubmitBio; None or a later answer
         """Accept a request, or let the submitter wait for room."""
@@ -108,6 +120,8 @@ class BlockDevice(Actor):
         return None
 
     def _start(self, bio: SubmitBio, reply: Reply | None) -> None:
+        if not self.nr_in_flight:
+            self._active_since_ns = self.engine.now_ns
         self.nr_in_flight += 1
         self.statistics.in_flight_max = max(self.statistics.in_flight_max, self.nr_in_flight)
         spec = self.spec
@@ -124,16 +138,21 @@ class BlockDevice(Actor):
                 self.dev, bio.sector, sectors, size_bytes, 0, bio.rwbs, bio.comm, ""
             )
             trace(self, point)
-        self.engine.clock.schedule(self._pipe_free_ns, self._complete, (bio, reply))
+        self.engine.clock.schedule(self._pipe_free_ns, self._complete, (bio, reply, now_ns))
 
-    def _complete(self, item: tuple[SubmitBio, Reply | None]) -> bool:
-        bio, reply = item
+    def _complete(self, item: tuple[SubmitBio, Reply | None, int]) -> bool:
+        bio, reply, began_ns = item
+        now_ns = self.engine.now_ns
         self.nr_in_flight -= 1
+        if not self.nr_in_flight:
+            self._active_ns += now_ns - self._active_since_ns
         statistics = self.statistics
         if bio.is_write:
+            statistics.write_ns += now_ns - began_ns
             statistics.nr_writes += 1
             statistics.pages_written += bio.nr_pages
         else:
+            statistics.read_ns += now_ns - began_ns
             statistics.nr_reads += 1
             statistics.pages_read += bio.nr_pages
         if wants(self, block_rq_complete):

@@ -80,6 +80,7 @@ class Process(Actor):
         self.majflt = 0
         self.oom_score_adj = 0
         self.uid = 0
+        self.mempolicy = "default"  # as its author gave it: "bind:0,1"
         self.image_rss_pages = 0  # page cache of the program's file, mapped by it
         self.start_ns = 0
         self.exit_status: int | None = None

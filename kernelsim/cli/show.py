@@ -20,13 +20,25 @@ PROC_FILES: Final = (
     "swaps",
     "stat",
     "uptime",
+    "cpuinfo",
+    "diskstats",
 )
-PROCESS_FILES: Final = ("maps", "smaps", "smaps_rollup", "status", "stat", "statm", "oom_score")
-TOOLS: Final = ("numastat", "numactl -H", "free", "ps")
+PROCESS_FILES: Final = (
+    "maps",
+    "smaps",
+    "smaps_rollup",
+    "numa_maps",
+    "status",
+    "stat",
+    "statm",
+    "oom_score",
+)
+TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
+NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
 RATE_TOOLS: Final = ("vmstat", "sar -B")
 RULE: Final = (
     f"must be one of {' '.join(PROC_FILES)}; maps:PID status:PID smaps:PID statm:PID … pmap:PID; "
-    'numastat free ps "numactl -H"; "vmstat 1" "sar -B" "sar -B 1"'
+    'numastat free ps "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -B 1"'
 )
 
 
@@ -35,9 +47,10 @@ def show(directory: Path, what: str, /, *, snapshot: str | None = None) -> None:
 
     Args:
         directory: What `kernelsim run --out` wrote.
-        what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime; maps:PID smaps:PID
-            status:PID stat:PID statm:PID pmap:PID; numastat free ps "numactl -H"; and over the
-            run's time, with an interval in virtual seconds, "vmstat 1" "sar -B 1".
+        what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats;
+            maps:PID smaps:PID numa_maps:PID status:PID stat:PID statm:PID pmap:PID; numastat free
+            ps "numactl -H" "numactl -s"; and over the run's time, with an interval in virtual
+            seconds, "vmstat 1" "sar -B 1".
         snapshot: Show this snapshot of the workload instead of the end of the run.
     """
     if not (directory / "events.jsonl").is_file():
@@ -85,9 +98,12 @@ def tool_text(tree: Path, what: str) -> str:
     """Return what a tool prints of a moment."""
     from kernelsim.report import tool_text as tools
 
+    if what in NUMA_TOOLS and not tools.node_numbers(tree):
+        raise ConfigError("WHAT", what, "the kernel of this run knows no NUMA nodes")
     render: dict[str, Callable[[Path], str]] = {
         "numastat": tools.numastat_text,
         "numactl -H": tools.numactl_text,
+        "numactl -s": tools.numactl_show_text,
         "free": tools.free_text,
         "ps": tools.ps_text,
     }

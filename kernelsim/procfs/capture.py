@@ -53,6 +53,7 @@ from kernelsim.procfs.memory_blocks import memory_blocks_of
 from kernelsim.procfs.snapshot import (
     PAGE_KB,
     CpuSnapshot,
+    DiskSnapshot,
     NodeSnapshot,
     PcpSnapshot,
     Snapshot,
@@ -65,6 +66,7 @@ from kernelsim.units import PAGE_SIZE
 NO_NUMA_ARCHES: Final = ("i386", "i386pae")
 VMALLOC_TOTAL_KB: Final = 34359738367  # 32 TiB, x86-64 with 4 levels
 FIRST_PID: Final = 100
+MINOR_BITS: Final = 20  # of a device number; MINORBITS in include/linux/kdev_t.h
 HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
 
 
@@ -86,6 +88,8 @@ def capture(machine: Machine | Kernel, *, usage: bool = True) -> Snapshot:
     commit = kernel.mms.commit
     return Snapshot(
         nodes=nodes,
+        arch=spec.arch,
+        cpu_frequency_hz=spec.latency.cpu_frequency_hz,
         numa=spec.arch not in NO_NUMA_ARCHES,
         pageblock_order=PAGEBLOCK_ORDER,
         vm_events=vm_events(kernel),
@@ -110,6 +114,8 @@ def capture(machine: Machine | Kernel, *, usage: bool = True) -> Snapshot:
         uptime_ns=boot.uptime_ns + now_ns,
         idle_ns=sum(cpu.idle_ns for cpu in cpus),
         cpus=cpus,
+        disks=tuple(capture_disks(kernel)),
+        interrupts=sum(cpu.state.nr_ipis for cpu in kernel.cpus),
         context_switches=sum(cpu.state.nr_switches for cpu in kernel.cpus),
         processes_created=kernel.next_pid - FIRST_PID,
         processes=tuple(capture_processes(kernel, usage=usage)),
@@ -275,6 +281,29 @@ def capture_swaps(kernel: Kernel) -> list[SwapArea]:
         )
         for spec, area in zip(kernel.spec.swaps, kernel.swap.area, strict=True)
     ]
+
+
+def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
+    """Return what the disks have done."""
+    disks: list[DiskSnapshot] = []
+    for device in kernel.devices.values():
+        done = device.statistics
+        disks.append(
+            DiskSnapshot(
+                name=device.name,
+                major=device.dev >> MINOR_BITS,
+                minor=device.dev & ((1 << MINOR_BITS) - 1),
+                nr_reads=done.nr_reads,
+                nr_writes=done.nr_writes,
+                pages_read=done.pages_read,
+                pages_written=done.pages_written,
+                read_ns=done.read_ns,
+                write_ns=done.write_ns,
+                nr_in_flight=device.nr_in_flight,
+                active_ns=device.active_ns,
+            )
+        )
+    return disks
 
 
 def sysctl_texts(kernel: Kernel) -> dict[str, str]:

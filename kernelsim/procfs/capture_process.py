@@ -15,7 +15,21 @@ from numpy.typing import NDArray
 
 from kernelsim.actors.kernel import Kernel
 from kernelsim.actors.process import Process
-from kernelsim.mm.mem import I64, U64, Z_PRESENT, PG_dirty, PG_referenced
+from kernelsim.config.number_list import format_number_list, parse_number_list
+from kernelsim.mm.mem import (
+    I64,
+    PAGEBLOCK_ORDER,
+    U64,
+    Z_NID,
+    Z_PRESENT,
+    PG_active,
+    PG_anon,
+    PG_dirty,
+    PG_referenced,
+    PG_swapcache,
+    PG_unevictable,
+    PG_writeback,
+)
 from kernelsim.mm.mmap import MappedFile, VmArea, page_align
 from kernelsim.mm.oom_kill import oom_score
 from kernelsim.mm.pgtable import (
@@ -29,7 +43,7 @@ from kernelsim.mm.pgtable import (
 )
 from kernelsim.mm.swapfile import SWAP_MAP_COUNT
 from kernelsim.mm.vm_flags import SMAPS_LETTERS, VmFlag
-from kernelsim.procfs.snapshot import MemoryUsage, ProcessSnapshot, VmaSnapshot
+from kernelsim.procfs.snapshot import MemoryUsage, NumaUsage, ProcessSnapshot, VmaSnapshot
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 PRESENT: Final = np.uint64(0x001)
@@ -39,6 +53,8 @@ SPECIAL: Final = np.uint64(0x200)
 PFN_MASK: Final = np.uint64(0x000F_FFFF_FFFF_F000)
 PFN_SHIFT: Final = np.uint64(12)
 SLOT_SHIFT: Final = np.uint64(_SWP_OFFSET_SHIFT)
+
+POLICY_NAMES: Final = {"preferred": "prefer"}  # where the kernel prints another word
 
 Entries = tuple[I64, U64]  # vpn in rising order, entry that is not zero
 
@@ -80,6 +96,12 @@ def capture_process(kernel: Kernel, process: Process, *, usage: bool) -> Process
         stack_vm=mm.stack_vm,
         exec_vm=mm.exec_vm,
         text_bytes=page_align(mm.end_code) - (mm.start_code & -PAGE_SIZE),
+        start_code=mm.start_code,
+        end_code=mm.end_code,
+        start_data=mm.start_data,
+        end_data=mm.end_data,
+        start_brk=mm.start_brk,
+        start_stack=mm.start_stack,
         pgtables_bytes=int(kernel.mms.mms.nr_ptes[mm.number]) * PAGE_SIZE,
         minflt=process.minflt,
         majflt=process.majflt,
@@ -112,10 +134,12 @@ def capture_vma(
     major, minor = file.device
     access = zip("rwx", (VmFlag.VM_READ, VmFlag.VM_WRITE, VmFlag.VM_EXEC), strict=True)
     letters = "".join(letter if vma.flags & flag else "-" for letter, flag in access)
-    usage = MemoryUsage()
+    usage, numa = MemoryUsage(), NumaUsage()
     if entries is not None:
         first, last = np.searchsorted(entries[0], (vma.vpn, vma.end >> PAGE_SHIFT))
-        usage = usage_of(kernel, entries[1][first:last], is_locked=VmFlag.VM_LOCKED in vma.flags)
+        ptes = entries[1][first:last]
+        usage = usage_of(kernel, ptes, is_locked=VmFlag.VM_LOCKED in vma.flags)
+        numa = numa_usage_of(kernel, ptes)
     return VmaSnapshot(
         start=vma.start,
         end=vma.end,
@@ -126,6 +150,46 @@ def capture_vma(
         name=file.path or process.mm.vma_name(vma),
         usage=usage,
         vm_flags=tuple(name for flag, name in SMAPS_LETTERS if vma.flags & flag),
+        policy=policy_text(process.mempolicy),
+        numa=numa,
+    )
+
+
+def policy_text(mempolicy: str) -> str:
+    """Return a memory policy as the kernel prints it.
+
+    Source: Linux 6.1 mm/mempolicy.c:mpol_to_str
+    """
+    mode, colon, nodes = mempolicy.partition(":")
+    numbers = format_number_list(sorted(set(parse_number_list(nodes))))
+    return POLICY_NAMES.get(mode, mode) + colon + numbers
+
+
+def numa_usage_of(kernel: Kernel, ptes: U64) -> NumaUsage:
+    """Return where the pages of one mapping are, and in what state.
+
+    Source: Linux 6.1 fs/proc/task_mmu.c:gather_stats
+    """
+    mapped = ptes[(ptes & PRESENT != 0) & (ptes & SPECIAL == 0)]
+    if not len(mapped):
+        return NumaUsage()
+    mem = kernel.mem
+    pfns = ((mapped & PFN_MASK) >> PFN_SHIFT).astype(np.int64)
+    flags = mem.pages.flags[pfns]
+    nids = mem.zone[mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1, Z_NID]
+
+    def nr_with(bits: int) -> int:
+        return int(np.count_nonzero(flags & np.uint32(bits)))
+
+    is_dirty = (mapped & DIRTY != 0) | (flags & np.uint32(PG_dirty) != 0)
+    return NumaUsage(
+        pages_by_node=tuple(np.bincount(nids, minlength=len(kernel.nodes)).tolist()),
+        anon=nr_with(PG_anon),
+        dirty=int(is_dirty.sum()),
+        mapcount_max=int(mem.pages.mapcount[pfns].max()),
+        swapcache=nr_with(PG_swapcache),
+        active=nr_with(PG_active | PG_unevictable),
+        writeback=nr_with(PG_writeback),
     )
 
 

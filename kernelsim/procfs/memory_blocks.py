@@ -34,19 +34,35 @@ def memory_blocks_of(spec: MachineSpec) -> tuple[int, tuple[MemoryBlock, ...]]:
     if spec.arch != "x86_64":
         return 0, ()
     size_bytes = block_size(spec)
-    nr_pages = size_bytes // PAGE_SIZE
-    zones = [zone for node in spec.nodes for zone in node.zones if zone.present_pages]
-    inside: dict[int, list[str]] = {}
-    for zone in zones:
-        last = zone.start_pfn + zone.spanned_pages - 1
-        for index in range(zone.start_pfn // nr_pages, last // nr_pages + 1):
-            inside.setdefault(index, []).append(zone.type.value)
     return size_bytes, tuple(
         MemoryBlock(
             index=index, state="online", valid_zones=names[0] if len(names) == 1 else "none"
         )
-        for index, names in sorted(inside.items())
+        for index, names in sorted(zones_of_blocks(spec, size_bytes // PAGE_SIZE).items())
     )
+
+
+def zones_of_blocks(spec: MachineSpec, nr_pages: int) -> dict[int, list[str]]:
+    """Return the zones that reach into each block with memory; a hole has no block.
+
+    Args:
+        spec: The machine.
+        nr_pages: Size of a block.
+    """
+    inside: dict[int, list[str]] = {}
+    for node in spec.nodes:
+        zones = [zone for zone in node.zones if zone.present_pages]
+        spans = [(zone.start_pfn, zone.end_pfn) for zone in zones]
+        for first, end in node.memory_ranges or spans:
+            for index in range(first // nr_pages, (end - 1) // nr_pages + 1):
+                start = index * nr_pages
+                inside[index] = inside.get(index, []) + [
+                    zone.type.value
+                    for zone in zones
+                    if zone.start_pfn < start + nr_pages and start < zone.end_pfn
+                    if zone.type.value not in inside.get(index, [])
+                ]
+    return inside
 
 
 def block_size(spec: MachineSpec) -> int:

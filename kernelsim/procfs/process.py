@@ -1,4 +1,4 @@
-"""Render the files of /proc/PID: maps, smaps, smaps_rollup, status, statm, stat.
+"""Render the files of /proc/PID: maps, smaps, smaps_rollup, numa_maps, status, statm, stat.
 
 Linux: fs/proc/task_mmu.c, fs/proc/array.c, 6.1.
 Differs: signals, groups and terminals do not exist and are printed as none; huge pages as 0.
@@ -29,6 +29,7 @@ ALL_CAPABILITIES: Final = (1 << 41) - 1
 RLIM_INFINITY: Final = (1 << 64) - 1
 SIGCHLD: Final = 17
 DEFAULT_PRIORITY: Final = 20
+NUMA_AREAS: Final = {"[heap]": "heap", "[stack]": "stack"}  # what numa_maps names
 
 
 def render_maps(process: ProcessSnapshot) -> str:
@@ -110,6 +111,42 @@ def _usage_line(name: str, size_bytes: int) -> str:
     return f"{name + ':':<16}{size_bytes // KIB:>8} kB"
 
 
+def render_numa_maps(process: ProcessSnapshot) -> str:
+    """Render /proc/PID/numa_maps: the policy of each area and where its pages are.
+
+    Source: Linux 6.1 fs/proc/task_mmu.c:show_numa_map
+    """
+    return "".join(f"{' '.join(_numa_words(vma))}\n" for vma in process.vmas)
+
+
+def _numa_words(vma: VmaSnapshot) -> Iterator[str]:
+    """Yield the words of one area; figures stand only where there are pages."""
+    yield f"{vma.start:08x}"
+    yield vma.policy
+    if vma.name in NUMA_AREAS:
+        yield NUMA_AREAS[vma.name]
+    elif vma.name and not vma.name.startswith("["):
+        yield f"file={vma.name}"
+    numa = vma.numa
+    pages = sum(numa.pages_by_node)
+    if not pages:
+        return
+    figures = {
+        "anon": numa.anon,
+        "dirty": numa.dirty,
+        "mapped": 0 if pages in (numa.anon, numa.dirty) else pages,
+        "mapmax": numa.mapcount_max if numa.mapcount_max > 1 else 0,
+        "swapcache": numa.swapcache,
+    }
+    yield from (f"{name}={count}" for name, count in figures.items() if count)
+    if numa.active < pages:
+        yield f"active={numa.active}"
+    if numa.writeback:
+        yield f"writeback={numa.writeback}"
+    yield from (f"N{nid}={count}" for nid, count in enumerate(numa.pages_by_node) if count)
+    yield f"kernelpagesize_kB={PAGE_KB}"
+
+
 def status_memory_kb(process: ProcessSnapshot) -> dict[str, int]:
     """Return the memory lines of status, in order.
 
@@ -138,12 +175,15 @@ def status_memory_kb(process: ProcessSnapshot) -> dict[str, int]:
     }
 
 
-def render_status(process: ProcessSnapshot, *, nr_cpus: int = 1) -> str:
+def render_status(
+    process: ProcessSnapshot, *, nr_cpus: int = 1, max_nodes: int = MAX_NUMNODES
+) -> str:
     """Render /proc/PID/status.
 
     Args:
         process: the process.
         nr_cpus: CPUs the kernel may have; the CPU mask has as many bits.
+        max_nodes: nodes it may have; the node mask has as many bits.
 
     Source: Linux 6.1 fs/proc/array.c:proc_pid_status
     """
@@ -155,7 +195,7 @@ def render_status(process: ProcessSnapshot, *, nr_cpus: int = 1) -> str:
     lines += [
         f"Cpus_allowed:\t{bit_mask(process.cpus_allowed, nr_cpus)}",
         f"Cpus_allowed_list:\t{format_number_list(process.cpus_allowed)}",
-        f"Mems_allowed:\t{bit_mask(process.mems_allowed, MAX_NUMNODES)}",
+        f"Mems_allowed:\t{bit_mask(process.mems_allowed, max_nodes)}",
         f"Mems_allowed_list:\t{format_number_list(process.mems_allowed)}",
         f"voluntary_ctxt_switches:\t{process.voluntary_switches}",
         f"nonvoluntary_ctxt_switches:\t{process.nonvoluntary_switches}",
@@ -228,9 +268,11 @@ def render_stat(process: ProcessSnapshot) -> str:
     times = [process.utime_ns // NS_PER_TICK, process.stime_ns // NS_PER_TICK, 0, 0]
     schedule = [DEFAULT_PRIORITY, 0, 1, 0, process.start_ns // NS_PER_TICK]
     memory = [process.total_vm * PAGE_SIZE, process.rss, RLIM_INFINITY]
-    addresses = [0] * 5  # startcode endcode startstack kstkesp kstkeip
+    addresses = [process.start_code, process.end_code, process.start_stack, 0, 0]  # kstkesp, eip
     signals = [0] * 4
     waiting = [0, 0, 0, SIGCHLD, process.cpu]  # wchan nswap cnswap exit_signal processor
-    rest = [0] * 13  # rt_priority policy, waits, guest times, data and argument addresses, exit
-    groups = (identity, faults, times, schedule, memory, addresses, signals, waiting, rest)
+    waiting += [0] * 5  # rt_priority policy, waits for block devices, guest times
+    data = [process.start_data, process.end_data, process.start_brk]
+    data += [0] * 5  # arguments, environment, exit code
+    groups = (identity, faults, times, schedule, memory, addresses, signals, waiting, data)
     return " ".join(str(field) for group in groups for field in group) + "\n"

@@ -134,6 +134,22 @@ class MemoryUsage:
 
 
 @attrs.frozen(kw_only=True)
+class NumaUsage:
+    """What numa_maps says of one area, in pages that are present; the zero page does not count."""
+
+    pages_by_node: tuple[int, ...] = ()
+    """By node number."""
+    anon: int = 0
+    dirty: int = 0
+    mapcount_max: int = 0
+    """Mappings of the page that has most."""
+    swapcache: int = 0
+    active: int = 0
+    """On an active list, or unevictable."""
+    writeback: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class VmaSnapshot:
     """One mapping of a process."""
 
@@ -152,6 +168,9 @@ class VmaSnapshot:
     usage: MemoryUsage = MemoryUsage()
     vm_flags: tuple[str, ...] = ()
     """Two-letter flags of smaps: rd wr mr mw me ac …"""
+    policy: str = "default"
+    """Memory policy as numa_maps prints it: default, bind:0-1, prefer:1."""
+    numa: NumaUsage = NumaUsage()
 
 
 @attrs.frozen(kw_only=True)
@@ -184,6 +203,13 @@ class ProcessSnapshot:
     exec_vm: int = 0
     """Executable pages; `text_bytes` of them are the program's own."""
     text_bytes: int = 0
+    start_code: int = 0
+    """Address where the program's code begins; the next five are the layout's other addresses."""
+    end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
+    start_brk: int = 0
+    start_stack: int = 0
     pgtables_bytes: int = 0
     minflt: int = 0
     majflt: int = 0
@@ -206,6 +232,25 @@ class ProcessSnapshot:
 
 
 @attrs.frozen(kw_only=True)
+class DiskSnapshot:
+    """What a disk has done since boot; requests count when they are complete."""
+
+    name: str
+    major: int
+    minor: int
+    nr_reads: int = 0
+    nr_writes: int = 0
+    pages_read: int = 0
+    pages_written: int = 0
+    read_ns: int = 0
+    """Sum over the read requests of the time from acceptance to completion."""
+    write_ns: int = 0
+    nr_in_flight: int = 0
+    active_ns: int = 0
+    """Time with a request or more under way."""
+
+
+@attrs.frozen(kw_only=True)
 class CpuSnapshot:
     """How one CPU spent its time."""
 
@@ -221,6 +266,10 @@ class Snapshot:
     """A whole machine at one moment."""
 
     nodes: tuple[NodeSnapshot, ...]
+    arch: str = "x86_64"
+    """x86_64, i386 or i386pae."""
+    cpu_frequency_hz: int = 0
+    """Clock of the CPUs; 0 where no recording says it."""
     numa: bool = True
     """Whether the kernel knows nodes (the recorded 32-bit kernels do not)."""
     pageblock_order: int = 9
@@ -255,6 +304,9 @@ class Snapshot:
     idle_ns: int = 0
     """Sum of the idle times of all CPUs."""
     cpus: tuple[CpuSnapshot, ...] = ()
+    disks: tuple[DiskSnapshot, ...] = ()
+    interrupts: int = 0
+    """Interrupts taken; the simulator has those between CPUs only."""
     context_switches: int = 0
     processes_created: int = 0
     processes: tuple[ProcessSnapshot, ...] = ()

@@ -1,7 +1,8 @@
 """Render what describes the machine and its time: nodes, memory blocks, sysctls, uptime, stat.
 
 Linux: drivers/base/node.c, drivers/base/memory.c, fs/proc/uptime.c, fs/proc/stat.c.
-Differs: time is virtual, so boot was at second 0 of the epoch; no interrupts are counted.
+Differs: time is virtual, so boot was at second 0 of the epoch; of the interrupts there are only
+those one CPU sends another.
 
 Interface: `render_*` return whole files; `node_states` and `sysctl_lines` their parts.
 Units: nanoseconds in the snapshot; seconds, or ticks of 10 ms, in the files.
@@ -116,7 +117,7 @@ def render_stat(snapshot: Snapshot) -> str:
     lines = [f"cpu  {_ticks(total)}"]
     lines += [f"cpu{cpu} {_ticks(spent)}" for cpu, spent in times.items()]
     lines += [
-        "intr 0",
+        f"intr {snapshot.interrupts}",
         f"ctxt {snapshot.context_switches}",
         "btime 0",
         f"processes {snapshot.processes_created}",

@@ -1,16 +1,20 @@
 """Lay the rendered files out: as /proc and /sys, or as a recording's snapshot directory.
 
 Interface: `render_tree` and `render_recording` yield (relative path, text); the caller writes
-them where it wants. Paths use `/` and never leave the directory.
+them where it wants, and beside the tree the symbolic links of hardware.py:`tree_links`. Paths use
+`/` and never leave the directory.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from kernelsim.procfs.hardware import cpu_tree, render_cpuinfo, render_diskstats
 from kernelsim.procfs.meminfo import render_meminfo, render_node_meminfo, render_swaps
 from kernelsim.procfs.process import (
+    MAX_NUMNODES,
     bit_mask,
     render_maps,
+    render_numa_maps,
     render_smaps,
     render_smaps_rollup,
     render_statm,
@@ -47,19 +51,27 @@ NODE_FILES: Final[dict[str, Callable[[Snapshot, int], str]]] = {
     "numastat": render_numastat,
     "vmstat": render_node_vmstat,
 }
+MACHINE_FILES: Final[dict[str, Callable[[Snapshot], str]]] = {
+    **MEMORY_FILES,
+    "uptime": render_uptime,
+    "stat": render_stat,
+    "cpuinfo": render_cpuinfo,
+    "diskstats": render_diskstats,
+}
 PROC_SYS: Final = ("vm.", "kernel.")
 
 
 def render_tree(snapshot: Snapshot) -> Files:
     """Yield every file of the machine below `proc/` and `sys/`."""
-    for name, render in {**MEMORY_FILES, "uptime": render_uptime, "stat": render_stat}.items():
+    for name, render in MACHINE_FILES.items():
         yield f"proc/{name}", render(snapshot)
     for key, text in snapshot.sysctls.items():
         if key.startswith(PROC_SYS):
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"
     nr_cpus = len(snapshot.cpus) or sum(len(node.cpus) for node in snapshot.nodes) or 1
     for process in snapshot.processes:
-        yield from _below(f"proc/{process.pid}", _process_files(process, nr_cpus))
+        yield from _below(f"proc/{process.pid}", _process_files(snapshot, process, nr_cpus))
+    yield from _below("sys/devices/system/cpu", cpu_tree(snapshot))
     if snapshot.numa:
         yield from _below("sys/devices/system/node", _node_tree(snapshot, nr_cpus))
     if snapshot.block_size_bytes:
@@ -83,15 +95,19 @@ def render_recording(snapshot: Snapshot) -> Files:
             yield f"node{node.nid}/{name}", render_node(snapshot, node.nid)
 
 
-def _process_files(process: ProcessSnapshot, nr_cpus: int) -> Files:
+def _process_files(snapshot: Snapshot, process: ProcessSnapshot, nr_cpus: int) -> Files:
     """Yield the files of one process."""
     yield "comm", f"{process.comm}\n"
+    yield "cmdline", f"{process.comm}\0"
     yield "maps", render_maps(process)
     yield "smaps", render_smaps(process)
     yield "smaps_rollup", render_smaps_rollup(process)
+    if snapshot.numa:
+        yield "numa_maps", render_numa_maps(process)
     yield "stat", render_process_stat(process)
     yield "statm", render_statm(process)
-    yield "status", render_status(process, nr_cpus=nr_cpus)
+    max_nodes = MAX_NUMNODES if snapshot.numa else 1
+    yield "status", render_status(process, nr_cpus=nr_cpus, max_nodes=max_nodes)
     yield "oom_score", f"{process.oom_score}\n"
     yield "oom_score_adj", f"{process.oom_score_adj}\n"
 

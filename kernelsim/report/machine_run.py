@@ -15,6 +15,7 @@ Units: ns.
 import re
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,7 @@ from kernelsim.errors import (
 )
 from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
 from kernelsim.procfs.capture import capture
+from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.log import RUN_ACTOR, RunLog
@@ -209,8 +211,11 @@ class _Run:
 
     def _write_tree(self, prefix: str) -> None:
         assert self.directory is not None
-        for relpath, text in render_tree(capture(self.machine)):
+        snapshot = capture(self.machine)
+        for relpath, text in render_tree(snapshot):
             self.directory.write_text(prefix + relpath, text)
+        for relpath, target in tree_links(snapshot):
+            self.directory.write_with(prefix + relpath, partial(link_to, target))
 
     def _on_end(self) -> None:
         """Take the last sample and write proc/ and sys/, before the actors are stopped."""
@@ -280,6 +285,11 @@ class _Run:
         reported = type(error)("\n".join(lines))
         reported.__cause__ = error.__cause__ or error
         return reported
+
+
+def link_to(target: str, path: Path) -> None:
+    """Make a symbolic link at the path."""
+    path.symlink_to(target)
 
 
 def machine_of(

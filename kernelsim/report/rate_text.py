@@ -1,6 +1,9 @@
 """What `vmstat` and `sar -B` would have printed while a run went on, from its sampled counters.
 
 Layouts are those of procps 4.0.2 and sysstat 12.6. Time is virtual, and began at 00:00:00.
+Differs: pgsteal/s is what reclaim freed. sar itself adds up every pgsteal counter, so it says twice
+as much of a kernel newer than 5.7, and takes throttled reclaims for scanned pages. vmstat 4.0.2
+reads the sizes of memory for its first line only; here each line has its own.
 
 Interface: `vmstat_text`, `sar_paging_text` of a run directory's metrics.parquet.
 Units: kB, pages and events a second, percent of CPU time.
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.errors import ConfigError
+from kernelsim.procfs.system import NS_PER_TICK
 from kernelsim.report.metrics import connect, quoted
 from kernelsim.units import NS_PER_S
 
@@ -98,29 +102,45 @@ def vmstat_line(samples: Samples, before: int, row: int, nr_cpus: int) -> str:
         return int(column[row]) * PAGE_KB
 
     def rate(name: str, unit: int = 1) -> int:
-        return round(rate_between(samples, before, row, name) * unit)
+        elapsed_ns = int(samples.t_ns[row] - samples.t_ns[before])
+        grown = int(samples.of(name)[row] - samples.of(name)[before]) * unit
+        return nearest(grown * NS_PER_S, elapsed_ns)
 
     swapped = samples.of("swap_total") - samples.of("swap_free")
-    cache = samples.total("nr_file_pages") - samples.total("nr_swapcached")
-    cache = cache + samples.total("nr_slab_reclaimable")
-    elapsed_ns = (int(samples.t_ns[row]) - int(samples.t_ns[before])) * nr_cpus
-    user = share(samples, before, row, "cpu_user_ns", elapsed_ns)
-    busy = share(samples, before, row, "cpu_busy_ns", elapsed_ns)
-    cpu = (user, busy - user, PERCENT - busy, 0, 0)
-    blocked = int(samples.of("nr_blocked")[row])
+    buffers = samples.of("buffers")
+    cache = samples.total("nr_file_pages") - samples.total("nr_swapcached") - buffers
+    cache = np.maximum(cache, 0) + samples.total("nr_slab_reclaimable")
+    spent = cpu_ticks(samples, before, row, nr_cpus)
+    cpu = [nearest(ticks * PERCENT, sum(spent)) for ticks in spent] if any(spent) else [0, 0, 100]
     return (
-        f"{int(samples.of('nr_running')[row]):2d} {blocked:2d} "
-        f"{size_kb(swapped):6d} {size_kb(samples.total('free')):6d} {0:6d} {size_kb(cache):6d} "
+        f"{int(samples.of('nr_running')[row]):2d} {int(samples.of('nr_blocked')[row]):2d} "
+        f"{size_kb(swapped):6d} {size_kb(samples.total('free')):6d} "
+        f"{size_kb(buffers):6d} {size_kb(cache):6d} "
         f"{rate('pswpin', PAGE_KB):4d} {rate('pswpout', PAGE_KB):4d} "
-        f"{rate('pgpgin'):5d} {rate('pgpgout'):5d} {0:4d} {rate('context_switches'):4d} "
-        + " ".join(f"{part:2d}" for part in cpu)
+        f"{rate('pgpgin'):5d} {rate('pgpgout'):5d} "
+        f"{rate('interrupts'):4d} {rate('context_switches'):4d} "
+        + " ".join(f"{part:2d}" for part in (*cpu, 0, 0))
     )
 
 
-def share(samples: Samples, before: int, row: int, name: str, elapsed_ns: int) -> int:
-    """Return CPU time as a share of the time that passed, in whole percent, 100 at most."""
-    spent_ns = int(samples.of(name)[row] - samples.of(name)[before])
-    return min(spent_ns * PERCENT // elapsed_ns, PERCENT) if elapsed_ns else 0
+def nearest(dividend: int, divisor: int) -> int:
+    """Divide and round to the nearest whole number, halves up; by 0 it is 0."""
+    return (dividend + divisor // 2) // divisor if divisor else 0
+
+
+def cpu_ticks(samples: Samples, before: int, row: int, nr_cpus: int) -> tuple[int, int, int]:
+    """Return the ticks of all CPUs between two rows: user, system and idle, as /proc/stat has."""
+
+    def ticks_of(index: int) -> tuple[int, int, int]:
+        busy_ns = int(samples.of("cpu_busy_ns")[index])
+        user_ns = min(int(samples.of("cpu_user_ns")[index]), busy_ns)
+        idle_ns = int(samples.t_ns[index]) * nr_cpus - busy_ns
+        parts = (user_ns, busy_ns - user_ns, idle_ns)
+        user, system, idle = (part // NS_PER_TICK for part in parts)
+        return user, system, idle
+
+    (user, system, idle), earlier = ticks_of(row), ticks_of(before)
+    return user - earlier[0], system - earlier[1], idle - earlier[2]
 
 
 def rate_between(samples: Samples, before: int, row: int, name: str) -> float:

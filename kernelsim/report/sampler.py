@@ -35,6 +35,7 @@ from kernelsim.mm.vmstat import (
     VM_EVENT_NAMES,
 )
 from kernelsim.procfs.capture_process import state_of
+from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
 from kernelsim.report.metrics import MetricsRecorder
 from kernelsim.units import NS_PER_MS, NS_PER_S
@@ -55,7 +56,9 @@ MACHINE_COLUMNS: Final = (
     "nr_processes",
     "nr_running",
     "nr_blocked",
+    "buffers",
     "context_switches",
+    "interrupts",
     "cpu_user_ns",
     "cpu_busy_ns",
 )
@@ -168,7 +171,9 @@ def machine_row(kernel: Kernel) -> tuple[int, ...]:
         len(kernel.processes),
         running,
         blocked,
+        kernel.spec.boot.meminfo_kb.get("Buffers", 0) // PAGE_KB,
         sum(cpu.state.nr_switches for cpu in cpus),
+        sum(cpu.state.nr_ipis for cpu in cpus),
         sum(cpu.state.user_ns for cpu in cpus),
         sum(cpu.busy_total_ns() for cpu in cpus),
     )

@@ -7,6 +7,8 @@ Raises OSError when a file is not there.
 Units: kB and MB as the tools print them.
 """
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,12 +20,30 @@ NODES: Final = "sys/devices/system/node"
 TICKS_PER_S: Final = 100
 SECONDS_PER_MINUTE: Final = 60
 MAPS_FIELDS: Final = 6  # of a line of maps, with the name
+WHOLE: Final = 1000  # permille
+BOOT: Final = datetime(1970, 1, 1, tzinfo=UTC)  # virtual time begins with the epoch
+# Of `ps aux`: where a column begins, and where it ends if it is aligned to its right.
+PS_COLUMNS: Final[dict[str, tuple[int, int | None]]] = {
+    "USER": (0, None),
+    "PID": (9, 14),
+    "%CPU": (15, 19),
+    "%MEM": (20, 24),
+    "VSZ": (25, 31),
+    "RSS": (32, 37),
+    "TTY": (38, None),
+    "STAT": (47, None),
+    "START": (52, 57),
+    "TIME": (58, 64),
+    "COMMAND": (65, None),
+}
 STAT_STATE: Final = 3  # fields of /proc/PID/stat, numbered from 1 as in its manual
+STAT_SESSION: Final = 6
 STAT_UTIME: Final = 14
 STAT_STIME: Final = 15
 STAT_START: Final = 22
 STAT_VSIZE: Final = 23
 STAT_RSS: Final = 24
+STAT_START_STACK: Final = 28
 PAGE_KB: Final = 4
 
 
@@ -31,8 +51,9 @@ def free_text(tree: Path) -> str:
     """Return what `free` prints."""
     kb = parse_meminfo(tree / "proc/meminfo")
     cache = kb["Buffers"] + kb["Cached"] + kb["SReclaimable"]
-    used = kb["MemTotal"] - kb["MemAvailable"]
-    memory = (kb["MemTotal"], used, kb["MemFree"], kb["Shmem"], cache, kb["MemAvailable"])
+    available = kb["MemAvailable"] or kb["MemFree"]  # it takes 0 for "the kernel does not tell"
+    used = kb["MemTotal"] - available
+    memory = (kb["MemTotal"], used, kb["MemFree"], kb["Shmem"], cache, available)
     swap = (kb["SwapTotal"], kb["SwapTotal"] - kb["SwapFree"], kb["SwapFree"])
     names = ("total", "used", "free", "shared", "buff/cache", "available")
     lines = [
@@ -73,37 +94,98 @@ def numactl_text(tree: Path) -> str:
         lines.append(f"node {nid} cpus:{''.join(f' {cpu}' for cpu in cpus)}")
         lines.append(f"node {nid} size: {kb['MemTotal'] // KIB} MB")
         lines.append(f"node {nid} free: {kb['MemFree'] // KIB} MB")
-    lines += ["node distances:", "node " + "".join(f"{nid:3d} " for nid in nids)]
+    if not nids:
+        lines.append("No distance information available.")
+    else:
+        lines += ["node distances:", "node " + "".join(f"{nid:3d} " for nid in nids)]
     for nid in nids:
         row = (tree / NODES / f"node{nid}/distance").read_text().split()
         lines.append(f"{nid:3d}: " + "".join(f"{int(distance):3d} " for distance in row))
     return "".join(f"{line}\n" for line in lines)
 
 
+def numactl_show_text(tree: Path) -> str:
+    """Return what `numactl -s` prints for a process that has no policy and may run everywhere."""
+    nids = node_numbers(tree)
+    cpus = [
+        cpu
+        for nid in nids
+        for cpu in parse_number_list((tree / NODES / f"node{nid}/cpulist").read_text().strip())
+    ]
+    with_cpus = parse_number_list((tree / NODES / "has_cpu").read_text().strip())
+    with_memory = parse_number_list((tree / NODES / "has_memory").read_text().strip())
+    masks = {
+        "physcpubind": tuple(sorted(cpus)),
+        "cpubind": with_cpus,
+        "nodebind": with_cpus,
+        "membind": with_memory,
+        "preferred": (),
+    }
+    lines = ["policy: default", "preferred node: current"]
+    lines += [f"{name}: " + "".join(f"{n} " for n in numbers) for name, numbers in masks.items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def ps_text(tree: Path) -> str:
     """Return what `ps aux` prints of the processes; the clock began at 00:00 with the boot."""
-    kb = parse_meminfo(tree / "proc/meminfo")
-    uptime_ticks = int(float((tree / "proc/uptime").read_text().split()[0]) * TICKS_PER_S)
-    lines = ["USER       PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND"]
+    lines = [ps_line(list(PS_COLUMNS))]
     pids = sorted(int(path.name) for path in (tree / "proc").iterdir() if path.name.isdecimal())
-    for pid in pids:
-        text = (tree / f"proc/{pid}/stat").read_text()
-        comm = text[text.index("(") + 1 : text.rindex(")")]
-        fields = ["", str(pid), comm, *text[text.rindex(")") + 1 :].split()]
-        ticks = int(fields[STAT_UTIME]) + int(fields[STAT_STIME])
-        start = int(fields[STAT_START])
-        permille = ticks * 1000 // max(uptime_ticks - start, 1)
-        rss_kb = int(fields[STAT_RSS]) * PAGE_KB
-        share = rss_kb * 1000 // max(kb["MemTotal"], 1)
-        minutes, seconds = divmod(ticks // TICKS_PER_S, SECONDS_PER_MINUTE)
-        hours = start // TICKS_PER_S // SECONDS_PER_MINUTE
-        began = f"{hours // SECONDS_PER_MINUTE:02d}:{hours % SECONDS_PER_MINUTE:02d}"
-        lines.append(
-            f"{'root':<8} {pid:5d} {tenths(permille):>4} {tenths(share):>4} "
-            f"{int(fields[STAT_VSIZE]) // KIB:6d} {rss_kb:5d} {'?':<8} {fields[STAT_STATE]:<4} "
-            f"{began:>5} {minutes:3d}:{seconds:02d} [{comm}]"
-        )
+    lines += [ps_line(ps_cells(tree, pid)) for pid in pids]
     return "".join(f"{line}\n" for line in lines)
+
+
+def ps_line(cells: Sequence[str]) -> str:
+    """Put cells into the columns of `ps aux`; one that is too wide moves only what must move."""
+    line = ""
+    for (start, end), cell in zip(PS_COLUMNS.values(), cells, strict=True):
+        column = start if end is None else end - len(cell)
+        line += " " * max(column - len(line), 1 if line else 0) + cell
+    return line
+
+
+def ps_cells(tree: Path, pid: int) -> list[str]:
+    """Return what stands in the columns of one process."""
+    memory_kb = parse_meminfo(tree / "proc/meminfo")["MemTotal"]
+    uptime_ticks = int(float((tree / "proc/uptime").read_text().split()[0]) * TICKS_PER_S)
+    text = (tree / f"proc/{pid}/stat").read_text()
+    comm = text[text.index("(") + 1 : text.rindex(")")]
+    fields = ["", str(pid), comm, *text[text.rindex(")") + 1 :].split()]
+    status = dict(
+        line.split(":\t", 1) for line in (tree / f"proc/{pid}/status").read_text().splitlines()
+    )
+    uid = int(status["Uid"].split()[0])
+    ticks = int(fields[STAT_UTIME]) + int(fields[STAT_STIME])
+    start = int(fields[STAT_START])
+    permille = ticks * 1000 // max(uptime_ticks - start, 1)
+    rss_kb = int(fields[STAT_RSS]) * PAGE_KB
+    minutes, seconds = divmod(ticks // TICKS_PER_S, SECONDS_PER_MINUTE)
+    locked = "L" if int(status["VmLck"].split()[0]) else ""
+    leader = "s" if fields[STAT_SESSION] == str(pid) else ""
+    return [
+        "root" if uid == 0 else str(uid),
+        str(pid),
+        tenths(permille) if permille < WHOLE else str(permille // 10),
+        f"{tenths(min(rss_kb * WHOLE // max(memory_kb, 1), WHOLE - 1)):>4}",
+        str(int(fields[STAT_VSIZE]) // KIB),
+        str(rss_kb),
+        "?",
+        fields[STAT_STATE] + locked + leader,
+        start_text(start, uptime_ticks),
+        f"{minutes}:{seconds:02d}",
+        command_of(tree, pid),
+    ]
+
+
+def start_text(start_ticks: int, uptime_ticks: int) -> str:
+    """Return when a process began: the time of today, or the date of an earlier day."""
+    start, now = (BOOT + timedelta(seconds=t // TICKS_PER_S) for t in (start_ticks, uptime_ticks))
+    return start.strftime("%H:%M" if start.date() == now.date() else "%b%d")
+
+
+def command_of(tree: Path, pid: int) -> str:
+    """Return the command line of a process, or its name in brackets if it has none."""
+    words = (tree / f"proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ")
+    return words or f"[{(tree / f'proc/{pid}/comm').read_text().strip()}]"
 
 
 def tenths(permille: int) -> str:
@@ -113,8 +195,9 @@ def tenths(permille: int) -> str:
 
 def pmap_text(tree: Path, pid: str) -> str:
     """Return what `pmap PID` prints."""
-    comm = (tree / f"proc/{pid}/comm").read_text().strip()
-    lines = [f"{pid}:   {comm}"]
+    stat = (tree / f"proc/{pid}/stat").read_text()
+    start_stack = int(stat[stat.rindex(")") + 1 :].split()[STAT_START_STACK - STAT_STATE])
+    lines = [f"{pid}:   {command_of(tree, int(pid))}"]
     total_kb = 0
     for line in (tree / f"proc/{pid}/maps").read_text().splitlines():
         fields = line.split(maxsplit=MAPS_FIELDS - 1)
@@ -123,12 +206,10 @@ def pmap_text(tree: Path, pid: str) -> str:
         total_kb += size_kb
         flags = fields[1][:3] + ("s" if fields[1][3] == "s" else "-") + "-"
         name = fields[MAPS_FIELDS - 1] if len(fields) == MAPS_FIELDS else ""
-        if name == "[stack]":
-            name = "  [ stack ]"
-        elif not name.startswith("/"):
-            name = "  [ anon ]"
-        else:
+        if name.startswith("/"):
             name = PurePosixPath(name).name
+        else:
+            name = "  [ stack ]" if start <= start_stack <= end else "  [ anon ]"
         lines.append(f"{start:016x} {size_kb:6d}K {flags} {name}")
     lines.append(f" total {total_kb:16d}K")
     return "".join(f"{line}\n" for line in lines)

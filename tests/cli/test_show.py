@@ -1,16 +1,33 @@
 """Tests of `kernelsim show`: files and tools of a run, as the real tools print them."""
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from kernelsim.cli.main import exit_status
+from kernelsim.cli.show import tool_text
+from kernelsim.config.machine_file import load_machine, machine_from_toml
+from kernelsim.errors import ConfigError
+from kernelsim.machine import Machine
+from kernelsim.procfs.capture import capture
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.rate_text import Samples
 from kernelsim.report.run_options import RunOptions
+from kernelsim.report.tool_text import numactl_show_text, numactl_text
 from kernelsim.workload.api import Workload
+from tests.real_tools import (
+    ENVIRONMENT,
+    SNAPSHOTS,
+    inside,
+    pressed_run,
+    read_tree,
+    require_namespace,
+    write_tree,
+)
 
 
 async def main(machine):
@@ -49,24 +66,190 @@ def test_files_are_printed_as_they_are(directory: Path, capsys):
     assert early.read_text() != (directory / "proc/vmstat").read_text()
 
 
+@pytest.fixture(scope="module")
+def pressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a run under pressure, with a snapshot at each second."""
+    return pressed_run(tmp_path_factory.mktemp("pressed"))
+
+
 @pytest.mark.mission("P17")
+@pytest.mark.parametrize("which", ["directory", "pressed"])
 @pytest.mark.parametrize(
     ("what", "package"), [("free", "procps"), ("numactl -H", "numactl"), ("numastat", "numactl")]
 )
-def test_real_tools_print_the_same(what, package, directory, capsys, require_tool):
+def test_real_tools_print_the_same(which, what, package, request, capsys, require_tool):
     """The real tool, with our trees bound over the real ones, prints the same bytes."""
     require_tool(what.split()[0], package)
-    binds = [
-        (directory / "sys/devices/system/node", "/sys/devices/system/node"),
-        (directory / "proc/meminfo", "/proc/meminfo"),
-    ]
-    mounts = " && ".join(f"mount --bind '{ours}' {real}" for ours, real in binds)
-    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", f"{mounts} && {what}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "unshare" in done.stderr or "mount" in done.stderr:
-        assert "KERNELSIM_CI" not in os.environ, done.stderr
-        pytest.skip(f"no private mounts here: {done.stderr.strip()}")
-    assert show(capsys, directory, what) == done.stdout
+    run = request.getfixturevalue(which)
+    assert show(capsys, run, what) == read_tree(run, *what.split())
+
+
+@pytest.mark.mission("P17")
+def test_numactl_shows_the_same_of_itself(tmp_path: Path, require_tool):
+    """`numactl -s` is the same on a machine whose CPUs the real one has, too."""
+    require_tool("numactl", "numactl")
+    if 0 not in os.sched_getaffinity(0):
+        pytest.skip("numactl also asks the running kernel, and may not use CPU 0 here")
+    tree = write_tree(capture(Machine(load_machine("tiny-64m"))), tmp_path)
+    assert numactl_show_text(tree) == read_tree(tree, "numactl", "-s")
+
+
+@pytest.mark.mission("P17")
+def test_numactl_of_a_kernel_without_nodes(tmp_path: Path, require_tool):
+    """Of a 32-bit kernel without NUMA `numactl -H` says the same, and numastat is refused."""
+    require_tool("numactl", "numactl")
+    node = {"cpus": "0", "memory": "32M"}
+    spec = machine_from_toml({"name": "old", "arch": "i386", "node": [node]})
+    tree = write_tree(capture(Machine(spec)), tmp_path)
+    assert numactl_text(tree) == read_tree(tree, "numactl", "-H")
+    for what in ("numastat", "numactl -s"):
+        with pytest.raises(ConfigError, match="no NUMA nodes"):
+            tool_text(tree, what)
+
+
+@pytest.mark.mission("V12")
+@pytest.mark.parametrize("which", ["directory", "pressed"])
+def test_real_pmap_prints_the_same(which, request, capsys, require_tool):
+    """`pmap` prints the same bytes of a process."""
+    require_tool("pmap", "procps")
+    run = request.getfixturevalue(which)
+    assert show(capsys, run, "pmap:100") == read_tree(run, "pmap", "100")
+
+
+def without_start(text: str, *, command: str = "") -> list[str]:
+    """Return the lines of `ps aux` without START, which depends on today's date, by pid."""
+    lines = [line for line in text.splitlines() if not (command and line.endswith(command))]
+    head, *rest = [f"{line[:52]}{line[57:]}" for line in lines]
+    return [head, *sorted(rest)]
+
+
+@pytest.mark.mission("V16")
+@pytest.mark.parametrize("which", ["directory", "pressed", "strange"])
+def test_real_ps_prints_the_same(which, request, capsys, require_tool):
+    """`ps aux` prints the same lines, but for START, and for itself."""
+    require_tool("ps", "procps")
+    run = request.getfixturevalue(which)
+    real = read_tree(run, "ps", "aux")
+    assert without_start(show(capsys, run, "ps")) == without_start(real, command="ps aux")
+
+
+@pytest.fixture(scope="module")
+def strange(pressed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run whose processes do not fit the columns of ps, or have no command line."""
+    run = tmp_path_factory.mktemp("strange") / "run"
+    shutil.copytree(pressed, run, symlinks=True)
+    for pid, (ticks, rss, size_kb, start, uid, command) in STRANGE.items():
+        folder = run / f"proc/{pid}"
+        shutil.copytree(run / "proc/100", folder)
+        _, _, rest = (folder / "stat").read_text().partition(") ")
+        fields = rest.split()
+        fields[11], fields[12] = str(ticks), "0"
+        fields[19:22] = [str(start), str(size_kb * 1024), str(rss)]
+        (folder / "stat").write_text(f"{pid} (hog) {' '.join(fields)}\n")
+        status = (folder / "status").read_text()
+        for name, value in {"Pid": pid, "Tgid": pid, "Uid": "\t".join([uid] * 4)}.items():
+            status = re.sub(rf"(?m)^{name}:.*", f"{name}:\t{value}", status)
+        for name, kb in {"VmRSS": rss * 4, "VmSize": size_kb, "VmLck": int(uid) % 2}.items():
+            status = re.sub(rf"(?m)^{name}:.*", f"{name}:\t{kb:8d} kB", status)
+        (folder / "status").write_text(status)
+        (folder / "cmdline").write_text(command)
+    return run
+
+
+# Ticks, resident pages, kB, start, owner (locks memory if odd), command line; up 3 seconds.
+STRANGE = {
+    "201": (96, 11000, 93484, 0, "0", "x\0-a\0b c\0"),
+    "202": (99, 20000, 1234567, 10, "12345", ""),
+    "203": (299, 1, 12345678, 0, "0", "z\0"),
+    "204": (700000, 1000, 5, 270, "0", "z\0"),
+    "205": (360123, 1000000, 5000000, 0, "0", "z\0"),
+}
+
+
+def test_real_vmstat_prints_the_same(pressed: Path, capsys, require_tool):
+    """`vmstat 1` prints the same lines while the snapshots pass by, a second each."""
+    require_tool("vmstat", "procps")
+    ours = show(capsys, pressed, "vmstat 1").splitlines()
+    trees = [pressed / "snapshots" / name for name in SNAPSHOTS]
+    with inside(trees[0], ("vmstat", "1", str(len(trees)))) as (words, proc):
+        real = watched(words, proc, trees[1:])
+
+    assert len(real) == 2 + len(trees)
+    assert ours[:3] == real[:3]
+    # Memory stands in columns 2 to 5. This vmstat reads it once; so we ask it at each snapshot.
+    for tree, mine, theirs in zip(trees[1:], ours[3:], real[3:], strict=True):
+        now = read_tree(tree, "vmstat").splitlines()[2].split()
+        words = theirs.split()
+        assert mine.split() == [*words[:2], *now[2:6], *words[6:]]
+        assert len(mine) == len(theirs)
+    assert any(int(line.split()[6]) > 0 for line in ours[3:])
+
+
+def watched(words: list[str], proc: Path, trees: list[Path]) -> list[str]:
+    """Return the lines of a vmstat under whose eyes the trees pass by."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, stdout=pipe, stderr=pipe, text=True, env=os.environ | ENVIRONMENT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        for tree in trees:
+            for name in ("stat", "meminfo", "vmstat", "uptime"):
+                (proc / name).write_text((tree / "proc" / name).read_text())
+            lines.append(process.stdout.readline())
+        errors = process.stderr.read()
+    require_namespace(process.returncode, errors)
+    return [line.rstrip("\n") for line in lines]
+
+
+@pytest.mark.mission("R10")
+def test_real_sar_prints_the_same(pressed: Path, tmp_path: Path, capsys, require_tool):
+    """`sar -B` prints the same, but for who, when, and what it takes for scanned and stolen."""
+    require_tool("sar", "sysstat")
+    sadc = require_tool("/usr/lib/sysstat/sadc", "sysstat")
+    for name in SNAPSHOTS:
+        read_tree(pressed / "snapshots" / name, sadc, "1", "1", str(tmp_path / "sa"))
+    done = subprocess.run(
+        ["sar", "-B", "-f", str(tmp_path / "sa")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | ENVIRONMENT,
+    )
+    real, ours = done.stdout.splitlines(), show(capsys, pressed, "sar -B 1").splitlines()
+    title = r"Linux \S+ \(\S+\) \t\d{4}-\d\d-\d\d \t_x86_64_\t\(3 CPU\)"
+    assert re.fullmatch(title, real[0])
+    assert re.fullmatch(title, ours[0])
+    assert len(ours) == len(real)
+    for mine, theirs in zip(ours[1:], real[1:], strict=True):
+        # The time of day is our virtual one; pgscand, pgsteal and %vmeff follow.
+        assert mine[8:71] == theirs[8:71]
+        assert len(mine) == len(theirs)
+    assert_scans(
+        pressed, [line[71:].split() for line in real], [line[71:].split() for line in ours]
+    )
+
+
+def assert_scans(run: Path, real: list[list[str]], ours: list[list[str]]) -> None:
+    """Hold the last columns: sar counts throttling as scanning, and older ones steal twice."""
+    assert ours[2] == real[2]
+    texts = [(run / "snapshots" / name / "proc/vmstat").read_text() for name in SNAPSHOTS]
+    events = [dict(line.split() for line in text.splitlines()) for text in texts]
+
+    def grown(index: int, *names: str) -> int:
+        return sum(int(events[index][n]) - int(events[index - 1][n]) for n in names)
+
+    for second, (mine, theirs) in enumerate(zip(ours[3:-1], real[3:-1], strict=True), start=1):
+        scanned = grown(second, "pgscan_direct")
+        stolen = grown(second, "pgsteal_kswapd", "pgsteal_direct")
+        throttled = grown(second, "pgscan_direct_throttle")
+        assert [scanned, stolen] == [float(mine[0]), float(mine[1])]
+        assert stolen <= grown(second, "pgscan_kswapd") + scanned
+        assert scanned + throttled == float(theirs[0])
+        by_kind = grown(second, "pgsteal_anon", "pgsteal_file")
+        assert by_kind == stolen
+        assert float(theirs[1]) in (stolen, stolen + by_kind)
 
 
 def test_processes(directory: Path, capsys):

@@ -120,6 +120,47 @@ def test_process_figures_agree_with_each_other():
 
 
 @pytest.mark.slow
+def test_disk_figures_agree_with_the_swap_traffic():
+    """The disk has carried the pages swapped; its requests took their time, some at once."""
+    _, (early, late) = busy_machine()
+    assert [0] == [disk.nr_reads + disk.nr_writes for disk in early.disks]
+    (disk,) = late.disks
+    assert (disk.name, disk.major, disk.minor) == ("sda", 8, 0)
+    assert (disk.nr_in_flight, disk.pages_written) == (0, late.vm_events["pswpout"])
+    assert disk.pages_read == late.vm_events["pswpin"]
+    assert 0 < disk.active_ns <= disk.read_ns + disk.write_ns
+    assert disk.active_ns < late.uptime_ns
+    assert early.disks[0].active_ns == 0
+
+
+@pytest.mark.mission("P9")
+def test_numa_maps_tells_policies_and_nodes():
+    """A process bound to the other node has its pages there, and its policy says so."""
+    machine = Machine(load_machine("numa-2x4g"))
+    snapshots: list[Snapshot] = []
+
+    async def main(machine: Machine) -> None:
+        process = await machine.spawn("bound", cpu=0, mempolicy="bind:1")
+        await process.touch(await process.mmap("1M"), write=True, length="512K")
+        other = await machine.spawn("near", cpu=5, mempolicy="preferred:0")
+        await other.touch(await other.mmap("1M"))
+        snapshots.append(capture(machine))
+
+    machine.run(main)
+    bound, near = snapshots[0].processes
+    assert {"bind:1"} == {vma.policy for vma in bound.vmas}
+    assert {"prefer:0"} == {vma.policy for vma in near.vmas}
+    (numa,) = [vma.numa for vma in bound.vmas if any(vma.numa.pages_by_node)]
+    assert ((0, 128), 128, 128, 1) == (
+        numa.pages_by_node,
+        numa.anon,
+        numa.dirty,
+        numa.mapcount_max,
+    )
+    assert not [vma for vma in near.vmas if any(vma.numa.pages_by_node)]  # all is the zero page
+
+
+@pytest.mark.slow
 def test_pages_of_a_zone_add_up():
     """Free blocks by order and by type make nr_free_pages, at every snapshot."""
     _, snapshots = busy_machine()

@@ -9,13 +9,14 @@ import pytest
 from kernelsim.procfs.process import (
     bit_mask,
     render_maps,
+    render_numa_maps,
     render_smaps,
     render_smaps_rollup,
     render_stat,
     render_statm,
     render_status,
 )
-from kernelsim.procfs.snapshot import MemoryUsage, ProcessSnapshot, VmaSnapshot
+from kernelsim.procfs.snapshot import MemoryUsage, NumaUsage, ProcessSnapshot, VmaSnapshot
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
 # Lines of recorded maps, 64-bit and 32-bit.
@@ -88,6 +89,83 @@ def test_recorded_rollups_come_back():
         usage = MemoryUsage(**{name: kb[key] * 1024 for key, name in ROLLUP_KEYS.items()})
         vma = attrs.evolve(vma_of(head), usage=usage)
         assert text == render_smaps_rollup(ProcessSnapshot(pid=1, comm="a", vmas=(vma,)))
+
+
+def numa_vma_of(line: str) -> VmaSnapshot:
+    """Read a line of numa_maps."""
+    start, policy, *words = line.split()
+    figures = dict(word.partition("=")[::2] for word in words)
+    area = next((f"[{name}]" for name in ("heap", "stack") if name in figures), "")
+    counts = {int(name[1:]): int(n) for name, n in figures.items() if name.startswith("N")}
+    by_node = tuple(counts.get(nid, 0) for nid in range(max(counts, default=-1) + 1))
+    names = {"anon", "dirty", "swapcache", "active", "writeback"} & set(figures)
+    usage = NumaUsage(pages_by_node=by_node, active=sum(by_node), mapcount_max=1)
+    return VmaSnapshot(
+        start=int(start, 16),
+        end=0,
+        flags="rw-p",
+        name=figures.get("file", area),
+        policy=policy,
+        numa=attrs.evolve(usage, **{name: int(figures[name]) for name in names}),
+    )
+
+
+@pytest.mark.mission("P9")
+def test_recorded_numa_maps_come_back():
+    """Each recorded numa_maps, read and rendered, is the recorded text, under every policy."""
+    text = (CASES / "d11" / "workload.out").read_text()
+    pattern = r"begin=/proc/self/numa_maps\n(.*?)proc=\S+ end="
+    recorded = re.findall(pattern, text, flags=re.DOTALL)
+    assert 7 <= len(recorded)
+    assert {"default", "bind:1", "interleave:0-1", "prefer:1"} <= set(text.split())
+
+    for lines in recorded:
+        vmas = tuple(numa_vma_of(line) for line in lines.splitlines())
+        assert lines == render_numa_maps(ProcessSnapshot(pid=1, comm="a", vmas=vmas))
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"anon": 2, "dirty": 1}, "anon=2 dirty=1 active=0"),
+        ({"anon": 1, "dirty": 1}, "anon=1 dirty=1 mapped=2 active=0"),
+        ({"mapcount_max": 3, "active": 2}, "mapped=2 mapmax=3"),
+        ({"anon": 2, "swapcache": 1, "writeback": 1}, "anon=2 swapcache=1 active=0 writeback=1"),
+    ],
+)
+def test_numa_maps_leaves_out_what_goes_without_saying(usage: dict[str, int], expected: str):
+    """Counts of 0 are left out, as are all that are mapped and all that are active."""
+    numa = NumaUsage(pages_by_node=(0, 2), **usage)
+    vma = VmaSnapshot(start=4096, end=12288, flags="rw-p", numa=numa)
+
+    text = render_numa_maps(ProcessSnapshot(pid=1, comm="a", vmas=(vma,)))
+
+    assert f"00001000 default {expected} N1=2 kernelpagesize_kB=4\n" == text
+
+
+# Lines a kernel has or not by how it was built, and lines of later kernels.
+OPTIONAL = {
+    *("HugetlbPages", "THP_enabled", "Seccomp", "Seccomp_filters", "Mems_allowed"),
+    *("Speculation_Store_Bypass", "SpeculationIndirectBranch", "Mems_allowed_list"),
+}
+NEWER = {"Kthread", "untag_mask", "x86_Thread_features", "x86_Thread_features_locked", "KSM"}
+
+
+@pytest.mark.parametrize("name", ["status", "smaps"])
+def test_lines_stand_in_the_order_of_a_running_kernel(name: str):
+    """Lines of status and of an area of smaps are the running kernel's, in its order."""
+    vma = VmaSnapshot(start=4096, end=8192, flags="rw-p")
+    process = ProcessSnapshot(pid=1, comm="a", vmas=(vma,))
+    ours = {"status": render_status, "smaps": render_smaps}[name](process)
+    running = Path(f"/proc/self/{name}").read_text()
+
+    mine, theirs = (re.findall(r"(?m)^(\w+):", text) for text in (ours, running))
+    mine, theirs = mine[: mine.index(mine[-1]) + 1], theirs[: theirs.index(mine[-1]) + 1]
+    assert len(mine) > 20
+    common = set(mine) & set(theirs)
+    assert [key for key in mine if key in common] == [key for key in theirs if key in common]
+    assert OPTIONAL >= set(mine) - common
+    assert not NEWER & set(mine)
 
 
 def test_rollup_adds_up_the_areas():
@@ -166,12 +244,20 @@ def test_statm_and_stat_agree_on_sizes():
         minflt=11,
         majflt=3,
         utime_ns=25_000_000,
+        start_code=1,
+        end_code=2,
+        start_data=3,
+        end_data=4,
+        start_brk=5,
+        start_stack=6,
     )
     fields = render_stat(process).replace("(a b)", "(a_b)").split()
 
     assert "100 17 7 2 0 43 0\n" == render_statm(process)
     assert 52 == len(fields)
     assert ["409600", "17"] == fields[22:24]
+    assert ["1", "2", "6", "0", "0"] == fields[25:30]
+    assert ["3", "4", "5", "0"] == fields[44:48]
     assert ["11", "0", "3", "0", "2", "0"] == fields[9:15]
 
 
