@@ -25,7 +25,6 @@ Interface: subclass `Actor`; `Engine.spawn` gives the `ActorRef`. Units: ns.
 """
 
 import inspect
-from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import trio
@@ -91,7 +90,7 @@ class Reply:
         is_owed = self._asker in self._actor.promises  # else the actor has ended
         assert is_owed and not self.is_answered, f"{self._actor.name} answers twice"  # noqa: PT018
         self.is_answered = True
-        self._actor.answer(self._asker, at_ns, value, error)
+        self._actor.settle(self._asker, at_ns, value, error)
 
 
 class Actor:
@@ -118,7 +117,7 @@ class Actor:
         self.mailbox: Channel[tuple[Any, Waiter | None]]
         self.seat: Seat
         self.scope: VirtualScope
-        self.joiners: deque[Waiter] = deque()
+        self.joiners: list[Waiter] = []
         self.promises: dict[Waiter, None] = {}
         self.is_serving = False
         self._asker: Waiter | None = None  # of the message being served
@@ -186,22 +185,20 @@ class Actor:
             self._asker = self._put_off = None
             self.is_serving = False
 
-    def answer(
+    def settle(
         self, asker: Waiter, at_ns: int | None, value: object, error: BaseException | None = None
     ) -> None:
-        """Keep a promise: give somebody who asked a value or an exception, now or later."""
+        """Keep a promise: give who asked the answer or an exception, now or at a later time."""
         self.promises.pop(asker, None)
         clock = asker.seat.clock
         clock.wake(asker, clock.now_ns if at_ns is None else at_ns, value, error)
 
     def _answer(self, asker: Waiter, result: Any) -> None:  # noqa: ANN401
-        clock = asker.seat.clock
-        at_ns = clock.now_ns
+        at_ns = None
         if result.__class__ is At:
             at_ns, result = result
         if self._put_off is None:
-            self.promises.pop(asker, None)
-            clock.wake(asker, at_ns, result)
+            self.settle(asker, at_ns, result)
         else:
             self._put_off.send(result, at_ns)
 
@@ -211,7 +208,7 @@ class Actor:
             return False
         error.add_note(self._told(message))
         if put_off is None:
-            self.answer(asker, None, None, error)
+            self.settle(asker, None, None, error)
         else:
             put_off.fail(error)
         return True

@@ -77,7 +77,7 @@ class Channel(Generic[T]):
             trio.BrokenResourceError: Nobody will ever receive.
             trio.ClosedResourceError: This end is closed.
         """
-        if self.receivers and not self.latency_ns:  # the mailbox of an actor that waits
+        if self.receivers and not self.latency_ns:  # somebody waits, so it is not closed or full
             clock = self.clock
             if clock.wake(self.receivers.popleft(), clock.now_ns, value):
                 self.nr_sent += 1
@@ -129,11 +129,7 @@ class Channel(Generic[T]):
 
     async def receive(self) -> T:
         """Take the next value, waiting for it if need be. Raises as `receive_nowait`."""
-        if (
-            self.arrived
-            or self.is_receiver_closed
-            or (self.is_sender_closed and not self.under_way)
-        ):
+        if self.arrived or self.is_receiver_closed or self._is_at_end():
             return self.receive_nowait()
         waiter = self.open_receive()
         try:

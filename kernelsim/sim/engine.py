@@ -260,12 +260,15 @@ class Engine:
         self._nursery.start_soon(live, seat, *arguments, name=name)
         return seat
 
+    def _take(self, seat: Seat) -> Awaitable[None]:
+        seat.task = trio.lowlevel.current_task()
+        return self.clock.wait(seat.waiter)
+
     async def _live_main(
         self, seat: Seat, main: Callable[["Engine"], Awaitable[T]], results: list[T]
     ) -> None:
         try:
-            seat.task = trio.lowlevel.current_task()
-            await self.clock.wait(seat.waiter)
+            await self._take(seat)
             results.append(await main(self))
         except BaseException as caught:
             error = without_cancelled(caught)
@@ -278,27 +281,24 @@ class Engine:
             del self.clock.seats[seat]
 
     async def _live(self, seat: Seat, actor: Actor, may_crash: bool) -> None:
-        seat.task = trio.lowlevel.current_task()
         try:
-            await self.clock.wait(seat.waiter)
-        except BaseException:
-            del self.clock.seats[seat]
-            raise
-        self.log(actor.name, "ks_actor_start")
-        try:
-            with actor.scope:
-                await actor.on_start()
-                await actor.run()
-                await actor.on_stop()
-            is_killed = actor.scope.cancelled_caught
-            self.log(actor.name, "ks_actor_kill" if is_killed else "ks_actor_stop")
-        except BaseException as caught:
-            error = without_cancelled(caught)
-            if error is None or isinstance(error, KeyboardInterrupt):
-                raise
-            self._crash(actor, error, may_crash=may_crash)
+            await self._take(seat)
+            self.log(actor.name, "ks_actor_start")
+            try:
+                with actor.scope:
+                    await actor.on_start()
+                    await actor.run()
+                    await actor.on_stop()
+                is_killed = actor.scope.cancelled_caught
+                self.log(actor.name, "ks_actor_kill" if is_killed else "ks_actor_stop")
+            except BaseException as caught:
+                error = without_cancelled(caught)
+                if error is None or isinstance(error, KeyboardInterrupt):
+                    raise
+                self._crash(actor, error, may_crash=may_crash)
+            finally:
+                self._bury(actor)
         finally:
-            self._bury(actor)
             del self.clock.seats[seat]
 
     def _crash(self, actor: Actor, error: BaseException, *, may_crash: bool) -> None:
@@ -322,7 +322,7 @@ class Engine:
                 self.log(actor.name, "ks_message_dropped", message=type(message).__name__)
         for asker in list(actor.promises):
             error = ActorEndedError(f"{actor.name} ended before it answered")
-            actor.answer(asker, None, None, error)
+            actor.settle(asker, None, None, error)
         for joiner in actor.joiners:
             self.clock.wake(joiner, self.now_ns)
         del self.actors[actor.name]

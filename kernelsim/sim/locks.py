@@ -135,6 +135,7 @@ class SpinLock:
         self.account = WaitAccount() if account is None else account
         self.holder: str | None = None
         self._clock = clock
+        self._why = _HeldLock(self)
         self._since_ns = 0  # the holder holds it
         self._spinners: deque[tuple[Waiter, str, int]] = deque()  # and since when
 
@@ -152,7 +153,7 @@ class SpinLock:
         if self.holder == name:
             raise RuntimeError(f"{name} takes {self.name} twice")
         began_ns = clock.now_ns
-        waiter = clock.open_wait(_HeldLock(self))
+        waiter = clock.open_wait(self._why)
         self._spinners.append((waiter, name, began_ns))
         try:
             await clock.wait(waiter)
@@ -243,6 +244,7 @@ class WaitQueue:
         self.name = name
         self.unheard_ns: int | None = None
         self._clock = clock
+        self._why = _SleepOn(self)
         self._sleepers: deque[Waiter] = deque()
 
     @property
@@ -252,7 +254,7 @@ class WaitQueue:
 
     async def wait(self) -> None:
         """Sleep until woken. Check the condition first, and again afterwards."""
-        waiter = self._clock.open_wait(_SleepOn(self))
+        waiter = self._clock.open_wait(self._why)
         self._sleepers.append(waiter)
         try:
             await self._clock.wait(waiter)

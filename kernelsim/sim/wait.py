@@ -3,8 +3,7 @@
 Interface: of `kernelsim.sim.clock`, which opens, wakes and parks waiters. Units: ns.
 """
 
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, MutableSequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import outcome
@@ -146,7 +145,7 @@ class Waiter(outcome.Outcome[Any]):
         trio.lowlevel.reschedule(seat.task, outcome.capture(self.raise_cancel))
 
 
-def forget(queue: deque[T], item: T) -> bool:
+def forget(queue: MutableSequence[T], item: T) -> bool:
     """Take an item out of a queue, of a wait that was cancelled; return whether it was there."""
     try:
         queue.remove(item)

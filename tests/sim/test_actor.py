@@ -4,7 +4,7 @@ import pytest
 
 from kernelsim.errors import ActorCrashedError, DeadlockError, SimulationError
 from kernelsim.sim import engine as engine_module
-from kernelsim.sim.actor import Actor
+from kernelsim.sim.actor import Actor, ActorEndedError
 from tests.sim.actors import Adder, Keeper, LateAdder, SlowAdder
 
 
@@ -150,6 +150,52 @@ def test_second_answer_is_refused(run):
 
     with pytest.raises(ActorCrashedError, match=r"twice crashed at 0 ns: .*answers twice"):
         run(main)
+
+
+def test_answer_of_an_ended_actor_is_refused(run, doing):
+    """Its askers have got an error each, and may wait for something else meanwhile."""
+
+    async def main(engine):
+        keeper = Keeper("keeper")
+        ref = engine.spawn(keeper)
+
+        async def ask_and_sleep(_):
+            with pytest.raises(ActorEndedError):
+                await ref.ask(1)
+            await engine.sleep(10)
+
+        asker = engine.spawn(doing("asker", ask_and_sleep))
+        await engine.sleep(1)
+        ref.stop()
+        await engine.sleep(1)
+        (_, reply), *_ = keeper.kept
+        with pytest.raises(AssertionError, match="keeper answers twice"):
+            reply.send(2)
+        await asker.join()
+        return engine.now_ns
+
+    assert run(main) == 11
+
+
+def test_time_limit_on_serving_loses_no_message(run):
+    """An actor that breaks off its wait for messages, and waits again, gets all of them."""
+
+    class Restless(Adder):
+        async def run(self):
+            for _ in range(3):
+                with self.engine.move_on_after(5):
+                    await super().run()
+            await super().run()
+
+    async def main(engine):
+        ref = engine.spawn(Restless("restless"))
+        answers = []
+        for number in range(5):
+            answers.append(await ref.ask(number))
+            await engine.sleep(4)
+        return answers
+
+    assert run(main) == [1, 2, 3, 4, 5]
 
 
 def test_putting_off_a_tell_is_refused(run):
