@@ -17,7 +17,7 @@ from kernelsim.procfs.capture import capture
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.rate_text import Samples
 from kernelsim.report.run_options import RunOptions
-from kernelsim.report.tool_text import numactl_show_text, numactl_text
+from kernelsim.report.tool_text import numactl_show_text, numactl_text, start_text
 from kernelsim.workload.api import Workload
 from tests.real_tools import (
     ENVIRONMENT,
@@ -164,6 +164,15 @@ STRANGE = {
     "204": (700000, 1000, 5, 270, "0", "z\0"),
     "205": (360123, 1000000, 5000000, 0, "0", "z\0"),
 }
+
+
+@pytest.mark.parametrize(
+    ("start", "uptime", "expected"),
+    [(6_100, 360_000, "00:01"), (8_640_000, 8_640_100, "00:00"), (8_639_999, 8_640_000, "Jan01")],
+)
+def test_start_is_a_time_of_virtual_today(start: int, uptime: int, expected: str):
+    """START is the time on the present virtual day, and the date of a day before it."""
+    assert start_text(start, uptime) == expected
 
 
 def test_real_vmstat_prints_the_same(pressed: Path, capsys, require_tool):
