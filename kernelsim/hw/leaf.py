@@ -9,6 +9,10 @@ commands that build no machine never import numba. `NUMBA_CACHE_DIR` names anoth
 numba itself looks only at the file of the function when it asks whether a kept result is still
 good, but a leaf has the leafs it calls and the constants it reads compiled in. So the folder's
 name carries a digest of the module and of every module of ours that it imports.
+
+A call from Python would take longer than most leafs run: numba looks into every array of every
+NamedTuple, 30 of them, to find the types out. So a leaf remembers the types it was first called
+with, and goes straight to the code compiled for them when it is called with these again.
 """
 
 import ast
@@ -18,12 +22,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numba
+import numpy as np
 from numba.core import event
 
 from kernelsim import __version__
@@ -36,12 +41,51 @@ KEEP_S: Final = 7 * 24 * 3600  # a cache folder this much older than a new one i
 
 
 def leaf(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function over arrays and integers with numba, once for each set of types."""
+    """Compile a function over arrays and integers with numba, once for each set of types.
+
+    All instances of one NamedTuple class must hold arrays of the same types, as declared: writable
+    and contiguous ones.
+    """
     numba.config.CACHE_DIR = str(cache_folder(function.__module__))
     # Without the runtime that counts references: leafs allocate nothing, and counting one for each
     # array of `Mem` on every call between leafs would cost more than most of them do.
-    compiled: Callable[P, R] = numba.njit(cache=True, _nrt=False)(function)
-    return compiled
+    return shortcut(numba.njit(cache=True, _nrt=False)(function))
+
+
+def shortcut(compiled: Any) -> Any:  # noqa: ANN401 - numba ships no types
+    """Return a function that calls a compiled one without asking numba for the types again.
+
+    Other types than those of the first call take numba's own way, which compiles for them.
+    """
+    kinds: tuple[type, ...] | None = None
+    dtypes: list[tuple[int, Any]] = []  # of the arguments that are arrays, by position
+    entry = compiled
+
+    def learn(args: tuple[Any, ...]) -> None:
+        nonlocal kinds, entry
+        signature = tuple(compiled.typeof_pyval(value) for value in args)
+        entry = compiled.overloads[signature].entry_point
+        arrays = [at for at, value in enumerate(args) if isinstance(value, np.ndarray)]
+        dtypes.extend((at, args[at].dtype) for at in arrays if args[at].flags.carray)
+        if len(dtypes) == len(arrays):
+            kinds = tuple(map(type, args))
+
+    @wraps(compiled)
+    def call(*args: Any) -> Any:  # noqa: ANN401 - what the leaf takes and gives
+        if tuple(map(type, args)) == kinds:
+            for at, dtype in dtypes:
+                array = args[at]
+                if array.dtype is not dtype or not array.flags.carray:
+                    break
+            else:
+                return entry(*args)
+        result = compiled(*args)
+        if entry is compiled:
+            learn(args)
+        return result
+
+    call._numba_type_ = numba.types.Dispatcher(compiled)  # type: ignore[attr-defined]  # noqa: SLF001 - the name by which numba finds what other leafs are to call
+    return call
 
 
 @cache
