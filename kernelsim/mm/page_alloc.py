@@ -192,8 +192,8 @@ def rmqueue_run(mem: Mem, zone: int, migratetype: int, nr_max: int) -> tuple[int
     """Take up to `nr_max` single pages at once: (first pfn, pages), (0, 0) when the zone is empty.
 
     The run is what as many requests of order 0 would have got one after the other: the smallest
-    free block is used up from its start before the next one is touched. Counts Z_FREE, no events;
-    the columns of the pages are not wiped.
+    free block is used up from its start before the next one is touched. What is left of it is
+    split as they would have left it. Counts Z_FREE, no events; the columns are not wiped.
 
     Source: Linux 6.1 mm/page_alloc.c:rmqueue_bulk
     """
@@ -201,13 +201,18 @@ def rmqueue_run(mem: Mem, zone: int, migratetype: int, nr_max: int) -> tuple[int
         for order in range(MAX_ORDER):
             pfn = get_page_from_free_area(mem, zone, order, migratetype)
             if pfn:
-                low = order
-                while 1 << low > nr_max:
-                    low -= 1
+                nr_pages = min(1 << order, nr_max)
                 del_page_from_free_list(mem, zone, pfn)
-                expand(mem, zone, pfn, low, order, migratetype)
-                mem.zone[zone, Z_FREE] -= 1 << low
-                return pfn, 1 << low
+                end = pfn + nr_pages
+                start = pfn
+                while end < start + (1 << order):  # free the upper half, or go into it
+                    order -= 1
+                    if end <= start + (1 << order):
+                        add_to_free_list(mem, zone, start + (1 << order), order, migratetype, False)
+                    else:
+                        start += 1 << order
+                mem.zone[zone, Z_FREE] -= nr_pages
+                return pfn, nr_pages
         if not rmqueue_fallback(mem, zone, 0, migratetype):
             return 0, 0
 
