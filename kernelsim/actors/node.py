@@ -7,9 +7,9 @@ another node holds the lock longer, in the ratio of the distances, since every l
 comes over the interconnect.
 # Differs from Linux: one request moves a burst of pages in one hold as long as all the holds of
 # the kernel's single batches together, so contention is exact in sum and coarse in time.
-Interface: ask; the messages below. They are `msgspec` structs, as tracepoints are: one is made for
-each step of each burst, and making a frozen attrs object takes several times as long. State is written by nobody else, but may be read as the kernel
-reads it: without the lock, knowing it may be old.
+Interface: ask; the messages below. They are `msgspec` structs, as tracepoints are: each step of a
+burst makes one, and a frozen attrs object takes several times as long. State is written by nobody
+else, but may be read as the kernel reads it: without the lock, knowing it may be old.
 Units: pages, ns.
 """
 

@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -55,36 +56,45 @@ def leaf(function: Callable[P, R]) -> Callable[P, R]:
 def shortcut(compiled: Any) -> Any:  # noqa: ANN401 - numba ships no types
     """Return a function that calls a compiled one without asking numba for the types again.
 
-    Other types than those of the first call take numba's own way, which compiles for them.
+    Other classes or arrays than those of the first call take numba's own way, which compiles for
+    them. Numbers are not looked at: what is declared `int` takes any integer, `bool` any truth.
     """
-    kinds: tuple[type, ...] | None = None
-    dtypes: list[tuple[int, Any]] = []  # of the arguments that are arrays, by position
-    entry = compiled
+    declared = [value.annotation for value in signature(compiled.py_func).parameters.values()]
+    entry: Any = None  # what numba compiled for the first call with numbers as declared
+    classes: list[tuple[int, type]] = []  # of its arguments that are no numbers, by position
+    dtypes: list[tuple[int, Any]] = []
 
     def learn(args: tuple[Any, ...]) -> None:
-        nonlocal kinds, entry
-        signature = tuple(compiled.typeof_pyval(value) for value in args)
-        entry = compiled.overloads[signature].entry_point
-        arrays = [at for at, value in enumerate(args) if isinstance(value, np.ndarray)]
-        dtypes.extend((at, args[at].dtype) for at in arrays if args[at].flags.carray)
-        if len(dtypes) == len(arrays):
-            kinds = tuple(map(type, args))
+        nonlocal entry
+        for at, value in enumerate(args):
+            if isinstance(value, tuple | np.ndarray):
+                classes.append((at, type(value)))
+            elif type(value) is not declared[at]:
+                return
+            if isinstance(value, np.ndarray):
+                dtypes.append((at, value.dtype))
+                if not value.flags.carray:
+                    return
+        entry = compiled.overloads[tuple(map(compiled.typeof_pyval, args))].entry_point
 
     @wraps(compiled)
-    def call(*args: Any) -> Any:  # noqa: ANN401 - what the leaf takes and gives
-        if tuple(map(type, args)) == kinds:
-            for at, dtype in dtypes:
-                array = args[at]
-                if array.dtype is not dtype or not array.flags.carray:
-                    break
-            else:
-                return entry(*args)
-        result = compiled(*args)
-        if entry is compiled:
-            learn(args)
-        return result
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the leaf takes and gives
+        if entry is None or kwargs:
+            result = compiled(*args, **kwargs)
+            if not kwargs:
+                classes.clear()
+                dtypes.clear()
+                learn(args)
+            return result
+        for at, kind in classes:
+            if args[at].__class__ is not kind:
+                return compiled(*args)
+        for at, dtype in dtypes:
+            if args[at].dtype is not dtype or not args[at].flags.carray:
+                return compiled(*args)
+        return entry(*args)
 
-    call._numba_type_ = numba.types.Dispatcher(compiled)  # type: ignore[attr-defined]  # noqa: SLF001 - the name by which numba finds what other leafs are to call
+    call._numba_type_ = numba.types.Dispatcher(compiled)  # type: ignore[attr-defined]  # numba's name for what other leafs call
     return call
 
 

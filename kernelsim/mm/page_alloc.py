@@ -139,6 +139,21 @@ def expand(mem: Mem, zone: int, pfn: int, low: int, high: int, migratetype: int)
 
 
 @leaf
+def expand_behind(
+    mem: Mem, zone: int, pfn: int, nr_pages: int, order: int, migratetype: int
+) -> None:
+    """Free what lies behind the first pages of a block, in the blocks `expand` would leave."""
+    end = pfn + nr_pages
+    while end < pfn + (1 << order):
+        order -= 1
+        middle = pfn + (1 << order)
+        if end <= middle:
+            add_to_free_list(mem, zone, middle, order, migratetype, False)
+        else:
+            pfn = middle
+
+
+@leaf
 def rmqueue_smallest(mem: Mem, zone: int, order: int, migratetype: int) -> int:
     """Take a block from the smallest free one of a migratetype; 0 when there is none.
 
@@ -203,14 +218,7 @@ def rmqueue_run(mem: Mem, zone: int, migratetype: int, nr_max: int) -> tuple[int
             if pfn:
                 nr_pages = min(1 << order, nr_max)
                 del_page_from_free_list(mem, zone, pfn)
-                end = pfn + nr_pages
-                start = pfn
-                while end < start + (1 << order):  # free the upper half, or go into it
-                    order -= 1
-                    if end <= start + (1 << order):
-                        add_to_free_list(mem, zone, start + (1 << order), order, migratetype, False)
-                    else:
-                        start += 1 << order
+                expand_behind(mem, zone, pfn, nr_pages, order, migratetype)
                 mem.zone[zone, Z_FREE] -= nr_pages
                 return pfn, nr_pages
         if not rmqueue_fallback(mem, zone, 0, migratetype):

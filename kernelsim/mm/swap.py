@@ -146,8 +146,10 @@ def lru_add_alike(mem: Mem, pfns: I64, at: int, n: int) -> int:
     pfn = int(pfns[at])
     zone = zone_of(mem, pfn)
     low = max(int(mem.zone[zone, Z_START_PFN]), pfn & ~(PAGEBLOCK_NR_PAGES - 1))
-    high = min(int(mem.zone[zone, Z_START_PFN] + mem.zone[zone, Z_SPANNED]),
-               (pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1)
+    high = min(
+        int(mem.zone[zone, Z_START_PFN] + mem.zone[zone, Z_SPANNED]),
+        (pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1,
+    )
     kind = flags[pfn] & LRU_KIND
     lru = folio_lru_list(flags[pfn])
     number = lru_list(mem, mem.zone[zone, Z_NID], lru)

@@ -22,6 +22,7 @@ from kernelsim.mm.mem import (
 from kernelsim.mm.swap import (
     deactivate,
     deactivate_file,
+    folio_add_lru,
     lru_add,
     lru_del,
     mark_accessed,
@@ -73,6 +74,32 @@ def test_flags_choose_the_list(box, flags, lru):
     pfns = put(box, 2, flags)
     assert box.pages_of(lru) == pfns[::-1].tolist()
     assert check_lru(box.mem) == []
+
+
+def test_pages_of_all_kinds_go_where_they_would_one_by_one(reclaim_box):
+    """Whatever follows what in a batch, lists, flags and counters are those of single calls."""
+    kinds = (
+        PG_swapbacked,
+        PG_swapbacked | PG_active,
+        0,
+        PG_swapbacked | PG_mlocked,
+        PG_unevictable,
+    )
+    batch, single = reclaim_box(), reclaim_box()
+    for box in (batch, single):
+        pfns = box.take(700)[::-1].copy()  # of two pageblocks, falling
+        pfns[::97] = pfns[::97][::-1].copy()  # and some from the other end
+        box.mem.pages.flags[pfns] = [kinds[(i // 9 + i // 31) % len(kinds)] for i in range(700)]
+        if box is batch:
+            lru_add(box.mem, pfns, 700)
+        else:
+            for pfn in pfns:
+                folio_add_lru(box.mem, int(pfn))
+    for old, new in zip(single.mem, batch.mem, strict=True):
+        assert np.array_equal(old, new) if isinstance(old, np.ndarray) else True
+    for old, new in zip(single.mem.pages, batch.mem.pages, strict=True):
+        assert np.array_equal(old, new)
+    assert check_lru(batch.mem) == []
 
 
 def test_mlocked_page_becomes_unevictable(box):
