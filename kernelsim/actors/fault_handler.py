@@ -11,7 +11,7 @@ Units: pages, ns.
 
 from typing import Any
 
-import attrs
+import msgspec
 import numpy as np
 
 from kernelsim.actors.kernel import Kernel
@@ -55,8 +55,7 @@ X86_PF_USER = 4
 FAR_STRIDE_PAGES = 512  # pages further apart than a table covers are faulted one by one
 
 
-@attrs.frozen
-class PageFault:
+class PageFault(msgspec.Struct, frozen=True, gc=False):
     """An access that cannot go on.
 
     Attributes:
@@ -64,8 +63,7 @@ class PageFault:
         nr: Touches the program will make from there on, the fault handler may serve them at once.
         stride: Pages between two touches.
         write: It is a store.
-        vma: The area it lies in.
-        writable: The VMA permits stores.
+        vma: The area it lies in; it permits the access.
         token: What a store writes.
     """
 
@@ -74,12 +72,10 @@ class PageFault:
     stride: int
     write: bool
     vma: VmArea
-    writable: bool
     token: int
 
 
-@attrs.frozen
-class FaultResult:
+class FaultResult(msgspec.Struct, frozen=True, gc=False):
     """What was done.
 
     Attributes:
@@ -127,7 +123,8 @@ class FaultHandler(Actor):
         if wants(self, page_fault_user):
             error_code = X86_PF_USER | (X86_PF_WRITE if message.write else 0)
             trace(self, page_fault_user(message.vpn << PAGE_SHIFT, 0, error_code))
-        began_ns = self.engine.now_ns
+        clock = self.engine.clock
+        began_ns = clock.now_ns
         waits = self._task.waits
         lock_ns, reclaim_ns, io_ns = waits.lock_ns, waits.reclaim_ns, waits.io_ns
         kernel = self._kernel
@@ -149,18 +146,19 @@ class FaultHandler(Actor):
         self._task.rss_stat.count_faults(result.minflt + result.majflt, change)
         kernel.mem.vm_event[PGFAULT] += result.minflt + result.majflt
         kernel.mem.vm_event[PGMAJFAULT] += result.majflt
-        point = ks_fault(
-            pid=self._task.pid,
-            vpn=message.vpn,
-            nr_pages=result.nr,
-            kind=KIND_NAMES[kind],
-            major=bool(result.majflt),
-            latency_ns=self.engine.now_ns - began_ns,
-            lock_ns=waits.lock_ns - lock_ns,
-            reclaim_ns=waits.reclaim_ns - reclaim_ns,
-            io_ns=waits.io_ns - io_ns,
-        )
-        kernel.trace(self._task.name, point)
+        if kernel.wants(self._task.name, ks_fault):
+            point = ks_fault(
+                pid=self._task.pid,
+                vpn=message.vpn,
+                nr_pages=result.nr,
+                kind=KIND_NAMES[kind],
+                major=bool(result.majflt),
+                latency_ns=clock.now_ns - began_ns,
+                lock_ns=waits.lock_ns - lock_ns,
+                reclaim_ns=waits.reclaim_ns - reclaim_ns,
+                io_ns=waits.io_ns - io_ns,
+            )
+            kernel.trace(self._task.name, point)
         return result
 
     async def _do_anonymous_page(self, fault: PageFault, length: int) -> FaultResult:
@@ -187,7 +185,7 @@ class FaultHandler(Actor):
         latency = kernel.spec.latency
         done = map_anon(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, fault.vpn, grant.nr,
-            fault.stride, self._pfns, grant.nr, fault.writable, fault.write, fault.token,
+            fault.stride, self._pfns, grant.nr, True, True, fault.token,
         )  # fmt: skip
         kernel.placed(done)
         assert done == grant.nr, "the address space of a faulting process changed under it"
@@ -274,6 +272,7 @@ class FaultHandler(Actor):
         # The program's instruction runs again as soon as its page is there. Doing it here, before
         # anything else can happen, keeps a tiny machine from reclaiming a page nobody ever used.
         kernel, task, mm = self._kernel, self._task, self._mm
+        mm.cpu_bitmap |= 1 << task.cpu.number  # it may have slept, and woken up on another CPU
         done, _, user_ns, _, _ = touch_present(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, task.cpu.tlb, mm.number, mm.ctx_id,
             fault.vpn, nr, fault.stride, fault.write, fault.token, 1 << 60,

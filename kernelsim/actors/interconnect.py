@@ -8,7 +8,7 @@ Units: bytes, ns.
 
 from typing import Any
 
-import attrs
+import msgspec
 
 from kernelsim.config.latency import LatencySpec
 from kernelsim.sim.actor import Actor, At
@@ -16,8 +16,7 @@ from kernelsim.sim.locks import FifoServer
 from kernelsim.units import NS_PER_S
 
 
-@attrs.frozen
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True, gc=False):
     """Move bytes between the CPUs of one node and the memory of another.
 
     Attributes:

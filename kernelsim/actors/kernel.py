@@ -6,6 +6,7 @@ they belong to (and by whoever reclaims its pages, as under the page-table lock)
 actor that runs, since its functions run to completion.
 """
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
@@ -89,7 +90,7 @@ class Kernel:
     observer: Observer = attrs.field(factory=Unobserved)
     _throttle_queues: dict[tuple[int, str], WaitQueue] = attrs.field(factory=dict, init=False)
 
-    @property
+    @cached_property
     def mem(self) -> Mem:
         """The arrays of physical memory."""
         return self.phys.mem

@@ -20,16 +20,16 @@ async def clear_pages(kernel: Kernel, task: Task, nid: int, nr_pages: int) -> No
 
     Source: Linux 6.1 arch/x86/lib/clear_page_64.S; include/linux/highmem.h:clear_user_highpage
     """
-    engine = kernel.engine
+    clock = kernel.engine.clock
     cpu = task.cpu
-    began_ns = engine.now_ns
+    began_ns = clock.now_ns
     distance = kernel.distance(cpu, nid)
     size_bytes = nr_pages * PAGE_SIZE
     busy_ns = nr_pages * kernel.spec.latency.page_zeroing_ns * distance // 10
     if nid != cpu.nid:
         await kernel.interconnect.ref.ask(Transfer(cpu.nid, nid, size_bytes, cpu.name))
     await kernel.nodes[nid].ref.ask(MemoryTraffic(size_bytes, cpu.name))
-    waited_ns = engine.now_ns - began_ns
+    waited_ns = clock.now_ns - began_ns
     task.stime_ns += min(waited_ns, busy_ns)
     await task.compute(max(0, busy_ns - waited_ns))
 

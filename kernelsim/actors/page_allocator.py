@@ -11,6 +11,7 @@ Units: pages.
 """
 
 import attrs
+import msgspec
 
 from kernelsim.actors.direct_reclaim import try_to_free_pages
 from kernelsim.actors.kernel import Kernel
@@ -52,8 +53,7 @@ class AllocContext:
     preferred_nid: int
 
 
-@attrs.frozen
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """Pages served: `nr` of them, all from node `nid`; 0 when the task is being killed."""
 
     nr: int
@@ -95,7 +95,7 @@ async def get_page_from_freelist(
     alloc_flags: int = 0,
 ) -> Grant:
     """Take pages from the first zone that has more free than the watermark asks for."""
-    mem = kernel.mem
+    mem, clock = kernel.mem, kernel.engine.clock
     for zone in context.zonelist:
         floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
         if mem.zone[zone, Z_FREE] <= floor:
@@ -106,9 +106,9 @@ async def get_page_from_freelist(
             zone, task.cpu.number, task.cpu.nid, context.preferred_nid, context.migratetype,
             floor, want, out, 0, task.cpu.name, int(context.gfp),
         )  # fmt: skip
-        began_ns = kernel.engine.now_ns
+        began_ns = clock.now_ns
         got, _ = await kernel.nodes[nid].ref.ask(request)
-        task.waits.lock_ns += kernel.engine.now_ns - began_ns
+        task.waits.lock_ns += clock.now_ns - began_ns
         if mem.zone[zone, Z_BOOSTED_WATERMARK]:
             mem.zone[zone, Z_BOOSTED_WATERMARK] = 0
             kernel.kswapds[nid].wakeup(int(mem.zone[zone, Z_TYPE_INDEX]), Gfp(0))

@@ -47,7 +47,7 @@ from kernelsim.mm.mm_struct import MmStruct
 from kernelsim.mm.mmap import VmArea, VmChange
 from kernelsim.mm.oom_kill import OomTask
 from kernelsim.mm.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
-from kernelsim.mm.vm_flags import MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, VmFlag
+from kernelsim.mm.vm_flags import MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE
 from kernelsim.mm.vmstat import PGFAULT
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.locks import WaitQueue
@@ -340,9 +340,7 @@ class Process(Actor):
     async def _page_fault(
         self, vma: VmArea, vpn: int, nr: int, stride: int, write: bool, result: TouchResult
     ) -> int:
-        fault = PageFault(
-            vpn, nr, stride, write, vma, bool(vma.flags & VmFlag.VM_WRITE), self._token()
-        )
+        fault = PageFault(vpn, nr, stride, write, vma, self._token())
         self._kernel.observer.faulting(self.task.pid, fault)
         served: FaultResult = await self._fault.ref.ask(fault)
         self._kernel.observer.served(self.task.pid, served.nr)

@@ -47,10 +47,9 @@ class TaskRssStat:
             waiting = past + 1
         else:
             self.events += nr
-        self.pending = [
-            before + waiting * change
-            for before, change in zip(self.pending, per_fault, strict=True)
-        ]
+        for kind, change in enumerate(per_fault):
+            if change:
+                self.pending[kind] += waiting * change
 
     def sync(self) -> None:
         """Add everything to the address space.

@@ -83,17 +83,18 @@ class Task:
 
     async def compute(self, ns: int, *, user: bool = False) -> None:
         """Use the CPU for a time, then let others have it if it is their turn."""
-        stolen_ns = self.cpu.state.stolen_ns
+        state = self.cpu.state
+        stolen_ns = state.stolen_ns
         if stolen_ns:
-            self.cpu.state.stolen_ns = 0
+            state.stolen_ns = 0
         if ns + stolen_ns:
             await self.engine.sleep(ns + stolen_ns)
         if user:
             self.utime_ns += ns
-            self.cpu.state.user_ns += ns
+            state.user_ns += ns
         else:
             self.stime_ns += ns
-        if self.cpu.state.run_queue and self.cpu.must_give_way():
+        if state.run_queue and self.cpu.must_give_way():
             await self.give_way()
 
     async def give_way(self) -> None:

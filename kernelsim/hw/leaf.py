@@ -9,6 +9,10 @@ commands that build no machine never import numba. `NUMBA_CACHE_DIR` names anoth
 numba itself looks only at the file of the function when it asks whether a kept result is still
 good, but a leaf has the leafs it calls and the constants it reads compiled in. So the folder's
 name carries a digest of the module and of every module of ours that it imports.
+
+A call from Python would take longer than most leafs run: numba looks into every array of every
+NamedTuple, 30 of them, to find the types out. So a leaf remembers the types it was first called
+with, and goes straight to the code compiled for them when it is called with these again.
 """
 
 import ast
@@ -18,12 +22,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numba
+import numpy as np
 from numba.core import event
 
 from kernelsim import __version__
@@ -36,12 +42,60 @@ KEEP_S: Final = 7 * 24 * 3600  # a cache folder this much older than a new one i
 
 
 def leaf(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function over arrays and integers with numba, once for each set of types."""
+    """Compile a function over arrays and integers with numba, once for each set of types.
+
+    All instances of one NamedTuple class must hold arrays of the same types, as declared: writable
+    and contiguous ones.
+    """
     numba.config.CACHE_DIR = str(cache_folder(function.__module__))
     # Without the runtime that counts references: leafs allocate nothing, and counting one for each
     # array of `Mem` on every call between leafs would cost more than most of them do.
-    compiled: Callable[P, R] = numba.njit(cache=True, _nrt=False)(function)
-    return compiled
+    return shortcut(numba.njit(cache=True, _nrt=False)(function))
+
+
+def shortcut(compiled: Any) -> Any:  # noqa: ANN401 - numba ships no types
+    """Return a function that calls a compiled one without asking numba for the types again.
+
+    Other classes or arrays than those of the first call take numba's own way, which compiles for
+    them. Numbers are not looked at: what is declared `int` takes any integer, `bool` any truth.
+    """
+    declared = [value.annotation for value in signature(compiled.py_func).parameters.values()]
+    entry: Any = None  # what numba compiled for the first call with numbers as declared
+    classes: list[tuple[int, type]] = []  # of its arguments that are no numbers, by position
+    dtypes: list[tuple[int, Any]] = []
+
+    def learn(args: tuple[Any, ...]) -> None:
+        nonlocal entry
+        for at, value in enumerate(args):
+            if isinstance(value, tuple | np.ndarray):
+                classes.append((at, type(value)))
+            elif type(value) is not declared[at]:
+                return
+            if isinstance(value, np.ndarray):
+                dtypes.append((at, value.dtype))
+                if not value.flags.carray:
+                    return
+        entry = compiled.overloads[tuple(map(compiled.typeof_pyval, args))].entry_point
+
+    @wraps(compiled)
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the leaf takes and gives
+        if entry is None or kwargs:
+            result = compiled(*args, **kwargs)
+            if not kwargs:
+                classes.clear()
+                dtypes.clear()
+                learn(args)
+            return result
+        for at, kind in classes:
+            if args[at].__class__ is not kind:
+                return compiled(*args)
+        for at, dtype in dtypes:
+            if args[at].dtype is not dtype or not args[at].flags.carray:
+                return compiled(*args)
+        return entry(*args)
+
+    call._numba_type_ = numba.types.Dispatcher(compiled)  # type: ignore[attr-defined]  # numba's name for what other leafs call
+    return call
 
 
 @cache

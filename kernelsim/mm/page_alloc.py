@@ -139,6 +139,21 @@ def expand(mem: Mem, zone: int, pfn: int, low: int, high: int, migratetype: int)
 
 
 @leaf
+def expand_behind(
+    mem: Mem, zone: int, pfn: int, nr_pages: int, order: int, migratetype: int
+) -> None:
+    """Free what lies behind the first pages of a block, in the blocks `expand` would leave."""
+    end = pfn + nr_pages
+    while end < pfn + (1 << order):
+        order -= 1
+        middle = pfn + (1 << order)
+        if end <= middle:
+            add_to_free_list(mem, zone, middle, order, migratetype, False)
+        else:
+            pfn = middle
+
+
+@leaf
 def rmqueue_smallest(mem: Mem, zone: int, order: int, migratetype: int) -> int:
     """Take a block from the smallest free one of a migratetype; 0 when there is none.
 
@@ -192,8 +207,8 @@ def rmqueue_run(mem: Mem, zone: int, migratetype: int, nr_max: int) -> tuple[int
     """Take up to `nr_max` single pages at once: (first pfn, pages), (0, 0) when the zone is empty.
 
     The run is what as many requests of order 0 would have got one after the other: the smallest
-    free block is used up from its start before the next one is touched. Counts Z_FREE, no events;
-    the columns of the pages are not wiped.
+    free block is used up from its start before the next one is touched. What is left of it is
+    split as they would have left it. Counts Z_FREE, no events; the columns are not wiped.
 
     Source: Linux 6.1 mm/page_alloc.c:rmqueue_bulk
     """
@@ -201,13 +216,11 @@ def rmqueue_run(mem: Mem, zone: int, migratetype: int, nr_max: int) -> tuple[int
         for order in range(MAX_ORDER):
             pfn = get_page_from_free_area(mem, zone, order, migratetype)
             if pfn:
-                low = order
-                while 1 << low > nr_max:
-                    low -= 1
+                nr_pages = min(1 << order, nr_max)
                 del_page_from_free_list(mem, zone, pfn)
-                expand(mem, zone, pfn, low, order, migratetype)
-                mem.zone[zone, Z_FREE] -= 1 << low
-                return pfn, 1 << low
+                expand_behind(mem, zone, pfn, nr_pages, order, migratetype)
+                mem.zone[zone, Z_FREE] -= nr_pages
+                return pfn, nr_pages
         if not rmqueue_fallback(mem, zone, 0, migratetype):
             return 0, 0
 

@@ -378,12 +378,12 @@ class PageTablePool:
     def reserve(self, nr_rows: int) -> None:
         """Make sure `nr_rows` tables can be built, doubling the pool as often as needed."""
         old = self.pt
+        if old.state[PT_NR_FREE] >= nr_rows:
+            return
         rows = len(old.row_pfn)
         wanted = rows
         while int(old.state[PT_NR_FREE]) + wanted - rows < nr_rows:
             wanted *= 2
-        if wanted == rows:
-            return
         grown = make_tables(wanted, self.bits, self.levels)
         grown.entry[:rows] = old.entry
         grown.row_pfn[:rows] = old.row_pfn

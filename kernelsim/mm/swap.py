@@ -16,10 +16,16 @@ from kernelsim.hw.leaf import leaf
 from kernelsim.mm.list import list_add, list_add_tail, list_del
 from kernelsim.mm.mem import (
     I64,
+    L_COUNT,
+    L_HEAD,
+    L_TAIL,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
     LRU_UNEVICTABLE,
+    PAGEBLOCK_NR_PAGES,
     Z_NID,
+    Z_SPANNED,
+    Z_START_PFN,
     Mem,
     PG_active,
     PG_dirty,
@@ -44,6 +50,7 @@ from kernelsim.mm.vmstat import (
 )
 from kernelsim.mm.workingset import workingset_activation
 
+LRU_KIND: Final = PG_swapbacked | PG_active | PG_unevictable | PG_mlocked  # decide on the list
 ALL_FLAGS: Final = 0xFFFF_FFFF  # clears a flag as `ALL_FLAGS ^ flag`, within 32 bits
 
 
@@ -119,8 +126,52 @@ def lru_add(mem: Mem, pfns: I64, n: int) -> None:
 
     Source: Linux 6.1 mm/swap.c:folio_add_lru
     """
-    for i in range(n):
-        folio_add_lru(mem, int(pfns[i]))
+    at = 0
+    while at < n:
+        pfn = int(pfns[at])
+        if mem.pages.flags[pfn] & (PG_mlocked | PG_unevictable):
+            folio_add_lru(mem, pfn)
+            at += 1
+        else:
+            at = lru_add_alike(mem, pfns, at, n)
+
+
+@leaf
+def lru_add_alike(mem: Mem, pfns: I64, at: int, n: int) -> int:
+    """Put `pfns[at]`, and those behind it that go from the same pageblock to the same list, there.
+
+    None of them is locked in memory. Returns the index behind the last one.
+    """
+    flags, before, after = mem.pages.flags, mem.pages.prev, mem.pages.next
+    pfn = int(pfns[at])
+    zone = zone_of(mem, pfn)
+    low = max(int(mem.zone[zone, Z_START_PFN]), pfn & ~(PAGEBLOCK_NR_PAGES - 1))
+    high = min(
+        int(mem.zone[zone, Z_START_PFN] + mem.zone[zone, Z_SPANNED]),
+        (pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1,
+    )
+    kind = flags[pfn] & LRU_KIND
+    lru = folio_lru_list(flags[pfn])
+    number = lru_list(mem, mem.zone[zone, Z_NID], lru)
+    head = int(mem.lists[number, L_HEAD])
+    if head == 0:
+        mem.lists[number, L_TAIL] = pfn
+    first = at
+    while at < n:
+        pfn = int(pfns[at])
+        if pfn < low or pfn >= high or flags[pfn] & LRU_KIND != kind:
+            break
+        flags[pfn] |= PG_lru
+        after[pfn] = head
+        if head:
+            before[head] = pfn
+        head = pfn
+        at += 1
+    before[head] = 0
+    mem.lists[number, L_HEAD] = head
+    mem.lists[number, L_COUNT] += at - first
+    update_lru_size(mem, zone, lru, at - first)
+    return at
 
 
 @leaf

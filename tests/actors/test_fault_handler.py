@@ -6,6 +6,7 @@ import pytest
 from kernelsim.actors.node import DrainPages
 from kernelsim.check.page_tables import check_tokens, token_at
 from kernelsim.config.latency import LatencySpec
+from kernelsim.hw.tlb import TLB_TAG_SHIFT
 from kernelsim.mm.pgtable import _PAGE_DIRTY, _PAGE_RW, pte_at, pte_pfn
 from kernelsim.mm.vmstat import PGFAULT, PGMAJFAULT, PSWPIN
 from tests.small_machine import PAGE, run, small_machine
@@ -225,6 +226,35 @@ def test_a_clean_page_of_the_swap_cache_is_reused_when_written():
 
     done = with_process(scenario, swap="64M")
     assert kinds(done)[-1] == ("wp", 1, False)
+
+
+def test_a_cpu_the_task_woke_up_on_is_remembered():
+    """Who slept in a fault and woke up elsewhere touches the page there: flushes reach that CPU."""
+
+    async def compute(process):
+        region = await process.mmap(64 * PAGE)
+        while True:
+            await process.touch(region, write=True)
+
+    async def scenario(machine, process, peek):
+        sleeper = await machine.spawn("sleeper")
+        peek = Peek(machine, sleeper)
+        region, _ = await swap_out(machine, sleeper)
+        mm, first = sleeper.actor.mm, sleeper.actor.task.cpu
+        assert first.number == 0
+        offset = in_swap(peek, region)[0] - region.address
+        await machine.spawn("busy", compute, cpu=0)  # takes the CPU when it is free
+        mm.cpu_bitmap = 1 << 0
+        result = await sleeper.touch(region, offset=offset, length=PAGE)
+        assert result.majflt == 1
+        second = sleeper.actor.task.cpu
+        assert second is not first
+        assert np.any(second.tlb.tag >> TLB_TAG_SHIFT == mm.ctx_id)
+        assert mm.cpu_bitmap >> second.number & 1
+        await sleeper.madvise_dontneed(region)
+        assert not np.any(second.tlb.tag >> TLB_TAG_SHIFT == mm.ctx_id)
+
+    with_process(scenario, cpus=("0-1",), swap="64M")
 
 
 @pytest.mark.parametrize("nr_pages", [1, 7, 512])

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+import numba
+import numpy as np
 import pytest
 
 from kernelsim.hw import leaf
@@ -54,6 +57,66 @@ def test_cache_moves_when_home_is_not_writable(tmp_path):
 def test_asked_for_cache_is_used(tmp_path):
     """NUMBA_CACHE_DIR wins."""
     assert cache_dir_of_a_process(NUMBA_CACHE_DIR=str(tmp_path)).parent == tmp_path
+
+
+class Columns(NamedTuple):
+    """Arrays that go together, as leafs take them."""
+
+    wide: np.ndarray
+    narrow: np.ndarray
+
+
+def weighed(columns: Columns, more: np.ndarray, factor: int, is_negative: bool) -> int:
+    """Sum up, so that every argument shows in the result."""
+    total = 0
+    for i in range(more.shape[0]):
+        total += columns.wide[i] * factor + columns.narrow[i] + 1000 * more[i]
+    return -total if is_negative else total
+
+
+def test_a_leaf_called_again_gives_what_numba_would():
+    """Same types, other types, other layouts, other integers, keywords: the result is right."""
+    columns = Columns(np.arange(4, dtype=np.int64), np.ones(4, np.int32))
+    other = Columns(np.arange(4, dtype=np.int64) * 2, np.ones(4, np.int32))
+    more = np.arange(4, dtype=np.int64)
+    compiled = leaf.shortcut(numba.njit(_nrt=False)(weighed))
+    calls = [
+        (columns, more, True, False),  # no types to remember: True is no int
+        (columns, more, 5, False),
+        (other, more, 5, True),
+        (columns, more[::2], 5, False),
+        (columns, np.arange(8, dtype=np.int64)[::-2], 5, False),
+        (columns, more.astype(np.int32), 7, False),
+        (columns, more, np.int64(1 << 40), True),
+        (columns, more, np.uint8(200), 1),
+        (tuple(columns), more, 5, False),
+    ]
+    for columns_or_tuple, *rest in calls:
+        values = Columns(*columns_or_tuple)
+        given = values if isinstance(columns_or_tuple, Columns) else columns_or_tuple
+        if isinstance(given, Columns):
+            assert compiled(given, *rest) == weighed(values, *rest)
+        else:
+            with pytest.raises(numba.TypingError):
+                compiled(given, *rest)
+    assert compiled(columns, more, is_negative=True, factor=3) == weighed(columns, more, 3, True)
+
+
+def test_a_leaf_raises_what_it_raises_when_called_again():
+    """An error comes through each time, and the next call works."""
+    at = leaf.shortcut(numba.njit(_nrt=False)(checked_item))
+    values = np.arange(3, dtype=np.int64)
+    for _ in range(2):
+        assert at(values, 2) == 2
+        with pytest.raises(IndexError, match="behind the end"):
+            at(values, 3)
+
+
+def checked_item(values: np.ndarray, index: int) -> int:
+    """Return an item."""
+    if index >= values.shape[0]:
+        raise IndexError("behind the end")
+    return values[index]
 
 
 def test_digest_covers_what_is_compiled_in():

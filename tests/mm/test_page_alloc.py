@@ -9,6 +9,7 @@ from kernelsim.config.zones import ZoneType
 from kernelsim.mm.free_area import free_area_counts
 from kernelsim.mm.mem import (
     L_HEAD,
+    MAX_ORDER,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
@@ -182,15 +183,29 @@ def test_an_isolated_pageblock_does_not_count_as_free() -> None:
     assert check_pages(mem, in_flight=1023) == []
 
 
-def test_a_run_is_what_single_requests_would_get() -> None:
-    """Asked for 100 of a fresh block, runs of 64, 32 and 4 pages come, and the rest is as usual."""
+@pytest.mark.parametrize("nr_pages", [1, 2, 63, 64, 100, 511, 513, 1023, 1024])
+def test_a_run_is_what_single_requests_would_get(nr_pages: int) -> None:
+    """Pages of a fresh block come at once, and single requests leave the same free lists."""
     mem, other = one_zone(), one_zone()
-    runs: list[tuple[int, int]] = []
-    while sum(nr for _, nr in runs) < 100:
-        runs.append(rmqueue_run(mem, 0, MOVABLE, 100 - sum(nr for _, nr in runs)))
-    assert runs == [(1024, 64), (1088, 32), (1120, 4)]
-    assert [rmqueue(other, 0, 0, MOVABLE) for _ in range(100)] == list(range(1024, 1124))
+    assert rmqueue_run(mem, 0, MOVABLE, nr_pages) == (1024, nr_pages)
+    singles = [rmqueue(other, 0, 0, MOVABLE) for _ in range(nr_pages)]
+    assert singles == list(range(1024, 1024 + nr_pages))
     assert mem.lists.tolist() == other.lists.tolist()
+    assert mem.zone.tolist() == other.zone.tolist()
+    for order in range(MAX_ORDER):
+        assert listed(mem, order, MOVABLE) == listed(other, order, MOVABLE)
+
+
+def test_a_run_ends_with_the_smallest_block() -> None:
+    """What an earlier run left of a block is used up first, the smallest part before the next."""
+    mem = one_zone()
+    assert rmqueue_run(mem, 0, MOVABLE, 40) == (1024, 40)
+    runs = [(1064, 8), (1072, 16), (1088, 64), (1152, 12)]
+    left = 100
+    for run in runs:
+        assert rmqueue_run(mem, 0, MOVABLE, left) == run
+        left -= run[1]
+    assert left == 0
 
 
 def test_an_empty_zone_gives_nothing() -> None:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from kernelsim.check.lru import check_lru
+from kernelsim.config.machine import ZoneSpec
+from kernelsim.config.zones import ZoneType
 from kernelsim.mm.mem import (
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
@@ -19,9 +21,11 @@ from kernelsim.mm.mem import (
     PG_unevictable,
     PG_uptodate,
 )
+from kernelsim.mm.mm_init import init_zone, new_mem
 from kernelsim.mm.swap import (
     deactivate,
     deactivate_file,
+    folio_add_lru,
     lru_add,
     lru_del,
     mark_accessed,
@@ -31,6 +35,7 @@ from kernelsim.mm.vmstat import (
     NR_ACTIVE_FILE,
     NR_INACTIVE_ANON,
     NR_ZONE_ACTIVE_FILE,
+    NR_ZONE_INACTIVE_ANON,
     PGACTIVATE,
     PGDEACTIVATE,
     PGROTATED,
@@ -73,6 +78,52 @@ def test_flags_choose_the_list(box, flags, lru):
     pfns = put(box, 2, flags)
     assert box.pages_of(lru) == pfns[::-1].tolist()
     assert check_lru(box.mem) == []
+
+
+def test_pages_of_all_kinds_go_where_they_would_one_by_one(reclaim_box):
+    """Whatever follows what in a batch, lists, flags and counters are those of single calls."""
+    kinds = (
+        PG_swapbacked,
+        PG_swapbacked | PG_active,
+        0,
+        PG_swapbacked | PG_mlocked,
+        PG_unevictable,
+    )
+    batch, single = reclaim_box(), reclaim_box()
+    for box in (batch, single):
+        pfns = box.take(700)[::-1].copy()  # of two pageblocks, falling
+        pfns[::97] = pfns[::97][::-1].copy()  # and some from the other end
+        box.mem.pages.flags[pfns] = [kinds[(i // 9 + i // 31) % len(kinds)] for i in range(700)]
+        if box is batch:
+            lru_add(box.mem, pfns, 700)
+        else:
+            for pfn in pfns:
+                folio_add_lru(box.mem, int(pfn))
+    for old, new in zip(single.mem, batch.mem, strict=True):
+        assert np.array_equal(old, new) if isinstance(old, np.ndarray) else True
+    for old, new in zip(single.mem.pages, batch.mem.pages, strict=True):
+        assert np.array_equal(old, new)
+    assert check_lru(batch.mem) == []
+
+
+def test_zones_that_share_a_pageblock_count_their_own_pages():
+    """A batch that crosses from one zone into the next inside a pageblock is counted in both."""
+    mem = new_mem(nr_pfns=2048, nr_nodes=1, nr_zone_types=2, nr_cpus=1)
+    for zone, (start, end) in enumerate(((1024, 1200), (1200, 2048))):
+        size = end - start
+        spec = ZoneSpec(
+            type=ZoneType.ZONE_NORMAL,
+            start_pfn=start,
+            spanned_pages=size,
+            present_pages=size,
+            managed_pages=size,
+        )
+        init_zone(mem, zone, spec, 0, [(start, end)])
+    pfns = np.arange(1190, 1220)
+    mem.pages.flags[pfns] = PG_swapbacked
+    lru_add(mem, pfns, 30)
+    assert mem.zone_stat[:, NR_ZONE_INACTIVE_ANON].tolist() == [10, 20]
+    assert mem.node_stat[0, NR_INACTIVE_ANON] == 30
 
 
 def test_mlocked_page_becomes_unevictable(box):
