@@ -25,6 +25,7 @@ from kernelsim.actors.oom_killer import OomKiller
 from kernelsim.actors.process import Process
 from kernelsim.actors.task import Task
 from kernelsim.config.machine import MachineSpec
+from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.sysctl import Sysctl, SysctlValue, with_settings
 from kernelsim.errors import CheckFailedError, ConfigError
 from kernelsim.mm.lruvec import new_lruvec
@@ -36,6 +37,7 @@ from kernelsim.mm.mem import (
     PG_kernel,
     PG_reserved,
 )
+from kernelsim.mm.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
 from kernelsim.mm.mm_init import build, setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
 from kernelsim.mm.mm_struct import MmRegistry
 from kernelsim.mm.page_alloc import rmqueue
@@ -178,7 +180,7 @@ class Machine:
         pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
         cpus = kernel.cpus if cpu is None else [kernel.cpus[cpu]]
         task = Task(self.engine, f"{name}-{pid}", pid, cpus)
-        policy = policy_zonelist(kernel, mempolicy)
+        policy = parse_mempolicy(kernel, mempolicy)
         process = Process(kernel, name, task, policy)
         process.oom_score_adj = oom_score_adj
         handle = ProcessHandle(kernel, process, self.engine.spawn(process))
@@ -310,32 +312,22 @@ def apply_sysctl_commit(kernel: Kernel) -> None:
         commit.user_reserve_kbytes = sysctl.vm_user_reserve_kbytes
 
 
-def policy_zonelist(kernel: Kernel, mempolicy: str | None) -> tuple[int, ...] | None:
-    """Return the zone rows a memory policy allows, in order; None for the local node's.
+def parse_mempolicy(kernel: Kernel, text: str | None) -> Mempolicy | None:
+    """Return the memory policy a text names; None for the local node.
 
     Raises:
         ConfigError: The text is no policy, or names a node without memory.
     """
-    if mempolicy is None or mempolicy == "local":
+    if text is None or text == "local":
         return None
-    mode, _, text = mempolicy.partition(":")
+    mode, _, listed = text.partition(":")
     rule = 'must be "local", "bind:NODES" or "preferred:NODE", of nodes with memory'
-    nodes = _parse_nodes(text)
+    try:
+        nodes = parse_number_list(listed)
+    except ValueError:
+        nodes = ()
     nr_types = len(kernel.phys.zone_types)
     with_memory = {zone // nr_types for zone in kernel.phys.zonelists[0]}
-    if mode not in ("bind", "preferred") or not nodes or not with_memory.issuperset(nodes):
-        raise ConfigError("mempolicy", mempolicy, rule)
-    if mode == "preferred":
-        return kernel.phys.zonelists[nodes[0]]
-    order = kernel.phys.zonelists[nodes[0]]
-    return tuple(zone for zone in order if zone // nr_types in nodes)
-
-
-def _parse_nodes(text: str) -> list[int]:
-    nodes: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
-            return []
-        nodes.extend(range(int(first), int(last or first) + 1))
-    return nodes
+    if mode not in (MPOL_BIND, MPOL_PREFERRED) or not nodes or not with_memory.issuperset(nodes):
+        raise ConfigError("mempolicy", text, rule)
+    return Mempolicy(mode, nodes)

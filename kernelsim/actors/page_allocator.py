@@ -43,6 +43,7 @@ class AllocContext:
         highest_zoneidx: Highest zone index the request may use; lower zones keep their
             lowmem_reserve against it.
         preferred_nid: Node the policy wants first.
+        nodemask: Nodes a policy confines the request to, rising; None for no such policy.
     """
 
     gfp: Gfp
@@ -50,6 +51,7 @@ class AllocContext:
     zonelist: tuple[int, ...]
     highest_zoneidx: int
     preferred_nid: int
+    nodemask: tuple[int, ...] | None = None
 
 
 @attrs.frozen

@@ -15,9 +15,10 @@ from kernelsim.actors.node import FreePages, UnderLruLock
 from kernelsim.actors.page_allocator import AllocContext, alloc_pages
 from kernelsim.actors.task import Task
 from kernelsim.mm.exec import load_image, static_image
-from kernelsim.mm.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_zone
-from kernelsim.mm.mem import I64, MIGRATE_UNMOVABLE, PAGEBLOCK_ORDER, Z_NID
+from kernelsim.mm.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_migratetype, gfp_zone
+from kernelsim.mm.mem import I64, PAGEBLOCK_ORDER, Z_NID
 from kernelsim.mm.memory import unmap_range
+from kernelsim.mm.mempolicy import Mempolicy, policy_nodemask, policy_zonelist
 from kernelsim.mm.mm_struct import MmStruct
 from kernelsim.mm.mmap import TASK_SIZE, MappedFile
 from kernelsim.mm.pgtable import free_pgtables, pgd_alloc, pgd_free
@@ -40,28 +41,50 @@ IMAGE_FILE_FAULTS = 19  # each maps 16 pages at most (fault_around_bytes), some 
 VDSO_PAGES = (("[vdso]", 2), ("[vvar]", 4))  # the second lies below the first
 
 
-def kernel_context(kernel: Kernel, task: Task) -> AllocContext:
-    """Return what pages of the kernel itself, page tables above all, are allocated by."""
-    phys = kernel.phys
-    order = phys.zonelists[task.cpu.nid]
-    context = kernel.kernel_contexts.get(order)
+def alloc_context(kernel: Kernel, task: Task, policy: Mempolicy | None, gfp: Gfp) -> AllocContext:
+    """Return what a task's request is served by: its policy, and the node it runs on.
+
+    Source: Linux 6.1 mm/mempolicy.c:alloc_pages
+    """
+    key = (task.cpu.nid, policy, gfp)
+    context = kernel.alloc_contexts.get(key)
     if context is None:
-        gfp = GFP_KERNEL_ACCOUNT | Gfp.ZERO
+        phys = kernel.phys
         highest = gfp_zone(gfp, phys.zone_types)
-        nr_types = len(phys.zone_types)
-        zones = tuple(zone for zone in order if zone % nr_types <= highest)
-        context = AllocContext(gfp, MIGRATE_UNMOVABLE, zones, highest, order[0] // nr_types)
-        kernel.kernel_contexts[order] = context
+        zones = policy_zonelist(
+            policy,
+            local_nid=task.cpu.nid,
+            highest_zoneidx=highest,
+            zonelists=phys.zonelists,
+            zone_types=phys.zone_types,
+        )
+        context = AllocContext(
+            gfp,
+            gfp_migratetype(gfp),
+            zones,
+            highest,
+            zones[0] // len(phys.zone_types),
+            policy_nodemask(policy, highest, zones, phys.zone_types),
+        )
+        kernel.alloc_contexts[key] = context
     return context
 
 
-async def make_address_space(kernel: Kernel, task: Task) -> MmStruct:
+def table_context(kernel: Kernel, task: Task, policy: Mempolicy | None) -> AllocContext:
+    """Return what page tables are allocated by: the policy of the task, in zones below HighMem.
+
+    Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one (GFP_PGTABLE_USER)
+    """
+    return alloc_context(kernel, task, policy, GFP_KERNEL_ACCOUNT | Gfp.ZERO)
+
+
+async def make_address_space(kernel: Kernel, task: Task, policy: Mempolicy | None) -> MmStruct:
     """Give a new process an address space with an image, a heap and a stack, none of it touched.
 
     Source: Linux 6.1 kernel/fork.c:mm_init, fs/binfmt_elf.c:load_elf_binary
     """
     out = np.zeros(1, np.int64)
-    grant = await alloc_pages(kernel, task, kernel_context(kernel, task), 1, out)
+    grant = await alloc_pages(kernel, task, table_context(kernel, task, policy), 1, out)
     await clear_pages(kernel, task, grant.nid, 1)
     mm = kernel.mms.mm_alloc(task.pid)
     kernel.pool.reserve(1)
