@@ -130,11 +130,13 @@ async def _alloc_pages_slowpath(
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:
             alloc_flags = ALLOC_NO_WATERMARKS
-        elif task.killed:
+        elif task.oom_victim:
             alloc_flags |= ALLOC_OOM
         grant = await get_page_from_freelist(
             kernel, task, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
         )
+        # Differs from Linux: a task killed by somebody else gives up here like an OOM victim,
+        # rather than reclaim before it dies; it gets no reserves.
         if grant.nr or task.memalloc or task.killed:
             return grant
         began_ns = kernel.engine.now_ns
@@ -156,7 +158,9 @@ async def _alloc_pages_slowpath(
             continue
         retry = ReclaimRetry()
         async with task.off_cpu():  # and gives the victim time to leave, as the kernel does
-            await kernel.oom_killer.ask(OutOfMemory(context.gfp, task.name, task.pid))
+            await kernel.oom_killer.ask(
+                OutOfMemory(context.gfp, task.name, task.pid, context.nodemask)
+            )
             await kernel.engine.sleep(kernel.spec.latency.timer_tick_ns)
 
 

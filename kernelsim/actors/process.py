@@ -312,7 +312,10 @@ class Process(Actor):
             swapents=rss[MM_SWAPENTS],
             pgtables_bytes=int(self._kernel.mms.mms.nr_ptes[self.mm.number]) * PAGE_SIZE,
             oom_score_adj=self.oom_score_adj,
-            is_victim=self.task.killed,
+            has_mm=not self.has_ended(),
+            will_free_mem=self.task.killed,
+            policy=self._policy,
+            is_victim=self.task.oom_victim,
         )
 
     def has_ended(self) -> bool:
