@@ -18,10 +18,13 @@ from kernelsim.mm.mem import Z_MANAGED, Z_NID, Z_PRESENT
 from kernelsim.mm.oom_kill import (
     OomConstraint,
     OomTask,
+    check_panic_on_oom,
     constrained_alloc,
     dump_tasks,
     invoked_line,
     killed_line,
+    oom_badness,
+    oom_eligible,
     oom_kill_line,
     select_bad_process,
 )
@@ -29,6 +32,8 @@ from kernelsim.mm.vmstat import OOM_KILL
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.oom import mark_victim
 from kernelsim.units import KIB, PAGE_SIZE
+
+KILLED_ALLOCATING_TASK = "Out of memory (oom_kill_allocating_task)"
 
 
 @attrs.frozen
@@ -72,14 +77,21 @@ class OomKiller(Actor):
             return True
         tasks = [process.oom_task() for process in kernel.processes.values()]
         constraint = self._constraint(message)
+        last_words = check_panic_on_oom(kernel.sysctl.vm_panic_on_oom, constraint.name)
+        if last_words is not None:
+            self._dump_header(message, tasks, constraint)
+            return self._panic(last_words)
+        if kernel.sysctl.vm_oom_kill_allocating_task and asking is not None:
+            own = asking.oom_task()
+            if oom_eligible(own, constraint.nodemask) and oom_badness(own, 0) is not None:
+                self._kill(message, tasks, constraint, own, KILLED_ALLOCATING_TASK)
+                return True
         selection = select_bad_process(tasks, constraint.totalpages, nodemask=constraint.nodemask)
         if selection.aborted:
             return True
         if selection.chosen is None:
             self._dump_header(message, tasks, constraint)
-            self._log("Out of memory and no killable processes...")
-            self._panic("Out of memory and no killable processes...")
-            return False
+            return self._panic("Out of memory and no killable processes...")
         self._kill(message, tasks, constraint, selection.chosen)
         return True
 
@@ -102,6 +114,7 @@ class OomKiller(Actor):
         tasks: list[OomTask],
         constraint: OomConstraint,
         victim: OomTask,
+        why: str = "Out of memory",
     ) -> None:
         """Kill a task, and report it unless it is dying anyway.
 
@@ -122,7 +135,7 @@ class OomKiller(Actor):
         self._log(summary)
         kernel.mem.vm_event[OOM_KILL] += 1
         self._mark_victim(victim)
-        self._log(killed_line(victim))
+        self._log(killed_line(victim, why))
         kernel.processes[victim.pid].kill()
 
     def _dump_header(
@@ -132,8 +145,9 @@ class OomKiller(Actor):
         adj = 0 if asking is None else asking.oom_score_adj
         comm = message.task if asking is None else asking.comm
         self._log(invoked_line(comm, message.gfp, order=0, oom_score_adj=adj))
-        for line in dump_tasks(tasks, constraint.nodemask):
-            self._log(line)
+        if self._kernel.sysctl.vm_oom_dump_tasks:
+            for line in dump_tasks(tasks, constraint.nodemask):
+                self._log(line)
 
     def _mark_victim(self, victim: OomTask) -> None:
         """Count on a task's memory, and let it use the reserves to die.
@@ -162,5 +176,7 @@ class OomKiller(Actor):
     def _log(self, line: str) -> None:
         self._kernel.dmesg.append((self.engine.now_ns, line))
 
-    def _panic(self, why: str) -> None:
+    def _panic(self, why: str) -> bool:
+        self._log(f"Kernel panic - not syncing: {why}")
         self.engine.stop(f"kernel panic: {why}")
+        return False

@@ -111,7 +111,8 @@ Z_NR_RESERVED_HIGHATOMIC: Final = 16
 Z_WATERMARK_BOOST_FACTOR: Final = 17  # sysctl vm.watermark_boost_factor, of 10000; 0 = never boost
 Z_BOOSTED_WATERMARK: Final = 18  # 1 = boosted since kswapd was last woken (ZONE_BOOSTED_WATERMARK)
 Z_RECLAIM_ACTIVE: Final = 19  # 1 = kswapd works on it, keep per-cpu lists short (same bit in Linux)
-NR_ZONE_FIELDS: Final = 20
+Z_NUMA_STAT_OFF: Final = 20  # 1 = numa_hit and its like are not counted (vm.numa_stat is 0)
+NR_ZONE_FIELDS: Final = 21
 
 # Columns of Mem.extfrag, the fields of the tracepoint mm_page_alloc_extfrag
 X_PFN: Final = 0

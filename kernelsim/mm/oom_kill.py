@@ -20,6 +20,7 @@ from kernelsim.mm.mempolicy import MPOL_BIND, Mempolicy
 OOM_SCORE_ADJ_MIN: Final = -1000  # never killed; include/uapi/linux/oom.h
 OOM_SCORE_ADJ_MAX: Final = 1000
 KB_OF_A_PAGE: Final = 4
+PANIC_ALWAYS: Final = 2  # value of vm.panic_on_oom
 
 CONSTRAINT_NONE: Final = "CONSTRAINT_NONE"
 CONSTRAINT_CPUSET: Final = "CONSTRAINT_CPUSET"
@@ -133,6 +134,21 @@ def oom_eligible(task: OomTask, nodemask: tuple[int, ...] | None) -> bool:
     return not set(nodemask).isdisjoint(task.policy.nodes)
 
 
+def check_panic_on_oom(panic_on_oom: int, constraint: str) -> str | None:
+    """Return the kernel's last words if it panics instead of killing; None if it does not.
+
+    Args:
+        panic_on_oom: The tunable; 2 panics even if the allocation was confined.
+        constraint: CONSTRAINT_*.
+
+    Source: Linux 6.1 mm/oom_kill.c:check_panic_on_oom
+    """
+    if not panic_on_oom or (panic_on_oom != PANIC_ALWAYS and constraint != CONSTRAINT_NONE):
+        return None
+    how = "compulsory" if panic_on_oom == PANIC_ALWAYS else "system-wide"
+    return f"Out of memory: {how} panic_on_oom is enabled"
+
+
 @attrs.frozen
 class Selection:
     """What select_bad_process found."""
@@ -219,13 +235,13 @@ def oom_kill_line(
     )
 
 
-def killed_line(victim: OomTask) -> str:
-    """Return the line that says who was killed and what it had.
+def killed_line(victim: OomTask, message: str = "Out of memory") -> str:
+    """Return the line that says why, who was killed and what it had.
 
     Source: Linux 6.1 mm/oom_kill.c:__oom_kill_process
     """
     return (
-        f"Out of memory: Killed process {victim.pid} ({victim.comm}) "
+        f"{message}: Killed process {victim.pid} ({victim.comm}) "
         f"total-vm:{victim.total_vm * KB_OF_A_PAGE}kB, "
         f"anon-rss:{victim.rss_anon * KB_OF_A_PAGE}kB, "
         f"file-rss:{victim.rss_file * KB_OF_A_PAGE}kB, "

@@ -1,5 +1,7 @@
 """Tests of the OOM killer: one victim at a time, what it reports, whom it spares."""
 
+import pytest
+
 from kernelsim.actors.oom_killer import OutOfMemory
 from kernelsim.mm.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.vmstat import OOM_KILL
@@ -180,3 +182,61 @@ def test_a_full_node_kills_who_is_bound_to_it():
     assert any(
         "CONSTRAINT_MEMORY_POLICY,nodemask=1," in line for _, line in done.machine.kernel.dmesg
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "nodemask", "words"),
+    [
+        (1, None, "kernel panic: Out of memory: system-wide panic_on_oom is enabled"),
+        (1, (1,), None),
+        (2, (1,), "kernel panic: Out of memory: compulsory panic_on_oom is enabled"),
+    ],
+)
+def test_the_kernel_panics_instead_of_killing_when_told_so(mode, nodemask, words):
+    """vm.panic_on_oom 1 spares machines whose request was confined to some nodes; 2 does not."""
+
+    async def main(machine):
+        processes = await start(machine, small=100, large=900)
+        alive = await report_oom(machine, processes["small"], nodemask)
+        await machine.sleep("1ms")
+        return alive
+
+    done = run(small_machine(cpus=TWO_NODES, sysctl={"vm.panic_on_oom": mode}), main)
+    if words is None:
+        assert (done.result, done.vm_events["oom_kill"]) == (True, 1)
+    else:
+        assert (done.machine.ended.detail, done.vm_events["oom_kill"]) == (words, 0)
+        last = done.machine.kernel.dmesg[-1][1]
+        assert last.removeprefix("Kernel panic - not syncing") == words.removeprefix("kernel panic")
+
+
+@pytest.mark.parametrize(("adj", "victim"), [(0, "small"), (-1000, "large")])
+def test_the_allocating_task_is_killed_when_told_so(adj, victim):
+    """vm.oom_kill_allocating_task; unless it must never be killed."""
+
+    async def main(machine):
+        machine.sysctl("vm.oom_kill_allocating_task", 1)
+        processes = await start(machine, small=100, large=900)
+        processes["small"].actor.oom_score_adj = adj
+        assert await report_oom(machine, processes["small"])
+        assert await processes[victim].wait() == -9
+
+    done = run(small_machine(), main)
+    line = done.machine.kernel.dmesg[-1][1]
+    why = "Out of memory (oom_kill_allocating_task)" if adj == 0 else "Out of memory"
+    assert line.startswith(f"{why}: Killed process ")
+    assert done.vm_events["oom_kill"] == 1
+
+
+def test_the_task_table_is_left_out_when_told_so():
+    """vm.oom_dump_tasks=0; the other lines stay."""
+
+    async def main(machine):
+        machine.sysctl("vm.oom_dump_tasks", 0)
+        processes = await start(machine, small=100, large=900)
+        await report_oom(machine, processes["small"])
+
+    lines = [line for _, line in run(small_machine(), main).machine.kernel.dmesg]
+    starts = ("small invoked oom-killer:", "oom-kill:", "Out of memory: Killed process ")
+    assert len(lines) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
