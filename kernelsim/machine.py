@@ -28,6 +28,7 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_value
 from kernelsim.errors import CheckFailedError, ConfigError
+from kernelsim.mm.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.lruvec import new_lruvec
 from kernelsim.mm.mem import (
     MIGRATE_UNMOVABLE,
@@ -241,13 +242,14 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     commit = CommitAccount(
         totalram_pages=phys.totalram_pages, total_swap_pages=sum(a.nr_slots for a in spec.swaps)
     )
+    layout = ADDRESS_LAYOUTS[spec.arch]
     kernel = Kernel(
         engine=engine,
         spec=spec,
         sysctl=spec.sysctl,
         phys=phys,
-        pool=PageTablePool(),
-        mms=MmRegistry(commit),
+        pool=PageTablePool(bits=layout.table_bits, levels=layout.table_levels),
+        mms=MmRegistry(commit, task_size=layout.task_size),
         swap=swap,
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,

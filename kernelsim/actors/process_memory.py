@@ -14,20 +14,20 @@ from kernelsim.actors.memory_access import clear_pages
 from kernelsim.actors.node import FreePages, UnderLruLock
 from kernelsim.actors.page_allocator import AllocContext, alloc_pages
 from kernelsim.actors.task import Task
+from kernelsim.mm.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.exec import load_image, static_image
 from kernelsim.mm.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_migratetype, gfp_zone
 from kernelsim.mm.mem import I64, PAGEBLOCK_ORDER, Z_NID
 from kernelsim.mm.memory import unmap_range
 from kernelsim.mm.mempolicy import Mempolicy, policy_nodemask, policy_zonelist
 from kernelsim.mm.mm_struct import MmStruct
-from kernelsim.mm.mmap import TASK_SIZE, MappedFile
+from kernelsim.mm.mmap import MappedFile
 from kernelsim.mm.pgtable import free_pgtables, pgd_alloc, pgd_free
 from kernelsim.mm.swap_state import free_swap_and_cache, free_swap_cache
 from kernelsim.mm.vm_flags import MAP_PRIVATE, PROT_READ
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 ZAP_BATCH_PAGES = 512  # pages unmapped between two flushes; MMU_GATHER_BUNDLE is of this order
-END_VPN = (TASK_SIZE + PAGE_SIZE) >> PAGE_SHIFT  # behind the last user page, its table included
 # The static program every process runs: sizes as /proc showed them of the recording tool.
 IMAGE_TEXT_BYTES = 808 << 10
 IMAGE_DATA_BYTES = 40 << 10
@@ -92,7 +92,10 @@ async def make_address_space(kernel: Kernel, task: Task, policy: Mempolicy | Non
     pgd_alloc(kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, int(out[0]))
     kernel.placed(1)
     image = static_image(
-        text_bytes=IMAGE_TEXT_BYTES, data_bytes=IMAGE_DATA_BYTES, bss_bytes=IMAGE_BSS_BYTES
+        text_bytes=IMAGE_TEXT_BYTES,
+        data_bytes=IMAGE_DATA_BYTES,
+        bss_bytes=IMAGE_BSS_BYTES,
+        start=ADDRESS_LAYOUTS[kernel.spec.arch].image_start,
     )
     load_image(mm, MappedFile("/init"), image)
     return mm
@@ -212,7 +215,8 @@ async def free_address_space(kernel: Kernel, task: Task, mm: MmStruct) -> int:
     freed = 0
     for vma in mm.exit_mmap().unmapped:
         freed += await zap(kernel, task, mm, vma.start, vma.end)
-    freed += await free_tables(kernel, task, mm, 0, END_VPN)
+    end_vpn = (mm.map.task_size + PAGE_SIZE) >> PAGE_SHIFT  # the table of the last page included
+    freed += await free_tables(kernel, task, mm, 0, end_vpn)
     tables = np.zeros(1, np.int64)
     tables[0] = pgd_free(kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number)
     freed += await free_frames(kernel, task, tables, kernel.taken(1))

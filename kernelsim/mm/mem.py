@@ -25,7 +25,8 @@ U32: TypeAlias = NDArray[np.uint32]
 U8: TypeAlias = NDArray[np.uint8]
 
 MAX_ORDER: Final = 11  # orders 0..10; include/linux/mmzone.h of 6.1 (later: MAX_PAGE_ORDER 10)
-PAGEBLOCK_ORDER: Final = 9  # 2 MB on x86_64
+# Differs from Linux: pageblocks of i386 without PAE are of order 10, 4 MiB.
+PAGEBLOCK_ORDER: Final = 9  # 2 MiB, a huge page of x86_64
 PAGEBLOCK_NR_PAGES: Final = 1 << PAGEBLOCK_ORDER
 MAX_ORDER_NR_PAGES: Final = 1 << (MAX_ORDER - 1)
 SWAP_CLUSTER_MAX: Final = 32  # pages; include/linux/swap.h
