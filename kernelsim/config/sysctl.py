@@ -39,6 +39,7 @@ __all__ = [
 _INT_MAX: Final = (1 << 31) - 1
 _INT_MIN: Final = -_INT_MAX - 1
 _ULONG_MAX: Final = (1 << 63) - 1
+_DIGITS_MAX: Final = 20  # of a number of 64 bits; Python refuses to convert very many
 HIGH_FRACTION_MIN: Final = 8  # mm/page_alloc.c:MIN_PERCPU_PAGELIST_HIGH_FRACTION
 
 SysctlValue = int | str | tuple[int, ...] | None
@@ -325,7 +326,7 @@ def _checked_int(entry: SysctlEntry, value: object) -> int:
 def _c_number(text: str) -> int | None:
     """Return the number a text means to the kernel: decimal, 0x… or octal with a leading 0."""
     match = re.fullmatch(r"(-?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]+)|([1-9][0-9]*|0))", text)
-    if match is None:
+    if match is None or len(text) > _DIGITS_MAX + len("-0x"):
         return None
     sign, hexadecimal, octal, decimal = match.groups()
     digits, base = (hexadecimal, 16) if hexadecimal else (octal, 8) if octal else (decimal, 10)

@@ -84,6 +84,12 @@ def test_numbers_are_written_as_the_kernel_reads_them(text: str, value: int) -> 
     assert value == parse_value("vm.swappiness", text)
 
 
+def test_a_number_of_very_many_digits_is_out_of_range() -> None:
+    """It is told like any other, not by Python."""
+    with pytest.raises(ConfigError, match="must be a whole number from 0 to 200"):
+        parse_value("vm.swappiness", "9" * 5000)
+
+
 def test_a_write_to_a_list_leaves_its_other_numbers() -> None:
     """As many as are written, from the first on; a ratio below 1 keeps nothing."""
     once = write_sysctl(Sysctl(), "vm.lowmem_reserve_ratio", "-5 7")
