@@ -8,7 +8,6 @@ Inside `main`: `await machine.spawn(…)` starts a process, `machine.sysctl(…)
 Units: bytes, ns.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -23,10 +22,13 @@ from kernelsim.actors.kswapd import Kswapd
 from kernelsim.actors.node import Node
 from kernelsim.actors.oom_killer import OomKiller
 from kernelsim.actors.process import Process
+from kernelsim.actors.sysctl import boot_sysctls, sysctl_in_force, write_sysctl
 from kernelsim.actors.task import Task
 from kernelsim.config.machine import MachineSpec
-from kernelsim.config.sysctl import Sysctl, SysctlValue, with_settings
+from kernelsim.config.number_list import parse_number_list
+from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_value
 from kernelsim.errors import CheckFailedError, ConfigError
+from kernelsim.mm.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.lruvec import new_lruvec
 from kernelsim.mm.mem import (
     MIGRATE_UNMOVABLE,
@@ -36,7 +38,8 @@ from kernelsim.mm.mem import (
     PG_kernel,
     PG_reserved,
 )
-from kernelsim.mm.mm_init import build, setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
+from kernelsim.mm.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
+from kernelsim.mm.mm_init import build
 from kernelsim.mm.mm_struct import MmRegistry
 from kernelsim.mm.page_alloc import rmqueue
 from kernelsim.mm.pgtable import PageTablePool
@@ -52,12 +55,6 @@ T = TypeVar("T")
 DEFAULT_BURST_PAGES: Final = 512
 BURST_PAGES_MAX: Final = 4096
 SCSI_DISK_MAJOR: Final = 8  # include/uapi/linux/major.h; sixteen minor numbers a disk
-WATERMARK_SYSCTLS: Final = (  # writing one recomputes all watermarks and per-cpu list sizes
-    "vm_min_free_kbytes",
-    "vm_watermark_scale_factor",
-    "vm_watermark_boost_factor",
-    "vm_percpu_pagelist_high_fraction",
-)
 
 
 async def _ignore_snapshot(_machine: "Machine", _name: str) -> None:
@@ -178,7 +175,7 @@ class Machine:
         pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
         cpus = kernel.cpus if cpu is None else [kernel.cpus[cpu]]
         task = Task(self.engine, f"{name}-{pid}", pid, cpus)
-        policy = policy_zonelist(kernel, mempolicy)
+        policy = parse_mempolicy(kernel, mempolicy)
         process = Process(kernel, name, task, policy)
         process.oom_score_adj = oom_score_adj
         process.mempolicy = mempolicy or process.mempolicy
@@ -193,12 +190,19 @@ class Machine:
 
     def sysctl(self, name: str, value: SysctlValue | None = None) -> SysctlValue:
         """Write a tunable if a value is given; return what is in force."""
-        kernel = self.kernel
         if value is not None:
-            kernel.sysctl = with_settings(kernel.sysctl, {name: value})
-            apply_sysctl(kernel, re.sub(r"[.-]", "_", name))
-        value_in_force: SysctlValue = getattr(kernel.sysctl, re.sub(r"[.-]", "_", name))
-        return value_in_force
+            write_sysctl(self.kernel, name, value)
+            if SYSCTLS[name].idle:
+                self.note_idle(name)
+        elif name not in SYSCTLS:
+            parse_value(name, None)  # says what is wrong with it
+        return sysctl_in_force(self.kernel, name)
+
+    def note_idle(self, name: str) -> None:
+        """Say in the summary that a tunable the user writes changes nothing yet."""
+        text = f"{name} is accepted and changes nothing yet: {SYSCTLS[name].idle}"
+        if text not in self.notes:
+            self.note(text)
 
     async def snapshot(self, name: str) -> None:
         """Keep what /proc and /sys show at this moment, under a name."""
@@ -239,13 +243,14 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     commit = CommitAccount(
         totalram_pages=phys.totalram_pages, total_swap_pages=sum(a.nr_slots for a in spec.swaps)
     )
+    layout = ADDRESS_LAYOUTS[spec.arch]
     kernel = Kernel(
         engine=engine,
         spec=spec,
         sysctl=spec.sysctl,
         phys=phys,
-        pool=PageTablePool(),
-        mms=MmRegistry(commit),
+        pool=PageTablePool(bits=layout.table_bits, levels=layout.table_levels),
+        mms=MmRegistry(commit, task_size=layout.task_size),
         swap=swap,
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,
@@ -265,7 +270,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         task = Task(engine, f"kswapd{node.nid}", 50 + node.nid, cpus)
         kernel.kswapds.append(Kswapd(kernel, node.nid, task))
     kernel.zero_pfn = _find_zero_page(kernel)
-    apply_sysctl_commit(kernel)
+    boot_sysctls(kernel)
     return kernel
 
 
@@ -286,57 +291,22 @@ def _find_zero_page(kernel: Kernel) -> int:
     raise ConfigError("memory", 0, "the machine has not one free page")
 
 
-def apply_sysctl(kernel: Kernel, name: str) -> None:
-    """Put a tunable into force that something was computed from, given by its attribute's name.
-
-    Source: Linux 6.1 mm/page_alloc.c:min_free_kbytes_sysctl_handler and its neighbours
-    """
-    if name in WATERMARK_SYSCTLS:
-        setup_per_zone_wmarks(kernel.phys, kernel.sysctl)
-    if name == "vm_lowmem_reserve_ratio":
-        setup_per_zone_lowmem_reserve(kernel.phys, kernel.sysctl)
-    apply_sysctl_commit(kernel)
-
-
-def apply_sysctl_commit(kernel: Kernel) -> None:
-    """Put the tunables of overcommit into force."""
-    sysctl: Sysctl = kernel.sysctl
-    commit = kernel.mms.commit
-    commit.overcommit_memory = sysctl.vm_overcommit_memory
-    commit.overcommit_ratio = sysctl.vm_overcommit_ratio
-    commit.overcommit_kbytes = sysctl.vm_overcommit_kbytes
-    if sysctl.vm_admin_reserve_kbytes is not None:
-        commit.admin_reserve_kbytes = sysctl.vm_admin_reserve_kbytes
-    if sysctl.vm_user_reserve_kbytes is not None:
-        commit.user_reserve_kbytes = sysctl.vm_user_reserve_kbytes
-
-
-def policy_zonelist(kernel: Kernel, mempolicy: str | None) -> tuple[int, ...] | None:
-    """Return the zone rows a memory policy allows, in order; None for the local node's.
+def parse_mempolicy(kernel: Kernel, text: str | None) -> Mempolicy | None:
+    """Return the memory policy a text names; None for the local node.
 
     Raises:
         ConfigError: The text is no policy, or names a node without memory.
     """
-    if mempolicy is None or mempolicy == "local":
+    if text is None or text == "local":
         return None
-    mode, _, text = mempolicy.partition(":")
+    mode, _, listed = text.partition(":")
     rule = 'must be "local", "bind:NODES" or "preferred:NODE", of nodes with memory'
-    nodes = _parse_nodes(text)
+    try:
+        nodes = parse_number_list(listed)
+    except ValueError:
+        nodes = ()
     nr_types = len(kernel.phys.zone_types)
     with_memory = {zone // nr_types for zone in kernel.phys.zonelists[0]}
-    if mode not in ("bind", "preferred") or not nodes or not with_memory.issuperset(nodes):
-        raise ConfigError("mempolicy", mempolicy, rule)
-    if mode == "preferred":
-        return kernel.phys.zonelists[nodes[0]]
-    order = kernel.phys.zonelists[nodes[0]]
-    return tuple(zone for zone in order if zone // nr_types in nodes)
-
-
-def _parse_nodes(text: str) -> list[int]:
-    nodes: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
-            return []
-        nodes.extend(range(int(first), int(last or first) + 1))
-    return nodes
+    if mode not in (MPOL_BIND, MPOL_PREFERRED) or not nodes or not with_memory.issuperset(nodes):
+        raise ConfigError("mempolicy", text, rule)
+    return Mempolicy(mode, nodes)

@@ -40,6 +40,7 @@ def small_machine(
     *,
     cpus: Sequence[str] = ("0",),
     memory: str = "16M",
+    arch: str = "x86_64",
     swap: str | None = None,
     disk: dict[str, Any] | None = None,
     distances: Sequence[Sequence[int]] | None = None,
@@ -49,6 +50,7 @@ def small_machine(
     """Describe a machine: one node for each of `cpus`, all of the same size."""
     table: dict[str, Any] = {
         "name": "small",
+        "arch": arch,
         "node": [{"cpus": numbers, "memory": memory} for numbers in cpus],
         "latency": latency or {},
         "sysctl": sysctl or {},

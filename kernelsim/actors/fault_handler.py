@@ -19,17 +19,17 @@ from kernelsim.actors.memory_access import clear_pages
 from kernelsim.actors.node import UnderLruLock
 from kernelsim.actors.page_allocator import AllocContext, Grant, alloc_pages
 from kernelsim.actors.process_memory import (
+    alloc_context,
     free_anonymous,
     free_frames,
-    kernel_context,
+    table_context,
     take_anonymous,
 )
 from kernelsim.actors.swap_in import SwapIn
 from kernelsim.actors.task import Task
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.fork import wp_page_copy, wp_page_reuse
-from kernelsim.mm.gfp import GFP_HIGHUSER_MOVABLE, gfp_zone
-from kernelsim.mm.mem import MIGRATE_MOVABLE
+from kernelsim.mm.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.memory import (
     FAULT_ANON,
     FAULT_NONE_PRESENT,
@@ -40,6 +40,7 @@ from kernelsim.mm.memory import (
     map_zero,
     touch_present,
 )
+from kernelsim.mm.mempolicy import Mempolicy
 from kernelsim.mm.mm_struct import MmStruct
 from kernelsim.mm.mmap import VmArea
 from kernelsim.mm.pgtable import install_tables, tables_needed
@@ -101,18 +102,15 @@ class FaultHandler(Actor):
         kernel: The machine.
         task: The process's thread of control.
         mm: Its address space.
-        policy: Zone rows its pages come from, in order; None for those of the CPU it runs on.
+        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
     """
 
-    def __init__(
-        self, kernel: Kernel, task: Task, mm: MmStruct, policy: "tuple[int, ...] | None"
-    ) -> None:
+    def __init__(self, kernel: Kernel, task: Task, mm: MmStruct, policy: Mempolicy | None) -> None:
         super().__init__(f"fault-{task.pid}")
         self._kernel = kernel
         self._task = task
         self._mm = mm
         self._policy = policy
-        self._contexts: dict[tuple[int, ...], AllocContext] = {}  # by zonelist
         self._pfns = np.zeros(max(kernel.burst_pages, 512), np.int64)
         self._tables = np.zeros(1024, np.int64)
         self._swap_in = SwapIn(kernel, task, mm, self.user_context)
@@ -252,7 +250,7 @@ class FaultHandler(Actor):
             )
             if not needed:
                 return True
-            context = kernel_context(kernel, self._task)
+            context = table_context(kernel, self._task, self._policy)
             want = min(needed, len(self._tables))
             grant = await alloc_pages(kernel, self._task, context, want, self._tables)
             if not grant.nr:
@@ -282,15 +280,7 @@ class FaultHandler(Actor):
 
     def user_context(self) -> AllocContext:
         """Return what a page of the program is allocated by: its policy, or its CPU's node."""
-        phys = self._kernel.phys
-        order = self._policy or phys.zonelists[self._task.cpu.nid]
-        context = self._contexts.get(order)
-        if context is None:
-            highest = gfp_zone(GFP_HIGHUSER_MOVABLE, phys.zone_types)
-            preferred = order[0] // len(phys.zone_types)
-            context = AllocContext(GFP_HIGHUSER_MOVABLE, MIGRATE_MOVABLE, order, highest, preferred)
-            self._contexts[order] = context
-        return context
+        return alloc_context(self._kernel, self._task, self._policy, GFP_HIGHUSER_MOVABLE)
 
 
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp")

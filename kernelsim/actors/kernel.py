@@ -18,7 +18,9 @@ from kernelsim.actors.node import Node
 from kernelsim.actors.observer import Observer, Unobserved
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
+from kernelsim.mm.gfp import Gfp
 from kernelsim.mm.mem import I64, Mem
+from kernelsim.mm.mempolicy import Mempolicy
 from kernelsim.mm.mm_init import PhysMem
 from kernelsim.mm.mm_struct import MmRegistry
 from kernelsim.mm.pgtable import PageTablePool
@@ -57,7 +59,7 @@ class Kernel:
         processes: Living processes by pid, in the order they started.
         swap_reads: Slots being read from disk, with the queue of those who wait.
         dmesg: Lines of the kernel log, with their virtual time in ns.
-        kernel_contexts: What pages of the kernel itself are allocated by, by the zonelist.
+        alloc_contexts: What requests are served by, by node of the CPU, policy and gfp bits.
         zero_pfn: The shared zero page.
         next_pid: Pid of the next process.
         nr_placed: Pages put into use since the start, less those taken out of it; see
@@ -83,7 +85,9 @@ class Kernel:
     processes: "dict[int, Process]" = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
-    kernel_contexts: "dict[tuple[int, ...], AllocContext]" = attrs.field(factory=dict)
+    alloc_contexts: "dict[tuple[int, Mempolicy | None, Gfp], AllocContext]" = attrs.field(
+        factory=dict
+    )
     zero_pfn: int = 0
     next_pid: int = 100
     nr_placed: int = 0

@@ -44,6 +44,7 @@ class AllocContext:
         highest_zoneidx: Highest zone index the request may use; lower zones keep their
             lowmem_reserve against it.
         preferred_nid: Node the policy wants first.
+        nodemask: Nodes a policy confines the request to, rising; None for no such policy.
     """
 
     gfp: Gfp
@@ -51,6 +52,7 @@ class AllocContext:
     zonelist: tuple[int, ...]
     highest_zoneidx: int
     preferred_nid: int
+    nodemask: tuple[int, ...] | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
@@ -129,11 +131,13 @@ async def _alloc_pages_slowpath(
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:
             alloc_flags = ALLOC_NO_WATERMARKS
-        elif task.killed:
+        elif task.oom_victim:
             alloc_flags |= ALLOC_OOM
         grant = await get_page_from_freelist(
             kernel, task, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
         )
+        # Differs from Linux: a task killed by somebody else gives up here like an OOM victim,
+        # rather than reclaim before it dies; it gets no reserves.
         if grant.nr or task.memalloc or task.killed:
             return grant
         began_ns = kernel.engine.now_ns
@@ -155,7 +159,9 @@ async def _alloc_pages_slowpath(
             continue
         retry = ReclaimRetry()
         async with task.off_cpu():  # and gives the victim time to leave, as the kernel does
-            await kernel.oom_killer.ask(OutOfMemory(context.gfp, task.name, task.pid))
+            await kernel.oom_killer.ask(
+                OutOfMemory(context.gfp, task.name, task.pid, context.nodemask)
+            )
             await kernel.engine.sleep(kernel.spec.latency.timer_tick_ns)
 
 

@@ -43,6 +43,7 @@ from kernelsim.actors.process_operations import (
 )
 from kernelsim.actors.task import Task
 from kernelsim.mm.memory import TOUCH_FAULT, touch_list, touch_present
+from kernelsim.mm.mempolicy import Mempolicy
 from kernelsim.mm.mm_struct import MmStruct
 from kernelsim.mm.mmap import VmArea, VmChange
 from kernelsim.mm.oom_kill import OomTask
@@ -66,12 +67,10 @@ class Process(Actor):
         kernel: The machine.
         comm: Its name.
         task: Its thread of control.
-        policy: Zone rows its pages come from, in order; None for those of the CPU it runs on.
+        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
     """
 
-    def __init__(
-        self, kernel: Kernel, comm: str, task: Task, policy: tuple[int, ...] | None
-    ) -> None:
+    def __init__(self, kernel: Kernel, comm: str, task: Task, policy: Mempolicy | None) -> None:
         super().__init__(task.name)
         self.comm = comm
         self.task = task
@@ -108,7 +107,7 @@ class Process(Actor):
         self.exited = self.engine.wait_queue(f"exit of {self.name}")
         self._signals = self.engine.wait_queue(f"signals of {self.name}")
         await self.task.get_cpu()
-        self.mm = await make_address_space(kernel, self.task)
+        self.mm = await make_address_space(kernel, self.task, self._policy)
         self._fault = FaultHandler(kernel, self.task, self.mm, self._policy)
         self.engine.spawn(self._fault)
         kernel.processes[self.task.pid] = self
@@ -319,7 +318,10 @@ class Process(Actor):
             swapents=rss[MM_SWAPENTS],
             pgtables_bytes=int(self._kernel.mms.mms.nr_ptes[self.mm.number]) * PAGE_SIZE,
             oom_score_adj=self.oom_score_adj,
-            is_victim=self.task.killed,
+            has_mm=not self.has_ended(),
+            will_free_mem=self.task.killed,
+            policy=self._policy,
+            is_victim=self.task.oom_victim,
         )
 
     def has_ended(self) -> bool:

@@ -14,19 +14,20 @@ from kernelsim.actors.memory_access import clear_pages
 from kernelsim.actors.node import FreePages, UnderLruLock
 from kernelsim.actors.page_allocator import AllocContext, alloc_pages
 from kernelsim.actors.task import Task
+from kernelsim.mm.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.exec import load_image, static_image
-from kernelsim.mm.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_zone
-from kernelsim.mm.mem import I64, MIGRATE_UNMOVABLE, PAGEBLOCK_ORDER, Z_NID
+from kernelsim.mm.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_migratetype, gfp_zone
+from kernelsim.mm.mem import I64, PAGEBLOCK_ORDER, Z_NID
 from kernelsim.mm.memory import unmap_range
+from kernelsim.mm.mempolicy import Mempolicy, policy_nodemask, policy_zonelist
 from kernelsim.mm.mm_struct import MmStruct
-from kernelsim.mm.mmap import TASK_SIZE, MappedFile
+from kernelsim.mm.mmap import MappedFile
 from kernelsim.mm.pgtable import free_pgtables, pgd_alloc, pgd_free
 from kernelsim.mm.swap_state import free_swap_and_cache, free_swap_cache
 from kernelsim.mm.vm_flags import MAP_PRIVATE, PROT_READ
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 ZAP_BATCH_PAGES = 512  # pages unmapped between two flushes; MMU_GATHER_BUNDLE is of this order
-END_VPN = (TASK_SIZE + PAGE_SIZE) >> PAGE_SHIFT  # behind the last user page, its table included
 # The static program every process runs: sizes as /proc showed them of the recording tool.
 IMAGE_TEXT_BYTES = 808 << 10
 IMAGE_DATA_BYTES = 40 << 10
@@ -40,35 +41,61 @@ IMAGE_FILE_FAULTS = 19  # each maps 16 pages at most (fault_around_bytes), some 
 VDSO_PAGES = (("[vdso]", 2), ("[vvar]", 4))  # the second lies below the first
 
 
-def kernel_context(kernel: Kernel, task: Task) -> AllocContext:
-    """Return what pages of the kernel itself, page tables above all, are allocated by."""
-    phys = kernel.phys
-    order = phys.zonelists[task.cpu.nid]
-    context = kernel.kernel_contexts.get(order)
+def alloc_context(kernel: Kernel, task: Task, policy: Mempolicy | None, gfp: Gfp) -> AllocContext:
+    """Return what a task's request is served by: its policy, and the node it runs on.
+
+    Source: Linux 6.1 mm/mempolicy.c:alloc_pages
+    """
+    key = (task.cpu.nid, policy, gfp)
+    context = kernel.alloc_contexts.get(key)
     if context is None:
-        gfp = GFP_KERNEL_ACCOUNT | Gfp.ZERO
+        phys = kernel.phys
         highest = gfp_zone(gfp, phys.zone_types)
-        nr_types = len(phys.zone_types)
-        zones = tuple(zone for zone in order if zone % nr_types <= highest)
-        context = AllocContext(gfp, MIGRATE_UNMOVABLE, zones, highest, order[0] // nr_types)
-        kernel.kernel_contexts[order] = context
+        zones = policy_zonelist(
+            policy,
+            local_nid=task.cpu.nid,
+            highest_zoneidx=highest,
+            zonelists=phys.zonelists,
+            zone_types=phys.zone_types,
+        )
+        context = AllocContext(
+            gfp,
+            gfp_migratetype(gfp),
+            zones,
+            highest,
+            zones[0] // len(phys.zone_types),
+            policy_nodemask(policy, highest, zones, phys.zone_types),
+        )
+        kernel.alloc_contexts[key] = context
     return context
 
 
-async def make_address_space(kernel: Kernel, task: Task) -> MmStruct:
+def table_context(kernel: Kernel, task: Task, policy: Mempolicy | None) -> AllocContext:
+    """Return what page tables are allocated by: the policy of the task, in zones below HighMem.
+
+    Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one (GFP_PGTABLE_USER)
+    """
+    return alloc_context(kernel, task, policy, GFP_KERNEL_ACCOUNT | Gfp.ZERO)
+
+
+async def make_address_space(kernel: Kernel, task: Task, policy: Mempolicy | None) -> MmStruct:
     """Give a new process an address space with an image, a heap and a stack, none of it touched.
 
     Source: Linux 6.1 kernel/fork.c:mm_init, fs/binfmt_elf.c:load_elf_binary
     """
     out = np.zeros(1, np.int64)
-    grant = await alloc_pages(kernel, task, kernel_context(kernel, task), 1, out)
+    grant = await alloc_pages(kernel, task, table_context(kernel, task, policy), 1, out)
     await clear_pages(kernel, task, grant.nid, 1)
     mm = kernel.mms.mm_alloc(task.pid)
+    mm.max_map_count = kernel.sysctl.vm_max_map_count
     kernel.pool.reserve(1)
     pgd_alloc(kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, int(out[0]))
     kernel.placed(1)
     image = static_image(
-        text_bytes=IMAGE_TEXT_BYTES, data_bytes=IMAGE_DATA_BYTES, bss_bytes=IMAGE_BSS_BYTES
+        text_bytes=IMAGE_TEXT_BYTES,
+        data_bytes=IMAGE_DATA_BYTES,
+        bss_bytes=IMAGE_BSS_BYTES,
+        start=ADDRESS_LAYOUTS[kernel.spec.arch].image_start,
     )
     load_image(mm, MappedFile("/init"), image)
     return mm
@@ -188,7 +215,8 @@ async def free_address_space(kernel: Kernel, task: Task, mm: MmStruct) -> int:
     freed = 0
     for vma in mm.exit_mmap().unmapped:
         freed += await zap(kernel, task, mm, vma.start, vma.end)
-    freed += await free_tables(kernel, task, mm, 0, END_VPN)
+    end_vpn = (mm.map.task_size + PAGE_SIZE) >> PAGE_SHIFT  # the table of the last page included
+    freed += await free_tables(kernel, task, mm, 0, end_vpn)
     tables = np.zeros(1, np.int64)
     tables[0] = pgd_free(kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number)
     freed += await free_frames(kernel, task, tables, kernel.taken(1))

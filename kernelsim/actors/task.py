@@ -51,6 +51,7 @@ class Task:
         rss_stat: How far what /proc shows of its resident set is behind.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
         killed: A fatal signal is pending.
+        oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
     """
 
     def __init__(self, engine: Engine, name: str, pid: int, cpus: Sequence[Cpu]) -> None:
@@ -67,6 +68,7 @@ class Task:
         self.rss_stat = TaskRssStat()
         self.memalloc = False
         self.killed = False
+        self.oom_victim = False
 
     async def get_cpu(self, *, wakeup: bool = False) -> None:
         """Wait for a CPU and run on it."""

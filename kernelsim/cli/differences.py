@@ -11,6 +11,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final
 
+from kernelsim.config.sysctl import IDLE
+
 MARK: Final = "# Differs from Linux: "
 DOCSTRING_MARKS: Final = ("Differs from Linux: ", "Differs: ")
 PART: Final = re.compile(r"[A-Z][a-z]+:( |$)")  # begins the next part of a docstring
@@ -23,6 +25,8 @@ def differences() -> None:
         source = file.read_text(encoding="utf-8")
         for line, text in sorted([*marked_comments(source), *docstring_parts(source)]):
             print(f"{name}:{line}: {text}")
+    for key, why in IDLE.items():
+        print(f"kernelsim/config/sysctl.py {key}: it is accepted and changes nothing yet: {why}")
 
 
 def sorted_sources(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:

@@ -4,14 +4,16 @@ Linux: kernel/sysctl.c, mm/page_alloc.c, mm/page-writeback.c; Documentation/admi
 Differs: keys that trigger an action (drop_caches, compact_memory) are steps of a
 workload, no settings; NUMA balancing, MGLRU and huge pages are off by default.
 Interface: `Sysctl` is a value with one attribute a key (`vm.swappiness` is `vm_swappiness`);
-`SYSCTLS` is the table; `parse_setting("vm.swappiness=10")` reads one `--set`; `with_settings`
-returns a changed copy; `sysctl_from_text` reads a recorded listing.
+`SYSCTLS` is the table, `IDLE` the part of it that changes nothing yet;
+`parse_setting("vm.swappiness=10")` reads one `--set`; `with_settings` returns a changed copy;
+`sysctl_from_text` reads a recorded listing. What a write does beyond is in sysctl_write.py.
 Units: as the kernel's; None means "computed from the memory at boot".
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "IDLE",
     "SYSCTLS",
     "Sysctl",
     "SysctlEntry",
@@ -34,7 +37,10 @@ __all__ = [
 ]
 
 _INT_MAX: Final = (1 << 31) - 1
+_INT_MIN: Final = -_INT_MAX - 1
 _ULONG_MAX: Final = (1 << 63) - 1
+_DIGITS_MAX: Final = 20  # of a number of 64 bits; Python refuses to convert very many
+HIGH_FRACTION_MIN: Final = 8  # mm/page_alloc.c:MIN_PERCPU_PAGELIST_HIGH_FRACTION
 
 SysctlValue = int | str | tuple[int, ...] | None
 
@@ -80,7 +86,7 @@ class Sysctl:
         default=(256, 256, 32, 0, 0),
         metadata={
             "name": "vm.lowmem_reserve_ratio",
-            "minimum": 0,
+            "minimum": _INT_MIN,
             "maximum": _INT_MAX,
             "unit": "1/pages",
             "doc": "a zone keeps 1/ratio of the zones above it from their users; 0 keeps none",
@@ -102,7 +108,7 @@ class Sysctl:
         "vm.overcommit_kbytes", 0, 0, _ULONG_MAX, "KiB", "RAM that counts in mode 2; 0: the ratio"
     )
     vm_zone_reclaim_mode: int = _knob(
-        "vm.zone_reclaim_mode", 0, 0, 7, "bits", "1 reclaim locally, 2 write, 4 swap as well"
+        "vm.zone_reclaim_mode", 0, 0, _INT_MAX, "bits", "1 reclaim locally, 2 write, 4 swap as well"
     )
     vm_min_unmapped_ratio: int = _knob(
         "vm.min_unmapped_ratio", 1, 0, 100, "percent", "unmapped file pages that start node reclaim"
@@ -209,7 +215,39 @@ class SysctlEntry:
     unit: str
     words: tuple[str, ...]
     doc: str
+    idle: str
+    """Why writing it changes nothing yet but what is shown; empty when it works."""
 
+
+_NO_FILES: Final = "there are no pages of files to reclaim"
+_NO_WRITEBACK: Final = "nothing writes files back; only the thresholds in vmstat follow it"
+_NO_FLUSHER: Final = "nothing writes files back"
+_NO_COMPACTION: Final = "there is no compaction"
+_PLACING: Final = "addresses are given out top-down and are the same in every run"
+IDLE: Final[dict[str, str]] = {  # key -> why writing it changes nothing yet
+    "vm.admin_reserve_kbytes": "all processes are root's, who may use it",
+    "vm.zone_reclaim_mode": _NO_FILES,
+    "vm.min_unmapped_ratio": _NO_FILES,
+    "vm.min_slab_ratio": "there are no slab caches to shrink",
+    "vm.dirty_ratio": _NO_WRITEBACK,
+    "vm.dirty_background_ratio": _NO_WRITEBACK,
+    "vm.dirty_bytes": _NO_WRITEBACK,
+    "vm.dirty_background_bytes": _NO_WRITEBACK,
+    "vm.dirty_expire_centisecs": _NO_FLUSHER,
+    "vm.dirty_writeback_centisecs": _NO_FLUSHER,
+    "vm.dirtytime_expire_seconds": _NO_FLUSHER,
+    "vm.highmem_is_dirtyable": _NO_WRITEBACK,
+    "vm.laptop_mode": "reclaim writes to swap whenever it wants to, and files are not written",
+    "vm.vfs_cache_pressure": "there are no dentries and inodes",
+    "vm.mmap_min_addr": "the lowest address a process may map is fixed",
+    "vm.extfrag_threshold": _NO_COMPACTION,
+    "vm.compaction_proactiveness": _NO_COMPACTION,
+    "vm.compact_unevictable_allowed": _NO_COMPACTION,
+    "vm.stat_interval": "counters are exact at all times",
+    "vm.legacy_va_layout": _PLACING,
+    "kernel.randomize_va_space": _PLACING,
+    "kernel.numa_balancing": "pages stay where they are",
+}
 
 SYSCTLS: Final[dict[str, SysctlEntry]] = {
     field.metadata["name"]: SysctlEntry(
@@ -221,6 +259,7 @@ SYSCTLS: Final[dict[str, SysctlEntry]] = {
         unit=field.metadata.get("unit", ""),
         words=field.metadata.get("words", ()),
         doc=field.metadata["doc"],
+        idle=IDLE.get(field.metadata["name"], ""),
     )
     for field in attrs.fields(Sysctl)
 }
@@ -261,8 +300,12 @@ def parse_value(name: str, value: object) -> SysctlValue:
         if not isinstance(items, list | tuple) or not 1 <= len(items) <= len(entry.default):
             rule = f"must be 1 to {len(entry.default)} numbers, one a zone, lowest zone first"
             raise ConfigError(name, value, rule)
-        return tuple(_checked_int(entry, item) for item in items)
-    return _checked_int(entry, value)
+        # As lowmem_reserve_ratio_sysctl_handler does with what is below 1.
+        return tuple(max(_checked_int(entry, item), 0) for item in items)
+    number = _checked_int(entry, value)
+    if name == "vm.percpu_pagelist_high_fraction" and 0 < number < HIGH_FRACTION_MIN:
+        raise ConfigError(name, value, f"must be 0 or at least {HIGH_FRACTION_MIN}")
+    return number
 
 
 def _checked_int(entry: SysctlEntry, value: object) -> int:
@@ -271,14 +314,23 @@ def _checked_int(entry: SysctlEntry, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
     elif isinstance(value, str):
-        digits = value.removeprefix("-")
-        number = int(value) if digits.isascii() and digits.isdigit() else None
+        number = _c_number(value)
     assert entry.minimum is not None
     assert entry.maximum is not None
     if number is None or not entry.minimum <= number <= entry.maximum:
         rule = f"must be a whole number from {entry.minimum} to {entry.maximum} ({entry.unit})"
         raise ConfigError(entry.name, value, rule)
     return number
+
+
+def _c_number(text: str) -> int | None:
+    """Return the number a text means to the kernel: decimal, 0x… or octal with a leading 0."""
+    match = re.fullmatch(r"(-?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]+)|([1-9][0-9]*|0))", text)
+    if match is None or len(text) > _DIGITS_MAX + len("-0x"):
+        return None
+    sign, hexadecimal, octal, decimal = match.groups()
+    digits, base = (hexadecimal, 16) if hexadecimal else (octal, 8) if octal else (decimal, 10)
+    return -int(digits, base) if sign else int(digits, base)
 
 
 def with_settings(sysctl: Sysctl, settings: Mapping[str, object]) -> Sysctl:

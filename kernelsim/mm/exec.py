@@ -1,10 +1,11 @@
 """Lay out a fresh address space: image, heap, stack.
 
-Linux: fs/binfmt_elf.c:load_elf_binary, fs/exec.c:setup_arg_pages, arch/x86/mm/mmap.c (6.1, x86-64).
+Linux: fs/binfmt_elf.c:load_elf_binary, fs/exec.c:setup_arg_pages, arch/x86/mm/mmap.c (6.1).
 Differs: addresses are not randomized (as under `setarch -R`). The vDSO is not mapped.
 
 Interface: `load_image` maps the segments of an image, then the stack, and sets the heap's start;
-`static_image` makes segments from three sizes. User addresses from the lowest:
+`static_image` makes segments from three sizes. User addresses from the lowest, on x86-64 (32-bit
+ones are in address_layout.py):
     0 … 64 KiB       never mapped (a NULL pointer faults)
     0x400000         text, data, bss of a static program; the heap starts behind and grows up
     below mmap_base  mappings, the newest lowest
@@ -30,11 +31,8 @@ from kernelsim.mm.vm_flags import (
 )
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 
-STACK_TOP: Final = TASK_SIZE
 STACK_EXPAND: Final = 128 * KIB  # room to grow without a fault; fs/exec.c:setup_arg_pages
 MIN_GAP: Final = 128 * MIB  # least room for the stack; arch/x86/mm/mmap.c
-MAX_GAP: Final = TASK_SIZE // 6 * 5
-IMAGE_START: Final = 0x400000  # of a program that is not position independent
 
 
 @attrs.frozen(kw_only=True)
@@ -51,12 +49,14 @@ class ImageSegment:
     """Page of the file at the page of `start`."""
 
 
-def static_image(*, text_bytes: int, data_bytes: int, bss_bytes: int) -> tuple[ImageSegment, ...]:
-    """Return the segments of a small static program at `IMAGE_START`."""
-    data_start = IMAGE_START + page_align(text_bytes)
+def static_image(
+    *, text_bytes: int, data_bytes: int, bss_bytes: int, start: int = 0x40_0000
+) -> tuple[ImageSegment, ...]:
+    """Return the segments of a small static program, the first of them at `start`."""
+    data_start = start + page_align(text_bytes)
     return (
         ImageSegment(
-            start=IMAGE_START,
+            start=start,
             file_bytes=text_bytes,
             memory_bytes=text_bytes,
             prot=PROT_READ | PROT_EXEC,
@@ -66,18 +66,18 @@ def static_image(*, text_bytes: int, data_bytes: int, bss_bytes: int) -> tuple[I
             file_bytes=data_bytes,
             memory_bytes=data_bytes + bss_bytes,
             prot=PROT_READ | PROT_WRITE,
-            pgoff=(data_start - IMAGE_START) >> PAGE_SHIFT,
+            pgoff=(data_start - start) >> PAGE_SHIFT,
         ),
     )
 
 
-def mmap_base(stack_limit_bytes: int, random_bytes: int = 0) -> int:
+def mmap_base(stack_limit_bytes: int, *, task_size: int = TASK_SIZE) -> int:
     """Return the address below which mappings are placed.
 
     Source: Linux 6.1 arch/x86/mm/mmap.c:mmap_base
     """
-    gap = min(max(stack_limit_bytes + STACK_GUARD_GAP, MIN_GAP), MAX_GAP)
-    return page_align(TASK_SIZE - gap - random_bytes)
+    gap = min(max(stack_limit_bytes + STACK_GUARD_GAP, MIN_GAP), task_size // 6 * 5)
+    return page_align(task_size - gap)
 
 
 def load_image(
@@ -101,10 +101,11 @@ def load_image(
     Source: Linux 6.1 fs/binfmt_elf.c:load_elf_binary
     """
     assert len(mm.map) == 0, "an image is loaded into an empty address space"
-    mm.mmap_base = mmap_base(mm.rlimits.stack)
-    stack_start = STACK_TOP - page_align(args_bytes) - STACK_EXPAND
+    stack_top = mm.map.task_size
+    mm.mmap_base = mmap_base(mm.rlimits.stack, task_size=stack_top)
+    stack_start = stack_top - page_align(args_bytes) - STACK_EXPAND
     flags = VM_STACK_FLAGS | VmFlag.VM_ACCOUNT
-    stack = VmArea(stack_start, STACK_TOP, flags, None, stack_start >> PAGE_SHIFT)
+    stack = VmArea(stack_start, stack_top, flags, None, stack_start >> PAGE_SHIFT)
     change = mm.mmap_region(stack)
     for segment in segments:
         if not change.failed:
@@ -115,7 +116,7 @@ def load_image(
         else:
             mm.start_data, mm.end_data = segment.start, end
     mm.start_brk = mm.brk = page_align(segments[-1].start + segments[-1].memory_bytes)
-    mm.start_stack = STACK_TOP - args_bytes
+    mm.start_stack = stack_top - args_bytes
     return change if change.failed else VmChange(0)
 
 

@@ -25,7 +25,8 @@ U32: TypeAlias = NDArray[np.uint32]
 U8: TypeAlias = NDArray[np.uint8]
 
 MAX_ORDER: Final = 11  # orders 0..10; include/linux/mmzone.h of 6.1 (later: MAX_PAGE_ORDER 10)
-PAGEBLOCK_ORDER: Final = 9  # 2 MB on x86_64
+# Differs from Linux: pageblocks of i386 without PAE are of order 10, 4 MiB.
+PAGEBLOCK_ORDER: Final = 9  # 2 MiB, a huge page of x86_64
 PAGEBLOCK_NR_PAGES: Final = 1 << PAGEBLOCK_ORDER
 MAX_ORDER_NR_PAGES: Final = 1 << (MAX_ORDER - 1)
 SWAP_CLUSTER_MAX: Final = 32  # pages; include/linux/swap.h
@@ -111,7 +112,8 @@ Z_NR_RESERVED_HIGHATOMIC: Final = 16
 Z_WATERMARK_BOOST_FACTOR: Final = 17  # sysctl vm.watermark_boost_factor, of 10000; 0 = never boost
 Z_BOOSTED_WATERMARK: Final = 18  # 1 = boosted since kswapd was last woken (ZONE_BOOSTED_WATERMARK)
 Z_RECLAIM_ACTIVE: Final = 19  # 1 = kswapd works on it, keep per-cpu lists short (same bit in Linux)
-NR_ZONE_FIELDS: Final = 20
+Z_NUMA_STAT_OFF: Final = 20  # 1 = numa_hit and its like are not counted (vm.numa_stat is 0)
+NR_ZONE_FIELDS: Final = 21
 
 # Columns of Mem.extfrag, the fields of the tracepoint mm_page_alloc_extfrag
 X_PFN: Final = 0

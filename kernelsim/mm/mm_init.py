@@ -3,6 +3,9 @@
 Linux: mm/mm_init.c and mm/memblock.c (boot), mm/page_alloc.c (setup_per_zone_wmarks), 6.1.
 Differs: memory of a machine written by hand is all free but for the pages boot keeps, which lie at
 the bottom of each zone; that of a recorded one is as `boot_pages` says.
+# Differs from Linux: the first watermarks of a machine written by hand follow from the pages it has
+# for use. A kernel computes them while its init sections and its initramfs still hold pages, so
+# they are up to 2 % lower; and one with huge pages switched on sets min_free_kbytes higher.
 Interface: `build` makes a `PhysMem`; `setup_per_zone_wmarks` and `setup_per_zone_lowmem_reserve`
 are called again when a tunable changes. `new_mem`, `init_zone` and `fill_zone` are the steps.
 Units: pages, pfn. Memory nobody touches costs nothing: columns are mapped, not filled.

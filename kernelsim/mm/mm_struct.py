@@ -115,7 +115,7 @@ class MmStruct:
         if length <= 0:
             return VmChange(-errno.EINVAL)
         length = page_align(length)
-        if length > TASK_SIZE or len(self.map) > self.max_map_count:
+        if length > self.map.task_size or len(self.map) > self.max_map_count:
             return VmChange(-errno.ENOMEM)
         start = get_unmapped_area(self.map, self.mmap_base, address, length, map_flags)
         if start < 0:
@@ -160,9 +160,7 @@ class MmStruct:
         Source: Linux 6.1 mm/mmap.c:do_mas_munmap
         """
         length = page_align(length)
-        if start % PAGE_SIZE or start < 0 or start > TASK_SIZE or length > TASK_SIZE - start:
-            return VmChange(-errno.EINVAL)
-        if length == 0:
+        if start % PAGE_SIZE or start < 0 or not 0 < length <= self.map.task_size - start:
             return VmChange(-errno.EINVAL)
         end = start + length
         if self.count_would_burst(start, end):
@@ -178,7 +176,7 @@ class MmStruct:
             0,
             tuple(removed),
             floor=below.end if below else 0,
-            ceiling=above.start if above else TASK_SIZE + PAGE_SIZE,
+            ceiling=above.start if above else self.map.task_size + PAGE_SIZE,
         )
 
     def count_would_burst(self, start: int, end: int) -> bool:
@@ -204,7 +202,7 @@ class MmStruct:
             change = attrs.evolve(self.munmap(new_end, old_end - new_end), result=brk)
         elif new_end > old_end:
             above = self.map.find_vma(old_end)
-            if new_end > TASK_SIZE or (above and new_end + PAGE_SIZE > above.start_gap):
+            if new_end > self.map.task_size or (above and new_end + PAGE_SIZE > above.start_gap):
                 return kept
             if len(self.map) > self.max_map_count:
                 return kept
@@ -258,7 +256,7 @@ class MmStruct:
 
         Source: Linux 6.1 mm/mmap.c:exit_mmap
         """
-        return self.munmap(0, TASK_SIZE)
+        return self.munmap(0, self.map.task_size)
 
     def maps_text(self) -> str:
         """Return /proc/pid/maps."""
@@ -326,6 +324,7 @@ class MmRegistry:
     mms: Mms = attrs.Factory(lambda: make_mms(NR_MMS_MIN))
     by_number: dict[int, MmStruct] = attrs.Factory(dict)
     next_ctx_id: int = 1
+    task_size: int = TASK_SIZE
 
     def mm_alloc(
         self, owner_pid: int, *, rlimits: Rlimits | None = None, cap_sys_admin: bool = True
@@ -341,6 +340,7 @@ class MmRegistry:
             ctx_id=self.next_ctx_id,
             owner_pid=owner_pid,
             commit=self.commit,
+            map=VmaMap(task_size=self.task_size),
             rlimits=rlimits or Rlimits(),
             cap_sys_admin=cap_sys_admin,
             cap_ipc_lock=cap_sys_admin,

@@ -28,9 +28,9 @@ from kernelsim.units import KIB, PAGE_SHIFT, PAGE_SIZE
 
 TASK_SIZE: Final = (1 << 47) - PAGE_SIZE  # x86-64; arch/x86/include/asm/page_64_types.h
 STACK_GUARD_GAP: Final = 256 * PAGE_SIZE  # below a stack; mm/mmap.c:stack_guard_gap
-TASK_UNMAPPED_BASE: Final = (TASK_SIZE // 3 + PAGE_SIZE - 1) & -PAGE_SIZE
 MMAP_MIN_ADDR: Final = 64 * KIB  # vm.mmap_min_addr
 VIRTUAL_ADDRESS_BITS: Final = 48
+# Differs from Linux: a 32-bit kernel puts the name into column 49.
 MAPS_NAME_COLUMN: Final = 73  # fs/proc/task_mmu.c:show_vma_header_prefix, 64-bit
 
 
@@ -171,9 +171,11 @@ class VmaMap:
     areas: list[VmArea] = attrs.Factory(list)
     starts: list[int] = attrs.Factory(list)
     """`areas[i].start`, for bisect."""
+    task_size: int = TASK_SIZE
+    """First address behind those of a process."""
     # Searching from the top: every hole above `hole_cursor` is smaller than `hole_below_bytes`
     # or has been given away. Only `remove` makes holes, so a search may start at the cursor.
-    hole_cursor: int = TASK_SIZE
+    hole_cursor: int = attrs.Factory(lambda self: self.task_size, takes_self=True)
     hole_below_bytes: int = 0
 
     def __len__(self) -> int:
@@ -254,7 +256,7 @@ class VmaMap:
         self.areas[first:last] = kept
         self.starts[first:last] = [vma.start for vma in kept]
         above = self.find_vma(end)
-        self.hole_cursor = max(self.hole_cursor, above.start if above else TASK_SIZE)
+        self.hole_cursor = max(self.hole_cursor, above.start if above else self.task_size)
         return removed
 
     def replace(self, pieces: list[VmArea]) -> None:
@@ -318,8 +320,9 @@ def get_unmapped_area(
 
     Source: Linux 6.1 arch/x86/kernel/sys_x86_64.c:arch_get_unmapped_area_topdown
     """
+    task_size = areas.task_size
     if map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
-        if address > TASK_SIZE - length:
+        if address > task_size - length:
             return -errno.ENOMEM
         if address % PAGE_SIZE:
             return -errno.EINVAL
@@ -334,9 +337,9 @@ def get_unmapped_area(
         above = areas.find_vma(address)
         below = areas.find_vma_prev(address)
         free = above is None or address + length <= above.start_gap
-        if free and address <= TASK_SIZE - length and (not below or address >= below.end):
+        if free and address <= task_size - length and (not below or address >= below.end):
             return address
     start = areas.unmapped_area_topdown(length, MMAP_MIN_ADDR, mmap_base)
     if not start:
-        start = areas.unmapped_area_bottomup(length, TASK_UNMAPPED_BASE, TASK_SIZE)
+        start = areas.unmapped_area_bottomup(length, page_align(task_size // 3), task_size)
     return start or -errno.ENOMEM

@@ -15,7 +15,7 @@ import attrs
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.mem import Mem, PG_anon_exclusive
 from kernelsim.mm.mm_struct import MmStruct
-from kernelsim.mm.mmap import TASK_SIZE, VmArea, VmChange, page_align
+from kernelsim.mm.mmap import VmArea, VmChange, page_align
 from kernelsim.mm.pgtable import (
     _PAGE_DIRTY,
     _PAGE_PRESENT,
@@ -39,7 +39,7 @@ def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> VmChange:
     Source: Linux 6.1 mm/mprotect.c:do_mprotect_pkey, :mprotect_fixup
     """
     end = start + page_align(length)
-    if start % PAGE_SIZE or end > TASK_SIZE:
+    if start % PAGE_SIZE or end > mm.map.task_size:
         return VmChange(-errno.EINVAL if start % PAGE_SIZE else -errno.ENOMEM)
     if not mm.map.covers(start, end):
         return VmChange(-errno.ENOMEM)

@@ -29,6 +29,7 @@ from kernelsim.mm.mem import (
     Z_MANAGED,
     Z_NID,
     Z_NR_RESERVED_HIGHATOMIC,
+    Z_NUMA_STAT_OFF,
     Z_TYPE_INDEX,
     Z_WATERMARK_BOOST,
     Z_WMARK_MIN,
@@ -233,6 +234,8 @@ def zone_statistics(mem: Mem, zone: int, cpu_nid: int, preferred_nid: int, nr_pa
     node, whatever zone the request preferred; sums of a node are the same.
     Source: Linux 6.1 mm/page_alloc.c:zone_statistics
     """
+    if mem.zone[zone, Z_NUMA_STAT_OFF]:
+        return
     nid = mem.zone[zone, Z_NID]
     mem.numa_stat[zone, NUMA_LOCAL if nid == cpu_nid else NUMA_OTHER] += nr_pages
     if nid == preferred_nid:

@@ -25,7 +25,8 @@ from kernelsim.check.machine import require_sound
 from kernelsim.check.record import observe
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import load_machine
-from kernelsim.config.sysctl import SysctlValue, parse_setting, parse_value, with_settings
+from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_setting, parse_value
+from kernelsim.config.sysctl_write import write_sysctls
 from kernelsim.errors import (
     CheckFailedError,
     ConfigError,
@@ -180,6 +181,9 @@ class _Run:
             for name, value in self.settings.items():
                 if name in MARK_SETTINGS:
                     machine.sysctl(name, value)
+        for name in self.settings:
+            if SYSCTLS[name].idle:
+                machine.note_idle(name)
         self.sampler.take()
         self._set_tick()
 
@@ -306,7 +310,7 @@ def machine_of(
     spec = load_machine(chosen) if isinstance(chosen, str) else chosen
     if not settings:
         return spec
-    return attrs.evolve(spec, sysctl=with_settings(spec.sysctl, settings))
+    return attrs.evolve(spec, sysctl=write_sysctls(spec.sysctl, settings))
 
 
 def burst_pages_of(workload: Workload, options: RunOptions) -> int:

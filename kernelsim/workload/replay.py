@@ -21,7 +21,7 @@ import numpy as np
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import RecordingError
-from kernelsim.mm.mmap import MMAP_MIN_ADDR, TASK_SIZE
+from kernelsim.mm.mmap import MMAP_MIN_ADDR
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle, Program
 from kernelsim.workload.lackey import lackey_footprint, read_lackey, regions_of
@@ -105,12 +105,13 @@ def replay(path: Path) -> Callable[[ProcessHandle], Awaitable[ReplayResult]]:
 
 async def map_regions(path: Path, handle: ProcessHandle) -> None:
     """Map what a recording touches where it touches it."""
+    task_size = handle.actor.mm.map.task_size
     for region in regions_of(path):
         start = region.vpn << PAGE_SHIFT
         end = start + (region.nr_pages << PAGE_SHIFT)
-        if start < MMAP_MIN_ADDR or end > TASK_SIZE:
+        if start < MMAP_MIN_ADDR or end > task_size:
             rule = (
-                f"accesses must lie in {MMAP_MIN_ADDR:#x} to {TASK_SIZE:#x}, where a process has "
+                f"accesses must lie in {MMAP_MIN_ADDR:#x} to {task_size:#x}, where a process has "
                 f"memory; some lie in {start:#x} to {end:#x}"
             )
             raise RecordingError(path, None, rule)

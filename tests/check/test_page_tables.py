@@ -7,94 +7,31 @@ import pytest
 
 from kernelsim.check.page_tables import LINES_MAX, check_page_tables, check_tokens
 from kernelsim.mm.mem import (
-    I64,
-    Z_NID,
-    Z_SPANNED,
-    Z_START_PFN,
-    Mem,
     PG_anon,
     PG_buddy,
     PG_swapcache,
     PG_table,
 )
-from kernelsim.mm.memory import map_anon, map_zero
-from kernelsim.mm.mm_init import new_mem
-from kernelsim.mm.mm_struct import MmRegistry
+from kernelsim.mm.memory import map_zero
 from kernelsim.mm.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
-    Mms,
-    PageTablePool,
-    PageTables,
-    install_tables,
-    pgd_alloc,
     pte_at,
     set_pte_at,
-    tables_needed,
 )
 from kernelsim.mm.rmap import try_to_unmap
 from kernelsim.mm.swapfile import swapon
-from kernelsim.mm.util import CommitAccount
 from kernelsim.mm.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
+from tests.table_box import TableBox
 
 RW = 0x2
 VPN = 700
 
 
-class Box:
-    """Two nodes of 2048 frames, one pool, and address spaces with a PGD."""
-
-    def __init__(self, *, levels: int = 4, bits: int = 9) -> None:
-        self.mem = new_mem(nr_pfns=5120, nr_nodes=2, nr_zone_types=1, nr_cpus=1)
-        for nid in range(2):
-            start = 1024 + 2048 * nid
-            self.mem.zone[nid, [Z_NID, Z_START_PFN, Z_SPANNED]] = nid, start, 2048
-            self.mem.block_zone[start >> 9 : (start + 2048) >> 9] = nid + 1
-        self.pool = PageTablePool(levels=levels, bits=bits)
-        self.registry = MmRegistry(CommitAccount(totalram_pages=4096))
-        self.next_pfn = 1024
-
-    @property
-    def state(self) -> tuple[Mem, PageTables, Mms]:
-        """What every leaf takes first."""
-        return self.mem, self.pool.pt, self.registry.mms
-
-    def take(self, nr: int) -> I64:
-        """Return frames nobody used yet, the first node's first."""
-        pfns = np.arange(self.next_pfn, self.next_pfn + nr, dtype=np.int64)
-        self.next_pfn += nr
-        return pfns
-
-    def new_mm(self) -> int:
-        """Create an address space; return its number."""
-        mm = self.registry.mm_alloc(owner_pid=1)
-        self.pool.reserve(1)
-        pgd_alloc(*self.state, mm.number, int(self.take(1)[0]))
-        return mm.number
-
-    def install(self, mm: int, vpn: int, nr: int) -> int:
-        """Build the tables a range needs; return how many."""
-        needed = tables_needed(*self.state, mm, vpn, nr)
-        self.pool.reserve(needed)
-        assert install_tables(*self.state, mm, vpn, nr, self.take(needed), needed) == needed
-        return int(needed)
-
-    def map(self, mm: int, vpn: int, nr: int, token: int = 7) -> I64:
-        """Write to fresh pages; return their frames."""
-        self.install(mm, vpn, nr)
-        pfns = self.take(nr)
-        assert map_anon(*self.state, mm, vpn, nr, 1, pfns, nr, True, True, token) == nr
-        return pfns
-
-    def faults(self) -> list[str]:
-        """Run the checker."""
-        return check_page_tables(*self.state, self.registry.by_number)
-
-
 @pytest.fixture
-def box() -> Box:
+def box() -> TableBox:
     """Return a healthy machine: one mm with eight pages, a zero page and a swapped page."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     pfns = box.map(mm, VPN, 8)
     map_zero(*box.state, mm, VPN + 8, 1, 1, 1)
@@ -104,7 +41,7 @@ def box() -> Box:
     return box
 
 
-def test_healthy_machine_has_no_faults(box: Box) -> None:
+def test_healthy_machine_has_no_faults(box: TableBox) -> None:
     """All is well, also with other counters at boot."""
     assert box.faults() == []
     boot = np.zeros_like(box.mem.node_stat)
@@ -114,17 +51,17 @@ def test_healthy_machine_has_no_faults(box: Box) -> None:
     assert len(box.faults()) == 2
 
 
-def page(box: Box) -> int:
+def page(box: TableBox) -> int:
     """Return the frame of the first page."""
     return int(pte_at(*box.state, 1, VPN)) >> 12 & 0xFFFFFFF
 
 
-def edit_pte(box: Box, vpn: int, change: Callable[[int], int]) -> None:
+def edit_pte(box: TableBox, vpn: int, change: Callable[[int], int]) -> None:
     """Change an entry behind everybody's back."""
     set_pte_at(*box.state, 1, vpn, change(pte_at(*box.state, 1, vpn)))
 
 
-DAMAGE: dict[str, Callable[[Box], object]] = {
+DAMAGE: dict[str, Callable[[TableBox], object]] = {
     "MM_ANONPAGES": lambda b: b.registry.mms.rss.__setitem__((1, MM_ANONPAGES), 6),
     "MM_SWAPENTS": lambda b: b.registry.mms.rss.__setitem__((1, MM_SWAPENTS), 0),
     "MM_FILEPAGES": lambda b: b.registry.mms.rss.__setitem__((1, 0), 1),
@@ -151,14 +88,14 @@ DAMAGE: dict[str, Callable[[Box], object]] = {
 
 
 @pytest.mark.parametrize("text", DAMAGE)
-def test_damage_is_found(box: Box, text: str) -> None:
+def test_damage_is_found(box: TableBox, text: str) -> None:
     """One damaged place gives a line that names it."""
     DAMAGE[text](box)
     lines = box.faults()
     assert any(text in line for line in lines), lines
 
 
-def test_table_used_by_two_is_found(box: Box) -> None:
+def test_table_used_by_two_is_found(box: TableBox) -> None:
     """Two address spaces may not share a table."""
     other = box.new_mm()
     box.pool.pt.entry[box.registry.mms.pgd_row[other]] = box.pool.pt.entry[
@@ -167,7 +104,7 @@ def test_table_used_by_two_is_found(box: Box) -> None:
     assert any("used twice" in line for line in box.faults())
 
 
-def test_many_faults_of_a_kind_are_cut_short(box: Box) -> None:
+def test_many_faults_of_a_kind_are_cut_short(box: TableBox) -> None:
     """Not every page of a broken range gets its line."""
     mm = box.new_mm()
     pfns = box.map(mm, 0, 100)
@@ -177,7 +114,7 @@ def test_many_faults_of_a_kind_are_cut_short(box: Box) -> None:
     assert lines[-1].startswith(f"… and {100 - LINES_MAX} more")
 
 
-def test_tokens_of_mapped_pages(box: Box) -> None:
+def test_tokens_of_mapped_pages(box: TableBox) -> None:
     """Pages hold what was written; the zero page and holes hold 0."""
     assert check_tokens(*box.state, 1, VPN, 7, 7) == []
     assert check_tokens(*box.state, 1, VPN + 8, 500, 0) == []
@@ -185,7 +122,7 @@ def test_tokens_of_mapped_pages(box: Box) -> None:
     assert check_tokens(*box.state, 1, VPN, 7, 7) == ["mm 1 vpn 0x2bc: holds 8, expected 7"]
 
 
-def test_tokens_of_swapped_pages(box: Box) -> None:
+def test_tokens_of_swapped_pages(box: TableBox) -> None:
     """A cached page answers for its slot, unless it is still being read."""
     swap = swapon([64], [-2], 1)
     swap.token[3] = 5

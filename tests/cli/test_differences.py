@@ -2,6 +2,7 @@
 
 import kernelsim
 from kernelsim.cli import differences
+from kernelsim.config.sysctl import IDLE
 
 SOURCE = '''
 """Text with # Differs from Linux: in the middle."""
@@ -39,6 +40,18 @@ def test_command_prints_places_of_the_package(capsys):
     assert all(line.startswith(f"{kernelsim.__name__}/") for line in lines)
     places = [line.split(": ")[0] for line in lines]
     assert len(places) == len(set(places))
+
+
+def test_tunables_that_change_nothing_are_listed(capsys):
+    """Each with the reason, behind the places of the sources."""
+    differences.differences()
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if "accepted and changes nothing yet" in line]
+    assert len(told) == len(IDLE)
+    assert (
+        "kernelsim/config/sysctl.py vm.vfs_cache_pressure: it is accepted and changes nothing yet: "
+        "there are no dentries and inodes"
+    ) in told
 
 
 def test_parts_of_docstrings_count():

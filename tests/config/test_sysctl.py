@@ -15,6 +15,7 @@ from kernelsim.config.sysctl import (
     sysctl_text,
     with_settings,
 )
+from kernelsim.config.sysctl_write import write_sysctl, write_sysctls
 from kernelsim.errors import ConfigError
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
@@ -60,6 +61,10 @@ def test_a_setting_is_parsed_by_the_table() -> None:
          " (weight)")),
         ("vm.lowmem_reserve_ratio=", ("vm.lowmem_reserve_ratio = '': must be 1 to 5 numbers, one"
          " a zone, lowest zone first")),
+        ("vm.percpu_pagelist_high_fraction=7", ("vm.percpu_pagelist_high_fraction = '7': must be 0"
+         " or at least 8")),
+        ("vm.swappiness=08", ("vm.swappiness = '08': must be a whole number from 0 to 200"
+         " (weight)")),
         ("lru_gen.enabled=0x0007", "lru_gen.enabled = '0x0007': must be 0x0000"),
     ],
 )  # fmt: skip
@@ -69,6 +74,38 @@ def test_a_wrong_setting_is_told_in_one_line(text: str, message: str) -> None:
         parse_setting(text)
 
     assert message == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0x10", 16), ("010", 8), ("0", 0), ("00", 0), ("100", 100)]
+)
+def test_numbers_are_written_as_the_kernel_reads_them(text: str, value: int) -> None:
+    """Hexadecimal and octal as in C."""
+    assert value == parse_value("vm.swappiness", text)
+
+
+def test_a_number_of_very_many_digits_is_out_of_range() -> None:
+    """It is told like any other, not by Python."""
+    with pytest.raises(ConfigError, match="must be a whole number from 0 to 200"):
+        parse_value("vm.swappiness", "9" * 5000)
+
+
+def test_a_write_to_a_list_leaves_its_other_numbers() -> None:
+    """As many as are written, from the first on; a ratio below 1 keeps nothing."""
+    once = write_sysctl(Sysctl(), "vm.lowmem_reserve_ratio", "-5 7")
+    assert (0, 7, 32, 0, 0) == once.vm_lowmem_reserve_ratio
+
+
+def test_writes_take_effect_in_their_order() -> None:
+    """Of overcommit_ratio and overcommit_kbytes the last one written counts, whatever it is."""
+    ratio, kbytes = "vm.overcommit_ratio", "vm.overcommit_kbytes"
+    first = write_sysctls(Sysctl(), {ratio: 70, kbytes: 0})
+    assert (0, 0) == (first.vm_overcommit_ratio, first.vm_overcommit_kbytes)
+    last = write_sysctls(Sysctl(), {kbytes: 900, ratio: 70})
+    assert (70, 0) == (last.vm_overcommit_ratio, last.vm_overcommit_kbytes)
+    # What a machine boots with is no series of writes.
+    state = with_settings(Sysctl(), {ratio: 70, kbytes: 0})
+    assert (70, 0) == (state.vm_overcommit_ratio, state.vm_overcommit_kbytes)
 
 
 def test_a_bool_is_no_number() -> None:

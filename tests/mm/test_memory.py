@@ -5,11 +5,6 @@ import pytest
 
 from kernelsim.hw.tlb import AccessCost, Tlb, make_tlb, tlb_lookup
 from kernelsim.mm.mem import (
-    I64,
-    Z_NID,
-    Z_SPANNED,
-    Z_START_PFN,
-    Mem,
     PG_anon,
     PG_anon_exclusive,
     PG_swapbacked,
@@ -30,76 +25,26 @@ from kernelsim.mm.memory import (
     touch_present,
     unmap_range,
 )
-from kernelsim.mm.mm_init import new_mem
-from kernelsim.mm.mm_struct import MmRegistry
 from kernelsim.mm.mprotect import change_protection
 from kernelsim.mm.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
-    Mms,
-    PageTablePool,
-    PageTables,
     get_mm_rss,
-    install_tables,
     mk_swap_pte,
-    pgd_alloc,
     pte_at,
     pte_pfn,
     set_pte_at,
-    tables_needed,
 )
-from kernelsim.mm.util import CommitAccount
 from kernelsim.mm.vmstat import NR_ANON_PAGES
+from tests.table_box import TableBox
 
 ACCESSED, DIRTY, RW = 0x20, 0x40, 0x2
 COST = AccessCost(tlb_hit_ns=1, page_walk_step_ns=20, memory_ns=np.array([90, 150]))
 FOR_EVER = 1 << 60
 
 
-class Box:
-    """Two nodes of 2048 frames, one pool, and address spaces with a PGD."""
-
-    def __init__(self, *, levels: int = 4, bits: int = 9) -> None:
-        self.mem = new_mem(nr_pfns=5120, nr_nodes=2, nr_zone_types=1, nr_cpus=1)
-        for nid in range(2):
-            start = 1024 + 2048 * nid
-            self.mem.zone[nid, [Z_NID, Z_START_PFN, Z_SPANNED]] = nid, start, 2048
-            self.mem.block_zone[start >> 9 : (start + 2048) >> 9] = nid + 1
-        self.pool = PageTablePool(levels=levels, bits=bits)
-        self.registry = MmRegistry(CommitAccount(totalram_pages=4096))
-        self.next_pfn = 1024
-
-    @property
-    def state(self) -> tuple[Mem, PageTables, Mms]:
-        """What every leaf takes first."""
-        return self.mem, self.pool.pt, self.registry.mms
-
-    def take(self, nr: int) -> I64:
-        """Return frames nobody used yet, the first node's first."""
-        pfns = np.arange(self.next_pfn, self.next_pfn + nr, dtype=np.int64)
-        self.next_pfn += nr
-        return pfns
-
-    def new_mm(self) -> int:
-        """Create an address space; return its number."""
-        mm = self.registry.mm_alloc(owner_pid=1)
-        self.pool.reserve(1)
-        pgd_alloc(*self.state, mm.number, int(self.take(1)[0]))
-        return mm.number
-
-    def install(self, mm: int, vpn: int, nr: int) -> int:
-        """Build the tables a range needs; return how many."""
-        needed = tables_needed(*self.state, mm, vpn, nr)
-        self.pool.reserve(needed)
-        assert install_tables(*self.state, mm, vpn, nr, self.take(needed), needed) == needed
-        return int(needed)
-
-    def map(self, mm: int, vpn: int, nr: int, token: int = 7) -> I64:
-        """Write to fresh pages; return their frames."""
-        self.install(mm, vpn, nr)
-        pfns = self.take(nr)
-        assert map_anon(*self.state, mm, vpn, nr, 1, pfns, nr, True, True, token) == nr
-        return pfns
+class Box(TableBox):
+    """Page tables, and accesses to what they map."""
 
     def touch(
         self,

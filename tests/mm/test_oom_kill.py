@@ -3,13 +3,18 @@
 import pytest
 
 from kernelsim.mm.gfp import Gfp
+from kernelsim.mm.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
 from kernelsim.mm.oom_kill import (
     CONSTRAINT_MEMORY_POLICY,
+    CONSTRAINT_NONE,
+    OomConstraint,
     OomTask,
+    constrained_alloc,
     dump_tasks,
     invoked_line,
     killed_line,
     oom_badness,
+    oom_eligible,
     oom_kill_line,
     oom_score,
     reaped_line,
@@ -90,9 +95,60 @@ def test_dying_victim_is_waited_for():
     assert select_bad_process([A, reaped], TOTALPAGES).chosen == A
 
 
-def test_only_eligible_tasks():
-    """A task whose memory is out of the allocation's reach is not killed for it."""
-    assert select_bad_process([A, B], TOTALPAGES, eligible=frozenset({92})).chosen == A
+def test_who_is_exiting_is_passed_over():
+    """What it had is coming back already; it has no score any more, and no row in the table."""
+    exiting = task(5, "x", rss=90_000, has_mm=False)
+    assert select_bad_process([exiting, A], TOTALPAGES).chosen == A
+    assert select_bad_process([exiting], TOTALPAGES) == select_bad_process([], TOTALPAGES)
+    assert oom_score(exiting, TOTALPAGES) == 0
+    assert dump_tasks([exiting, A]) == dump_tasks([A])
+
+
+def test_who_was_killed_by_somebody_else_counts_as_any_other():
+    """Only the OOM killer's own victims are waited for."""
+    small = task(5, "x", rss=500, will_free_mem=True)
+    assert select_bad_process([small, A], TOTALPAGES).chosen == A
+    large = task(5, "x", rss=90_000, will_free_mem=True)
+    assert select_bad_process([large, A], TOTALPAGES).chosen == large
+
+
+def bound(pid, *nodes, rss=1000, mode=MPOL_BIND, **more):
+    """Return a task with a memory policy."""
+    return task(pid, f"on{nodes[0]}", rss=rss, policy=Mempolicy(mode, nodes), **more)
+
+
+def test_only_tasks_that_may_have_pages_there_are_eligible():
+    """Those bound to other nodes only are spared, wherever the pages of the others are."""
+    assert not oom_eligible(bound(1, 0), (1,))
+    assert oom_eligible(bound(1, 0, 1), (1, 2))
+    assert oom_eligible(bound(1, 0), None)
+    assert oom_eligible(bound(1, 0, mode=MPOL_PREFERRED), (1,))
+    assert oom_eligible(A, (1,))
+
+    tasks = [bound(1, 0, rss=9000), bound(2, 1, rss=800), bound(3, 1, rss=700)]
+    assert select_bad_process(tasks, TOTALPAGES, nodemask=(1,)).chosen == tasks[1]
+    assert select_bad_process(tasks, TOTALPAGES).chosen == tasks[0]
+    assert dump_tasks(tasks, (1,)) == dump_tasks(tasks[1:])
+
+
+def test_a_victim_elsewhere_is_not_waited_for():
+    """Its memory would not help."""
+    tasks = [bound(1, 0, is_victim=True), bound(2, 1)]
+    assert select_bad_process(tasks, TOTALPAGES, nodemask=(1,)).chosen == tasks[1]
+
+
+def test_what_confines_an_allocation():
+    """A policy that leaves out a node with memory; then only its nodes and all swap count."""
+
+    def constraint(nodemask):
+        return constrained_alloc(
+            nodemask, present_pages={0: 1000, 2: 3000}, totalram_pages=3900, total_swap_pages=50
+        )
+
+    none = OomConstraint(CONSTRAINT_NONE, None, 3950)
+    assert constraint(None) == none
+    assert constraint((0, 2)) == none
+    assert constraint((2,)) == OomConstraint(CONSTRAINT_MEMORY_POLICY, (2,), 3050)
 
 
 def test_task_table_as_recorded():
@@ -118,8 +174,8 @@ def test_report_lines_as_recorded():
         "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,"
         "global_oom,task_memcg=/,task=C,pid=94,uid=0"
     )
-    bound = oom_kill_line(C, mems_allowed="0-1", constraint=CONSTRAINT_MEMORY_POLICY, nodemask="1")
-    assert bound.startswith(
+    policy = oom_kill_line(C, mems_allowed="0-1", constraint=CONSTRAINT_MEMORY_POLICY, nodemask="1")
+    assert policy.startswith(
         "oom-kill:constraint=CONSTRAINT_MEMORY_POLICY,nodemask=1,cpuset=/,mems_allowed=0-1,"
     )
     assert killed_line(C) == (

@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 
-from kernelsim.mm.mem import I64, Z_NID, Z_SPANNED, Z_START_PFN, Mem, PG_table
-from kernelsim.mm.mm_init import new_mem
-from kernelsim.mm.mm_struct import MmRegistry
+from kernelsim.mm.mem import PG_table
 from kernelsim.mm.mmap import is_canonical
 from kernelsim.mm.pgtable import (
-    Mms,
-    PageTablePool,
-    PageTables,
     free_pgtables,
     install_tables,
     is_swap_pte,
     mk_swap_pte,
-    pgd_alloc,
     pgd_free,
     pte_at,
     pte_span,
@@ -23,48 +17,8 @@ from kernelsim.mm.pgtable import (
     set_pte_at,
     tables_needed,
 )
-from kernelsim.mm.util import CommitAccount
 from kernelsim.mm.vmstat import NR_PAGE_TABLE_PAGES
-
-
-class Box:
-    """Two nodes of 2048 frames, one pool, and address spaces with a PGD."""
-
-    def __init__(self, *, levels: int = 4, bits: int = 9) -> None:
-        self.mem = new_mem(nr_pfns=5120, nr_nodes=2, nr_zone_types=1, nr_cpus=1)
-        for nid in range(2):
-            start = 1024 + 2048 * nid
-            self.mem.zone[nid, [Z_NID, Z_START_PFN, Z_SPANNED]] = nid, start, 2048
-            self.mem.block_zone[start >> 9 : (start + 2048) >> 9] = nid + 1
-        self.pool = PageTablePool(levels=levels, bits=bits)
-        self.registry = MmRegistry(CommitAccount(totalram_pages=4096))
-        self.next_pfn = 1024
-
-    @property
-    def state(self) -> tuple[Mem, PageTables, Mms]:
-        """What every leaf takes first."""
-        return self.mem, self.pool.pt, self.registry.mms
-
-    def take(self, nr: int) -> I64:
-        """Return frames nobody used yet, the first node's first."""
-        pfns = np.arange(self.next_pfn, self.next_pfn + nr, dtype=np.int64)
-        self.next_pfn += nr
-        return pfns
-
-    def new_mm(self) -> int:
-        """Create an address space; return its number."""
-        mm = self.registry.mm_alloc(owner_pid=1)
-        self.pool.reserve(1)
-        pgd_alloc(*self.state, mm.number, int(self.take(1)[0]))
-        return mm.number
-
-    def install(self, mm: int, vpn: int, nr: int) -> int:
-        """Build the tables a range needs; return how many."""
-        needed = tables_needed(*self.state, mm, vpn, nr)
-        self.pool.reserve(needed)
-        assert install_tables(*self.state, mm, vpn, nr, self.take(needed), needed) == needed
-        return int(needed)
-
+from tests.table_box import TableBox
 
 USER_VPNS = 1 << 35
 EVERYWHERE = (0, USER_VPNS)
@@ -73,7 +27,7 @@ EVERYWHERE = (0, USER_VPNS)
 @pytest.mark.mission("V4")
 def test_first_page_needs_a_table_of_every_level() -> None:
     """One page in an empty address space needs PUD, PMD and PTE tables; the PGD is there."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     assert tables_needed(*box.state, mm, 0x400, 1) == 3
     assert box.install(mm, 0x400, 1) == 3
@@ -84,7 +38,7 @@ def test_first_page_needs_a_table_of_every_level() -> None:
 @pytest.mark.mission("V3")
 def test_two_level_tables_of_a_32_bit_process() -> None:
     """With two levels of 10 bits, 4 GB mapped take one top table and 1024 tables: 4 KB + 4 MB."""
-    box = Box(levels=2, bits=10)
+    box = TableBox(levels=2, bits=10)
     mm = box.new_mm()
     assert tables_needed(*box.state, mm, 0, 1 << 20) == 1024
     assert tables_needed(*box.state, mm, 5, 1) == 1
@@ -93,7 +47,7 @@ def test_two_level_tables_of_a_32_bit_process() -> None:
 
 def test_run_over_a_table_border_needs_two_tables() -> None:
     """Two pages on both sides of a 2 MB border need two tables of PTEs, one PMD, one PUD."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     assert tables_needed(*box.state, mm, 511, 2) == 4
     assert tables_needed(*box.state, mm, (1 << 27) - 1, 2) == 6
@@ -101,7 +55,7 @@ def test_run_over_a_table_border_needs_two_tables() -> None:
 
 def test_nr_page_table_pages_counts_pte_and_pmd_tables_of_their_node() -> None:
     """PUD tables count for the process only, as 6.1 does; frames count where they lie."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     box.next_pfn = 3072  # the second node
     box.install(mm, 0x7FFF_F000, 1)
@@ -111,7 +65,7 @@ def test_nr_page_table_pages_counts_pte_and_pmd_tables_of_their_node() -> None:
 
 def test_table_frames_are_flagged_with_their_row() -> None:
     """Each table's frame carries PG_table and the row that holds its entries."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     box.install(mm, 0, 1)
     for pfn in range(1024, 1028):
@@ -122,7 +76,7 @@ def test_table_frames_are_flagged_with_their_row() -> None:
 
 def test_install_stops_when_frames_run_out_and_goes_on_later() -> None:
     """With too few frames it builds what it can; a second call builds the rest."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     box.pool.reserve(4)
     assert install_tables(*box.state, mm, 511, 2, box.take(2), 2) == 2
@@ -132,7 +86,7 @@ def test_install_stops_when_frames_run_out_and_goes_on_later() -> None:
 
 def test_install_without_reserved_rows_is_refused() -> None:
     """Forgetting to reserve rows is an error at once, not a lost table."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     nr = box.pool.nr_free()
     box.install(mm, 0, (nr - 2) * 512)
@@ -143,7 +97,7 @@ def test_install_without_reserved_rows_is_refused() -> None:
 
 def test_pool_keeps_tables_when_it_grows() -> None:
     """Doubling the pool changes no row and hands no used row out again."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     box.install(mm, 0, 1)
     set_pte_at(*box.state, mm, 3, 0x5001)
@@ -156,7 +110,7 @@ def test_pool_keeps_tables_when_it_grows() -> None:
 
 def test_span_skips_what_is_missing() -> None:
     """A walk that meets a hole says how far the hole goes: 512 GB, 1 GB, 2 MB."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     assert pte_span(*box.state, mm, 5) == (0, 1 << 27)
     box.install(mm, 0, 1)
@@ -168,7 +122,7 @@ def test_span_skips_what_is_missing() -> None:
 
 def test_free_pgtables_frees_only_tables_wholly_inside() -> None:
     """A table that also serves pages outside [floor, ceiling) stays, and so do those above it."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     box.install(mm, 0, 1536)
     out = np.zeros(16, np.int64)
@@ -180,7 +134,7 @@ def test_free_pgtables_frees_only_tables_wholly_inside() -> None:
 
 def test_exit_gives_every_table_frame_back() -> None:
     """Freeing everything returns each frame once, clean, in batches as small as the out array."""
-    box = Box()
+    box = TableBox()
     mm = box.new_mm()
     box.install(mm, 0, 1536)
     box.install(mm, USER_VPNS - 1, 1)

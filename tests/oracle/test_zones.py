@@ -16,6 +16,8 @@ from kernelsim.mm.boot_watermark import (
     BootWatermarks,
     boot_watermarks,
 )
+from kernelsim.mm.mem import Z_MANAGED, Z_PRESENT, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
+from kernelsim.mm.mm_init import build
 from kernelsim.mm.watermark import (
     ZoneManaged,
     calculate_normal_threshold,
@@ -32,6 +34,7 @@ SWEEP = sorted(
     path.parent.name for path in CASES.glob("s09/*/zoneinfo") if "before" not in str(path)
 )
 SNAPSHOTS = sorted(path.parent for path in CASES.glob("*/*/sysctl_vm.txt"))
+ACPI_PAGES = 32  # tables the firmware of the recorded machines keeps at the end of memory
 NUMA = ("s03", "s04", "s04c", "s04e", "s07")
 
 Figures = dict[tuple[int, str], tuple[int, int, int, tuple[int, ...]]]
@@ -114,6 +117,25 @@ def test_figures_of_a_fresh_boot_are_reproduced(case: str) -> None:
 
     assert machine.sysctl.vm_min_free_kbytes == result.min_free_kbytes
     assert recorded(machine) == computed(machine, result)
+
+
+@pytest.mark.mission("P16")
+@pytest.mark.parametrize(
+    ("case", "memory"), [("s01", ("512M",)), ("s09", ("2G",)), ("s03", ("1G", "1G"))]
+)
+def test_a_machine_written_by_hand_is_close_to_a_real_one(
+    case: str, memory: tuple[str, ...]
+) -> None:
+    """Of the same memory: zones to the ACPI tables at their end, managed to 0.2 %, marks to 2 %."""
+    real = build(machine_from_proc(CASES / case / "before")).mem.zone
+    nodes = [{"cpus": str(nid), "memory": size} for nid, size in enumerate(memory)]
+    ours = build(machine_from_toml({"name": "m", "node": nodes})).mem.zone
+
+    for real_row, our_row in zip(real, ours, strict=True):
+        assert 0 <= our_row[Z_PRESENT] - real_row[Z_PRESENT] <= ACPI_PAGES
+        assert abs(our_row[Z_MANAGED] - real_row[Z_MANAGED]) <= real_row[Z_MANAGED] * 0.002
+        for mark in (Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH):
+            assert 0 <= our_row[mark] - real_row[mark] <= real_row[mark] * 0.02
 
 
 def top_zone(machine: MachineSpec) -> int:

@@ -6,18 +6,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kernelsim.check.page_tables import check_page_tables, check_tokens
-from kernelsim.mm.mem import I64, Z_NID, Z_SPANNED, Z_START_PFN, Mem, PG_swapcache
+from kernelsim.mm.mem import I64, PG_swapcache
 from kernelsim.mm.memory import map_anon, map_zero, unmap_range
-from kernelsim.mm.mm_init import new_mem
-from kernelsim.mm.mm_struct import MmRegistry
 from kernelsim.mm.pgtable import (
     _PAGE_SPECIAL,
-    Mms,
-    PageTablePool,
-    PageTables,
     free_pgtables,
     install_tables,
-    pgd_alloc,
     pte_at,
     pte_pfn,
     pte_present,
@@ -25,47 +19,7 @@ from kernelsim.mm.pgtable import (
     tables_needed,
 )
 from kernelsim.mm.rmap import try_to_unmap
-from kernelsim.mm.util import CommitAccount
-
-
-class Box:
-    """Two nodes of 2048 frames, one pool, and address spaces with a PGD."""
-
-    def __init__(self, *, levels: int = 4, bits: int = 9) -> None:
-        self.mem = new_mem(nr_pfns=5120, nr_nodes=2, nr_zone_types=1, nr_cpus=1)
-        for nid in range(2):
-            start = 1024 + 2048 * nid
-            self.mem.zone[nid, [Z_NID, Z_START_PFN, Z_SPANNED]] = nid, start, 2048
-            self.mem.block_zone[start >> 9 : (start + 2048) >> 9] = nid + 1
-        self.pool = PageTablePool(levels=levels, bits=bits)
-        self.registry = MmRegistry(CommitAccount(totalram_pages=4096))
-        self.next_pfn = 1024
-
-    @property
-    def state(self) -> tuple[Mem, PageTables, Mms]:
-        """What every leaf takes first."""
-        return self.mem, self.pool.pt, self.registry.mms
-
-    def take(self, nr: int) -> I64:
-        """Return frames nobody used yet, the first node's first."""
-        pfns = np.arange(self.next_pfn, self.next_pfn + nr, dtype=np.int64)
-        self.next_pfn += nr
-        return pfns
-
-    def new_mm(self) -> int:
-        """Create an address space; return its number."""
-        mm = self.registry.mm_alloc(owner_pid=1)
-        self.pool.reserve(1)
-        pgd_alloc(*self.state, mm.number, int(self.take(1)[0]))
-        return mm.number
-
-    def install(self, mm: int, vpn: int, nr: int) -> int:
-        """Build the tables a range needs; return how many."""
-        needed = tables_needed(*self.state, mm, vpn, nr)
-        self.pool.reserve(needed)
-        assert install_tables(*self.state, mm, vpn, nr, self.take(needed), needed) == needed
-        return int(needed)
-
+from tests.table_box import TableBox
 
 BORDERS = (0, 512, 1 << 18, 1 << 27, (1 << 35) - 8)
 vpns = st.sampled_from(
@@ -79,7 +33,7 @@ class PageTableMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.box = Box()
+        self.box = TableBox()
         self.mm = (self.box.new_mm(), self.box.new_mm())
         self.model: dict[tuple[int, int], tuple[str, int, int]] = {}
         self.free = list(range(self.box.next_pfn, 5119))

@@ -338,3 +338,15 @@ def test_touching_what_is_no_mapping_is_the_authors_mistake():
 
     with pytest.raises(WorkloadError, match="touch wants a mapping, as mmap returns it, not 12345"):
         run(main)
+
+
+def test_a_setting_that_changes_nothing_is_told_in_the_summary():
+    """A note with the reason; settings that work have none."""
+
+    async def main(machine):
+        await machine.sleep("1ms")
+
+    workload = Workload(main, "machine", "tiny-64m", None, {"vm.swappiness": 3})
+    outcome = run_machine(workload, RunOptions(settings=("vm.laptop_mode=5",)), name="w.py")
+    (note,) = outcome.machine.notes
+    assert note.startswith("vm.laptop_mode is accepted and changes nothing yet: ")

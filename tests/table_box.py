@@ -1,0 +1,78 @@
+"""Memory with page tables and nothing else, for tests of what works on tables.
+
+Interface: `TableBox` has address spaces, frames given out one after the other, and no allocator.
+A test that needs more of it extends it where it is.
+Units: pages; a vpn is a virtual page number.
+"""
+
+import numpy as np
+
+from kernelsim.check.page_tables import check_page_tables
+from kernelsim.mm.mem import I64, PAGEBLOCK_ORDER, Z_NID, Z_SPANNED, Z_START_PFN, Mem
+from kernelsim.mm.memory import map_anon
+from kernelsim.mm.mm_init import new_mem
+from kernelsim.mm.mm_struct import MmRegistry
+from kernelsim.mm.pgtable import (
+    Mms,
+    PageTablePool,
+    PageTables,
+    install_tables,
+    pgd_alloc,
+    tables_needed,
+)
+from kernelsim.mm.util import CommitAccount
+
+NODE_PAGES = 2048
+FIRST_PFN = 1024
+
+
+class TableBox:
+    """Two nodes of 2048 frames, one pool, and address spaces with a PGD."""
+
+    def __init__(self, *, levels: int = 4, bits: int = 9) -> None:
+        nr_pfns = FIRST_PFN + 2 * NODE_PAGES
+        self.mem = new_mem(nr_pfns=nr_pfns, nr_nodes=2, nr_zone_types=1, nr_cpus=1)
+        for nid in range(2):
+            start = FIRST_PFN + NODE_PAGES * nid
+            self.mem.zone[nid, [Z_NID, Z_START_PFN, Z_SPANNED]] = nid, start, NODE_PAGES
+            blocks = slice(start >> PAGEBLOCK_ORDER, (start + NODE_PAGES) >> PAGEBLOCK_ORDER)
+            self.mem.block_zone[blocks] = nid + 1
+        self.pool = PageTablePool(levels=levels, bits=bits)
+        self.registry = MmRegistry(CommitAccount(totalram_pages=2 * NODE_PAGES))
+        self.next_pfn = FIRST_PFN
+
+    @property
+    def state(self) -> tuple[Mem, PageTables, Mms]:
+        """What every leaf takes first."""
+        return self.mem, self.pool.pt, self.registry.mms
+
+    def take(self, nr: int) -> I64:
+        """Return frames nobody used yet, the first node's first."""
+        pfns = np.arange(self.next_pfn, self.next_pfn + nr, dtype=np.int64)
+        self.next_pfn += nr
+        return pfns
+
+    def new_mm(self) -> int:
+        """Create an address space; return its number."""
+        mm = self.registry.mm_alloc(owner_pid=1)
+        self.pool.reserve(1)
+        pgd_alloc(*self.state, mm.number, int(self.take(1)[0]))
+        return mm.number
+
+    def install(self, mm: int, vpn: int, nr: int) -> int:
+        """Build the tables a range needs; return how many."""
+        needed = tables_needed(*self.state, mm, vpn, nr)
+        self.pool.reserve(needed)
+        assert install_tables(*self.state, mm, vpn, nr, self.take(needed), needed) == needed
+        return int(needed)
+
+    def map(self, mm: int, vpn: int, nr: int, token: int = 7) -> I64:
+        """Write to fresh pages; return their frames."""
+        self.install(mm, vpn, nr)
+        pfns = self.take(nr)
+        assert map_anon(*self.state, mm, vpn, nr, 1, pfns, nr, True, True, token) == nr
+        return pfns
+
+    def faults(self) -> list[str]:
+        """Run the checker."""
+        return check_page_tables(*self.state, self.registry.by_number)
