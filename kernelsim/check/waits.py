@@ -40,6 +40,8 @@ def is_waiting(seat: Seat) -> bool:
 
 def is_idle(actor: Actor) -> bool:
     """Tell whether an actor has done all it was asked and waits for its next message."""
+    if not hasattr(actor, "seat"):  # the machine has not been started
+        return False
     why = actor.seat.waiter.why
     return is_waiting(actor.seat) and isinstance(why, tuple) and why[0] == "message on"
 

@@ -298,7 +298,7 @@ def test_a_violation_ends_the_command_with_status_3(tmp_path, capsys):
 
 
 def test_looks_can_be_had_more_often(tmp_path, capsys):
-    """A fault that comes and goes within the usual distance of two looks is found by closer ones."""
+    """A fault that comes and goes between two looks of the default is found by closer ones."""
     path = tmp_path / "w.py"
     path.write_text(
         "from kernelsim.workload import workload\n\n"
