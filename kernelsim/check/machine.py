@@ -1,7 +1,9 @@
 """Check a whole running machine between two of its events: every page, list, table, slot and wait.
 
 Interface: `check_machine` lists what is wrong; an empty list is good. `require_sound` raises.
-Cost: a few passes over all pages, in part in Python: 30 ms for 64 MiB, 1 s for 4 GiB in use.
+Cost: a few passes over all pages, as columns: 1 to 3 ms for 64 MiB, 80 ms for 4 GiB in use.
+What pages hold, and who may take which, is checked too if `record.observe` has listened from the
+start.
 
 Pages in the hands of a task (granted and not mapped yet, unmapped and not given back yet) are in
 no place. That is legal, so they are counted twice: by looking at all pages, and by what the tasks
@@ -14,15 +16,16 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.kernel import Kernel
-from kernelsim.check.lru import check_lru
+from kernelsim.check.lru import check_lru, count_by_node
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
 from kernelsim.check.record import Record, check_record
 from kernelsim.check.swap import check_swap, check_swap_entries
 from kernelsim.check.tables import walk_tables
+from kernelsim.check.waits import check_waits
 from kernelsim.errors import InvariantViolation
 from kernelsim.mm.boot_stats import apply_boot_stats
-from kernelsim.mm.mem import Z_NID, Mem, PG_isolated, PG_locked, nid_of
+from kernelsim.mm.mem import Mem, PG_isolated
 from kernelsim.mm.vmstat import NR_ISOLATED_ANON, NR_ISOLATED_FILE
 
 LINES_MAX: Final = 40  # of a report
@@ -88,34 +91,8 @@ def check_isolated(mem: Mem, nr_in_flight: int) -> Iterator[str]:
 
     A reclaimer frees pages out of its batch first and corrects the counter at the end.
     """
-    pfns = np.flatnonzero(mem.pages.flags & np.uint32(PG_isolated)).tolist()
-    nids = [int(nid_of(mem, pfn)) for pfn in pfns]
-    nr_nodes = len(mem.node_stat)
-    for nid in range(nr_nodes if mem.zone[:, Z_NID].max() < nr_nodes else 0):
-        counted = int(mem.node_stat[nid, NR_ISOLATED_ANON] + mem.node_stat[nid, NR_ISOLATED_FILE])
-        found = nids.count(nid)
-        if not 0 <= counted - found <= nr_in_flight:
-            yield f"node {nid}: nr_isolated is {counted}, {found} pages are off their lists"
-
-
-def check_waits(kernel: Kernel) -> Iterator[str]:
-    """Check that whoever waits can still be woken by somebody."""
-    engine = kernel.engine
-    for seat in engine.clock.seats:
-        why = seat.waiter.why
-        waits = seat.waiter.is_parked and not seat.waiter.is_decided
-        if not waits or not isinstance(why, tuple) or why[0] not in ("answer of", "end of"):
-            continue
-        if str(why[1]) not in engine.actors:
-            yield f"{seat.name} waits for the {why[0]} {why[1]}, which has ended"
-    for cpu in kernel.cpus:
-        if cpu.state.current is None and cpu.state.run_queue:
-            yield f"{cpu.name} is idle though {len(cpu.state.run_queue)} tasks wait for it"
-    for kswapd in kernel.kswapds:
-        queue = kernel.throttle_queue(kswapd.nid, "pfmemalloc_wait")
-        if queue.nr_waiting and kswapd.state.asleep:
-            yield f"{queue.nr_waiting} tasks wait for {kswapd.name}, which sleeps"
-    for slot in kernel.swap_reads:
-        pfn = int(kernel.swap.cache_pfn[slot])
-        if not pfn or not kernel.mem.pages.flags[pfn] & np.uint32(PG_locked):
-            yield f"slot {slot} is being read, but no locked page takes it"
+    found = count_by_node(mem, np.flatnonzero(mem.pages.flags & np.uint32(PG_isolated) != 0))
+    counted = mem.node_stat[:, NR_ISOLATED_ANON] + mem.node_stat[:, NR_ISOLATED_FILE]
+    wrong = (counted < found) | (counted - found > nr_in_flight)
+    for nid in np.flatnonzero(wrong).tolist():
+        yield f"node {nid}: nr_isolated is {counted[nid]}, {found[nid]} pages are off their lists"

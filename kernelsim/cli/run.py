@@ -34,6 +34,7 @@ def run(
     burst_pages: int | None = None,
     trace: Annotated[list[str] | None, Parameter(negative="")] = None,
     check: Annotated[bool, Parameter(negative="")] = False,
+    check_every: int | None = None,
     until: str | None = None,
     out: Path | None = None,
     report: bool = True,
@@ -51,7 +52,10 @@ def run(
         burst_pages: Most pages handled in one go; 512 by default.
         trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
             actor=GLOB; may be repeated.
-        check: Check all invariants while the run goes on.
+        check: Check all invariants, and that every page holds what its process wrote, while the
+            run goes on and at its end. What does not hold ends it with exit status 3.
+        check_every: Events between two such checks, which implies --check; by default 500, or a
+            64th of the machine's number of pages if that is more.
         until: End the run at this virtual time, such as 10s.
         out: Directory for what the run leaves behind.
         report: Let a report be among it, where the run makes one.
@@ -59,10 +63,12 @@ def run(
     loaded = load(workload, machine)
     words = tuple(trace or ())
     _ = report  # accepted for every run; none makes a report so far
+    if check_every is not None and check_every < 1:
+        raise ConfigError("--check-every", check_every, "must be at least 1 event")
     with sigterm_as_ctrl_c():
         if loaded.kind == "simulation":
             given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
-            refuse_machine_options(given | {"--check": check or None})
+            refuse_machine_options(given | {"--check": check or None, "--check-every": check_every})
             from kernelsim.report.engine_run import SimulationOptions, run_simulation
 
             simulation = SimulationOptions(
@@ -80,7 +86,8 @@ def run(
             schedule_seed=schedule_seed,
             settings=tuple(settings or ()),
             trace=words,
-            check=check,
+            check=check or check_every is not None,
+            check_every=check_every,
             until=until,
             out=out,
         )

@@ -51,8 +51,8 @@ from kernelsim.units import parse_duration
 from kernelsim.workload.api import Workload, workload_mistake
 
 SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-CHECK_EVENTS: Final = 2000  # events between two checks; more on a machine with much memory,
-PAGES_PER_CHECK_EVENT: Final = 8  # so that checking takes a bounded share of the run
+CHECK_EVENTS: Final = 500  # events between two checks; more on a machine with much memory,
+PAGES_PER_CHECK_EVENT: Final = 64  # so that checking takes about as long as the run itself
 MARK_SETTINGS: Final = (  # from which watermarks, reserves and per-cpu list sizes are computed
     "vm.min_free_kbytes",
     "vm.watermark_scale_factor",

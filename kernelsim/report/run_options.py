@@ -28,7 +28,7 @@ class RunOptions:
     check: bool = False
     """Check all invariants while the run goes on, and at its end."""
     check_every: int | None = None
-    """Events between two checks; None for 2000, or more when the machine is big."""
+    """Events between two checks, >= 1; None for 500, or more when the machine is big."""
     until: str | None = None
     """The run ends at this virtual time, such as "10s"."""
     out: Path | None = None
@@ -51,6 +51,8 @@ def replay_command(options: RunOptions, workload: str) -> str:
         words += ["--burst-pages", str(options.burst_pages)]
     if options.until is not None:
         words += ["--until", options.until]
-    if options.check:
+    if options.check and options.check_every is not None:
+        words += ["--check-every", str(options.check_every)]
+    elif options.check:
         words.append("--check")
     return shlex.join(words)

@@ -94,6 +94,27 @@ def test_a_sound_program_is_not_complained_of(tmp_path, capsys):
         assert (status, err) == (cli.EXIT_DONE, "")
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_stores_of_a_replay_are_followed(tmp_path, capsys, monkeypatch, is_lost):
+    """A recording replayed with `--check` has its stores followed too; one lost ends the run."""
+    real = process.touch_list
+
+    def forgetful(mem: Any, pt: Any, mms: Any, *rest: Any) -> Any:
+        done = real(mem, pt, mms, *rest)
+        if is_lost and done[0] > 1:
+            pte = pte_at(mem, pt, mms, rest[1], int(rest[3][rest[5]]))
+            mem.pages.token[pte >> 12 & 0xFFFFFF] = 0
+        return done
+
+    monkeypatch.setattr(process, "touch_list", forgetful)
+    path = tmp_path / "tiny.lackey"
+    pages = [page for _ in range(3) for page in (0x1000, 0x1001, 0x1002, 0x1003)]
+    path.write_text("".join(f" S {page:x}008,8\n" for page in pages))
+    status = cli.exit_status(["run", str(path), "--check-every", "1"])
+    assert status == (cli.EXIT_OUR_BUG if is_lost else cli.EXIT_DONE)
+    assert ("holds 0, expected" in capsys.readouterr().err) == is_lost
+
+
 def checked_machine() -> Machine:
     """Make a small machine that is watched."""
     machine = Machine(load_machine("tiny-64m"), seed=1)

@@ -125,6 +125,7 @@ def test_trace_chooses_events(run, write):
         ["--set", "vm.swappiness=10"],
         ["--burst-pages", "1"],
         ["--check"],
+        ["--check-every", "5"],
     ],
 )
 def test_machine_options_are_refused(run, write, words):
@@ -142,6 +143,7 @@ def test_machine_options_are_refused(run, write, words):
         (GOOD, ["--until", "soon"], "--until = 'soon': a duration is"),
         (GOOD, ["--trace", "no_such_event"], "--trace = 'no_such_event': matches no event"),
         (GOOD, ["--seed", "x"], "--seed"),
+        (GOOD, ["--check-every", "0"], "--check-every = 0: must be at least 1 event"),
         ("@simulation\nasync def main(engine):\n    1 / 0\n", [], "w.py:12: ZeroDivisionError"),
     ],
 )

@@ -205,7 +205,9 @@ def test_broken_invariant_is_reported_with_the_way_to_replay_it(tmp_path: Path):
     assert "counted 3841" in text
     assert "seed 9" in text
     assert "ks_process_start" in text
-    assert text.endswith("replay: kernelsim run small.py --machine tiny-64m --seed 9 --check")
+    assert text.endswith(
+        "replay: kernelsim run small.py --machine tiny-64m --seed 9 --check-every 10"
+    )
     assert json.loads((tmp_path / "run.json").read_text())["exit_state"] == "failed"
 
 

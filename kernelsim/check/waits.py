@@ -1,0 +1,112 @@
+"""Check that whoever waits in a machine can still be woken by somebody.
+
+An asker is owed an answer by a living actor that is at work on it; a CPU that has tasks in its
+queue runs one; who was told to wake up does; who waits for a page to be read, for kswapd, or for
+a process to end, waits for something that is under way.
+Interface: `check_waits` between two events. Waits of the workload's own actors are judged only by
+whom they wait for.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from kernelsim.actors.kernel import Kernel
+from kernelsim.mm.mem import PG_locked
+from kernelsim.sim.actor import Actor
+from kernelsim.sim.locks import WaitQueue
+from kernelsim.sim.wait import Seat
+
+SLOT_QUEUE = "swap slot "
+EXIT_QUEUE = "exit of "
+
+
+def check_waits(kernel: Kernel) -> list[str]:
+    """Return who waits for what will never come, one line each."""
+    return [
+        *check_answers(kernel),
+        *check_owed(kernel),
+        *check_queues(kernel),
+        *check_kswapds(kernel),
+        *check_reads(kernel),
+    ]
+
+
+def is_waiting(seat: Seat) -> bool:
+    """Tell whether a task waits and nobody has decided yet how that ends."""
+    return seat.waiter.is_parked and not seat.waiter.is_decided
+
+
+def is_idle(actor: Actor) -> bool:
+    """Tell whether an actor has done all it was asked and waits for its next message."""
+    if not hasattr(actor, "seat"):  # the machine has not been started
+        return False
+    why = actor.seat.waiter.why
+    return is_waiting(actor.seat) and isinstance(why, tuple) and why[0] == "message on"
+
+
+def check_answers(kernel: Kernel) -> Iterator[str]:
+    """Find askers whose actor has ended, or knows nothing of the question."""
+    actors = kernel.engine.actors
+    askers: Counter[str] = Counter()
+    for seat in kernel.engine.clock.seats:
+        why = seat.waiter.why
+        if not is_waiting(seat) or not isinstance(why, tuple):
+            continue
+        if why[0] in ("answer of", "end of") and str(why[1]) not in actors:
+            yield f"{seat.name} waits for the {why[0]} {why[1]}, which has ended"
+        elif why[0] == "answer of":
+            askers[str(why[1])] += 1
+    for name, nr_askers in askers.items():
+        owed = len(actors[name].promises)
+        if nr_askers > owed:
+            yield f"{nr_askers} actors wait for an answer of {name}, which owes {owed}"
+
+
+def check_owed(kernel: Kernel) -> Iterator[str]:
+    """Find actors of the machine that are idle and owe an answer."""
+    for cpu in kernel.cpus:
+        queued = len(cpu.state.run_queue)
+        if cpu.state.current is None and queued:
+            yield f"{cpu.name} is idle though {queued} tasks wait for it"
+        if is_idle(cpu) and len(cpu.promises) != queued:
+            yield f"{cpu.name} owes {len(cpu.promises)} tasks its time, {queued} are in its queue"
+    for device in kernel.devices.values():
+        if is_idle(device) and device.promises and not device.nr_in_flight:
+            yield f"{device.name} has nothing under way and owes {len(device.promises)} answers"
+    for actor in (*kernel.nodes, kernel.interconnect, *kernel.processes.values()):
+        if is_idle(actor) and actor.promises:
+            yield f"{actor.name} is idle and owes {len(actor.promises)} answers"
+
+
+def check_queues(kernel: Kernel) -> Iterator[str]:
+    """Find sleepers in the queue of a read that is over, or of a process that is gone."""
+    ending = [process.exited for process in kernel.processes.values()]
+    for seat in kernel.engine.clock.seats:
+        queue = getattr(seat.waiter.why, "queue", None)
+        if not isinstance(queue, WaitQueue) or not is_waiting(seat):
+            continue
+        if queue.name.startswith(SLOT_QUEUE):
+            if not any(queue is reading for reading in kernel.swap_reads.values()):
+                yield f"{seat.name} waits for {queue.name}, which nobody reads"
+        elif queue.name.startswith(EXIT_QUEUE) and not any(queue is gone for gone in ending):
+            yield f"{seat.name} waits for the {queue.name}, which has ended"
+
+
+def check_kswapds(kernel: Kernel) -> Iterator[str]:
+    """Find each kswapd that sleeps though it was woken, or though tasks wait for it."""
+    for kswapd in kernel.kswapds:
+        queue = kernel.throttle_queue(kswapd.nid, "pfmemalloc_wait")
+        if queue.nr_waiting and kswapd.state.asleep:
+            yield f"{queue.nr_waiting} tasks wait for {kswapd.name}, which sleeps"
+        if is_idle(kswapd) and not kswapd.state.asleep:
+            yield f"{kswapd.name} sleeps though it was woken"
+
+
+def check_reads(kernel: Kernel) -> Iterator[str]:
+    """Find slots being read that no locked page is to take."""
+    for slot in kernel.swap_reads:
+        pfn = int(kernel.swap.cache_pfn[slot])
+        if not pfn or not kernel.mem.pages.flags[pfn] & np.uint32(PG_locked):
+            yield f"slot {slot} is being read, but no locked page takes it"
