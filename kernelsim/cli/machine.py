@@ -27,7 +27,7 @@ from kernelsim.mm.watermark import (
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
 )
-from kernelsim.units import MIB, PAGE_SIZE, format_duration, format_size
+from kernelsim.units import PAGE_SIZE, format_duration, format_size
 
 EXIT_DIFFERS: Final = 1
 PROC: Final = Path("/proc")
@@ -115,8 +115,8 @@ def write_machine(spec: MachineSpec, path: Path) -> None:
 def print_machine(spec: MachineSpec) -> None:
     """Print nodes, zones, distances, disks, swap and the tunables that differ from the defaults."""
     cpus = "1 CPU" if spec.nr_cpus == 1 else f"{spec.nr_cpus} CPUs"
-    managed = sum(node.managed_pages for node in spec.nodes) * PAGE_SIZE // MIB
-    print(f"{spec.name}: {spec.arch}, rules of {spec.era}, {cpus}, {managed} MiB for use")
+    managed = format_size(sum(node.managed_pages for node in spec.nodes) * PAGE_SIZE)
+    print(f"{spec.name}: {spec.arch}, rules of {spec.era}, {cpus}, {managed} for use")
     zones = Table("node", "CPUs", "zone", "start_pfn", "spanned", "present", "managed", box=None)
     for node in spec.nodes:
         for zone in node.zones:

@@ -27,7 +27,7 @@ def test_show_prints_nodes_zones_and_distances(capsys: pytest.CaptureFixture[str
     assert 0 == exit_status(["machine", "show", "numa-2x4g"])
     out = capsys.readouterr().out
 
-    assert "numa-2x4g: x86_64, rules of 6.1, 8 CPUs, 7942 MiB for use" in out
+    assert "numa-2x4g: x86_64, rules of 6.1, 8 CPUs, 7.7 GiB for use" in out
     assert ["0", "0-3", "DMA32", "4096", "1044480", "782336"] in [
         line.split()[:6] for line in out.splitlines()
     ]
