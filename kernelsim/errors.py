@@ -1,9 +1,9 @@
 """Every exception of kernelsim, by who has to act on it.
 
 `UserError`: wrong use or bad input; `str()` is one line that names what, where and the rule
-(exit status 2). `CheckFailedError`: an expectation of the workload or a `--check` failed (exit 1).
-`SimulationError`: a bug of ours; `str()` is the report (exit 3). `SyscallError` is an outcome
-inside a run: what a system call gives back to the simulated program.
+(exit status 2). `CheckFailedError`: an expectation of the workload failed (exit 1).
+`SimulationError`: a bug of ours, also one found by `--check`; `str()` is the report (exit 3).
+`SyscallError` is an outcome inside a run: what a system call gives back to the simulated program.
 
 Interface: constructors take everything positionally, so that exceptions pickle.
 """
