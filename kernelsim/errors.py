@@ -147,6 +147,19 @@ class SyscallError(KernelsimError):
         return f"{prefix}{name} ({os.strerror(self.errno)})"
 
 
+def add_remark(error: BaseException, text: str) -> None:
+    """Have the user told one thing more about an error: what it did to the run's files.
+
+    Unlike a note of Python's, which says where an exception came through.
+    """
+    error.__dict__.setdefault("remarks", []).append(text)
+
+
+def remarks_on(error: BaseException) -> list[str]:
+    """Return what else the user is to be told about an error."""
+    return list(error.__dict__.get("remarks", ()))
+
+
 def shown(value: object) -> str:
     """Quote a refused value for a message, cut to `VALUE_CHARS_MAX` characters."""
     text = repr(value)

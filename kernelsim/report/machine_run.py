@@ -5,7 +5,8 @@
 
 With `out` the directory gets events.jsonl while the
 run goes on, snapshots/NAME/ for each snapshot the workload takes, and at the end proc/ and sys/,
-metrics.parquet and run.json, however the run ended. Only run.json holds wall-clock time.
+metrics.parquet and run.json, however the run ended. Only run.json holds wall-clock time. A run
+that cannot write its log ends there, without proc/ and sys/: they would pass for its end.
 
 What looks on (samples, checks, the display) does so between two events and changes nothing, so
 the events are the same with and without.
@@ -28,6 +29,7 @@ from kernelsim.errors import (
     CheckFailedError,
     ConfigError,
     KernelsimError,
+    OutputError,
     SimulationError,
     WorkloadError,
 )
@@ -35,12 +37,12 @@ from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.tree import render_tree
 from kernelsim.report.event_filter import EventFilter
-from kernelsim.report.log import RUN_ACTOR, RunLog
 from kernelsim.report.progress import Progress
+from kernelsim.report.run_files import RunFiles
 from kernelsim.report.run_options import RunOptions, replay_command
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
-from kernelsim.report.rundir import METRICS, RunDirectory
+from kernelsim.report.rundir import METRICS
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.units import parse_duration
@@ -112,14 +114,6 @@ class _Run:
             until_ns=None if until is None else parse_duration(until),
             hooks=hooks,
         )
-        self.directory = None if options.out is None else RunDirectory.create(options.out)
-        engine = self.machine.engine
-        engine.sink = self.ring
-        self.log: RunLog | None = None
-        if self.directory is not None:
-            self.log = RunLog(self.directory.events_path, clock=engine, events=events)
-            self.log.start(run_record(self.machine, options, name))
-            engine.sink = TeeSink((self.log, self.ring))
         self.sampler = Sampler(self.machine.kernel)
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
         self.check_due = 0
@@ -127,7 +121,13 @@ class _Run:
             CHECK_EVENTS, self.machine.kernel.phys.totalram_pages // PAGES_PER_CHECK_EVENT
         )
         self.snapshots: list[str] = []
-        self.end_error: Exception | None = None
+        engine = self.machine.engine
+        engine.sink = self.ring
+        self.files: RunFiles | None = None
+        if options.out is not None:
+            header = run_record(self.machine, options, name)
+            self.files = RunFiles.start(options.out, clock=engine, events=events, header=header)
+            engine.sink = TeeSink((self.files.log, self.ring))
 
     def go(self) -> RunOutcome:
         """Run, and write what is left to write whatever happens."""
@@ -137,15 +137,14 @@ class _Run:
         try:
             result = self.machine.run(self._body)
         except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - told below
-            error = self._explained(caught)
+            files = self.files
+            cause = caught if files is None else files.cause_of(caught, self.machine.ended)
+            error = self._explained(cause)
         finally:
             self.progress.stop()
         wall_ns = time.perf_counter_ns() - began
-        try:
-            self._write_end(error, wall_ns)
-        except Exception:
-            if error is None:
-                raise
+        if self.files is not None:
+            error = self._write_end(self.files, error, wall_ns)
         if error is not None:
             raise error
         return RunOutcome(
@@ -157,8 +156,8 @@ class _Run:
     def close(self) -> None:
         """Close what is open; a second call does nothing."""
         self.progress.stop()
-        if self.log is not None:
-            self.log.close()
+        if self.files is not None:
+            self.files.close()
 
     async def _body(self, machine: Machine) -> object:
         result = await self.workload.function(machine)
@@ -200,38 +199,31 @@ class _Run:
             raise WorkloadError(f"snapshot name {name!r} must be letters, digits, _ . and -")
         if name in self.snapshots:
             raise WorkloadError(f"there is a snapshot named {name!r} already")
+        if self.files is not None:
+            try:
+                self._write_tree(f"snapshots/{name}")
+            except OutputError as error:
+                self.files.stop(error)
+                raise
         self.snapshots.append(name)
-        if self.directory is not None:
-            self._write_tree(f"snapshots/{name}/")
 
-    def _write_tree(self, prefix: str) -> None:
-        assert self.directory is not None
-        for relpath, text in render_tree(capture(self.machine)):
-            self.directory.write_text(prefix + relpath, text)
+    def _write_tree(self, name: str) -> None:
+        assert self.files is not None, "there is a directory"
+        self.files.directory.write_tree(render_tree(capture(self.machine)), name=name)
 
     def _on_end(self) -> None:
         """Take the last sample and write proc/ and sys/, before the actors are stopped."""
         self.sampler.finish()
-        try:
-            if self.directory is not None:
-                self._write_tree("")
-        except Exception as error:  # noqa: BLE001 - raised when the run is over
-            self.end_error = error
+        if self.files is not None and not self.files.has_failed:
+            self.files.write(lambda: self._write_tree(""))
 
-    def _write_end(self, error: BaseException | None, wall_ns: int) -> None:
+    def _write_end(
+        self, files: RunFiles, error: BaseException | None, wall_ns: int
+    ) -> BaseException | None:
+        """Write what is left to write; return what is to be raised."""
         engine = self.machine.engine
         ended = engine.ended
         state = "failed" if ended is None or (error and ended.state == "done") else ended.state
-        if self.log is not None:
-            nr_events = engine.clock.number
-            end = {"exit_state": state, "nr_events": nr_events}
-            self.log.emit(engine.now_ns, RUN_ACTOR, "ks_run_end", end)
-            self.log.flush()
-        if self.directory is None:
-            return
-        if self.end_error is not None:
-            raise self.end_error
-        self.directory.write_with(METRICS, self.sampler.recorder().write)
         record = run_record(self.machine, self.options, self.name)
         record |= {
             "exit_state": state,
@@ -241,7 +233,8 @@ class _Run:
             "snapshots": self.snapshots,
             "wall_ns": wall_ns,
         }
-        self.directory.finish(record)
+        steps = (lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),)
+        return files.end(record, t_ns=engine.now_ns, steps=steps, error=error)
 
     def _ended_ns(self) -> int:
         # Stopping the actors takes some more virtual time, which is no part of the run.
@@ -250,7 +243,7 @@ class _Run:
 
     def _explained(self, error: BaseException) -> BaseException:
         """Return what to raise: the error itself, or one that says what a person needs to know."""
-        if isinstance(error, KeyboardInterrupt | CheckFailedError):
+        if isinstance(error, KeyboardInterrupt | CheckFailedError | OutputError):
             return error
         if isinstance(error, SimulationError):
             return self._reported(error)
