@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import Parameter
 
+from kernelsim.cli.options import Whole
 from kernelsim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def run(
     /,
     *,
     machine: str | None = None,
-    seed: int = 1,
-    schedule_seed: int | None = None,
+    seed: Whole = 1,
+    schedule_seed: Whole | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
-    burst_pages: int | None = None,
+    burst_pages: Whole | None = None,
     trace: Annotated[list[str] | None, Parameter(negative="")] = None,
     check: Annotated[bool, Parameter(negative="")] = False,
     until: str | None = None,

@@ -126,7 +126,8 @@ def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:
     """Return what a tool that repeats itself prints over the run."""
     from kernelsim.report.rate_text import sar_paging_text, vmstat_text
 
-    interval_ns = parse_duration(f"{interval}s" if interval.isdecimal() else interval)
+    text = f"{interval}s" if interval.isdecimal() else interval
+    interval_ns = parse_duration(text, key=f"WHAT: interval of {tool}")
     if interval_ns < 1:
         raise ConfigError("WHAT", f"{tool} {interval}", "the interval must be above 0")
     render = vmstat_text if tool == "vmstat" else sar_paging_text

@@ -117,7 +117,7 @@ def run_simulation(workload: Workload, path: Path, options: SimulationOptions) -
     error: BaseException | None = None
     try:
         text = _run(workload, path, options, engine, ring, files.log, files.cause_of)
-    except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - raised below
+    except BaseException as caught:  # noqa: BLE001 - raised below
         error = caught
     try:
         error = files.end(
@@ -145,7 +145,7 @@ def _run(
     engine.sink = TeeSink((log, ring))
     try:
         engine.run(workload.function)
-    except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - told below
+    except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
         error = cause_of(caught, engine.ended)
     else:
         return summary_text(engine)

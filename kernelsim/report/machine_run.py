@@ -13,7 +13,6 @@ the events are the same with and without.
 Units: ns.
 """
 
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import load_machine
 from kernelsim.config.sysctl import SysctlValue, parse_setting, parse_value, with_settings
 from kernelsim.errors import (
+    ActorCrashedError,
     CheckFailedError,
     ConfigError,
     KernelsimError,
@@ -39,7 +39,7 @@ from kernelsim.procfs.tree import render_tree
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.progress import Progress
 from kernelsim.report.run_files import RunFiles
-from kernelsim.report.run_options import RunOptions, replay_command
+from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions, replay_command
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
 from kernelsim.report.rundir import METRICS
@@ -48,7 +48,6 @@ from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.units import parse_duration
 from kernelsim.workload.api import Workload, workload_mistake
 
-SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 CHECK_EVENTS: Final = 2000  # events between two checks; more on a machine with much memory,
 PAGES_PER_CHECK_EVENT: Final = 8  # so that checking takes a bounded share of the run
 MARK_SETTINGS: Final = (  # from which watermarks, reserves and per-cpu list sizes are computed
@@ -111,7 +110,7 @@ class _Run:
             seed=options.seed,
             schedule_seed=options.schedule_seed,
             burst_pages=burst_pages_of(workload, options),
-            until_ns=None if until is None else parse_duration(until),
+            until_ns=None if until is None else parse_duration(until, key="--until"),
             hooks=hooks,
         )
         self.sampler = Sampler(self.machine.kernel)
@@ -136,7 +135,7 @@ class _Run:
         result: object = None
         try:
             result = self.machine.run(self._body)
-        except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - told below
+        except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
             files = self.files
             cause = caught if files is None else files.cause_of(caught, self.machine.ended)
             error = self._explained(cause)
@@ -195,7 +194,7 @@ class _Run:
         clock.set_tick(self.sampler.due_ns, min(numbers, default=None))
 
     async def _on_snapshot(self, _machine: Machine, name: str) -> None:
-        if not SNAPSHOT_NAME.fullmatch(name):
+        if not isinstance(name, str) or not SNAPSHOT_NAME.fullmatch(name):
             raise WorkloadError(f"snapshot name {name!r} must be letters, digits, _ . and -")
         if name in self.snapshots:
             raise WorkloadError(f"there is a snapshot named {name!r} already")
@@ -245,12 +244,15 @@ class _Run:
         """Return what to raise: the error itself, or one that says what a person needs to know."""
         if isinstance(error, KeyboardInterrupt | CheckFailedError | OutputError):
             return error
+        cause = error.__cause__ if isinstance(error, ActorCrashedError) else None
+        if isinstance(error, SimulationError) and cause is None:
+            return self._reported(error)
+        mistake = workload_mistake(cause or error, Path(self.name))
+        if mistake is not None:
+            mistake.__cause__ = cause or error
+            return mistake
         if isinstance(error, SimulationError):
             return self._reported(error)
-        mistake = workload_mistake(error, Path(self.name))
-        if mistake is not None:
-            mistake.__cause__ = error
-            return mistake
         if isinstance(error, KernelsimError):
             return error
         crash = SimulationError(f"main crashed at {self._ended_ns()} ns: {error!r}")

@@ -14,9 +14,11 @@ from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.sysctl import SYSCTLS, parse_value
 from kernelsim.errors import ConfigError, RecordingError, WorkloadError
 from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
+from kernelsim.report.case_output import LOGS
 from kernelsim.report.compare import Comparison, compare_runs
 from kernelsim.report.oracle_run import ScriptRun
 from kernelsim.report.oracle_steps import SUPPORTED, ScriptProcess, sysctl_of_path
+from kernelsim.report.run_options import SNAPSHOT_NAME
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script import (
     DEFAULT_NAME,
@@ -62,8 +64,17 @@ def check_case(case: Path) -> Script:
 
 
 def _check_command(script: Script, command: Command, made: list[str]) -> None:
-    """Refuse tunables there are not, and waiting for what nobody makes."""
+    """Refuse tunables there are not, waiting for what nobody makes, and names of other files."""
     writes: list[tuple[str, str, str]] = []
+    snaps: list[tuple[str, str]] = []
+    if isinstance(command, Snap):
+        snaps.append((command.name, command.text))
+    elif isinstance(command, Memhog):
+        snaps += [(str(step.args[0]), step.text) for step in command.steps if step.op == "snap"]
+    for name, text in snaps:
+        if not SNAPSHOT_NAME.fullmatch(name) or name in LOGS:
+            rule = f"step {text!r}: a snapshot's name is letters, digits, _ . and -, no other file"
+            raise WorkloadError(rule, script.file, command.line)
     if isinstance(command, Sysctl):
         writes.append((command.key, command.value, command.text))
     elif isinstance(command, Memhog):
