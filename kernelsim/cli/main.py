@@ -119,6 +119,9 @@ def exit_status(arguments: list[str]) -> int:
             drop_stdout()
             error.filename = "standard output"
         return complain(system_complaint(error), EXIT_WRONG_USE)
+    except MemoryError as error:
+        text = f"this computer has not enough memory for it: {error or 'allocation failed'}"
+        return complain(text, EXIT_WRONG_USE)
     except Exception:  # noqa: BLE001 - Python's own status would be 1, which means a failed check
         traceback.print_exc()
         return complain("this is a bug of ours, please report the lines above", EXIT_OUR_BUG)

@@ -35,6 +35,7 @@ __all__ = [
 
 _INT_MAX: Final = (1 << 31) - 1
 _ULONG_MAX: Final = (1 << 63) - 1
+_DIGITS_MAX: Final = 20  # of a number of 64 bits; Python refuses to convert very many
 
 SysctlValue = int | str | tuple[int, ...] | None
 
@@ -272,7 +273,8 @@ def _checked_int(entry: SysctlEntry, value: object) -> int:
         number = value
     elif isinstance(value, str):
         digits = value.removeprefix("-")
-        number = int(value) if digits.isascii() and digits.isdigit() else None
+        is_number = digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX
+        number = int(value) if is_number else None
     assert entry.minimum is not None
     assert entry.maximum is not None
     if number is None or not entry.minimum <= number <= entry.maximum:
