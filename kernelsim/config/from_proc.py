@@ -77,6 +77,7 @@ def machine_from_proc(directory: Path | str) -> MachineSpec:
     arch = case.arch if case is not None else _guess_arch(zones)
     _check_zones(folder, zones, nids=nids, arch=arch)
     topology = _topology(folder, case, zones, nids=nids)
+    _check_pagesets(folder, zones, topology)
     swaps, devices = _swaps_and_devices(folder, case)
     sysctl, uptime_ns = _sysctl(folder)
     try:
@@ -119,6 +120,16 @@ def _check_zones(
         if got != names:
             rule = f"node {nid} must have the zones {' '.join(names)}, not {' '.join(got)}"
             raise RecordingError(file, None, rule)
+
+
+def _check_pagesets(folder: Path, zones: tuple[ZoneinfoZone, ...], topology: NodesText) -> None:
+    """Raise RecordingError unless every CPU with a page list belongs to a node."""
+    known = {cpu for cpus in topology.cpus.values() for cpu in cpus}
+    for zone in zones:
+        for pageset in zone.pagesets:
+            if pageset.cpu not in known:
+                rule = f"cpu {pageset.cpu} has page lists, but no node has that CPU"
+                raise RecordingError(str(folder / "zoneinfo"), None, rule)
 
 
 def _node(nid: int, zones: tuple[ZoneinfoZone, ...], cpus: tuple[int, ...]) -> NodeSpec:

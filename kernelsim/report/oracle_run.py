@@ -26,8 +26,12 @@ class ScriptRun:
     machine: Machine
     out: Path
     """Directory the run is written to."""
+    file: str = "script.txt"
+    """The script, for errors."""
     lines: list[str] = attrs.field(factory=list)
     """Of workload.out so far."""
+    waiting: list[tuple[int, str]] = attrs.field(factory=list)
+    """Lines and steps that only another process can end, and that have not ended."""
     _files: list[str] = attrs.field(factory=list, init=False)
     _made: WaitQueue | None = attrs.field(default=None, init=False)
 

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, overload
 import attrs
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.errors import SyscallError, UserError, WorkloadError, shown
+from kernelsim.errors import RecordingError, SyscallError, UserError, WorkloadError, shown
 
 Main = Callable[[Any], Awaitable[object]]
 
@@ -157,6 +157,8 @@ def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
     if isinstance(error, UserError | SyscallError):
         if isinstance(error, WorkloadError) and error.file is not None:
             return error
+        if isinstance(error, RecordingError) and str(error.file) == str(path):
+            return WorkloadError(error.rule, path, error.line)
         return WorkloadError(str(error), path, lines[-1] if lines else None)
     for frame in reversed(frames):
         if frame.filename == str(path):

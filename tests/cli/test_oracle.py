@@ -65,6 +65,7 @@ def test_all_lists_rows_inside_too(capsys):
     ("arguments", "told"),
     [
         ([], "at least one case directory"),
+        ([str(CASES / "s01"), "--seed", "1.0"], "--seed = '1.0': must be a whole number"),
         (["nowhere"], "a case is a directory with a snapshot `before`"),
         ([str(CASES / "d02")], "script.txt:3: step 'mmapshared:a:64M' needs 'mmapshared'"),
         ([str(CASES / "s01"), "--burst-pages", "0"], "burst_pages = 0"),
@@ -185,3 +186,67 @@ def test_snapshots_stay_below_the_run(capsys, tmp_path, script):
     case = case_of(tmp_path / "case", f"{script}\n")
     assert 2 == exit_status(["oracle", case])
     assert "script.txt:1: step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("bogus\n", ":1: 'bogus' is no command"),
+        ("snap a\nmemhog fork\n", ":2: step 'fork': 'fork' is no step"),
+        ("memhog malloc:a:1M\n", ":1: step 'malloc:a:1M' needs 'malloc', which is not simulated"),
+        ("memhog hold\n", ":1: the script never ends: nobody ends step 'hold'"),
+        ("memhog hold &\nwait\n", ":1: the script never ends: nobody ends step 'hold'"),
+        ("memhog wait:/x mkfile:/x\n", ":1: the script never ends: nobody ends step 'wait:/x'"),
+        ("memhog mmap:a:1M touchw:a:2M\n", ":1: step 'touchw:a:2M' begins behind the end of its"),
+        ("sysctl vm.swappiness=x\n", ":1: step 'sysctl vm.swappiness=x': vm.swappiness = 'x'"),
+        ("\xff\n", ": must be text (UTF-8)"),
+    ],
+)
+def test_bad_scripts_name_line_and_step(capsys, tmp_path, script, told):
+    """Malformed, unknown, for later features, or one that never ends: one line, status 2."""
+    case = case_of(tmp_path / "case", "")
+    (tmp_path / "case/script.txt").write_bytes(script.encode("latin-1"))
+    assert 2 == exit_status(["oracle", case])
+    captured = capsys.readouterr()
+    assert f"case/script.txt{told}" in captured.err
+    assert ("", 1) == (captured.out, captured.err.count("\n"))
+
+
+def test_steps_on_a_mapping_that_failed(tmp_path):
+    """They fail as well, with EINVAL, and the script goes on."""
+    steps = "touchw:a randw:a:1:5 randtime:a:1:1:50 madvise:a:dontneed munmap:a grow:1M:1M:0"
+    case = case_of(tmp_path / "case", f"memhog mmap:a:0 {steps} mark:end\n")
+    assert 0 == exit_status(["oracle", case, "--out", str(tmp_path / "out")])
+    lines = (tmp_path / "out/workload.out").read_text().splitlines()
+    results = [line.split("ret=")[1].split()[:2] for line in lines if "ret=" in line]
+    assert [["-1", "errno=22"]] * 6 == results[:6]
+    assert lines[-1].endswith("mark=end")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("before/zoneinfo", "Node 0, zone DMA\n"),
+        ("before/zoneinfo", None),
+        ("before/sysctl_vm.txt", ""),
+        ("before/meminfo", "MemTotal: x kB\n"),
+        ("before/node0/meminfo", "junk\n"),
+        ("later/zoneinfo", "Node 0, zone DMA\n"),
+        ("workload.out", "vmdelta now=1\n"),
+        ("script.txt", None),
+    ],
+)
+def test_damaged_recordings_are_told_before_anything_runs(capsys, tmp_path, file, text):
+    """One line names the file or the snapshot; None stands for a directory in its place."""
+    case = tmp_path / "case"
+    shutil.copytree(CASES / "s04", case)
+    path = case / file
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.mkdir() if text is None else path.write_text(text)
+    out = tmp_path / "out"
+    assert 2 == exit_status(["oracle", str(case), "--out", str(out)])
+    captured = capsys.readouterr()
+    assert str(path.parent if "/" in file else path) in captured.err
+    assert ("", 1) == (captured.out, captured.err.count("\n"))
+    assert not out.exists() or not any(out.iterdir())
