@@ -42,7 +42,7 @@ class ConfigError(UserError):
 
     def __str__(self) -> str:
         place = "" if self.file is None else f"{self.file}: "
-        return one_line(f"{place}{self.key} = {shown(self.value)}: {self.rule}")
+        return one_line(f"{place}{cut_short(self.key)} = {shown(self.value)}: {self.rule}")
 
 
 class WorkloadError(UserError):
@@ -162,7 +162,11 @@ def remarks_on(error: BaseException) -> list[str]:
 
 def shown(value: object) -> str:
     """Quote a refused value for a message, cut to `VALUE_CHARS_MAX` characters."""
-    text = repr(value)
+    return cut_short(repr(value))
+
+
+def cut_short(text: str) -> str:
+    """Cut a key or a value to `VALUE_CHARS_MAX` characters."""
     return text if len(text) <= VALUE_CHARS_MAX else f"{text[: VALUE_CHARS_MAX - 1]}…"
 
 

@@ -18,7 +18,8 @@ from kernelsim.errors import UserError
 
 CASES = Path(__file__).parents[1] / "oracle" / "cases"
 PRESETS = sorted((Path(__file__).parents[2] / "kernelsim/config/presets").glob("*.toml"))
-WORDS = ("", "0", "-5", "x", "²", "9" * 19, "9" * 5000, "nan", "[1]", "{}", '"4G"', "\0")
+WORDS = ("", "0", "-5", "x", "²", "9" * 19, "LONG", "nan", "[1]", "{}", '"4G"', "\0")
+LONG = "9" * 5000  # more digits than Python converts
 WHERE = st.integers(0, 10**6)
 DAMAGE = st.tuples(
     st.sampled_from(("cut", "drop", "double", "swap", "byte", "word", "empty", "crlf", "nest")),
@@ -36,8 +37,8 @@ def damaged(text: str, damage: tuple[str, int, int, str]) -> bytes:
     if kind == "cut":
         return text[: first % (len(text) + 1)].encode()
     if kind == "byte":
-        data = bytearray(text.encode())
-        data[first % len(data)] = second % 256
+        data = bytearray(text.encode() or b"\n")
+        data[first % len(data) : first % len(data) + 1] = bytes([second % 256])
         return bytes(data)
     if kind == "drop":
         del lines[row]
@@ -47,7 +48,7 @@ def damaged(text: str, damage: tuple[str, int, int, str]) -> bytes:
         lines[row], lines[other] = lines[other], lines[row]
     elif kind == "word" and lines[row]:
         words = lines[row].split(" ")
-        words[second % len(words)] = word
+        words[second % len(words)] = LONG if word == "LONG" else word
         lines[row] = " ".join(words)
     elif kind == "empty":
         return b""
