@@ -47,16 +47,22 @@ def inspect(
         if event != "*" or actor != "*" or between is not None or follow:
             raise ConfigError("--sql", sql, "stands alone: say the rest in SQL")
         print_query(directory, sql, json=json)
+        tell_end(directory, is_torn=False)
         return
     start_ns, end_ns = (0, None) if between is None else parse_between(between)
     selection = Selection(event, actor, start_ns, end_ns)
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
     print_events(reader, selection, json=json)
-    note = note_on_end(directory, is_torn=reader.is_torn)
+    tell_end(directory, is_torn=reader.is_torn)
+
+
+def tell_end(directory: Path, *, is_torn: bool) -> None:
+    """Say on stderr if the log is not that of a whole run."""
+    note = note_on_end(directory, is_torn=is_torn)
     if note:
         sys.stdout.flush()
-        print(f"kernelsim: {log}: {note}", file=sys.stderr)
+        print(f"kernelsim: {directory / EVENTS}: {note}", file=sys.stderr)
 
 
 def note_on_end(directory: Path, *, is_torn: bool) -> str:

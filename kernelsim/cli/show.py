@@ -45,7 +45,12 @@ def show(directory: Path, what: str, /, *, snapshot: str | None = None) -> None:
         raise ConfigError("DIRECTORY", str(directory), rule)
     words = " ".join(what.split())
     tree = tree_of(directory, snapshot)
-    sys.stdout.write(text_of(directory, tree, words))
+    try:
+        text = text_of(directory, tree, words)
+    except (ValueError, LookupError) as error:
+        rule = f"a file of it that {words!r} needs is not as kernelsim writes it: {error!r}"
+        raise ConfigError("DIRECTORY", str(tree), rule) from error
+    sys.stdout.write(text)
 
 
 def tree_of(directory: Path, snapshot: str | None) -> Path:

@@ -196,6 +196,8 @@ def test_a_workload_cannot_hide_a_full_disk(capsys, tmp_path, monkeypatch):
     assert (record["exit_state"], record["snapshots"]) == ("output_failed", [])
     said = command(capsys, "inspect", tmp_path / "out", "--event", "nothing")
     assert said[2].endswith(f"the run was cut short: {record['detail']}\n")
+    said = command(capsys, "inspect", tmp_path / "out", "--sql", "select count(*) from events")
+    assert said[2].endswith(f"the run was cut short: {record['detail']}\n")
     assert "there is no proc/: " in command(capsys, "show", tmp_path / "out", "free")[2]
 
 
