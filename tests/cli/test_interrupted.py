@@ -10,6 +10,7 @@ import time
 import pytest
 
 from kernelsim.cli import main as cli
+from kernelsim.errors import OutputError
 
 FOREVER = """
 from kernelsim.workload import workload
@@ -176,6 +177,21 @@ def test_a_run_that_fails_says_what_else_went_wrong(capsys, tmp_path):
         "kernelsim: that pigs fly does not hold at 1000000 ns; "
         f"the earlier run is in {out}/previous\n"
     )
+
+
+def test_a_run_that_cannot_write_its_header(capsys, short, tmp_path, monkeypatch):
+    """It has not begun: the earlier run is where it was."""
+    out = tmp_path / "out"
+    command(capsys, "run", short, "--out", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def fail(log, _fields):
+        raise OutputError(log.file.path, "No space left on device")
+
+    monkeypatch.setattr("kernelsim.report.log.RunLog.start", fail)
+    status, _, err = command(capsys, "run", short, "--out", out)
+    assert (status, err.count("\n")) == (cli.EXIT_WRONG_USE, 1)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def test_a_workload_cannot_hide_a_full_disk(capsys, tmp_path, monkeypatch):

@@ -109,7 +109,8 @@ def test_damaged_machine_files(tmp_path: Path, at: int, first, second) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("vmstat", "nr_free_pages ", "nr_free_pages " + "9" * 19, "must be a whole number"),
+        ("vmstat", "nr_free_pages ", f"nr_free_pages {'9' * 19}\nx ", "a whole number below 2^63"),
+        ("vmstat", "nr_free_pages ", f"nr_free_pages {'9' * 5000}\nx ", "must be a whole number"),
         ("meminfo", "MemTotal:  ", "MemTotal: " + "9" * 5000, "meminfo:1: "),
         ("memory_blocks.txt", "removable = 1", "removable = x", "is no line of memory_blocks.txt"),
         (
