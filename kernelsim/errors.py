@@ -42,7 +42,7 @@ class ConfigError(UserError):
 
     def __str__(self) -> str:
         place = "" if self.file is None else f"{self.file}: "
-        return one_line(f"{place}{self.key} = {shown(self.value)}: {self.rule}")
+        return one_line(f"{place}{cut_short(self.key)} = {shown(self.value)}: {self.rule}")
 
 
 class WorkloadError(UserError):
@@ -147,9 +147,26 @@ class SyscallError(KernelsimError):
         return f"{prefix}{name} ({os.strerror(self.errno)})"
 
 
+def add_remark(error: BaseException, text: str) -> None:
+    """Have the user told one thing more about an error: what it did to the run's files.
+
+    Unlike a note of Python's, which says where an exception came through.
+    """
+    error.__dict__.setdefault("remarks", []).append(text)
+
+
+def remarks_on(error: BaseException) -> list[str]:
+    """Return what else the user is to be told about an error."""
+    return list(error.__dict__.get("remarks", ()))
+
+
 def shown(value: object) -> str:
     """Quote a refused value for a message, cut to `VALUE_CHARS_MAX` characters."""
-    text = repr(value)
+    return cut_short(repr(value))
+
+
+def cut_short(text: str) -> str:
+    """Cut a key or a value to `VALUE_CHARS_MAX` characters."""
     return text if len(text) <= VALUE_CHARS_MAX else f"{text[: VALUE_CHARS_MAX - 1]}…"
 
 

@@ -27,7 +27,7 @@ Ns = NewType("Ns", int)
 Bytes = NewType("Bytes", int)
 
 SIZE_SUFFIXES: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
-SIZE_PATTERN: Final = re.compile(r"([0-9]+) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+SIZE_PATTERN: Final = re.compile(r"([0-9]{1,40}) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 SIZE_RULE: Final = "a size is a whole number of bytes, or one with K, M, G or T (64M, 512KiB)"
 
 DURATION_UNITS: Final = {
@@ -38,7 +38,7 @@ DURATION_UNITS: Final = {
     "min": 60 * NS_PER_S,
     "h": 3600 * NS_PER_S,
 }
-DURATION_PATTERN: Final = re.compile(r"([0-9]+) ?(ns|us|ms|s|min|h)", re.ASCII)
+DURATION_PATTERN: Final = re.compile(r"([0-9]{1,40}) ?(ns|us|ms|s|min|h)", re.ASCII)
 DURATION_RULE: Final = "a duration is a whole number with ns, us, ms, s, min or h (10s, 5ms)"
 
 

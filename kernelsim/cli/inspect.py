@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from kernelsim.errors import ConfigError
+from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.event_reader import EventReader, Selection, parse_between
-from kernelsim.report.rundir import EVENTS, RUN
+from kernelsim.report.rundir import EVENTS, OUTPUT_FAILED, RUN, is_being_written, run_of
 from kernelsim.report.sinks import event_text
 
 POLL_S: Final = 0.2  # how often a live log is looked at
@@ -47,16 +47,37 @@ def inspect(
         if event != "*" or actor != "*" or between is not None or follow:
             raise ConfigError("--sql", sql, "stands alone: say the rest in SQL")
         print_query(directory, sql, json=json)
+        tell_end(directory, is_torn=False)
         return
     start_ns, end_ns = (0, None) if between is None else parse_between(between)
     selection = Selection(event, actor, start_ns, end_ns)
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
     print_events(reader, selection, json=json)
-    if not is_over():
-        torn = ", its last line is torn and left out" if reader.is_torn else ""
-        note = f"the run did not end, or has not yet: there is no {RUN}{torn}"
-        print(f"kernelsim: {log}: {note}", file=sys.stderr)
+    tell_end(directory, is_torn=reader.is_torn)
+
+
+def tell_end(directory: Path, *, is_torn: bool) -> None:
+    """Say on stderr if the log is not that of a whole run."""
+    note = note_on_end(directory, is_torn=is_torn)
+    if note:
+        sys.stdout.flush()
+        print(f"kernelsim: {directory / EVENTS}: {note}", file=sys.stderr)
+
+
+def note_on_end(directory: Path, *, is_torn: bool) -> str:
+    """Return one line on a log that is not that of a whole run; empty for one that is."""
+    torn = ", its last line is torn and left out" if is_torn else ""
+    if not (directory / RUN).exists():
+        if is_being_written(directory):
+            return f"the run goes on: there is no {RUN} yet"
+        return f"the run did not end, or has not yet: there is no {RUN}{torn}"
+    run = run_of(directory)
+    if run is None:
+        return f"{RUN} is no JSON object, though kernelsim writes one{torn}"
+    if run.get("exit_state") == OUTPUT_FAILED:
+        return one_line(f"the run was cut short: {run.get('detail')}{torn}")
+    return f"the log was cut{torn}" if torn else ""
 
 
 def print_events(reader: EventReader, selection: Selection, *, json: bool) -> None:

@@ -20,13 +20,14 @@ from kernelsim.config.machine_file import load_machine, machine_text, preset_nam
 from kernelsim.config.number_list import format_number_list
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.zones import ZONE_DMA32_END_PFN, ZoneType
-from kernelsim.errors import UserError
+from kernelsim.errors import ConfigError, UserError
 from kernelsim.mm.boot_watermark import KERNEL_INIT_PAGES, BootWatermarks, fit_init_pages
 from kernelsim.mm.watermark import (
     ZoneManaged,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
 )
+from kernelsim.report.whole import write_whole
 from kernelsim.units import PAGE_SIZE, format_duration, format_size
 
 EXIT_DIFFERS: Final = 1
@@ -107,9 +108,9 @@ def console() -> Console:
 
 def write_machine(spec: MachineSpec, path: Path) -> None:
     """Write the machine under a temporary name, then rename: no half-written file is left."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(machine_text(spec), encoding="utf-8")
-    temporary.replace(path)
+    if path.is_dir():
+        raise ConfigError("--out", str(path), "must be a file, not a directory")
+    write_whole(path, lambda temporary: temporary.write_bytes(machine_text(spec).encode()))
 
 
 def print_machine(spec: MachineSpec) -> None:

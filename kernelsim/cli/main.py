@@ -7,16 +7,25 @@ Exit status: 0 done, 1 a check failed, 2 wrong use or bad input (one line on std
 ours (a report on stderr), 130 interrupted.
 """
 
+import contextlib
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError
 
 from kernelsim import __version__
-from kernelsim.errors import CheckFailedError, KernelsimError, SimulationError, one_line
+from kernelsim.errors import (
+    CheckFailedError,
+    KernelsimError,
+    SimulationError,
+    one_line,
+    remarks_on,
+)
 
 EXIT_DONE: Final = 0
 EXIT_CHECK_FAILED: Final = 1
@@ -82,6 +91,7 @@ def exit_status(arguments: list[str]) -> int:
     """Run one command and map what it raises to an exit status, with its message on stderr."""
     if not __debug__:
         return complain("python -O switches our assertions off; run without it", EXIT_WRONG_USE)
+    open_streams()
     try:
         status = run_command(arguments)
         sys.stdout.flush()
@@ -89,18 +99,29 @@ def exit_status(arguments: list[str]) -> int:
         error.verbose = False
         return complain(f"{error} (see --help)", EXIT_WRONG_USE)
     except SimulationError as error:
-        print(error, file=sys.stderr)
+        print("\n".join([str(error), *remarks_on(error)]), file=sys.stderr)
         return EXIT_OUR_BUG
     except CheckFailedError as error:
-        return complain(str(error), EXIT_CHECK_FAILED)
+        return complain(with_remarks(str(error), error), EXIT_CHECK_FAILED)
     except KernelsimError as error:
-        return complain(str(error), EXIT_WRONG_USE)
-    except KeyboardInterrupt:
-        return complain("interrupted", EXIT_INTERRUPTED)
+        return complain(with_remarks(str(error), error), EXIT_WRONG_USE)
+    except KeyboardInterrupt as error:
+        return complain(with_remarks("interrupted", error), EXIT_INTERRUPTED)
     except BrokenPipeError:
-        return close_stdout_quietly()
+        drop_stdout()
+        return EXIT_PIPE_CLOSED
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich leaves with a status of its own
+            return EXIT_PIPE_CLOSED
+        raise
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:  # files of ours have names
+            drop_stdout()
+            error.filename = "standard output"
         return complain(system_complaint(error), EXIT_WRONG_USE)
+    except MemoryError as error:
+        text = f"this computer has not enough memory for it: {error or 'allocation failed'}"
+        return complain(text, EXIT_WRONG_USE)
     except Exception:  # noqa: BLE001 - Python's own status would be 1, which means a failed check
         traceback.print_exc()
         return complain("this is a bug of ours, please report the lines above", EXIT_OUR_BUG)
@@ -129,7 +150,8 @@ def command_line() -> App:
 
 def complain(text: str, status: int) -> int:
     """Write one line to stderr and give the status back."""
-    print(f"kernelsim: {one_line(text)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads stderr any more
+        print(f"kernelsim: {one_line(text)}", file=sys.stderr)
     return status
 
 
@@ -139,7 +161,22 @@ def system_complaint(error: OSError) -> str:
     return f"{error.filename}: {reason}" if error.filename is not None else reason
 
 
-def close_stdout_quietly() -> int:
-    """Leave when the reader of our output went away, as `head` does: nothing to complain about."""
+def with_remarks(text: str, error: BaseException) -> str:
+    """Return a message with the remarks on its error behind it."""
+    return "; ".join([text, *remarks_on(error)])
+
+
+def open_streams() -> None:
+    """Put the null device in place of standard streams that were closed before we began."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+            setattr(sys, name, null)
+
+
+def drop_stdout() -> None:
+    """Let nothing more go to stdout: its reader went away as `head` does, or its disk is full.
+
+    What is still in Python's buffer would fail once more when the program ends.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_PIPE_CLOSED

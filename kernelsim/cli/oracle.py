@@ -6,10 +6,12 @@ case cannot be run; then nothing has run.
 
 import json as json_format
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernelsim.errors import UserError
+from kernelsim.cli.options import Whole
+from kernelsim.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from kernelsim.report.compare import Comparison
@@ -20,8 +22,8 @@ EXIT_OUTSIDE = 1
 def oracle(
     *cases: Path,
     out: Path | None = None,
-    seed: int = 1,
-    burst_pages: int = 512,
+    seed: Whole = 1,
+    burst_pages: Whole = 512,
     json: bool = False,
     all: bool = False,  # noqa: A002 - the option's name
 ) -> int:
@@ -35,6 +37,7 @@ def oracle(
         json: Print one JSON object a case instead of tables.
         all: List the rows inside their class too.
     """
+    from kernelsim.report.case_output import case_output, check_output
     from kernelsim.report.compare import render, to_json
     from kernelsim.report.oracle import check_case, run_case
 
@@ -42,12 +45,21 @@ def oracle(
         raise UserError("oracle needs at least one case directory (see --help)")
     for case in cases:
         check_case(case)
+        if out is not None:
+            check_output(out_of_case(out, case, len(cases)))
+    names = [name_of(case) for case in cases]
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if out is not None and twice:
+        raise ConfigError("--out", str(out), f"two cases are named {twice[0]}")
     results: list[Comparison] = []
     for case in cases:
-        with tempfile.TemporaryDirectory(prefix="kernelsim-") as scratch:
-            folder = Path(scratch) if out is None else out_of_case(out, case, len(cases))
-            folder.mkdir(parents=True, exist_ok=True)
-            result = run_case(case, folder, seed=seed, burst_pages=burst_pages)
+        place: AbstractContextManager[Path | str] = (
+            tempfile.TemporaryDirectory(prefix="kernelsim-")
+            if out is None
+            else case_output(out_of_case(out, case, len(cases)))
+        )
+        with place as folder:
+            result = run_case(case, Path(folder), seed=seed, burst_pages=burst_pages)
         results.append(result)
         if json:
             table = {"case": name_of(case), **json_format.loads(to_json(result))}

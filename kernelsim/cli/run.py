@@ -3,7 +3,7 @@
 A file marked with `@simulation` runs actors of its own; one marked with `@workload` runs on a
 simulated machine.
 Exit status: 0 done, 1 an expectation or a check failed, 2 wrong use or bad input, 3 a bug of ours,
-130 interrupted. SIGTERM ends a run as Ctrl-C does: with everything written that was logged so far.
+130 interrupted. SIGTERM and SIGHUP end a run as Ctrl-C does: what was logged so far is written.
 """
 
 import signal
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import Parameter
 
+from kernelsim.cli.options import Whole
 from kernelsim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ def run(
     /,
     *,
     machine: str | None = None,
-    seed: int = 1,
-    schedule_seed: int | None = None,
+    seed: Whole = 1,
+    schedule_seed: Whole | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
-    burst_pages: int | None = None,
+    burst_pages: Whole | None = None,
     trace: Annotated[list[str] | None, Parameter(negative="")] = None,
     check: Annotated[bool, Parameter(negative="")] = False,
-    check_every: int | None = None,
+    check_every: Whole | None = None,
     until: str | None = None,
     out: Path | None = None,
     report: bool = True,
@@ -65,7 +66,7 @@ def run(
     _ = report  # accepted for every run; none makes a report so far
     if check_every is not None and check_every < 1:
         raise ConfigError("--check-every", check_every, "must be at least 1 event")
-    with sigterm_as_ctrl_c():
+    with endings_as_ctrl_c():
         if loaded.kind == "simulation":
             given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
             refuse_machine_options(given | {"--check": check or None, "--check-every": check_every})
@@ -127,8 +128,8 @@ def refuse_machine_options(given: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does, so that the log is whole and run.json says so."""
+def endings_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does: the log is whole, run.json says so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -136,8 +137,12 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (signal.SIGTERM, signal.SIGHUP)  # nohup ignores the second: then it stays ignored
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)

@@ -56,19 +56,21 @@ def show(directory: Path, what: str, /, *, snapshot: str | None = None) -> None:
     if not (directory / "events.jsonl").is_file():
         rule = "must hold a run; there is no events.jsonl"
         raise ConfigError("DIRECTORY", str(directory), rule)
-    if snapshot is None and not (directory / "run.json").is_file():
-        rule = "the run did not get to its end: there is no run.json; its log can be inspected"
-        raise ConfigError("DIRECTORY", str(directory), rule)
     words = " ".join(what.split())
     tree = tree_of(directory, snapshot)
-    sys.stdout.write(text_of(directory, tree, words))
+    try:
+        text = text_of(directory, tree, words)
+    except (ValueError, LookupError) as error:
+        rule = f"a file of it that {words!r} needs is not as kernelsim writes it: {error!r}"
+        raise ConfigError("DIRECTORY", str(tree), rule) from error
+    sys.stdout.write(text)
 
 
 def tree_of(directory: Path, snapshot: str | None) -> Path:
     """Return where `proc` and `sys` are."""
     if snapshot is None:
-        if not (directory / "proc").is_dir():
-            rule = "the run did not get to its end: there is no proc/"
+        rule = unfinished(directory)
+        if rule:
             raise ConfigError("DIRECTORY", str(directory), rule)
         return directory
     folder = directory / "snapshots"
@@ -77,6 +79,24 @@ def tree_of(directory: Path, snapshot: str | None) -> Path:
         known = f"the run has {' '.join(names)}" if names else "the run has none"
         raise ConfigError("--snapshot", snapshot, known)
     return folder / snapshot
+
+
+def unfinished(directory: Path) -> str:
+    """Return why there is no end of a run to show; empty if there is one."""
+    from kernelsim.report.rundir import PREVIOUS, RUN, is_being_written, run_of
+
+    run = run_of(directory)
+    if run is None:
+        if is_being_written(directory):
+            return f"the run goes on: there is no {RUN} yet; its log can be inspected"
+        kept = f"; the run before it is in {PREVIOUS}" if (directory / PREVIOUS).is_dir() else ""
+        rule = f"the run did not get to its end: there is no whole {RUN}"
+        return f"{rule}; its log can be inspected{kept}"
+    if run.get("kind") == "simulation":
+        return "the run was a simulation without a machine; its log can be inspected"
+    if not (directory / "proc").is_dir():
+        return f"there is no proc/: {run.get('detail') or 'it was removed'}"
+    return ""
 
 
 def text_of(directory: Path, tree: Path, what: str) -> str:
@@ -127,7 +147,8 @@ def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:
     """Return what a tool that repeats itself prints over the run."""
     from kernelsim.report.rate_text import sar_paging_text, vmstat_text
 
-    interval_ns = parse_duration(f"{interval}s" if interval.isdecimal() else interval)
+    text = f"{interval}s" if interval.isdecimal() else interval
+    interval_ns = parse_duration(text, key=f"WHAT: interval of {tool}")
     if interval_ns < 1:
         raise ConfigError("WHAT", f"{tool} {interval}", "the interval must be above 0")
     render = vmstat_text if tool == "vmstat" else sar_paging_text

@@ -48,7 +48,7 @@ from kernelsim.config.proc_text import (
     parse_zoneinfo,
 )
 from kernelsim.config.sysctl import SYSCTLS, Sysctl, sysctl_from_text
-from kernelsim.config.zones import MIGRATE_TYPES, ZoneType, zone_types
+from kernelsim.config.zones import MIGRATE_TYPES, NR_PAGE_ORDERS, ZoneType, zone_types
 from kernelsim.errors import ConfigError, RecordingError
 from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE
 
@@ -77,6 +77,7 @@ def machine_from_proc(directory: Path | str) -> MachineSpec:
     arch = case.arch if case is not None else _guess_arch(zones)
     _check_zones(folder, zones, nids=nids, arch=arch)
     topology = _topology(folder, case, zones, nids=nids)
+    _check_pagesets(folder, zones, topology)
     swaps, devices = _swaps_and_devices(folder, case)
     sysctl, uptime_ns = _sysctl(folder)
     try:
@@ -119,6 +120,16 @@ def _check_zones(
         if got != names:
             rule = f"node {nid} must have the zones {' '.join(names)}, not {' '.join(got)}"
             raise RecordingError(file, None, rule)
+
+
+def _check_pagesets(folder: Path, zones: tuple[ZoneinfoZone, ...], topology: NodesText) -> None:
+    """Raise RecordingError unless every CPU with a page list belongs to a node."""
+    known = {cpu for cpus in topology.cpus.values() for cpu in cpus}
+    for zone in zones:
+        for pageset in zone.pagesets:
+            if pageset.cpu not in known:
+                rule = f"cpu {pageset.cpu} has page lists, but no node has that CPU"
+                raise RecordingError(str(folder / "zoneinfo"), None, rule)
 
 
 def _node(nid: int, zones: tuple[ZoneinfoZone, ...], cpus: tuple[int, ...]) -> NodeSpec:
@@ -273,7 +284,7 @@ def _boot(
         blocks = parse_memory_blocks(folder / "memory_blocks.txt")
     stats = {zone.nid: zone.node_stats for zone in zones if zone.node_stats is not None}
     return BootState(
-        zones=tuple(_zone_boot(zone, free) for zone in zones if zone.populated),
+        zones=tuple(_zone_boot(folder, zone, free) for zone in zones if zone.populated),
         nodes=tuple(
             NodeBoot(
                 nid=nid,
@@ -337,9 +348,15 @@ def _free_blocks(folder: Path) -> _FreeBlocks:
     return result
 
 
-def _zone_boot(zone: ZoneinfoZone, free: _FreeBlocks) -> ZoneBoot:
+def _zone_boot(folder: Path, zone: ZoneinfoZone, free: _FreeBlocks) -> ZoneBoot:
     """Return the state of one populated zone."""
     counts, pageblocks = free.get((zone.nid, zone.name), ((), ()))
+    nr_free = sum(count << order for row in counts for order, count in enumerate(row))
+    if nr_free > zone.pages["managed"] or max(map(len, counts), default=0) > NR_PAGE_ORDERS:
+        place = f"node {zone.nid} zone {zone.name}"
+        managed = zone.pages["managed"]
+        rule = f"free blocks of {place}: {nr_free} pages, but it manages {managed} (zoneinfo)"
+        raise RecordingError(str(folder / "pagetypeinfo"), None, rule)
     low, mid, high = zone.watermarks
     return ZoneBoot(
         nid=zone.nid,

@@ -36,6 +36,7 @@ __all__ = [
 
 NR_CPUS: Final = 8192  # CPUs; CONFIG_NR_CPUS of Debian's x86_64 kernel
 MAX_NUMNODES: Final = 1024  # nodes; CONFIG_NODES_SHIFT=10 of Debian's x86_64 kernel
+MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
 ERAS: Final = ("6.1", "classic")
@@ -255,6 +256,10 @@ def _validate_memory(machine: MachineSpec) -> None:
                 where = f"nodes[{node.nid}].zones.{zone.type.value}"
                 text = "managed/present/spanned " + "/".join(map(str, sizes))
                 raise ConfigError(where, text, "must be 0 <= managed <= present <= spanned")
+            if zone.end_pfn > MAX_PFN:
+                where = f"nodes[{node.nid}].zones.{zone.type.value}"
+                rule = "memory must end below 64 TiB, as page tables of 4 levels need it"
+                raise ConfigError(where, f"pfn {zone.end_pfn}", rule)
     if not any(node.managed_pages for node in machine.nodes):
         raise ConfigError("memory", 0, "at least one node needs memory")
     ranges = sorted(
@@ -310,3 +315,5 @@ def _validate_swap(machine: MachineSpec) -> None:
         if swap.nr_slots < 1:
             rule = "must hold at least a header page and one more page"
             raise ConfigError(f"swap[{index}].size", swap.size_bytes, rule)
+        if swap.nr_slots >= MAX_PFN:
+            raise ConfigError(f"swap[{index}].size", swap.size_bytes, "must be less than 64 TiB")

@@ -6,13 +6,16 @@ Interface: `Lines.of(path)` reads a file; every helper raises RecordingError wit
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import attrs
 
-from kernelsim.errors import RecordingError
+from kernelsim.errors import RecordingError, shown
 
-__all__ = ["Lines", "integer", "key_values"]
+__all__ = ["NUMBER", "Lines", "integer", "key_values"]
+
+NUMBER: Final = "[0-9]{1,18}"  # in patterns of lines: fits 64 bits
+_DIGITS_MAX: Final = 20  # of a number of 64 bits; Python refuses to convert very many
 
 
 @attrs.frozen
@@ -47,10 +50,12 @@ class Lines:
 
 
 def integer(lines: Lines, index: int, text: str) -> int:
-    """Return a decimal number, or raise RecordingError for its line."""
+    """Return a decimal number of 64 bits with a sign, or raise RecordingError for its line."""
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
-        lines.fail(index, f"{text!r} must be a whole number")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
+        lines.fail(index, f"{shown(text)} must be a whole number")
+    if int(digits) >> 63:
+        lines.fail(index, f"{text} must be a whole number below 2^63")
     return int(text)
 
 
@@ -65,7 +70,7 @@ def key_values(lines: Lines) -> dict[str, int]:
             continue
         words = line.split()
         if len(words) != 2:  # noqa: PLR2004 (key and value)
-            lines.fail(index, f"{line.strip()!r} must be a name and a number")
+            lines.fail(index, f"{shown(line.strip())} must be a name and a number")
         if words[0] in values:
             lines.fail(index, f"{words[0]} comes twice")
         values[words[0]] = integer(lines, index, words[1])

@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 
 from kernelsim.config.number_list import parse_number_list
-from kernelsim.config.proc_lines import Lines, integer, key_values
+from kernelsim.config.proc_lines import NUMBER, Lines, integer, key_values
 from kernelsim.config.proc_zoneinfo import Pageset, ZoneinfoZone, parse_zoneinfo
-from kernelsim.errors import RecordingError
+from kernelsim.errors import RecordingError, shown
 
 __all__ = [
     "BuddyinfoZone",
@@ -44,14 +44,14 @@ __all__ = [
     "parse_zoneinfo",
 ]
 
-_MEMINFO = re.compile(r"([A-Za-z0-9_()]+): +(\d+)( kB)?")
-_NODE_MEMINFO = re.compile(r"Node (\d+) ([A-Za-z0-9_()]+): +(\d+)( kB)?")
-_BUDDY = re.compile(r"Node (\d+), zone +(\S+) ((?: *\d+)+) *")
-_FREE_ROW = re.compile(r"Node +(\d+), zone +(\S+), type +(\S+) ((?: *>?\d+)+) *")
-_BLOCK_ROW = re.compile(r"Node (\d+), zone +(\S+) ((?: *\d+)+) *")
+_MEMINFO = re.compile(rf"([A-Za-z0-9_()]+): +({NUMBER})( kB)?")
+_NODE_MEMINFO = re.compile(rf"Node ({NUMBER}) ([A-Za-z0-9_()]+): +({NUMBER})( kB)?")
+_BUDDY = re.compile(rf"Node ({NUMBER}), zone +(\S+) ((?: *{NUMBER}\b)+) *")
+_FREE_ROW = re.compile(rf"Node +({NUMBER}), zone +(\S+), type +(\S+) ((?: *(?:>|\b){NUMBER}\b)+) *")
+_BLOCK_ROW = re.compile(rf"Node ({NUMBER}), zone +(\S+) ((?: *{NUMBER}\b)+) *")
 _BLOCKS_HEAD = re.compile(r"Number of blocks type +(.+?) *")
-_BLOCK_KEY = re.compile(r"memory(\d+)/(state|valid_zones|removable) = (.*)")
-_NODE_KEY = re.compile(r"node(\d+)/(distance|cpulist) = (.*)")
+_BLOCK_KEY = re.compile(rf"memory({NUMBER})/(?:(state|valid_zones) = (.*)|(removable) = ([01]))")
+_NODE_KEY = re.compile(rf"node({NUMBER})/(distance|cpulist) = (.*)")
 
 
 @attrs.frozen(kw_only=True)
@@ -143,7 +143,7 @@ def parse_meminfo(source: Path | str) -> dict[str, int]:
         elif match is not None:
             lines.fail(index, f"{match[1]} comes twice")
         elif line.strip():
-            lines.fail(index, f"{line.strip()!r} must be 'Name: number kB'")
+            lines.fail(index, f"{shown(line.strip())} must be 'Name: number kB'")
     if "MemTotal" not in values:
         lines.fail(0, "meminfo has no line 'MemTotal'")
     return values
@@ -158,7 +158,7 @@ def parse_node_meminfo(source: Path | str) -> dict[str, int]:
         if match is not None:
             values[match[2]] = int(match[3])
         elif line.strip():
-            lines.fail(index, f"{line.strip()!r} must be 'Node N Name: number kB'")
+            lines.fail(index, f"{shown(line.strip())} must be 'Node N Name: number kB'")
     return values
 
 
@@ -182,7 +182,7 @@ def parse_buddyinfo(source: Path | str) -> tuple[BuddyinfoZone, ...]:
             counts = tuple(map(int, match[3].split()))
             zones.append(BuddyinfoZone(nid=int(match[1]), name=match[2], counts=counts))
         elif line.strip():
-            lines.fail(index, f"{line.strip()!r} must be 'Node N, zone NAME counts…'")
+            lines.fail(index, f"{shown(line.strip())} must be 'Node N, zone NAME counts…'")
     return tuple(zones)
 
 
@@ -213,7 +213,7 @@ def parse_pagetypeinfo(source: Path | str) -> Pagetypeinfo:
             name, _, number = line.partition(":")
             head[name] = integer(lines, index, number.strip())
         else:
-            lines.fail(index, f"{line.strip()!r} is no line of pagetypeinfo")
+            lines.fail(index, f"{shown(line.strip())} is no line of pagetypeinfo")
     for name in ("Page block order", "Pages per block"):
         if name not in head:
             lines.fail(0, f"pagetypeinfo has no line '{name}'")
@@ -255,7 +255,7 @@ def parse_nodes(source: Path | str) -> NodesText:
             continue
         key, equals, value = line.partition(" = ")
         if not equals and not line.endswith(" ="):
-            lines.fail(index, f"{line.strip()!r} must be 'key = value'")
+            lines.fail(index, f"{shown(line.strip())} must be 'key = value'")
         match = _NODE_KEY.fullmatch(line.rstrip() + " " if line.endswith("=") else line)
         if match is not None and match[2] == "distance":
             row = tuple(integer(lines, index, word) for word in match[3].split())
@@ -281,7 +281,7 @@ def parse_sysctl(source: Path | str) -> dict[str, str]:
         if equals:
             values[key] = value
         elif line.strip():
-            lines.fail(index, f"{line.strip()!r} must be 'key = value'")
+            lines.fail(index, f"{shown(line.strip())} must be 'key = value'")
     return values
 
 
@@ -293,17 +293,17 @@ def parse_memory_blocks(source: Path | str) -> MemoryBlocks:
     for index, line in enumerate(lines.lines):
         key, equals, value = line.partition(" = ")
         if match := _BLOCK_KEY.fullmatch(line):
-            blocks.setdefault(int(match[1]), {})[match[2]] = match[3]
+            blocks.setdefault(int(match[1]), {})[match[2] or match[4]] = match[3] or match[5] or ""
         elif key in ("block_size_bytes", "auto_online_blocks") and equals:
             head[key] = value
         elif line.strip():
-            lines.fail(index, f"{line.strip()!r} is no line of memory_blocks.txt")
+            lines.fail(index, f"{shown(line.strip())} is no line of memory_blocks.txt")
     for number, block in blocks.items():
         for key in ("state", "valid_zones"):
             if key not in block:
                 lines.fail(0, f"memory{number} has no line '{key}'")
     size_text = head.get("block_size_bytes", "0" if not blocks else "")
-    if not re.fullmatch("[0-9a-f]+", size_text):
+    if not re.fullmatch("[0-9a-f]{1,15}", size_text):
         lines.fail(0, "block_size_bytes must be a hexadecimal number")
     return MemoryBlocks(
         block_size_bytes=int(size_text, 16),
@@ -320,7 +320,7 @@ def parse_case(path: Path) -> CaseFile:
     text = "\n".join(Lines.of(path).lines)
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number or a nesting without end
         raise RecordingError(str(path), None, f"not TOML: {error}") from None
     for key in ("id", "arch"):
         if not isinstance(table.get(key), str):

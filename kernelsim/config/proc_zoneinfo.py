@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kernelsim.config.proc_lines import Lines, integer
+from kernelsim.config.proc_lines import NUMBER, Lines, integer
+from kernelsim.errors import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Pageset", "ZoneinfoZone", "parse_zoneinfo"]
 
-_HEAD = re.compile(r"Node (\d+), zone +(\S+)")
+_HEAD = re.compile(rf"Node ({NUMBER}), zone +(\S+)")
 _PROTECTION = re.compile(r" +protection: \(([0-9, ]*)\)")
 _PAGE_KEYS = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
 _NEEDED = ("free", "min", "low", "high", "spanned", "present", "managed")
@@ -166,7 +167,7 @@ def _read_line(lines: Lines, index: int, zone: _Open) -> None:
         stats = zone.node_stats if in_node and zone.node_stats is not None else zone.stats
         _add(lines, index, stats, key, words[1:])
     else:
-        lines.fail(index, f"{line.strip()!r} is no line of zoneinfo")
+        lines.fail(index, f"{shown(line.strip())} is no line of zoneinfo")
 
 
 def _add(lines: Lines, index: int, target: dict[str, int], key: str, words: list[str]) -> None:

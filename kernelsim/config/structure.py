@@ -82,6 +82,8 @@ def _strict(kind: type[T]) -> Any:  # noqa: ANN401 (a cattrs hook)
     def hook(value: object, _: object) -> T:
         if type(value) is not kind:
             raise ConfigError("", value, f"must be {names[kind]}")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise ConfigError("", value, "must be a whole number of 64 bits")
         return value
 
     return hook

@@ -59,6 +59,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         line = lines[min(number, len(lines)) - 1]
         rule = f"not TOML: {_AT_LINE.sub('', message)}"
         raise ConfigError(f"line {number}", line, rule, path) from None
+    except (ValueError, RecursionError):
+        rule = "not TOML: a number or a nesting has no end"
+        raise ConfigError("file", path.name, rule, path) from None
 
 
 def toml_text(table: Mapping[str, Any]) -> str:

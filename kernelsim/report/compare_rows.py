@@ -154,7 +154,11 @@ def rows_of(case: Path, *, real: bool) -> dict[str, Row]:
         rows += dmesg_rows((case / "dmesg.txt").read_text(errors="replace"))
     for folder in sorted(path.parent.name for path in case.glob("*/zoneinfo")):
         if folder != "after":
-            rows += snapshot_rows(case / folder, real=real)
+            try:
+                rows += snapshot_rows(case / folder, real=real)
+            except (KeyError, ValueError, IndexError) as error:
+                rule = f"must hold a snapshot's files as a kernel prints them: {error!r}"
+                raise RecordingError(case / folder, None, rule) from None
     # A later row of the same name replaces the value but keeps the place of the first.
     return {row.name: row for row in rows}
 
@@ -205,7 +209,7 @@ def _value(text: str) -> Value:
     """Return a number in any of C's notations as float, anything else as it is."""
     try:
         return float(int(text, 0))
-    except ValueError:
+    except (ValueError, OverflowError):
         return text
 
 

@@ -12,6 +12,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +22,10 @@ import trio
 from kernelsim import __version__
 from kernelsim.errors import CheckFailedError, SimulationError, UserError
 from kernelsim.report.event_filter import EventFilter
-from kernelsim.report.log import RUN_ACTOR, RunLog
-from kernelsim.report.rundir import RunDirectory
+from kernelsim.report.run_files import RunFiles
 from kernelsim.report.sinks import RingSink, TeeSink, as_mapping, event_text
 from kernelsim.report.text_table import plain_table
+from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitAccount
 from kernelsim.trace.sink import Fields, Sink
@@ -50,11 +51,13 @@ class SimulationOptions:
     """Directory for what the run leaves behind; None shows the log instead."""
 
 
-@attrs.frozen
+@attrs.define
 class ShownLog:
     """A sink that writes events to stdout, for people."""
 
     events: EventFilter
+    error: OSError | None = attrs.field(default=None, init=False)
+    """Why stdout takes no more: its reader went away, or the disk is full."""
 
     def wants(self, actor: str, event: str) -> bool:
         """Return whether the filter keeps it."""
@@ -62,8 +65,12 @@ class ShownLog:
 
     def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
         """Write an event if it is wanted."""
-        if self.wants(actor, event):
-            sys.stdout.write(event_text(t_ns, actor, event, as_mapping(fields)) + "\n")
+        if self.wants(actor, event) and self.error is None:
+            try:
+                sys.stdout.write(event_text(t_ns, actor, event, as_mapping(fields)) + "\n")
+            except OSError as error:
+                self.error = error
+                raise
 
     def emit_many(self, t_ns: int, actor: str, points: Any) -> None:  # noqa: ANN401 - see the protocol
         """Write occurrences of one tracepoint."""
@@ -71,8 +78,11 @@ class ShownLog:
             self.emit(t_ns, actor, point.event, point)
 
     def flush(self) -> None:
-        """Write what stdout holds back."""
-        sys.stdout.flush()
+        """Do nothing: the command flushes stdout, or tells why it cannot."""
+
+    def cause_of(self, caught: BaseException, _ended: Ended | None) -> BaseException:
+        """Return why a run ended, given what it raised."""
+        return caught if self.error is None else self.error
 
 
 def run_simulation(workload: Workload, path: Path, options: SimulationOptions) -> str:
@@ -98,29 +108,28 @@ def run_simulation(workload: Workload, path: Path, options: SimulationOptions) -
     events = EventFilter.parse(options.trace)
     ring = RingSink(filter=events)
     if options.out is None:
-        return _run(workload, path, options, engine, ring, ShownLog(events))
-    directory = RunDirectory.create(options.out)
-    with RunLog(directory.events_path, clock=engine, events=events) as log:
-        log.start(_header(path, options))
-        began_ns = time.perf_counter_ns()
-        try:
-            return _run(workload, path, options, engine, ring, log)
-        finally:
-            wall_ns = time.perf_counter_ns() - began_ns
-            end = _end(engine)
-            log.emit(engine.now_ns, RUN_ACTOR, "ks_run_end", end)
-            log.flush()
-            detail = "" if engine.ended is None else engine.ended.detail
-            directory.finish(
-                _header(path, options)
-                | end
-                | {
-                    "detail": detail,
-                    "virtual_ns": engine.now_ns,
-                    "nr_inline": engine.clock.nr_inline,
-                    "wall_ns": wall_ns,
-                }
-            )
+        shown = ShownLog(events)
+        return _run(workload, path, options, engine, ring, shown, shown.cause_of)
+    header = _header(path, options)
+    files = RunFiles.start(options.out, clock=engine, events=events, header=header)
+    began_ns = time.perf_counter_ns()
+    text = ""
+    error: BaseException | None = None
+    try:
+        text = _run(workload, path, options, engine, ring, files.log, files.cause_of)
+    except BaseException as caught:  # noqa: BLE001 - raised below
+        error = caught
+    try:
+        error = files.end(
+            header | _end(engine, error, time.perf_counter_ns() - began_ns),
+            t_ns=engine.now_ns,
+            error=error,
+        )
+    finally:
+        files.close()
+    if error is not None:
+        raise error
+    return text
 
 
 def _run(
@@ -130,21 +139,25 @@ def _run(
     engine: Engine,
     ring: RingSink,
     log: Sink,
+    cause_of: Callable[[BaseException, Ended | None], BaseException],
 ) -> str:
+    """Run; `cause_of` tells why, should the log have failed and something else been raised."""
     engine.sink = TeeSink((log, ring))
     try:
         engine.run(workload.function)
-    except (UserError, CheckFailedError, KeyboardInterrupt):
-        raise
-    except SimulationError as error:
+    except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
+        error = cause_of(caught, engine.ended)
+    else:
+        return summary_text(engine)
+    if isinstance(error, SimulationError):
         raise _reported(error, path, options, engine, ring) from error
-    except Exception as error:
-        mistake = workload_mistake(error, path)
-        if mistake is not None:
-            raise mistake from error
-        crash = SimulationError(f"main crashed at {engine.now_ns} ns: {error!r}")
-        raise _reported(crash, path, options, engine, ring) from error
-    return summary_text(engine)
+    if isinstance(error, UserError | CheckFailedError | KeyboardInterrupt | OSError):
+        raise error
+    mistake = workload_mistake(error, path)
+    if mistake is not None:
+        raise mistake from error
+    crash = SimulationError(f"main crashed at {engine.now_ns} ns: {error!r}")
+    raise _reported(crash, path, options, engine, ring) from error
 
 
 def summary_text(engine: Engine) -> str:
@@ -239,6 +252,14 @@ def _header(path: Path, options: SimulationOptions) -> dict[str, object]:
     }
 
 
-def _end(engine: Engine) -> dict[str, object]:
-    state = "failed" if engine.ended is None else engine.ended.state
-    return {"exit_state": state, "nr_events": engine.clock.number}
+def _end(engine: Engine, error: BaseException | None, wall_ns: int) -> dict[str, object]:
+    ended = engine.ended
+    state = "failed" if ended is None or (error and ended.state == "done") else ended.state
+    return {
+        "exit_state": state,
+        "nr_events": engine.clock.number,
+        "detail": "" if ended is None else ended.detail,
+        "virtual_ns": engine.now_ns,
+        "nr_inline": engine.clock.nr_inline,
+        "wall_ns": wall_ns,
+    }

@@ -32,19 +32,20 @@ class LogFile:
     Attributes:
         buffer: Bytes not yet written; the same object for the life of the file.
         committed: How many of them are whole lines.
+        error: Why nothing more is written; None while all is well.
 
     Raises:
         OutputError: the file cannot be opened or, later, written.
     """
 
-    __slots__ = ("_file", "buffer", "buffer_bytes", "committed", "is_broken", "path")
+    __slots__ = ("_file", "buffer", "buffer_bytes", "committed", "error", "path")
 
     def __init__(self, path: Path, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.path = path
         self.buffer_bytes = buffer_bytes
         self.buffer = bytearray()
         self.committed = 0
-        self.is_broken = False
+        self.error: OutputError | None = None
         self._file = open_raw(path, "wb")
 
     def info(self, line: bytes) -> None:
@@ -64,12 +65,13 @@ class LogFile:
             OutputError: the system refused; whole lines written before stay readable.
         """
         del self.buffer[self.committed :]
-        while self.buffer and not self.is_broken:
+        while self.buffer and self.error is None:
             try:
                 written = self._file.write(self.buffer) or 0
             except OSError as error:
+                self.error = OutputError(self.path, error.strerror or str(error))
                 self._break_off()
-                raise OutputError(self.path, error.strerror or str(error)) from error
+                raise self.error from error
             del self.buffer[:written]
             self.committed = len(self.buffer)
         self.buffer.clear()
@@ -84,10 +86,32 @@ class LogFile:
         finally:
             self._file.close()
 
+    def stop(self, error: OutputError) -> None:
+        """Write what is committed and nothing more: the run cannot go on, for this reason."""
+        with contextlib.suppress(OutputError):
+            self.flush()
+        self.error = self.error or error
+
+    def cut(self, nr_bytes: int) -> bool:
+        """Cut at least so much off the end of a log that was stopped, in whole lines.
+
+        Returns:
+            Whether it was possible; the first line always stays.
+        """
+        assert self.error is not None, "what is whole stays whole"
+        try:
+            with self.path.open("rb") as reader:
+                header_bytes = len(reader.readline())
+                size_bytes = os.fstat(self._file.fileno()).st_size
+                end_bytes = end_of_last_line(reader, max(size_bytes - nr_bytes, header_bytes))
+            self._file.truncate(end_bytes)
+        except OSError:  # not every file can be cut: a device cannot
+            return False
+        return end_bytes < size_bytes
+
     def _break_off(self) -> None:
-        """Cut a torn last line off the file and write nothing more."""
-        self.is_broken = True
-        with contextlib.suppress(OSError):  # not every file can be cut: a device cannot
+        """Cut a torn last line off the file."""
+        with contextlib.suppress(OSError):
             size_bytes = os.fstat(self._file.fileno()).st_size
             with self.path.open("rb") as reader:
                 end_bytes = end_of_last_line(reader, size_bytes)
@@ -102,7 +126,7 @@ class LogFile:
         self.buffer_bytes = state["buffer_bytes"]
         self.buffer = bytearray()
         self.committed = 0
-        self.is_broken = False
+        self.error = None
         self._file = open_raw(self.path, "ab")  # a copy in another process goes on where it was
 
 

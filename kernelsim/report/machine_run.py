@@ -5,17 +5,16 @@
 
 With `out` the directory gets events.jsonl while the
 run goes on, snapshots/NAME/ for each snapshot the workload takes, and at the end proc/ and sys/,
-metrics.parquet and run.json, however the run ended. Only run.json holds wall-clock time.
+metrics.parquet and run.json, however the run ended. Only run.json holds wall-clock time. A run
+that cannot write its log ends there, without proc/ and sys/: they would pass for its end.
 
 What looks on (samples, checks, the display) does so between two events and changes nothing, so
 the events are the same with and without.
 Units: ns.
 """
 
-import re
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +27,11 @@ from kernelsim.config.machine_file import load_machine
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_setting, parse_value
 from kernelsim.config.sysctl_write import write_sysctls
 from kernelsim.errors import (
+    ActorCrashedError,
     CheckFailedError,
     ConfigError,
     KernelsimError,
+    OutputError,
     SimulationError,
     WorkloadError,
 )
@@ -39,18 +40,17 @@ from kernelsim.procfs.capture import capture
 from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
 from kernelsim.report.event_filter import EventFilter
-from kernelsim.report.log import RUN_ACTOR, RunLog
 from kernelsim.report.progress import Progress
-from kernelsim.report.run_options import RunOptions, replay_command
+from kernelsim.report.run_files import RunFiles
+from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions, replay_command
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
-from kernelsim.report.rundir import METRICS, RunDirectory
+from kernelsim.report.rundir import METRICS
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.units import parse_duration
 from kernelsim.workload.api import Workload, workload_mistake
 
-SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 CHECK_EVENTS: Final = 500  # events between two checks; more on a machine with much memory,
 PAGES_PER_CHECK_EVENT: Final = 64  # so that checking takes about as long as the run itself
 MARK_SETTINGS: Final = (  # from which watermarks, reserves and per-cpu list sizes are computed
@@ -113,17 +113,9 @@ class _Run:
             seed=options.seed,
             schedule_seed=options.schedule_seed,
             burst_pages=burst_pages_of(workload, options),
-            until_ns=None if until is None else parse_duration(until),
+            until_ns=None if until is None else parse_duration(until, key="--until"),
             hooks=hooks,
         )
-        self.directory = None if options.out is None else RunDirectory.create(options.out)
-        engine = self.machine.engine
-        engine.sink = self.ring
-        self.log: RunLog | None = None
-        if self.directory is not None:
-            self.log = RunLog(self.directory.events_path, clock=engine, events=events)
-            self.log.start(run_record(self.machine, options, name))
-            engine.sink = TeeSink((self.log, self.ring))
         self.sampler = Sampler(self.machine.kernel)
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
         self.check_due = 0
@@ -131,7 +123,13 @@ class _Run:
             CHECK_EVENTS, self.machine.kernel.phys.totalram_pages // PAGES_PER_CHECK_EVENT
         )
         self.snapshots: list[str] = []
-        self.end_error: Exception | None = None
+        engine = self.machine.engine
+        engine.sink = self.ring
+        self.files: RunFiles | None = None
+        if options.out is not None:
+            header = run_record(self.machine, options, name)
+            self.files = RunFiles.start(options.out, clock=engine, events=events, header=header)
+            engine.sink = TeeSink((self.files.log, self.ring))
 
     def go(self) -> RunOutcome:
         """Run, and write what is left to write whatever happens."""
@@ -140,16 +138,15 @@ class _Run:
         result: object = None
         try:
             result = self.machine.run(self._body)
-        except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - told below
-            error = self._explained(caught)
+        except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
+            files = self.files
+            cause = caught if files is None else files.cause_of(caught, self.machine.ended)
+            error = self._explained(cause)
         finally:
             self.progress.stop()
         wall_ns = time.perf_counter_ns() - began
-        try:
-            self._write_end(error, wall_ns)
-        except Exception:
-            if error is None:
-                raise
+        if self.files is not None:
+            error = self._write_end(self.files, error, wall_ns)
         if error is not None:
             raise error
         return RunOutcome(
@@ -161,8 +158,8 @@ class _Run:
     def close(self) -> None:
         """Close what is open; a second call does nothing."""
         self.progress.stop()
-        if self.log is not None:
-            self.log.close()
+        if self.files is not None:
+            self.files.close()
 
     async def _body(self, machine: Machine) -> object:
         result = await self.workload.function(machine)
@@ -205,45 +202,38 @@ class _Run:
         clock.set_tick(self.sampler.due_ns, min(numbers, default=None))
 
     async def _on_snapshot(self, _machine: Machine, name: str) -> None:
-        if not SNAPSHOT_NAME.fullmatch(name):
+        if not isinstance(name, str) or not SNAPSHOT_NAME.fullmatch(name):
             raise WorkloadError(f"snapshot name {name!r} must be letters, digits, _ . and -")
         if name in self.snapshots:
             raise WorkloadError(f"there is a snapshot named {name!r} already")
+        if self.files is not None:
+            try:
+                self._write_tree(f"snapshots/{name}")
+            except OutputError as error:
+                self.files.stop(error)
+                raise
         self.snapshots.append(name)
-        if self.directory is not None:
-            self._write_tree(f"snapshots/{name}/")
 
-    def _write_tree(self, prefix: str) -> None:
-        assert self.directory is not None
+    def _write_tree(self, name: str) -> None:
+        assert self.files is not None, "there is a directory"
         snapshot = capture(self.machine)
-        for relpath, text in render_tree(snapshot):
-            self.directory.write_text(prefix + relpath, text)
-        for relpath, target in tree_links(snapshot):
-            self.directory.write_with(prefix + relpath, partial(link_to, target))
+        self.files.directory.write_tree(
+            render_tree(snapshot), links=tree_links(snapshot), name=name
+        )
 
     def _on_end(self) -> None:
         """Take the last sample and write proc/ and sys/, before the actors are stopped."""
         self.sampler.finish()
-        try:
-            if self.directory is not None:
-                self._write_tree("")
-        except Exception as error:  # noqa: BLE001 - raised when the run is over
-            self.end_error = error
+        if self.files is not None and not self.files.has_failed:
+            self.files.write(lambda: self._write_tree(""))
 
-    def _write_end(self, error: BaseException | None, wall_ns: int) -> None:
+    def _write_end(
+        self, files: RunFiles, error: BaseException | None, wall_ns: int
+    ) -> BaseException | None:
+        """Write what is left to write; return what is to be raised."""
         engine = self.machine.engine
         ended = engine.ended
         state = "failed" if ended is None or (error and ended.state == "done") else ended.state
-        if self.log is not None:
-            nr_events = engine.clock.number
-            end = {"exit_state": state, "nr_events": nr_events}
-            self.log.emit(engine.now_ns, RUN_ACTOR, "ks_run_end", end)
-            self.log.flush()
-        if self.directory is None:
-            return
-        if self.end_error is not None:
-            raise self.end_error
-        self.directory.write_with(METRICS, self.sampler.recorder().write)
         record = run_record(self.machine, self.options, self.name)
         record |= {
             "exit_state": state,
@@ -253,7 +243,8 @@ class _Run:
             "snapshots": self.snapshots,
             "wall_ns": wall_ns,
         }
-        self.directory.finish(record)
+        steps = (lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),)
+        return files.end(record, t_ns=engine.now_ns, steps=steps, error=error)
 
     def _ended_ns(self) -> int:
         # Stopping the actors takes some more virtual time, which is no part of the run.
@@ -262,14 +253,17 @@ class _Run:
 
     def _explained(self, error: BaseException) -> BaseException:
         """Return what to raise: the error itself, or one that says what a person needs to know."""
-        if isinstance(error, KeyboardInterrupt | CheckFailedError):
+        if isinstance(error, KeyboardInterrupt | CheckFailedError | OutputError):
             return error
+        cause = error.__cause__ if isinstance(error, ActorCrashedError) else None
+        if isinstance(error, SimulationError) and cause is None:
+            return self._reported(error)
+        mistake = workload_mistake(cause or error, Path(self.name))
+        if mistake is not None:
+            mistake.__cause__ = cause or error
+            return mistake
         if isinstance(error, SimulationError):
             return self._reported(error)
-        mistake = workload_mistake(error, Path(self.name))
-        if mistake is not None:
-            mistake.__cause__ = error
-            return mistake
         if isinstance(error, KernelsimError):
             return error
         crash = SimulationError(f"main crashed at {self._ended_ns()} ns: {error!r}")
@@ -289,11 +283,6 @@ class _Run:
         reported = type(error)("\n".join(lines))
         reported.__cause__ = error.__cause__ or error
         return reported
-
-
-def link_to(target: str, path: Path) -> None:
-    """Make a symbolic link at the path."""
-    path.symlink_to(target)
 
 
 def machine_of(

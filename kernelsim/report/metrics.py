@@ -88,11 +88,11 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def write_failure(error: duckdb.Error) -> str:
-    """Take the reason out of duckdb's message, which may be text with JSON behind it."""
+    """Take the system's reason out of duckdb's message, which may be text with JSON behind it."""
     text = str(error).partition("\n")[0]
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        return str(json.loads(text[text.index("{") :])["exception_message"])
-    return text
+        text = str(json.loads(text[text.index("{") :])["exception_message"])
+    return text.rpartition('": ')[2]  # behind the quoted name of the temporary file
 
 
 def quoted(text: str, mark: str) -> str:

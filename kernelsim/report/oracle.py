@@ -12,11 +12,14 @@ from pathlib import Path
 
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.sysctl import SYSCTLS, parse_value
-from kernelsim.errors import ConfigError, RecordingError, WorkloadError
+from kernelsim.errors import ConfigError, DeadlockError, RecordingError, WorkloadError
 from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
+from kernelsim.report.case_output import LOGS
 from kernelsim.report.compare import Comparison, compare_runs
+from kernelsim.report.compare_rows import rows_of
 from kernelsim.report.oracle_run import ScriptRun
 from kernelsim.report.oracle_steps import SUPPORTED, ScriptProcess, sysctl_of_path
+from kernelsim.report.run_options import SNAPSHOT_NAME
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script import (
     DEFAULT_NAME,
@@ -47,7 +50,7 @@ def check_case(case: Path) -> Script:
     if not (case / "before").is_dir():
         raise RecordingError(str(case), None, "a case is a directory with a snapshot `before`")
     path = case / "script.txt"
-    script = read_script(path) if path.is_file() else parse_script("", str(path))
+    script = read_script(path) if path.exists() else parse_script("", str(path))
     refuse_unsupported(script, SUPPORTED)
     made = [
         str(step.args[0])
@@ -58,12 +61,22 @@ def check_case(case: Path) -> Script:
     ]
     for command in script.commands:
         _check_command(script, command, made)
+    rows_of(case, real=True)  # what it is to be compared with can be read
     return script
 
 
 def _check_command(script: Script, command: Command, made: list[str]) -> None:
-    """Refuse tunables there are not, and waiting for what nobody makes."""
+    """Refuse tunables there are not, waiting for what nobody makes, and names of other files."""
     writes: list[tuple[str, str, str]] = []
+    snaps: list[tuple[str, str]] = []
+    if isinstance(command, Snap):
+        snaps.append((command.name, command.text))
+    elif isinstance(command, Memhog):
+        snaps += [(str(step.args[0]), step.text) for step in command.steps if step.op == "snap"]
+    for name, text in snaps:
+        if not SNAPSHOT_NAME.fullmatch(name) or name in LOGS:
+            rule = f"step {text!r}: a snapshot's name is letters, digits, _ . and -, no other file"
+            raise WorkloadError(rule, script.file, command.line)
     if isinstance(command, Sysctl):
         writes.append((command.key, command.value, command.text))
     elif isinstance(command, Memhog):
@@ -110,7 +123,7 @@ def run_case(
         burst_pages=burst_pages,
         hooks=Hooks(on_snapshot=keep),
     )
-    run = ScriptRun(machine, out)
+    run = ScriptRun(machine, out, script.file)
 
     async def main(_machine: Machine) -> None:
         await machine.snapshot("before")
@@ -119,7 +132,14 @@ def run_case(
             run.lines.append(command_line(number, command.text))
             await run_command(run, command, background)
 
-    machine.run(main)
+    try:
+        machine.run(main)
+    except DeadlockError as error:
+        if not run.waiting:
+            raise
+        line, text = run.waiting[0]
+        rule = f"the script never ends: nobody ends step {text!r}"
+        raise WorkloadError(rule, script.file, line) from error
     run.write_logs()
     return compare_runs(case, out)
 

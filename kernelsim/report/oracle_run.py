@@ -9,10 +9,12 @@ from pathlib import Path
 
 import attrs
 
+from kernelsim.errors import OutputError
 from kernelsim.machine import Machine
 from kernelsim.mm.mm_init import setup_per_zone_lowmem_reserve
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.tree import render_recording
+from kernelsim.report.whole import remove, write_tree, write_whole
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import NS_PER_S
 
@@ -24,8 +26,12 @@ class ScriptRun:
     machine: Machine
     out: Path
     """Directory the run is written to."""
+    file: str = "script.txt"
+    """The script, for errors."""
     lines: list[str] = attrs.field(factory=list)
     """Of workload.out so far."""
+    waiting: list[tuple[int, str]] = attrs.field(factory=list)
+    """Lines and steps that only another process can end, and that have not ended."""
     _files: list[str] = attrs.field(factory=list, init=False)
     _made: WaitQueue | None = attrs.field(default=None, init=False)
 
@@ -43,28 +49,29 @@ class ScriptRun:
             await self._made.wait()
 
     def write_snapshot(self, name: str) -> None:
-        """Write a snapshot directory.
+        """Write a snapshot directory, or nothing.
 
         The last file of it lists the tunables; reading lowmem_reserve_ratio makes the kernel
         compute the reserves afresh.
 
         Source: Linux 6.1 mm/page_alloc.c:lowmem_reserve_ratio_sysctl_handler
         """
-        for file, text in render_recording(capture(self.machine, usage=False)):
-            path = self.out / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+        try:
+            remove(self.out / name)  # a script may write one name twice
+        except OSError as error:
+            raise OutputError(self.out / name, error.strerror or str(error)) from error
+        write_tree(self.out, render_recording(capture(self.machine, usage=False)), name=name)
         kernel = self.machine.kernel
         setup_per_zone_lowmem_reserve(kernel.phys, kernel.sysctl)
 
     def write_logs(self) -> None:
         """Write workload.out and dmesg.txt."""
         text = "".join(f"{line}\n" for line in self.lines)
-        (self.out / "workload.out").write_text(text, encoding="utf-8")
+        write_whole(self.out / "workload.out", lambda path: path.write_bytes(text.encode()))
         boot_ns = self.machine.spec.boot.uptime_ns
         log = "".join(
             f"[{(boot_ns + at_ns) // NS_PER_S:5d}.{(boot_ns + at_ns) % NS_PER_S // 1000:06d}] "
             f"{line}\n"
             for at_ns, line in self.machine.kernel.dmesg
         )
-        (self.out / "dmesg.txt").write_text(log, encoding="utf-8")
+        write_whole(self.out / "dmesg.txt", lambda path: path.write_bytes(log.encode()))

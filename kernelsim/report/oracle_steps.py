@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.errors import SyscallError
+from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.meminfo import meminfo_kb
@@ -64,6 +64,9 @@ class Outcome:
     ret: int = 0
     errno: int = 0
     fields: Fields = ()
+
+
+NO_REGION: Final = Outcome(-1, EINVAL)  # of a step on a region whose mapping had failed
 
 
 class ScriptProcess:
@@ -163,21 +166,30 @@ class ScriptProcess:
 
     async def munmap(self, step: Step) -> Outcome:
         """Unmap a region."""
-        await self._handle.munmap(self._regions[str(step.args[0])])
+        region = self._regions.get(str(step.args[0]))
+        if region is None:
+            return NO_REGION
+        await self._handle.munmap(region)
         return Outcome()
 
     async def madvise(self, step: Step) -> Outcome:
         """Give the pages of a region back."""
-        await self._handle.madvise_dontneed(self._regions[str(step.args[0])])
+        region = self._regions.get(str(step.args[0]))
+        if region is None:
+            return NO_REGION
+        await self._handle.madvise_dontneed(region)
         return Outcome()
 
     async def touch(self, step: Step) -> Outcome:
         """touchw, touchr: access a range, page by page or by another stride."""
         name, offset, length, passes, stride = step.args
         region = self._regions.get(str(name))
-        if region is None:  # the mapping had failed
-            return Outcome(-1, EINVAL)
+        if region is None:
+            return NO_REGION
         start = number_of(offset or 0)
+        if start > region.length:
+            rule = f"step {step.text!r} begins behind the end of its region, {region.length} bytes"
+            raise WorkloadError(rule, self._run.file, self._memhog.line)
         await self._handle.touch(
             region,
             write=step.op == "touchw",
@@ -191,7 +203,9 @@ class ScriptProcess:
     async def random(self, step: Step) -> Outcome:
         """randw, randr: access so many random pages."""
         name, seed, count = step.args
-        region = self._regions[str(name)]
+        region = self._regions.get(str(name))
+        if region is None:
+            return NO_REGION
         numbers, nr_pages = SplitMix64(number_of(seed)), region.length // PAGE_SIZE
         left = number_of(count)
         while left and self._handle.exit_status is None:
@@ -205,7 +219,9 @@ class ScriptProcess:
     async def randtime(self, step: Step) -> Outcome:
         """Access random pages for a time."""
         name, seed, duration, percent = step.args
-        region, engine = self._regions[str(name)], self._run.machine.engine
+        region, engine = self._regions.get(str(name)), self._run.machine.engine
+        if region is None:
+            return NO_REGION
         numbers, nr_pages = SplitMix64(number_of(seed)), region.length // PAGE_SIZE
         end_ns = engine.now_ns + number_of(duration)
         accesses = nr_writes = 0
@@ -225,7 +241,7 @@ class ScriptProcess:
         if step.op == "growsnap":
             every = size
         elif step.args[2] is not None:
-            every = number_of(step.args[2])
+            every = number_of(step.args[2]) or size
         total, outcome = 0, Outcome()
         while total + size <= most and self._handle.exit_status is None:
             try:
@@ -308,15 +324,21 @@ class ScriptProcess:
 
     async def wait(self, step: Step) -> None:
         """Wait for a file that another process makes."""
-        await self._run.wait_for_file(str(step.args[0]))
+        await self._wait_for_others(step, self._run.wait_for_file(str(step.args[0])))
 
     async def sleep(self, step: Step) -> None:
         """Sleep."""
         await self._handle.sleep(number_of(step.args[0]))
 
-    async def hold(self, _step: Step) -> None:
+    async def hold(self, step: Step) -> None:
         """Wait until killed."""
-        await self._handle.wait()
+        await self._wait_for_others(step, self._handle.wait())
+
+    async def _wait_for_others(self, step: Step, waiting: Awaitable[object]) -> None:
+        place = (self._memhog.line, step.text)
+        self._run.waiting.append(place)
+        await waiting
+        self._run.waiting.remove(place)
 
 
 def number_of(argument: Argument) -> int:

@@ -1,14 +1,18 @@
 """What a user may choose for one run, and how to say it again.
 
-Interface: `RunOptions`, `replay_command`.
+Interface: `RunOptions`, `replay_command`, `SNAPSHOT_NAME`.
 """
 
+import re
 import shlex
 from pathlib import Path
+from typing import Final
 
 import attrs
 
 from kernelsim.config.machine import MachineSpec
+
+SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a folder, so a plain one
 
 
 @attrs.frozen(kw_only=True)

@@ -14,22 +14,24 @@ runs them.
 """
 
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, UnionType
 from typing import Any, Final, Literal, overload
 
 import attrs
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.errors import SyscallError, UserError, WorkloadError
+from kernelsim.errors import RecordingError, SyscallError, UserError, WorkloadError, shown
 
 Main = Callable[[Any], Awaitable[object]]
 
 MODULE_PREFIX: Final = "kernelsim_workload_"  # so that no file hides a module of that name
 PYTHON_SUFFIX: Final = ".py"
+PACKAGE: Final = f"{Path(__file__).parents[1]}{os.sep}"  # where our own code is
 
 
 @attrs.frozen
@@ -53,7 +55,7 @@ def simulation(function: Main) -> Workload:
     """Mark `async def main(engine)` as a workload of actors without a machine.
 
     Raises:
-        WorkloadError: The function is not async.
+        WorkloadError: The function is not async, or does not take one argument.
     """
     return Workload(_checked(function), "simulation")
 
@@ -87,11 +89,24 @@ def workload(
         burst_pages: Most pages handled in one go; None for the default.
 
     Raises:
-        WorkloadError: The function is not async.
+        WorkloadError: The function is not async or does not take one argument, or an option is
+            not of its type.
     """
+    given: dict[str, tuple[object, type | UnionType, str]] = {
+        "machine": (machine, MachineSpec | str, "a preset, a TOML file or a MachineSpec"),
+        "until": (until, int | str, 'a virtual time such as "10s"'),
+        "settings": (settings, Mapping, 'tunables such as {"vm.swappiness": 10}'),
+        "burst_pages": (burst_pages, int, "a whole number"),
+    }
+    for name, (value, kind, rule) in given.items():
+        if value is not None and not isinstance(value, kind):
+            raise WorkloadError(f"{name} = {shown(value)}: must be {rule}")
+    chosen = dict(settings or {})
+    for key in chosen:
+        if not isinstance(key, str):
+            raise WorkloadError(f"settings = {shown(chosen)}: {key!r} is no name of a tunable")
 
     def mark(function: Main) -> Workload:
-        chosen = dict(settings or {})
         return Workload(_checked(function), "machine", machine, until, chosen, burst_pages)
 
     return mark if function is None else mark(function)
@@ -117,7 +132,9 @@ def load_workload(path: Path) -> Workload:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         exec(_compiled(source, path), module.__dict__)  # noqa: S102 - the file is a program
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         mistake = workload_mistake(error, path)
         if mistake is None:
             raise
@@ -131,18 +148,24 @@ def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
     """Return an exception of a workload as its author's mistake, with the line it came from.
 
     Returns:
-        None if the exception was raised by other code, which may not be the author's fault; but a
-        user error is always one of the file's.
+        None if the exception was raised by our own code, which may not be the author's fault; but
+        a user error is always one of the file's. What other code raises that the file calls is
+        the author's.
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     if isinstance(error, UserError | SyscallError):
         if isinstance(error, WorkloadError) and error.file is not None:
             return error
+        if isinstance(error, RecordingError) and str(error.file) == str(path):
+            return WorkloadError(error.rule, path, error.line)
         return WorkloadError(str(error), path, lines[-1] if lines else None)
-    if not frames or frames[-1].filename != str(path):
-        return None
-    return WorkloadError(_described(error), path, lines[-1])
+    for frame in reversed(frames):
+        if frame.filename == str(path):
+            return WorkloadError(_described(error), path, lines[-1])
+        if frame.filename.startswith(PACKAGE):
+            return None
+    return None
 
 
 def _checked(function: Main) -> Main:
@@ -150,6 +173,12 @@ def _checked(function: Main) -> Main:
         code = getattr(function, "__code__", None)
         place = (code.co_filename, code.co_firstlineno) if isinstance(code, CodeType) else ()
         raise WorkloadError("a workload is an async function: async def main(…)", *place)
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        code = function.__code__
+        rule = f"a workload takes one argument, as in async def main(machine): {error}"
+        raise WorkloadError(rule, code.co_filename, code.co_firstlineno) from None
     return function
 
 

@@ -126,6 +126,8 @@ class ProcessHandle:
 
     async def start(self, program: Program | None) -> None:
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
+        if program is not None and not callable(program):
+            raise WorkloadError(f"a program is an async function of its process, not {program!r}")
         await self._ref.ask(Sleep(0))
         if program is not None:
             self._kernel.engine.spawn(_ProgramActor(self, program))
@@ -149,10 +151,12 @@ class ProcessHandle:
 
     async def munmap(self, mapping: Mapping) -> None:
         """Unmap a mapping and free its pages."""
+        _require_mapping("munmap", mapping)
         self._check("munmap", await self._ask(Munmap(mapping.address, mapping.length)))
 
     async def madvise_dontneed(self, mapping: Mapping) -> None:
         """Free the pages of a mapping; it reads as zero afterwards."""
+        _require_mapping("madvise_dontneed", mapping)
         self._check("madvise", await self._ask(Madvise(mapping.address, mapping.length)))
 
     async def brk(self, increment: int | str) -> int:
@@ -172,8 +176,7 @@ class ProcessHandle:
         passes: int = 1,
     ) -> TouchResult:
         """Access a range of a mapping, one byte each stride."""
-        if not isinstance(mapping, Mapping):
-            raise WorkloadError(f"touch wants a mapping, as mmap returns it, not {mapping!r}")
+        _require_mapping("touch", mapping)
         start = parse_size(offset)
         size = mapping.length - start if length is None else parse_size(length)
         step = parse_size(stride)
@@ -244,3 +247,9 @@ class _ProgramActor(Actor):
             return
         if handle.exit_status is None:
             await handle.exit(0)
+
+
+def _require_mapping(call: str, mapping: object) -> None:
+    """Raise WorkloadError for what is no mapping."""
+    if not isinstance(mapping, Mapping):
+        raise WorkloadError(f"{call} wants a mapping, as mmap returns it, not {mapping!r}")

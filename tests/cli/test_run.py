@@ -142,8 +142,10 @@ def test_machine_options_are_refused(run, write, words):
         ("x = 1\n", [], "no workload in it"),
         (GOOD, ["--until", "soon"], "--until = 'soon': a duration is"),
         (GOOD, ["--trace", "no_such_event"], "--trace = 'no_such_event': matches no event"),
-        (GOOD, ["--seed", "x"], "--seed"),
         (GOOD, ["--check-every", "0"], "--check-every = 0: must be at least 1 event"),
+        (GOOD, ["--seed", "x"], "--seed = 'x': must be a whole number"),
+        (GOOD, ["--seed", "1.5"], "--seed = '1.5': must be a whole number"),
+        ("@simulation\nasync def main(engine):\n    raise SystemExit(0)\n", [], "SystemExit: 0"),
         ("@simulation\nasync def main(engine):\n    1 / 0\n", [], "w.py:12: ZeroDivisionError"),
     ],
 )

@@ -321,3 +321,29 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path, capsys):
     (tmp_path / "events.jsonl").write_text("")
     assert exit_status(["show", str(tmp_path), "free"]) == 2
     assert "did not get to its end" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("proc/zoneinfo", "zoneinfo"),
+        ("proc/uptime", "ps"),
+        ("proc/100/stat", "ps"),
+        ("proc/meminfo", "free"),
+        ("proc/stat", "vmstat 1"),
+        ("sys/devices/system/node/node0/meminfo", "numactl -H"),
+        ("metrics.parquet", "sar -B"),
+    ],
+)
+@pytest.mark.parametrize("data", [None, b"\xff\x00junk"])
+def test_damaged_files_of_a_run_are_one_line(directory, tmp_path, capsys, file, what, data):
+    """A file of the run that is gone, or is no longer what it was, gives no traceback."""
+    copy = tmp_path / "run"
+    shutil.copytree(directory, copy)
+    (copy / file).unlink()
+    if data is not None:
+        (copy / file).write_bytes(data)
+    assert exit_status(["show", str(copy), what]) == 2
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert str(copy) in output.err

@@ -248,6 +248,34 @@ def test_mistake_of_the_author_names_the_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise SystemExit(0)", "w.py:3: SystemExit: 0"),
+        ("raise BaseException('odd')", "w.py:3: BaseException: odd"),
+        ("await machine.snapshot(5)", "w.py:3: snapshot name 5 must be letters"),
+        ("await (await machine.spawn('a', program)).wait()", "w.py:6: ValueError: in program"),
+        ("await machine.spawn('a', 'text')", "w.py:3: a program is an async function"),
+        ("await (await machine.spawn('a')).munmap(5)", "w.py:3: munmap wants a mapping"),
+        ("await (await machine.spawn('a')).madvise_dontneed(5)", "wants a mapping"),
+    ],
+)
+def test_mistakes_of_authors_end_a_run_whole(body: str, told: str, tmp_path: Path):
+    """However a workload raises, or its program: one line names its own line, run.json is there."""
+    path = tmp_path / "w.py"
+    text = f"\nasync def main(machine):\n    {body}\n"
+    path.write_text(text + "\nasync def program(process):\n    raise ValueError('in program')\n")
+    scope: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), scope)  # noqa: S102 - as loaded
+    with pytest.raises(WorkloadError) as caught:
+        run(scope["main"], name=str(path), out=tmp_path / "out")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["exit_state"] in ("failed", "crashed")
+    assert record["detail"] == str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"machine": None}, "choose one"),

@@ -1,6 +1,7 @@
 """Tests of a run's directory: whole files only, and nobody else's removed."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from kernelsim.errors import ConfigError, OutputError
 from kernelsim.report.log import RunLog
 from kernelsim.report.metrics import MetricsRecorder
-from kernelsim.report.rundir import RunDirectory
+from kernelsim.report.rundir import RunDirectory, is_being_written
 
 
 @attrs.define
@@ -49,13 +50,149 @@ def test_files_of_a_run(tmp_path):
     assert (tmp_path / "a/b/run.json").read_text() == '{\n  "seed": 1,\n  "exit_state": "done"\n}\n'
 
 
-def test_earlier_run_is_replaced(tmp_path):
-    """Files of an earlier run go, also half-written ones; what others put there stays."""
+def test_earlier_run_is_set_aside(tmp_path):
+    """Files of an earlier run move to previous/, half-written ones go, what others put there stays.
+
+    Once the new run has ended as well, only its own files are left.
+    """
     make_run(tmp_path)
+    earlier = tree(tmp_path)
     (tmp_path / "run.json.partial").write_text("{")
+    (tmp_path / "tree.partial/proc").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("mine")
-    RunDirectory.create(tmp_path)
-    assert tree(tmp_path) == ["notes.txt"]
+    RunDirectory.create(tmp_path).close()
+    assert tree(tmp_path / "previous") == earlier
+    assert [name for name in tree(tmp_path) if "previous" not in name] == ["notes.txt"]
+    assert not (tmp_path / "tree.partial").exists()
+    make_run(tmp_path)
+    assert tree(tmp_path) == sorted([*earlier, "notes.txt"])
+
+
+def end(path, state):
+    """Run into a directory, ending in this state; None is a run that was cut short."""
+    directory = RunDirectory.create(path)
+    with RunLog(directory.events_path, clock=Clock()) as log:
+        log.start({"ends": state})
+    if state is None:
+        directory.close()
+    else:
+        directory.finish({"exit_state": state})
+
+
+@pytest.mark.parametrize(
+    ("states", "kept"),
+    [
+        (["done", None], "done"),
+        (["done", "failed"], "done"),
+        (["done", "output_failed"], "done"),
+        (["done", None, None], "done"),
+        (["done", "crashed", "failed"], "done"),
+        (["done", "failed", "until"], None),
+        (["deadlock", None], "deadlock"),
+        (["deadlock", "failed"], None),
+        ([None, "failed"], None),
+        (["output_failed", None], None),
+        (["done", None, "done"], None),
+    ],
+)
+def test_the_best_earlier_run_is_kept(tmp_path, states, kept):
+    """A run that ended well is kept until another has; one that was cut short never is."""
+    for state in states:
+        end(tmp_path, state)
+    header = json.loads((tmp_path / "events.jsonl").read_text())
+    assert header["ends"] == states[-1]
+    if kept is None:
+        assert not (tmp_path / "previous").exists()
+    else:
+        assert json.loads((tmp_path / "previous/run.json").read_text()) == {"exit_state": kept}
+
+
+def test_a_move_cut_short_is_undone(tmp_path):
+    """Whatever a kill left of setting aside, the earlier run comes out whole."""
+    make_run(tmp_path)
+    earlier = tree(tmp_path)
+    (tmp_path / "previous.partial").mkdir()
+    for name in ("run.json", "proc", "events.jsonl"):
+        (tmp_path / name).rename(tmp_path / "previous.partial" / name)
+    RunDirectory.create(tmp_path).close()
+    assert tree(tmp_path) == [f"previous/{name}" for name in earlier]
+
+
+def test_a_run_that_cannot_begin_puts_the_earlier_back(tmp_path):
+    """As if it had not been tried."""
+    make_run(tmp_path)
+    earlier = tree(tmp_path)
+    directory = RunDirectory.create(tmp_path)
+    directory.events_path.write_text("")
+    directory.give_up()
+    assert tree(tmp_path) == earlier
+    assert not (tmp_path / "previous").exists()
+
+
+def test_a_previous_of_others_is_refused(tmp_path):
+    """A folder of that name which holds no run is somebody else's."""
+    make_run(tmp_path)
+    (tmp_path / "previous").mkdir()
+    with pytest.raises(ConfigError, match="its previous is no earlier run: move it away"):
+        RunDirectory.create(tmp_path)
+    assert (tmp_path / "run.json").exists()
+
+
+def test_two_runs_at_once_are_refused(tmp_path):
+    """The second is told in one line, and the first is not disturbed."""
+    first = RunDirectory.create(tmp_path)
+    first.events_path.write_text("a line")
+    assert is_being_written(tmp_path)
+    with pytest.raises(ConfigError, match="another run is being written there"):
+        RunDirectory.create(tmp_path)
+    assert tree(tmp_path) == ["events.jsonl"]
+    first.close()
+    assert not is_being_written(tmp_path)
+
+
+def test_trees_appear_whole(tmp_path):
+    """Below a name, or on top; what stands beside them stays."""
+    directory = RunDirectory.create(tmp_path)
+    files = [("proc/a", "é"), ("proc/b/c", ""), ("sys/d", "d")]
+    directory.write_tree(files)
+    directory.write_tree(files, name="snapshots/one")
+    directory.write_tree(files, name="snapshots/two")
+    names = [name for name, _ in files]
+    snapshots = [f"snapshots/{number}/{name}" for number in ("one", "two") for name in names]
+    assert tree(tmp_path) == sorted([*names, *snapshots])
+    assert (tmp_path / "proc/a").read_bytes() == "é".encode()
+
+
+@pytest.mark.parametrize("name", ["", "snapshots/one"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), KeyError("own"), OSError(5, "no luck")])
+def test_a_tree_that_fails_leaves_nothing(tmp_path, name, error):
+    """Whatever goes wrong in the middle: an interrupt, a bug of ours, the system."""
+    directory = RunDirectory.create(tmp_path)
+
+    def files():
+        yield "proc/a", ""
+        raise error
+
+    expected = OutputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        directory.write_tree(files(), name=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_trees_that_cannot_all_be_renamed_are_taken_back(tmp_path, monkeypatch):
+    """proc/ does not stay without sys/."""
+    directory = RunDirectory.create(tmp_path)
+    rename = Path.rename
+
+    def rename_but_sys(path, target):
+        if path.name == "sys":
+            raise OSError(errno.EIO, "no luck")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_but_sys)
+    with pytest.raises(OutputError, match="/sys: cannot write: no luck"):
+        directory.write_tree([("proc/a", ""), ("sys/b", "")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupted_run_is_replaced(tmp_path):
@@ -63,7 +200,7 @@ def test_interrupted_run_is_replaced(tmp_path):
     (tmp_path / "events.jsonl").write_text(
         '{"t_ns":0,"actor":"run","event":"ks_run_start","schema":1}\n{"t_ns":1'
     )
-    RunDirectory.create(tmp_path)
+    RunDirectory.create(tmp_path).close()
     assert tree(tmp_path) == []
 
 

@@ -125,9 +125,14 @@ def test_nothing_is_written_beside_the_file(tmp_path, load):
 
 
 def test_mistakes_in_a_run_are_told_from_ours(tmp_path, load):
-    """An exception raised in the file is the author's, one raised deeper is not."""
+    """An exception raised in the file or a library it calls is the author's, not one in ours."""
     path = tmp_path / "w.py"
-    load(GOOD + "\ndef bad():\n    return 1 / 0\n\ndef deep():\n    import json; json.loads('{')\n")
+    bodies = {
+        "bad": "return 1 / 0",
+        "library": "import json; json.loads('{')",
+        "ours": "from kernelsim.config.number_list import parse_number_list as f; f(5)",
+    }
+    load(GOOD + "".join(f"\ndef {name}():\n    {body}\n" for name, body in bodies.items()))
     names = sys.modules["kernelsim_workload_w"].__dict__
     with pytest.raises(ZeroDivisionError) as caught:
         names["bad"]()
@@ -135,7 +140,10 @@ def test_mistakes_in_a_run_are_told_from_ours(tmp_path, load):
         "w.py:9: ZeroDivisionError: division by zero"
     )
     with pytest.raises(ValueError, match="Expecting") as caught:
-        names["deep"]()
+        names["library"]()
+    assert "w.py:12: JSONDecodeError: Expecting" in str(workload_mistake(caught.value, path))
+    with pytest.raises((AttributeError, TypeError)) as caught:
+        names["ours"]()
     assert workload_mistake(caught.value, path) is None
 
 
@@ -146,3 +154,27 @@ def test_user_errors_of_a_run_name_the_file(tmp_path):
     assert str(mistake) == f"{path}: size = '1X': is no size"
     placed = WorkloadError("wrong", "other.txt", 3)
     assert workload_mistake(placed, path) is placed
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("@workload\nasync def main(): pass\n", "a workload takes one argument, as in async def"),
+        ("@simulation\nasync def main(a, b): pass\n", "a workload takes one argument"),
+        ("@workload(machine=5)\nasync def main(m): pass\n", "machine = 5: must be a preset"),
+        ("@workload(until=1.5)\nasync def main(m): pass\n", "until = 1.5: must be a virtual time"),
+        ("@workload(settings=['x'])\nasync def main(m): pass\n", "settings = ['x']: must be tunab"),
+        ("@workload(settings={1: 2})\nasync def main(m): pass\n", "1 is no name of a tunable"),
+        (
+            "@workload(burst_pages='x')\nasync def main(m): pass\n",
+            "burst_pages = 'x': must be a wh",
+        ),
+        ("raise BaseException('odd')\n", "BaseException: odd"),
+    ],
+)
+def test_wrong_options_of_an_author_name_the_line(load, text, told):
+    """They are refused when the file is loaded, in one line with the file and its line."""
+    with pytest.raises(WorkloadError) as caught:
+        load(f"from kernelsim.workload import simulation, workload\n{text}")
+    assert told in str(caught.value)
+    assert "w.py:2: " in str(caught.value)

@@ -1,0 +1,250 @@
+"""Tests of `kernelsim run --out` with bad directories, and of runs that are cut short."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kernelsim.cli import main as cli
+from kernelsim.errors import OutputError
+
+FOREVER = """
+from kernelsim.workload import workload
+
+@workload(machine="tiny-64m")
+async def main(machine):
+    hog = await machine.spawn("hog")
+    region = await hog.mmap("80M")
+    while True:
+        await hog.touch(region, write=True)
+"""
+SHORT = """
+from kernelsim.workload import workload
+
+@workload(machine="tiny-64m")
+async def main(machine):
+    await machine.sleep("1ms")
+"""
+STOPPED = """
+from kernelsim.workload import simulation
+
+@simulation
+async def main(engine):
+    engine.log("main", "said")
+"""
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A workload that is over at once."""
+    path = tmp_path / "short.py"
+    path.write_text(SHORT)
+    return str(path)
+
+
+def command(capsys, *words):
+    """Run the command line; return status, stdout and stderr."""
+    status = cli.exit_status([str(word) for word in words])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_out_is_a_file(capsys, short, tmp_path):
+    """It is refused in one line, and stays as it is; so is a place below it."""
+    (tmp_path / "out").write_text("mine")
+    for place in (tmp_path / "out", tmp_path / "out" / "below"):
+        status, out, err = command(capsys, "run", short, "--out", place)
+        assert (status, out, err.count("\n")) == (cli.EXIT_WRONG_USE, "", 1)
+        assert str(tmp_path / "out") in err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_out_in_a_missing_parent(capsys, short, tmp_path):
+    """Parents are made."""
+    assert command(capsys, "run", short, "--out", tmp_path / "a/b/c")[0] == cli.EXIT_DONE
+    assert (tmp_path / "a/b/c/run.json").is_file()
+
+
+@pytest.mark.slow
+def test_out_on_a_read_only_file_system(short, tmp_path):
+    """One line names file and reason; an earlier run there is not touched."""
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "kernelsim", "run", short, "--out", str(out)]
+    subprocess.run(words, check=True, capture_output=True)
+    before = sorted(out.rglob("*"))
+    mounts = f"mount --bind '{out}' '{out}' && mount -o remount,ro,bind '{out}'"
+    script = mounts + ' && exec "$@"'
+    private = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    for place in (out, out / "below"):
+        done = subprocess.run(
+            [*private, *words[:-1], str(place)], capture_output=True, text=True, check=False
+        )
+        if "unshare" in done.stderr or "mount:" in done.stderr:
+            assert "KERNELSIM_CI" not in os.environ, done.stderr
+            pytest.skip(f"no private mounts here: {done.stderr.strip()}")
+        assert done.returncode == cli.EXIT_WRONG_USE
+        assert done.stderr.endswith(": cannot write: Read-only file system\n")
+        assert done.stderr.count("\n") == 1
+    assert sorted(out.rglob("*")) == before
+
+
+def start(tmp_path, out):
+    """Start a run that never ends; return its process when its log has grown."""
+    path = tmp_path / "forever.py"
+    path.write_text(FOREVER)
+    words = [sys.executable, "-m", "kernelsim", "run", str(path), "--out", str(out)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    log = out / "events.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size > 1 << 18):
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_run_whole(capsys, tmp_path, name):
+    """Its log, trees and counters are there, run.json says interrupted, status 130."""
+    out = tmp_path / "out"
+    process = start(tmp_path, out)
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (cli.EXIT_INTERRUPTED, "kernelsim: interrupted\n")
+    assert json.loads((out / "run.json").read_text())["exit_state"] == "interrupted"
+    lines = (out / "events.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["exit_state"] == "interrupted"
+    assert command(capsys, "show", out, "sar -B")[0] == cli.EXIT_DONE
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("events.jsonl", "metrics.parquet", "proc", "run.json", "sys")
+    ]
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_a_readable_prefix(capsys, short, tmp_path):
+    """While it runs others are kept out; after SIGKILL show and inspect say what is missing.
+
+    The directory can be used again at once: the lock went with the process.
+    """
+    out = tmp_path / "out"
+    process = start(tmp_path, out)
+    status, _, err = command(capsys, "run", short, "--out", out)
+    assert status == cli.EXIT_WRONG_USE
+    assert err == f"kernelsim: --out = '{out}': another run is being written there\n"
+    assert "the run goes on: there is no run.json yet" in command(capsys, "show", out, "free")[2]
+    process.kill()
+    process.communicate(timeout=60)
+
+    lines = (out / "events.jsonl").read_text().splitlines(keepends=True)
+    assert all(json.loads(line) for line in lines[:-1])
+    status, said, err = command(capsys, "inspect", out)
+    assert status == cli.EXIT_DONE
+    assert len(said.splitlines()) == len(lines) - (not lines[-1].endswith("\n"))
+    assert err.startswith(f"kernelsim: {out}/events.jsonl: the run did not end, or has not yet")
+    assert err.count("\n") == 1
+    status, said, err = command(capsys, "show", out, "free")
+    assert (status, said, err.count("\n")) == (cli.EXIT_WRONG_USE, "", 1)
+    assert "the run did not get to its end: there is no whole run.json" in err
+    assert command(capsys, "run", short, "--out", out)[0] == cli.EXIT_DONE
+    assert not (out / "previous").exists()
+
+
+def test_show_names_the_run_before(capsys, short, tmp_path):
+    """A rerun that was cut short says where the earlier run is, which can be shown."""
+    out = tmp_path / "out"
+    command(capsys, "run", short, "--out", out)
+    free = command(capsys, "show", out, "free")[1]
+    (out / "previous").mkdir()
+    for name in ("events.jsonl", "run.json", "proc", "sys", "metrics.parquet"):
+        (out / name).rename(out / "previous" / name)
+    (out / "events.jsonl").write_bytes((out / "previous/events.jsonl").read_bytes()[:-5])
+    err = command(capsys, "show", out, "free")[2]
+    assert err.endswith("its log can be inspected; the run before it is in previous\n")
+    assert command(capsys, "show", out / "previous", "free") == (cli.EXIT_DONE, free, "")
+
+
+def test_a_run_that_fails_says_what_else_went_wrong(capsys, tmp_path):
+    """A failed expectation stays exit status 1 when the earlier run has to be kept."""
+    out, path = tmp_path / "out", tmp_path / "w.py"
+    path.write_text(SHORT)
+    command(capsys, "run", path, "--out", out)
+    path.write_text(SHORT + "    machine.expect(False, 'that pigs fly')\n")
+    status, _, err = command(capsys, "run", path, "--out", out)
+    assert status == cli.EXIT_CHECK_FAILED
+    assert err == (
+        "kernelsim: that pigs fly does not hold at 1000000 ns; "
+        f"the earlier run is in {out}/previous\n"
+    )
+
+
+def test_a_run_that_cannot_write_its_header(capsys, short, tmp_path, monkeypatch):
+    """It has not begun: the earlier run is where it was."""
+    out = tmp_path / "out"
+    command(capsys, "run", short, "--out", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def fail(log, _fields):
+        raise OutputError(log.file.path, "No space left on device")
+
+    monkeypatch.setattr("kernelsim.report.log.RunLog.start", fail)
+    status, _, err = command(capsys, "run", short, "--out", out)
+    assert (status, err.count("\n")) == (cli.EXIT_WRONG_USE, 1)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_workload_cannot_hide_a_full_disk(capsys, tmp_path, monkeypatch):
+    """It may catch the exception; the run still ends with the reason, and run.json has it."""
+    path = tmp_path / "w.py"
+    text = SHORT.replace('"1ms")', '"1ms")\n    try:\n        await machine.snapshot("a")')
+    path.write_text(text + "    except Exception:\n        await machine.sleep(1)\n")
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kernelsim.report.whole._write_below", fail)
+    status, _, err = command(capsys, "run", path, "--out", tmp_path / "out")
+    assert status == cli.EXIT_WRONG_USE
+    place = tmp_path / "out/snapshots/a/proc/zoneinfo"
+    assert err == f"kernelsim: {place}: cannot write: No space left on device\n"
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert (record["exit_state"], record["snapshots"]) == ("output_failed", [])
+    said = command(capsys, "inspect", tmp_path / "out", "--event", "nothing")
+    assert said[2].endswith(f"the run was cut short: {record['detail']}\n")
+    said = command(capsys, "inspect", tmp_path / "out", "--sql", "select count(*) from events")
+    assert said[2].endswith(f"the run was cut short: {record['detail']}\n")
+    assert "there is no proc/: " in command(capsys, "show", tmp_path / "out", "free")[2]
+
+
+def test_a_simulation_has_nothing_to_show(capsys, tmp_path):
+    """Its directory is whole, but there is no machine."""
+    (tmp_path / "w.py").write_text(STOPPED)
+    assert command(capsys, "run", tmp_path / "w.py", "--out", tmp_path / "out")[0] == cli.EXIT_DONE
+    status, _, err = command(capsys, "show", tmp_path / "out", "free")
+    assert status == cli.EXIT_WRONG_USE
+    assert "the run was a simulation without a machine; its log can be inspected" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["run WORKLOAD", "machine show tiny-64m", "--help"])
+@pytest.mark.parametrize(
+    ("redirection", "status", "said"),
+    [
+        ("| head -0", cli.EXIT_PIPE_CLOSED, ""),
+        (">/dev/full", cli.EXIT_WRONG_USE, "kernelsim: standard output: No space left on device\n"),
+        (">&-", cli.EXIT_DONE, ""),
+    ],
+)
+def test_output_nobody_takes(tmp_path, words, redirection, status, said):
+    """A closed pipe, a full disk and a closed stdout: no traceback, and never status 1."""
+    (tmp_path / "w.py").write_text(STOPPED)
+    words = words.replace("WORKLOAD", str(tmp_path / "w.py")).split()
+    line = f'"$@" {redirection}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", line, "bash", sys.executable, "-m", "kernelsim", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, said)
