@@ -13,6 +13,7 @@ import attrs
 from kernelsim.actors.kernel import Kernel
 from kernelsim.actors.reclaim import Reclaimer
 from kernelsim.actors.task import Task
+from kernelsim.actors.writeback_throttle import WBT_RWQ_KSWAPD
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.gfp import Gfp
 from kernelsim.mm.lruvec import LV_KSWAPD_FAILURES
@@ -74,7 +75,7 @@ class Kswapd(Actor):
         self.state = KswapdState()
         self._kernel = kernel
         self._task = task
-        self._reclaimer = Reclaimer(kernel, task)
+        self._reclaimer = Reclaimer(kernel, task, WBT_RWQ_KSWAPD)
 
     def wakeup(self, highest_zoneidx: int, gfp: Gfp) -> None:
         """Ask for free pages in the zones up to an index; a kswapd at work takes note.

@@ -150,7 +150,7 @@ async def _alloc_pages_slowpath(
             alloc_flags=alloc_flags,
             did_some_progress=nr_reclaimed > 0,
         ):
-            await task.give_way()
+            await task.cond_resched()
             continue
         retry = ReclaimRetry()
         async with task.off_cpu():  # and gives the victim time to leave, as the kernel does

@@ -124,6 +124,7 @@ class SwapIn:
             kernel.placed(len(slots))
 
         await kernel.nodes[nid].ref.ask(UnderLruLock(begin, len(slots), self._task.cpu.name))
+        await self._task.compute(kernel.spec.latency.swap_slot_ns * len(slots))
         await self._submit(slots, pfns, target)
         await self._wait_for(target)
 

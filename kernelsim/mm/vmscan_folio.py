@@ -114,7 +114,7 @@ def isolate_and_shrink(
     """
     taken, scanned, _ = isolate_lru_folios(mem, nid, lru, nr_to_scan, highest_zoneidx, how, batch)
     if taken:
-        shrink_folio_list(mem, pt, mms, swap, lruvec, cpu, how, batch)
+        shrink_folio_list(mem, pt, mms, swap, lruvec, cpu, how, batch, 0, taken)
     return taken, scanned
 
 
@@ -128,21 +128,26 @@ def shrink_folio_list(
     cpu: int,
     how: int,
     batch: ReclaimBatch,
+    first: int,
+    last: int,
 ) -> int:
-    """Decide for each page of the batch: free it, write it to swap, or put it back.
+    """Decide for the pages `first` to `last` of the batch: free, write to swap, or put back.
 
-    Fills `batch.to_free`, `batch.to_write`, `batch.stat`, and leaves in `batch.folios` the
-    pages that go back to a list, those being written included. Swap writes count as submitted:
+    A batch is done in one call or in several that follow each other, between which others run.
+    Adds to `batch.to_free`, `batch.to_write`, `batch.stat`, and leaves in front in `batch.folios`
+    the pages that go back to a list, those being written included. Swap writes count as submitted:
     pswpout, pgpgout, nr_vmscan_write and nr_writeback rise here.
 
     Returns:
-        Pages reclaimed, all in `batch.to_free`.
+        Pages reclaimed by this call; all so far are in `batch.to_free`.
 
     Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
     """
-    putback, free, write = 0, 0, 0
     stat = batch.stat
-    for i in range(stat[STAT_NR_TAKEN]):
+    putback, free = int(stat[STAT_NR_PUTBACK]), int(stat[STAT_NR_TO_FREE])
+    write, before = int(stat[STAT_NR_TO_WRITE]), free
+    activated = stat[STAT_NR_ACTIVATE_ANON] + stat[STAT_NR_ACTIVATE_FILE]
+    for i in range(first, last):
         pfn = int(batch.folios[i])
         flags = mem.pages.flags[pfn]
         outcome = _KEEP
@@ -168,8 +173,9 @@ def shrink_folio_list(
     stat[STAT_NR_PAGEOUT] = write
     stat[STAT_NR_TO_FREE] = free
     stat[STAT_NR_RECLAIMED] = free
-    mem.vm_event[PGACTIVATE] += stat[STAT_NR_ACTIVATE_ANON] + stat[STAT_NR_ACTIVATE_FILE]
-    return free
+    activated = stat[STAT_NR_ACTIVATE_ANON] + stat[STAT_NR_ACTIVATE_FILE] - activated
+    mem.vm_event[PGACTIVATE] += activated
+    return free - before
 
 
 @leaf
