@@ -38,6 +38,7 @@ from kernelsim.mm.swapfile import (
     SA_FREE_TAIL,
     SA_INUSE,
     SA_MAX,
+    SA_ROTATIONAL,
     SA_START,
     SS_FREE,
     SS_TOTAL,
@@ -85,6 +86,8 @@ def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
         if int(swap.cache_pfn[int(mem.pages.private[pfn])]) != pfn:
             problems.append(f"pfn {pfn} has PG_swapcache but is not in the cache")
     used = (swap.map & SWAP_HAS_CACHE) != 0
+    for cpu, left in enumerate(swap.cpu_slots_left.tolist()):  # taken ahead, for no page yet
+        used[swap.cpu_slots[cpu, swap.cpu_slots.shape[1] - left :]] = False
     for slot in np.flatnonzero(used & (swap.cache_pfn == 0)).tolist():
         problems.append(f"slot {slot} has SWAP_HAS_CACHE but no page")
     return problems
@@ -134,6 +137,8 @@ def check_free_clusters(swap: SwapArea) -> list[str]:
         mine = swap.cluster[:, CL_AREA] == number
         free = np.flatnonzero(mine & (swap.cluster[:, CL_COUNT] == 0)).tolist()
         marked = np.flatnonzero(mine & (swap.cluster[:, CL_FREE] != 0)).tolist()
+        if area[SA_ROTATIONAL]:
+            free = []  # such an area keeps no list
         if not sorted(listed) == free == marked:
             problems.append(
                 f"area {number}: free clusters {free}, marked {marked}, on list {listed}"

@@ -64,7 +64,7 @@ from kernelsim.mm.reclaim_batch import (
 from kernelsim.mm.rmap import folio_referenced, try_to_unmap
 from kernelsim.mm.swap import ALL_FLAGS
 from kernelsim.mm.swap_state import add_to_swap_cache, delete_from_swap_cache, folio_free_swap
-from kernelsim.mm.swapfile import SwapArea, get_swap_slots, swap_count, swap_duplicate, vm_swap_full
+from kernelsim.mm.swapfile import SwapArea, folio_alloc_swap, swap_count, swap_duplicate, vm_swap_full
 from kernelsim.mm.vmscan_list import isolate_lru_folios
 from kernelsim.mm.vmstat import (
     NR_VMSCAN_IMMEDIATE_RECLAIM,
@@ -291,7 +291,7 @@ def add_to_swap(mem: Mem, swap: SwapArea, cpu: int, batch: ReclaimBatch, pfn: in
 
     Source: Linux 6.1 mm/swap_state.c:add_to_swap
     """
-    if get_swap_slots(swap, cpu, 1, batch.slot) == 0:
+    if not folio_alloc_swap(swap, cpu, batch.slot):
         return False
     add_to_swap_cache(mem, swap, pfn, batch.slot[0])
     mem.pages.flags[pfn] |= PG_dirty
