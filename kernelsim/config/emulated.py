@@ -26,8 +26,8 @@ EMULATED_CPU: Final = LatencySpec(
     # 700 MiB on 512 MiB written in 5.5 ... 7.7 s, once more in 14.8 ... 19 s, then read in 18 s: a
     # page that goes to swap is scanned three times and gets a slot, a mapping less and a place in
     # a request; one that comes back gets a place in the swap cache and in a request.
-    scan_page_ns=4_000,
-    swap_slot_ns=10_000,
+    scan_page_ns=5_000,
+    swap_slot_ns=15_000,
     syscall_entry_ns=5_000,
     context_switch_ns=20_000,
     ipi_ns=20_000,
