@@ -77,8 +77,11 @@ class Kswapd(Actor):
         self._task = task
         self._reclaimer = Reclaimer(kernel, task, WBT_RWQ_KSWAPD)
 
-    def wakeup(self, highest_zoneidx: int, gfp: Gfp) -> None:
+    def wakeup(self, highest_zoneidx: int, gfp: Gfp) -> bool:
         """Ask for free pages in the zones up to an index; a kswapd at work takes note.
+
+        Returns:
+            Whether it slept and wakes up.
 
         Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
         """
@@ -86,15 +89,16 @@ class Kswapd(Actor):
         if state.highest_zoneidx is None or state.highest_zoneidx < highest_zoneidx:
             state.highest_zoneidx = highest_zoneidx
         if not state.asleep:
-            return
+            return False
         if kernel.lruvec[self.nid, LV_KSWAPD_FAILURES] >= MAX_RECLAIM_RETRIES:
-            return
+            return False
         balanced = pgdat_balanced(kernel.mem, self.nid, 0, highest_zoneidx)
         if balanced and not pgdat_watermark_boosted(kernel.mem, self.nid, highest_zoneidx):
-            return
+            return False
         point = mm_vmscan_wakeup_kswapd(self.nid, highest_zoneidx, 0, int(gfp))
         kernel.trace(self.name, point)
         self.wake()
+        return True
 
     def wake(self) -> None:
         """Make kswapd look at its node, whatever the watermarks say; it may be at work already."""
