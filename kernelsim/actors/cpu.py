@@ -68,10 +68,12 @@ class FlushTlb:
     Attributes:
         asid: Of the address space; None for everything the TLB holds.
         vpns: Virtual page numbers to forget; none for all of the address space.
+        times: Interrupts that ask the same, one after the other.
     """
 
     asid: int | None
     vpns: tuple[int, ...]
+    times: int = 1
 
 
 @attrs.define
@@ -185,11 +187,12 @@ class Cpu(Actor):
     def on_flush_tlb(self, message: FlushTlb) -> At:
         """Take the interrupt, flush, acknowledge."""
         state = self.state
-        state.nr_ipis += 1
+        state.nr_ipis += message.times
         cost_ns = self.flush(message.asid, message.vpns, TLB_REMOTE_SHOOTDOWN)
         if state.current is not None:
-            state.stolen_ns += cost_ns
-        return At(self.engine.now_ns + self._latency.ipi_ns + cost_ns, None)
+            state.stolen_ns += cost_ns * message.times
+        waits_ns = (self._latency.ipi_ns + cost_ns) * message.times
+        return At(self.engine.now_ns + waits_ns, None)
 
     def flush(
         self, asid: int | None, vpns: tuple[int, ...], reason: int = TLB_LOCAL_SHOOTDOWN

@@ -205,10 +205,11 @@ class Reclaimer:
                     task.cpu.number, how, batch, first, last,
                 )
             )  # fmt: skip
+            nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
             if stat[STAT_NR_UNMAPPED] > unmapped:
-                await self._flush_tlbs()
-            if stat[STAT_NR_TO_WRITE] > to_write:
-                await self._pageout(nid, to_write, int(stat[STAT_NR_TO_WRITE]))
+                await self._flush_tlbs(max(1, nr_to_write))
+            if nr_to_write:
+                await self._pageout(nid, to_write, to_write + nr_to_write)
         return int(stat[STAT_NR_RECLAIMED])
 
     async def _free(self, nid: int, nr: int) -> None:
@@ -256,10 +257,14 @@ class Reclaimer:
         )
         kernel.trace(self._task.name, point)
 
-    async def _flush_tlbs(self) -> None:
+    async def _flush_tlbs(self, times: int) -> None:
         """Have every CPU that may hold entries of the unmapped pages forget them all.
 
-        Source: Linux 6.1 mm/rmap.c:try_to_unmap_flush
+        Args:
+            times: Flushes to pay for; a page cannot be written before stores to it have stopped,
+                so each written one asks for its own.
+
+        Source: Linux 6.1 mm/rmap.c:try_to_unmap_flush, :try_to_unmap_flush_dirty
         """
         kernel, task = self._kernel, self._task
         batched = kernel.mms.mms.tlb_flush_batched
@@ -273,9 +278,9 @@ class Reclaimer:
             if not bitmap >> cpu.number & 1:
                 continue
             if cpu is task.cpu:
-                await task.compute(cpu.flush(None, ()))
+                await task.compute(cpu.flush(None, ()) * times)
             else:
-                await cpu.ref.ask(FlushTlb(None, ()))
+                await cpu.ref.ask(FlushTlb(None, (), times))
 
     async def _pageout(self, nid: int, first: int, nr: int) -> None:
         """Give pages of the batch to the plug; requests that became large leave meanwhile.
