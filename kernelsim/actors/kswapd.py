@@ -6,6 +6,7 @@ Interface: `wakeup` it; everything else it decides from the node's counters.
 Units: pages, ns.
 """
 
+from contextlib import nullcontext
 from typing import Final
 
 import attrs
@@ -142,16 +143,15 @@ class Kswapd(Actor):
 
     async def _sleep(self, timeout_ns: int | None) -> bool:
         """Sleep until told to wake up; True if that came before the timeout."""
-        self.state.asleep = True
+        state = self.state
+        state.asleep = True
         async with self._task.off_cpu():
-            if timeout_ns is None:
-                await self.mailbox.receive()
-                return True
-            with self.engine.move_on_after(timeout_ns):
-                await self.mailbox.receive()
-            woken = not self.state.asleep
-            self.state.asleep = False
-            return woken
+            with self.engine.move_on_after(timeout_ns) if timeout_ns else nullcontext():
+                while state.asleep:  # a message that came with a timeout is of the last sleep
+                    await self.mailbox.receive()
+            is_woken = not state.asleep
+            state.asleep = False
+        return is_woken
 
     async def _balance_pgdat(self, highest_zoneidx: int) -> None:
         """Reclaim until a zone of the node is above its high watermark.

@@ -135,6 +135,7 @@ class Reclaimer:
         engine = kernel.engine
         timeout_ns = reclaim_throttle(kernel.mem, kernel.swap, kernel.lruvec, nid, reason=reason)
         if not timeout_ns:
+            await self._task.cond_resched()
             return
         await self._submit_writes(nid, self._plug.flush())
         began_ns = engine.now_ns
