@@ -259,9 +259,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         towards = tuple(row[node.nid] for row in spec.distances)
         kernel.nodes.append(Node(node.nid, phys.mem, zones, towards, spec.latency))
     for number, nid in enumerate(phys.cpu_nid):
-        kernel.cpus.append(
-                Cpu(number, nid, spec.distances[nid], spec.latency, spec.nr_cpus)
-            )
+        kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, spec.nr_cpus))
     kernel.interconnect = Interconnect(spec.latency)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)

@@ -339,9 +339,7 @@ class Reclaimer:
             await submit_bio(self._task, device, bio)
 
 
-def written(
-    kernel: Kernel, nid: int, pfns: I64, throttle: WritebackThrottle, writer: int
-) -> None:
+def written(kernel: Kernel, nid: int, pfns: I64, throttle: WritebackThrottle, writer: int) -> None:
     """Tell the node that pages were written, in the disk's interrupt.
 
     Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback

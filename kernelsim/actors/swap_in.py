@@ -23,12 +23,11 @@ from kernelsim.actors.task import Task
 from kernelsim.mm.mem import I64, nid_of
 from kernelsim.mm.mm_struct import MmStruct
 from kernelsim.mm.pgtable import pte_at, pte_swap_slot
-from kernelsim.mm.swap_readahead import swap_ra_hit, swap_ra_info
+from kernelsim.mm.swap_readahead import cluster_slots, swap_ra_hit, swap_ra_info
 from kernelsim.mm.swap_state import (
     SWAP_RUN_LOCKED,
     SWAP_RUN_NOT_CACHED,
     begin_swap_read,
-    cluster_slots,
     end_swap_read,
     map_swapcache_run,
     swapin_slots,

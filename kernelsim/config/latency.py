@@ -96,7 +96,9 @@ class LatencySpec:
         4_000_000, "period of the scheduler tick: CONFIG_HZ=250 as in Debian 12", minimum=1
     )
     time_slice_ns: int = _cost(
-        3_000_000, "CPU time before the second of two tasks is due: half of sched_latency", minimum=1
+        3_000_000,
+        "CPU time before the second of two tasks is due: half of sched_latency",
+        minimum=1,
     )
 
     def memory_access_ns(self, distance: int) -> int:

@@ -15,6 +15,10 @@ from typing import Final
 
 import attrs
 
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.mem import I64
+from kernelsim.mm.swapfile import SWAP_MAP_BAD, SwapArea, swap_count
+
 SWAP_RA_ORDER_CEILING: Final = 5  # log2 pages
 SWAP_RA_WIN_SHIFT: Final = 6  # PAGE_SHIFT / 2
 SWAP_RA_HITS_MASK: Final = (1 << SWAP_RA_WIN_SHIFT) - 1
@@ -131,3 +135,17 @@ class ClusterReadahead:
         self.previous_win = pages
         start = slot & ~(pages - 1)
         return start, start + pages
+
+
+@leaf
+def cluster_slots(swap: SwapArea, start: int, end: int, out: I64) -> int:
+    """Collect those of the slots [start, end) that entries name and the cache has not.
+
+    Source: Linux 6.1 mm/swap_state.c:swap_cluster_readahead, :__read_swap_cache_async
+    """
+    found = 0
+    for slot in range(start, min(end, len(swap.map))):
+        if swap.map[slot] != SWAP_MAP_BAD and swap_count(swap, slot) and not swap.cache_pfn[slot]:
+            out[found] = slot
+            found += 1
+    return found

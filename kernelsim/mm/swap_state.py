@@ -63,7 +63,6 @@ from kernelsim.mm.swap import (
 from kernelsim.mm.swapfile import (
     SS_FREE,
     SWAP_HAS_CACHE,
-    SWAP_MAP_BAD,
     SwapArea,
     put_swap_slot,
     swap_count,
@@ -303,20 +302,6 @@ def swapin_slots(
             if swap.cache_pfn[slot] == 0:
                 out[found] = slot
                 found += 1
-    return found
-
-
-@leaf
-def cluster_slots(swap: SwapArea, start: int, end: int, out: I64) -> int:
-    """Collect those of the slots [start, end) that entries name and the cache has not.
-
-    Source: Linux 6.1 mm/swap_state.c:swap_cluster_readahead, :__read_swap_cache_async
-    """
-    found = 0
-    for slot in range(start, min(end, len(swap.map))):
-        if swap.map[slot] != SWAP_MAP_BAD and swap_count(swap, slot) and not swap.cache_pfn[slot]:
-            out[found] = slot
-            found += 1
     return found
 
 

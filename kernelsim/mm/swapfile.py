@@ -11,12 +11,12 @@ the swap cache's hold. Slots of all areas are numbered in one array: an area sta
 of the cluster size, its first slot is the header and never used, so slot 0 means "none".
 Units: slots of one page.
 
-How slots are chosen. An area on a disk without seek cost is cut into clusters of 256 slots. Each CPU writes into a cluster of
-its own, slot after slot, so that what one CPU evicts together lies together; a new cluster comes
-from the front of the list of wholly free ones, and goes to its tail when its last slot is freed.
-Only when no cluster is wholly free are single free slots searched for, from where the last search
-ended. On a rotating disk all CPUs write into one run of 256 free slots, the first from the start of
-the area, so that the arm moves little.
+How slots are chosen. An area on a disk without seek cost is cut into clusters of 256 slots. Each
+CPU writes into a cluster of its own, slot after slot, so that what one CPU evicts together lies
+together; a new cluster comes from the front of the list of wholly free ones, and goes to its tail
+when its last slot is freed. Only when no cluster is wholly free are single free slots searched for,
+from where the last search ended. On a rotating disk all CPUs write into one run of 256 free slots,
+the first from the start of the area, so that the arm moves little.
 """
 
 from collections.abc import Sequence

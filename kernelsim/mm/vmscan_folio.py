@@ -52,7 +52,6 @@ from kernelsim.mm.reclaim_batch import (
     STAT_NR_RECLAIMED,
     STAT_NR_REF_KEEP,
     STAT_NR_SCANNED,
-    STAT_NR_TAKEN,
     STAT_NR_TO_FREE,
     STAT_NR_TO_WRITE,
     STAT_NR_UNMAP_FAIL,
@@ -64,7 +63,13 @@ from kernelsim.mm.reclaim_batch import (
 from kernelsim.mm.rmap import folio_referenced, try_to_unmap
 from kernelsim.mm.swap import ALL_FLAGS
 from kernelsim.mm.swap_state import add_to_swap_cache, delete_from_swap_cache, folio_free_swap
-from kernelsim.mm.swapfile import SwapArea, folio_alloc_swap, swap_count, swap_duplicate, vm_swap_full
+from kernelsim.mm.swapfile import (
+    SwapArea,
+    folio_alloc_swap,
+    swap_count,
+    swap_duplicate,
+    vm_swap_full,
+)
 from kernelsim.mm.vmscan_list import isolate_lru_folios
 from kernelsim.mm.vmstat import (
     NR_VMSCAN_IMMEDIATE_RECLAIM,

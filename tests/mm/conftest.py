@@ -34,6 +34,7 @@ from kernelsim.mm.reclaim_batch import (
     SHRINK_KSWAPD,
     SHRINK_MAY_UNMAP,
     SHRINK_MAY_WRITEPAGE,
+    STAT_NR_TAKEN,
     STAT_NR_TO_WRITE,
     new_reclaim_batch,
 )
