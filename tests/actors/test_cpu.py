@@ -281,3 +281,14 @@ def test_a_task_that_does_not_run_cannot_leave():
             await task.put_cpu()
 
     on_cpus(1, scenario)
+
+
+def test_flushes_asked_for_together_are_paid_one_by_one():
+    """Each is an interrupt for the other CPU, and the sender waits for all of them."""
+
+    async def scenario(engine, cpus, start):
+        await cpus[0].ref.ask(FlushTlb(None, (), times=5))
+        assert engine.now_ns == 5 * (COSTS.ipi_ns + COSTS.tlb_flush_ns)
+        assert cpus[0].state.nr_ipis == 5
+
+    on_cpus(1, scenario)
