@@ -92,12 +92,12 @@ def sleeper(engine, cpus, log, *, sleep_ns, work_ns):
     return body
 
 
-def hog(engine, cpus, *, step_ns=50, steps=200):
-    """Make a body that computes on and on."""
+def hog(engine, cpus, *, at_ns, step_ns=50, steps=200):
+    """Make a body that computes on and on from a time."""
     task = Task(engine, "h", 2, cpus)
 
     async def body():
-        await engine.sleep(1)
+        await engine.sleep(at_ns)
         await task.get_cpu()
         for _ in range(steps):
             await task.compute(step_ns)
@@ -106,21 +106,23 @@ def hog(engine, cpus, *, step_ns=50, steps=200):
     return body
 
 
-def back_after(sleep_ns, *, work_ns=10):
+def back_after(sleep_ns, *, work_ns=10, hog_at_ns=1):
     """Return how long a task that slept beside a hog waited for the CPU."""
     log = []
 
     async def scenario(engine, cpus, start):
         start("s", sleeper(engine, cpus, log, sleep_ns=sleep_ns, work_ns=work_ns))
-        start("h", hog(engine, cpus))
+        start("h", hog(engine, cpus, at_ns=hog_at_ns))
 
     on_cpus(1, scenario)
     return log[1] - log[0]
 
 
 def test_a_task_that_slept_long_preempts_at_the_next_boundary():
-    """Its account is more than the wake-up granularity behind: a step and a switch, no more."""
+    """It is behind by more than the granularity, so the other need not use its share."""
     assert back_after(5 * LATENCY_NS) <= 50 + COSTS.context_switch_ns
+    just_began_ns = 5 * LATENCY_NS
+    assert back_after(5 * LATENCY_NS, hog_at_ns=just_began_ns) <= 50 + COSTS.context_switch_ns
 
 
 def test_a_task_that_hardly_slept_waits_for_a_tick():
