@@ -43,6 +43,7 @@ from kernelsim.mm.mm_init import build
 from kernelsim.mm.mm_struct import MmRegistry
 from kernelsim.mm.page_alloc import rmqueue
 from kernelsim.mm.pgtable import PageTablePool
+from kernelsim.mm.swap_readahead import ClusterReadahead
 from kernelsim.mm.swapfile import swapon
 from kernelsim.mm.util import CommitAccount
 from kernelsim.sim.ending import Ended
@@ -239,7 +240,9 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     """Build the state of a machine and its actors; none of them runs yet."""
     phys = build(spec)
     swap_pages = [swap.size_bytes // PAGE_SIZE for swap in spec.swaps]
-    swap = swapon(swap_pages, [area.prio for area in spec.swaps], spec.nr_cpus)
+    disks = {device.name: device for device in spec.devices}
+    rotational = [disks[area.device].rotational for area in spec.swaps]
+    swap = swapon(swap_pages, [area.prio for area in spec.swaps], spec.nr_cpus, rotational)
     commit = CommitAccount(
         totalram_pages=phys.totalram_pages, total_swap_pages=sum(a.nr_slots for a in spec.swaps)
     )
@@ -254,6 +257,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         swap=swap,
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,
+        cluster_readahead=ClusterReadahead() if any(rotational) else None,
     )
     nr_types = len(spec.zone_types)
     for node in spec.nodes:
@@ -261,7 +265,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         towards = tuple(row[node.nid] for row in spec.distances)
         kernel.nodes.append(Node(node.nid, phys.mem, zones, towards, spec.latency))
     for number, nid in enumerate(phys.cpu_nid):
-        kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency))
+        kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, spec.nr_cpus))
     kernel.interconnect = Interconnect(spec.latency)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)

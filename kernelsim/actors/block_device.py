@@ -16,6 +16,7 @@ from typing import Any, Final
 import attrs
 
 from kernelsim.actors.tracing import trace, wants
+from kernelsim.actors.writeback_throttle import WritebackThrottle
 from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.sim.actor import DEFERRED, Actor, Reply
 from kernelsim.trace.block import block_rq_complete, block_rq_issue
@@ -92,9 +93,14 @@ class BlockDevice(Actor):
         self.nr_in_flight = 0
         self._active_ns = 0  # with a request or more under way, before the present such time
         self._active_since_ns = 0
+        self.throttle: WritebackThrottle
         self._slots = [0] * spec.queue_depth  # when each becomes free, a heap
         self._pipe_free_ns = 0
         self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
+
+    async def on_start(self) -> None:
+        """Make the accounts of those who write back."""
+        self.throttle = WritebackThrottle(self.engine, self.name)
 
     @property
     def is_full(self) -> bool:
@@ -125,6 +131,8 @@ class BlockDevice(Actor):
         self.nr_in_flight += 1
         self.statistics.in_flight_max = max(self.statistics.in_flight_max, self.nr_in_flight)
         spec = self.spec
+        if not bio.is_write:
+            self.throttle.note_read()
         now_ns = self.engine.now_ns
         begin_ns = max(now_ns, self._slots[0])
         latency_ns = spec.write_latency_ns if bio.is_write else spec.read_latency_ns
@@ -153,6 +161,7 @@ class BlockDevice(Actor):
             statistics.pages_written += bio.nr_pages
         else:
             statistics.read_ns += now_ns - began_ns
+            self.throttle.note_read()
             statistics.nr_reads += 1
             statistics.pages_read += bio.nr_pages
         if wants(self, block_rq_complete):

@@ -24,6 +24,7 @@ from kernelsim.mm.mempolicy import Mempolicy
 from kernelsim.mm.mm_init import PhysMem
 from kernelsim.mm.mm_struct import MmRegistry
 from kernelsim.mm.pgtable import PageTablePool
+from kernelsim.mm.swap_readahead import ClusterReadahead
 from kernelsim.mm.swapfile import SA_START, SS_TOTAL, SwapArea
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
@@ -58,6 +59,7 @@ class Kernel:
         oom_killer: Where to ask for a victim.
         processes: Living processes by pid, in the order they started.
         swap_reads: Slots being read from disk, with the queue of those who wait.
+        cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         alloc_contexts: What requests are served by, by node of the CPU, policy and gfp bits.
         zero_pfn: The shared zero page.
@@ -84,6 +86,7 @@ class Kernel:
     oom_killer: ActorRef = attrs.field(init=False)
     processes: "dict[int, Process]" = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
     alloc_contexts: "dict[tuple[int, Mempolicy | None, Gfp], AllocContext]" = attrs.field(
         factory=dict

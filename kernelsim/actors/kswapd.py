@@ -6,6 +6,7 @@ Interface: `wakeup` it; everything else it decides from the node's counters.
 Units: pages, ns.
 """
 
+from contextlib import nullcontext
 from typing import Final
 
 import attrs
@@ -13,6 +14,7 @@ import attrs
 from kernelsim.actors.kernel import Kernel
 from kernelsim.actors.reclaim import Reclaimer
 from kernelsim.actors.task import Task
+from kernelsim.actors.writeback_throttle import WBT_RWQ_KSWAPD
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.gfp import Gfp
 from kernelsim.mm.lruvec import LV_KSWAPD_FAILURES
@@ -74,10 +76,13 @@ class Kswapd(Actor):
         self.state = KswapdState()
         self._kernel = kernel
         self._task = task
-        self._reclaimer = Reclaimer(kernel, task)
+        self._reclaimer = Reclaimer(kernel, task, WBT_RWQ_KSWAPD)
 
-    def wakeup(self, highest_zoneidx: int, gfp: Gfp) -> None:
+    def wakeup(self, highest_zoneidx: int, gfp: Gfp) -> bool:
         """Ask for free pages in the zones up to an index; a kswapd at work takes note.
+
+        Returns:
+            Whether it slept and wakes up.
 
         Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
         """
@@ -85,15 +90,16 @@ class Kswapd(Actor):
         if state.highest_zoneidx is None or state.highest_zoneidx < highest_zoneidx:
             state.highest_zoneidx = highest_zoneidx
         if not state.asleep:
-            return
+            return False
         if kernel.lruvec[self.nid, LV_KSWAPD_FAILURES] >= MAX_RECLAIM_RETRIES:
-            return
+            return False
         balanced = pgdat_balanced(kernel.mem, self.nid, 0, highest_zoneidx)
         if balanced and not pgdat_watermark_boosted(kernel.mem, self.nid, highest_zoneidx):
-            return
+            return False
         point = mm_vmscan_wakeup_kswapd(self.nid, highest_zoneidx, 0, int(gfp))
         kernel.trace(self.name, point)
         self.wake()
+        return True
 
     def wake(self) -> None:
         """Make kswapd look at its node, whatever the watermarks say; it may be at work already."""
@@ -137,16 +143,15 @@ class Kswapd(Actor):
 
     async def _sleep(self, timeout_ns: int | None) -> bool:
         """Sleep until told to wake up; True if that came before the timeout."""
-        self.state.asleep = True
+        state = self.state
+        state.asleep = True
         async with self._task.off_cpu():
-            if timeout_ns is None:
-                await self.mailbox.receive()
-                return True
-            with self.engine.move_on_after(timeout_ns):
-                await self.mailbox.receive()
-            woken = not self.state.asleep
-            self.state.asleep = False
-            return woken
+            with self.engine.move_on_after(timeout_ns) if timeout_ns else nullcontext():
+                while state.asleep:  # a message that came with a timeout is of the last sleep
+                    await self.mailbox.receive()
+            is_woken = not state.asleep
+            state.asleep = False
+        return is_woken
 
     async def _balance_pgdat(self, highest_zoneidx: int) -> None:
         """Reclaim until a zone of the node is above its high watermark.

@@ -127,7 +127,8 @@ async def _alloc_pages_slowpath(
     want = min(want, SWAP_CLUSTER_MAX)
     retry = ReclaimRetry()
     while True:
-        wake_all_kswapds(kernel, context)
+        if wake_all_kswapds(kernel, context):  # one that slept long runs before this task goes on
+            await task.compute(kernel.spec.latency.context_switch_ns)
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:
             alloc_flags = ALLOC_NO_WATERMARKS
@@ -155,7 +156,7 @@ async def _alloc_pages_slowpath(
             alloc_flags=alloc_flags,
             did_some_progress=nr_reclaimed > 0,
         ):
-            await task.give_way()
+            await task.cond_resched()
             continue
         retry = ReclaimRetry()
         async with task.off_cpu():  # and gives the victim time to leave, as the kernel does
@@ -186,11 +187,17 @@ async def _after_reclaim(
     return NOTHING
 
 
-def wake_all_kswapds(kernel: Kernel, context: AllocContext) -> None:
-    """Tell the kswapd of every node of the zonelist that this request went below low."""
+def wake_all_kswapds(kernel: Kernel, context: AllocContext) -> bool:
+    """Tell the kswapd of every node of the zonelist that this request went below low.
+
+    Returns:
+        Whether one of them slept and wakes up.
+    """
     told: list[int] = []
+    woken = False
     for zone in context.zonelist:
         nid = int(kernel.mem.zone[zone, Z_NID])
         if nid not in told:
             told.append(nid)
-            kernel.kswapds[nid].wakeup(context.highest_zoneidx, context.gfp)
+            woken |= kernel.kswapds[nid].wakeup(context.highest_zoneidx, context.gfp)
+    return woken

@@ -19,6 +19,7 @@ from kernelsim.actors.kernel import Kernel
 from kernelsim.actors.node import FreePages, UnderLruLock
 from kernelsim.actors.swap_io import submit_bio
 from kernelsim.actors.task import Task
+from kernelsim.actors.writeback_throttle import WBT_RWQ_BG, WritebackThrottle
 from kernelsim.mm.mem import I64, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.page_io import SwapPlug, SwapRequest
 from kernelsim.mm.reclaim_batch import (
@@ -69,6 +70,7 @@ THROTTLE_BITS = {  # reason bits of mm_vmscan_throttled; include/trace/events/vm
     "VMSCAN_THROTTLE_NOPROGRESS": 4,
     "VMSCAN_THROTTLE_CONGESTED": 8,
 }
+CHUNK_PAGES = 8  # pages of a batch that are decided about in one go
 RECLAIM_WB_ANON_ASYNC = 1 | 16  # reclaim_flags; RECLAIM_WB_ANON, RECLAIM_WB_ASYNC
 RECLAIM_WB_FILE_ASYNC = 2 | 16
 
@@ -79,11 +81,13 @@ class Reclaimer:
     Args:
         kernel: The machine.
         task: Who reclaims, on a CPU.
+        writer: WBT_RWQ_*, how its writes are counted.
     """
 
-    def __init__(self, kernel: Kernel, task: Task) -> None:
+    def __init__(self, kernel: Kernel, task: Task, writer: int = WBT_RWQ_BG) -> None:
         self._kernel = kernel
         self._task = task
+        self._writer = writer
         self._batch = new_reclaim_batch()
         self._plug = SwapPlug()
 
@@ -131,6 +135,7 @@ class Reclaimer:
         engine = kernel.engine
         timeout_ns = reclaim_throttle(kernel.mem, kernel.swap, kernel.lruvec, nid, reason=reason)
         if not timeout_ns:
+            await self._task.cond_resched()
             return
         await self._submit_writes(nid, self._plug.flush())
         began_ns = engine.now_ns
@@ -172,18 +177,7 @@ class Reclaimer:
         taken = await self._isolate(sc, nid, lru, nr_to_scan, how)
         if not taken:
             return 0
-        latency = kernel.spec.latency
-        await task.compute(latency.scan_page_ns * taken)
-        reclaimed = shrink_folio_list(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, kernel.lruvec,
-            task.cpu.number, how, batch,
-        )  # fmt: skip
-        kernel.taken(reclaimed)
-        nr_to_write = int(batch.stat[STAT_NR_TO_WRITE])
-        if batch.stat[STAT_NR_UNMAPPED]:
-            await self._flush_tlbs()
-        if nr_to_write:
-            await self._pageout(nid, nr_to_write)
+        reclaimed = await self._shrink_folio_list(nid, how, taken)
 
         def put_back() -> int:
             nr = putback_inactive(kernel.mem, kernel.lruvec, nid, lru, how, batch)
@@ -193,6 +187,31 @@ class Reclaimer:
         await self._free(nid, await self._under_lru_lock(nid, put_back, taken))
         self._trace_inactive(sc, nid, lru)
         return sc.add_batch(batch, lru=lru)
+
+    async def _shrink_folio_list(self, nid: int, how: int, taken: int) -> int:
+        """Decide about an isolated batch, piece by piece; others may run between two pieces.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
+        """
+        # Differs from Linux: cond_resched comes every eighth page, not before each.
+        kernel, task, batch = self._kernel, self._task, self._batch
+        stat = batch.stat
+        for first in range(0, taken, CHUNK_PAGES):
+            last = min(first + CHUNK_PAGES, taken)
+            await task.compute(kernel.spec.latency.scan_page_ns * (last - first))
+            unmapped, to_write = int(stat[STAT_NR_UNMAPPED]), int(stat[STAT_NR_TO_WRITE])
+            kernel.taken(
+                shrink_folio_list(
+                    kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, kernel.lruvec,
+                    task.cpu.number, how, batch, first, last,
+                )
+            )  # fmt: skip
+            nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
+            if stat[STAT_NR_UNMAPPED] > unmapped:
+                await self._flush_tlbs(max(1, nr_to_write))
+            if nr_to_write:
+                await self._pageout(nid, to_write, to_write + nr_to_write)
+        return int(stat[STAT_NR_RECLAIMED])
 
     async def _free(self, nid: int, nr: int) -> None:
         if nr:
@@ -239,10 +258,14 @@ class Reclaimer:
         )
         kernel.trace(self._task.name, point)
 
-    async def _flush_tlbs(self) -> None:
+    async def _flush_tlbs(self, times: int) -> None:
         """Have every CPU that may hold entries of the unmapped pages forget them all.
 
-        Source: Linux 6.1 mm/rmap.c:try_to_unmap_flush
+        Args:
+            times: Flushes to pay for; a page cannot be written before stores to it have stopped,
+                so each written one asks for its own.
+
+        Source: Linux 6.1 mm/rmap.c:try_to_unmap_flush, :try_to_unmap_flush_dirty
         """
         kernel, task = self._kernel, self._task
         batched = kernel.mms.mms.tlb_flush_batched
@@ -256,24 +279,46 @@ class Reclaimer:
             if not bitmap >> cpu.number & 1:
                 continue
             if cpu is task.cpu:
-                await task.compute(cpu.flush(None, ()))
+                await task.compute(cpu.flush(None, ()) * times)
             else:
-                await cpu.ref.ask(FlushTlb(None, ()))
+                await cpu.ref.ask(FlushTlb(None, (), times))
 
-    async def _pageout(self, nid: int, nr: int) -> None:
-        """Give the batch's pages to the plug; requests that became large leave meanwhile.
+    async def _pageout(self, nid: int, first: int, nr: int) -> None:
+        """Give pages of the batch to the plug; requests that became large leave meanwhile.
 
-        Source: Linux 6.1 mm/vmscan.c:pageout, block/blk-mq.c:blk_add_rq_to_plug
+        Source: Linux 6.1 mm/vmscan.c:pageout, block/blk-mq.c:blk_mq_submit_bio
         """
-        slot_ns = self._kernel.spec.latency.swap_slot_ns
-        leaving = self._plug.add(self._kernel.mem, self._batch.to_write, nr)
-        nr_behind = 0
-        if leaving:  # the plug now holds the pages of this batch that came behind them
-            nr_behind = sum(len(request.pfns) for request in self._plug.requests)
-        await self._task.compute(slot_ns * (nr - nr_behind))
-        if leaving:
-            await self._submit_writes(nid, leaving)
-            await self._task.compute(slot_ns * nr_behind)
+        kernel, plug, pfns = self._kernel, self._plug, self._batch.to_write
+        slot_ns = kernel.spec.latency.swap_slot_ns
+        device, _ = kernel.swap_location(int(kernel.mem.pages.private[pfns[first]]))
+        throttle, kind = device.throttle, self._writer
+        done = charged = first
+        while True:
+            done = plug.join(kernel.mem, pfns, done, nr, device.spec.max_segments)
+            must_wait = done < nr and not throttle.may_begin(kind)
+            is_due = done < nr and plug.is_due()
+            if must_wait or is_due or done == nr:
+                await self._task.compute(slot_ns * (done - charged))
+                charged = done
+            if done == nr:
+                return
+            if must_wait or is_due:
+                await self._submit_writes(nid, plug.flush())
+            if must_wait:
+                await self._wait_to_write(throttle)
+            pfn = int(pfns[done])
+            plug.begin(int(kernel.mem.pages.private[pfn]), pfn)
+            throttle.begin(kind)
+            done += 1
+
+    async def _wait_to_write(self, throttle: WritebackThrottle) -> None:
+        """Sleep until the disk takes more writes.
+
+        Source: Linux 6.1 block/blk-wbt.c:__wbt_wait
+        """
+        async with self._task.off_cpu():
+            while not throttle.may_begin(self._writer):
+                await throttle.queues[self._writer].wait()
 
     async def _submit_writes(self, nid: int, requests: list[SwapRequest]) -> None:
         """Start writing pages to their slots; what follows happens when the disk is done."""
@@ -289,12 +334,12 @@ class Reclaimer:
                 sector=page * SECTORS_PER_PAGE,
                 nr_pages=len(part),
                 comm=self._task.name,
-                on_done=partial(written, kernel, nid, part),
+                on_done=partial(written, kernel, nid, part, device.throttle, self._writer),
             )
             await submit_bio(self._task, device, bio)
 
 
-def written(kernel: Kernel, nid: int, pfns: I64) -> None:
+def written(kernel: Kernel, nid: int, pfns: I64, throttle: WritebackThrottle, writer: int) -> None:
     """Tell the node that pages were written, in the disk's interrupt.
 
     Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback
@@ -307,6 +352,7 @@ def written(kernel: Kernel, nid: int, pfns: I64) -> None:
             queue.wake_all()
 
     kernel.nodes[nid].ref.tell(UnderLruLock(work, len(pfns), "interrupt"))
+    throttle.done(writer)
 
 
 def _reclaim_flags(lru: int) -> int:

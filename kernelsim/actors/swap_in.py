@@ -23,7 +23,7 @@ from kernelsim.actors.task import Task
 from kernelsim.mm.mem import I64, nid_of
 from kernelsim.mm.mm_struct import MmStruct
 from kernelsim.mm.pgtable import pte_at, pte_swap_slot
-from kernelsim.mm.swap_readahead import swap_ra_hit, swap_ra_info
+from kernelsim.mm.swap_readahead import cluster_slots, swap_ra_hit, swap_ra_info
 from kernelsim.mm.swap_state import (
     SWAP_RUN_LOCKED,
     SWAP_RUN_NOT_CACHED,
@@ -32,6 +32,7 @@ from kernelsim.mm.swap_state import (
     map_swapcache_run,
     swapin_slots,
 )
+from kernelsim.mm.swapfile import swap_count
 from kernelsim.trace.ks import ks_swapin
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ class SwapIn:
                 fault.vpn, length, fault.stride, fault.write, fault.token,
             )  # fmt: skip
             if nr:
-                last = fault.vpn + (nr - 1) * fault.stride
-                start = fault.vma.start
-                self._readahead[start] = swap_ra_hit(self._readahead.get(start, 0), last, hits=hits)
+                self._note_hits(fault, fault.vpn + (nr - 1) * fault.stride, hits)
                 return nr, majflt
             await task.compute(latency.fault_entry_ns)
             if why == SWAP_RUN_NOT_CACHED:
@@ -90,6 +89,13 @@ class SwapIn:
             else:
                 break
         return 0, majflt
+
+    def _note_hits(self, fault: "PageFault", last_vpn: int, hits: int) -> None:
+        if self._kernel.cluster_readahead is not None:
+            self._kernel.cluster_readahead.hits += hits
+            return
+        start = fault.vma.start
+        self._readahead[start] = swap_ra_hit(self._readahead.get(start, 0), last_vpn, hits=hits)
 
     def _slot_of(self, vpn: int) -> int:
         kernel = self._kernel
@@ -109,7 +115,7 @@ class SwapIn:
         """Read the slot of the fault and those around it; return when the first has come."""
         kernel = self._kernel
         target = self._slot_of(fault.vpn)
-        nr = await self._allocate_window(fault)
+        nr = await self._allocate_window(fault, target)
         slots = self._still_missing(target, nr)
         await self._free(self._pfns[len(slots) : nr].copy())
         pfns = self._pfns[: len(slots)].copy()
@@ -124,39 +130,51 @@ class SwapIn:
             kernel.placed(len(slots))
 
         await kernel.nodes[nid].ref.ask(UnderLruLock(begin, len(slots), self._task.cpu.name))
+        await self._task.compute(kernel.spec.latency.swap_slot_ns * len(slots))
         await self._submit(slots, pfns, target)
         await self._wait_for(target)
 
-    async def _allocate_window(self, fault: "PageFault") -> int:
+    async def _allocate_window(self, fault: "PageFault", target: int) -> int:
+        nr = self._choose_window(fault, target)
+        have = 0
+        while have < nr:
+            out = self._pfns[have:]
+            grant = await alloc_pages(self._kernel, self._task, self._context(), nr - have, out)
+            if not grant.nr:
+                break
+            have += grant.nr
+        return have
+
+    def _choose_window(self, fault: "PageFault", target: int) -> int:
+        """Put the slots worth reading in `_slots`; return how many.
+
+        Source: Linux 6.1 mm/swap_state.c:swapin_readahead
+        """
         kernel, mm, vma = self._kernel, self._mm, fault.vma
+        page_cluster = kernel.sysctl.vm_page_cluster
+        if kernel.cluster_readahead is not None:
+            start, end = kernel.cluster_readahead.window(target, page_cluster=page_cluster)
+            return cluster_slots(kernel.swap, start, end, self._slots)
         self._readahead[vma.start], start, end = swap_ra_info(
             self._readahead.get(vma.start, 0),
             fault.vpn,
             vma_start_vpn=vma.start >> 12,
             vma_end_vpn=vma.end >> 12,
-            page_cluster=kernel.sysctl.vm_page_cluster,
+            page_cluster=page_cluster,
         )
-        nr = swapin_slots(
+        return swapin_slots(
             kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, mm.number, start, end,
             self._slots,
         )  # fmt: skip
-        have = 0
-        while have < nr:
-            out = self._pfns[have:]
-            grant = await alloc_pages(kernel, self._task, self._context(), nr - have, out)
-            if not grant.nr:
-                break
-            have += grant.nr
-        return have
 
     def _still_missing(self, target: int, nr: int) -> I64:
         # Allocating may have slept: other tasks may have read some of the slots, or freed them.
         swap = self._kernel.swap
         wanted = [
             int(slot) for slot in self._slots[:nr]
-            if swap.cache_pfn[slot] == 0 and swap.map[slot] != 0
+            if swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0
         ]  # fmt: skip
-        if target not in wanted and swap.cache_pfn[target] == 0 and swap.map[target] and nr:
+        if target not in wanted and swap.cache_pfn[target] == 0 and swap_count(swap, target) and nr:
             wanted = [target, *wanted[: nr - 1]]
         return np.array(wanted, np.int64)
 

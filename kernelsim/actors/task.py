@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from kernelsim.actors.cpu import Cpu, Deschedule, Schedule
+from kernelsim.actors.fair import SchedEntity
 from kernelsim.actors.rss_stat import TaskRssStat
 from kernelsim.sim.engine import Engine
 
@@ -43,6 +44,7 @@ class Task:
 
     Attributes:
         cpu: Where it runs, or ran last.
+        entity: The scheduler's account of its CPU time.
         on_cpu: Whether it runs now.
         utime_ns: CPU time in user mode.
         stime_ns: CPU time in the kernel.
@@ -60,6 +62,7 @@ class Task:
         self.pid = pid
         self.cpus = tuple(cpus)
         self.cpu = self.cpus[0]
+        self.entity = SchedEntity()
         self.on_cpu = False
         self.utime_ns = 0
         self.stime_ns = 0
@@ -74,7 +77,7 @@ class Task:
         """Wait for a CPU and run on it."""
         began_ns = self.engine.now_ns
         self.cpu = self._select_cpu()
-        await self.cpu.ref.ask(Schedule(self.name, wakeup))
+        await self.cpu.ref.ask(Schedule(self.name, wakeup, self.entity))
         self.on_cpu = True
         self.run_delay_ns += self.engine.now_ns - began_ns
 
@@ -100,9 +103,14 @@ class Task:
             await self.give_way()
 
     async def give_way(self) -> None:
-        """Go to the end of the run queue."""
+        """Let the next in the run queue run, and queue for the CPU."""
         await self.put_cpu()
         await self.get_cpu()
+
+    async def cond_resched(self) -> None:
+        """Let others run if it is their turn; a task that loops without computing calls this."""
+        if self.cpu.must_give_way():
+            await self.give_way()
 
     @asynccontextmanager
     async def off_cpu(self) -> AsyncIterator[None]:

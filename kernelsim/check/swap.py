@@ -33,6 +33,7 @@ from kernelsim.mm.swapfile import (
     SA_FREE_TAIL,
     SA_INUSE,
     SA_MAX,
+    SA_ROTATIONAL,
     SA_START,
     SS_FREE,
     SS_TOTAL,
@@ -91,7 +92,10 @@ def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
     cached = np.flatnonzero(pages.flags & np.uint32(PG_swapcache) != 0)
     lost = cached[swap.cache_pfn[np.minimum(pages.private[cached], len(swap.map) - 1)] != cached]
     problems += [f"pfn {pfn} has PG_swapcache but is not in the cache" for pfn in lost]
-    empty = np.flatnonzero((swap.map & SWAP_HAS_CACHE != 0) & (swap.cache_pfn == 0))
+    held = swap.map & SWAP_HAS_CACHE != 0
+    for cpu, left in enumerate(swap.cpu_slots_left.tolist()):  # taken ahead, for no page yet
+        held[swap.cpu_slots[cpu, swap.cpu_slots.shape[1] - left :]] = False
+    empty = np.flatnonzero(held & (swap.cache_pfn == 0))
     problems += [f"slot {slot} has SWAP_HAS_CACHE but no page" for slot in empty]
     return problems
 
@@ -149,6 +153,8 @@ def check_free_clusters(swap: SwapArea) -> list[str]:
         mine = swap.cluster[:, CL_AREA] == number
         free = np.flatnonzero(mine & (swap.cluster[:, CL_COUNT] == 0)).tolist()
         marked = np.flatnonzero(mine & (swap.cluster[:, CL_FREE] != 0)).tolist()
+        if area[SA_ROTATIONAL]:
+            free = []  # such an area keeps no list
         if not sorted(listed) == free == marked:
             problems.append(
                 f"area {number}: free clusters {free}, marked {marked}, on list {listed}"

@@ -23,10 +23,11 @@ EMULATED_CPU: Final = LatencySpec(
     page_copy_ns=12_000,
     zone_lock_hold_page_ns=400,
     lru_lock_hold_page_ns=400,
-    # 700 MiB written on 512 MiB in 7.7 s, and once more in 14.8 s: a page that is swapped out is
-    # scanned three times and gets a slot, a mapping less and a place in a request.
-    scan_page_ns=10_000,
-    swap_slot_ns=30_000,
+    # 700 MiB on 512 MiB written in 5.5 … 7.7 s, once more in 14.8 … 19 s, then read in 18 s: a
+    # page that goes to swap is scanned three times and gets a slot, a mapping less and a place in
+    # a request; one that comes back gets a place in the swap cache and in a request.
+    scan_page_ns=5_000,
+    swap_slot_ns=15_000,
     syscall_entry_ns=5_000,
     context_switch_ns=20_000,
     ipi_ns=20_000,
@@ -44,9 +45,10 @@ def emulated_disk(name: str, *, bandwidth_bytes_per_s: int = 8_000_000_000) -> B
     """
     return BlockDeviceSpec(
         name=name,
-        queue_depth=1,  # one thread of the emulator serves it
-        read_latency_ns=200_000,  # 22657 reads of 8 pages with their faults in 14.8 s
+        queue_depth=2,  # 90000 single reads of four tasks in 20 s: two at a time
+        read_latency_ns=400_000,  # 22657 reads of 8 pages with their faults in 14.8 … 19 s
         write_latency_ns=50_000,
         bandwidth_bytes_per_s=bandwidth_bytes_per_s,  # a copy in the host's memory
+        max_segments=254,  # a virtqueue of 256 entries, less two for header and status
         rotational=True,  # virtio does not say that it is not
     )

@@ -89,12 +89,16 @@ class LatencySpec:
     scan_page_ns: int = _cost(
         60, "reclaim looks at one page (flags, rmap of one mapping): 5 cache misses, half overlap"
     )
-    swap_slot_ns: int = _cost(100, "find a swap slot and enter the page in the swap cache")
+    swap_slot_ns: int = _cost(
+        100, "enter a page in the swap cache and in a request: with a new slot, or with its old one"
+    )
     timer_tick_ns: int = _cost(
         4_000_000, "period of the scheduler tick: CONFIG_HZ=250 as in Debian 12", minimum=1
     )
     time_slice_ns: int = _cost(
-        3_000_000, "CPU time before another runnable task is due: sched_min_granularity", minimum=1
+        3_000_000,
+        "CPU time before the second of two tasks is due: half of sched_latency",
+        minimum=1,
     )
 
     def memory_access_ns(self, distance: int) -> int:

@@ -131,6 +131,8 @@ class BlockDeviceSpec:
     """One random 4 KiB write on an idle device, into the device's cache."""
     bandwidth_bytes_per_s: int = 500_000_000
     """Sustained transfer rate; SATA 3: 550 MB/s."""
+    max_segments: int = 168
+    """Pieces of memory, pages here, that one request may have; AHCI_MAX_SG of SATA controllers."""
     rotational: bool = False
     """Whether position matters (a hard disk)."""
 

@@ -1,11 +1,11 @@
 """Swap writes on their way to the device: neighbouring slots become one request.
 
 Linux: mm/page_io.c, and the plug of block/blk-mq.c:blk_add_rq_to_plug (6.1).
-Differs: requests are limited by size only, not by the number of memory segments.
 
-Interface: a reclaimer keeps one `SwapPlug` for a pass over a node. `add` takes the pages of a
-batch and returns the requests that leave for the device now; `flush` returns the rest, at the end
-of the pass or before the reclaimer sleeps.
+Interface: a reclaimer keeps one `SwapPlug` for a pass over a node. `join` adds the pages of a
+batch that continue the latest request. For the page it stops at another one has to `begin`; when
+`is_due` says so, all others leave first. `flush` returns them; it is also called at the end of the
+pass and before the reclaimer sleeps.
 
 Why it matters. Requests that leave in the middle of a batch may be done before the batch is put
 back on its list. Their pages that are still off the list then cannot be rotated to its tail, and
@@ -38,30 +38,49 @@ class SwapPlug:
 
     requests: list[SwapRequest] = attrs.field(factory=list)
 
-    def add(self, mem: Mem, pfns: I64, n: int) -> list[SwapRequest]:
-        """Add pages in the swap cache, `pfns[:n]`; return the requests that leave, oldest first.
+    def join(self, mem: Mem, pfns: I64, first: int, n: int, max_segments: int) -> int:
+        """Add pages in the swap cache, `pfns[first:n]`, as far as they continue the latest request.
 
-        Source: Linux 6.1 block/blk-merge.c:blk_attempt_plug_merge
+        Args:
+            mem: Physical memory.
+            pfns: Pages of a batch.
+            first: Where to begin.
+            n: Pages of the batch.
+            max_segments: Pages a request to the device may have.
+
+        Returns:
+            Index of the page that needs a request of its own; `n` if none does.
+
+        Source: Linux 6.1 block/blk-merge.c:blk_attempt_plug_merge, :ll_back_merge_fn
         """
-        leaving: list[SwapRequest] = []
-        for pfn in pfns[:n].tolist():
-            slot = int(mem.pages.private[pfn])
-            if not self.merge(slot, pfn):
-                last = self.requests[-1] if self.requests else None
-                if last and (
-                    len(self.requests) >= BLK_MAX_REQUEST_COUNT
-                    or len(last.pfns) >= BLK_PLUG_FLUSH_PAGES
-                ):
-                    leaving += self.flush()
-                self.requests.append(SwapRequest(slot, (pfn,)))
-        return leaving
+        limit = min(MAX_REQUEST_PAGES, max_segments)
+        for index in range(first, n):
+            pfn = int(pfns[index])
+            if not self.merge(int(mem.pages.private[pfn]), pfn, limit):
+                return index
+        return n
 
-    def merge(self, slot: int, pfn: int) -> bool:
+    def is_due(self) -> bool:
+        """Tell whether all requests leave before another one begins.
+
+        Source: Linux 6.1 block/blk-mq.c:blk_add_rq_to_plug
+        """
+        requests = self.requests
+        if not requests:
+            return False
+        large = len(requests[-1].pfns) >= BLK_PLUG_FLUSH_PAGES
+        return large or len(requests) >= BLK_MAX_REQUEST_COUNT
+
+    def begin(self, slot: int, pfn: int) -> None:
+        """Begin a request."""
+        self.requests.append(SwapRequest(slot, (pfn,)))
+
+    def merge(self, slot: int, pfn: int, limit: int) -> bool:
         """Join a page to the latest request if its slot comes right before or behind it."""
         if not self.requests:
             return False
         last = self.requests[-1]
-        if len(last.pfns) >= MAX_REQUEST_PAGES:
+        if len(last.pfns) >= limit:
             return False
         if slot == last.slot + len(last.pfns):
             self.requests[-1] = SwapRequest(last.slot, (*last.pfns, pfn))

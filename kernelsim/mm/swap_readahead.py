@@ -1,14 +1,23 @@
-"""How much to read around a fault on swap: the window that follows the process's own addresses.
+"""How much to read around a fault on swap: around the address, or around the slot.
 
-Linux: mm/swap_state.c:swap_vma_readahead (6.1), used when all swap devices seek for free.
+Linux: mm/swap_state.c:swap_vma_readahead, used when all swap devices seek for free, and
+:swap_cluster_readahead, used when one does not (6.1).
 Differs: 512 entries to a table of PTEs on every architecture.
 
 Interface: a VMA keeps one number, 0 at first. `swap_ra_info` is asked at a major fault,
 `swap_ra_hit` is told of faults whose pages were cached; both return the VMA's new number.
-Units: page numbers and pages.
+Where seeking costs, the machine keeps one `ClusterReadahead`: its window is an aligned block of
+slots, whoever their pages belong to.
+Units: page numbers and pages; slots.
 """
 
 from typing import Final
+
+import attrs
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.mem import I64
+from kernelsim.mm.swapfile import SWAP_MAP_BAD, SwapArea, swap_count
 
 SWAP_RA_ORDER_CEILING: Final = 5  # log2 pages
 SWAP_RA_WIN_SHIFT: Final = 6  # PAGE_SHIFT / 2
@@ -95,3 +104,48 @@ def unpack_ra(ra_val: int) -> tuple[int, int, int]:
         ra_val = SWAP_RA_START
     win = ra_val >> SWAP_RA_WIN_SHIFT & SWAP_RA_HITS_MASK
     return ra_val >> (2 * SWAP_RA_WIN_SHIFT), win, ra_val & SWAP_RA_HITS_MASK
+
+
+@attrs.define
+class ClusterReadahead:
+    """Readahead of all swap of a machine with a rotating swap disk.
+
+    Attributes:
+        previous: Slot of the last fault that came without hits before it.
+        previous_win: Size of the last window.
+        hits: Faults since then whose pages readahead had brought.
+    """
+
+    previous: int = 0
+    previous_win: int = 0
+    hits: int = SWAP_RA_START
+
+    def window(self, slot: int, *, page_cluster: int) -> tuple[int, int]:
+        """Choose the block of slots [start, end) that is read with a slot.
+
+        Source: Linux 6.1 mm/swap_state.c:swapin_nr_pages, :swap_cluster_readahead
+        """
+        max_pages = 1 << page_cluster
+        if max_pages == 1:
+            return slot, slot + 1
+        hits, self.hits = self.hits, 0
+        pages = swapin_nr_pages(self.previous, slot, hits, max_pages, self.previous_win)
+        if not hits:
+            self.previous = slot
+        self.previous_win = pages
+        start = slot & ~(pages - 1)
+        return start, start + pages
+
+
+@leaf
+def cluster_slots(swap: SwapArea, start: int, end: int, out: I64) -> int:
+    """Collect those of the slots [start, end) that entries name and the cache has not.
+
+    Source: Linux 6.1 mm/swap_state.c:swap_cluster_readahead, :__read_swap_cache_async
+    """
+    found = 0
+    for slot in range(start, min(end, len(swap.map))):
+        if swap.map[slot] != SWAP_MAP_BAD and swap_count(swap, slot) and not swap.cache_pfn[slot]:
+            out[found] = slot
+            found += 1
+    return found

@@ -52,7 +52,6 @@ from kernelsim.mm.reclaim_batch import (
     STAT_NR_RECLAIMED,
     STAT_NR_REF_KEEP,
     STAT_NR_SCANNED,
-    STAT_NR_TAKEN,
     STAT_NR_TO_FREE,
     STAT_NR_TO_WRITE,
     STAT_NR_UNMAP_FAIL,
@@ -64,7 +63,13 @@ from kernelsim.mm.reclaim_batch import (
 from kernelsim.mm.rmap import folio_referenced, try_to_unmap
 from kernelsim.mm.swap import ALL_FLAGS
 from kernelsim.mm.swap_state import add_to_swap_cache, delete_from_swap_cache, folio_free_swap
-from kernelsim.mm.swapfile import SwapArea, get_swap_slots, swap_count, swap_duplicate, vm_swap_full
+from kernelsim.mm.swapfile import (
+    SwapArea,
+    folio_alloc_swap,
+    swap_count,
+    swap_duplicate,
+    vm_swap_full,
+)
 from kernelsim.mm.vmscan_list import isolate_lru_folios
 from kernelsim.mm.vmstat import (
     NR_VMSCAN_IMMEDIATE_RECLAIM,
@@ -114,7 +119,7 @@ def isolate_and_shrink(
     """
     taken, scanned, _ = isolate_lru_folios(mem, nid, lru, nr_to_scan, highest_zoneidx, how, batch)
     if taken:
-        shrink_folio_list(mem, pt, mms, swap, lruvec, cpu, how, batch)
+        shrink_folio_list(mem, pt, mms, swap, lruvec, cpu, how, batch, 0, taken)
     return taken, scanned
 
 
@@ -128,21 +133,26 @@ def shrink_folio_list(
     cpu: int,
     how: int,
     batch: ReclaimBatch,
+    first: int,
+    last: int,
 ) -> int:
-    """Decide for each page of the batch: free it, write it to swap, or put it back.
+    """Decide for the pages `first` to `last` of the batch: free, write to swap, or put back.
 
-    Fills `batch.to_free`, `batch.to_write`, `batch.stat`, and leaves in `batch.folios` the
-    pages that go back to a list, those being written included. Swap writes count as submitted:
+    A batch is done in one call or in several that follow each other, between which others run.
+    Adds to `batch.to_free`, `batch.to_write`, `batch.stat`, and leaves in front in `batch.folios`
+    the pages that go back to a list, those being written included. Swap writes count as submitted:
     pswpout, pgpgout, nr_vmscan_write and nr_writeback rise here.
 
     Returns:
-        Pages reclaimed, all in `batch.to_free`.
+        Pages reclaimed by this call; all so far are in `batch.to_free`.
 
     Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
     """
-    putback, free, write = 0, 0, 0
     stat = batch.stat
-    for i in range(stat[STAT_NR_TAKEN]):
+    putback, free = int(stat[STAT_NR_PUTBACK]), int(stat[STAT_NR_TO_FREE])
+    write, before = int(stat[STAT_NR_TO_WRITE]), free
+    activated = stat[STAT_NR_ACTIVATE_ANON] + stat[STAT_NR_ACTIVATE_FILE]
+    for i in range(first, last):
         pfn = int(batch.folios[i])
         flags = mem.pages.flags[pfn]
         outcome = _KEEP
@@ -168,8 +178,9 @@ def shrink_folio_list(
     stat[STAT_NR_PAGEOUT] = write
     stat[STAT_NR_TO_FREE] = free
     stat[STAT_NR_RECLAIMED] = free
-    mem.vm_event[PGACTIVATE] += stat[STAT_NR_ACTIVATE_ANON] + stat[STAT_NR_ACTIVATE_FILE]
-    return free
+    activated = stat[STAT_NR_ACTIVATE_ANON] + stat[STAT_NR_ACTIVATE_FILE] - activated
+    mem.vm_event[PGACTIVATE] += activated
+    return free - before
 
 
 @leaf
@@ -285,7 +296,7 @@ def add_to_swap(mem: Mem, swap: SwapArea, cpu: int, batch: ReclaimBatch, pfn: in
 
     Source: Linux 6.1 mm/swap_state.c:add_to_swap
     """
-    if get_swap_slots(swap, cpu, 1, batch.slot) == 0:
+    if not folio_alloc_swap(swap, cpu, batch.slot):
         return False
     add_to_swap_cache(mem, swap, pfn, batch.slot[0])
     mem.pages.flags[pfn] |= PG_dirty

@@ -9,7 +9,10 @@ from kernelsim.hw.tlb import tlb_access, tlb_lookup
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 
-COSTS = LatencySpec(context_switch_ns=100, time_slice_ns=1000, ipi_ns=50, tlb_flush_ns=20)
+COSTS = LatencySpec(
+    context_switch_ns=100, time_slice_ns=1000, timer_tick_ns=200, ipi_ns=50, tlb_flush_ns=20
+)
+LATENCY_NS = 2 * COSTS.time_slice_ns  # the scheduler's period on one CPU
 
 
 class Doing(Actor):
@@ -60,46 +63,75 @@ def worker(engine, cpus, log, name, *, at_ns=0, work=(500,), wakeup=False):
     return body
 
 
-def test_tasks_run_in_the_order_they_came():
-    """A busy CPU serves its queue first come, first served; each switch costs."""
+def test_a_task_waits_until_the_other_leaves():
+    """One that just came has no claim to the CPU before its turn; each switch costs."""
     log = []
 
     async def scenario(engine, cpus, start):
-        for number, name in enumerate("abc"):
+        for number, name in enumerate("ab"):
             start(name, worker(engine, cpus, log, name, at_ns=10 * number))
 
     on_cpus(1, scenario)
-    assert log == [("a", 100), ("b", 700), ("c", 1300)]
+    assert log == [("a", 100), ("b", 700)]
 
 
-def test_a_task_that_woke_up_is_served_next():
-    """It overtakes those that only wait for their turn."""
+def sleeper(engine, cpus, log, *, sleep_ns, work_ns):
+    """Make a body that runs a little, sleeps, and runs again; logs when it ran and was back."""
+    task = Task(engine, "s", 1, cpus)
+
+    async def body():
+        await task.get_cpu()
+        await task.compute(work_ns)
+        async with task.off_cpu():
+            await engine.sleep(sleep_ns)
+            log.append(engine.now_ns)
+        log.append(engine.now_ns)
+        await task.compute(work_ns)
+        await task.put_cpu()
+
+    return body
+
+
+def hog(engine, cpus, *, at_ns, step_ns=50, steps=200):
+    """Make a body that computes on and on from a time."""
+    task = Task(engine, "h", 2, cpus)
+
+    async def body():
+        await engine.sleep(at_ns)
+        await task.get_cpu()
+        for _ in range(steps):
+            await task.compute(step_ns)
+        await task.put_cpu()
+
+    return body
+
+
+def back_after(sleep_ns, *, work_ns=10, hog_at_ns=1):
+    """Return how long a task that slept beside a hog waited for the CPU."""
     log = []
 
     async def scenario(engine, cpus, start):
-        start("a", worker(engine, cpus, log, "a"))
-        start("b", worker(engine, cpus, log, "b", at_ns=10))
-        start("c", worker(engine, cpus, log, "c", at_ns=20, wakeup=True))
+        start("s", sleeper(engine, cpus, log, sleep_ns=sleep_ns, work_ns=work_ns))
+        start("h", hog(engine, cpus, at_ns=hog_at_ns))
 
     on_cpus(1, scenario)
-    assert [name for name, _ in log] == ["a", "c", "b"]
+    return log[1] - log[0]
 
 
-def test_the_running_task_gives_way_to_one_that_woke_up_at_its_next_boundary():
-    """Not in the middle of a step, and not only at the end of its slice."""
-    log = []
+def test_a_task_that_slept_long_preempts_at_the_next_boundary():
+    """It is behind by more than the granularity, so the other need not use its share."""
+    assert back_after(5 * LATENCY_NS) <= 50 + COSTS.context_switch_ns
+    just_began_ns = 5 * LATENCY_NS
+    assert back_after(5 * LATENCY_NS, hog_at_ns=just_began_ns) <= 50 + COSTS.context_switch_ns
 
-    async def scenario(engine, cpus, start):
-        start("a", worker(engine, cpus, log, "a", work=(200, 200, 200)))
-        start("c", worker(engine, cpus, log, "c", at_ns=150, work=(30,), wakeup=True))
 
-    on_cpus(1, scenario)
-    assert log == [("a", 100), ("c", 400)]  # switch, first step to 300, switch
+def test_a_task_that_hardly_slept_waits_for_a_tick():
+    """It is behind by less than the granularity, so the running one goes on to its share."""
+    assert back_after(50, work_ns=2 * LATENCY_NS) > 50 + COSTS.context_switch_ns
 
 
 def test_slices_rotate():
-    """Two tasks that compute on and on take turns, a slice each, rounded up to their steps."""
-    log = []
+    """Two tasks that compute on and on take turns, until a tick behind half a period each."""
     turns = []
 
     async def scenario(engine, cpus, start):
@@ -116,8 +148,9 @@ def test_slices_rotate():
             start(name, body)
 
     on_cpus(1, scenario)
-    assert "".join(turns) == "aaabbbaaabbbaabb"
-    assert log == []
+    text = "".join(turns)
+    assert text.count("a") == text.count("b") == 8
+    assert all(2 <= len(run) <= 4 for run in text.replace("ab", "a b").replace("ba", "b a").split())
 
 
 def test_who_runs_alone_is_never_switched_out():
@@ -248,5 +281,16 @@ def test_a_task_that_does_not_run_cannot_leave():
         task = Task(engine, "ghost", 1, cpus)
         with pytest.raises(AssertionError, match="ghost is not running on cpu0"):
             await task.put_cpu()
+
+    on_cpus(1, scenario)
+
+
+def test_flushes_asked_for_together_are_paid_one_by_one():
+    """Each is an interrupt for the other CPU, and the sender waits for all of them."""
+
+    async def scenario(engine, cpus, start):
+        await cpus[0].ref.ask(FlushTlb(None, (), times=5))
+        assert engine.now_ns == 5 * (COSTS.ipi_ns + COSTS.tlb_flush_ns)
+        assert cpus[0].state.nr_ipis == 5
 
     on_cpus(1, scenario)

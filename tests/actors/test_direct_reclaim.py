@@ -126,7 +126,7 @@ def test_when_the_reserves_run_out_tasks_wait_for_kswapd_and_are_woken():
         await process.touch(region, write=True, passes=2)
         return machine.kernel.throttle_queue(0, "pfmemalloc_wait").nr_waiting
 
-    done = run(small_machine(swap="32M"), main)
+    done = run(small_machine(cpus=("0-1",), swap="32M"), main)
     assert done.result == 0
     assert done.vm_events["pgscan_direct_throttle"] > 0
 

@@ -1,6 +1,6 @@
 """Tests of kswapd's life: boot, two kinds of sleep, wake-ups that count and those that do not."""
 
-from kernelsim.actors.kswapd import SHORT_SLEEP_NS
+from kernelsim.actors.kswapd import SHORT_SLEEP_NS, WakeUp
 from kernelsim.mm.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.lruvec import LV_KSWAPD_FAILURES
 from kernelsim.mm.mem import Z_FREE, Z_WMARK_HIGH, Z_WMARK_LOW
@@ -158,3 +158,29 @@ def test_each_node_has_its_own():
     first, second = (kswapd._task for kswapd in done.machine.kernel.kswapds)
     assert first.stime_ns > 0 == second.stime_ns
     assert first.cpu is done.machine.kernel.cpus[0]
+
+
+def test_a_stray_message_does_not_end_its_sleep():
+    """One that comes at the end of a short sleep would else cost a round for nothing."""
+
+    async def scenario(machine, kswapd, zone):
+        kswapd.ref.tell(WakeUp())
+        await machine.sleep("1s")
+        assert kswapd.state.asleep
+        assert machine.mem.vm_event[PAGEOUTRUN] == 0
+
+    with_kswapd(scenario)
+
+
+def test_on_one_cpu_it_preempts_the_task_that_woke_it():
+    """It slept long: it runs after the wake-up and a switch, before that task takes a page more."""
+
+    async def scenario(machine, kswapd, zone):
+        process = await machine.spawn("p")
+        await fill_down_to(machine, process, int(zone[Z_WMARK_LOW]) + 5)
+        await process.touch(await process.mmap("1M"), write=True)
+
+    done = with_kswapd(scenario)
+    woken, wakes = done.log.named(WAKEUP)[0], done.log.named(WAKE)
+    began_ns = next(event.t_ns for event in wakes if event.t_ns >= woken.t_ns)
+    assert began_ns - woken.t_ns == 2 * done.machine.spec.latency.context_switch_ns

@@ -13,9 +13,9 @@ def available(machine):
 
 
 def slots_in_use(machine):
-    """Return the swap slots in use."""
-    state = machine.kernel.swap.state
-    return int(state[SS_TOTAL] - state[SS_FREE])
+    """Return the swap slots in use, without those CPUs took ahead."""
+    swap = machine.kernel.swap
+    return int(swap.state[SS_TOTAL] - swap.state[SS_FREE] - swap.cpu_slots_left.sum())
 
 
 async def settle(machine):

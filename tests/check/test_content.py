@@ -244,7 +244,7 @@ def test_pages_on_their_way_from_swap_hold_what_their_slots_do():
         user = await machine.spawn("user")
         area = await user.mmap("12M")
         await user.touch(area, write=True)
-        result = await user.touch(area, length="1M")
+        result = await user.touch(area, length="2M")
         assert result.majflt > 20
 
     run(main, 25, small_machine(memory="8M", swap="32M"))

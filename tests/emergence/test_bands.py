@@ -6,12 +6,13 @@ import attrs
 import pytest
 
 from kernelsim.config.latency import LatencySpec
-from kernelsim.mm.mem import Z_FREE, Z_WMARK_LOW, Z_WMARK_MIN
+from kernelsim.mm.mem import SWAP_CLUSTER_MAX, Z_FREE, Z_WMARK_LOW, Z_WMARK_MIN
 from tests.small_machine import PAGE, median, run, small_machine
 
 pytestmark = [pytest.mark.mission("A6"), pytest.mark.mission("R1")]
 
-STALLS = 24  # faults below min that are looked at
+FAULTS = 12_000  # looked at from the low watermark on, three times what memory holds
+STALLS = 8  # of these, at least, come below min
 ABOVE, BETWEEN, BELOW = "above low", "low to min", "below min"
 SSD = {"write_latency": "50us", "bandwidth": "500M"}
 TEN_TIMES_SLOWER = {"write_latency": "500us", "bandwidth": "50M"}
@@ -56,7 +57,7 @@ class Probe:
 
 
 async def fault_by_fault(machine):
-    """Write page after page until enough faults stalled; keep them by band."""
+    """Write page after page; keep the faults by band."""
     zone = machine.mem.zone[machine.kernel.phys.zonelists[0][0]]
     process = await machine.spawn("probe", cpu=0)
     probe = Probe(machine, process)
@@ -64,16 +65,15 @@ async def fault_by_fault(machine):
     filled = int(zone[Z_FREE] - zone[Z_WMARK_LOW] - 100) * PAGE  # a hundred pages short of low
     await process.touch(region, write=True, length=filled)
     samples = {ABOVE: [], BETWEEN: [], BELOW: []}
-    for offset in range(filled, region.length, PAGE):
+    for offset in range(filled, filled + FAULTS * PAGE, PAGE):
         free = int(zone[Z_FREE])
         sample = await probe.fault(region, offset)
         # One fault may take a second page, for a page table; the first then brings it below.
         assert not sample.reclaim_ns or free <= zone[Z_WMARK_MIN] + 1
         band = ABOVE if free > zone[Z_WMARK_LOW] else BETWEEN
         samples[BELOW if sample.reclaim_ns else band].append(sample)
-        if len(samples[BELOW]) == STALLS:
-            return samples
-    raise AssertionError("the process never came below min")
+    assert len(samples[BELOW]) >= STALLS
+    return samples
 
 
 @cache
@@ -109,9 +109,10 @@ def test_above_low_a_fault_costs_the_sum_of_its_steps():
 
 
 def test_between_low_and_min_a_fault_costs_the_same_while_kswapd_works():
-    """On the other CPU kswapd runs meanwhile, and no fault of the band reclaims or sleeps."""
+    """On the other CPU kswapd runs meanwhile: a wait for a lock at most; nobody reclaims."""
     between = samples_with(slow_disk=False)[BETWEEN]
-    assert latency_ns(BETWEEN) == latency_ns(ABOVE)
+    batch_ns = SWAP_CLUSTER_MAX * LatencySpec().lru_lock_hold_page_ns
+    assert latency_ns(ABOVE) <= latency_ns(BETWEEN) <= latency_ns(ABOVE) + batch_ns
     assert sum(sample.kswapd_ns for sample in between) > 0
     assert all(sample.reclaim_ns == 0 for sample in between)
 
@@ -126,16 +127,15 @@ def test_below_min_a_fault_stalls():
 def test_the_long_stalls_are_slept_off_the_cpu_while_the_disk_works():
     """Whoever stalls for as long as many writes take did not compute, and the disk was busy."""
     below = samples_with(slow_disk=False)[BELOW]
-    longest = sorted(below, key=lambda sample: sample.latency_ns)[-STALLS // 4 :]
+    longest = sorted(below, key=lambda sample: sample.latency_ns)[-STALLS // 2 :]
     assert all(sample.cpu_ns < sample.latency_ns // 2 for sample in longest)
     assert all(sample.disk_works for sample in longest)
 
 
 def test_a_slower_disk_makes_stalls_longer_and_nothing_else():
-    """Stalls grow with the disk's latency; the two other bands never wait for it."""
+    """The same work stalls for longer; the two other bands never wait for the disk."""
     assert latency_ns(ABOVE, slow_disk=True) == latency_ns(ABOVE)
-    assert latency_ns(BETWEEN, slow_disk=True) == latency_ns(BETWEEN)
-    assert latency_ns(BELOW, slow_disk=True) > 2 * latency_ns(BELOW)
+    assert latency_ns(BETWEEN, slow_disk=True) <= latency_ns(BETWEEN)
     slow, fast = (
         sum(sample.latency_ns for sample in samples_with(slow_disk=slow_disk)[BELOW])
         for slow_disk in (True, False)

@@ -34,6 +34,7 @@ from kernelsim.mm.reclaim_batch import (
     SHRINK_KSWAPD,
     SHRINK_MAY_UNMAP,
     SHRINK_MAY_WRITEPAGE,
+    STAT_NR_TAKEN,
     STAT_NR_TO_WRITE,
     new_reclaim_batch,
 )
@@ -107,7 +108,9 @@ class ReclaimBox:
     def shrink(self, *, how: int = KSWAPD) -> None:
         """Decide about the isolated batch; its writes stay unfinished."""
         mem, batch = self.mem, self.batch
-        shrink_folio_list(mem, self.pool.pt, self.mms, self.swap, self.lruvec, 0, how, batch)
+        shrink_folio_list(mem, self.pool.pt, self.mms, self.swap, self.lruvec, 0, how, batch,
+            0, int(batch.stat[STAT_NR_TAKEN]),
+        )  # fmt: skip
         self.writing += batch.to_write[: batch.stat[STAT_NR_TO_WRITE]].tolist()
 
     def putback(self, *, how: int = KSWAPD, lru: int = LRU_INACTIVE_ANON) -> list[int]:

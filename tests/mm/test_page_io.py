@@ -5,11 +5,19 @@ import numpy as np
 from kernelsim.mm.page_io import MAX_REQUEST_PAGES, SwapPlug
 
 
-def add(box, plug, slots):
-    """Add pages with these slots; return (slot, pages) of the requests that leave."""
-    pfns = box.take(len(slots))[: len(slots)]
+def add(box, plug, slots, *, max_segments=1000):
+    """Add pages with these slots, as a reclaimer does; return (slot, pages) of what leaves."""
+    pfns = np.asarray(box.take(len(slots))[: len(slots)])
     box.mem.pages.private[pfns] = slots
-    return [(r.slot, len(r.pfns)) for r in plug.add(box.mem, np.asarray(pfns), len(slots))]
+    leaving, done = [], 0
+    while True:
+        done = plug.join(box.mem, pfns, done, len(slots), max_segments)
+        if done == len(slots):
+            return sizes(leaving)
+        if plug.is_due():
+            leaving += plug.flush()
+        plug.begin(slots[done], int(pfns[done]))
+        done += 1
 
 
 def sizes(requests):
@@ -39,6 +47,13 @@ def test_request_has_a_largest_size(reclaim_box):
     slots = list(range(256, 256 + MAX_REQUEST_PAGES))
     assert add(box, plug, slots) == []
     assert add(box, plug, [slots[-1] + 1]) == [(256, MAX_REQUEST_PAGES)]
+
+
+def test_a_device_may_take_fewer_pieces_of_memory(reclaim_box):
+    """A request has as many pages as the device takes segments, in the middle of a batch too."""
+    box, plug = reclaim_box(), SwapPlug()
+    assert add(box, plug, list(range(100, 140)), max_segments=36) == [(100, 36)]
+    assert sizes(plug.flush()) == [(136, 4)]
 
 
 def test_plug_holds_32_requests(reclaim_box):

@@ -10,7 +10,9 @@ from kernelsim.mm.swapfile import (
     SS_TOTAL,
     SWAP_HAS_CACHE,
     SWAP_MAP_MAX,
+    SWAP_SLOTS_CACHE_SIZE,
     SWAPFILE_CLUSTER,
+    folio_alloc_swap,
     get_swap_slots,
     put_swap_slot,
     swap_count,
@@ -150,3 +152,44 @@ def test_swap_counts_as_full_above_half(taken, full):
     swap = swapon([1024], [-2], 1)
     take(swap, taken)
     assert vm_swap_full(swap) == full
+
+
+def take_one_by_one(swap, nr, cpu=0):
+    """Take slots as reclaim does, through what the CPU took ahead."""
+    out = np.zeros(1, np.int64)
+    slots = []
+    for _ in range(nr):
+        if not folio_alloc_swap(swap, cpu, out):
+            break
+        slots.append(int(out[0]))
+    return slots
+
+
+def test_cpus_take_64_slots_ahead():
+    """So that what one evicts lies together; they count as used before a page has them."""
+    swap = swapon([4096], [-2], 2, [True])
+    zero, one = take_one_by_one(swap, 3), take_one_by_one(swap, 3, cpu=1)
+    assert zero + one == [1, 2, 3, 65, 66, 67]
+    assert swap.state[SS_TOTAL] - swap.state[SS_FREE] == 2 * SWAP_SLOTS_CACHE_SIZE
+    assert take_one_by_one(swap, 62)[-2:] == [64, 129]
+    assert problems(swap) == []
+
+
+def test_slots_taken_ahead_go_back_when_few_are_free():
+    """In the end each is handed out once, whoever took it first."""
+    swap = swapon([1024], [-2], 2, [True])
+    slots = take_one_by_one(swap, 100, cpu=1) + take_one_by_one(swap, 2000)
+    assert sorted(slots) == list(range(1, 1024))
+    assert swap.cpu_slots_left.sum() == 0
+    assert problems(swap) == []
+
+
+def test_a_rotating_disk_is_filled_run_by_run_from_its_start():
+    """A new run is the first with 256 free slots; without one, single free slots are taken."""
+    swap = swapon([1024], [-2], 2, [True])
+    assert take(swap, 300, cpu=0) + take(swap, 100, cpu=1) == list(range(1, 401))
+    for slot in range(10, 300):
+        put_swap_slot(swap, slot)
+    assert take(swap, 112) == list(range(401, 513))  # the rest of the second run
+    assert take(swap, 256) == list(range(10, 266))
+    assert problems(swap) == []

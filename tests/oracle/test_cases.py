@@ -48,8 +48,8 @@ def values(lines, key):
 
 @pytest.mark.slow
 def test_swapping_one_and_a_half_times_the_memory(tmp_path):
-    """700 MiB on a machine of 512 MiB, three passes: four of five rows inside, zones all."""
+    """700 MiB on a machine of 512 MiB, three passes: 19 of 20 rows inside, zones all."""
     comparison = run_case(CASES / "d04_sw60", tmp_path)
 
     assert [] == outside(comparison, "zones")
-    assert len(comparison.rows) * 80 < 100 * sum(row.ok for row in comparison.rows)
+    assert len(comparison.rows) * 95 < 100 * sum(row.ok for row in comparison.rows)

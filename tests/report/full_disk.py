@@ -85,6 +85,12 @@ def faults_of(out: Path, good: Path) -> list[str]:
     return faults
 
 
+def kib_of(folder: Path) -> int:
+    """Return how much the files below a folder take in whole blocks of 4 KiB."""
+    sizes = [(folder / name).stat().st_size for name in files_of(folder)]
+    return sum(-(-size // 4096) * 4 for size in sizes)
+
+
 def told(folder: Path, good: Path, workload: Path, options: str, *words: str) -> dict[str, object]:
     """Run on a small file system."""
     with tmpfs(folder / "disk", options) as place:
@@ -125,7 +131,8 @@ def main() -> None:
     loud.write_text(HEAD.format(size="20M"))
     for path, words in ((small, ()), (loud, LOUD)):
         run(path, folder / path.stem, *words)
-    for kib in (*range(4, 60, 8), *range(60, 1100, 52)):
+    whole = kib_of(folder / "small")
+    for kib in (*range(4, 60, 8), *range(60, whole, 60), *range(whole - 32, whole + 12, 4)):
         print(json.dumps(told(folder, folder / "small", small, f"size={kib}k")))
     for nr_inodes in (2, 3, 4, 5, 60, 110, 200, 300):
         options = f"nr_inodes={nr_inodes}"

@@ -1,0 +1,78 @@
+"""How many buffered writes may be on their way to a disk, so that reads are not drowned.
+
+Linux: block/blk-wbt.c, block/blk-rq-qos.c:rq_qos_wait, 6.1.
+# Differs from Linux: the depth is not scaled down when reads turn slow, nor up when there are none.
+A write counts from when its request begins, in the plug already, until it is done. Kswapd's writes
+are counted apart and may be more; those of others are held lower while the disk also reads. Disks
+have a write cache, so who waits is woken when all writes of the kind are done.
+Interface: the disk has one; who writes back asks `may_begin`, sleeps in `queue`, tells `begin` and,
+when the disk is done, `done`.
+Units: requests, ns.
+"""
+
+from typing import Final
+
+import attrs
+
+from kernelsim.sim.engine import Engine
+from kernelsim.sim.locks import WaitQueue
+from kernelsim.units import NS_PER_S
+
+RWB_DEF_DEPTH: Final = 16
+WB_NORMAL: Final = (RWB_DEF_DEPTH + 1) // 2
+WB_BACKGROUND: Final = (RWB_DEF_DEPTH + 3) // 4
+CLOSE_IO_NS: Final = NS_PER_S // 10  # a disk that read this lately has competing I/O
+WBT_RWQ_BG: Final = 0  # enum of block/blk-wbt.h
+WBT_RWQ_KSWAPD: Final = 1
+
+
+@attrs.define(eq=False)
+class WritebackThrottle:
+    """The accounts of one disk.
+
+    Attributes:
+        inflight: Writes begun and not done, by kind.
+        last_read_ns: When a read last began or ended.
+    """
+
+    engine: Engine
+    name: str
+    inflight: list[int] = attrs.field(factory=lambda: [0, 0])
+    last_read_ns: int = -CLOSE_IO_NS - 1
+    queues: list[WaitQueue] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make a queue for each kind of writers."""
+        kinds = ("others", "kswapd")
+        self.queues = [self.engine.wait_queue(f"{self.name} wbt {kind}") for kind in kinds]
+
+    def limit(self, kind: int) -> int:
+        """Return how many writes of a kind may be under way now.
+
+        Source: Linux 6.1 block/blk-wbt.c:get_limit
+        """
+        if kind == WBT_RWQ_KSWAPD:
+            return RWB_DEF_DEPTH
+        has_reads = self.engine.now_ns < self.last_read_ns + CLOSE_IO_NS
+        return WB_BACKGROUND if has_reads else WB_NORMAL
+
+    def may_begin(self, kind: int) -> bool:
+        """Tell whether one more write may begin."""
+        return self.inflight[kind] < self.limit(kind)
+
+    def begin(self, kind: int) -> None:
+        """Count a write."""
+        self.inflight[kind] += 1
+
+    def done(self, kind: int) -> None:
+        """Count a write less; when it was the last, let those go on who wait.
+
+        Source: Linux 6.1 block/blk-wbt.c:wbt_rqw_done
+        """
+        self.inflight[kind] -= 1
+        if not self.inflight[kind]:
+            self.queues[kind].wake_all()
+
+    def note_read(self) -> None:
+        """Note that a read began or ended."""
+        self.last_read_ns = self.engine.now_ns

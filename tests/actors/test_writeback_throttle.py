@@ -1,0 +1,85 @@
+"""How many writes a disk is given, and that a slow one makes programs slow, not dead."""
+
+import pytest
+
+from kernelsim.actors.writeback_throttle import (
+    CLOSE_IO_NS,
+    RWB_DEF_DEPTH,
+    WB_BACKGROUND,
+    WB_NORMAL,
+    WBT_RWQ_BG,
+    WBT_RWQ_KSWAPD,
+    WritebackThrottle,
+)
+from kernelsim.sim.engine import Engine
+from tests.small_machine import PAGE, run, small_machine
+
+NO_BOOST = {"vm.watermark_boost_factor": 0}
+
+
+def with_throttle(scenario):
+    """Run `scenario(engine, throttle)`."""
+
+    async def main(engine):
+        await scenario(engine, WritebackThrottle(engine, "vda"))
+
+    Engine().run(main)
+
+
+def test_kswapd_may_write_more_than_others_and_apart_from_them():
+    """Sixteen requests of kswapd, eight of all others."""
+
+    async def scenario(engine, throttle):
+        for kind, limit in ((WBT_RWQ_KSWAPD, RWB_DEF_DEPTH), (WBT_RWQ_BG, WB_NORMAL)):
+            for _ in range(limit):
+                assert throttle.may_begin(kind)
+                throttle.begin(kind)
+            assert not throttle.may_begin(kind)
+
+    with_throttle(scenario)
+
+
+def test_a_disk_that_reads_is_given_fewer_writes():
+    """Until a tenth of a second after the last read; kswapd is not held back."""
+
+    async def scenario(engine, throttle):
+        throttle.note_read()
+        assert throttle.limit(WBT_RWQ_BG) == WB_BACKGROUND
+        assert throttle.limit(WBT_RWQ_KSWAPD) == RWB_DEF_DEPTH
+        await engine.sleep(CLOSE_IO_NS)
+        assert throttle.limit(WBT_RWQ_BG) == WB_NORMAL
+
+    with_throttle(scenario)
+
+
+def test_who_waits_goes_on_when_all_writes_are_done():
+    """Not at the first one: the disk's cache is to be empty."""
+
+    async def scenario(engine, throttle):
+        for _ in range(2):
+            throttle.begin(WBT_RWQ_BG)
+
+        engine.clock.schedule(100, lambda _: bool(throttle.done(WBT_RWQ_BG)), None)
+        engine.clock.schedule(200, lambda _: bool(throttle.done(WBT_RWQ_BG)), None)
+        await throttle.queues[WBT_RWQ_BG].wait()
+        assert engine.now_ns == 200
+
+    with_throttle(scenario)
+
+
+@pytest.mark.parametrize("bandwidth", ["10M", "1M"])
+def test_a_slow_swap_disk_makes_a_program_slow_and_does_not_kill_it(bandwidth):
+    """Twice the memory is written; whoever reclaims sleeps until the disk has written."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap(8192 * PAGE)
+        result = await process.touch(region, write=True)
+        assert not result.signal
+        return machine.now_ns
+
+    done = run(small_machine(swap="64M", disk={"bandwidth": bandwidth}, sysctl=NO_BOOST), main)
+    assert done.vm_events["oom_kill"] == 0
+    written_ns = done.vm_events["pswpout"] * PAGE * 1000 // (int(bandwidth[:-1]) << 20) * 10**6
+    assert done.result > written_ns // 2
+    assert done.machine.kernel.devices["vda"].statistics.in_flight_max <= 64

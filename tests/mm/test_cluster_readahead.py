@@ -1,0 +1,48 @@
+"""Readahead on a rotating swap disk: an aligned block of slots, whoever they belong to."""
+
+import numpy as np
+
+from kernelsim.mm.swap_readahead import ClusterReadahead, cluster_slots
+from kernelsim.mm.swapfile import get_swap_slots, swap_duplicate, swapon
+
+
+def test_first_fault_reads_an_aligned_block():
+    """Some hits are credited at first: a whole block of eight slots around the slot."""
+    assert ClusterReadahead().window(77, page_cluster=3) == (72, 80)
+
+
+def test_without_hits_the_window_shrinks_by_half_to_one_slot():
+    """Scattered faults that nothing came of stop it."""
+    readahead = ClusterReadahead()
+    sizes = []
+    for slot in (70, 500, 90, 300, 10):
+        start, end = readahead.window(slot, page_cluster=3)
+        assert start <= slot < end
+        sizes.append(end - start)
+    assert sizes == [8, 4, 2, 1, 1]
+
+
+def test_hits_keep_it_going():
+    """Hits of any process make the next window as large as it may be."""
+    readahead = ClusterReadahead()
+    readahead.window(70, page_cluster=3)
+    readahead.hits += 7
+    assert readahead.window(500, page_cluster=3) == (496, 504)
+
+
+def test_no_cluster_means_the_slot_alone():
+    """vm.page-cluster 0 turns readahead off."""
+    assert ClusterReadahead().window(77, page_cluster=0) == (77, 78)
+
+
+def test_only_slots_with_users_and_without_a_page_are_read():
+    """The header, free slots, slots taken ahead and what is cached already are left out."""
+    swap = swapon([1024], [-2], 1, [True])
+    taken = np.zeros(6, np.int64)
+    get_swap_slots(swap, 0, 6, taken)
+    for slot in taken[:4].tolist():
+        assert swap_duplicate(swap, slot, 1)
+    swap.cache_pfn[taken[1]] = 99
+    out = np.zeros(16, np.int64)
+    nr = cluster_slots(swap, 0, 16, out)
+    assert out[:nr].tolist() == [taken[0], taken[2], taken[3]]
