@@ -347,7 +347,8 @@ def written(kernel: Kernel, nid: int, pfns: I64, throttle: WritebackThrottle, wr
 
     def work() -> None:
         queue = kernel.throttle_queue(nid, "VMSCAN_THROTTLE_WRITEBACK")
-        end_swap_write(kernel.mem, pfns, len(pfns), throttled=queue.nr_waiting > 0)
+        is_throttled = queue.nr_waiting > 0
+        end_swap_write(kernel.mem, pfns, len(pfns), is_throttled)
         if wakes_writeback_throttled(kernel.mem, kernel.lruvec, nid):
             queue.wake_all()
 

@@ -171,7 +171,7 @@ class SwapIn:
         # Allocating may have slept: other tasks may have read some of the slots, or freed them.
         swap = self._kernel.swap
         wanted = [
-            int(slot) for slot in self._slots[:nr]
+            slot for slot in self._slots[:nr].tolist()
             if swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0
         ]  # fmt: skip
         if target not in wanted and swap.cache_pfn[target] == 0 and swap_count(swap, target) and nr:

@@ -3,8 +3,9 @@
 A leaf takes integers, arrays and NamedTuples of arrays and returns integers. numba compiles it
 once for each machine; the result is kept in the user's cache folder.
 
-Interface: `@leaf` above a plain function; only modules under `hw` and `mm` use it, so that
-commands that build no machine never import numba. `NUMBA_CACHE_DIR` names another cache folder.
+Interface: `@leaf` above a plain function, `@inlined_leaf` above a step of one. Only modules under
+`hw` and `mm` use them, so that commands that build no machine never import numba.
+`NUMBA_CACHE_DIR` names another cache folder.
 
 numba itself looks only at the file of the function when it asks whether a kept result is still
 good, but a leaf has the leafs it calls and the constants it reads compiled in. So the folder's
@@ -47,10 +48,26 @@ def leaf(function: Callable[P, R]) -> Callable[P, R]:
     All instances of one NamedTuple class must hold arrays of the same types, as declared: writable
     and contiguous ones.
     """
+    return compiled_leaf(function)
+
+
+def inlined_leaf(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a leaf as part of every leaf that calls it.
+
+    For steps taken once a page. A call between leafs hands on each member of each array of each
+    NamedTuple, some hundred words, and costs more than such a step; which calls the compiler leaves
+    out of its own accord changes with any edit.
+    """
+    return compiled_leaf(function, forceinline=True)
+
+
+def compiled_leaf(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+    """Compile a leaf with numba's options besides those all leafs have."""
     numba.config.CACHE_DIR = str(cache_folder(function.__module__))
     # Without the runtime that counts references: leafs allocate nothing, and counting one for each
     # array of `Mem` on every call between leafs would cost more than most of them do.
-    return shortcut(numba.njit(cache=True, _nrt=False)(function))
+    compiled: Callable[P, R] = shortcut(numba.njit(cache=True, _nrt=False, **options)(function))
+    return compiled
 
 
 def shortcut(compiled: Any) -> Any:  # noqa: ANN401 - numba ships no types

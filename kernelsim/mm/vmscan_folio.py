@@ -17,7 +17,7 @@ still has its slot: the second scan frees it at once.
 
 from typing import Final
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.lruvec import LV_PGDAT_WRITEBACK
 from kernelsim.mm.mem import (
     I64,
@@ -183,7 +183,7 @@ def shrink_folio_list(
     return free - before
 
 
-@leaf
+@inlined_leaf
 def shrink_folio(
     mem: Mem,
     pt: PageTables,
@@ -237,7 +237,7 @@ def shrink_folio(
     return _WRITE if how & SHRINK_MAY_WRITEPAGE else _KEEP
 
 
-@leaf
+@inlined_leaf
 def count_dirty_file(stat: I64, flags: int) -> None:
     """Count what tells whether flushers keep up; anonymous pages are no concern of theirs.
 
@@ -251,7 +251,7 @@ def count_dirty_file(stat: I64, flags: int) -> None:
             stat[STAT_NR_CONGESTED] += 1
 
 
-@leaf
+@inlined_leaf
 def meet_writeback(mem: Mem, lruvec: I64, how: int, stat: I64, pfn: int) -> int:
     """Step over a page that is still being written: it waits on the active list.
 
@@ -268,7 +268,7 @@ def meet_writeback(mem: Mem, lruvec: I64, how: int, stat: I64, pfn: int) -> int:
     return _ACTIVATE
 
 
-@leaf
+@inlined_leaf
 def folio_check_references(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
     """Judge a page by whether it was used since the last scan; forgets that it was.
 
@@ -290,7 +290,7 @@ def folio_check_references(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
     return FOLIOREF_RECLAIM
 
 
-@leaf
+@inlined_leaf
 def add_to_swap(mem: Mem, swap: SwapArea, cpu: int, batch: ReclaimBatch, pfn: int) -> bool:
     """Give an anonymous page a swap slot and enter it, dirty, in the swap cache; False if full.
 
@@ -303,7 +303,7 @@ def add_to_swap(mem: Mem, swap: SwapArea, cpu: int, batch: ReclaimBatch, pfn: in
     return True
 
 
-@leaf
+@inlined_leaf
 def unmap_folio(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, stat: I64, pfn: int) -> bool:
     """Take a page out of all page tables, counting the entries that now name its slot."""
     before = int(mem.pages.mapcount[pfn])
@@ -319,7 +319,7 @@ def unmap_folio(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, stat: I64, p
     return unmapped
 
 
-@leaf
+@inlined_leaf
 def activate_locked(mem: Mem, swap: SwapArea, stat: I64, pfn: int) -> None:
     """Mark a page for the active list; when swap is short it gives its slot back first."""
     flags = mem.pages.flags[pfn]
@@ -331,7 +331,7 @@ def activate_locked(mem: Mem, swap: SwapArea, stat: I64, pfn: int) -> None:
         stat[STAT_NR_ACTIVATE_ANON + file] += 1
 
 
-@leaf
+@inlined_leaf
 def pageout(mem: Mem, swap: SwapArea, pfn: int) -> None:
     """Start writing an unmapped dirty page to its slot; the slot holds the content from now on.
 
@@ -349,7 +349,7 @@ def pageout(mem: Mem, swap: SwapArea, pfn: int) -> None:
     mem.vm_event[PGPGOUT] += 4
 
 
-@leaf
+@inlined_leaf
 def remove_mapping(mem: Mem, swap: SwapArea, lruvec: I64, pfn: int) -> int:
     """Take a clean unmapped page from its cache; it keeps no flag and no owner.
 

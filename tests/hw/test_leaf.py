@@ -102,6 +102,29 @@ def test_a_leaf_called_again_gives_what_numba_would():
     assert compiled(columns, more, is_negative=True, factor=3) == weighed(columns, more, 3, True)
 
 
+@leaf.inlined_leaf
+def step_of(columns: Columns, i: int) -> int:
+    """Give one sum."""
+    return columns.wide[i] + columns.narrow[i]
+
+
+@leaf.leaf
+def sum_of(columns: Columns) -> int:
+    """Give all sums."""
+    total = 0
+    for i in range(columns.wide.shape[0]):
+        total += step_of(columns, i)
+    return total
+
+
+def test_an_inlined_leaf_is_part_of_its_callers():
+    """Called from a leaf or from Python it gives the same; the compiler is told to inline it."""
+    columns = Columns(np.arange(4, dtype=np.int64), np.ones(4, np.int32))
+    assert sum_of(columns) == sum(step_of(columns, i) for i in range(4)) == 10
+    assert step_of.__wrapped__.targetoptions["forceinline"]
+    assert "forceinline" not in sum_of.__wrapped__.targetoptions
+
+
 def test_a_leaf_raises_what_it_raises_when_called_again():
     """An error comes through each time, and the next call works."""
     at = leaf.shortcut(numba.njit(_nrt=False)(checked_item))
