@@ -124,9 +124,11 @@ class SwapIn:
             await self._wait_for(target)
             return
         nid = nid_of(kernel.mem, int(pfns[0]))
+        queue = kernel.engine.wait_queue(f"swap slot {target}")
 
-        def begin() -> None:
+        def begin() -> None:  # from here on others find the pages, locked, and sleep in the queue
             begin_swap_read(kernel.mem, kernel.swap, kernel.lruvec, slots, pfns, len(slots), target)
+            kernel.swap_reads.update(dict.fromkeys(slots.tolist(), queue))
             kernel.placed(len(slots))
 
         await kernel.nodes[nid].ref.ask(UnderLruLock(begin, len(slots), self._task.cpu.name))
@@ -183,9 +185,6 @@ class SwapIn:
 
     async def _submit(self, slots: I64, pfns: I64, target: int) -> None:
         kernel, task = self._kernel, self._task
-        queue = kernel.engine.wait_queue(f"swap slot {target}")
-        for slot in slots:
-            kernel.swap_reads[int(slot)] = queue
         for first, end in runs(slots):
             read = _Read(kernel, task.name, slots[first:end], pfns[first:end], target)
             device, page = kernel.swap_location(int(slots[first]))
