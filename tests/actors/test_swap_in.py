@@ -1,8 +1,11 @@
 """Faults on swap that wait for a disk."""
 
 import numpy as np
+import pytest
 
+from kernelsim.actors import swap_in
 from kernelsim.mm.mem import PG_locked
+from kernelsim.mm.swap_state import begin_swap_read
 from tests.small_machine import run, small_machine
 
 
@@ -37,3 +40,31 @@ def test_whoever_finds_a_page_being_read_can_sleep_until_it_has_come():
     done = run(spec, main)
     assert done.vm_events["pswpin"]
     assert unheard_of == []
+
+
+@pytest.mark.parametrize("schedule_seed", [17, 18])
+def test_no_slot_is_read_by_two_at_once(monkeypatch, schedule_seed):
+    """Who gives back pages it took in vain may sleep, and others read the same slots meanwhile."""
+    twice = []
+
+    def watched(mem, swap, lruvec, slots, pfns, n, target):
+        twice.extend(slot for slot in slots[:n].tolist() if swap.cache_pfn[slot])
+        begin_swap_read(mem, swap, lruvec, slots, pfns, n, target)
+
+    monkeypatch.setattr(swap_in, "begin_swap_read", watched)
+
+    async def hog(process):
+        region = await process.mmap("4M")
+        for _ in range(2):
+            await process.touch(region, write=True)
+
+    async def main(machine):
+        for process in [await machine.spawn(f"p{i}", hog) for i in range(10)]:
+            await process.wait()
+
+    slow = {"zone_lock_hold_page_ns": 200_000, "lru_lock_hold_page_ns": 500, "swap_slot_ns": 1000}
+    spec = small_machine(
+        cpus=("0-7",), memory="12M", swap="64M", disk={"rotational": True}, latency=slow
+    )
+    run(spec, main, schedule_seed=schedule_seed)
+    assert twice == []
