@@ -290,11 +290,14 @@ class Reclaimer:
         """
         kernel, plug, pfns = self._kernel, self._plug, self._batch.to_write
         slot_ns = kernel.spec.latency.swap_slot_ns
-        device, _ = kernel.swap_location(int(kernel.mem.pages.private[pfns[first]]))
-        throttle, kind = device.throttle, self._writer
+        private, kind = kernel.mem.pages.private, self._writer
+        device, _ = kernel.swap_location(int(private[pfns[first]]))
         done = charged = first
         while True:
             done = plug.join(kernel.mem, pfns, done, nr, device.spec.max_segments)
+            if done < nr:  # a batch may go to several disks, each with accounts of its own
+                device, _ = kernel.swap_location(int(private[pfns[done]]))
+            throttle = device.throttle
             must_wait = done < nr and not throttle.may_begin(kind)
             is_due = done < nr and plug.is_due()
             if must_wait or is_due or done == nr:
@@ -307,7 +310,7 @@ class Reclaimer:
             if must_wait:
                 await self._wait_to_write(throttle)
             pfn = int(pfns[done])
-            plug.begin(int(kernel.mem.pages.private[pfn]), pfn)
+            plug.begin(int(private[pfn]), pfn)
             throttle.begin(kind)
             done += 1
 

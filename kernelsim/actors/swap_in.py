@@ -113,7 +113,7 @@ class SwapIn:
 
     async def _read_window(self, fault: "PageFault") -> None:
         """Read the slot of the fault and those around it; return when the first has come."""
-        kernel = self._kernel
+        kernel, task = self._kernel, self._task
         target = self._slot_of(fault.vpn)
         nr = await self._allocate_window(fault, target)
         slots = self._still_missing(target, nr)
@@ -124,14 +124,21 @@ class SwapIn:
             await self._wait_for(target)
             return
         nid = nid_of(kernel.mem, int(pfns[0]))
+        queue = kernel.engine.wait_queue(f"swap slot {target}")
 
-        def begin() -> None:
-            begin_swap_read(kernel.mem, kernel.swap, kernel.lruvec, slots, pfns, len(slots), target)
-            kernel.placed(len(slots))
+        def begin() -> I64:
+            # Coming here may have slept again, so others may have read a slot, or freed it. From
+            # this step on they find the pages, locked, and sleep in the queue.
+            begun = np.array(self._missing(slots.tolist()), np.int64)
+            begin_swap_read(kernel.mem, kernel.swap, kernel.lruvec, begun, pfns, len(begun), target)
+            kernel.swap_reads.update(dict.fromkeys(begun.tolist(), queue))
+            kernel.placed(len(begun))
+            return begun
 
-        await kernel.nodes[nid].ref.ask(UnderLruLock(begin, len(slots), self._task.cpu.name))
-        await self._task.compute(kernel.spec.latency.swap_slot_ns * len(slots))
-        await self._submit(slots, pfns, target)
+        begun = await kernel.nodes[nid].ref.ask(UnderLruLock(begin, len(slots), task.cpu.name))
+        await self._free(pfns[len(begun) :])
+        await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
+        await self._submit(begun, pfns[: len(begun)], target)
         await self._wait_for(target)
 
     async def _allocate_window(self, fault: "PageFault", target: int) -> int:
@@ -169,23 +176,21 @@ class SwapIn:
 
     def _still_missing(self, target: int, nr: int) -> I64:
         # Allocating may have slept: other tasks may have read some of the slots, or freed them.
-        swap = self._kernel.swap
-        wanted = [
-            slot for slot in self._slots[:nr].tolist()
-            if swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0
-        ]  # fmt: skip
-        if target not in wanted and swap.cache_pfn[target] == 0 and swap_count(swap, target) and nr:
+        wanted = self._missing(self._slots[:nr].tolist())
+        if target not in wanted and nr and self._missing([target]):
             wanted = [target, *wanted[: nr - 1]]
         return np.array(wanted, np.int64)
+
+    def _missing(self, slots: list[int]) -> list[int]:
+        """Return those of some slots that entries name and the cache has not."""
+        swap = self._kernel.swap
+        return [slot for slot in slots if swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0]
 
     async def _free(self, pfns: I64) -> None:
         await free_frames(self._kernel, self._task, pfns, len(pfns))
 
     async def _submit(self, slots: I64, pfns: I64, target: int) -> None:
         kernel, task = self._kernel, self._task
-        queue = kernel.engine.wait_queue(f"swap slot {target}")
-        for slot in slots:
-            kernel.swap_reads[int(slot)] = queue
         for first, end in runs(slots):
             read = _Read(kernel, task.name, slots[first:end], pfns[first:end], target)
             device, page = kernel.swap_location(int(slots[first]))

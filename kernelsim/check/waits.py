@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.process import Process
 from kernelsim.mm.mem import PG_locked
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.locks import WaitQueue
@@ -82,7 +83,9 @@ def check_owed(kernel: Kernel) -> Iterator[str]:
 
 def check_queues(kernel: Kernel) -> Iterator[str]:
     """Find sleepers in the queue of a read that is over, or of a process that is gone."""
-    ending = [process.exited for process in kernel.processes.values()]
+    actors = kernel.engine.actors.values()  # one that ends is no process any more, and still wakes
+    leaving = [actor for actor in actors if isinstance(actor, Process) and actor.is_serving]
+    ending = [process.exited for process in (*kernel.processes.values(), *leaving)]
     for seat in kernel.engine.clock.seats:
         queue = getattr(seat.waiter.why, "queue", None)
         if not isinstance(queue, WaitQueue) or not is_waiting(seat):

@@ -64,6 +64,8 @@ def inlined_leaf(function: Callable[P, R]) -> Callable[P, R]:
 def compiled_leaf(function: Callable[P, R], **options: bool) -> Callable[P, R]:
     """Compile a leaf with numba's options besides those all leafs have."""
     numba.config.CACHE_DIR = str(cache_folder(function.__module__))
+    if numba.config.DISABLE_JIT:  # to step through a leaf, or to see which lines a test reaches
+        return function
     # Without the runtime that counts references: leafs allocate nothing, and counting one for each
     # array of `Mem` on every call between leafs would cost more than most of them do.
     compiled: Callable[P, R] = shortcut(numba.njit(cache=True, _nrt=False, **options)(function))
@@ -79,7 +81,7 @@ def shortcut(compiled: Any) -> Any:  # noqa: ANN401 - numba ships no types
     declared = [value.annotation for value in signature(compiled.py_func).parameters.values()]
     entry: Any = None  # what numba compiled for the first call with numbers as declared
     classes: list[tuple[int, type]] = []  # of its arguments that are no numbers, by position
-    dtypes: list[tuple[int, Any]] = []
+    kinds: list[tuple[int, Any, int]] = []  # of those that are arrays: dtype, dimensions
 
     def learn(args: tuple[Any, ...]) -> None:
         nonlocal entry
@@ -89,7 +91,7 @@ def shortcut(compiled: Any) -> Any:  # noqa: ANN401 - numba ships no types
             elif type(value) is not declared[at]:
                 return
             if isinstance(value, np.ndarray):
-                dtypes.append((at, value.dtype))
+                kinds.append((at, value.dtype, value.ndim))
                 if not value.flags.carray:
                     return
         entry = compiled.overloads[tuple(map(compiled.typeof_pyval, args))].entry_point
@@ -100,14 +102,15 @@ def shortcut(compiled: Any) -> Any:  # noqa: ANN401 - numba ships no types
             result = compiled(*args, **kwargs)
             if not kwargs:
                 classes.clear()
-                dtypes.clear()
+                kinds.clear()
                 learn(args)
             return result
         for at, kind in classes:
             if args[at].__class__ is not kind:
                 return compiled(*args)
-        for at, dtype in dtypes:
-            if args[at].dtype is not dtype or not args[at].flags.carray:
+        for at, dtype, ndim in kinds:
+            value = args[at]
+            if value.dtype is not dtype or value.ndim != ndim or not value.flags.carray:
                 return compiled(*args)
         return entry(*args)
 

@@ -159,7 +159,7 @@ class RunDirectory:
         self.write_text(RUN, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
         if self.previous is not None and worth(self.path) >= worth(self.previous):
             with contextlib.suppress(OSError):  # then the next run removes it
-                remove(self.previous)
+                remove_previous(self.path)
         self.close()
 
     def give_up(self) -> None:
@@ -270,8 +270,16 @@ def set_aside(path: Path) -> None:
     if worth(path) >= max(1, worth(previous)):
         aside.mkdir()
         move_all(OURS, path, aside)
-        remove(previous)
+        remove_previous(path)
         aside.rename(previous)
     else:
         for name in OURS:
             remove(path / name)
+
+
+def remove_previous(path: Path) -> None:
+    """Remove `previous/`, under another name: what a kill leaves of it is no half of a run."""
+    if (path / PREVIOUS).exists():
+        remove(path / STAGE)
+        (path / PREVIOUS).rename(path / STAGE)
+        remove(path / STAGE)

@@ -11,6 +11,7 @@ from kernelsim.actors.writeback_throttle import (
     WBT_RWQ_KSWAPD,
     WritebackThrottle,
 )
+from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.sim.engine import Engine
 from tests.small_machine import PAGE, run, small_machine
 
@@ -83,3 +84,33 @@ def test_a_slow_swap_disk_makes_a_program_slow_and_does_not_kill_it(bandwidth):
     written_ns = done.vm_events["pswpout"] * PAGE * 1000 // (int(bandwidth[:-1]) << 20) * 10**6
     assert done.result > written_ns // 2
     assert done.machine.kernel.devices["vda"].statistics.in_flight_max <= 64
+
+
+@pytest.mark.parametrize("priorities", [(5, 5), (10, 5)])
+def test_each_disk_counts_its_own_writes_when_a_batch_goes_to_two(priorities):
+    """Areas that take turns, or one that fills up: nothing is left under way anywhere."""
+    spec = machine_from_toml(
+        {
+            "name": "two disks",
+            "arch": "x86_64",
+            "node": [{"cpus": "0-1", "memory": "16M"}],
+            "device": [{"name": "vda"}, {"name": "vdb"}],
+            "swap": [
+                {"size": "4M", "device": "vda", "prio": priorities[0]},
+                {"size": "32M", "device": "vdb", "prio": priorities[1]},
+            ],
+        }
+    )
+
+    async def hog(process):
+        region = await process.mmap("13M")
+        for _ in range(3):
+            await process.touch(region, write=True)
+
+    async def main(machine):
+        for process in [await machine.spawn(name, hog) for name in ("a", "b")]:
+            assert await process.wait() == 0
+        await machine.sleep("1s")
+        return [disk.throttle.inflight for disk in machine.kernel.devices.values()]
+
+    assert run(spec, main).result == [[0, 0], [0, 0]]

@@ -136,3 +136,34 @@ def test_who_waits_for_nothing_is_named(name: str):
     with pytest.raises(InvariantViolation) as caught:
         run_machine(Workload(main, "machine"), options, name="w.py")
     assert text in str(caught.value)
+
+
+class Killer(Actor):
+    """Kills a process after a while."""
+
+    def __init__(self, victim: Any) -> None:
+        super().__init__("killer")
+        self.victim = victim
+
+    async def run(self) -> None:
+        """Let it fall asleep first."""
+        await self.engine.sleep(1_000_000)
+        self.victim.kill()
+
+
+@pytest.mark.parametrize("schedule_seed", [None, 1, 2])
+def test_who_waits_for_a_process_that_is_leaving_its_cpu_is_no_fault(schedule_seed: int | None):
+    """It is off the list of processes already, and wakes those who wait a moment later."""
+
+    async def nap(process: Any) -> None:
+        await process.sleep("1s")
+
+    async def main(machine: Machine) -> int:
+        victim = await machine.spawn("victim", nap)
+        machine.engine.spawn(Killer(victim.actor))
+        return int(await victim.wait())
+
+    options = RunOptions(
+        machine=small_machine(memory="16M"), check=True, check_every=1, schedule_seed=schedule_seed
+    )
+    assert run_machine(Workload(main, "machine"), options, name="w.py").result == -9

@@ -135,6 +135,39 @@ def test_a_leaf_raises_what_it_raises_when_called_again():
             at(values, 3)
 
 
+def length(values: np.ndarray) -> int:
+    """Count the first dimension."""
+    return values.shape[0]
+
+
+@pytest.mark.parametrize("shape", [(), (3, 2), (2, 3, 1, 1, 1, 1, 1, 1)])
+def test_an_array_of_other_dimensions_is_another_type(shape):
+    """It is not taken for the one of the first call, whose code has no room for its shape."""
+    compiled = leaf.shortcut(numba.njit(_nrt=False)(length))
+    for _ in range(2):
+        assert compiled(np.zeros(5, np.int64)) == 5
+    entries = len(compiled._numba_type_.dispatcher.overloads)
+    if shape:
+        assert compiled(np.zeros(shape, np.int64)) == shape[0]
+        assert len(compiled._numba_type_.dispatcher.overloads) == entries + 1
+    else:
+        with pytest.raises((numba.TypingError, IndexError)):
+            compiled(np.array(1, np.int64))
+
+
+def test_leafs_are_plain_functions_without_the_compiler(tmp_path):
+    """NUMBA_DISABLE_JIT=1 runs them as Python, to step through them."""
+    program = "from kernelsim.mm.swapfile import *; print(swap_count(swapon([300], [0], 1), 0))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("63\n", "")
+
+
 def checked_item(values: np.ndarray, index: int) -> int:
     """Return an item."""
     if index >= values.shape[0]:

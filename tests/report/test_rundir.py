@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import attrs
@@ -116,6 +117,29 @@ def test_a_move_cut_short_is_undone(tmp_path):
         (tmp_path / name).rename(tmp_path / "previous.partial" / name)
     RunDirectory.create(tmp_path).close()
     assert tree(tmp_path) == [f"previous/{name}" for name in earlier]
+
+
+def test_a_kill_while_the_previous_is_removed_bars_nobody(tmp_path, monkeypatch):
+    """What is left of a half-removed earlier run is not taken for something of others."""
+    path = tmp_path / "out"
+    make_run(path)
+
+    def killed(folder):
+        (folder / "events.jsonl").unlink()
+        raise KeyboardInterrupt
+
+    directory = RunDirectory.create(path)
+    with RunLog(directory.events_path, clock=Clock()) as log:
+        log.start({})
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            directory.finish({"exit_state": "done"})
+    directory.close()
+    make_run(path)
+    assert not (path / "previous").exists()
+    assert not list(path.glob("*.partial"))
+    assert json.loads((path / "run.json").read_text())["exit_state"] == "done"
 
 
 def test_a_run_that_cannot_begin_puts_the_earlier_back(tmp_path):
