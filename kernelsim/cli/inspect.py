@@ -54,7 +54,7 @@ def inspect(
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
     if not print_events(reader, selection, json=json) and not json:
-        what = "such an event is in the log; some are written only with --trace, see: "
+        what = "such event is in the log; some are written only with --trace, see: "
         print(f"kernelsim: {log}: no {what}kernelsim events", file=sys.stderr)
     tell_end(directory, is_torn=reader.is_torn)
 
