@@ -53,6 +53,7 @@ def _row(key: str, values: Any) -> Any:  # noqa: ANN401 - arrays
         row = np.asarray(values)
     except ValueError:  # rows of different lengths
         row = np.empty((0, 0))
-    if row.ndim == 1 and (row.dtype.kind in "iub" or not len(row)):
+    is_whole = row.dtype.kind in "iub" or (row.dtype.kind == "f" and (row == np.floor(row)).all())
+    if row.ndim == 1 and (is_whole or not len(row)):
         return row
     raise ConfigError(key, values, "must be a list of whole numbers")

@@ -24,6 +24,7 @@ CALLS = {
     "address below 0": (lambda p, _: p.mmap("1M", address=-4096), "address = -4096"),
     "status": (lambda p, _: p.exit("bad"), "status = 'bad': .* from 0 to 255"),
     "lengths": (lambda p, _: p.touch_pages([1, 2], [1]), "writes = '1 of them'"),
+    "half a page": (lambda p, _: p.touch_pages([1.5], [1]), "vpns = "),
     "text": (lambda p, _: p.touch_pages("ab", [1]), "vpns = 'ab'"),
     "table": (lambda p, _: p.touch_pages([[1]], [[1]]), "list of whole numbers"),
 }
