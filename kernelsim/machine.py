@@ -49,12 +49,15 @@ from kernelsim.mm.util import CommitAccount
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine, Sink
 from kernelsim.units import PAGE_SIZE, parse_duration
+from kernelsim.workload.arguments import process_name, whole_number
 from kernelsim.workload.handle import ProcessHandle, Program
 
 T = TypeVar("T")
 
 DEFAULT_BURST_PAGES: Final = 512
 BURST_PAGES_MAX: Final = 4096
+OOM_SCORE_ADJ_MIN: Final = -1000  # include/uapi/linux/oom.h
+OOM_SCORE_ADJ_MAX: Final = 1000
 SCSI_DISK_MAJOR: Final = 8  # include/uapi/linux/major.h; sixteen minor numbers a disk
 
 
@@ -168,10 +171,12 @@ class Machine:
             The handle, when the process runs.
 
         Raises:
-            ConfigError: No such CPU, node or policy.
+            ConfigError: No such CPU, node or policy, or no name or score.
         """
         kernel = self.kernel
-        if cpu is not None and not 0 <= cpu < len(kernel.cpus):
+        process_name(name)
+        whole_number("oom_score_adj", oom_score_adj, OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX)
+        if cpu is not None and (type(cpu) is not int or not 0 <= cpu < len(kernel.cpus)):
             raise ConfigError("cpu", cpu, f"the machine has CPUs 0 to {len(kernel.cpus) - 1}")
         pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
         cpus = kernel.cpus if cpu is None else [kernel.cpus[cpu]]
@@ -191,6 +196,8 @@ class Machine:
 
     def sysctl(self, name: str, value: SysctlValue | None = None) -> SysctlValue:
         """Write a tunable if a value is given; return what is in force."""
+        if not isinstance(name, str):
+            raise ConfigError("sysctl", name, 'must be a name such as "vm.swappiness"')
         if value is not None:
             write_sysctl(self.kernel, name, value)
             if SYSCTLS[name].idle:
@@ -303,7 +310,7 @@ def parse_mempolicy(kernel: Kernel, text: str | None) -> Mempolicy | None:
     """
     if text is None or text == "local":
         return None
-    mode, _, listed = text.partition(":")
+    mode, _, listed = text.partition(":") if isinstance(text, str) else ("", "", "")
     rule = 'must be "local", "bind:NODES" or "preferred:NODE", of nodes with memory'
     try:
         nodes = parse_number_list(listed)

@@ -53,7 +53,9 @@ def inspect(
     selection = Selection(event, actor, start_ns, end_ns)
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
-    print_events(reader, selection, json=json)
+    if not print_events(reader, selection, json=json) and not json:
+        what = "such event is in the log; some are written only with --trace, see: "
+        print(f"kernelsim: {log}: no {what}kernelsim events", file=sys.stderr)
     tell_end(directory, is_torn=reader.is_torn)
 
 
@@ -80,14 +82,17 @@ def note_on_end(directory: Path, *, is_torn: bool) -> str:
     return f"the log was cut{torn}" if torn else ""
 
 
-def print_events(reader: EventReader, selection: Selection, *, json: bool) -> None:
-    """Print the events chosen, as they stand in the log or as text."""
+def print_events(reader: EventReader, selection: Selection, *, json: bool) -> int:
+    """Print the events chosen, as they stand in the log or as text; return their number."""
+    nr_events = 0
     for found, line in reader:
         if selection.takes(found):
+            nr_events += 1
             if json:
                 sys.stdout.write(line.decode())
             else:
                 print(event_text(found.t_ns, found.actor, found.event, found.fields))
+    return nr_events
 
 
 def follower(is_over: Callable[[], bool]) -> Callable[[], bool]:

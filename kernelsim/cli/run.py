@@ -2,8 +2,9 @@
 
 A file marked with `@simulation` runs actors of its own; one marked with `@workload` runs on a
 simulated machine.
-Exit status: 0 done, 1 an expectation or a check failed, 2 wrong use or bad input, 3 a bug of ours,
-130 interrupted. SIGTERM and SIGHUP end a run as Ctrl-C does: what was logged so far is written.
+Exit status: 0 done, 1 an expectation failed, 2 wrong use or bad input, 3 a bug of ours, also one
+that --check found, 130 interrupted. SIGTERM and SIGHUP end a run as Ctrl-C does: what was logged
+so far is written.
 """
 
 import signal

@@ -119,6 +119,7 @@ class _Run:
         self.sampler = Sampler(self.machine.kernel)
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
         self.check_due = 0
+        self.nr_checks = 0
         self.check_every = options.check_every or max(
             CHECK_EVENTS, self.machine.kernel.phys.totalram_pages // PAGES_PER_CHECK_EVENT
         )
@@ -152,7 +153,12 @@ class _Run:
         return RunOutcome(
             machine=self.machine,
             result=result,
-            summary=summarize(self.machine, wall_ns=wall_ns, out=self.options.out),
+            summary=summarize(
+                self.machine,
+                wall_ns=wall_ns,
+                out=self.options.out,
+                nr_checks=self.nr_checks if self.options.check else None,
+            ),
         )
 
     def close(self) -> None:
@@ -164,8 +170,12 @@ class _Run:
     async def _body(self, machine: Machine) -> object:
         result = await self.workload.function(machine)
         if self.options.check:
-            require_sound(machine.kernel)
+            self._check()
         return result
+
+    def _check(self) -> None:
+        require_sound(self.machine.kernel)
+        self.nr_checks += 1
 
     def _on_boot(self, machine: Machine) -> None:
         clock = machine.engine.clock
@@ -190,7 +200,7 @@ class _Run:
         clock = self.machine.engine.clock
         if self.options.check and clock.number >= self.check_due:
             self.check_due = clock.number + self.check_every
-            require_sound(self.machine.kernel)
+            self._check()
         self.progress.look()
         self._set_tick()
 

@@ -7,6 +7,7 @@ terminal, aligned columns elsewhere; `summary_text` is the latter.
 Units: in the text.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,13 +74,16 @@ class RunSummary:
     dmesg: tuple[str, ...]
 
 
-def summarize(machine: Machine, *, wall_ns: int, out: Path | None = None) -> RunSummary:
+def summarize(
+    machine: Machine, *, wall_ns: int, out: Path | None = None, nr_checks: int | None = None
+) -> RunSummary:
     """Summarize a run that has ended.
 
     Args:
         machine: After its run.
         wall_ns: What the run took in real time.
         out: Where its files are.
+        nr_checks: How often everything was checked, and held; None when nobody asked for it.
     """
     ended = machine.ended
     assert ended is not None
@@ -90,6 +94,8 @@ def summarize(machine: Machine, *, wall_ns: int, out: Path | None = None) -> Run
         (WALL, format_duration(wall_ns)),
         *event_facts(machine),
     ]
+    if nr_checks is not None:
+        facts.append(("checks", f"ran {nr_checks} times, found nothing wrong"))
     if out is not None:
         facts.append(("files", str(out)))
     tables = (
@@ -155,7 +161,9 @@ def zone_table(machine: Machine) -> SummaryTable:
         for number, row in enumerate(machine.mem.zone)
         if row[Z_PRESENT]
     ]
-    return SummaryTable("zones", ("zone", "min", "low", "high", "boost", "free"), tuple(rows))
+    return SummaryTable(
+        "zones, in pages", ("zone", "min", "low", "high", "boost", "free"), tuple(rows)
+    )
 
 
 def zone_name(machine: Machine, zone: int) -> str:
@@ -199,12 +207,11 @@ def process_table(machine: Machine) -> SummaryTable:
     rows = []
     for handle in machine.processes:
         stats = handle.stats
-        status = "" if handle.exit_status is None else str(handle.exit_status)
         rows.append(
             (
                 str(handle.pid),
                 handle.name,
-                status,
+                status_text(handle.exit_status),
                 str(stats.rss_pages),
                 str(stats.swap_pages),
                 str(stats.pgfault),
@@ -212,7 +219,14 @@ def process_table(machine: Machine) -> SummaryTable:
             )
         )
     headers = ("pid", "name", "status", "rss", "swap", "faults", "major")
-    return SummaryTable("processes", headers, tuple(rows))
+    return SummaryTable("processes, rss and swap in pages", headers, tuple(rows))
+
+
+def status_text(status: int | None) -> str:
+    """Return how a process ended: its status, or the signal by name; empty while it lives."""
+    if status is None:
+        return ""
+    return str(status) if status >= 0 else signal.Signals(-status).name
 
 
 def time_table(machine: Machine) -> SummaryTable:

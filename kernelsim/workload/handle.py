@@ -6,11 +6,11 @@ system call that fails raises `SyscallError` with its errno, as a C library woul
 Units: bytes (or text such as "64M"), ns (or text such as "5ms").
 """
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
-import numpy as np
 
 from kernelsim.actors.kernel import Kernel
 from kernelsim.actors.process import Process
@@ -30,6 +30,7 @@ from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.mm.pgtable import MM_SWAPENTS
 from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
+from kernelsim.workload.arguments import accesses, whole_number
 
 Program = Callable[["ProcessHandle"], Awaitable[object]]
 
@@ -144,6 +145,7 @@ class ProcessHandle:
         With an address it goes there (MAP_FIXED), and what is there goes.
         """
         length = parse_size(length)
+        address = whole_number("address", address, 0)
         address = await self._ask(Mmap(length, noreserve, address))
         if address < 0:
             raise SyscallError(-address, "mmap")
@@ -175,10 +177,22 @@ class ProcessHandle:
         stride: int | str = PAGE_SIZE,
         passes: int = 1,
     ) -> TouchResult:
-        """Access a range of a mapping, one byte each stride."""
+        """Access a range of a mapping, one byte each stride.
+
+        It starts at the offset and goes to the mapping's end unless a length is given; one that
+        reaches further than the mapping is a bug of the program, which may cost it its life.
+
+        Raises:
+            WorkloadError: The range is empty because it starts at the mapping's end or later.
+        """
         _require_mapping("touch", mapping)
         start = parse_size(offset)
         size = mapping.length - start if length is None else parse_size(length)
+        if length is None and start >= mapping.length:
+            raise WorkloadError(
+                f"touch starts at offset {offset!r}, the mapping has {mapping.length} bytes"
+            )
+        passes = whole_number("passes", passes, 0)
         step = parse_size(stride)
         if step < 1:
             raise WorkloadError(f"touch wants a stride of at least 1 byte, not {stride!r}")
@@ -188,7 +202,7 @@ class ProcessHandle:
 
     async def touch_pages(self, vpns: Any, writes: Any) -> TouchResult:  # noqa: ANN401 - arrays
         """Access pages in a given order: virtual page numbers, and 1 for each store."""
-        message = TouchPages(np.asarray(vpns, np.int64), np.asarray(writes, np.uint8))
+        message = TouchPages(*accesses(vpns, writes))
         result: TouchResult = await self._ask(message)
         return result
 
@@ -198,7 +212,7 @@ class ProcessHandle:
 
     async def exit(self, status: int = 0) -> None:
         """End the process; its memory is free when this returns."""
-        await self._ask(Exit(status))
+        await self._ask(Exit(whole_number("status", status, 0, 255)))
 
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""
@@ -240,13 +254,21 @@ class _ProgramActor(Actor):
         """Run the program; one whose process was killed simply stops."""
         handle = self._handle
         try:
-            handle.result = await self._program(handle)
+            handle.result = await _begun(self._program, handle)
         except WorkloadError:
             if handle.exit_status is None:
                 raise
             return
         if handle.exit_status is None:
             await handle.exit(0)
+
+
+def _begun(program: Program, handle: ProcessHandle) -> Awaitable[object]:
+    """Call a program; raise WorkloadError for one that is no async function."""
+    begun = program(handle)
+    if not inspect.isawaitable(begun):
+        raise WorkloadError("a program is an async function: async def program(process)")
+    return begun
 
 
 def _require_mapping(call: str, mapping: object) -> None:

@@ -121,6 +121,14 @@ def test_inspect_filters(capsys, run_path, options, actors):
     assert set(out.splitlines()) <= set((run_path / "events.jsonl").read_text().splitlines())
 
 
+def test_inspect_says_when_nothing_matches(capsys, run_path):
+    """Nothing on stdout, and for a person one line on stderr that says where names are listed."""
+    status, out, err = command(capsys, "inspect", run_path, "--event", "mm_vmscan_nope")
+    assert (status, out) == (0, "")
+    assert err.count("\n") == 1
+    assert "no such event is in the log" in err
+
+
 def test_inspect_tells_of_an_interrupted_run(capsys, run_path):
     """A run without its last file, with a torn line, is read as far as it goes."""
     (run_path / "run.json").unlink()

@@ -160,6 +160,20 @@ def test_summary_says_what_happened_and_to_whom():
     assert " hog " in text
 
 
+def test_summary_names_signals_and_checks():
+    """A process that a signal ended shows its name; checks are told of when there were any."""
+
+    async def main(machine: Machine) -> None:
+        process = await machine.spawn("stray")
+        await process.touch_pages([1], [1])
+
+    checked = run(main, check=True).summary
+    assert ("checks", "ran 1 times, found nothing wrong") in checked.facts
+    processes = next(table for table in checked.tables if table.title.startswith("processes"))
+    assert processes.rows[0][:3] == ("100", "stray", "SIGSEGV")
+    assert "checks" not in dict(run(main).summary.facts)
+
+
 def test_tunables_and_limits_are_put_in_force():
     """The user's tunable beats the workload's, and the run ends at its time limit."""
 

@@ -1,0 +1,59 @@
+"""Checks of what a workload's author passes to a machine or to a process's handle.
+
+Each refuses with a `ConfigError` in one line what would otherwise end in the middle of an actor,
+as a bug of ours, or in a run that silently does something else.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kernelsim.errors import ConfigError
+from kernelsim.mm.mem import I64, U8
+
+
+def whole_number(key: str, value: object, least: int, most: int | None = None) -> int:
+    """Return a whole number of a range, both ends included; `most` None leaves it open.
+
+    Raises:
+        ConfigError: It is none, or outside.
+    """
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if is_whole and least <= value and (most is None or value <= most):  # type: ignore[operator]
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ConfigError(key, value, f"must be a whole number {span}")
+
+
+def process_name(name: object) -> str:
+    """Return the name of a process: one printable word or more, as /proc shows it in one line.
+
+    Raises:
+        ConfigError: It is no text, is empty or holds what does not print.
+    """
+    if isinstance(name, str) and name.strip() and name.isprintable():
+        return name
+    raise ConfigError("name", name, "must be a text that prints in one line, and not be empty")
+
+
+def accesses(vpns: Any, writes: Any) -> tuple[I64, U8]:  # noqa: ANN401 - arrays
+    """Return page numbers and kinds of access as arrays of the same length, shape (n,).
+
+    Raises:
+        ConfigError: They are no two lists of whole numbers of the same length.
+    """
+    pages, kinds = _row("vpns", vpns), _row("writes", writes)
+    if len(pages) != len(kinds):
+        raise ConfigError("writes", f"{len(kinds)} of them", f"must be {len(pages)}, one a page")
+    return pages.astype(np.int64), (kinds != 0).astype(np.uint8)
+
+
+def _row(key: str, values: Any) -> Any:  # noqa: ANN401 - arrays
+    try:
+        row = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        row = np.empty((0, 0))
+    is_whole = row.dtype.kind in "iub" or (row.dtype.kind == "f" and (row == np.floor(row)).all())
+    if row.ndim == 1 and (is_whole or not len(row)):
+        return row
+    raise ConfigError(key, values, "must be a list of whole numbers")

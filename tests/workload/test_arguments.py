@@ -1,0 +1,89 @@
+"""Tests of what an author passes to a machine and a handle: nonsense is refused in one line."""
+
+import pytest
+
+from kernelsim.errors import ConfigError, WorkloadError
+from kernelsim.units import PAGE_SIZE
+from tests.small_machine import run, small_machine
+
+SPAWNS = {
+    "number": (5, {}, "name = 5"),
+    "empty": ("", {}, "name = ''"),
+    "two lines": ("a\nb", {}, "name = "),
+    "score": ("p", {"oom_score_adj": 1001}, "oom_score_adj = 1001: .* from -1000 to 1000"),
+    "score text": ("p", {"oom_score_adj": "x"}, "oom_score_adj = 'x'"),
+    "cpu text": ("p", {"cpu": "0"}, "cpu = '0': the machine has CPUs 0 to 0"),
+    "policy": ("p", {"mempolicy": 3}, "mempolicy = 3"),
+}
+CALLS = {
+    "passes below 0": (lambda p, r: p.touch(r, passes=-1), "passes = -1"),
+    "half a pass": (lambda p, r: p.touch(r, passes=1.5), "passes = 1.5"),
+    "far outside": (lambda p, r: p.touch(r, offset="100M"), "offset '100M', .* 8192 bytes"),
+    "at the end": (lambda p, r: p.touch(r, offset=8192), "offset 8192"),
+    "address text": (lambda p, _: p.mmap("1M", address="0x1000"), "address = '0x1000'"),
+    "address below 0": (lambda p, _: p.mmap("1M", address=-4096), "address = -4096"),
+    "status": (lambda p, _: p.exit("bad"), "status = 'bad': .* from 0 to 255"),
+    "lengths": (lambda p, _: p.touch_pages([1, 2], [1]), "writes = '1 of them'"),
+    "half a page": (lambda p, _: p.touch_pages([1.5], [1]), "vpns = "),
+    "text": (lambda p, _: p.touch_pages("ab", [1]), "vpns = 'ab'"),
+    "table": (lambda p, _: p.touch_pages([[1]], [[1]]), "list of whole numbers"),
+}
+
+
+@pytest.mark.parametrize(("name", "options", "told"), SPAWNS.values(), ids=SPAWNS)
+def test_a_process_that_cannot_be_is_not_started(name, options, told):
+    """A name, score, CPU or policy that means nothing is refused before a process exists."""
+
+    async def main(machine):
+        with pytest.raises(ConfigError, match=told):
+            await machine.spawn(name, **options)
+        return len(machine.kernel.processes)
+
+    assert run(small_machine(), main).result == 0
+
+
+@pytest.mark.parametrize(("call", "told"), CALLS.values(), ids=CALLS)
+def test_a_call_that_means_nothing_is_refused(call, told):
+    """It reaches no actor: the process lives, has touched nothing and can go on."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap(2 * PAGE_SIZE)
+        with pytest.raises((ConfigError, WorkloadError), match=told):
+            await call(process, region)
+        assert (process.exit_status, process.stats.pgfault) == (None, 0)
+        return (await process.touch(region, write=True)).minflt
+
+    assert run(small_machine(), main).result == 2
+
+
+def test_a_length_beyond_the_mapping_is_the_programs_own_risk():
+    """An author who says a length means it: the program runs into the hole and gets SIGSEGV."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap(2 * PAGE_SIZE)
+        return (await process.touch(region, offset=2 * PAGE_SIZE, length=1)).signal
+
+    assert run(small_machine(), main).result == 11
+
+
+def test_a_program_is_async():
+    """A plain function as a program is the author's mistake, told as such."""
+
+    async def main(machine):
+        process = await machine.spawn("p", lambda _process: None)
+        await process.wait()
+
+    with pytest.raises(WorkloadError, match="a program is an async function"):
+        run(small_machine(), main)
+
+
+def test_a_tunable_has_a_name():
+    """A number is no name of a tunable."""
+
+    async def main(machine):
+        with pytest.raises(ConfigError, match="sysctl = 5"):
+            machine.sysctl(5)
+
+    run(small_machine(), main)
