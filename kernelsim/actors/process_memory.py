@@ -17,7 +17,7 @@ from kernelsim.actors.task import Task
 from kernelsim.mm.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.exec import load_image, static_image
 from kernelsim.mm.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_migratetype, gfp_zone
-from kernelsim.mm.mem import I64, PAGEBLOCK_ORDER, Z_NID
+from kernelsim.mm.mem import I64, nids_of
 from kernelsim.mm.memory import unmap_range
 from kernelsim.mm.mempolicy import Mempolicy, policy_nodemask, policy_zonelist
 from kernelsim.mm.mm_struct import MmStruct
@@ -231,6 +231,5 @@ def by_node(kernel: Kernel, pfns: I64, nr: int) -> list[tuple[int, I64]]:
     part = pfns[:nr].copy()
     if len(kernel.nodes) == 1:
         return [(0, part)]
-    mem = kernel.mem
-    nids = mem.zone[mem.block_zone[part >> PAGEBLOCK_ORDER].astype(np.int64) - 1, Z_NID]
+    nids = nids_of(kernel.mem, part)
     return [(nid, part[nids == nid]) for nid in range(len(kernel.nodes)) if (nids == nid).any()]

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 
 I64: TypeAlias = NDArray[np.int64]
 I32: TypeAlias = NDArray[np.int32]
@@ -194,6 +194,24 @@ def zone_of(mem: Mem, pfn: int) -> int:
         if row == mem.zone.shape[0]:
             return -1
     return row if pfn >= mem.zone[row, Z_START_PFN] else -1
+
+
+@inlined_leaf
+def node_at(block_zone: I16, zone: I64, pfn: int) -> int:
+    """Return the node of a pfn that lies in a zone; as `nid_of`, but cheap in a loop."""
+    row = int(block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
+    while pfn >= zone[row, Z_START_PFN] + zone[row, Z_SPANNED]:
+        row += 1
+    return int(zone[row, Z_NID])
+
+
+def nids_of(mem: Mem, pfns: I64) -> I64:
+    """Return the nodes of pfns that all lie in zones."""
+    rows = mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1
+    ends = mem.zone[:, Z_START_PFN] + mem.zone[:, Z_SPANNED]
+    while (is_above := pfns >= ends[rows]).any():
+        rows += is_above
+    return mem.zone[rows, Z_NID]
 
 
 @leaf

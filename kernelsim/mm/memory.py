@@ -18,16 +18,14 @@ import numpy as np
 from kernelsim.hw.leaf import leaf
 from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
 from kernelsim.mm.mem import (
-    I16,
     I64,
-    PAGEBLOCK_ORDER,
     U8,
-    Z_NID,
     Mem,
     PG_anon,
     PG_anon_exclusive,
     PG_swapbacked,
     PG_uptodate,
+    node_at,
 )
 from kernelsim.mm.pgtable import (
     _PAGE_ACCESSED,
@@ -72,12 +70,6 @@ _NO_OWNER_MASK: Final = ~(PG_anon | PG_anon_exclusive) & 0xFFFF_FFFF
 
 
 @leaf
-def block_nid(block_zone: I16, zone: I64, block: int) -> int:
-    """Return the node of a pageblock; as `nid_of`, but a call in a loop stays cheap."""
-    return int(zone[block_zone[block] - 1, Z_NID])
-
-
-@leaf
 def touch_present(
     mem: Mem,
     pt: PageTables,
@@ -109,7 +101,6 @@ def touch_present(
     elapsed = 0
     hits = 0
     row, end = 0, 0
-    block, access_ns = -1, 0
     reason = TOUCH_DONE
     done = 0
     while done < nr:
@@ -127,9 +118,7 @@ def touch_present(
             entry[row, vpn & mask] = pte | set_bits
         if write:
             mem.pages.token[pfn] = token
-        if pfn >> PAGEBLOCK_ORDER != block:
-            block = pfn >> PAGEBLOCK_ORDER
-            access_ns = cost.memory_ns[block_nid(mem.block_zone, mem.zone, block)]
+        access_ns = cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
         if tlb_access(tlb, asid, vpn):
             hits += 1
             elapsed += cost.tlb_hit_ns + access_ns
@@ -180,7 +169,7 @@ def touch_list(
         entry[row, vpn & mask] = pte | _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
         if write:
             mem.pages.token[pfn] = token
-        elapsed += cost.memory_ns[block_nid(mem.block_zone, mem.zone, pfn >> PAGEBLOCK_ORDER)]
+        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
         if tlb_access(tlb, asid, vpn):
             hits += 1
             elapsed += cost.tlb_hit_ns
@@ -280,7 +269,6 @@ def map_anon(
     pages = mem.pages
     content = token if write else 0
     row, end = 0, 0
-    block, nid = -1, 0
     done = 0
     wanted = min(nr, n)
     while done < wanted:
@@ -292,16 +280,13 @@ def map_anon(
         if pte != 0 and pte & _PAGE_SPECIAL == 0:
             break
         pfn = int(pfns[done])
-        if pfn >> PAGEBLOCK_ORDER != block:
-            block = pfn >> PAGEBLOCK_ORDER
-            nid = block_nid(mem.block_zone, mem.zone, block)
         entry[row, vpn & mask] = mk_pte(pfn, bits)
         pages.flags[pfn] |= np.uint32(_ANON_FLAGS)
         pages.mapcount[pfn] = 1
         pages.mapping[pfn] = mm
         pages.index[pfn] = vpn
         pages.token[pfn] = content
-        mem.node_stat[nid, NR_ANON_PAGES] += 1
+        mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] += 1
         done += 1
         vpn += stride
     mms.rss[mm, MM_ANONPAGES] += done
@@ -389,7 +374,7 @@ def unmap_range(
                         pages.mapping[pfn] = 0
                         pages.index[pfn] = 0
                         pages.flags[pfn] &= np.uint32(_NO_OWNER_MASK)
-                        nid = block_nid(mem.block_zone, mem.zone, pfn >> PAGEBLOCK_ORDER)
+                        nid = node_at(mem.block_zone, mem.zone, pfn)
                         mem.node_stat[nid, NR_ANON_PAGES] -= 1
                         out_pfns[n_pfns] = pfn
                         n_pfns += 1

@@ -13,7 +13,7 @@ entry that try_to_unmap takes is counted in `Mms.tlb_flush_batched`; flush befor
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.mem import I32, I64, PAGEBLOCK_ORDER, U64, Z_NID, Mem, PG_dirty, PG_swapcache
+from kernelsim.mm.mem import I32, I64, U64, Mem, PG_dirty, PG_swapcache, node_at
 from kernelsim.mm.pgtable import (
     _PAGE_ACCESSED,
     _PAGE_DIRTY,
@@ -119,7 +119,7 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
         pages.flags[pfn] |= np.uint32(PG_dirty)
     if left > 0:
         return False
-    nid = int(mem.zone[mem.block_zone[pfn >> PAGEBLOCK_ORDER] - 1, Z_NID])
+    nid = node_at(mem.block_zone, mem.zone, pfn)
     mem.node_stat[nid, NR_ANON_PAGES] -= 1
     return True
 

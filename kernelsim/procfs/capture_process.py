@@ -18,9 +18,7 @@ from kernelsim.actors.process import Process
 from kernelsim.config.number_list import format_number_list, parse_number_list
 from kernelsim.mm.mem import (
     I64,
-    PAGEBLOCK_ORDER,
     U64,
-    Z_NID,
     Z_PRESENT,
     PG_active,
     PG_anon,
@@ -29,6 +27,7 @@ from kernelsim.mm.mem import (
     PG_swapcache,
     PG_unevictable,
     PG_writeback,
+    nids_of,
 )
 from kernelsim.mm.mmap import MappedFile, VmArea, page_align
 from kernelsim.mm.oom_kill import oom_score
@@ -176,7 +175,7 @@ def numa_usage_of(kernel: Kernel, ptes: U64) -> NumaUsage:
     mem = kernel.mem
     pfns = ((mapped & PFN_MASK) >> PFN_SHIFT).astype(np.int64)
     flags = mem.pages.flags[pfns]
-    nids = mem.zone[mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1, Z_NID]
+    nids = nids_of(mem, pfns)
 
     def nr_with(bits: int) -> int:
         return int(np.count_nonzero(flags & np.uint32(bits)))

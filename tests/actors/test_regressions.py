@@ -132,3 +132,18 @@ def test_wait_returns_when_the_memory_is_free() -> None:
         return status, len(machine.kernel.processes)
 
     assert run(small_machine(), main).result == (-9, 0)
+
+
+def test_a_pageblock_of_two_nodes_is_counted_page_by_page() -> None:
+    """Nodes that end inside a pageblock keep their own counts, and none frees for the other."""
+
+    async def main(machine: Machine) -> list[str]:
+        process = await machine.spawn("wide")
+        mapping = await process.mmap("12M")
+        await process.touch(mapping, write=True)
+        problems = check_machine(machine.kernel)
+        await process.exit()
+        assert [node.nr_granted for node in machine.kernel.nodes] == [0, 0]
+        return problems + check_machine(machine.kernel)
+
+    assert run(small_machine(cpus=("0", "1"), memory="9M"), main).result == []
