@@ -295,6 +295,9 @@ class Reclaimer:
         done = charged = first
         while True:
             done = plug.join(kernel.mem, pfns, done, nr, device.spec.max_segments)
+            if done < nr:  # the slots of one batch may lie on several disks
+                device, _ = kernel.swap_location(int(kernel.mem.pages.private[pfns[done]]))
+                throttle = device.throttle
             must_wait = done < nr and not throttle.may_begin(kind)
             is_due = done < nr and plug.is_due()
             if must_wait or is_due or done == nr:
