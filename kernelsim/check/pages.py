@@ -277,8 +277,10 @@ def check_buddies(mem: Mem, heads: I64, view: View, found: Findings) -> None:
     orders = orders_of(mem, heads)
     sizes = np.left_shift(1, orders)
     found.none_of(heads[view.zone[heads] != view.zone[heads + sizes - 1]], "blocks over two zones")
+    small = orders < MAX_ORDER - 1  # above, the buddy may lie behind the end of memory
+    heads, orders, sizes = heads[small], orders[small], sizes[small]
     buddies = heads ^ sizes
-    both = (mem.pages.flags[buddies] & PG_buddy != 0) & (orders < MAX_ORDER - 1)
+    both = mem.pages.flags[buddies] & PG_buddy != 0
     both &= (orders_of(mem, buddies) == orders) & (view.zone[heads] == view.zone[buddies])
     mine, other = mem.block_mt[heads >> PAGEBLOCK_ORDER], mem.block_mt[buddies >> PAGEBLOCK_ORDER]
     ordinary = (mine < MIGRATE_PCPTYPES) & (other < MIGRATE_PCPTYPES)

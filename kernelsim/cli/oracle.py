@@ -1,7 +1,7 @@
 """`kernelsim oracle`: run recorded cases of a real kernel here and compare row by row.
 
 Exit status: 0 when every row of every case is inside its class, 1 when one is outside, 2 when a
-case cannot be run; then nothing has run.
+case cannot be run; then nothing has run. 3 is a bug of ours, such as what `--check` finds.
 """
 
 import json as json_format
@@ -24,6 +24,7 @@ def oracle(
     out: Path | None = None,
     seed: Whole = 1,
     burst_pages: Whole = 512,
+    check: bool = False,
     json: bool = False,
     all: bool = False,  # noqa: A002 - the option's name
 ) -> int:
@@ -34,6 +35,7 @@ def oracle(
         out: Keep what our run wrote: of one case in this directory, of several in one each below.
         seed: Everything random in a run comes from it.
         burst_pages: Most pages handled in one go.
+        check: Check all invariants while a case runs, and at its end.
         json: Print one JSON object a case instead of tables.
         all: List the rows inside their class too.
     """
@@ -59,7 +61,7 @@ def oracle(
             else case_output(out_of_case(out, case, len(cases)))
         )
         with place as folder:
-            result = run_case(case, Path(folder), seed=seed, burst_pages=burst_pages)
+            result = run_case(case, Path(folder), seed=seed, burst_pages=burst_pages, check=check)
         results.append(result)
         if json:
             table = {"case": name_of(case), **json_format.loads(to_json(result))}

@@ -120,9 +120,7 @@ class _Run:
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
         self.check_due = 0
         self.nr_checks = 0
-        self.check_every = options.check_every or max(
-            CHECK_EVENTS, self.machine.kernel.phys.totalram_pages // PAGES_PER_CHECK_EVENT
-        )
+        self.check_every = options.check_every or events_between_checks(self.machine)
         self.snapshots: list[str] = []
         engine = self.machine.engine
         engine.sink = self.ring
@@ -310,6 +308,11 @@ def machine_of(
     if not settings:
         return spec
     return attrs.evolve(spec, sysctl=write_sysctls(spec.sysctl, settings))
+
+
+def events_between_checks(machine: Machine) -> int:
+    """Return after how many events to check, unless the user says so."""
+    return max(CHECK_EVENTS, machine.kernel.phys.totalram_pages // PAGES_PER_CHECK_EVENT)
 
 
 def burst_pages_of(workload: Workload, options: RunOptions) -> int:

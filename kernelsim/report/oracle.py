@@ -10,6 +10,8 @@ Units: a case is a directory.
 
 from pathlib import Path
 
+from kernelsim.check.machine import require_sound
+from kernelsim.check.record import observe
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.sysctl import SYSCTLS, parse_value
 from kernelsim.errors import ConfigError, DeadlockError, RecordingError, WorkloadError
@@ -17,6 +19,7 @@ from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
 from kernelsim.report.case_output import LOGS
 from kernelsim.report.compare import Comparison, compare_runs
 from kernelsim.report.compare_rows import rows_of
+from kernelsim.report.machine_run import events_between_checks
 from kernelsim.report.oracle_run import ScriptRun
 from kernelsim.report.oracle_steps import SUPPORTED, ScriptProcess, sysctl_of_path
 from kernelsim.report.run_options import SNAPSHOT_NAME
@@ -98,7 +101,12 @@ def _check_command(script: Script, command: Command, made: list[str]) -> None:
 
 
 def run_case(
-    case: Path, out: Path, *, seed: int = 1, burst_pages: int = DEFAULT_BURST_PAGES
+    case: Path,
+    out: Path,
+    *,
+    seed: int = 1,
+    burst_pages: int = DEFAULT_BURST_PAGES,
+    check: bool = False,
 ) -> Comparison:
     """Run a case and compare it with its recording.
 
@@ -107,6 +115,7 @@ def run_case(
         out: Directory our run is written to; made if it is not there.
         seed: Of the run.
         burst_pages: Most pages handled in one go.
+        check: Check all invariants while the case runs, and at its end.
 
     Raises:
         UserError: As `check_case`, or a file of the recording is malformed.
@@ -121,7 +130,7 @@ def run_case(
         machine_from_proc(case / "before"),
         seed=seed,
         burst_pages=burst_pages,
-        hooks=Hooks(on_snapshot=keep),
+        hooks=Hooks(on_snapshot=keep, on_boot=check_often if check else Hooks().on_boot),
     )
     run = ScriptRun(machine, out, script.file)
 
@@ -131,6 +140,8 @@ def run_case(
         for number, command in enumerate(script.commands, start=1):
             run.lines.append(command_line(number, command.text))
             await run_command(run, command, background)
+        if check:
+            require_sound(machine.kernel)
 
     try:
         machine.run(main)
@@ -142,6 +153,20 @@ def run_case(
         raise WorkloadError(rule, script.file, line) from error
     run.write_logs()
     return compare_runs(case, out)
+
+
+def check_often(machine: Machine) -> None:
+    """Check all invariants of a machine again and again, from now on."""
+    clock = machine.engine.clock
+    every = events_between_checks(machine)
+
+    def look(_is_time: bool) -> None:
+        require_sound(machine.kernel)
+        clock.set_tick(None, clock.number + every)
+
+    observe(machine.kernel)
+    clock.on_tick = look
+    clock.set_tick(None, clock.number + every)
 
 
 async def run_command(run: ScriptRun, command: Command, background: list[ProcessHandle]) -> None:

@@ -51,7 +51,7 @@ from kernelsim.workload.splitmix import SplitMix64
 
 EINVAL: Final = 22
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
-TIMED_BATCH: Final = 16  # the same where a deadline is watched between them
+TIMED_BATCH: Final = 16  # the same where a deadline is watched between them; more without faults
 GROW_REPORT_BYTES: Final = 16 * MIB
 FIRST_REPORT_PAGES: Final = 3  # of its data that the program first writes when it prints
 Fields = tuple[tuple[str, int | str], ...]
@@ -206,11 +206,11 @@ class ScriptProcess:
         region = self._regions.get(str(name))
         if region is None:
             return NO_REGION
-        numbers, nr_pages = SplitMix64(number_of(seed)), region.length // PAGE_SIZE
+        numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
         left = number_of(count)
         while left and self._handle.exit_status is None:
             n = min(left, RANDOM_BATCH)
-            pages = np.fromiter((numbers.next_page(nr_pages) for _ in range(n)), np.int64, n)
+            pages = numbers.draw_pages(nr_pages, n)
             writes = np.full(n, step.op == "randw", np.uint8)
             await self._handle.touch_pages((region.address >> PAGE_SHIFT) + pages, writes)
             left -= n
@@ -222,16 +222,19 @@ class ScriptProcess:
         region, engine = self._regions.get(str(name)), self._run.machine.engine
         if region is None:
             return NO_REGION
-        numbers, nr_pages = SplitMix64(number_of(seed)), region.length // PAGE_SIZE
+        numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
         end_ns = engine.now_ns + number_of(duration)
-        accesses = nr_writes = 0
+        accesses, nr_writes, n = 0, 0, TIMED_BATCH
         while engine.now_ns < end_ns and self._handle.exit_status is None:
-            drawn = [numbers.next_access(nr_pages, number_of(percent)) for _ in range(TIMED_BATCH)]
-            vpns = np.array([page for page, _ in drawn]) + (region.address >> PAGE_SHIFT)
-            writes = np.array([write for _, write in drawn], np.uint8)
-            await self._handle.touch_pages(vpns, writes)
-            accesses += TIMED_BATCH
+            pages, writes = numbers.draw_accesses(nr_pages, number_of(percent), n)
+            done = await self._handle.touch_pages((region.address >> PAGE_SHIFT) + pages, writes)
+            accesses += n
             nr_writes += int(writes.sum())
+            # Where nothing faults, all accesses take as long as those before, and many go at once.
+            nr_in_time = (end_ns - engine.now_ns) * n // max(1, done.latency_ns)
+            n = min(2 * n, RANDOM_BATCH, nr_in_time // TIMED_BATCH * TIMED_BATCH)
+            if done.minflt or done.majflt or n < TIMED_BATCH:
+                n = TIMED_BATCH
         return Outcome(fields=(("accesses", accesses), ("writes", nr_writes)))
 
     async def grow(self, step: Step) -> Outcome:

@@ -2,15 +2,17 @@
 
 The recorded program draws them the same way, so both touch the same pages in the same order.
 
-Interface: make a `SplitMix64` with the seed, then draw.
+Interface: make a `SplitMix64` with the seed, then draw as many as wanted at once.
 Units: numbers are 64 bits, unsigned.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import attrs
+import numpy as np
 
 UINT64_MASK: Final = (1 << 64) - 1
+GAMMA: Final = 0x9E3779B97F4A7C15  # what the state grows by
 
 
 @attrs.define
@@ -23,19 +25,25 @@ class SplitMix64:
     state: int
     """The seed, then the state of the last number."""
 
-    def next_u64(self) -> int:
-        """Return the next number, 0 … 2**64 - 1."""
-        self.state = (self.state + 0x9E3779B97F4A7C15) & UINT64_MASK
-        mixed = self.state
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & UINT64_MASK
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & UINT64_MASK
-        return mixed ^ (mixed >> 31)
+    def draw(self, count: int) -> Any:  # noqa: ANN401 - array
+        """Return the next numbers, uint64[count], each 0 … 2**64 - 1."""
+        steps = np.arange(1, count + 1, dtype=np.uint64)
+        mixed = np.uint64(self.state & UINT64_MASK) + steps * np.uint64(GAMMA)
+        self.state = (self.state + count * GAMMA) & UINT64_MASK
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))
 
-    def next_page(self, nr_pages: int) -> int:
-        """Return the page index the next number stands for, 0 … nr_pages - 1."""
-        return self.next_u64() % nr_pages
+    def draw_pages(self, nr_pages: int, count: int) -> Any:  # noqa: ANN401 - array
+        """Return the page indices of the next numbers, int64[count], each 0 … nr_pages - 1."""
+        return (self.draw(count) % np.uint64(nr_pages)).astype(np.int64)
 
-    def next_access(self, nr_pages: int, write_percent: int) -> tuple[int, bool]:
-        """Return page index and whether it is written, both from one number (randtime)."""
-        value = self.next_u64()
-        return value % nr_pages, (value >> 40) % 100 < write_percent
+    def draw_accesses(self, nr_pages: int, write_percent: int, count: int) -> tuple[Any, Any]:
+        """Return page indices and whether each is written, both from one number (randtime).
+
+        Returns:
+            int64[count] and uint8[count].
+        """
+        numbers = self.draw(count)
+        writes = (numbers >> np.uint64(40)) % np.uint64(100) < np.uint64(write_percent)
+        return (numbers % np.uint64(nr_pages)).astype(np.int64), writes.astype(np.uint8)

@@ -14,6 +14,7 @@ from kernelsim.mm.mem import (
     L_TAIL,
     LRU_ACTIVE_ANON,
     LRU_INACTIVE_ANON,
+    MAX_ORDER,
     MIGRATE_MOVABLE,
     MIGRATE_UNMOVABLE,
     Z_FREE,
@@ -35,6 +36,7 @@ from kernelsim.mm.mem import (
 from kernelsim.mm.mm_init import build
 from kernelsim.mm.page_alloc import free_pages_ok, rmqueue
 from kernelsim.mm.pcp import alloc_pages_bulk, free_unref_pages
+from tests.small_machine import small_machine
 
 ZONE = 1  # DMA32 of tiny-64m
 HELD = 500  # pages the machine below holds in flight
@@ -298,3 +300,17 @@ def test_freeing_twice_shows() -> None:
     free_pages_ok(mem, held[0], 0)
     free_pages_ok(mem, held[0], 0)
     assert check_pages(mem) != []
+
+
+def test_a_last_block_of_the_largest_size_needs_no_buddy() -> None:
+    """Memory that ends with an odd block of the highest order is checked to its end."""
+    mem = build(small_machine(memory="100M")).mem
+    blocks = []
+    while (pfn := rmqueue(mem, ZONE, MAX_ORDER - 1, MIGRATE_MOVABLE)) > 0:
+        blocks.append(pfn)
+    for pfn in blocks:
+        free_pages_ok(mem, pfn, MAX_ORDER - 1)
+
+    assert max(blocks) + (1 << MAX_ORDER - 1) == len(mem.pages.flags)
+    assert max(blocks) >> MAX_ORDER - 1 & 1 == 0  # its buddy would lie behind the end
+    assert check_pages(mem) == []

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kernelsim.errors import RecordingError, WorkloadError
+from kernelsim.errors import InvariantViolation, RecordingError, WorkloadError
+from kernelsim.mm.mem import Z_FREE
 from kernelsim.report.oracle import check_case, run_case
-from kernelsim.report.oracle_steps import SUPPORTED
+from kernelsim.report.oracle_steps import STEPS, SUPPORTED
+from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script_steps import GRAMMAR
 
 CASES = Path(__file__).parents[1] / "oracle" / "cases"
@@ -206,3 +208,60 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
 def test_supported_steps_are_steps():
     """Each name in the list of what can be run is a step of the grammar."""
     assert {name.split(":")[0] for name in SUPPORTED} <= set(GRAMMAR)
+
+
+@pytest.mark.parametrize("after", ["", " touchw:a mark:mend"], ids=["at-its-end", "on-the-way"])
+def test_a_checked_run_finds_what_is_wrong(tmp_path, monkeypatch, after):
+    """A lost page is found at the end, or before it is back; without checks nobody sees it."""
+    case = case_of(tmp_path, f"memhog mmap:a:16M mmap:b:4M touchw:b mark:spoil{after}\n")
+    shifts = {"spoil": -1, "mend": 1}
+
+    async def spoil(process, step):
+        process._run.machine.mem.zone[0, Z_FREE] += shifts[step.args[0]]
+
+    monkeypatch.setitem(STEPS, "mark", spoil)
+    for name in ("unchecked", "checked"):
+        (tmp_path / name).mkdir()
+    run_case(case, tmp_path / "unchecked", burst_pages=1)
+    with pytest.raises(InvariantViolation, match="pages are free, counted"):
+        run_case(case, tmp_path / "checked", burst_pages=1, check=True)
+
+
+def test_checks_change_nothing(tmp_path):
+    """A run that is checked writes the same bytes as one that is not."""
+    case = case_of(tmp_path, "memhog name:P mmap:a:8M touchw:a mem meminfo munmap:a snap:s\n")
+    for name, check in (("one", False), ("two", True)):
+        (tmp_path / name).mkdir()
+        run_case(case, tmp_path / name, check=check)
+
+    for path in files(tmp_path / "one"):
+        assert (
+            path.read_bytes()
+            == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+        )
+
+
+def test_timed_accesses_go_together_where_nothing_faults(tmp_path, monkeypatch):
+    """300000 accesses of resident pages take few requests, and end when their time is over."""
+    calls = []
+    touch_pages = ProcessHandle.touch_pages
+
+    async def counted(handle, vpns, writes):
+        calls.append(len(vpns))
+        return await touch_pages(handle, vpns, writes)
+
+    monkeypatch.setattr(ProcessHandle, "touch_pages", counted)
+    lines = lines_of(tmp_path, "memhog name:P mmap:a:1M touchw:a randtime:a:1:50:50\n")
+    ms, accesses = step(lines, "randtime:a:1:50:50", "ms", "accesses")
+
+    assert "50" == ms
+    assert len(calls) < int(accesses) // 1000
+
+
+@pytest.mark.parametrize("size", ["100", "4097"])
+def test_random_pages_of_a_region_of_odd_size(tmp_path, size):
+    """The bytes behind the last whole page are not drawn; a region below a page has one."""
+    steps = "randw:a:1:10", "randr:a:1:10", "randtime:a:1:1:50"
+    lines = lines_of(tmp_path, f"memhog name:P mmap:a:{size} {' '.join(steps)}\n")
+
+    assert [("0", "1"), ("0", "0"), ("0", "0")] == [step(lines, s, "ret", "minflt") for s in steps]

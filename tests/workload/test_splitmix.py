@@ -13,7 +13,7 @@ def test_published_sequence():
         6457827717110365317,
         3203168211198807973,
         9817491932198370423,
-    ] == [numbers.next_u64() for _ in range(3)]
+    ] == [*numbers.draw(2).tolist(), *numbers.draw(1).tolist()]
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,10 @@ def test_recorded_mix_of_writes(seed: int, accesses: int, writes: int):
     """The recorded program made exactly these writes among its first accesses from that seed."""
     numbers = SplitMix64(seed)
 
-    assert writes == sum(numbers.next_access(51200, 50)[1] for _ in range(accesses))
+    assert writes == int(numbers.draw_accesses(51200, 50, accesses)[1].sum())
 
 
 def test_pages_are_the_number_modulo_the_region():
     """A page index is the next number modulo the pages of the region."""
-    assert 6457827717110365317 % 1000 == SplitMix64(1234567).next_page(1000)
-    assert 6457827717110365317 % 1000 == SplitMix64(1234567).next_access(1000, 0)[0]
+    assert 6457827717110365317 % 1000 == SplitMix64(1234567).draw_pages(1000, 1)[0]
+    assert 6457827717110365317 % 1000 == SplitMix64(1234567).draw_accesses(1000, 0, 1)[0][0]
