@@ -298,7 +298,7 @@ class Reclaimer:
             if done < nr:  # a batch may go to several disks, each with accounts of its own
                 device, _ = kernel.swap_location(int(private[pfns[done]]))
             throttle = device.throttle
-            must_wait = done < nr and not throttle.may_begin(kind)
+            must_wait = done < nr and not throttle.try_begin(kind)
             is_due = done < nr and plug.is_due()
             if must_wait or is_due or done == nr:
                 await self._task.compute(slot_ns * (done - charged))
@@ -311,16 +311,15 @@ class Reclaimer:
                 await self._wait_to_write(throttle)
             pfn = int(pfns[done])
             plug.begin(int(private[pfn]), pfn)
-            throttle.begin(kind)
             done += 1
 
     async def _wait_to_write(self, throttle: WritebackThrottle) -> None:
-        """Sleep until the disk takes more writes.
+        """Sleep until the disk takes one more write; it is counted then.
 
         Source: Linux 6.1 block/blk-wbt.c:__wbt_wait
         """
         async with self._task.off_cpu():
-            while not throttle.may_begin(self._writer):
+            if not throttle.try_begin(self._writer):
                 await throttle.queues[self._writer].wait()
 
     async def _submit_writes(self, nid: int, requests: list[SwapRequest]) -> None:

@@ -5,8 +5,8 @@ Linux: block/blk-wbt.c, block/blk-rq-qos.c:rq_qos_wait, 6.1.
 A write counts from when its request begins, in the plug already, until it is done. Kswapd's writes
 are counted apart and may be more; those of others are held lower while the disk also reads. Disks
 have a write cache, so who waits is woken when all writes of the kind are done.
-Interface: the disk has one; who writes back asks `may_begin`, sleeps in `queue`, tells `begin` and,
-when the disk is done, `done`.
+Interface: the disk has one; who writes back calls `try_begin`, sleeps in its queue if that is
+refused (whoever is woken has been counted), and calls `done` when the disk is done.
 Units: requests, ns.
 """
 
@@ -56,22 +56,26 @@ class WritebackThrottle:
         has_reads = self.engine.now_ns < self.last_read_ns + CLOSE_IO_NS
         return WB_BACKGROUND if has_reads else WB_NORMAL
 
-    def may_begin(self, kind: int) -> bool:
-        """Tell whether one more write may begin."""
-        return self.inflight[kind] < self.limit(kind)
+    def try_begin(self, kind: int) -> bool:
+        """Count one more write, if it may begin: nobody passes those who wait already.
 
-    def begin(self, kind: int) -> None:
-        """Count a write."""
+        Source: Linux 6.1 block/blk-rq-qos.c:rq_qos_wait
+        """
+        if self.queues[kind].nr_waiting or self.inflight[kind] >= self.limit(kind):
+            return False
         self.inflight[kind] += 1
+        return True
 
     def done(self, kind: int) -> None:
-        """Count a write less; when it was the last, let those go on who wait.
+        """Count a write less; when it was the last, count and wake those who may go on.
 
-        Source: Linux 6.1 block/blk-wbt.c:wbt_rqw_done
+        Source: Linux 6.1 block/blk-wbt.c:wbt_rqw_done, block/blk-rq-qos.c:rq_qos_wake_function
         """
         self.inflight[kind] -= 1
+        queue = self.queues[kind]
         if not self.inflight[kind]:
-            self.queues[kind].wake_all()
+            while self.inflight[kind] < self.limit(kind) and queue.wake():
+                self.inflight[kind] += 1
 
     def note_read(self) -> None:
         """Note that a read began or ended."""

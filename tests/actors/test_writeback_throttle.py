@@ -12,6 +12,7 @@ from kernelsim.actors.writeback_throttle import (
     WritebackThrottle,
 )
 from kernelsim.config.machine_file import machine_from_toml
+from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 from tests.small_machine import PAGE, run, small_machine
 
@@ -33,9 +34,8 @@ def test_kswapd_may_write_more_than_others_and_apart_from_them():
     async def scenario(engine, throttle):
         for kind, limit in ((WBT_RWQ_KSWAPD, RWB_DEF_DEPTH), (WBT_RWQ_BG, WB_NORMAL)):
             for _ in range(limit):
-                assert throttle.may_begin(kind)
-                throttle.begin(kind)
-            assert not throttle.may_begin(kind)
+                assert throttle.try_begin(kind)
+            assert not throttle.try_begin(kind)
 
     with_throttle(scenario)
 
@@ -58,12 +58,48 @@ def test_who_waits_goes_on_when_all_writes_are_done():
 
     async def scenario(engine, throttle):
         for _ in range(2):
-            throttle.begin(WBT_RWQ_BG)
+            assert throttle.try_begin(WBT_RWQ_BG)
 
         engine.clock.schedule(100, lambda _: bool(throttle.done(WBT_RWQ_BG)), None)
         engine.clock.schedule(200, lambda _: bool(throttle.done(WBT_RWQ_BG)), None)
         await throttle.queues[WBT_RWQ_BG].wait()
         assert engine.now_ns == 200
+
+    with_throttle(scenario)
+
+
+def test_writers_go_on_in_the_order_they_came():
+    """Nobody passes those who sleep, and no more are woken than may write."""
+    limit = WB_NORMAL
+    begun = []
+
+    class Writer(Actor):
+        async def run(self):
+            if not throttles[0].try_begin(WBT_RWQ_BG):
+                await throttles[0].queues[WBT_RWQ_BG].wait()
+            begun.append(self.name)
+
+    throttles = []
+
+    async def scenario(engine, throttle):
+        throttles.append(throttle)
+        names = [f"w{number}" for number in range(3 * limit)]
+        for name in names:
+            engine.spawn(Writer(name))
+        await engine.sleep(100)
+        assert begun == names[:limit]
+        for nr_done in range(limit):
+            assert len(begun) == limit, nr_done
+            throttle.done(WBT_RWQ_BG)
+            assert not throttle.try_begin(WBT_RWQ_BG)
+            await engine.sleep(1)
+        assert begun == names[: 2 * limit]
+        assert throttle.inflight == [limit, 0]
+        for _ in range(2 * limit):
+            throttle.done(WBT_RWQ_BG)
+            await engine.sleep(1)
+        assert begun == names
+        assert throttle.inflight == [0, 0]
 
     with_throttle(scenario)
 
