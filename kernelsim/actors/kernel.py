@@ -15,7 +15,7 @@ from kernelsim.actors.block_device import BlockDevice
 from kernelsim.actors.cpu import Cpu
 from kernelsim.actors.interconnect import Interconnect
 from kernelsim.actors.node import Node
-from kernelsim.actors.observer import Observer, Unobserved
+from kernelsim.actors.observer import Observer
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.mm.gfp import Gfp
@@ -94,7 +94,7 @@ class Kernel:
     zero_pfn: int = 0
     next_pid: int = 100
     nr_placed: int = 0
-    observer: Observer = attrs.field(factory=Unobserved)
+    observer: Observer = attrs.field(factory=Observer)
     _throttle_queues: dict[tuple[int, str], WaitQueue] = attrs.field(factory=dict, init=False)
 
     @cached_property

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from kernelsim.actors.observer import Observer, Unobserved
+from kernelsim.actors.observer import Observer
 from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.mem import (
@@ -134,7 +134,7 @@ class Node(Actor):
         self.zone_locks: dict[int, FifoServer] = {}
         self.lru_lock: FifoServer
         self.controller: FifoServer
-        self.observer: Observer = Unobserved()
+        self.observer = Observer()
         self.nr_granted = 0  # pages handed out and not given back
         self.band_entries: dict[int, list[list[int]]] = {}  # by zone and band: times, first at ns
         self._bands: dict[int, int] = {}  # index into BANDS by zone that has pages, as logged last

@@ -6,7 +6,7 @@ Interface: `Kernel.observe` seats one; each call says what has just happened.
 Units: pages, virtual page numbers.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kernelsim.actors.fault_handler import PageFault
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from kernelsim.actors.task import Task
 
 
-class Observer(Protocol):
-    """What an observer is told."""
+class Observer:
+    """Listens to nothing: what a machine has unless told otherwise. A checker overrides it all."""
 
     def begins(self, process: "Process", operation: object) -> None:
         """Hear that a process begins what its program asked for."""
@@ -51,39 +51,3 @@ class Observer(Protocol):
 
     def granted(self, request: "AllocPages", nr: int, nr_refills: int) -> None:
         """Hear what a request was granted, before anything else happens to the zone."""
-
-
-class Unobserved:
-    """Nobody listens; what a machine has unless told otherwise."""
-
-    def begins(self, process: "Process", operation: object) -> None:
-        """Do nothing."""
-
-    def ends(self, process: "Process", operation: object, result: object, token: int) -> None:
-        """Do nothing."""
-
-    def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
-        """Do nothing."""
-
-    def stored_listed(self, pid: int, touch: "TouchPages", first: int, nr: int, token: int) -> None:
-        """Do nothing."""
-
-    def faulting(self, pid: int, fault: "PageFault") -> None:
-        """Do nothing."""
-
-    def served(self, pid: int, nr: int) -> None:
-        """Do nothing."""
-
-    def asks(
-        self,
-        task: "Task",
-        context: "AllocContext",
-        zone: int,
-        mark: int,
-        alloc_flags: int,
-        floor: int,
-    ) -> None:
-        """Do nothing."""
-
-    def granted(self, request: "AllocPages", nr: int, nr_refills: int) -> None:
-        """Do nothing."""

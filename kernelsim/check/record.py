@@ -16,6 +16,7 @@ import numpy as np
 from kernelsim.actors.fault_handler import PageFault
 from kernelsim.actors.kernel import Kernel
 from kernelsim.actors.node import AllocPages
+from kernelsim.actors.observer import Observer
 from kernelsim.actors.page_allocator import AllocContext
 from kernelsim.actors.process import Process
 from kernelsim.actors.process_operations import (
@@ -38,7 +39,7 @@ from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 PROBLEMS_MAX: Final = 100  # of grants, kept until the next look
 
 
-class Record:
+class Record(Observer):
     """The observer of one machine.
 
     Args:

@@ -3,8 +3,8 @@
 Linux: mm/vmscan.c:shrink_folio_list (6.1).
 Differs: TLB flushes, I/O and freeing are left to the caller; see the lines marked below.
 
-Interface: `shrink_folio_list`, between isolating a batch and putting back the rest, or
-`isolate_and_shrink` for both steps; see reclaim_batch.py for the order of calls.
+Interface: `shrink_folio_list`, between isolating a batch and putting back the rest; see
+reclaim_batch.py for the order of calls.
 Units: pages.
 
 How an anonymous page dies. A new page has its accessed bit set, so the first scan lets it go round
@@ -70,7 +70,6 @@ from kernelsim.mm.swapfile import (
     swap_duplicate,
     vm_swap_full,
 )
-from kernelsim.mm.vmscan_list import isolate_lru_folios
 from kernelsim.mm.vmstat import (
     NR_VMSCAN_IMMEDIATE_RECLAIM,
     NR_VMSCAN_WRITE,
@@ -93,34 +92,6 @@ _KEEP: Final = 0
 _ACTIVATE: Final = 1
 _WRITE: Final = 2
 _FREE: Final = 3
-
-
-@leaf
-def isolate_and_shrink(
-    mem: Mem,
-    pt: PageTables,
-    mms: Mms,
-    swap: SwapArea,
-    lruvec: I64,
-    cpu: int,
-    nid: int,
-    lru: int,
-    nr_to_scan: int,
-    highest_zoneidx: int,
-    how: int,
-    batch: ReclaimBatch,
-) -> tuple[int, int]:
-    """Isolate a batch of an inactive list and decide about it at once, in one compiled call.
-
-    For callers that charge the time of both afterwards.
-
-    Returns:
-        Pages isolated and pages looked at; the rest is in `batch`.
-    """
-    taken, scanned, _ = isolate_lru_folios(mem, nid, lru, nr_to_scan, highest_zoneidx, how, batch)
-    if taken:
-        shrink_folio_list(mem, pt, mms, swap, lruvec, cpu, how, batch, 0, taken)
-    return taken, scanned
 
 
 @leaf

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kernelsim.actors import fault_handler, process
+from kernelsim.actors.observer import Observer
 from kernelsim.actors.process_operations import Brk, Munmap, Touch
 from kernelsim.check.content import Content
 from kernelsim.check.machine import check_machine
@@ -15,6 +17,8 @@ from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
 from kernelsim.machine import Machine
 from kernelsim.mm.pgtable import pte_at, set_pte_at
+from kernelsim.mm.vmstat import PSWPOUT
+from kernelsim.report import machine_run
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.units import PAGE_SIZE
@@ -207,17 +211,36 @@ async def program(process: Any) -> None:
     await process.touch_pages(order, [page % 3 == 0 for page in range(9216)])
 
 
-def run(main: Any, every: int, machine: Any = "tiny-64m", **options: Any) -> None:
-    """Run with `--check`, looking each so many events."""
+def run(main: Any, every: int, machine: Any = "tiny-64m", **options: Any) -> Machine:
+    """Run with `--check`, looking each so many events; give the machine back."""
     checked = RunOptions(machine=machine, check=True, check_every=every, **options)
-    run_machine(Workload(main, "machine"), checked, name="w.py")
+    return run_machine(Workload(main, "machine"), checked, name="w.py").machine
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Collect at each look how many pages the record holds, and how many stores are under way."""
+    seen: list[tuple[int, int]] = []
+    real = machine_run.require_sound
+
+    def look(kernel: Any) -> None:
+        contents = kernel.observer.contents.values()
+        stored = sum(int(np.count_nonzero(content.tokens)) for content in contents)
+        seen.append((stored, sum(content.store is not None for content in contents)))
+        real(kernel)
+
+    monkeypatch.setattr(machine_run, "require_sound", look)
+    return seen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "burst_pages"), [(1, None), (2, 7)])
-def test_every_way_to_store_is_followed(seed, burst_pages):
+def test_every_way_to_store_is_followed(seed, burst_pages, looks):
     """Touches, lists, odd strides, images, brk, madvise, MAP_FIXED, munmap, exit; under reclaim."""
-    run(busy, 397, seed=seed, schedule_seed=seed, burst_pages=burst_pages)
+    machine = run(busy, 397, seed=seed, schedule_seed=seed, burst_pages=burst_pages)
+    assert machine.mem.vm_event[PSWPOUT] > 0
+    assert len(looks) >= machine.engine.clock.number // 800
+    assert max(stored for stored, _ in looks) > machine.kernel.phys.totalram_pages
 
 
 async def small(machine: Machine) -> None:
@@ -232,9 +255,12 @@ async def small(machine: Machine) -> None:
         await user.exit()
 
 
-def test_looks_in_the_middle_of_a_burst_find_nothing():
+def test_looks_in_the_middle_of_a_burst_find_nothing(looks):
     """Between any two events all is as the processes were told, or on its way to be."""
-    run(small, 1)
+    machine = run(small, 1)
+    assert len(looks) > machine.engine.clock.number // 3  # an ask in line takes two numbers
+    assert max(under_way for _, under_way in looks) == 1
+    assert max(stored for stored, _ in looks) == 3 << 20 >> 12
 
 
 def test_pages_on_their_way_from_swap_hold_what_their_slots_do():
@@ -310,7 +336,7 @@ def test_no_record_is_kept_without_check():
     """Who did not ask for checks does not pay for them."""
     workload, options = Workload(small, "machine"), RunOptions(machine="tiny-64m")
     kernel = run_machine(workload, options, name="w.py").machine.kernel
-    assert type(kernel.observer).__name__ == "Unobserved"
+    assert type(kernel.observer) is Observer
 
 
 def test_content_is_kept_by_page():

@@ -2,11 +2,8 @@
 
 import pytest
 
-from kernelsim.config.machine import ZoneSpec
-from kernelsim.config.zones import ZoneType
 from kernelsim.mm.free_area import free_area_counts
 from kernelsim.mm.mem import (
-    L_HEAD,
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
     MIGRATE_UNMOVABLE,
@@ -19,11 +16,12 @@ from kernelsim.mm.mem import (
     PG_lru,
     free_list,
 )
-from kernelsim.mm.mm_init import free_range, init_zone, new_mem
+from kernelsim.mm.mm_init import new_mem
 from kernelsim.mm.page_alloc import (
     free_pages_ok,
     rmqueue,
 )
+from tests.free_zone import add_zone, pages_of
 
 UNMOVABLE, MOVABLE, RECLAIMABLE = MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE
 
@@ -31,16 +29,7 @@ UNMOVABLE, MOVABLE, RECLAIMABLE = MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RE
 def one_zone(start: int = 1024, end: int = 2048) -> Mem:
     """Build a machine whose only zone is free from start to end."""
     mem = new_mem(nr_pfns=end, nr_nodes=1, nr_zone_types=1, nr_cpus=1)
-    size = end - start
-    spec = ZoneSpec(
-        type=ZoneType.ZONE_NORMAL,
-        start_pfn=start,
-        spanned_pages=size,
-        present_pages=size,
-        managed_pages=size,
-    )
-    init_zone(mem, 0, spec, 0, [(start, end)])
-    free_range(mem, 0, start, end)
+    add_zone(mem, 0, 0, start, end)
     return mem
 
 
@@ -53,12 +42,7 @@ def all_taken(mem: Mem, nr_pages: int) -> None:
 
 def listed(mem: Mem, order: int, migratetype: int) -> list[int]:
     """List the blocks of a free list from its head."""
-    pfns = []
-    pfn = int(mem.lists[free_list(0, order, migratetype), L_HEAD])
-    while pfn:
-        pfns.append(pfn)
-        pfn = int(mem.pages.next[pfn])
-    return pfns
+    return pages_of(mem, free_list(0, order, migratetype))
 
 
 @pytest.mark.mission("P13")

@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 
 from kernelsim.check.pages import check_pages
-from kernelsim.config.machine import ZoneSpec
-from kernelsim.config.zones import ZoneType
 from kernelsim.mm.free_area import free_area_counts
 from kernelsim.mm.mem import (
-    L_HEAD,
     MAX_ORDER,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -24,7 +21,7 @@ from kernelsim.mm.mem import (
     free_list,
     zone_of,
 )
-from kernelsim.mm.mm_init import free_range, init_zone, new_mem
+from kernelsim.mm.mm_init import new_mem
 from kernelsim.mm.page_alloc import (
     ALLOC_HARDER,
     ALLOC_HIGH,
@@ -47,22 +44,9 @@ from kernelsim.mm.vmstat import (
     PGALLOC_DMA32,
     PGFREE,
 )
+from tests.free_zone import add_zone, pages_of
 
 UNMOVABLE, MOVABLE, RECLAIMABLE = MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE
-
-
-def add_zone(mem: Mem, zone: int, nid: int, start: int, end: int) -> None:
-    """Fill a zone row with free memory from start to end."""
-    size = end - start
-    spec = ZoneSpec(
-        type=ZoneType.ZONE_NORMAL,
-        start_pfn=start,
-        spanned_pages=size,
-        present_pages=size,
-        managed_pages=size,
-    )
-    init_zone(mem, zone, spec, nid, [(start, end)])
-    free_range(mem, zone, start, end)
 
 
 def one_zone(start: int = 1024, end: int = 2048) -> Mem:
@@ -81,12 +65,7 @@ def all_taken(mem: Mem, nr_pages: int) -> None:
 
 def listed(mem: Mem, order: int, migratetype: int, zone: int = 0) -> list[int]:
     """List the blocks of a free list from its head."""
-    pfns = []
-    pfn = int(mem.lists[free_list(zone, order, migratetype), L_HEAD])
-    while pfn:
-        pfns.append(pfn)
-        pfn = int(mem.pages.next[pfn])
-    return pfns
+    return pages_of(mem, free_list(zone, order, migratetype))
 
 
 @pytest.mark.mission("P13")

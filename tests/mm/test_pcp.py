@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from kernelsim.check.pages import check_pages
-from kernelsim.config.machine import ZoneSpec
-from kernelsim.config.zones import ZoneType
 from kernelsim.mm.mem import (
-    L_HEAD,
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
@@ -23,10 +20,11 @@ from kernelsim.mm.mem import (
     PG_pcp,
     pcp_list,
 )
-from kernelsim.mm.mm_init import free_range, init_zone, new_mem
+from kernelsim.mm.mm_init import new_mem
 from kernelsim.mm.page_alloc import watermark_floor
 from kernelsim.mm.pcp import alloc_pages_bulk, drain_pages, free_unref_pages, rmqueue_bulk
 from kernelsim.mm.vmstat import NUMA_HIT, NUMA_LOCAL, PGALLOC_DMA, PGFREE
+from tests.free_zone import add_zone, pages_of
 
 MOVABLE = MIGRATE_MOVABLE
 
@@ -34,16 +32,7 @@ MOVABLE = MIGRATE_MOVABLE
 def small_zone(batch: int = 10, high: int = 50, start: int = 1024, end: int = 4096) -> Mem:
     """Build one zone of free memory with two CPUs."""
     mem = new_mem(nr_pfns=end, nr_nodes=1, nr_zone_types=1, nr_cpus=2)
-    size = end - start
-    spec = ZoneSpec(
-        type=ZoneType.ZONE_NORMAL,
-        start_pfn=start,
-        spanned_pages=size,
-        present_pages=size,
-        managed_pages=size,
-    )
-    init_zone(mem, 0, spec, 0, [(start, end)])
-    free_range(mem, 0, start, end)
+    add_zone(mem, 0, 0, start, end)
     mem.zone[0, [Z_PCP_BATCH, Z_PCP_HIGH]] = batch, high
     return mem
 
@@ -63,12 +52,7 @@ def free(mem: Mem, pfns: list[int], cpu: int = 0) -> int:
 
 def on_list(mem: Mem, migratetype: int = MOVABLE, cpu: int = 0) -> list[int]:
     """List a per-cpu list from its head."""
-    pfns = []
-    pfn = int(mem.lists[pcp_list(mem, 0, cpu, migratetype), L_HEAD])
-    while pfn:
-        pfns.append(pfn)
-        pfn = int(mem.pages.next[pfn])
-    return pfns
+    return pages_of(mem, pcp_list(mem, 0, cpu, migratetype))
 
 
 @pytest.mark.mission("P13")
@@ -243,16 +227,7 @@ def test_pages_of_several_zones_go_to_their_own_lists() -> None:
     """One call frees pages of two zones that meet inside a pageblock."""
     mem = new_mem(nr_pfns=3072, nr_nodes=1, nr_zone_types=2, nr_cpus=1)
     for zone, (start, end) in enumerate([(1024, 1500), (1500, 3072)]):
-        size = end - start
-        spec = ZoneSpec(
-            type=ZoneType.ZONE_NORMAL,
-            start_pfn=start,
-            spanned_pages=size,
-            present_pages=size,
-            managed_pages=size,
-        )
-        init_zone(mem, zone, spec, 0, [(start, end)])
-        free_range(mem, zone, start, end)
+        add_zone(mem, zone, 0, start, end)
         mem.zone[zone, [Z_PCP_BATCH, Z_PCP_HIGH]] = 1, 1000
     out = np.zeros(4, np.int64)
     for zone in (0, 1):

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from kernelsim.check.lru import check_lru
-from kernelsim.config.machine import ZoneSpec
-from kernelsim.config.zones import ZoneType
 from kernelsim.mm.mem import (
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
@@ -21,7 +19,7 @@ from kernelsim.mm.mem import (
     PG_unevictable,
     PG_uptodate,
 )
-from kernelsim.mm.mm_init import init_zone, new_mem
+from kernelsim.mm.mm_init import new_mem
 from kernelsim.mm.swap import (
     deactivate,
     deactivate_file,
@@ -41,6 +39,7 @@ from kernelsim.mm.vmstat import (
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
 )
+from tests.free_zone import add_zone
 
 
 @pytest.fixture
@@ -110,15 +109,7 @@ def test_zones_that_share_a_pageblock_count_their_own_pages():
     """A batch that crosses from one zone into the next inside a pageblock is counted in both."""
     mem = new_mem(nr_pfns=2048, nr_nodes=1, nr_zone_types=2, nr_cpus=1)
     for zone, (start, end) in enumerate(((1024, 1200), (1200, 2048))):
-        size = end - start
-        spec = ZoneSpec(
-            type=ZoneType.ZONE_NORMAL,
-            start_pfn=start,
-            spanned_pages=size,
-            present_pages=size,
-            managed_pages=size,
-        )
-        init_zone(mem, zone, spec, 0, [(start, end)])
+        add_zone(mem, zone, 0, start, end, free=False)
     pfns = np.arange(1190, 1220)
     mem.pages.flags[pfns] = PG_swapbacked
     lru_add(mem, pfns, 30)

@@ -47,7 +47,6 @@ from kernelsim.mm.reclaim_batch import (
 )
 from kernelsim.mm.swap import lru_add
 from kernelsim.mm.swapfile import SS_FREE
-from kernelsim.mm.vmscan_folio import isolate_and_shrink
 from kernelsim.mm.vmscan_list import isolate_lru_folios
 from kernelsim.mm.vmstat import (
     NR_ACTIVE_ANON,
@@ -290,19 +289,6 @@ def test_io_cost_is_noted_and_decays(box):
     assert box.lruvec[0, LV_ANON_COST] == 8
     box.scan(4)
     assert box.lruvec[0, LV_ANON_COST] == 6
-
-
-def test_both_steps_in_one_call(box):
-    """Isolating and deciding in one call does the same as one after the other."""
-    pfns = box.fault(BASE, 6)
-    box.forget_use(4)
-    args = (box.mem, box.pool.pt, box.mms, box.swap, box.lruvec, 0, 0, LRU_INACTIVE_ANON)
-    assert isolate_and_shrink(*args, 5, 0, DIRECT, box.batch) == (5, 5)
-    assert box.batch.to_write[:4].tolist() == pfns[:4].tolist()
-    assert box.putback(how=DIRECT) == []
-    assert box.batch.stat[STAT_NR_REF_KEEP] == 1
-    assert isolate_and_shrink(*args, 0, 0, DIRECT, box.batch) == (0, 0)
-    assert problems(box) == []
 
 
 def test_skipped_pages_go_to_the_front(box):

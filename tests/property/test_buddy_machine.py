@@ -12,7 +12,6 @@ from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.free_area import free_area_counts
 from kernelsim.mm.mem import (
-    L_HEAD,
     Z_BOOSTED_WATERMARK,
     Z_FREE,
     Z_PCP_BATCH,
@@ -33,6 +32,7 @@ from kernelsim.mm.mm_init import free_range, init_zone, new_mem
 from kernelsim.mm.page_alloc import free_pages_ok, rmqueue
 from kernelsim.mm.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
 from kernelsim.mm.vmstat import NUMA_HIT, NUMA_LOCAL, PGALLOC_DMA, PGFREE
+from tests.free_zone import pages_of
 
 START, END = 700, 700 + 2 * 1024 + 200  # begins and ends inside a MAX_ORDER block
 BATCH, HIGH = 7, 40
@@ -211,16 +211,6 @@ def real_zone() -> Mem:
     row[Z_WMARK_MIN], row[Z_WMARK_LOW], row[Z_WMARK_HIGH], row[Z_WMARK_PROMO] = 400, 500, 600, 700
     row[Z_WATERMARK_BOOST_FACTOR] = 15000
     return mem
-
-
-def pages_of(mem: Mem, number: int) -> list[int]:
-    """List the pfns of a list, head first."""
-    pfns = []
-    pfn = int(mem.lists[number, L_HEAD])
-    while pfn:
-        pfns.append(pfn)
-        pfn = int(mem.pages.next[pfn])
-    return pfns
 
 
 class BuddyMachine(RuleBasedStateMachine):

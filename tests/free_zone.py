@@ -1,0 +1,31 @@
+"""Zones of free memory for tests of the page allocator, and a look at lists of pages."""
+
+from kernelsim.config.machine import ZoneSpec
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.mem import L_HEAD, Mem
+from kernelsim.mm.mm_init import free_range, init_zone
+
+
+def add_zone(mem: Mem, zone: int, nid: int, start: int, end: int, *, free: bool = True) -> None:
+    """Fill a zone row with memory from start to end, all of it free unless said otherwise."""
+    size = end - start
+    spec = ZoneSpec(
+        type=ZoneType.ZONE_NORMAL,
+        start_pfn=start,
+        spanned_pages=size,
+        present_pages=size,
+        managed_pages=size,
+    )
+    init_zone(mem, zone, spec, nid, [(start, end)])
+    if free:
+        free_range(mem, zone, start, end)
+
+
+def pages_of(mem: Mem, number: int) -> list[int]:
+    """List the pages of a list from its head."""
+    pfns = []
+    pfn = int(mem.lists[number, L_HEAD])
+    while pfn:
+        pfns.append(pfn)
+        pfn = int(mem.pages.next[pfn])
+    return pfns
