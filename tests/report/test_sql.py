@@ -5,6 +5,7 @@ import pytest
 from kernelsim.errors import ConfigError
 from kernelsim.report.metrics import MetricsRecorder
 from kernelsim.report.sql import query
+from kernelsim.trace.registry import TRACEPOINTS
 
 HEADER = '{"t_ns":0,"actor":"run","event":"ks_run_start","schema":1}\n'
 EVENT = '{"t_ns":5,"actor":"a\'b","event":"ks_x","big":18446744073709551615,"none":null}\n'
@@ -24,20 +25,65 @@ def directory(tmp_path):
 
 
 def test_events_view(directory):
-    """The log has four columns of known types; fields hold what is the event's own."""
-    result = query(directory, "select * from events where t_ns > 0")
-    assert result.columns == ("t_ns", "actor", "event", "fields")
+    """The log has four columns, then those of all events; fields hold what is the event's own."""
+    result = query(directory, "select t_ns, actor, event, fields from events where t_ns > 0")
     assert result.rows == ((5, "a'b", "ks_x", '{"big":18446744073709551615,"none":null}'),)
     types = query(directory, "select column_name, column_type from (describe events)").rows
-    assert types == (
+    assert types[:4] == (
         ("t_ns", "BIGINT"),
         ("actor", "VARCHAR"),
         ("event", "VARCHAR"),
         ("fields", "JSON"),
     )
+    names = [name for name, _ in types]
+    declared = {field.name for info in TRACEPOINTS.values() for field in info.fields}
+    assert len(set(names)) == len(names)
+    assert set(names[4:]) == declared
+    text = {name for name, kind in types if kind == "VARCHAR"}
+    assert {"dev", "error", "kind", "lock"} <= text
+    assert dict(types)["latency_ns"] == "BIGINT"
+    assert dict(types)["nr_scanned"] == "HUGEINT"
+    assert dict(types)["major"] == "BOOLEAN"
     assert query(directory, "select fields->>'big' from events order by t_ns desc").rows[0] == (
         "18446744073709551615",
     )
+
+
+def test_a_table_an_event(directory):
+    """Each declared event has a table of typed columns: numbers compare and subtract as numbers."""
+    with (directory / "events.jsonl").open("a") as log:
+        for latency_ns in (9, 10, 100):
+            log.write(f'{{"t_ns":7,"actor":"a","event":"ks_fault","latency_ns":{latency_ns}}}\n')
+        log.write('{"t_ns":8,"actor":"a","event":"tlb_flush","pages":18446744073709551615}\n')
+        log.write('{"t_ns":8,"actor":"a","event":"mm_vmscan_lru_isolate","nr_taken":1}\n')
+    assert query(directory, "select max(latency_ns) from ks_fault").rows == ((100,),)
+    assert query(directory, "select max(latency_ns) from events").rows == ((100,),)
+    assert query(directory, "select pages from tlb_flush").rows == (((1 << 64) - 1,),)
+    below = "select nr_taken - 2 from mm_vmscan_lru_isolate"
+    assert query(directory, below).rows == ((-1,),)
+    tables = {name for (name,) in query(directory, "show tables").rows}
+    assert tables == {"events", "metrics", *TRACEPOINTS}
+    described = query(directory, "select column_name from (describe ks_watermark)").rows
+    fields = [field.name for field in TRACEPOINTS["ks_watermark"].fields]
+    assert [name for (name,) in described] == ["t_ns", "actor", *fields]
+    assert query(directory, "select * from block_rq_issue").rows == ()
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("select nope from ks_fault", '"nope" not found'),
+        ("select * from ks_falt", 'Did you mean "ks_fault"?'),
+        ("", "must be a query"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_known(directory, sql, told):
+    """A query that asks for what is not there is told what is, in one line."""
+    with pytest.raises(ConfigError) as caught:
+        query(directory, sql)
+    assert told in str(caught.value)
+    assert "events, metrics, and one an event, such as ks_fault" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_metrics_view(directory):
