@@ -14,6 +14,9 @@ from kernelsim.trace.tracepoint import TracepointInfo
 def events(glob: str = "*", *, json: bool = False) -> None:
     """List the events that a run may log: subsystem, fields, types and units.
 
+    Each event's t_ns is virtual time; its row says of what, the start or the end. Where the kernel
+    prints a number by name, so does `kernelsim inspect`; --json, --sql and the log have the number.
+
     Args:
         glob: Only events with such a name; `vmscan:*` chooses by subsystem.
         json: Write one JSON object a line instead.
@@ -37,6 +40,7 @@ def rows_of(info: TracepointInfo) -> list[tuple[str, ...]]:
     first = (info.subsystem, info.name, "", "", "", info.doc + off)
     return [
         first,
+        ("", "", "t_ns", "long", "ns", info.when),
         *(("", "", field.name, field.type, field.unit, field.doc) for field in info.fields),
     ]
 
@@ -47,6 +51,7 @@ def as_json(info: TracepointInfo) -> dict[str, object]:
         "event": info.name,
         "subsystem": info.subsystem,
         "meaning": info.doc,
+        "t_ns": info.when,
         "page_level": info.page_level,
         "fields": [
             {"name": field.name, "type": field.type, "unit": field.unit, "meaning": field.doc}

@@ -31,12 +31,19 @@ def inspect(
 ) -> None:
     """Print the events of a run, or query them with SQL.
 
+    What t_ns, the fields and their units mean: `kernelsim events`. Text shows numbers as the
+    kernel prints them (gfp_flags=GFP_KERNEL, lru=inactive_anon, pfn=0x1000); JSON and SQL have
+    the numbers themselves.
+
     Args:
         directory: What `kernelsim run --out` wrote.
         event: Only events with such a name (glob; `vmscan:*` chooses by subsystem).
         actor: Only events of such actors (glob).
         between: Only events of this virtual time, such as 1s..2s, 500ms.. or ..3s.
-        sql: A query over the views events(t_ns, actor, event, fields) and metrics.
+        sql: A query over one table an event, `select max(latency_ns) from ks_fault`, with t_ns,
+            actor and the fields that `kernelsim events` lists; over `events`, which has t_ns,
+            actor, event, fields (JSON) and the columns of them all; and over `metrics`, the
+            counters over time. `show tables` and `describe ks_fault` list what there is.
         json: Write JSON, one object a line.
         follow: Go on while the run writes.
     """

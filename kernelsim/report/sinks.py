@@ -15,12 +15,17 @@ import attrs
 import msgspec
 
 from kernelsim.report.event_filter import DEFAULT_FILTER, EventFilter
+from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.sink import Fields, Sink
 from kernelsim.trace.tracepoint import Tracepoint
 from kernelsim.units import NS_PER_S
 
 RING_EVENTS: Final = 64
 PLAIN_WORD: Final = re.compile(r'[^\s"=\x00-\x1f]+')
+SHOWN: Final = {  # of the declared events: fields whose numbers text shows otherwise
+    info.name: {field.name: field.shown for field in info.fields if field.shown is not None}
+    for info in TRACEPOINTS.values()
+}
 
 
 @attrs.frozen
@@ -138,9 +143,17 @@ def as_mapping(fields: Fields) -> Mapping[str, object]:
 
 
 def event_text(t_ns: int, actor: str, event: str, fields: Mapping[str, object]) -> str:
-    """Write an event as one line for people: seconds, actor, event, then `name=value` words."""
+    """Write an event as one line for people: seconds, actor, event, then `name=value` words.
+
+    Numbers are shown as the kernel prints them: `gfp_flags=GFP_KERNEL`, `pfn=0x1000`.
+    """
     seconds, rest_ns = divmod(t_ns, NS_PER_S)
-    words = "".join(f" {name}={value_text(value)}" for name, value in fields.items())
+    shown = SHOWN.get(event, {})
+    words = ""
+    for name, value in fields.items():
+        show = shown.get(name)
+        told = value if show is None or type(value) is not int else show(value)
+        words += f" {name}={value_text(told)}"
     return f"{seconds:5d}.{rest_ns:09d}  {actor:<16} {event}{words}"
 
 

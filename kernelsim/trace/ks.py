@@ -5,7 +5,7 @@ Units: times are virtual ns.
 """
 # ruff: noqa: N801 - a tracepoint's class has the tracepoint's name
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from kernelsim.trace.tracepoint import Field, Tracepoint
 
@@ -13,11 +13,15 @@ from kernelsim.trace.tracepoint import Field, Tracepoint
 class ks_run_start(Tracepoint, frozen=True):
     """First line of a log; more fields say which workload, machine and seeds."""
 
+    when: ClassVar[str] = "0, before anything happened"
+
     schema: Annotated[int, Field("int", "version of the lines that follow")]
 
 
 class ks_run_end(Tracepoint, frozen=True):
     """Last line of a log whose run came to its end."""
+
+    when: ClassVar[str] = "when all actors had stopped, a little after the run"
 
     exit_state: Annotated[str, Field("char[]", "how it ended: done, until, stopped, crashed …")]
     nr_events: Annotated[int, Field("unsigned long", "engine events of the run")]
@@ -26,17 +30,25 @@ class ks_run_end(Tracepoint, frozen=True):
 class ks_actor_start(Tracepoint, frozen=True):
     """An actor's task began."""
 
+    when: ClassVar[str] = "start of the task"
+
 
 class ks_actor_stop(Tracepoint, frozen=True):
     """An actor's task ended as it should."""
+
+    when: ClassVar[str] = "end of the task"
 
 
 class ks_actor_kill(Tracepoint, frozen=True):
     """An actor's task was ended by another."""
 
+    when: ClassVar[str] = "end of the task"
+
 
 class ks_actor_crash(Tracepoint, frozen=True):
     """An actor's task ended by an exception."""
+
+    when: ClassVar[str] = "end of the task"
 
     error: Annotated[str, Field("char[]", "type and text of the exception")]
 
@@ -44,11 +56,15 @@ class ks_actor_crash(Tracepoint, frozen=True):
 class ks_message_dropped(Tracepoint, frozen=True):
     """A message reached an actor that had ended."""
 
+    when: ClassVar[str] = "when it arrived"
+
     message: Annotated[str, Field("char[]", "class of the message")]
 
 
 class ks_deadlock(Tracepoint, frozen=True):
     """Nobody can ever move again; one such event for each that waits."""
+
+    when: ClassVar[str] = "when it was found"
 
     waits_for: Annotated[str, Field("char[]", "what it waits for")]
     since_ns: Annotated[int, Field("long", "when it began to wait", "ns")]
@@ -57,12 +73,18 @@ class ks_deadlock(Tracepoint, frozen=True):
 class ks_livelock(Tracepoint, frozen=True):
     """Somebody made no progress for too long; one such event for each that waits."""
 
+    when: ClassVar[str] = "when it was found"
+
     waits_for: Annotated[str, Field("char[]", "what it waits for")]
     since_ns: Annotated[int, Field("long", "when it began to wait", "ns")]
 
 
 class ks_lock_wait(Tracepoint, frozen=True):
     """A CPU spun for a lock."""
+
+    when: ClassVar[str] = (
+        "start of the wait; the lock was got wait_ns later and let go hold_ns after that"
+    )
 
     lock: Annotated[str, Field("char[]", "name of the lock, such as zone1->lock")]
     user: Annotated[str, Field("char[]", "CPU that spun")]
@@ -73,12 +95,16 @@ class ks_lock_wait(Tracepoint, frozen=True):
 class ks_sched_switch(Tracepoint, frozen=True):
     """A CPU went from one task to another."""
 
+    when: ClassVar[str] = "start of the switch"
+
     prev: Annotated[str, Field("char[]", "task that ran last on the CPU; empty for none")]
     next: Annotated[str, Field("char[]", "task that runs now")]
 
 
 class ks_fault(Tracepoint, frozen=True):
     """A burst of page faults of one kind was served."""
+
+    when: ClassVar[str] = "end of the burst; it began latency_ns before"
 
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
@@ -94,6 +120,8 @@ class ks_fault(Tracepoint, frozen=True):
 class ks_watermark(Tracepoint, frozen=True):
     """The free pages of a zone crossed a watermark."""
 
+    when: ClassVar[str] = "when the pages moved"
+
     nid: Annotated[int, Field("int", "node", "nid")]
     zid: Annotated[int, Field("int", "type of the zone", "zid")]
     band_from: Annotated[str, Field("char[]", "above_high, high_low, low_min or below_min")]
@@ -103,6 +131,8 @@ class ks_watermark(Tracepoint, frozen=True):
 
 class ks_swapin(Tracepoint, frozen=True):
     """Pages were read from swap."""
+
+    when: ClassVar[str] = "end of the read; it began latency_ns before"
 
     dev: Annotated[str, Field("char[]", "name of the swap device")]
     slot: Annotated[int, Field("unsigned long", "slot of the page that faulted", "slot")]
@@ -114,6 +144,8 @@ class ks_swapin(Tracepoint, frozen=True):
 class ks_process_start(Tracepoint, frozen=True):
     """A process began."""
 
+    when: ClassVar[str] = "start of the process"
+
     pid: Annotated[int, Field("pid_t", "the process", "pid")]
     ppid: Annotated[int, Field("pid_t", "its parent; 0 for the workload's", "pid")]
     comm: Annotated[str, Field("char[16]", "its name")]
@@ -122,6 +154,8 @@ class ks_process_start(Tracepoint, frozen=True):
 
 class ks_process_exit(Tracepoint, frozen=True):
     """A process ended and its memory is free."""
+
+    when: ClassVar[str] = "end of the process: its memory is free"
 
     pid: Annotated[int, Field("pid_t", "the process", "pid")]
     comm: Annotated[str, Field("char[16]", "its name")]

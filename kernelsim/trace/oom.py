@@ -4,13 +4,15 @@ Linux: include/trace/events/oom.h.
 """
 # ruff: noqa: N801 - a tracepoint's class has the tracepoint's name
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from kernelsim.trace.tracepoint import Field, Tracepoint
 
 
 class mark_victim(Tracepoint, frozen=True):
     """A task was chosen to be killed."""
+
+    when: ClassVar[str] = "when it was chosen; it dies later"
 
     pid: Annotated[int, Field("int", "the task", "pid")]
     comm: Annotated[str, Field("char[]", "its name")]

@@ -5,6 +5,8 @@ A declaration reads
     class mm_vmscan_kswapd_sleep(Tracepoint, frozen=True):
         \"\"\"kswapd of a node goes to sleep.\"\"\"
 
+        when: ClassVar[str] = "start of the sleep"
+
         nid: Annotated[int, Field("int", "node", "nid")]
 
 and code emits `vmscan.mm_vmscan_kswapd_sleep(nid=0)`. Making such a value costs 40 ns: it is a
@@ -14,6 +16,7 @@ Interface: `Tracepoint`, `Field` to declare; `describe` to read a declaration ba
 Units: those each field names; "" is a plain number.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Final, NamedTuple, get_type_hints
 
 import attrs
@@ -32,6 +35,8 @@ class Field(NamedTuple):
     """Meaning in one line."""
     unit: str = ""
     """Unit of a number; empty for flags, counts of no unit and text."""
+    shown: Callable[[int], str] | None = None
+    """How the kernel prints a number, where it does not print it as such."""
 
 
 class Tracepoint(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +46,8 @@ class Tracepoint(msgspec.Struct, frozen=True, gc=False):
     """Name, that of the class; set when the class is made."""
     subsystem: ClassVar[str]
     """Linux's trace system, the name of the declaring module; `ks` for our own."""
+    when: ClassVar[str] = ""
+    """What its `t_ns` is: the start or the end of what it tells of. Each declaration says it."""
     page_level: ClassVar[bool] = False
     """Whether it happens once a page or request, and so is off unless asked for."""
 
@@ -59,6 +66,8 @@ class FieldInfo:
     """C type as in Linux's format file."""
     unit: str
     doc: str
+    shown: Callable[[int], str] | None
+    """How text shows a number; None as it is."""
 
 
 @attrs.frozen
@@ -69,6 +78,8 @@ class TracepointInfo:
     subsystem: str
     doc: str
     """First line of the docstring."""
+    when: str
+    """What its `t_ns` is."""
     page_level: bool
     fields: tuple[FieldInfo, ...]
     """In the order of the line."""
@@ -79,8 +90,11 @@ def describe(cls: type[Tracepoint]) -> TracepointInfo:
     """Read a declaration back: docstring, fields in order, and what their annotations say.
 
     Raises:
-        TypeError: a field has no `Field` annotation, or takes a name that every line has.
+        TypeError: it does not say what its `t_ns` is; a field has no `Field` annotation, or takes
+            a name that every line has.
     """
+    if not cls.when:
+        raise TypeError(f"{cls.__name__}.when must say what its t_ns is")
     hints = get_type_hints(cls, include_extras=True)
     fields = []
     for name in cls.__struct_fields__:
@@ -88,11 +102,13 @@ def describe(cls: type[Tracepoint]) -> TracepointInfo:
         if len(notes) != 1 or name in LINE_KEYS:
             rule = f"must be Annotated[…, Field(…)] and none of {LINE_KEYS}"
             raise TypeError(f"{cls.__name__}.{name} {rule}")
-        fields.append(FieldInfo(name, notes[0].type, notes[0].unit, notes[0].doc))
+        note = notes[0]
+        fields.append(FieldInfo(name, note.type, note.unit, note.doc, note.shown))
     return TracepointInfo(
         name=cls.event,
         subsystem=cls.subsystem,
         doc=(cls.__doc__ or "").partition("\n")[0],
+        when=cls.when,
         page_level=cls.page_level,
         fields=tuple(fields),
         cls=cls,

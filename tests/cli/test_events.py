@@ -47,9 +47,11 @@ def test_events_by_subsystem(capsys):
         "subsystem  event                   field  type  unit        meaning\n"
         "vmscan     mm_vmscan_kswapd_sleep                           "
         "kswapd goes to sleep: its node is balanced.\n"
+        "                                   t_ns   long  ns          start of the sleep\n"
         "                                   nid    int   nid         its node\n"
         "vmscan     mm_vmscan_kswapd_wake                            "
         "kswapd begins to balance its node.\n"
+        "                                   t_ns   long  ns          start of the round\n"
         "                                   nid    int   nid         its node\n"
         "                                   zid    int   zid         "
         "highest zone type to balance\n"
@@ -68,6 +70,7 @@ def test_events_as_json(capsys):
         "event": "mm_page_free",
         "subsystem": "kmem",
         "meaning": "A block of pages was freed.",
+        "t_ns": "when the pages were put on the CPU's list",
         "page_level": True,
         "fields": [
             {

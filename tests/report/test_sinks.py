@@ -40,8 +40,8 @@ def test_ring_keeps_the_last():
     ]
     sink.emit_many(1_500_000_000, "node0", PAGES)
     assert sink.lines() == [
-        "    1.500000000  node0            mm_page_free pfn=1 order=0",
-        "    1.500000000  node0            mm_page_free pfn=2 order=0",
+        "    1.500000000  node0            mm_page_free pfn=0x1 order=0",
+        "    1.500000000  node0            mm_page_free pfn=0x2 order=0",
     ]
 
 
@@ -72,3 +72,14 @@ def test_text_of_an_event():
         "   61.000000005  db-101           ks_x"
         ' a=-1 b=true c=word:0 d="two words" e="" f="x=\\"y\\"" g=null'
     )
+
+
+def test_text_of_numbers_with_names():
+    """What the kernel prints by name is shown so; numbers of other events stay numbers."""
+    fields = {"order": 0, "gfp_flags": 0x100DCA}
+    assert event_text(0, "hog-100", "mm_vmscan_direct_reclaim_begin", fields).endswith(
+        " order=0 gfp_flags=GFP_HIGHUSER_MOVABLE|__GFP_ZERO"
+    )
+    flush = {"reason": 2, "pages": (1 << 64) - 1}
+    assert event_text(0, "cpu0", "tlb_flush", flush).endswith(' reason="local shootdown" pages=-1')
+    assert event_text(0, "cpu0", "ks_x", fields).endswith(" order=0 gfp_flags=1052106")

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 import pytest
@@ -50,8 +50,9 @@ def test_no_tracepoint_is_invented():
 
 @pytest.mark.parametrize("info", TRACEPOINTS.values(), ids=TRACEPOINTS)
 def test_declaration_is_complete(info):
-    """Each tracepoint and field has its meaning, and no field hides a key of the line."""
+    """Each tracepoint, its time and its fields have a meaning; no field hides a key of the line."""
     assert info.doc.endswith(".")
+    assert info.when
     assert all(field.doc and field.type for field in info.fields)
     assert not {field.name for field in info.fields} & set(LINE_KEYS)
     assert info.cls.event == info.name
@@ -98,17 +99,24 @@ def test_wrong_fields_are_refused():
 def test_bad_declarations_are_refused():
     """A field without a description, or named as a key of the line, is no declaration."""
 
+    class no_when(Tracepoint, frozen=True):  # noqa: N801 - a tracepoint's name
+        """Does not say whether t_ns is its start or its end."""
+
     class no_text(Tracepoint, frozen=True):  # noqa: N801 - a tracepoint's name
         """Says nothing about its field."""
+
+        when: ClassVar[str] = "start"
 
         pfn: int
 
     class hides_actor(Tracepoint, frozen=True):  # noqa: N801 - a tracepoint's name
         """Would be written twice."""
 
+        when: ClassVar[str] = "start"
+
         actor: Annotated[int, Field("int", "who")]
 
-    for declaration in (no_text, hides_actor):
+    for declaration in (no_when, no_text, hides_actor):
         with pytest.raises(TypeError, match=declaration.__name__):
             describe(declaration)
 
