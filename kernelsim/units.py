@@ -1,12 +1,15 @@
 """Sizes and times: constants, the types of page numbers, and their texts.
 
 Interface: `parse_size`, `parse_duration` read what people write in machines, workloads and
-options; `format_size`, `format_duration` write for people (exact numbers belong into files as
-integers). All sizes are 1024-based, as Linux counts them.
+options, by one rule everywhere: a bare number is bytes or nanoseconds, a unit and decimals may be
+given, nothing is rounded. `format_size`, `format_duration` write for people (exact numbers belong
+into files as integers). All sizes are 1024-based, as Linux counts them.
 Units: bytes and nanoseconds, always `int`.
 """
 
 import re
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Final, NewType
 
 from kernelsim.errors import ConfigError
@@ -27,10 +30,15 @@ Ns = NewType("Ns", int)
 Bytes = NewType("Bytes", int)
 
 SIZE_SUFFIXES: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
-SIZE_PATTERN: Final = re.compile(r"([0-9]{1,40}) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
-SIZE_RULE: Final = "a size is a whole number of bytes, or one with K, M, G or T (64M, 512KiB)"
+SIZE_PATTERN: Final = re.compile(
+    r"([0-9]{1,40})(?:\.([0-9]{1,40}))? ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII
+)
+SIZE_RULE: Final = (
+    "a size is a whole number of bytes, written as one or with K, M, G or T (64M, 512KiB, 1.5G)"
+)
 
 DURATION_UNITS: Final = {
+    "": 1,
     "ns": 1,
     "us": NS_PER_US,
     "ms": NS_PER_MS,
@@ -38,50 +46,67 @@ DURATION_UNITS: Final = {
     "min": 60 * NS_PER_S,
     "h": 3600 * NS_PER_S,
 }
-DURATION_PATTERN: Final = re.compile(r"([0-9]{1,40}) ?(ns|us|ms|s|min|h)", re.ASCII)
-DURATION_RULE: Final = "a duration is a whole number with ns, us, ms, s, min or h (10s, 5ms)"
+DURATION_PATTERN: Final = re.compile(
+    r"([0-9]{1,40})(?:\.([0-9]{1,40}))? ?(|ns|us|ms|s|min|h)", re.ASCII
+)
+DURATION_RULE: Final = (
+    "a duration is a whole number of ns, written as one or with us, ms, s, min or h (10s, 0.5ms)"
+)
 
 
 def parse_size(text: str | int, *, key: str = "size") -> int:
-    """Read a size such as `"64M"`, `"512KiB"`, `"4096"` or a number of bytes.
+    """Read a size such as `"64M"`, `"1.5GiB"`, `"4096"` or a number of bytes.
 
     Args:
-        text: Whole number with an optional suffix, in either case; `K`, `KB` and `KiB` are 1024.
+        text: Number with an optional suffix, in either case; `K`, `KB` and `KiB` are 1024.
         key: Name of the setting for the error.
 
     Returns:
         Bytes, 0 or more.
 
     Raises:
-        ConfigError: Not a whole number with a known suffix, or negative.
+        ConfigError: No number with a known suffix, negative, or no whole number of bytes.
     """
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
-        return text
-    match = SIZE_PATTERN.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None:
-        raise ConfigError(key=key, value=text, rule=SIZE_RULE)
-    return int(match[1]) * SIZE_SUFFIXES[match[2].lower()]
+    size_bytes = _exact(text, SIZE_PATTERN, SIZE_SUFFIXES)
+    if size_bytes is None:
+        raise ConfigError(key, text, SIZE_RULE)
+    return size_bytes
 
 
 def parse_duration(text: str | int, *, key: str = "duration") -> int:
-    """Read a duration such as `"10s"`, `"5ms"`, `"2min"` or a number of nanoseconds.
+    """Read a duration such as `"10s"`, `"0.5ms"`, `"2min"`, `"10"` or a number of nanoseconds.
 
     Args:
-        text: A string needs its unit; an int is nanoseconds.
+        text: Number with an optional unit; without one it is nanoseconds.
         key: Name of the setting for the error.
 
     Returns:
         Nanoseconds, 0 or more.
 
     Raises:
-        ConfigError: Not a whole number with a known unit, or negative.
+        ConfigError: No number with a known unit, negative, no whole number of nanoseconds, or
+            2**63 ns or more.
     """
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
-        return text
-    match = DURATION_PATTERN.fullmatch(text.strip()) if isinstance(text, str) else None
+    duration_ns = _exact(text, DURATION_PATTERN, DURATION_UNITS)
+    if duration_ns is None:
+        raise ConfigError(key, text, DURATION_RULE)
+    if duration_ns >> 63:
+        raise ConfigError(key, text, "virtual time ends at 2**63 ns, after 292 years")
+    return duration_ns
+
+
+def _exact(text: object, pattern: re.Pattern[str], units: Mapping[str, int]) -> int | None:
+    """Return the number of smallest units a text means; None if it means no whole number."""
+    if isinstance(text, bool):
+        return None
+    if isinstance(text, Integral):  # NumPy's integers are such, too
+        return int(text) if int(text) >= 0 else None
+    match = pattern.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise ConfigError(key=key, value=text, rule=DURATION_RULE)
-    return int(match[1]) * DURATION_UNITS[match[2]]
+        return None
+    decimals = match[2] or ""
+    whole, rest = divmod(int(match[1] + decimals) * units[match[3].lower()], 10 ** len(decimals))
+    return None if rest else whole
 
 
 def format_size(size_bytes: int) -> str:

@@ -1,5 +1,6 @@
 """Tests of sizes and times."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,15 +22,39 @@ from kernelsim.errors import ConfigError
         ("64MiB", 64 * 1024**2),
         ("6g", 6 * 1024**3),
         (" 2T ", 2 * 1024**4),
+        ("1.5G", 3 * 1024**3 // 2),
+        ("0.5 KiB", 512),
+        ("2.0", 2),
+        ("0.0009765625K", 1),
+        (np.int64(7), 7),
     ],
 )
 def test_parse_size(text, expected):
-    """Suffixes are 1024-based, in either case, with or without B or iB."""
+    """Suffixes are 1024-based, in either case, with or without B or iB; decimals are exact."""
     assert expected == units.parse_size(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "M", "1.5G", "-1", -1, "64X", "64Mi", "0x10", "1_000", "٣", True, None, "64M\n64M"]
+    "text",
+    [
+        "",
+        "M",
+        "1.5",
+        "0.1K",
+        "1.G",
+        ".5G",
+        1.5,
+        "-1",
+        -1,
+        "64X",
+        "64Mi",
+        "0x10",
+        "1_000",
+        "٣",
+        True,
+        None,
+        "64M\n64M",
+    ],
 )
 def test_parse_size_refuses(text):
     """Anything but a whole number with a known suffix is refused in one line with key and value."""
@@ -50,19 +75,32 @@ def test_parse_size_refuses(text):
         ("10s", 10_000_000_000),
         ("2min", 120_000_000_000),
         ("1h", 3_600_000_000_000),
+        ("10", 10),
+        ("0.5s", 500_000_000),
+        ("0.1us", 100),
+        ("9007199254.740993s", 9_007_199_254_740_993_000),  # as a float it would be another
     ],
 )
 def test_parse_duration(text, expected):
-    """An int is nanoseconds, a text carries its unit."""
+    """A bare number is nanoseconds, as an int and as text; decimals are exact."""
     assert expected == units.parse_duration(text)
 
 
-@pytest.mark.parametrize("text", ["", "10", "s", "1.5s", "-1s", -1, "3m", "5MS", False, None])
+@pytest.mark.parametrize(
+    "text", ["", "s", "1.5", "0.5ns", "1.0000000001s", 0.5, "-1s", -1, "3m", "5MS", False, None]
+)
 def test_parse_duration_refuses(text):
     """Anything but a whole number with a known unit is refused in one line with key and value."""
     with pytest.raises(ConfigError) as caught:
         units.parse_duration(text, key="until")
     assert str(caught.value).startswith(f"until = {text!r}: a duration is a whole number")
+
+
+def test_parse_duration_refuses_what_virtual_time_cannot_reach():
+    """A time behind the end of virtual time is refused, not waited for."""
+    assert (1 << 63) - 1 == units.parse_duration((1 << 63) - 1)
+    with pytest.raises(ConfigError, match=r"duration = '300000000000s': virtual time ends"):
+        units.parse_duration("300000000000s")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +139,7 @@ def test_format_duration(duration_ns, expected):
     assert expected == units.format_duration(duration_ns)
 
 
-@given(st.integers(min_value=0, max_value=2**63 - 1))
+@given(st.integers(min_value=0, max_value=(2**63 - 1) // 10**9))
 def test_whole_texts_read_back(number):
     """A formatted whole size or duration reads back as itself."""
     size, duration = units.format_size(number << 40), units.format_duration(number * 10**9)

@@ -39,7 +39,8 @@ def inspect(
         directory: What `kernelsim run --out` wrote.
         event: Only events with such a name (glob; `vmscan:*` chooses by subsystem).
         actor: Only events of such actors (glob).
-        between: Only events of this virtual time, such as 1s..2s, 500ms.. or ..3s.
+        between: Only events of this virtual time, such as 1s..2.5s, 500ms.. or ..3s; a bare number
+            is ns.
         sql: A query over one table an event, `select max(latency_ns) from ks_fault`, with t_ns,
             actor and the fields that `kernelsim events` lists; over `events`, which has t_ns,
             actor, event, fields (JSON) and the columns of them all; and over `metrics`, the

@@ -58,7 +58,7 @@ def run(
             run goes on and at its end. What does not hold ends it with exit status 3.
         check_every: Events between two such checks, which implies --check; by default 500, or a
             64th of the machine's number of pages if that is more.
-        until: End the run at this virtual time, such as 10s.
+        until: End the run at this virtual time, such as 10s or 0.5ms; a bare number is ns.
         out: Directory for what the run leaves behind.
         report: Let a report be among it, where the run makes one.
     """

@@ -3,6 +3,7 @@
 Exit status: 0, or 2 when there is no such run, snapshot, process or thing to show.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ PROCESS_FILES: Final = (
 TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
 NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
 RATE_TOOLS: Final = ("vmstat", "sar -B")
+BARE_NUMBER: Final = re.compile(r"[0-9.]+")
 RULE: Final = (
     f"must be one of {' '.join(PROC_FILES)}; maps:PID status:PID smaps:PID statm:PID … pmap:PID; "
     'numastat free ps "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -B 1"'
@@ -147,7 +149,7 @@ def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:
     """Return what a tool that repeats itself prints over the run."""
     from kernelsim.report.rate_text import sar_paging_text, vmstat_text
 
-    text = f"{interval}s" if interval.isdecimal() else interval
+    text = f"{interval}s" if BARE_NUMBER.fullmatch(interval) else interval  # as the tools read it
     interval_ns = parse_duration(text, key=f"WHAT: interval of {tool}")
     if interval_ns < 1:
         raise ConfigError("WHAT", f"{tool} {interval}", "the interval must be above 0")

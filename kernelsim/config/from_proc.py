@@ -15,6 +15,7 @@ printed counts more than what was asked for.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from kernelsim.config.boot import BootState, MemoryBlockBoot, NodeBoot, PcpBoot,
 from kernelsim.config.emulated import EMULATED_CPU, emulated_disk
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine import (
+    DEVICE_NAME,
+    DEVICE_NAME_MAX,
     LOCAL_DISTANCE,
     BlockDeviceSpec,
     MachineSpec,
@@ -82,7 +85,7 @@ def machine_from_proc(directory: Path | str) -> MachineSpec:
     sysctl, uptime_ns = _sysctl(folder)
     try:
         return MachineSpec(
-            name=case.id if case is not None else folder.resolve().name,
+            name=case.id if case is not None else _machine_name(folder),
             arch=arch,
             nodes=tuple(_node(nid, zones, topology.cpus.get(nid, ())) for nid in nids),
             distances=tuple(topology.distances[nid] for nid in nids),
@@ -239,13 +242,25 @@ def _swaps_and_devices(
     swaps: list[SwapSpec] = []
     path = folder / "swaps"
     for line in parse_swaps(path) if path.is_file() else ():
-        device = line.filename.rpartition("/")[2]
+        device = disk_of(line.filename)
         devices.setdefault(device, make_disk(name=device))
         size_bytes = line.size_kb * KIB + PAGE_SIZE  # the kernel prints it without the header
         swaps.append(
             SwapSpec(name=line.filename, size_bytes=size_bytes, prio=line.prio, device=device)
         )
     return tuple(swaps), tuple(devices.values())
+
+
+def disk_of(swap: str) -> str:
+    """Return the name of the disk for a swap area: that of its file, made one of a device."""
+    name = re.sub(r"[^A-Za-z0-9._!-]", "_", swap.rpartition("/")[2])[:DEVICE_NAME_MAX]
+    return name if DEVICE_NAME.fullmatch(name) else "disk"
+
+
+def _machine_name(folder: Path) -> str:
+    """Return the name of a snapshot's directory, what does not print replaced."""
+    name = "".join(char if char.isprintable() else "?" for char in folder.resolve().name)
+    return name.strip() or "machine"
 
 
 def _sysctl(folder: Path) -> tuple[Sysctl, int]:

@@ -11,6 +11,7 @@ Units: pages of 4 KiB, pfn, bytes, ns: in the name.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Final
 
@@ -23,6 +24,8 @@ from kernelsim.config.zones import ARCHES, ZoneType, zone_types
 from kernelsim.errors import ConfigError
 
 __all__ = [
+    "DEVICE_NAME",
+    "DEVICE_NAME_MAX",
     "ERAS",
     "LOCAL_DISTANCE",
     "NR_CPUS",
@@ -31,6 +34,7 @@ __all__ = [
     "NodeSpec",
     "SwapSpec",
     "ZoneSpec",
+    "is_one_line",
     "validate_machine",
 ]
 
@@ -40,6 +44,8 @@ MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level p
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
 ERAS: Final = ("6.1", "classic")
+DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
+DEVICE_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._!-]{{0,{DEVICE_NAME_MAX - 1}}}")
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +148,7 @@ class SwapSpec:
     """A swap partition; its first page is the header, the rest holds pages."""
 
     name: str
-    """Name in /proc/swaps."""
+    """Name in /proc/swaps, where what would part its columns is escaped."""
     size_bytes: int
     """Size of the partition, header page included."""
     prio: int = -2
@@ -212,6 +218,7 @@ def validate_machine(machine: MachineSpec) -> None:
     Raises ConfigError for the first rule broken, in this order: names, CPUs, memory, distances,
     swap.
     """
+    _validate_names(machine)
     if machine.arch not in ARCHES:
         raise ConfigError("arch", machine.arch, f"must be one of {', '.join(ARCHES)}")
     if machine.era not in ERAS:
@@ -229,6 +236,25 @@ def validate_machine(machine: MachineSpec) -> None:
     _validate_memory(machine)
     _validate_distances(machine.distances, nr_nodes=len(machine.nodes))
     _validate_swap(machine)
+
+
+def _validate_names(machine: MachineSpec) -> None:
+    """Check that names fit where they are printed: one line, a disk's in columns and as a file."""
+    if not is_one_line(machine.name):
+        raise ConfigError("name", machine.name, "must be a text that prints in one line")
+    for index, device in enumerate(machine.devices):
+        if not DEVICE_NAME.fullmatch(device.name):
+            rule = "must be a device's name, up to 31 letters, digits and . _ - ! such as sda"
+            raise ConfigError(f"device[{index}].name", device.name, rule)
+    for index, swap in enumerate(machine.swaps):
+        if not is_one_line(swap.name):
+            rule = "must be a text that prints in one line, such as /dev/sda2"
+            raise ConfigError(f"swap[{index}].name", swap.name, rule)
+
+
+def is_one_line(text: str) -> bool:
+    """Return whether a text shows something and fits on a line."""
+    return bool(text.strip()) and text.isprintable()
 
 
 def _validate_cpus(machine: MachineSpec) -> None:

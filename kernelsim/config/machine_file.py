@@ -25,7 +25,7 @@ from kernelsim.config.machine import (
     SwapSpec,
 )
 from kernelsim.config.number_list import parse_number_list
-from kernelsim.config.structure import structure, unstructure
+from kernelsim.config.structure import flat_settings, structure, unstructure
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.toml_text import read_toml, toml_text
 from kernelsim.config.zones import ARCHES
@@ -160,7 +160,8 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     nodes = [_node_memory(node, nid) for nid, node in enumerate(plain.node)]
     movable = parse_size(plain.movablecore, key="movablecore") // PAGE_SIZE
     sysctl = plain.sysctl
-    if plain.arch != "x86_64" and "vm.lowmem_reserve_ratio" not in table.get("sysctl", {}):
+    given = flat_settings(table.get("sysctl", {}))
+    if plain.arch != "x86_64" and "vm.lowmem_reserve_ratio" not in given:
         sysctl = attrs.evolve(sysctl, vm_lowmem_reserve_ratio=LOWMEM_RESERVE_RATIO_I386)
     devices = tuple(_device(device, index) for index, device in enumerate(plain.device))
     return MachineSpec(

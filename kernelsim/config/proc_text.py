@@ -85,7 +85,7 @@ class SwapLine:
     """One line of /proc/swaps."""
 
     filename: str
-    """Device or file."""
+    """Device or file, what the kernel escaped in it put back."""
     type: str
     """partition or file."""
     size_kb: int
@@ -225,6 +225,14 @@ def parse_pagetypeinfo(source: Path | str) -> Pagetypeinfo:
     )
 
 
+def unmangled(path: str) -> str:
+    """Return a path whose blanks, line ends and backslashes are in octal, as it is.
+
+    Source: Linux 6.1 fs/seq_file.c:mangle_path
+    """
+    return re.sub(r"\\([0-3][0-7]{2})", lambda found: chr(int(found[1], 8)), path)
+
+
 def parse_swaps(source: Path | str) -> tuple[SwapLine, ...]:
     """Return the lines of /proc/swaps."""
     lines = Lines.of(source, file="swaps")
@@ -239,7 +247,9 @@ def parse_swaps(source: Path | str) -> tuple[SwapLine, ...]:
             lines.fail(index, "must be filename, type, size, used, priority")
         size, used, prio = (integer(lines, index, word) for word in words[2:])
         swaps.append(
-            SwapLine(filename=words[0], type=words[1], size_kb=size, used_kb=used, prio=prio)
+            SwapLine(
+                filename=unmangled(words[0]), type=words[1], size_kb=size, used_kb=used, prio=prio
+            )
         )
     return tuple(swaps)
 

@@ -3,7 +3,7 @@
 Differs from bare cattrs: no silent conversions (2.5 is no int, "4" is no int, 1 is no bool), keys
 that nobody knows are refused with the nearest known one, and the first fault is told as
 key = value.
-Interface: `structure(data, cls)` and `unstructure(value)`.
+Interface: `structure(data, cls)` and `unstructure(value)`; `flat_settings` reads tunables.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from cattrs.gen import make_dict_structure_fn
 
 from kernelsim.config.sysctl import SYSCTLS, Sysctl, with_settings
 from kernelsim.config.zones import ZoneType
-from kernelsim.errors import ConfigError
+from kernelsim.errors import ConfigError, shown
 
-__all__ = ["structure", "unstructure"]
+__all__ = ["flat_settings", "structure", "unstructure"]
 
 T = TypeVar("T")
 
@@ -101,7 +101,25 @@ def _sysctl(value: object, _: object) -> Sysctl:
     """Read a table of kernel keys."""
     if not isinstance(value, dict):
         raise ConfigError("", value, "must be a table of sysctls")
-    return with_settings(Sysctl(), value)
+    return with_settings(Sysctl(), flat_settings(value))
+
+
+def flat_settings(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table of tunables by the kernel's keys.
+
+    Without quotes TOML takes `vm.swappiness = 10` for a table in a table; both mean the same.
+
+    Raises ConfigError for a key that is given in both ways.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        inner = flat_settings(value) if isinstance(value, dict) else None
+        pairs = {key: value} if inner is None else {f"{key}.{k}": v for k, v in inner.items()}
+        for name, item in pairs.items():
+            if name in flat:
+                raise ConfigError(name, item, f"is given twice, and was {shown(flat[name])} before")
+            flat[name] = item
+    return flat
 
 
 def _sysctl_plain(value: Sysctl) -> dict[str, Any]:

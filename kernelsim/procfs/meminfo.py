@@ -194,11 +194,20 @@ def render_swaps(snapshot: Snapshot) -> str:
     """
     lines = ["Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"]
     for area in snapshot.swaps:
-        padding = " " * max(40 - len(area.path), 1)
+        path = mangle_path(area.path)
+        padding = " " * max(40 - len(path), 1)
         kind = "partition" if area.type == "partition" else "file\t"
         sizes = f"{_swap_size(area.size_kb)}{_swap_size(area.used_kb)}"
-        lines.append(f"{area.path}{padding}{kind}\t{sizes}{area.prio}")
+        lines.append(f"{path}{padding}{kind}\t{sizes}{area.prio}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def mangle_path(path: str) -> str:
+    """Return a path with blanks, tabs, line ends and backslashes in octal, as in swaps.
+
+    Source: Linux 6.1 fs/seq_file.c:mangle_path
+    """
+    return "".join(f"\\{ord(char):03o}" if char in " \t\n\\" else char for char in path)
 
 
 def _swap_size(kb: int) -> str:

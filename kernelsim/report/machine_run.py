@@ -106,14 +106,13 @@ class _Run:
         self.spec = machine_of(workload, options, self.settings)
         self.ring = RingSink()
         events = EventFilter.parse(options.trace)
-        until = workload.until if options.until is None else options.until
         hooks = Hooks(on_boot=self._on_boot, on_snapshot=self._on_snapshot)
         self.machine = Machine(
             self.spec,
             seed=options.seed,
             schedule_seed=options.schedule_seed,
             burst_pages=burst_pages_of(workload, options),
-            until_ns=None if until is None else parse_duration(until, key="--until"),
+            until_ns=until_ns_of(workload, options),
             hooks=hooks,
         )
         self.sampler = Sampler(self.machine.kernel)
@@ -320,6 +319,13 @@ def burst_pages_of(workload: Workload, options: RunOptions) -> int:
     if options.burst_pages is not None:
         return options.burst_pages
     return DEFAULT_BURST_PAGES if workload.burst_pages is None else workload.burst_pages
+
+
+def until_ns_of(workload: Workload, options: RunOptions) -> int | None:
+    """Return the virtual time at which the run ends: the user's choice, or the workload's."""
+    if options.until is not None:
+        return parse_duration(options.until, key="--until")
+    return None if workload.until is None else parse_duration(workload.until, key="until")
 
 
 def settings_of(workload: Workload, options: RunOptions) -> dict[str, SysctlValue]:

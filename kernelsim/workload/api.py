@@ -26,6 +26,7 @@ import attrs
 
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import RecordingError, SyscallError, UserError, WorkloadError, shown
+from kernelsim.units import parse_duration
 
 Main = Callable[[Any], Awaitable[object]]
 
@@ -43,8 +44,8 @@ class Workload:
     kind: Literal["simulation", "machine"]
     machine: MachineSpec | str | None = None
     """A description, a preset or a TOML file; None leaves it to the command line."""
-    until: str | None = None
-    """The run ends at this virtual time, such as "10s"."""
+    until: int | str | None = None
+    """The run ends at this virtual time: ns, or text such as "10s"."""
     settings: Mapping[str, object] = attrs.field(factory=dict)
     """Tunables put in force before it starts, such as {"vm.swappiness": 10}."""
     burst_pages: int | None = None
@@ -66,7 +67,7 @@ def workload(function: Main, /) -> Workload: ...
 def workload(
     *,
     machine: MachineSpec | str | None = None,
-    until: str | None = None,
+    until: int | str | None = None,
     settings: Mapping[str, object] | None = None,
     burst_pages: int | None = None,
 ) -> Callable[[Main], Workload]: ...
@@ -75,7 +76,7 @@ def workload(
     /,
     *,
     machine: MachineSpec | str | None = None,
-    until: str | None = None,
+    until: int | str | None = None,
     settings: Mapping[str, object] | None = None,
     burst_pages: int | None = None,
 ) -> Workload | Callable[[Main], Workload]:
@@ -84,23 +85,25 @@ def workload(
     Args:
         function: The function, when used without options.
         machine: A description, a preset or a TOML file; None leaves it to the command line.
-        until: The run ends at this virtual time, such as "10s".
+        until: The run ends at this virtual time: ns, or text such as "10s".
         settings: Tunables put in force before it starts, such as {"vm.swappiness": 10}.
         burst_pages: Most pages handled in one go; None for the default.
 
     Raises:
         WorkloadError: The function is not async or does not take one argument, or an option is
             not of its type.
+        ConfigError: `until` is no time.
     """
     given: dict[str, tuple[object, type | UnionType, str]] = {
         "machine": (machine, MachineSpec | str, "a preset, a TOML file or a MachineSpec"),
-        "until": (until, int | str, 'a virtual time such as "10s"'),
         "settings": (settings, Mapping, 'tunables such as {"vm.swappiness": 10}'),
         "burst_pages": (burst_pages, int, "a whole number"),
     }
     for name, (value, kind, rule) in given.items():
         if value is not None and not isinstance(value, kind):
             raise WorkloadError(f"{name} = {shown(value)}: must be {rule}")
+    if until is not None:
+        parse_duration(until, key="until")
     chosen = dict(settings or {})
     for key in chosen:
         if not isinstance(key, str):

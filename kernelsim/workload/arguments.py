@@ -4,12 +4,14 @@ Each refuses with a `ConfigError` in one line what would otherwise end in the mi
 as a bug of ours, or in a run that silently does something else.
 """
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from kernelsim.errors import ConfigError
 from kernelsim.mm.mem import I64, U8
+from kernelsim.units import parse_size
 
 
 def whole_number(key: str, value: object, least: int, most: int | None = None) -> int:
@@ -23,6 +25,21 @@ def whole_number(key: str, value: object, least: int, most: int | None = None) -
         return int(value)  # type: ignore[call-overload, no-any-return]
     span = f"of at least {least}" if most is None else f"from {least} to {most}"
     raise ConfigError(key, value, f"must be a whole number {span}")
+
+
+def signed_size(key: str, value: int | str) -> int:
+    """Return a size in bytes that may be negative: an int, or text such as "-64K".
+
+    Raises:
+        ConfigError: It is no size, as `units.parse_size` says.
+    """
+    text = str(value).strip() if isinstance(value, str | Integral) else value
+    is_negative = isinstance(text, str) and text.startswith("-")
+    try:
+        size = parse_size(str(text).removeprefix("-") if is_negative else text)
+    except ConfigError as error:
+        raise ConfigError(key, value, error.rule) from None
+    return -size if is_negative else size
 
 
 def process_name(name: object) -> str:

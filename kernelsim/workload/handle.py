@@ -30,7 +30,7 @@ from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.mm.pgtable import MM_SWAPENTS
 from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
-from kernelsim.workload.arguments import accesses, whole_number
+from kernelsim.workload.arguments import accesses, signed_size, whole_number
 
 Program = Callable[["ProcessHandle"], Awaitable[object]]
 
@@ -144,7 +144,7 @@ class ProcessHandle:
 
         With an address it goes there (MAP_FIXED), and what is there goes.
         """
-        length = parse_size(length)
+        length = parse_size(length, key="length")
         address = whole_number("address", address, 0)
         address = await self._ask(Mmap(length, noreserve, address))
         if address < 0:
@@ -163,9 +163,7 @@ class ProcessHandle:
 
     async def brk(self, increment: int | str) -> int:
         """Grow the heap, or shrink it by a negative increment; return its new end."""
-        text = str(increment)
-        size = parse_size(text.removeprefix("-"))
-        return int(await self._ask(Brk(-size if text.startswith("-") else size)))
+        return int(await self._ask(Brk(signed_size("increment", increment))))
 
     async def touch(
         self,
@@ -186,14 +184,14 @@ class ProcessHandle:
             WorkloadError: The range is empty because it starts at the mapping's end or later.
         """
         _require_mapping("touch", mapping)
-        start = parse_size(offset)
-        size = mapping.length - start if length is None else parse_size(length)
+        start = parse_size(offset, key="offset")
+        size = mapping.length - start if length is None else parse_size(length, key="length")
         if length is None and start >= mapping.length:
             raise WorkloadError(
                 f"touch starts at offset {offset!r}, the mapping has {mapping.length} bytes"
             )
         passes = whole_number("passes", passes, 0)
-        step = parse_size(stride)
+        step = parse_size(stride, key="stride")
         if step < 1:
             raise WorkloadError(f"touch wants a stride of at least 1 byte, not {stride!r}")
         touch = Touch(mapping.address + start, size, write, step, passes)

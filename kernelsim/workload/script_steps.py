@@ -115,7 +115,7 @@ ARGUMENT_RULES: Final[dict[str, tuple[str, str]]] = {
     "mode": ("|".join(MODES), f"one of {', '.join(MODES)}"),
     "nodes": (r"[0-9]|[0-9]{2,}|[0-9]+(,[0-9]+)+", "node numbers, as 0,1 (or 01)"),
 }
-SIZE_RULE: Final = "a size in bytes or with K, M, G, T"
+SIZE_RULE: Final = "a size in whole bytes, or a whole number of K, M, G or T"
 
 Argument: TypeAlias = int | str | tuple[int, ...] | None
 """Sizes in bytes, milliseconds in nanoseconds, nodes as a tuple; None where it is left out."""
@@ -188,12 +188,18 @@ def _parse_argument(text: str, kind: str, value: str) -> Argument:
 
 
 def _parse_size(text: str, kind: str, value: str) -> int:
-    """Read a size; an increment may be negative, a stride is at least 1."""
+    """Read a size; an increment may be negative, a stride is at least 1.
+
+    Decimals, which sizes elsewhere may have, are refused: the recorded program reads none.
+    """
     sign = -1 if kind == "increment" and value.startswith("-") else 1
+    wrong = WorkloadError(f"step {text!r}: {value!r} must be {SIZE_RULE}")
+    if "." in value:
+        raise wrong
     try:
         size = parse_size(value[1:] if sign < 0 else value)
     except ConfigError:
-        raise WorkloadError(f"step {text!r}: {value!r} must be {SIZE_RULE}") from None
+        raise wrong from None
     if kind == "stride" and not size:
         raise WorkloadError(f"step {text!r}: a stride must be at least 1 byte")
     return sign * size

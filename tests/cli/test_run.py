@@ -105,9 +105,10 @@ def test_same_seed_same_bytes(run, write, tmp_path):
     assert logs[0] == logs[1] != logs[2]
 
 
-def test_until_ends_the_run(run, write):
-    """--until is virtual time; reaching it is a good end."""
-    status, out, _ = run(write(GOOD), "--until", "4ns")
+@pytest.mark.parametrize("until", ["4ns", "4", "0.004us"])
+def test_until_ends_the_run(run, write, until):
+    """--until is virtual time, a bare number is ns; reaching it is a good end."""
+    status, out, _ = run(write(GOOD), "--until", until)
     assert status == cli.EXIT_DONE
     assert "ended         until: virtual time reached 4 ns\n" in out
 

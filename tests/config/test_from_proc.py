@@ -140,3 +140,18 @@ def test_a_case_with_a_disk_has_a_device(tmp_path: Path) -> None:
     assert ("vda", 1000) == (device.name, device.bandwidth_bytes_per_s)
     with pytest.raises(RecordingError, match="disk_bps must be a whole number"):
         machine_from_proc(tmp_path / "before")
+
+
+def test_names_of_swap_files_are_as_on_the_disk(tmp_path: Path) -> None:
+    """What the kernel escapes is put back; the disk below gets a name that a device may have."""
+    shutil.copytree(CASES / "s01" / "before", tmp_path / "before")
+    table = (
+        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+        "/my\\040swap.img  file\t\t8188\t\t0\t\t-2\n/.swap  file\t\t8188\t\t0\t\t-3\n"
+    )
+    (tmp_path / "before" / "swaps").write_text(table)
+
+    machine = machine_from_proc(tmp_path / "before")
+
+    assert ["/my swap.img", "/.swap"] == [swap.name for swap in machine.swaps]
+    assert ["my_swap.img", "disk"] == [swap.device for swap in machine.swaps]

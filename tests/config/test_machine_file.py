@@ -179,6 +179,16 @@ def test_devices_latencies_and_sysctls_are_read() -> None:
     assert 10 == machine.sysctl.vm_swappiness
 
 
+@pytest.mark.parametrize("arch", ["x86_64", "i386"])
+def test_sysctls_are_read_with_quotes_and_without(arch: str) -> None:
+    """`vm.swappiness = 10` below [sysctl] is what `"vm.swappiness" = 10` is."""
+    quoted = '[sysctl]\n"vm.swappiness" = 10\n"vm.lowmem_reserve_ratio" = [256, 32]\n'
+    head = f'arch = "{arch}"\n{ONE_NODE}'
+
+    assert 10 == machine_of(head + quoted).sysctl.vm_swappiness
+    assert machine_of(head + quoted) == machine_of(head + quoted.replace('"', ""))
+
+
 def test_asymmetric_distances_are_legal() -> None:
     """distances[0][1] may differ from distances[1][0]."""
     machine = machine_of(

@@ -22,6 +22,7 @@ def complaint(text: str) -> str:
 
 
 TWO = ONE_NODE + '[[node]]\ncpus = "2"\nmemory = "1G"\n'
+DEVICE_RULE = "must be a device's name, up to 31 letters, digits and . _ - ! such as sda"
 MISTAKES = {
     "unknown key": (
         ONE_NODE.replace("memory", "memroy"),
@@ -43,11 +44,40 @@ MISTAKES = {
         ONE_NODE + '[sysctl]\n"vm.swapiness" = 1\n',
         "sysctl.vm.swapiness = 1: no such sysctl; did you mean vm.swappiness?",
     ),
+    "sysctl without quotes": (
+        ONE_NODE + "[sysctl]\nvm.swappiness = 300\n",
+        "sysctl.vm.swappiness = 300: must be a whole number from 0 to 200 (weight)",
+    ),
+    "sysctl in both ways": (
+        ONE_NODE + '[sysctl]\n"vm.swappiness" = 1\nvm.swappiness = 2\n',
+        "sysctl.vm.swappiness = 2: is given twice, and was 1 before",
+    ),
+    "sysctl that is a table": (
+        ONE_NODE + "[sysctl]\nvm.swappiness.now = 1\n",
+        "sysctl.vm.swappiness.now = 1: no such sysctl; did you mean vm.swappiness?",
+    ),
+    "name of two lines": (
+        ONE_NODE.replace('"m"', '"a\\nb"'),
+        "name = 'a\\nb': must be a text that prints in one line",
+    ),
+    "device name with a blank": (
+        ONE_NODE + '[[device]]\nname = "my disk"\n',
+        f"device[0].name = 'my disk': {DEVICE_RULE}",
+    ),
+    "device name with a slash": (
+        ONE_NODE + '[[device]]\nname = "/dev/sda"\n',
+        f"device[0].name = '/dev/sda': {DEVICE_RULE}",
+    ),
+    "swap name of two lines": (
+        ONE_NODE + '[[device]]\nname = "sda"\n'
+        '[[swap]]\nname = "a\\tb"\nsize = "1M"\ndevice = "sda"\n',
+        "swap[0].name = 'a\\tb': must be a text that prints in one line, such as /dev/sda2",
+    ),
     "wrong unit": (
         ONE_NODE.replace("1G", "1 gig"),
         (
-            "node[0].memory = '1 gig': a size is a whole number of bytes, or one with K, M, G or T"
-            " (64M, 512KiB)"
+            "node[0].memory = '1 gig': a size is a whole number of bytes, written as one or with K,"
+            " M, G or T (64M, 512KiB, 1.5G)"
         ),
     ),
     "fraction": (
@@ -121,8 +151,8 @@ MISTAKES = {
     "duration": (
         ONE_NODE + '[[device]]\nname = "d"\nread_latency = "3 weeks"\n',
         (
-            "device[0].read_latency = '3 weeks': a duration is a whole number with ns, us, ms, s,"
-            " min or h (10s, 5ms)"
+            "device[0].read_latency = '3 weeks': a duration is a whole number of ns, written as one"
+            " or with us, ms, s, min or h (10s, 0.5ms)"
         ),
     ),
     "no name": (ONE_NODE.replace('name = "m"\n', ""), "name = None: the key is missing"),

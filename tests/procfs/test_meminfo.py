@@ -3,6 +3,7 @@
 import attrs
 import pytest
 
+from kernelsim.config.proc_text import parse_swaps
 from kernelsim.procfs.meminfo import (
     mem_available,
     meminfo_kb,
@@ -92,3 +93,13 @@ def test_swap_files_and_large_areas_keep_their_columns():
     line = render_swaps(attrs.evolve(machine({}), swaps=(area,))).splitlines()[1]
 
     assert f"/swapfile{' ' * 31}file\t\t16777212\t4\t\t-2" == line
+
+
+def test_swaps_of_odd_names_keep_their_columns():
+    """Blanks and backslashes are in octal, as by mangle_path; a reader finds the name."""
+    area = SwapArea(path="/my swap\\file", type="file", size_kb=8, used_kb=4, prio=-2)
+
+    text = render_swaps(attrs.evolve(machine({}), swaps=(area,)))
+
+    assert f"/my\\040swap\\134file{' ' * 21}file\t\t8\t\t4\t\t-2" == text.splitlines()[1]
+    assert area.path == parse_swaps(text)[0].filename

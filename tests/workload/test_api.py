@@ -162,7 +162,7 @@ def test_user_errors_of_a_run_name_the_file(tmp_path):
         ("@workload\nasync def main(): pass\n", "a workload takes one argument, as in async def"),
         ("@simulation\nasync def main(a, b): pass\n", "a workload takes one argument"),
         ("@workload(machine=5)\nasync def main(m): pass\n", "machine = 5: must be a preset"),
-        ("@workload(until=1.5)\nasync def main(m): pass\n", "until = 1.5: must be a virtual time"),
+        ("@workload(until=1.5)\nasync def main(m): pass\n", "until = 1.5: a duration is a whole"),
         ("@workload(settings=['x'])\nasync def main(m): pass\n", "settings = ['x']: must be tunab"),
         ("@workload(settings={1: 2})\nasync def main(m): pass\n", "1 is no name of a tunable"),
         (

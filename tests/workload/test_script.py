@@ -131,6 +131,7 @@ def test_commands_are_typed():
     ("line", "told"),
     [
         ("memhog touchx:a", "step 'touchx:a': 'touchx' is no step"),
+        ("memhog mmap:a:1.5M", "step 'mmap:a:1.5M': '1.5M' must be a size in whole bytes"),
         ("memhog mmap:a:12Q", "step 'mmap:a:12Q': '12Q' must be a size"),
         ("memhog mmap:a:-4K", "'-4K' must be a size"),
         ("memhog mmap:a", "step 'mmap:a': takes mmap:new:size"),
