@@ -14,23 +14,23 @@ from typing import Final, TypeVar
 import attrs
 import numpy as np
 
-from kernelsim.actors.block_device import BlockDevice
-from kernelsim.actors.cpu import Cpu
-from kernelsim.actors.interconnect import Interconnect
-from kernelsim.actors.kernel import Kernel
-from kernelsim.actors.kswapd import Kswapd
-from kernelsim.actors.node import Node
-from kernelsim.actors.oom_killer import OomKiller
-from kernelsim.actors.process import Process
-from kernelsim.actors.sysctl import boot_sysctls, sysctl_in_force, write_sysctl
-from kernelsim.actors.task import Task
+from kernelsim.actors.alloc.oom_killer import OomKiller
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.sysctl import boot_sysctls, sysctl_in_force, write_sysctl
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.actors.parts.cpu import Cpu
+from kernelsim.actors.parts.interconnect import Interconnect
+from kernelsim.actors.parts.node import Node
+from kernelsim.actors.process.process import Process
+from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_value
 from kernelsim.errors import CheckFailedError, ConfigError
-from kernelsim.mm.address_layout import ADDRESS_LAYOUTS
-from kernelsim.mm.lruvec import new_lruvec
-from kernelsim.mm.mem import (
+from kernelsim.mm.boot.mm_init import build
+from kernelsim.mm.core.lruvec import new_lruvec
+from kernelsim.mm.core.mem import (
     MIGRATE_UNMOVABLE,
     Z_SPANNED,
     Z_START_PFN,
@@ -38,14 +38,14 @@ from kernelsim.mm.mem import (
     PG_kernel,
     PG_reserved,
 )
-from kernelsim.mm.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
-from kernelsim.mm.mm_init import build
-from kernelsim.mm.mm_struct import MmRegistry
-from kernelsim.mm.page_alloc import rmqueue
-from kernelsim.mm.pgtable import PageTablePool
-from kernelsim.mm.swap_readahead import ClusterReadahead
-from kernelsim.mm.swapfile import swapon
-from kernelsim.mm.util import CommitAccount
+from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
+from kernelsim.mm.page.page_alloc import rmqueue
+from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
+from kernelsim.mm.space.mm_struct import MmRegistry
+from kernelsim.mm.space.pgtable import PageTablePool
+from kernelsim.mm.space.util import CommitAccount
+from kernelsim.mm.swap.swap_readahead import ClusterReadahead
+from kernelsim.mm.swap.swapfile import swapon
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine, Sink
 from kernelsim.units import PAGE_SIZE, parse_duration

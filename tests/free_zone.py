@@ -2,8 +2,8 @@
 
 from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.mem import L_HEAD, Mem
-from kernelsim.mm.mm_init import free_range, init_zone
+from kernelsim.mm.boot.mm_init import free_range, init_zone
+from kernelsim.mm.core.mem import L_HEAD, Mem
 
 
 def add_zone(mem: Mem, zone: int, nid: int, start: int, end: int, *, free: bool = True) -> None:

@@ -14,8 +14,8 @@ from kernelsim.check.record import observe
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.machine import Machine
-from kernelsim.mm.mem import Z_FREE
-from kernelsim.mm.vmstat import VM_EVENT_NAMES
+from kernelsim.mm.core.mem import Z_FREE
+from kernelsim.mm.core.vmstat import VM_EVENT_NAMES
 from kernelsim.report.sinks import MemorySink
 from kernelsim.units import PAGE_SIZE
 

@@ -8,11 +8,11 @@ Units: pages; a vpn is a virtual page number.
 import numpy as np
 
 from kernelsim.check.page_tables import check_page_tables
-from kernelsim.mm.mem import I64, PAGEBLOCK_ORDER, Z_NID, Z_SPANNED, Z_START_PFN, Mem
-from kernelsim.mm.memory import map_anon
-from kernelsim.mm.mm_init import new_mem
-from kernelsim.mm.mm_struct import MmRegistry
-from kernelsim.mm.pgtable import (
+from kernelsim.mm.boot.mm_init import new_mem
+from kernelsim.mm.core.mem import I64, PAGEBLOCK_ORDER, Z_NID, Z_SPANNED, Z_START_PFN, Mem
+from kernelsim.mm.space.memory import map_anon
+from kernelsim.mm.space.mm_struct import MmRegistry
+from kernelsim.mm.space.pgtable import (
     Mms,
     PageTablePool,
     PageTables,
@@ -20,7 +20,7 @@ from kernelsim.mm.pgtable import (
     pgd_alloc,
     tables_needed,
 )
-from kernelsim.mm.util import CommitAccount
+from kernelsim.mm.space.util import CommitAccount
 
 NODE_PAGES = 2048
 FIRST_PFN = 1024

@@ -6,7 +6,7 @@ import pytest
 
 from kernelsim.config.zones import ZoneType
 from kernelsim.errors import SyscallError
-from kernelsim.mm.mem import Z_FREE
+from kernelsim.mm.core.mem import Z_FREE
 from tests.small_machine import PAGE, run, small_machine
 
 pytestmark = pytest.mark.mission("V4")

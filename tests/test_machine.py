@@ -13,9 +13,9 @@ import pytest
 from kernelsim.check.machine import require_sound
 from kernelsim.errors import CheckFailedError, ConfigError
 from kernelsim.machine import Hooks, Machine
-from kernelsim.mm.mem import Z_WMARK_MIN, PG_kernel
-from kernelsim.mm.swapfile import SS_FREE, SS_TOTAL
-from kernelsim.mm.vmstat import NR_PAGE_TABLE_PAGES
+from kernelsim.mm.core.mem import Z_WMARK_MIN, PG_kernel
+from kernelsim.mm.core.vmstat import NR_PAGE_TABLE_PAGES
+from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
 from tests.small_machine import PAGE, Run, free_pages, run, small_machine
 
 TOP = Path(__file__).resolve().parent.parent

@@ -5,7 +5,14 @@ import itertools
 import pytest
 
 from kernelsim.config.machine_file import load_machine, preset_names
-from kernelsim.mm.mem import Z_MANAGED, Z_PRESENT, Z_SPANNED, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
+from kernelsim.mm.core.mem import (
+    Z_MANAGED,
+    Z_PRESENT,
+    Z_SPANNED,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+)
 from tests.small_machine import PAGE, run
 
 PRESETS = pytest.mark.parametrize("name", preset_names())

@@ -6,7 +6,7 @@ the faulting process reclaims, and waits as long as the disk makes it wait.
 """
 
 from kernelsim.machine import Machine
-from kernelsim.mm.mem import Z_FREE, Z_WMARK_LOW
+from kernelsim.mm.core.mem import Z_FREE, Z_WMARK_LOW
 from kernelsim.workload import workload
 
 PAGE = 4096

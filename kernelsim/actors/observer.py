@@ -9,12 +9,12 @@ Units: pages, virtual page numbers.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kernelsim.actors.fault_handler import PageFault
-    from kernelsim.actors.node import AllocPages
-    from kernelsim.actors.page_allocator import AllocContext
-    from kernelsim.actors.process import Process
-    from kernelsim.actors.process_operations import TouchPages
-    from kernelsim.actors.task import Task
+    from kernelsim.actors.core.task import Task
+    from kernelsim.actors.messages.fault_handler import PageFault
+    from kernelsim.actors.messages.node import AllocPages
+    from kernelsim.actors.messages.process import TouchPages
+    from kernelsim.actors.process.process import Process
+    from kernelsim.mm.page.alloc_context import AllocContext
 
 
 class Observer:

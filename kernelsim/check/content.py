@@ -17,10 +17,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.actors.fault_handler import PageFault
+from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
-from kernelsim.mm.mem import I64, U64, Mem, PG_locked
-from kernelsim.mm.swapfile import SwapArea
+from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked
+from kernelsim.mm.swap.swapfile import SwapArea
 
 BLOCK_BITS: Final = 9
 BLOCK_PAGES: Final = 1 << BLOCK_BITS

@@ -12,8 +12,15 @@ from typing import Final
 import numpy as np
 
 from kernelsim.check.tables import cut_short
-from kernelsim.mm.list import WALK_COUNT, WALK_OUTSIDE, WALK_PREV, WALK_TAIL, WALK_TWICE, walk_list
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.list import (
+    WALK_COUNT,
+    WALK_OUTSIDE,
+    WALK_PREV,
+    WALK_TAIL,
+    WALK_TWICE,
+    walk_list,
+)
+from kernelsim.mm.core.mem import (
     I32,
     I64,
     L_COUNT,
@@ -34,7 +41,7 @@ from kernelsim.mm.mem import (
     PG_unevictable,
     lru_list,
 )
-from kernelsim.mm.vmstat import (
+from kernelsim.mm.core.vmstat import (
     NODE_STAT_NAMES,
     NR_ISOLATED_ANON,
     NR_ISOLATED_FILE,

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import check_lru, count_by_node
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
@@ -24,9 +24,9 @@ from kernelsim.check.swap import check_swap, check_swap_entries
 from kernelsim.check.tables import walk_tables
 from kernelsim.check.waits import check_waits
 from kernelsim.errors import InvariantViolation
-from kernelsim.mm.boot_stats import apply_boot_stats
-from kernelsim.mm.mem import Mem, PG_isolated
-from kernelsim.mm.vmstat import NR_ISOLATED_ANON, NR_ISOLATED_FILE
+from kernelsim.mm.boot.boot_stats import apply_boot_stats
+from kernelsim.mm.core.mem import Mem, PG_isolated
+from kernelsim.mm.core.vmstat import NR_ISOLATED_ANON, NR_ISOLATED_FILE
 
 LINES_MAX: Final = 40  # of a report
 ISOLATED_LINE: Final = " nr_isolated is "

@@ -23,7 +23,7 @@ from kernelsim.check.tables import (
     cut_short,
     walk_tables,
 )
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.mem import (
     I64,
     Mem,
     PG_anon,
@@ -33,7 +33,8 @@ from kernelsim.mm.mem import (
     PG_pcp,
     PG_table,
 )
-from kernelsim.mm.pgtable import (
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
+from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_FILEPAGES,
     MM_SHMEMPAGES,
@@ -44,8 +45,7 @@ from kernelsim.mm.pgtable import (
     Mms,
     PageTables,
 )
-from kernelsim.mm.swapfile import SwapArea
-from kernelsim.mm.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
+from kernelsim.mm.swap.swapfile import SwapArea
 
 __all__ = ["LINES_MAX", "check_page_tables", "check_tokens", "token_at"]
 

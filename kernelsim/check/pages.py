@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.mm.list import (
+from kernelsim.mm.core.list import (
     WALK_COUNT,
     WALK_OUTSIDE,
     WALK_PREV,
@@ -22,7 +22,7 @@ from kernelsim.mm.list import (
     WALK_TWICE,
     walk_list,
 )
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.mem import (
     I32,
     I64,
     L_COUNT,

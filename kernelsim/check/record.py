@@ -13,13 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.fault_handler import PageFault
-from kernelsim.actors.kernel import Kernel
-from kernelsim.actors.node import AllocPages
-from kernelsim.actors.observer import Observer
-from kernelsim.actors.page_allocator import AllocContext
-from kernelsim.actors.process import Process
-from kernelsim.actors.process_operations import (
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.fault_handler import PageFault
+from kernelsim.actors.messages.node import AllocPages
+from kernelsim.actors.messages.process import (
     Brk,
     Madvise,
     Mmap,
@@ -28,12 +26,14 @@ from kernelsim.actors.process_operations import (
     TouchPages,
     TouchResult,
 )
-from kernelsim.actors.task import Task
+from kernelsim.actors.observer import Observer
+from kernelsim.actors.process.process import Process
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
-from kernelsim.mm.mem import I64
-from kernelsim.mm.mm_struct import MmStruct
+from kernelsim.mm.core.mem import I64
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 PROBLEMS_MAX: Final = 100  # of grants, kept until the next look

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kernelsim.check.lru import count_by_node, count_by_zone
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, walk_tables
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.mem import (
     I64,
     U32,
     Mem,
@@ -23,8 +23,13 @@ from kernelsim.mm.mem import (
     PG_uptodate,
     PG_writeback,
 )
-from kernelsim.mm.pgtable import _PAGE_DIRTY, MM_SWAPENTS, Mms, PageTables
-from kernelsim.mm.swapfile import (
+from kernelsim.mm.core.vmstat import (
+    NR_SWAPCACHED,
+    NR_WRITEBACK,
+    NR_ZONE_WRITE_PENDING,
+)
+from kernelsim.mm.space.pgtable import _PAGE_DIRTY, MM_SWAPENTS, Mms, PageTables
+from kernelsim.mm.swap.swapfile import (
     CL_AREA,
     CL_COUNT,
     CL_FREE,
@@ -42,11 +47,6 @@ from kernelsim.mm.swapfile import (
     SWAP_MAP_COUNT,
     SWAPFILE_CLUSTER,
     SwapArea,
-)
-from kernelsim.mm.vmstat import (
-    NR_SWAPCACHED,
-    NR_WRITEBACK,
-    NR_ZONE_WRITE_PENDING,
 )
 
 DIRTY: Final = PRESENT | _PAGE_DIRTY

@@ -12,8 +12,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.mm.mem import I64, Mem, PG_table
-from kernelsim.mm.pgtable import PT_BITS, PT_LEVELS, Mms, PageTables
+from kernelsim.mm.core.mem import I64, Mem, PG_table
+from kernelsim.mm.space.pgtable import PT_BITS, PT_LEVELS, Mms, PageTables
 
 U16: TypeAlias = NDArray[np.uint16]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kernelsim.actors.kernel import Kernel
-from kernelsim.actors.process import Process
-from kernelsim.mm.mem import PG_locked
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.process.process import Process
+from kernelsim.mm.core.mem import PG_locked
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.wait import Seat

@@ -7,11 +7,9 @@ Units: pages.
 
 from typing import Final
 
-from kernelsim.actors.node import AllocPages
-from kernelsim.actors.page_allocator import AllocContext
-from kernelsim.actors.task import Task
-from kernelsim.mm.gfp import Gfp
-from kernelsim.mm.mem import (
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.node import AllocPages
+from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_NR_RESERVED_HIGHATOMIC,
     Z_PCP_BATCH,
@@ -20,6 +18,8 @@ from kernelsim.mm.mem import (
     Z_WMARK_MIN,
     Mem,
 )
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.page.gfp import Gfp
 
 NO_LIMIT: Final = -1
 # mm/internal.h, 6.1

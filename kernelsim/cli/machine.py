@@ -21,8 +21,8 @@ from kernelsim.config.number_list import format_number_list
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.zones import ZONE_DMA32_END_PFN, ZoneType
 from kernelsim.errors import ConfigError, UserError
-from kernelsim.mm.boot_watermark import KERNEL_INIT_PAGES, BootWatermarks, fit_init_pages
-from kernelsim.mm.watermark import (
+from kernelsim.mm.boot.boot_watermark import KERNEL_INIT_PAGES, BootWatermarks, fit_init_pages
+from kernelsim.mm.page.watermark import (
     ZoneManaged,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,

@@ -14,7 +14,7 @@ from kernelsim.cli.options import Whole
 from kernelsim.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from kernelsim.report.compare import Comparison
+    from kernelsim.oracle.compare import Comparison
 
 EXIT_OUTSIDE = 1
 
@@ -39,9 +39,9 @@ def oracle(
         json: Print one JSON object a case instead of tables.
         all: List the rows inside their class too.
     """
-    from kernelsim.report.case_output import case_output, check_output
-    from kernelsim.report.compare import render, to_json
-    from kernelsim.report.oracle import check_case, run_case
+    from kernelsim.oracle.case_output import case_output, check_output
+    from kernelsim.oracle.case_run import check_case, run_case
+    from kernelsim.oracle.compare import render, to_json
 
     if not cases:
         raise UserError("oracle needs at least one case directory (see --help)")

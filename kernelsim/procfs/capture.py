@@ -13,15 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.config.boot import BootState
 from kernelsim.config.machine import NodeSpec
 from kernelsim.config.sysctl import SYSCTLS, Sysctl, sysctl_text
 from kernelsim.config.zones import MIGRATE_TYPES, ZoneType
 from kernelsim.machine import Machine
-from kernelsim.mm.free_area import free_area_counts
-from kernelsim.mm.lruvec import LV_KSWAPD_FAILURES
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
+from kernelsim.mm.core.mem import (
     I64,
     PAGEBLOCK_ORDER,
     Z_FREE,
@@ -36,9 +35,7 @@ from kernelsim.mm.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from kernelsim.mm.swapfile import SA_INUSE, SA_MAX, SA_PRIO, SS_FREE, SS_TOTAL
-from kernelsim.mm.vmscan_balance import MAX_RECLAIM_RETRIES
-from kernelsim.mm.vmstat import (
+from kernelsim.mm.core.vmstat import (
     ALLOCSTALL_DMA,
     NODE_STAT_NAMES,
     NUMA_STAT_NAMES,
@@ -47,7 +44,10 @@ from kernelsim.mm.vmstat import (
     VM_EVENT_NAMES,
     ZONE_STAT_NAMES,
 )
-from kernelsim.mm.watermark import calculate_normal_threshold
+from kernelsim.mm.page.free_area import free_area_counts
+from kernelsim.mm.page.watermark import calculate_normal_threshold
+from kernelsim.mm.reclaim.vmscan_balance import MAX_RECLAIM_RETRIES
+from kernelsim.mm.swap.swapfile import SA_INUSE, SA_MAX, SA_PRIO, SS_FREE, SS_TOTAL
 from kernelsim.procfs.capture_process import capture_processes
 from kernelsim.procfs.memory_blocks import memory_blocks_of
 from kernelsim.procfs.snapshot import (

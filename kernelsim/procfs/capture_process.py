@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.actors.kernel import Kernel
-from kernelsim.actors.process import Process
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.process.process import Process
 from kernelsim.config.number_list import format_number_list, parse_number_list
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.mem import (
     I64,
     U64,
     Z_PRESENT,
@@ -29,9 +29,9 @@ from kernelsim.mm.mem import (
     PG_writeback,
     nids_of,
 )
-from kernelsim.mm.mmap import MappedFile, VmArea, page_align
-from kernelsim.mm.oom_kill import oom_score
-from kernelsim.mm.pgtable import (
+from kernelsim.mm.reclaim.oom_kill import oom_score
+from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
+from kernelsim.mm.space.pgtable import (
     _SWP_OFFSET_SHIFT,
     MM_ANONPAGES,
     MM_FILEPAGES,
@@ -40,8 +40,8 @@ from kernelsim.mm.pgtable import (
     PT_BITS,
     PT_LEVELS,
 )
-from kernelsim.mm.swapfile import SWAP_MAP_COUNT
-from kernelsim.mm.vm_flags import SMAPS_LETTERS, VmFlag
+from kernelsim.mm.space.vm_flags import SMAPS_LETTERS, VmFlag
+from kernelsim.mm.swap.swapfile import SWAP_MAP_COUNT
 from kernelsim.procfs.snapshot import MemoryUsage, NumaUsage, ProcessSnapshot, VmaSnapshot
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 

@@ -30,7 +30,7 @@ from kernelsim.config.proc_text import (
     parse_zoneinfo,
 )
 from kernelsim.config.zones import NR_PAGE_ORDERS
-from kernelsim.mm.vmstat import NODE_STAT_NAMES, NUMA_STAT_NAMES, ZONE_STAT_NAMES
+from kernelsim.mm.core.vmstat import NODE_STAT_NAMES, NUMA_STAT_NAMES, ZONE_STAT_NAMES
 from kernelsim.procfs.meminfo import mem_available
 from kernelsim.procfs.snapshot import (
     PAGE_KB,

@@ -9,7 +9,7 @@ Units: pages or events; nr_kernel_stack is kB.
 
 from typing import Final
 
-from kernelsim.mm.vmstat import NUMA_STAT_NAMES, VM_EVENT_NAMES, ZONE_STAT_NAMES
+from kernelsim.mm.core.vmstat import NUMA_STAT_NAMES, VM_EVENT_NAMES, ZONE_STAT_NAMES
 from kernelsim.procfs.snapshot import Snapshot
 from kernelsim.procfs.zones import node_stat_names
 

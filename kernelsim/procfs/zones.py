@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kernelsim.config.zones import MIGRATE_TYPES
-from kernelsim.mm.vmstat import NODE_STAT_NAMES, NUMA_STAT_NAMES, ZONE_STAT_NAMES
+from kernelsim.mm.core.vmstat import NODE_STAT_NAMES, NUMA_STAT_NAMES, ZONE_STAT_NAMES
 from kernelsim.procfs.snapshot import NodeSnapshot, Snapshot, ZoneSnapshot
 
 FREE_COUNT_MAX: Final = 100_000  # blocks; pagetypeinfo stops counting a list there

@@ -1,4 +1,4 @@
-"""What a run leaves behind, and how two of them compare. Rank 11.
+"""What a run leaves behind, and how two of them compare.
 
 Sinks for events and counters, tables and files; reads results, decides nothing in a run.
 """

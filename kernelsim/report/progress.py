@@ -13,9 +13,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kernelsim.actors.kernel import Kernel
-from kernelsim.mm.mem import Z_FREE, Z_MANAGED, Z_PRESENT, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
-from kernelsim.mm.vmstat import PGFAULT
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.mm.core.mem import (
+    Z_FREE,
+    Z_MANAGED,
+    Z_PRESENT,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+)
+from kernelsim.mm.core.vmstat import PGFAULT
 from kernelsim.units import format_duration
 
 REDRAW_NS: Final = 100_000_000  # wall time

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kernelsim.machine import Machine
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_PRESENT,
     Z_WATERMARK_BOOST,
@@ -27,7 +27,7 @@ from kernelsim.mm.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from kernelsim.mm.vmstat import (
+from kernelsim.mm.core.vmstat import (
     OOM_KILL,
     PAGEOUTRUN,
     PGFAULT,

@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.actors.kernel import Kernel
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_PRESENT,
     Z_WATERMARK_BOOST,
@@ -26,14 +26,14 @@ from kernelsim.mm.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from kernelsim.mm.swapfile import SS_FREE, SS_TOTAL
-from kernelsim.mm.vmstat import (
+from kernelsim.mm.core.vmstat import (
     ALLOCSTALL_DMA,
     NODE_STAT_NAMES,
     PGALLOC_DMA,
     PGSKIP_DMA,
     VM_EVENT_NAMES,
 )
+from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
 from kernelsim.procfs.capture_process import state_of
 from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES

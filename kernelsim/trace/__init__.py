@@ -1,4 +1,4 @@
-"""Tracepoints and counters by Linux's names, as typed values by topic. Rank 2.
+"""Tracepoints and counters by Linux's names, as typed values by topic.
 
 Knows no sink: who writes events down is in `report`. Names without a Linux original begin
 with `ks_`. Imports nothing of `sim`.

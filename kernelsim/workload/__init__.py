@@ -1,4 +1,4 @@
-"""What a workload author writes: Python functions, portable scripts, recordings. Rank 7.
+"""What a workload author writes: Python functions, portable scripts, recordings.
 
 A mistake in a workload is a `WorkloadError` in one line, found when it is loaded where possible.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernelsim.errors import ConfigError
-from kernelsim.mm.mem import I64, U8
+from kernelsim.mm.core.mem import I64, U8
 from kernelsim.units import parse_size
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import attrs
 
-from kernelsim.actors.kernel import Kernel
-from kernelsim.actors.process import Process
-from kernelsim.actors.process_operations import (
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.messages.process import (
     Brk,
     Exit,
     Madvise,
@@ -26,8 +25,9 @@ from kernelsim.actors.process_operations import (
     TouchPages,
     TouchResult,
 )
+from kernelsim.actors.process.process import Process
 from kernelsim.errors import SyscallError, WorkloadError
-from kernelsim.mm.pgtable import MM_SWAPENTS
+from kernelsim.mm.space.pgtable import MM_SWAPENTS
 from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
 from kernelsim.workload.arguments import accesses, signed_size, whole_number

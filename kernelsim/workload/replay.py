@@ -21,7 +21,7 @@ import numpy as np
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import RecordingError
-from kernelsim.mm.mmap import MMAP_MIN_ADDR
+from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle, Program
 from kernelsim.workload.lackey import lackey_footprint, read_lackey, regions_of

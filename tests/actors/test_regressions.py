@@ -5,8 +5,8 @@ import pytest
 from kernelsim.check.machine import check_machine
 from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.machine import Machine
-from kernelsim.mm.pgtable import pte_at
-from kernelsim.mm.vmstat import PSWPOUT
+from kernelsim.mm.core.vmstat import PSWPOUT
+from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.workload.handle import Mapping, ProcessHandle
 from tests.small_machine import PAGE, run, small_machine
 

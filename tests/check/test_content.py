@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernelsim.actors import fault_handler, process
+from kernelsim.actors.messages.process import Brk, Munmap, Touch
 from kernelsim.actors.observer import Observer
-from kernelsim.actors.process_operations import Brk, Munmap, Touch
+from kernelsim.actors.process import process
+from kernelsim.actors.space import fault_handler
 from kernelsim.check.content import Content
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import enter_touch, has_left, observe, page_range
@@ -16,8 +17,8 @@ from kernelsim.cli import main as cli
 from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
 from kernelsim.machine import Machine
-from kernelsim.mm.pgtable import pte_at, set_pte_at
-from kernelsim.mm.vmstat import PSWPOUT
+from kernelsim.mm.core.vmstat import PSWPOUT
+from kernelsim.mm.space.pgtable import pte_at, set_pte_at
 from kernelsim.report import machine_run
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
@@ -28,7 +29,7 @@ from tests.small_machine import small_machine
 pytestmark = pytest.mark.mission("B3")
 
 PROGRAM = """
-from kernelsim.mm.pgtable import pte_at
+from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.workload import workload
 
 def entry(machine, process, vpn):

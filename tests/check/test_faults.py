@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernelsim.actors import node, page_allocator
+from kernelsim.actors.alloc import page_allocator
+from kernelsim.actors.parts import node
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
 from kernelsim.cli import main as cli
 from kernelsim.errors import InvariantViolation
 from kernelsim.machine import Machine
-from kernelsim.mm.list import list_add, list_del
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.list import list_add, list_del
+from kernelsim.mm.core.mem import (
     L_COUNT,
     L_HEAD,
     LRU_INACTIVE_ANON,
@@ -29,10 +30,10 @@ from kernelsim.mm.mem import (
     free_list,
     lru_list,
 )
-from kernelsim.mm.page_alloc import ALLOC_NO_WATERMARKS, rmqueue
-from kernelsim.mm.pgtable import MM_ANONPAGES
-from kernelsim.mm.swapfile import SS_FREE
-from kernelsim.mm.vmstat import NR_ANON_PAGES, NR_INACTIVE_ANON, NR_SWAPCACHED, NR_WRITEBACK
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_INACTIVE_ANON, NR_SWAPCACHED, NR_WRITEBACK
+from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, rmqueue
+from kernelsim.mm.space.pgtable import MM_ANONPAGES
+from kernelsim.mm.swap.swapfile import SS_FREE
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload

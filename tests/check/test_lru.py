@@ -6,8 +6,9 @@ import pytest
 from kernelsim.check.lru import check_lru
 from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.list import list_add, list_del
-from kernelsim.mm.mem import (
+from kernelsim.mm.boot.mm_init import init_zone, new_mem
+from kernelsim.mm.core.list import list_add, list_del
+from kernelsim.mm.core.mem import (
     L_COUNT,
     LRU_ACTIVE_ANON,
     LRU_INACTIVE_ANON,
@@ -18,9 +19,8 @@ from kernelsim.mm.mem import (
     PG_swapbacked,
     lru_list,
 )
-from kernelsim.mm.mm_init import init_zone, new_mem
-from kernelsim.mm.swap import lru_add
-from kernelsim.mm.vmstat import NR_INACTIVE_ANON, NR_ISOLATED_ANON, NR_ZONE_INACTIVE_ANON
+from kernelsim.mm.core.swap import lru_add
+from kernelsim.mm.core.vmstat import NR_INACTIVE_ANON, NR_ISOLATED_ANON, NR_ZONE_INACTIVE_ANON
 
 FIRST = 1024
 

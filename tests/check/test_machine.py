@@ -10,9 +10,9 @@ from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
 from kernelsim.machine import Hooks, Machine
-from kernelsim.mm.mem import MIGRATE_MOVABLE, Z_FREE
-from kernelsim.mm.page_alloc import rmqueue
-from kernelsim.mm.vmstat import NR_ANON_PAGES
+from kernelsim.mm.core.mem import MIGRATE_MOVABLE, Z_FREE
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES
+from kernelsim.mm.page.page_alloc import rmqueue
 
 
 async def swap_storm(machine: Machine) -> None:

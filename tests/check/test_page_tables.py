@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from kernelsim.check.page_tables import LINES_MAX, check_page_tables, check_tokens
-from kernelsim.mm.mem import (
+from kernelsim.mm.core.mem import (
     PG_anon,
     PG_buddy,
     PG_swapcache,
     PG_table,
 )
-from kernelsim.mm.memory import map_zero
-from kernelsim.mm.pgtable import (
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
+from kernelsim.mm.space.memory import map_zero
+from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
     pte_at,
     set_pte_at,
 )
-from kernelsim.mm.rmap import try_to_unmap
-from kernelsim.mm.swapfile import swapon
-from kernelsim.mm.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
+from kernelsim.mm.space.rmap import try_to_unmap
+from kernelsim.mm.swap.swapfile import swapon
 from tests.table_box import TableBox
 
 RW = 0x2

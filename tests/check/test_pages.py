@@ -7,8 +7,9 @@ import pytest
 
 from kernelsim.check.pages import check_pages
 from kernelsim.config.machine_file import load_machine
-from kernelsim.mm.list import list_add, list_del
-from kernelsim.mm.mem import (
+from kernelsim.mm.boot.mm_init import build
+from kernelsim.mm.core.list import list_add, list_del
+from kernelsim.mm.core.mem import (
     L_COUNT,
     L_HEAD,
     L_TAIL,
@@ -33,9 +34,8 @@ from kernelsim.mm.mem import (
     lru_list,
     pcp_list,
 )
-from kernelsim.mm.mm_init import build
-from kernelsim.mm.page_alloc import free_pages_ok, rmqueue
-from kernelsim.mm.pcp import alloc_pages_bulk, free_unref_pages
+from kernelsim.mm.page.page_alloc import free_pages_ok, rmqueue
+from kernelsim.mm.page.pcp import alloc_pages_bulk, free_unref_pages
 from tests.small_machine import small_machine
 
 ZONE = 1  # DMA32 of tiny-64m

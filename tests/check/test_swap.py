@@ -6,10 +6,11 @@ import pytest
 from kernelsim.check.swap import check_swap, check_swap_entries
 from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.mem import PG_dirty, PG_swapbacked, PG_swapcache, PG_uptodate
-from kernelsim.mm.mm_init import init_zone, new_mem
-from kernelsim.mm.mm_struct import make_mms
-from kernelsim.mm.pgtable import (
+from kernelsim.mm.boot.mm_init import init_zone, new_mem
+from kernelsim.mm.core.mem import PG_dirty, PG_swapbacked, PG_swapcache, PG_uptodate
+from kernelsim.mm.core.vmstat import NR_SWAPCACHED
+from kernelsim.mm.space.mm_struct import make_mms
+from kernelsim.mm.space.pgtable import (
     MM_SWAPENTS,
     PageTablePool,
     install_tables,
@@ -18,8 +19,8 @@ from kernelsim.mm.pgtable import (
     pgd_alloc,
     set_pte_at,
 )
-from kernelsim.mm.swap_state import add_to_swap_cache
-from kernelsim.mm.swapfile import (
+from kernelsim.mm.swap.swap_state import add_to_swap_cache
+from kernelsim.mm.swap.swapfile import (
     CL_COUNT,
     CL_FREE,
     SA_INUSE,
@@ -29,7 +30,6 @@ from kernelsim.mm.swapfile import (
     swap_duplicate,
     swapon,
 )
-from kernelsim.mm.vmstat import NR_SWAPCACHED
 
 FIRST = 1024
 VPN = 4096

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kernelsim.cli.main import exit_status
+from kernelsim.oracle.case_output import recover
 from kernelsim.report import whole
-from kernelsim.report.case_output import recover
 
 CASES = Path(__file__).parents[1] / "oracle" / "cases"
 
@@ -240,7 +240,7 @@ def test_damaged_recordings_are_told_before_anything_runs(
     capsys, tmp_path, monkeypatch, file, text
 ):
     """One line names the file or the snapshot; None stands for a directory in its place."""
-    monkeypatch.setattr("kernelsim.report.oracle.Machine.run", None)
+    monkeypatch.setattr("kernelsim.oracle.case_run.Machine.run", None)
     case = tmp_path / "case"
     shutil.copytree(CASES / "s04", case)
     path = case / file

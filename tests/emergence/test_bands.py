@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from kernelsim.config.latency import LatencySpec
-from kernelsim.mm.mem import Z_FREE, Z_WMARK_LOW, Z_WMARK_MIN
+from kernelsim.mm.core.mem import Z_FREE, Z_WMARK_LOW, Z_WMARK_MIN
 from tests.small_machine import PAGE, median, run, small_machine
 
 pytestmark = [pytest.mark.mission("A6"), pytest.mark.mission("R1")]

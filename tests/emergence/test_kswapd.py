@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from kernelsim.machine import Machine
-from kernelsim.mm.mem import Z_FREE, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
+from kernelsim.mm.core.mem import Z_FREE, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
 from kernelsim.report.sinks import MemorySink
 from tests.small_machine import PAGE, small_machine
 

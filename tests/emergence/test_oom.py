@@ -2,8 +2,8 @@
 
 import pytest
 
-from kernelsim.mm.mem import Z_FREE
-from kernelsim.mm.vmstat import OOM_KILL
+from kernelsim.mm.core.mem import Z_FREE
+from kernelsim.mm.core.vmstat import OOM_KILL
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
 pytestmark = [pytest.mark.mission("A9"), pytest.mark.mission("R12")]

@@ -15,7 +15,7 @@ from kernelsim.hw import leaf
 PROGRAM = """
 import numba
 from kernelsim.hw.leaf import leaf
-import kernelsim.mm.list
+import kernelsim.mm.core.list
 print(numba.config.CACHE_DIR)
 """
 
@@ -157,7 +157,9 @@ def test_an_array_of_other_dimensions_is_another_type(shape):
 
 def test_leafs_are_plain_functions_without_the_compiler(tmp_path):
     """NUMBA_DISABLE_JIT=1 runs them as Python, to step through them."""
-    program = "from kernelsim.mm.swapfile import *; print(swap_count(swapon([300], [0], 1), 0))"
+    program = (
+        "from kernelsim.mm.swap.swapfile import *; print(swap_count(swapon([300], [0], 1), 0))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1", "XDG_CACHE_HOME": str(tmp_path)},
@@ -177,8 +179,8 @@ def checked_item(values: np.ndarray, index: int) -> int:
 
 def test_digest_covers_what_is_compiled_in():
     """The folder's name depends on the modules a leaf's module imports, directly or not."""
-    names = leaf.imported("kernelsim.mm.list")
-    assert {"kernelsim.mm.list", "kernelsim.mm.mem", "kernelsim.hw.leaf"} <= names
+    names = leaf.imported("kernelsim.mm.core.list")
+    assert {"kernelsim.mm.core.list", "kernelsim.mm.core.mem", "kernelsim.hw.leaf"} <= names
     assert all(leaf.source_of(name) for name in names)
 
 
@@ -187,15 +189,15 @@ def test_imports_are_found_in_all_forms():
     source = b"""
 import numpy
 import kernelsim.units
-from kernelsim.mm import list as lists, mem
+from kernelsim.mm.core import list as lists, mem
 def later():
     from kernelsim.errors import ConfigError
 """
     assert set(leaf.direct_imports(source)) == {
         "kernelsim.units",
-        "kernelsim.mm",
-        "kernelsim.mm.list",
-        "kernelsim.mm.mem",
+        "kernelsim.mm.core",
+        "kernelsim.mm.core.list",
+        "kernelsim.mm.core.mem",
         "kernelsim.errors",
     }
 

@@ -7,16 +7,22 @@ from hypothesis import strategies as st
 
 from kernelsim.check.lru import check_lru
 from kernelsim.check.swap import check_swap, check_swap_entries
-from kernelsim.mm.fork import wp_page_reuse
-from kernelsim.mm.mem import LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, Z_FREE, PG_swapbacked, PG_uptodate
-from kernelsim.mm.memory import unmap_range
-from kernelsim.mm.pcp import free_unref_pages
-from kernelsim.mm.pgtable import _PAGE_PRESENT, _PAGE_RW, pte_pfn, pte_swap_slot
-from kernelsim.mm.reclaim_batch import STAT_NR_PUTBACK
-from kernelsim.mm.swap_state import free_swap_and_cache, free_swap_cache
-from kernelsim.mm.swapfile import SS_FREE, SS_TOTAL
-from kernelsim.mm.vmscan_list import isolate_lru_folios
-from kernelsim.mm.vmstat import NR_ANON_PAGES, NR_FILE_PAGES, NR_SWAPCACHED
+from kernelsim.mm.core.mem import (
+    LRU_ACTIVE_ANON,
+    LRU_INACTIVE_ANON,
+    Z_FREE,
+    PG_swapbacked,
+    PG_uptodate,
+)
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_FILE_PAGES, NR_SWAPCACHED
+from kernelsim.mm.page.pcp import free_unref_pages
+from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_PUTBACK
+from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
+from kernelsim.mm.space.fork import wp_page_reuse
+from kernelsim.mm.space.memory import unmap_range
+from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_RW, pte_pfn, pte_swap_slot
+from kernelsim.mm.swap.swap_state import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
 
 BASE = 512
 NR_VPNS = 48

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kernelsim.report.oracle import run_case
+from kernelsim.oracle.case_run import run_case
 
 pytestmark = [pytest.mark.mission("B1")]
 

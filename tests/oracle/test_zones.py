@@ -10,15 +10,15 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.config.proc_text import parse_case
 from kernelsim.config.zones import ZONE_DMA32_END_PFN, ZoneType
-from kernelsim.mm.boot_watermark import (
+from kernelsim.mm.boot.boot_watermark import (
     INITRAMFS_PAGES,
     KERNEL_INIT_PAGES,
     BootWatermarks,
     boot_watermarks,
 )
-from kernelsim.mm.mem import Z_MANAGED, Z_PRESENT, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
-from kernelsim.mm.mm_init import build
-from kernelsim.mm.watermark import (
+from kernelsim.mm.boot.mm_init import build
+from kernelsim.mm.core.mem import Z_MANAGED, Z_PRESENT, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
+from kernelsim.mm.page.watermark import (
     ZoneManaged,
     calculate_normal_threshold,
     setup_per_zone_lowmem_reserve,
@@ -26,7 +26,7 @@ from kernelsim.mm.watermark import (
     zone_batchsize,
     zone_highsize,
 )
-from kernelsim.mm.zonelist import build_all_zonelists
+from kernelsim.mm.page.zonelist import build_all_zonelists
 
 CASES = Path(__file__).parent / "cases"
 BOOTED = ("s01", "s02", "s03", "s04", "s04c", "s04e", "s05", "s05p", "s07", "s08", "s09")

@@ -10,8 +10,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from kernelsim.check.pages import check_pages
 from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.free_area import free_area_counts
-from kernelsim.mm.mem import (
+from kernelsim.mm.boot.mm_init import free_range, init_zone, new_mem
+from kernelsim.mm.core.mem import (
     Z_BOOSTED_WATERMARK,
     Z_FREE,
     Z_PCP_BATCH,
@@ -28,10 +28,10 @@ from kernelsim.mm.mem import (
     free_list,
     pcp_list,
 )
-from kernelsim.mm.mm_init import free_range, init_zone, new_mem
-from kernelsim.mm.page_alloc import free_pages_ok, rmqueue
-from kernelsim.mm.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
-from kernelsim.mm.vmstat import NUMA_HIT, NUMA_LOCAL, PGALLOC_DMA, PGFREE
+from kernelsim.mm.core.vmstat import NUMA_HIT, NUMA_LOCAL, PGALLOC_DMA, PGFREE
+from kernelsim.mm.page.free_area import free_area_counts
+from kernelsim.mm.page.page_alloc import free_pages_ok, rmqueue
+from kernelsim.mm.page.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
 from tests.free_zone import pages_of
 
 START, END = 700, 700 + 2 * 1024 + 200  # begins and ends inside a MAX_ORDER block

@@ -8,8 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kernelsim.check.lru import check_lru
 from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.lruvec import new_lruvec
-from kernelsim.mm.mem import (
+from kernelsim.mm.boot.mm_init import init_zone, new_mem
+from kernelsim.mm.core.lruvec import new_lruvec
+from kernelsim.mm.core.mem import (
     L_HEAD,
     NR_LRU_LISTS,
     PG_active,
@@ -20,11 +21,10 @@ from kernelsim.mm.mem import (
     PG_uptodate,
     lru_list,
 )
-from kernelsim.mm.mm_init import init_zone, new_mem
-from kernelsim.mm.reclaim_batch import SHRINK_MAY_UNMAP, STAT_NR_PUTBACK, new_reclaim_batch
-from kernelsim.mm.swap import deactivate, lru_add, lru_del, mark_accessed, rotate_reclaimable
-from kernelsim.mm.vmscan_list import isolate_lru_folios, putback_inactive
-from kernelsim.mm.vmstat import PGACTIVATE, PGDEACTIVATE, PGROTATED
+from kernelsim.mm.core.swap import deactivate, lru_add, lru_del, mark_accessed, rotate_reclaimable
+from kernelsim.mm.core.vmstat import PGACTIVATE, PGDEACTIVATE, PGROTATED
+from kernelsim.mm.reclaim.reclaim_batch import SHRINK_MAY_UNMAP, STAT_NR_PUTBACK, new_reclaim_batch
+from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios, putback_inactive
 
 PAGES_PER_ZONE = 12  # in the first pages of each zone
 STARTS = (1024, 2048, 3072)  # node 0 type 0, node 0 type 1, node 1 type 0

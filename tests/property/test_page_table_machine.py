@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kernelsim.check.page_tables import check_page_tables, check_tokens
-from kernelsim.mm.mem import I64, PG_swapcache
-from kernelsim.mm.memory import map_anon, map_zero, unmap_range
-from kernelsim.mm.pgtable import (
+from kernelsim.mm.core.mem import I64, PG_swapcache
+from kernelsim.mm.space.memory import map_anon, map_zero, unmap_range
+from kernelsim.mm.space.pgtable import (
     _PAGE_SPECIAL,
     free_pgtables,
     install_tables,
@@ -18,7 +18,7 @@ from kernelsim.mm.pgtable import (
     pte_swap_slot,
     tables_needed,
 )
-from kernelsim.mm.rmap import try_to_unmap
+from kernelsim.mm.space.rmap import try_to_unmap
 from tests.table_box import TableBox
 
 BORDERS = (0, 512, 1 << 18, 1 << 27, (1 << 35) - 8)

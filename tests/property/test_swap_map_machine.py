@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kernelsim.check.swap import check_free_clusters, check_usage
-from kernelsim.mm.swapfile import (
+from kernelsim.mm.swap.swapfile import (
     SS_FREE,
     SS_TOTAL,
     SWAP_HAS_CACHE,

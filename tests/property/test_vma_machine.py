@@ -5,11 +5,11 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from kernelsim.mm.mm_struct import MmRegistry, MmStruct
-from kernelsim.mm.mmap import MMAP_MIN_ADDR
-from kernelsim.mm.mprotect import do_mprotect
-from kernelsim.mm.util import CommitAccount
-from kernelsim.mm.vm_flags import (
+from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct
+from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
+from kernelsim.mm.space.mprotect import do_mprotect
+from kernelsim.mm.space.util import CommitAccount
+from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_PRIVATE,
     PROT_NONE,

@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from kernelsim.actors.reclaim import Reclaimer
+from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.config.machine_file import load_machine
 from kernelsim.machine import Machine
-from kernelsim.mm.vmscan import ScanControl
-from kernelsim.mm.vmstat import PGSCAN_DIRECT
+from kernelsim.mm.core.vmstat import PGSCAN_DIRECT
+from kernelsim.mm.reclaim.vmscan import ScanControl
 from kernelsim.units import GIB, PAGE_SIZE
 from tools.bench.bench_engine import Row
 from tools.bench.peers import simpy_pages

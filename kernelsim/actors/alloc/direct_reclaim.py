@@ -1,0 +1,103 @@
+"""Direct reclaim: the task that needs a page frees some first, in its own time.
+
+Linux: mm/vmscan.c: try_to_free_pages, throttle_direct_reclaim, do_try_to_free_pages, shrink_zones,
+6.1.
+The stall of a process is what this takes: scanning on its CPU, lru_lock, TLB flushes, waiting for
+room in the disk's queue, and sleeping when reclaim is throttled.
+Units: pages, ns.
+"""
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.reclaim.reclaim import Reclaimer
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.core.mem import Z_NID
+from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PGSCAN_DIRECT_THROTTLE
+from kernelsim.mm.page.gfp import Gfp, gfp_zone
+from kernelsim.mm.reclaim.vmscan import ScanControl, snapshot_refaults
+from kernelsim.mm.reclaim.vmscan_balance import (
+    allow_direct_reclaim,
+    consider_reclaim_throttle,
+    direct_reclaim_goes_on,
+)
+from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
+
+
+async def try_to_free_pages(kernel: Kernel, task: Task, gfp: Gfp, zonelist: tuple[int, ...]) -> int:
+    """Free at least a batch of pages for a request.
+
+    Args:
+        kernel: The machine.
+        task: The task that reclaims; on a CPU.
+        gfp: Of the request.
+        zonelist: Zone rows the request may use.
+
+    Returns:
+        Pages reclaimed; 1 without reclaiming when the task was told to wait for kswapd instead
+        and is being killed.
+
+    Source: Linux 6.1 mm/vmscan.c:try_to_free_pages
+    """
+    if await _throttle_direct_reclaim(kernel, task, zonelist):
+        return 1
+    sc = ScanControl(
+        reclaim_idx=gfp_zone(gfp, kernel.phys.zone_types),
+        gfp_mask=gfp,
+        swappiness=kernel.sysctl.vm_swappiness,
+    )
+    kernel.trace(task.name, mm_vmscan_direct_reclaim_begin(0, int(gfp)))
+    nids = list(dict.fromkeys(int(kernel.mem.zone[zone, Z_NID]) for zone in zonelist))
+    kernel.mem.vm_event[ALLOCSTALL_DMA + sc.reclaim_idx] += 1
+    task.memalloc = True
+    try:
+        await _do_try_to_free_pages(kernel, task, sc, nids)
+    finally:
+        task.memalloc = False
+    kernel.trace(task.name, mm_vmscan_direct_reclaim_end(sc.nr_reclaimed))
+    return sc.nr_reclaimed
+
+
+async def _do_try_to_free_pages(
+    kernel: Kernel, task: Task, sc: ScanControl, nids: list[int]
+) -> None:
+    reclaimer = Reclaimer(kernel, task)
+    while True:
+        sc.nr_scanned = 0
+        for nid in nids:
+            await reclaimer.shrink_node(sc, nid)
+        verdict = consider_reclaim_throttle(sc)
+        if verdict == "wake":
+            kernel.throttle_queue(nids[0], "VMSCAN_THROTTLE_NOPROGRESS").wake_all()
+        elif verdict is not None:
+            await reclaimer.throttle(nids[0], verdict)
+        if task.killed or not direct_reclaim_goes_on(sc):
+            break
+    for nid in nids:
+        snapshot_refaults(kernel.mem, kernel.lruvec, nid)
+
+
+async def _throttle_direct_reclaim(kernel: Kernel, task: Task, zonelist: tuple[int, ...]) -> bool:
+    """Wait for kswapd when even the reserves run out; True if the task was killed meanwhile."""
+    phys = kernel.phys
+    nr_types = len(phys.zone_types)
+    normal = phys.zone_types.index(ZoneType.ZONE_NORMAL)
+    usable = [zone for zone in zonelist if zone % nr_types <= normal]
+    if not usable or task.killed:
+        return False
+    nid = usable[0] // nr_types
+
+    def allowed() -> bool:
+        return allow_direct_reclaim(
+            kernel.mem, kernel.swap, kernel.lruvec, nid, normal_zoneidx=normal
+        )
+
+    if allowed():
+        return False
+    kernel.mem.vm_event[PGSCAN_DIRECT_THROTTLE] += 1
+    kswapd = kernel.kswapds[nid]
+    queue = kernel.throttle_queue(nid, "pfmemalloc_wait")
+    async with task.off_cpu():
+        while not allowed() and not task.killed:
+            kswapd.wake()
+            await queue.wait()
+    return task.killed

@@ -1,0 +1,181 @@
+"""Asking nodes for pages: the zonelist, the watermarks, and what to do when there are none.
+
+Linux: mm/page_alloc.c: get_page_from_freelist, __alloc_pages_slowpath, wake_all_kswapds,
+__alloc_pages_direct_reclaim, should_reclaim_retry, 6.1.
+# Differs from Linux: compaction is no part of the slow path, since all requests are of order 0.
+A request runs in the time of the task that makes it. It is served in bursts, and a burst ends
+where a zone's free pages cross the watermark the request must respect, so each band is entered
+exactly: above low nothing happens; below low kswapd is told and the task goes on; below min the
+task reclaims itself.
+Units: pages.
+"""
+
+import msgspec
+
+from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.node import AllocPages, DrainPages
+from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.mm.core.mem import (
+    I64,
+    SWAP_CLUSTER_MAX,
+    Z_BOOSTED_WATERMARK,
+    Z_FREE,
+    Z_NID,
+    Z_TYPE_INDEX,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+)
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.page.gfp import Gfp, gfp_to_alloc_flags
+from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, watermark_floor
+from kernelsim.mm.reclaim.vmscan_balance import ReclaimRetry
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """Pages served: `nr` of them, all from node `nid`; 0 when the task is being killed."""
+
+    nr: int
+    nid: int
+
+
+NOTHING = Grant(0, 0)
+
+
+async def alloc_pages(
+    kernel: Kernel, task: Task, context: AllocContext, want: int, out: I64
+) -> Grant:
+    """Get at least one page and at most `want`, whatever it takes.
+
+    Args:
+        kernel: The machine.
+        task: Who asks, on a CPU; it may sleep in here.
+        context: Where to look.
+        want: Pages wanted, >= 1; fewer are granted at a watermark.
+        out: Array for the page frame numbers, from index 0.
+
+    Returns:
+        The grant; none only if the task was killed.
+    """
+    grant = await get_page_from_freelist(kernel, task, context, want, out, mark=Z_WMARK_LOW)
+    if grant.nr:
+        return grant
+    return await _alloc_pages_slowpath(kernel, task, context, want, out)
+
+
+async def get_page_from_freelist(
+    kernel: Kernel,
+    task: Task,
+    context: AllocContext,
+    want: int,
+    out: I64,
+    *,
+    mark: int,
+    alloc_flags: int = 0,
+) -> Grant:
+    """Take pages from the first zone that has more free than the watermark asks for."""
+    mem, clock = kernel.mem, kernel.engine.clock
+    for zone in context.zonelist:
+        floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
+        if mem.zone[zone, Z_FREE] <= floor:
+            continue
+        kernel.observer.asks(task, context, zone, mark, alloc_flags, floor)
+        nid = int(mem.zone[zone, Z_NID])
+        request = AllocPages(
+            zone, task.cpu.number, task.cpu.nid, context.preferred_nid, context.migratetype,
+            floor, want, out, 0, task.cpu.name, int(context.gfp),
+        )  # fmt: skip
+        began_ns = clock.now_ns
+        got, _ = await kernel.nodes[nid].ref.ask(request)
+        task.waits.lock_ns += clock.now_ns - began_ns
+        if mem.zone[zone, Z_BOOSTED_WATERMARK]:
+            mem.zone[zone, Z_BOOSTED_WATERMARK] = 0
+            kernel.kswapds[nid].wakeup(int(mem.zone[zone, Z_TYPE_INDEX]), Gfp(0))
+        if got:
+            return Grant(got, nid)
+    return NOTHING
+
+
+async def _alloc_pages_slowpath(
+    kernel: Kernel, task: Task, context: AllocContext, want: int, out: I64
+) -> Grant:
+    # Below low each step is at most a reclaim batch, so that kswapd, which the wake-up below made
+    # ready, competes page by page as it does in the kernel.
+    want = min(want, SWAP_CLUSTER_MAX)
+    retry = ReclaimRetry()
+    while True:
+        if wake_all_kswapds(kernel, context):  # one that slept long runs before this task goes on
+            await task.compute(kernel.spec.latency.context_switch_ns)
+        alloc_flags = gfp_to_alloc_flags(context.gfp)
+        if task.memalloc:
+            alloc_flags = ALLOC_NO_WATERMARKS
+        elif task.oom_victim:
+            alloc_flags |= ALLOC_OOM
+        grant = await get_page_from_freelist(
+            kernel, task, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
+        )
+        # Differs from Linux: a task killed by somebody else gives up here like an OOM victim,
+        # rather than reclaim before it dies; it gets no reserves.
+        if grant.nr or task.memalloc or task.killed:
+            return grant
+        began_ns = kernel.engine.now_ns
+        nr_reclaimed = await try_to_free_pages(kernel, task, context.gfp, context.zonelist)
+        task.waits.reclaim_ns += kernel.engine.now_ns - began_ns
+        grant = await _after_reclaim(kernel, task, context, want, out, alloc_flags)
+        if grant.nr:
+            return grant
+        if retry.should_retry(
+            kernel.mem,
+            kernel.swap,
+            list(context.zonelist),
+            order=0,
+            highest_zoneidx=context.highest_zoneidx,
+            alloc_flags=alloc_flags,
+            did_some_progress=nr_reclaimed > 0,
+        ):
+            await task.cond_resched()
+            continue
+        retry = ReclaimRetry()
+        async with task.off_cpu():  # and gives the victim time to leave, as the kernel does
+            await kernel.oom_killer.ask(
+                OutOfMemory(context.gfp, task.name, task.pid, context.nodemask)
+            )
+            await kernel.engine.sleep(kernel.spec.latency.timer_tick_ns)
+
+
+async def _after_reclaim(
+    kernel: Kernel, task: Task, context: AllocContext, want: int, out: I64, alloc_flags: int
+) -> Grant:
+    """Try again; if what was freed hides in the CPUs' lists, empty them and try once more.
+
+    Source: Linux 6.1 mm/page_alloc.c:__alloc_pages_direct_reclaim
+    """
+    for drained in (False, True):
+        grant = await get_page_from_freelist(
+            kernel, task, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
+        )
+        if grant.nr or drained:
+            return grant
+        for zone in context.zonelist:
+            for cpu in kernel.cpus:
+                if kernel.mem.pcp_count[zone, cpu.number]:
+                    request = DrainPages(zone, cpu.number, task.cpu.name)
+                    await kernel.node_of(zone).ref.ask(request)
+    return NOTHING
+
+
+def wake_all_kswapds(kernel: Kernel, context: AllocContext) -> bool:
+    """Tell the kswapd of every node of the zonelist that this request went below low.
+
+    Returns:
+        Whether one of them slept and wakes up.
+    """
+    told: list[int] = []
+    woken = False
+    for zone in context.zonelist:
+        nid = int(kernel.mem.zone[zone, Z_NID])
+        if nid not in told:
+            told.append(nid)
+            woken |= kernel.kswapds[nid].wakeup(context.highest_zoneidx, context.gfp)
+    return woken

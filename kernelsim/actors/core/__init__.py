@@ -1,0 +1,1 @@
+"""What the actors of one machine share: its state, tasks, tunables in force."""

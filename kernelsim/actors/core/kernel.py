@@ -1,0 +1,171 @@
+"""What the actors of one machine share: its state, and who to ask for what.
+
+No actor: a value wired once by `kernelsim.machine`. State is owned as DESIGN says: zones and LRU
+lists by their node's actor, per-cpu lists and TLBs by their CPU's, page tables by the process
+they belong to (and by whoever reclaims its pages, as under the page-table lock), swap by the
+actor that runs, since its functions run to completion.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kernelsim.actors.observer import Observer
+from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.actors.parts.cpu import Cpu
+from kernelsim.actors.parts.interconnect import Interconnect
+from kernelsim.actors.parts.node import Node
+from kernelsim.config.machine import MachineSpec
+from kernelsim.config.sysctl import Sysctl
+from kernelsim.mm.boot.mm_init import PhysMem
+from kernelsim.mm.core.mem import I64, Mem
+from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.mm.space.mm_struct import MmRegistry
+from kernelsim.mm.space.pgtable import PageTablePool
+from kernelsim.mm.swap.swap_readahead import ClusterReadahead
+from kernelsim.mm.swap.swapfile import SA_START, SS_TOTAL, SwapArea
+from kernelsim.sim.actor import ActorRef
+from kernelsim.sim.engine import Engine
+from kernelsim.sim.locks import WaitQueue
+from kernelsim.trace.tracepoint import Tracepoint
+
+if TYPE_CHECKING:
+    from kernelsim.actors.process.process import Process
+    from kernelsim.actors.reclaim.kswapd import Kswapd
+    from kernelsim.mm.page.alloc_context import AllocContext
+
+
+@attrs.define
+class Kernel:
+    """One running machine.
+
+    Attributes:
+        engine: Clock, seeds, log.
+        spec: The machine as configured.
+        sysctl: Tunables in force; replaced when one is written.
+        phys: Physical memory with its zonelists.
+        pool: Page tables.
+        mms: Address spaces.
+        swap: Swap slots; an empty area without swap.
+        lruvec: What reclaim remembers of each node, shape [nid, LV_*].
+        burst_pages: Most pages handled in one go.
+        cpus: Actors by CPU number.
+        nodes: Actors by node number.
+        interconnect: Actor of the links.
+        devices: Disks by name.
+        kswapds: One a node.
+        oom_killer: Where to ask for a victim.
+        processes: Living processes by pid, in the order they started.
+        swap_reads: Slots being read from disk, with the queue of those who wait.
+        cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
+        dmesg: Lines of the kernel log, with their virtual time in ns.
+        alloc_contexts: What requests are served by, by node of the CPU, policy and gfp bits.
+        zero_pfn: The shared zero page.
+        next_pid: Pid of the next process.
+        nr_placed: Pages put into use since the start, less those taken out of it; see
+            `nr_in_flight`.
+        observer: Who listens to stores and grants; nobody unless checking is on.
+    """
+
+    engine: Engine
+    spec: MachineSpec
+    sysctl: Sysctl
+    phys: PhysMem
+    pool: PageTablePool
+    mms: MmRegistry
+    swap: SwapArea
+    lruvec: I64
+    burst_pages: int
+    cpus: list[Cpu] = attrs.field(factory=list)
+    nodes: list[Node] = attrs.field(factory=list)
+    interconnect: Interconnect = attrs.field(init=False)
+    devices: dict[str, BlockDevice] = attrs.field(factory=dict)
+    kswapds: "list[Kswapd]" = attrs.field(factory=list)
+    oom_killer: ActorRef = attrs.field(init=False)
+    processes: "dict[int, Process]" = attrs.field(factory=dict)
+    swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    cluster_readahead: ClusterReadahead | None = None
+    dmesg: list[tuple[int, str]] = attrs.field(factory=list)
+    alloc_contexts: "dict[tuple[int, Mempolicy | None, Gfp], AllocContext]" = attrs.field(
+        factory=dict
+    )
+    zero_pfn: int = 0
+    next_pid: int = 100
+    nr_placed: int = 0
+    observer: Observer = attrs.field(factory=Observer)
+    _throttle_queues: dict[tuple[int, str], WaitQueue] = attrs.field(factory=dict, init=False)
+
+    @cached_property
+    def mem(self) -> Mem:
+        """The arrays of physical memory."""
+        return self.phys.mem
+
+    @property
+    def nr_swap_pages(self) -> int:
+        """Slots of all swap areas together."""
+        return int(self.swap.state[SS_TOTAL])
+
+    @property
+    def nr_in_flight(self) -> int:
+        """Pages some task holds: granted and not in use yet, or out of use and not back.
+
+        Whoever moves pages between nodes and their places says so with `placed` and `taken`, in
+        the step that moves them; a checker counts the pages that are nowhere and compares.
+        """
+        return sum(node.nr_granted for node in self.nodes) - self.nr_placed
+
+    def placed(self, nr_pages: int) -> int:
+        """Note that granted pages came into use: mapped, a page table, in the swap cache."""
+        self.nr_placed += nr_pages
+        return nr_pages
+
+    def taken(self, nr_pages: int) -> int:
+        """Note that pages went out of use and are on their way back to their node."""
+        self.nr_placed -= nr_pages
+        return nr_pages
+
+    def observe(self, observer: Observer) -> None:
+        """Let somebody listen from now on to what processes store and what nodes grant."""
+        self.observer = observer
+        for node in self.nodes:
+            node.observer = observer
+
+    def swap_location(self, slot: int) -> tuple[BlockDevice, int]:
+        """Return the disk a slot lies on, and its page number there."""
+        starts = self.swap.area[:, SA_START]
+        area = int((starts <= slot).sum()) - 1
+        return self.devices[self.spec.swaps[area].device], slot - int(starts[area])
+
+    def throttle_queue(self, nid: int, reason: str) -> WaitQueue:
+        """Return where tasks throttled on a node for a reason sleep."""
+        queue = self._throttle_queues.get((nid, reason))
+        if queue is None:
+            queue = self.engine.wait_queue(f"node{nid} {reason}")
+            self._throttle_queues[nid, reason] = queue
+        return queue
+
+    def wake_throttled(self) -> None:
+        """Wake everybody who is throttled; those who still must wait find out themselves."""
+        for queue in self._throttle_queues.values():
+            queue.wake_all()
+
+    def wants(self, actor: str, point: type[Tracepoint]) -> bool:
+        """Return whether an actor's occurrences of a tracepoint are kept."""
+        sink = self.engine.sink
+        return sink is not None and sink.wants(actor, point.event)
+
+    def trace(self, actor: str, point: Tracepoint) -> None:
+        """Log an occurrence of a tracepoint at the present virtual time."""
+        sink = self.engine.sink
+        if sink is not None and sink.wants(actor, point.event):
+            sink.emit(self.engine.now_ns, actor, point.event, point)
+
+    def node_of(self, zone: int) -> Node:
+        """Return the node actor that owns a zone row."""
+        return self.nodes[zone // len(self.phys.zone_types)]
+
+    def distance(self, cpu: Cpu, nid: int) -> int:
+        """Return the distance from a CPU to a node's memory, 10 is local."""
+        return self.spec.distances[cpu.nid][nid]

@@ -1,0 +1,30 @@
+"""Requests to a swap device: consecutive slots become one request, as the block layer merges them.
+
+Linux: mm/page_io.c, block/blk-merge.c, block/blk-mq-tag.c:blk_mq_get_tag, 6.1.
+Units: slots of one page.
+"""
+
+from collections.abc import Iterator
+
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.block_device import SubmitBio
+from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.mm.core.mem import I64
+
+
+def runs(slots: I64) -> Iterator[tuple[int, int]]:
+    """Cut slots into runs of consecutive ones: yields (first index, index behind the last)."""
+    first = 0
+    for index in range(1, len(slots) + 1):
+        if index == len(slots) or slots[index] != slots[index - 1] + 1:
+            yield first, index
+            first = index
+
+
+async def submit_bio(task: Task, device: BlockDevice, bio: SubmitBio) -> None:
+    """Hand a request to a disk; the task sleeps off its CPU while the disk's queue is full."""
+    if not device.is_full:
+        await device.ref.ask(bio)
+        return
+    async with task.off_cpu():
+        await device.ref.ask(bio)

@@ -1,0 +1,130 @@
+"""What a CPU runs: the thread of control of a process or a kernel thread.
+
+Linux: struct task_struct. Not an actor itself: the actors that act for a task (a process and its
+fault handler, or a kswapd) share one `Task` and charge their time through it.
+Interface: `compute` lets time pass on the CPU, giving way when the CPU wants; `off_cpu` is a
+`with`-block for waiting: the CPU is free for others inside it.
+Units: ns.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import attrs
+
+from kernelsim.actors.messages.cpu import Deschedule, Schedule
+from kernelsim.actors.parts.cpu import Cpu
+from kernelsim.mm.space.rss_stat import TaskRssStat
+from kernelsim.sched.fair import SchedEntity
+from kernelsim.sim.engine import Engine
+
+
+@attrs.define
+class Waits:
+    """Time a task lost, by cause.
+
+    Attributes:
+        lock_ns: Asking nodes for pages: the lock, and the work under it.
+        reclaim_ns: In direct reclaim, whatever it waited for there.
+        io_ns: For its own reads.
+    """
+
+    lock_ns: int = 0
+    reclaim_ns: int = 0
+    io_ns: int = 0
+
+
+class Task:
+    """A schedulable entity.
+
+    Args:
+        engine: Of the run.
+        name: As in logs, `comm-pid`.
+        pid: Process number.
+        cpus: CPUs it may run on, in the order it prefers them.
+
+    Attributes:
+        cpu: Where it runs, or ran last.
+        entity: The scheduler's account of its CPU time.
+        on_cpu: Whether it runs now.
+        utime_ns: CPU time in user mode.
+        stime_ns: CPU time in the kernel.
+        run_delay_ns: Time spent in run queues.
+        waits: Time lost, by cause.
+        rss_stat: How far what /proc shows of its resident set is behind.
+        memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
+        killed: A fatal signal is pending.
+        oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
+    """
+
+    def __init__(self, engine: Engine, name: str, pid: int, cpus: Sequence[Cpu]) -> None:
+        self.engine = engine
+        self.name = name
+        self.pid = pid
+        self.cpus = tuple(cpus)
+        self.cpu = self.cpus[0]
+        self.entity = SchedEntity()
+        self.on_cpu = False
+        self.utime_ns = 0
+        self.stime_ns = 0
+        self.run_delay_ns = 0
+        self.waits = Waits()
+        self.rss_stat = TaskRssStat()
+        self.memalloc = False
+        self.killed = False
+        self.oom_victim = False
+
+    async def get_cpu(self, *, wakeup: bool = False) -> None:
+        """Wait for a CPU and run on it."""
+        began_ns = self.engine.now_ns
+        self.cpu = self._select_cpu()
+        await self.cpu.ref.ask(Schedule(self.name, wakeup, self.entity))
+        self.on_cpu = True
+        self.run_delay_ns += self.engine.now_ns - began_ns
+
+    async def put_cpu(self) -> None:
+        """Leave the CPU."""
+        self.on_cpu = False
+        await self.cpu.ref.ask(Deschedule(self.name))
+
+    async def compute(self, ns: int, *, user: bool = False) -> None:
+        """Use the CPU for a time, then let others have it if it is their turn."""
+        state = self.cpu.state
+        stolen_ns = state.stolen_ns
+        if stolen_ns:
+            state.stolen_ns = 0
+        if ns + stolen_ns:
+            await self.engine.sleep(ns + stolen_ns)
+        if user:
+            self.utime_ns += ns
+            state.user_ns += ns
+        else:
+            self.stime_ns += ns
+        if state.run_queue and self.cpu.must_give_way():
+            await self.give_way()
+
+    async def give_way(self) -> None:
+        """Let the next in the run queue run, and queue for the CPU."""
+        await self.put_cpu()
+        await self.get_cpu()
+
+    async def cond_resched(self) -> None:
+        """Let others run if it is their turn; a task that loops without computing calls this."""
+        if self.cpu.must_give_way():
+            await self.give_way()
+
+    @asynccontextmanager
+    async def off_cpu(self) -> AsyncIterator[None]:
+        """Sleep inside the block: the CPU is free for others, and asked for again behind it."""
+        await self.put_cpu()
+        yield
+        await self.get_cpu(wakeup=True)  # not after a cancellation: the run ends, the CPU may have
+
+    def _select_cpu(self) -> Cpu:
+        # The last CPU if it is idle, else an idle one, else the shortest queue. Linux also reads
+        # other CPUs' queues without their locks here (select_task_rq).
+        def load(cpu: Cpu) -> tuple[int, bool]:
+            queued = len(cpu.state.run_queue) + (cpu.state.current is not None)
+            return queued, cpu is not self.cpu
+
+        return min(self.cpus, key=load) if len(self.cpus) > 1 else self.cpus[0]

@@ -1,0 +1,42 @@
+"""What a CPU hears: tasks that want it or leave it, and interrupts of other CPUs."""
+
+import attrs
+
+from kernelsim.sched.fair import SchedEntity
+
+
+@attrs.frozen
+class Schedule:
+    """Let a task run; the answer comes when it does.
+
+    Attributes:
+        task: Name of the task.
+        wakeup: It slept before.
+        entity: Its account of CPU time.
+    """
+
+    task: str
+    wakeup: bool
+    entity: SchedEntity
+
+
+@attrs.frozen
+class Deschedule:
+    """The running task leaves the CPU."""
+
+    task: str
+
+
+@attrs.frozen
+class FlushTlb:
+    """Forget translations of one address space; the answer is the acknowledgement.
+
+    Attributes:
+        asid: Of the address space; None for everything the TLB holds.
+        vpns: Virtual page numbers to forget; none for all of the address space.
+        times: Interrupts that ask the same, one after the other.
+    """
+
+    asid: int | None
+    vpns: tuple[int, ...]
+    times: int = 1

@@ -1,0 +1,19 @@
+"""What the interconnect hears."""
+
+import msgspec
+
+
+class Transfer(msgspec.Struct, frozen=True, gc=False):
+    """Move bytes between the CPUs of one node and the memory of another.
+
+    Attributes:
+        source: Node of the CPU.
+        target: Node of the memory.
+        size_bytes: How much.
+        user: Who asks, for the account.
+    """
+
+    source: int
+    target: int
+    size_bytes: int
+    user: str

@@ -1,0 +1,209 @@
+"""One CPU: runs tasks in time slices, owns a TLB, answers interrupts.
+
+Linux: kernel/sched/core.c (__schedule, ttwu), arch/x86/mm/tlb.c, 6.1.
+Who is next, and whether it takes the CPU at once, is decided in fair.py.
+# Differs from Linux: the running task gives way at the next boundary of what it does, and no CPU
+# that became idle takes tasks from another one's queue.
+Interface: a task asks to `Schedule` and is answered when it may run; it asks to `Deschedule` when
+it blocks or its slice is over. Other CPUs ask to `FlushTlb` and wait for the answer, as senders
+of an inter-processor interrupt do. The task that runs here may read `must_give_way`.
+Units: ns.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.messages.cpu import Deschedule, FlushTlb, Schedule
+from kernelsim.actors.tracing import trace
+from kernelsim.config.latency import LatencySpec
+from kernelsim.hw.tlb import (
+    AccessCost,
+    Tlb,
+    make_tlb,
+    tlb_flush_all,
+    tlb_flush_asid,
+    tlb_flush_range,
+)
+from kernelsim.sched.fair import FairQueue, SchedEntity
+from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
+from kernelsim.trace.ks import ks_sched_switch
+from kernelsim.trace.tlb import tlb_flush
+
+TLB_REMOTE_SHOOTDOWN: Final = 1  # enum tlb_flush_reason, include/linux/mm_types.h
+TLB_LOCAL_SHOOTDOWN: Final = 2
+TLB_FLUSH_ALL: Final = (1 << 64) - 1  # `pages` of the tracepoint when everything goes
+TUNABLE_SCALING_CPUS: Final = 8  # more make periods no longer; SCHED_TUNABLESCALING_LOG
+FLUSH_CEILING_PAGES: Final = 33  # above it the whole address space goes; arch/x86/mm/tlb.c
+
+
+@attrs.define
+class CpuState:
+    """What a CPU knows.
+
+    Attributes:
+        current: Name of the running task.
+        last: Name of the task that ran last, to tell a switch from a return.
+        slice_end_ns: When the running task should look whether it is to give way: the next tick.
+        need_resched: It is to give way to a task that woke up.
+        run_queue: Waiting tasks with the way to answer them.
+        stolen_ns: Time taken by interrupts that the running task has not been charged yet.
+        nr_switches: Context switches.
+        nr_ipis: Interrupts received.
+        busy_since_ns: When the CPU last became busy.
+        busy_ns: Time it was busy before that.
+        user_ns: Part of the busy time that was in user mode.
+        wait_ns: Time tasks waited in the run queue.
+    """
+
+    current: str | None = None
+    last: str = ""
+    slice_end_ns: int = 0
+    need_resched: bool = False
+    run_queue: deque[tuple[str, Reply, int]] = attrs.field(factory=deque)
+    stolen_ns: int = 0
+    nr_switches: int = 0
+    nr_ipis: int = 0
+    busy_since_ns: int = 0
+    busy_ns: int = 0
+    user_ns: int = 0
+    wait_ns: int = 0
+
+
+class Cpu(Actor):
+    """The actor of one CPU.
+
+    Args:
+        number: CPU number.
+        nid: Node it belongs to.
+        distances: From its node to each node, 10 is local.
+        latency: Costs of a switch, an interrupt, a flush, an access.
+        nr_cpus: CPUs of the machine; the more there are, the longer the scheduler's periods.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        nid: int,
+        distances: tuple[int, ...],
+        latency: LatencySpec,
+        nr_cpus: int = 1,
+    ) -> None:
+        super().__init__(f"cpu{number}")
+        self.number = number
+        self.nid = nid
+        self.state = CpuState()
+        # kernel/sched/fair.c:get_update_sysctl_factor
+        factor = min(nr_cpus, TUNABLE_SCALING_CPUS).bit_length()
+        self.fair = FairQueue(latency_ns=2 * latency.time_slice_ns * factor)
+        self.tlb: Tlb = make_tlb()
+        self.access_cost = AccessCost(
+            latency.tlb_hit_ns,
+            latency.page_walk_step_ns,
+            np.array([latency.memory_access_ns(distance) for distance in distances], np.int64),
+        )
+        self._latency = latency
+        self._handlers: dict[type, Callable[[Any], Any]] = {
+            Schedule: self.on_schedule,
+            Deschedule: self.on_deschedule,
+            FlushTlb: self.on_flush_tlb,
+        }
+
+    def receive(self, message: Any) -> Any:  # noqa: ANN401 - one of the three messages above
+        """Serve a message."""
+        return self._handlers[type(message)](message)
+
+    def on_schedule(self, message: Schedule) -> Any:  # noqa: ANN401 - an answer, now or later
+        """Run the task now if the CPU is idle, else queue it."""
+        state, fair, entity = self.state, self.fair, message.entity
+        now_ns = self.engine.now_ns
+        fair.charge(now_ns)
+        fair.place(entity, wakeup=message.wakeup)
+        if state.current is None:
+            state.busy_since_ns = now_ns
+            return At(now_ns + self._switch_to(message.task, entity, now_ns), None)
+        state.run_queue.append((message.task, self.defer(), now_ns))
+        fair.waiting.append(entity)
+        if message.wakeup and fair.preempts(entity, now_ns):
+            state.need_resched = True
+            state.slice_end_ns = min(state.slice_end_ns, now_ns)
+        return DEFERRED
+
+    def on_deschedule(self, message: Deschedule) -> None:
+        """Take the running task off the CPU and start the next."""
+        state, fair = self.state, self.fair
+        assert state.current == message.task, f"{message.task} is not running on {self.name}"
+        now_ns = self.engine.now_ns
+        state.current = None
+        state.busy_ns += now_ns - state.busy_since_ns
+        state.busy_since_ns = now_ns
+        fair.leave(now_ns)
+        if state.run_queue:
+            place = fair.leftmost()
+            task, reply, since_ns = state.run_queue[place]
+            del state.run_queue[place]
+            state.wait_ns += now_ns - since_ns
+            reply.send(None, now_ns + self._switch_to(task, fair.waiting.pop(place), now_ns))
+
+    def on_flush_tlb(self, message: FlushTlb) -> At:
+        """Take the interrupt, flush, acknowledge."""
+        state = self.state
+        state.nr_ipis += message.times
+        cost_ns = self.flush(message.asid, message.vpns, TLB_REMOTE_SHOOTDOWN)
+        if state.current is not None:
+            state.stolen_ns += cost_ns * message.times
+        waits_ns = (self._latency.ipi_ns + cost_ns) * message.times
+        return At(self.engine.now_ns + waits_ns, None)
+
+    def flush(
+        self, asid: int | None, vpns: tuple[int, ...], reason: int = TLB_LOCAL_SHOOTDOWN
+    ) -> int:
+        """Forget translations; return the time it takes this CPU, in ns."""
+        trace(self, tlb_flush(reason, len(vpns) or TLB_FLUSH_ALL))
+        if asid is None:
+            tlb_flush_all(self.tlb)
+            return self._latency.tlb_flush_ns
+        if not vpns or len(vpns) > FLUSH_CEILING_PAGES:
+            tlb_flush_asid(self.tlb, asid)
+            return self._latency.tlb_flush_ns
+        for vpn in vpns:
+            tlb_flush_range(self.tlb, asid, vpn, 1)
+        return self._latency.tlb_flush_page_ns * len(vpns)
+
+    def must_give_way(self) -> bool:
+        """Return whether the running task should let another one run."""
+        state = self.state
+        now_ns = self.engine.now_ns
+        if not state.run_queue or now_ns < state.slice_end_ns:
+            return False
+        if state.need_resched or self.fair.check_preempt_tick(now_ns):
+            return True
+        state.slice_end_ns = self._next_tick_ns(now_ns)
+        return False
+
+    def busy_total_ns(self) -> int:
+        """Return how long the CPU has been busy since the start."""
+        state = self.state
+        running_ns = self.engine.now_ns - state.busy_since_ns if state.current is not None else 0
+        return state.busy_ns + running_ns
+
+    def _switch_to(self, task: str, entity: SchedEntity, now_ns: int) -> int:
+        state = self.state
+        state.current = task
+        cost_ns = 0
+        if state.last != task:
+            state.nr_switches += 1
+            cost_ns = self._latency.context_switch_ns
+            trace(self, ks_sched_switch(state.last, task))
+        state.last = task
+        state.need_resched = False
+        state.slice_end_ns = self._next_tick_ns(now_ns + cost_ns)
+        self.fair.run(entity, now_ns + cost_ns)
+        return cost_ns
+
+    def _next_tick_ns(self, now_ns: int) -> int:
+        tick_ns = self._latency.timer_tick_ns
+        return (now_ns // tick_ns + 1) * tick_ns

@@ -1,0 +1,1 @@
+"""The process: runs what its program asks for, one operation after the other."""

@@ -1,0 +1,367 @@
+"""Reclaim, as whoever needs pages does it: kswapd in its own time, a faulting task in its own.
+
+Linux: mm/vmscan.c: shrink_node, shrink_lruvec, shrink_inactive_list, reclaim_throttle, 6.1.
+The decisions are plain functions of `kernelsim.mm.reclaim.vmscan`; this file waits between them:
+for lru_lock at the node, for the CPU, for the other CPUs to flush their TLBs, for room in the
+disk's queue. Writes go on after it; their pages are freed by a later scan.
+Interface: one `Reclaimer` a task; `shrink_node` is one pass over a node.
+Units: pages, ns.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.swap_io import submit_bio
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.block_device import SubmitBio
+from kernelsim.actors.messages.cpu import FlushTlb
+from kernelsim.actors.messages.node import FreePages, UnderLruLock
+from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
+from kernelsim.block.blk_wbt import WBT_RWQ_BG, WritebackThrottle
+from kernelsim.block.plug import SwapPlug, SwapRequest
+from kernelsim.mm.core.mem import I64, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
+from kernelsim.mm.reclaim.reclaim_batch import (
+    STAT_NR_ACTIVATE_ANON,
+    STAT_NR_ACTIVATE_FILE,
+    STAT_NR_CONGESTED,
+    STAT_NR_DIRTY,
+    STAT_NR_IMMEDIATE,
+    STAT_NR_RECLAIMED,
+    STAT_NR_REF_KEEP,
+    STAT_NR_SCANNED,
+    STAT_NR_TO_FREE,
+    STAT_NR_TO_WRITE,
+    STAT_NR_UNMAP_FAIL,
+    STAT_NR_UNMAPPED,
+    STAT_NR_WRITEBACK,
+    new_reclaim_batch,
+)
+from kernelsim.mm.reclaim.vmscan import (
+    ScanControl,
+    finish_shrink_node,
+    get_scan_count,
+    may_shrink_active,
+    plan_shrink,
+    prepare_scan_count,
+    should_age_active_anon,
+    too_many_isolated,
+)
+from kernelsim.mm.reclaim.vmscan_balance import (
+    end_writeback_throttle,
+    reclaim_throttle,
+    wakes_writeback_throttled,
+)
+from kernelsim.mm.reclaim.vmscan_folio import shrink_folio_list
+from kernelsim.mm.reclaim.vmscan_list import (
+    isolate_lru_folios,
+    putback_inactive,
+    shrink_active_list,
+)
+from kernelsim.mm.swap.swap_state import end_swap_write
+from kernelsim.trace.vmscan import (
+    mm_vmscan_lru_isolate,
+    mm_vmscan_lru_shrink_active,
+    mm_vmscan_lru_shrink_inactive,
+    mm_vmscan_throttled,
+    mm_vmscan_write_folio,
+)
+
+THROTTLE_BITS = {  # reason bits of mm_vmscan_throttled; include/trace/events/vmscan.h
+    "VMSCAN_THROTTLE_WRITEBACK": 1,
+    "VMSCAN_THROTTLE_ISOLATED": 2,
+    "VMSCAN_THROTTLE_NOPROGRESS": 4,
+    "VMSCAN_THROTTLE_CONGESTED": 8,
+}
+CHUNK_PAGES = 8  # pages of a batch that are decided about in one go
+RECLAIM_WB_ANON_ASYNC = 1 | 16  # reclaim_flags; RECLAIM_WB_ANON, RECLAIM_WB_ASYNC
+RECLAIM_WB_FILE_ASYNC = 2 | 16
+
+
+class Reclaimer:
+    """One task that reclaims: its work space, and the steps it takes.
+
+    Args:
+        kernel: The machine.
+        task: Who reclaims, on a CPU.
+        writer: WBT_RWQ_*, how its writes are counted.
+    """
+
+    def __init__(self, kernel: Kernel, task: Task, writer: int = WBT_RWQ_BG) -> None:
+        self._kernel = kernel
+        self._task = task
+        self._writer = writer
+        self._batch = new_reclaim_batch()
+        self._plug = SwapPlug()
+
+    async def shrink_node(self, sc: ScanControl, nid: int) -> None:
+        """Make one pass over a node's lists; adds to `sc.nr_scanned` and `sc.nr_reclaimed`.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_node, :shrink_lruvec
+        """
+        kernel = self._kernel
+        before = sc.nr_reclaimed
+        prepare_scan_count(kernel.mem, kernel.lruvec, nid, sc)
+        plan = plan_shrink(sc, get_scan_count(kernel.mem, kernel.swap, nid, sc))
+        while batches := plan.next_round():
+            reclaimed = 0
+            for lru, nr_to_scan in batches:
+                if not lru & 1:
+                    reclaimed += await self._shrink_inactive_list(sc, nid, lru, nr_to_scan)
+                elif may_shrink_active(sc, lru=lru):
+                    await self._shrink_active_list(sc, nid, lru, nr_to_scan)
+            plan.end_round(reclaimed)
+            if self._task.killed:
+                break
+        await self._submit_writes(nid, self._plug.flush())
+        sc.nr_reclaimed += plan.nr_reclaimed
+        if should_age_active_anon(kernel.mem, kernel.swap, nid):
+            await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
+        reason = finish_shrink_node(kernel.lruvec, nid, sc, nr_reclaimed_before=before)
+        if reason is not None:
+            await self.throttle(nid, reason)
+
+    async def age_active_anon(self, sc: ScanControl, nid: int) -> None:
+        """Move a batch of active anonymous pages to the inactive list if that is short.
+
+        Source: Linux 6.1 mm/vmscan.c:age_active_anon
+        """
+        if should_age_active_anon(self._kernel.mem, self._kernel.swap, nid):
+            await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
+
+    async def throttle(self, nid: int, reason: str) -> None:
+        """Sleep for a reason until woken, at most as long as the reason allows.
+
+        Source: Linux 6.1 mm/vmscan.c:reclaim_throttle
+        """
+        kernel = self._kernel
+        engine = kernel.engine
+        timeout_ns = reclaim_throttle(kernel.mem, kernel.swap, kernel.lruvec, nid, reason=reason)
+        if not timeout_ns:
+            await self._task.cond_resched()
+            return
+        await self._submit_writes(nid, self._plug.flush())
+        began_ns = engine.now_ns
+        async with self._task.off_cpu():
+            with engine.move_on_after(timeout_ns):
+                await kernel.throttle_queue(nid, reason).wait()
+        if reason == "VMSCAN_THROTTLE_WRITEBACK":
+            end_writeback_throttle(kernel.lruvec, nid)
+        delayed_ns = engine.now_ns - began_ns
+        kernel.trace(
+            self._task.name,
+            mm_vmscan_throttled(nid, timeout_ns // 1000, delayed_ns // 1000, THROTTLE_BITS[reason]),
+        )
+
+    async def _under_lru_lock(self, nid: int, work: Any, nr_pages: int | None) -> Any:  # noqa: ANN401
+        user = self._task.cpu.name
+        return await self._kernel.nodes[nid].ref.ask(UnderLruLock(work, nr_pages, user))
+
+    async def _isolate(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, how: int) -> int:
+        mem, batch, highest = self._kernel.mem, self._batch, sc.reclaim_idx
+        taken, scanned, skipped = await self._under_lru_lock(
+            nid, lambda: isolate_lru_folios(mem, nid, lru, nr_to_scan, highest, how, batch), None
+        )
+        point = mm_vmscan_lru_isolate(
+            sc.reclaim_idx, sc.order, nr_to_scan, scanned, skipped, taken, lru
+        )
+        self._kernel.trace(self._task.name, point)
+        return int(taken)
+
+    async def _shrink_inactive_list(
+        self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
+    ) -> int:
+        kernel, task, batch = self._kernel, self._task, self._batch
+        if too_many_isolated(kernel.mem, nid, sc, lru=lru):
+            await self.throttle(nid, "VMSCAN_THROTTLE_ISOLATED")
+            if task.killed or too_many_isolated(kernel.mem, nid, sc, lru=lru):
+                return 0
+        how = sc.how()
+        taken = await self._isolate(sc, nid, lru, nr_to_scan, how)
+        if not taken:
+            return 0
+        reclaimed = await self._shrink_folio_list(nid, how, taken)
+
+        def put_back() -> int:
+            nr = putback_inactive(kernel.mem, kernel.lruvec, nid, lru, how, batch)
+            kernel.taken(nr - reclaimed)  # those freed by their owners meanwhile
+            return nr
+
+        await self._free(nid, await self._under_lru_lock(nid, put_back, taken))
+        self._trace_inactive(sc, nid, lru)
+        return sc.add_batch(batch, lru=lru)
+
+    async def _shrink_folio_list(self, nid: int, how: int, taken: int) -> int:
+        """Decide about an isolated batch, piece by piece; others may run between two pieces.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
+        """
+        # Differs from Linux: cond_resched comes every eighth page, not before each.
+        kernel, task, batch = self._kernel, self._task, self._batch
+        stat = batch.stat
+        for first in range(0, taken, CHUNK_PAGES):
+            last = min(first + CHUNK_PAGES, taken)
+            await task.compute(kernel.spec.latency.scan_page_ns * (last - first))
+            unmapped, to_write = int(stat[STAT_NR_UNMAPPED]), int(stat[STAT_NR_TO_WRITE])
+            kernel.taken(
+                shrink_folio_list(
+                    kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, kernel.lruvec,
+                    task.cpu.number, how, batch, first, last,
+                )
+            )  # fmt: skip
+            nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
+            if stat[STAT_NR_UNMAPPED] > unmapped:
+                await self._flush_tlbs(max(1, nr_to_write))
+            if nr_to_write:
+                await self._pageout(nid, to_write, to_write + nr_to_write)
+        return int(stat[STAT_NR_RECLAIMED])
+
+    async def _free(self, nid: int, nr: int) -> None:
+        if nr:
+            cpu = self._task.cpu
+            request = FreePages(cpu.number, self._batch.to_free, nr, cpu.name)
+            await self._kernel.nodes[nid].ref.ask(request)
+
+    def _trace_inactive(self, sc: ScanControl, nid: int, lru: int) -> None:
+        stat = self._batch.stat.tolist()
+        point = mm_vmscan_lru_shrink_inactive(
+            nid=nid,
+            nr_scanned=stat[STAT_NR_SCANNED],
+            nr_reclaimed=stat[STAT_NR_RECLAIMED],
+            nr_dirty=stat[STAT_NR_DIRTY],
+            nr_writeback=stat[STAT_NR_WRITEBACK],
+            nr_congested=stat[STAT_NR_CONGESTED],
+            nr_immediate=stat[STAT_NR_IMMEDIATE],
+            nr_activate0=stat[STAT_NR_ACTIVATE_ANON],
+            nr_activate1=stat[STAT_NR_ACTIVATE_FILE],
+            nr_ref_keep=stat[STAT_NR_REF_KEEP],
+            nr_unmap_fail=stat[STAT_NR_UNMAP_FAIL],
+            priority=sc.priority,
+            reclaim_flags=_reclaim_flags(lru),
+        )
+        self._kernel.trace(self._task.name, point)
+
+    async def _shrink_active_list(
+        self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
+    ) -> None:
+        kernel, batch = self._kernel, self._batch
+        taken = await self._isolate(sc, nid, lru, nr_to_scan, sc.how())
+        if not taken:
+            return
+        await self._task.compute(kernel.spec.latency.scan_page_ns * taken)
+
+        def deactivate() -> tuple[int, int]:
+            moved = shrink_active_list(kernel.mem, kernel.pool.pt, kernel.mms.mms, nid, lru, batch)
+            return moved, kernel.taken(int(batch.stat[STAT_NR_TO_FREE]))
+
+        moved, nr_to_free = await self._under_lru_lock(nid, deactivate, taken)
+        await self._free(nid, nr_to_free)
+        point = mm_vmscan_lru_shrink_active(
+            nid, taken, 0, moved, taken - moved, sc.priority, _reclaim_flags(lru)
+        )
+        kernel.trace(self._task.name, point)
+
+    async def _flush_tlbs(self, times: int) -> None:
+        """Have every CPU that may hold entries of the unmapped pages forget them all.
+
+        Args:
+            times: Flushes to pay for; a page cannot be written before stores to it have stopped,
+                so each written one asks for its own.
+
+        Source: Linux 6.1 mm/rmap.c:try_to_unmap_flush, :try_to_unmap_flush_dirty
+        """
+        kernel, task = self._kernel, self._task
+        batched = kernel.mms.mms.tlb_flush_batched
+        bitmap = 0
+        for process in kernel.processes.values():
+            number = process.mm.number
+            if batched[number]:
+                batched[number] = 0
+                bitmap |= process.mm.cpu_bitmap
+        for cpu in kernel.cpus:
+            if not bitmap >> cpu.number & 1:
+                continue
+            if cpu is task.cpu:
+                await task.compute(cpu.flush(None, ()) * times)
+            else:
+                await cpu.ref.ask(FlushTlb(None, (), times))
+
+    async def _pageout(self, nid: int, first: int, nr: int) -> None:
+        """Give pages of the batch to the plug; requests that became large leave meanwhile.
+
+        Source: Linux 6.1 mm/vmscan.c:pageout, block/blk-mq.c:blk_mq_submit_bio
+        """
+        kernel, plug, pfns = self._kernel, self._plug, self._batch.to_write
+        slot_ns = kernel.spec.latency.swap_slot_ns
+        private, kind = kernel.mem.pages.private, self._writer
+        device, _ = kernel.swap_location(int(private[pfns[first]]))
+        done = charged = first
+        while True:
+            done = plug.join(kernel.mem, pfns, done, nr, device.spec.max_segments)
+            if done < nr:  # a batch may go to several disks, each with accounts of its own
+                device, _ = kernel.swap_location(int(private[pfns[done]]))
+            throttle = device.throttle
+            must_wait = done < nr and not throttle.try_begin(kind)
+            is_due = done < nr and plug.is_due()
+            if must_wait or is_due or done == nr:
+                await self._task.compute(slot_ns * (done - charged))
+                charged = done
+            if done == nr:
+                return
+            if must_wait or is_due:
+                await self._submit_writes(nid, plug.flush())
+            if must_wait:
+                await self._wait_to_write(throttle)
+            pfn = int(pfns[done])
+            plug.begin(int(private[pfn]), pfn)
+            done += 1
+
+    async def _wait_to_write(self, throttle: WritebackThrottle) -> None:
+        """Sleep until the disk takes one more write; it is counted then.
+
+        Source: Linux 6.1 block/blk-wbt.c:__wbt_wait
+        """
+        async with self._task.off_cpu():
+            if not throttle.try_begin(self._writer):
+                await throttle.queues[self._writer].wait()
+
+    async def _submit_writes(self, nid: int, requests: list[SwapRequest]) -> None:
+        """Start writing pages to their slots; what follows happens when the disk is done."""
+        kernel = self._kernel
+        for request in requests:
+            device, page = kernel.swap_location(request.slot)
+            part = np.array(request.pfns, np.int64)
+            for pfn in request.pfns if kernel.wants(self._task.name, mm_vmscan_write_folio) else ():
+                point = mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC)
+                kernel.trace(self._task.name, point)
+            bio = SubmitBio(
+                is_write=True,
+                sector=page * SECTORS_PER_PAGE,
+                nr_pages=len(part),
+                comm=self._task.name,
+                on_done=partial(written, kernel, nid, part, device.throttle, self._writer),
+            )
+            await submit_bio(self._task, device, bio)
+
+
+def written(kernel: Kernel, nid: int, pfns: I64, throttle: WritebackThrottle, writer: int) -> None:
+    """Tell the node that pages were written, in the disk's interrupt.
+
+    Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback
+    """
+
+    def work() -> None:
+        queue = kernel.throttle_queue(nid, "VMSCAN_THROTTLE_WRITEBACK")
+        is_throttled = queue.nr_waiting > 0
+        end_swap_write(kernel.mem, pfns, len(pfns), is_throttled)
+        if wakes_writeback_throttled(kernel.mem, kernel.lruvec, nid):
+            queue.wake_all()
+
+    kernel.nodes[nid].ref.tell(UnderLruLock(work, len(pfns), "interrupt"))
+    throttle.done(writer)
+
+
+def _reclaim_flags(lru: int) -> int:
+    return RECLAIM_WB_FILE_ASYNC if lru > LRU_ACTIVE_ANON else RECLAIM_WB_ANON_ASYNC

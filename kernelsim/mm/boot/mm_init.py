@@ -1,0 +1,354 @@
+"""Build physical memory from a machine's description, and set the zones' marks.
+
+Linux: mm/mm_init.c and mm/memblock.c (boot), mm/page_alloc.c (setup_per_zone_wmarks), 6.1.
+Differs: memory of a machine written by hand is all free but for the pages boot keeps, which lie at
+the bottom of each zone; that of a recorded one is as `boot_pages` says.
+# Differs from Linux: the first watermarks of a machine written by hand follow from the pages it has
+# for use. A kernel computes them while its init sections and its initramfs still hold pages, so
+# they are up to 2 % lower; and one with huge pages switched on sets min_free_kbytes higher.
+Interface: `build` makes a `PhysMem`; `setup_per_zone_wmarks` and `setup_per_zone_lowmem_reserve`
+are called again when a tunable changes. `new_mem`, `init_zone` and `fill_zone` are the steps.
+Units: pages, pfn. Memory nobody touches costs nothing: columns are mapped, not filled.
+"""
+
+import mmap
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Final
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelsim.config.boot import BootState, ZoneBoot
+from kernelsim.config.machine import MachineSpec, NodeSpec, ZoneSpec
+from kernelsim.config.sysctl import Sysctl
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.boot.boot_pages import Range, place_boot_pages
+from kernelsim.mm.boot.boot_stats import apply_boot_stats
+from kernelsim.mm.core.mem import (
+    I64,
+    MAX_ORDER_NR_PAGES,
+    MIGRATE_MOVABLE,
+    NR_EXTFRAG_FIELDS,
+    NR_EXTFRAG_ROWS,
+    NR_ZONE_FIELDS,
+    PAGEBLOCK_NR_PAGES,
+    PAGEBLOCK_ORDER,
+    Z_MANAGED,
+    Z_NID,
+    Z_PCP_BATCH,
+    Z_PCP_HIGH,
+    Z_PRESENT,
+    Z_SPANNED,
+    Z_START_PFN,
+    Z_TYPE_INDEX,
+    Z_WATERMARK_BOOST,
+    Z_WATERMARK_BOOST_FACTOR,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+    Z_WMARK_PROMO,
+    Mem,
+    Pages,
+    PG_reserved,
+    nr_lists,
+)
+from kernelsim.mm.core.vmstat import (
+    NODE_STAT_NAMES,
+    NUMA_STAT_NAMES,
+    VM_EVENT_NAMES,
+    ZONE_STAT_NAMES,
+)
+from kernelsim.mm.page import watermark
+from kernelsim.mm.page.free_area import free_range
+from kernelsim.mm.page.zonelist import build_all_zonelists
+
+__all__ = [
+    "PhysMem",
+    "build",
+    "fill_zone",
+    "free_range",
+    "init_zone",
+    "new_mem",
+    "setup_per_zone_lowmem_reserve",
+    "setup_per_zone_wmarks",
+    "zeros",
+]
+
+MAP_NORESERVE: Final = 0x4000  # asm-generic/mman.h; the mmap module of 3.11 does not name it
+
+
+@attrs.define
+class PhysMem:
+    """Physical memory of one machine: the arrays, and what stays outside them.
+
+    Attributes:
+        mem: The arrays.
+        spec: The machine as described.
+        zone_types: Zone types in the order of zone rows within a node.
+        nr_nodes: Nodes, with and without memory.
+        nr_cpus: CPUs of the machine.
+        zonelists: By node, the zone rows in the order a request of that node tries them.
+        cpu_nid: By CPU, its node.
+        min_free_kbytes: vm.min_free_kbytes in force, KiB.
+        totalreserve_pages: Pages that ordinary use leaves alone, one sum for the machine.
+    """
+
+    mem: Mem
+    spec: MachineSpec
+    zone_types: tuple[ZoneType, ...]
+    nr_nodes: int
+    nr_cpus: int
+    zonelists: tuple[tuple[int, ...], ...]
+    cpu_nid: tuple[int, ...]
+    min_free_kbytes: int = 0
+    totalreserve_pages: int = 0
+
+    @property
+    def totalram_pages(self) -> int:
+        """Return the pages the buddy system manages."""
+        return int(self.mem.zone[:, Z_MANAGED].sum())
+
+    def zones_managed(self) -> tuple[watermark.ZoneManaged, ...]:
+        """Return what the watermark formulas need, by zone row."""
+        return tuple(
+            watermark.ZoneManaged(
+                nid=int(row[Z_NID]),
+                type=self.zone_types[row[Z_TYPE_INDEX]],
+                managed_pages=int(row[Z_MANAGED]),
+            )
+            for row in self.mem.zone
+        )
+
+
+def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """Return an array of zeros that costs memory only where it is written, page by page.
+
+    Huge pages are refused: one written entry would cost 2 MiB.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+    area = mmap.mmap(-1, max(size, 1), flags=flags)
+    area.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(area, dtype=dtype, count=prod(shape)).reshape(shape)
+
+
+def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) -> Mem:
+    """Return memory without zones: every pfn below `nr_pfns` is a hole.
+
+    Columns reach to the end of the last MAX_ORDER block, so that a buddy always has an entry.
+    """
+    nr_pfns = -(-nr_pfns // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
+    nr_zones = nr_nodes * nr_zone_types
+    nr_blocks = nr_pfns // PAGEBLOCK_NR_PAGES
+    counts: dict[str, I64] = {
+        "lists": np.zeros((nr_lists(nr_zones, nr_cpus, nr_nodes), 3), np.int64),
+        "zone": np.zeros((nr_zones, NR_ZONE_FIELDS), np.int64),
+        "lowmem_reserve": np.zeros((nr_zones, nr_zone_types), np.int64),
+        "pcp_count": np.zeros((nr_zones, nr_cpus), np.int64),
+        "pcp_free_factor": np.zeros((nr_zones, nr_cpus), np.int64),
+        "zone_stat": np.zeros((nr_zones, len(ZONE_STAT_NAMES)), np.int64),
+        "node_stat": np.zeros((nr_nodes, len(NODE_STAT_NAMES)), np.int64),
+        "numa_stat": np.zeros((nr_zones, len(NUMA_STAT_NAMES)), np.int64),
+        "vm_event": np.zeros(len(VM_EVENT_NAMES), np.int64),
+        "extfrag": np.zeros((NR_EXTFRAG_ROWS, NR_EXTFRAG_FIELDS), np.int64),
+    }
+    pages = Pages(
+        flags=zeros((nr_pfns,), np.uint32),
+        next=zeros((nr_pfns,), np.int32),
+        prev=zeros((nr_pfns,), np.int32),
+        mapcount=zeros((nr_pfns,), np.int32),
+        mapping=zeros((nr_pfns,), np.int32),
+        index=zeros((nr_pfns,), np.int64),
+        private=zeros((nr_pfns,), np.int32),
+        token=zeros((nr_pfns,), np.uint64),
+    )
+    return Mem(
+        pages=pages,
+        block_mt=zeros((nr_blocks,), np.uint8),
+        block_zone=zeros((nr_blocks,), np.int16),
+        **counts,
+    )
+
+
+def init_zone(mem: Mem, zone: int, spec: ZoneSpec, nid: int, ranges: Sequence[Range]) -> None:
+    """Enter a zone's sizes and the pageblocks of its memory; no page of it is free yet.
+
+    Args:
+        mem: The machine's memory.
+        zone: Zone row.
+        spec: Sizes of the zone.
+        nid: Its node.
+        ranges: Its memory, in rising order, holes left out.
+
+    Source: Linux 6.1 mm/page_alloc.c:free_area_init_core, memmap_init_zone_range
+    """
+    row = mem.zone[zone]
+    row[Z_NID] = nid
+    row[Z_TYPE_INDEX] = zone % mem.lowmem_reserve.shape[1]
+    row[Z_START_PFN] = spec.start_pfn
+    row[Z_SPANNED] = spec.spanned_pages
+    row[Z_PRESENT] = spec.present_pages
+    row[Z_MANAGED] = spec.managed_pages
+    for start, end in ranges:
+        blocks = slice(start >> PAGEBLOCK_ORDER, (end - 1 >> PAGEBLOCK_ORDER) + 1)
+        mem.block_mt[blocks] = MIGRATE_MOVABLE
+        # A pageblock shared with the zone below stays entered under that one.
+        new = mem.block_zone[blocks] == 0
+        mem.block_zone[blocks][new] = zone + 1
+    edges = sorted({pfn & -PAGEBLOCK_NR_PAGES for start, end in ranges for pfn in (start, end - 1)})
+    for edge in edges:
+        low = max(edge, spec.start_pfn)
+        high = min(edge + PAGEBLOCK_NR_PAGES, spec.end_pfn)
+        mem.pages.flags[low:high] = PG_reserved
+        for start, end in ranges:
+            mem.pages.flags[max(low, start) : min(high, end)] = 0
+
+
+def build(spec: MachineSpec) -> PhysMem:
+    """Build the memory of a machine, with the state it was recorded in if there is one."""
+    nr_types = len(spec.zone_types)
+    ranges = [zone_ranges(node, zone) for node in spec.nodes for zone in node.zones]
+    nr_pfns = max(node.end_pfn for node in spec.nodes)
+    mem = new_mem(
+        nr_pfns=nr_pfns, nr_nodes=len(spec.nodes), nr_zone_types=nr_types, nr_cpus=spec.nr_cpus
+    )
+    recorded = {(zone.nid, zone.type): zone for zone in spec.boot.zones}
+    for node in spec.nodes:
+        for index, zone_spec in enumerate(node.zones):
+            zone = node.nid * nr_types + index
+            init_zone(mem, zone, zone_spec, node.nid, ranges[zone])
+            boot = recorded.get((node.nid, zone_spec.type))
+            fill_zone(mem, zone, ranges[zone], boot)
+    populated = [[zone.managed_pages > 0 for zone in node.zones] for node in spec.nodes]
+    zonelists = build_all_zonelists(distances=spec.distances, populated=populated)
+    phys = PhysMem(
+        mem=mem,
+        spec=spec,
+        zone_types=spec.zone_types,
+        nr_nodes=len(spec.nodes),
+        nr_cpus=spec.nr_cpus,
+        zonelists=tuple(
+            tuple(ref.nid * nr_types + ref.zid for ref in lists.fallback) for lists in zonelists
+        ),
+        cpu_nid=tuple(spec.node_of_cpu(cpu) for cpu in range(spec.nr_cpus)),
+    )
+    setup_per_zone_lowmem_reserve(phys, spec.sysctl)
+    setup_per_zone_wmarks(phys, spec.sysctl)
+    apply_boot_marks(phys, spec.boot)
+    apply_boot_stats(mem, spec.boot, spec.zone_types)
+    return phys
+
+
+def zone_ranges(node: NodeSpec, zone: ZoneSpec) -> list[Range]:
+    """Return the memory of a zone; unknown holes are taken to lie at its end."""
+    if not zone.present_pages:
+        return []
+    memory = node.memory_ranges or ((zone.start_pfn, zone.start_pfn + zone.present_pages),)
+    clipped = [(max(low, zone.start_pfn), min(high, zone.end_pfn)) for low, high in memory]
+    return sorted(part for part in clipped if part[0] < part[1])
+
+
+def fill_zone(mem: Mem, zone: int, ranges: Sequence[Range], boot: ZoneBoot | None) -> None:
+    """Free the managed pages of a zone, or what a recorded kernel had free of them."""
+    nr_reserved = int(mem.zone[zone, Z_PRESENT] - mem.zone[zone, Z_MANAGED])
+    if boot is not None:
+        place_boot_pages(mem, zone, ranges, boot, nr_reserved)
+        return
+    for start, end in ranges:
+        kept = min(nr_reserved, end - start)
+        nr_reserved -= kept
+        mem.pages.flags[start : start + kept] = PG_reserved
+        free_range(mem, zone, start + kept, end)
+
+
+def setup_per_zone_wmarks(phys: PhysMem, sysctl: Sysctl) -> None:
+    """Compute watermarks, boosts and per-cpu list sizes from the tunables.
+
+    Call it when vm.min_free_kbytes, vm.watermark_scale_factor, vm.watermark_boost_factor or
+    vm.percpu_pagelist_high_fraction changes.
+
+    Source: Linux 6.1 mm/page_alloc.c:setup_per_zone_wmarks
+    """
+    zones = phys.zones_managed()
+    if sysctl.vm_min_free_kbytes is not None:
+        phys.min_free_kbytes = sysctl.vm_min_free_kbytes
+    elif not phys.min_free_kbytes:
+        buffer_pages = watermark.nr_free_buffer_pages(zones, [0] * len(zones))
+        phys.min_free_kbytes = watermark.calculate_min_free_kbytes(buffer_pages)
+    marks = watermark.setup_per_zone_wmarks(
+        zones,
+        min_free_kbytes=phys.min_free_kbytes,
+        watermark_scale_factor=sysctl.vm_watermark_scale_factor,
+        era=phys.spec.era,
+    )
+    for row, mark in zip(phys.mem.zone, marks, strict=True):
+        row[Z_WMARK_MIN] = mark.wmark_min
+        row[Z_WMARK_LOW] = mark.wmark_low
+        row[Z_WMARK_HIGH] = mark.wmark_high
+        row[Z_WMARK_PROMO] = mark.wmark_promo
+        row[Z_WATERMARK_BOOST] = 0
+        row[Z_WATERMARK_BOOST_FACTOR] = sysctl.vm_watermark_boost_factor
+        set_pcp_sizes(phys, row, sysctl)
+    update_totalreserve(phys)
+
+
+def set_pcp_sizes(phys: PhysMem, row: I64, sysctl: Sysctl) -> None:
+    """Set batch and high of the per-cpu lists of a zone; an empty zone keeps 0.
+
+    Source: Linux 6.1 mm/page_alloc.c:zone_set_pageset_high_and_batch
+    """
+    managed = int(row[Z_MANAGED])
+    if not managed:
+        return
+    row[Z_PCP_BATCH] = watermark.zone_batchsize(managed)
+    row[Z_PCP_HIGH] = watermark.zone_highsize(
+        managed_pages=managed,
+        wmark_low=int(row[Z_WMARK_LOW]),
+        batch=int(row[Z_PCP_BATCH]),
+        nr_local_cpus=phys.cpu_nid.count(int(row[Z_NID])),
+        nr_online_cpus=phys.nr_cpus,
+        high_fraction=sysctl.vm_percpu_pagelist_high_fraction,
+    )
+
+
+def setup_per_zone_lowmem_reserve(phys: PhysMem, sysctl: Sysctl) -> None:
+    """Compute the pages each zone keeps from requests that may use higher zones.
+
+    Call it when vm.lowmem_reserve_ratio changes.
+
+    Source: Linux 6.1 mm/page_alloc.c:setup_per_zone_lowmem_reserve
+    """
+    rows = watermark.setup_per_zone_lowmem_reserve(
+        phys.zones_managed(), sysctl.vm_lowmem_reserve_ratio
+    )
+    phys.mem.lowmem_reserve[:] = np.array(rows, np.int64)
+    update_totalreserve(phys)
+
+
+def update_totalreserve(phys: PhysMem) -> None:
+    """Recompute totalreserve_pages from the marks and reserves in force.
+
+    Source: Linux 6.1 mm/page_alloc.c:calculate_totalreserve_pages
+    """
+    zone = phys.mem.zone
+    reserved = phys.mem.lowmem_reserve.max(axis=1) + zone[:, Z_WMARK_HIGH]
+    phys.totalreserve_pages = int(np.minimum(reserved, zone[:, Z_MANAGED]).sum())
+
+
+def apply_boot_marks(phys: PhysMem, boot: BootState) -> None:
+    """Put the recorded marks, reserves and per-cpu list sizes over the computed ones."""
+    for zone_boot in boot.zones:
+        zone = zone_boot.nid * len(phys.zone_types) + phys.zone_types.index(zone_boot.type)
+        row = phys.mem.zone[zone]
+        row[Z_WMARK_MIN] = zone_boot.watermark_min
+        row[Z_WMARK_LOW] = zone_boot.watermark_low
+        row[Z_WMARK_HIGH] = zone_boot.watermark_high
+        row[Z_WMARK_PROMO] = 2 * zone_boot.watermark_high - zone_boot.watermark_low
+        row[Z_WATERMARK_BOOST] = zone_boot.watermark_boost
+        phys.mem.lowmem_reserve[zone, : len(zone_boot.protection)] = zone_boot.protection
+        if zone_boot.pcp:
+            row[Z_PCP_BATCH] = zone_boot.pcp[0].batch
+            row[Z_PCP_HIGH] = zone_boot.pcp[0].high
+    update_totalreserve(phys)

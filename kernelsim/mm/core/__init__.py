@@ -1,0 +1,5 @@
+"""The arrays every other room of mm works on: pages, lists, counters, LRU lists.
+
+To read in this order: `mem.py`, `list.py`, `vmstat.py`, `lruvec.py`, `swap.py` (the LRU lists, as
+in Linux's mm/swap.c), `workingset.py` (what a refault tells).
+"""

@@ -1,0 +1,313 @@
+"""The LRU lists of a node: adding, removing, marking and rotating pages.
+
+Linux: mm/swap.c and include/linux/mm_inline.h (6.1).
+Differs: a page goes on its list at once instead of waiting in a per-CPU batch of 15
+(`folio_batch`); so `lru_add_drain` has nothing to do.
+
+Interface: each node has five lists, `LRU_INACTIVE_ANON` … `LRU_UNEVICTABLE`. Which one a page
+belongs to follows from its flags: PG_swapbacked (anon) or not (file), PG_active, PG_unevictable.
+The front of a list is its young end; reclaim takes from the tail. The node's actor calls these
+under its lru_lock. `pfns` are int64 arrays of which the first `n` count.
+"""
+
+from typing import Final
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.core.list import list_add, list_add_tail, list_del
+from kernelsim.mm.core.mem import (
+    I64,
+    L_COUNT,
+    L_HEAD,
+    L_TAIL,
+    LRU_INACTIVE_ANON,
+    LRU_INACTIVE_FILE,
+    LRU_UNEVICTABLE,
+    PAGEBLOCK_NR_PAGES,
+    Z_NID,
+    Z_SPANNED,
+    Z_START_PFN,
+    Mem,
+    PG_active,
+    PG_dirty,
+    PG_locked,
+    PG_lru,
+    PG_mlocked,
+    PG_reclaim,
+    PG_referenced,
+    PG_swapbacked,
+    PG_unevictable,
+    PG_writeback,
+    lru_list,
+    zone_of,
+)
+from kernelsim.mm.core.vmstat import (
+    NR_ZONE_INACTIVE_ANON,
+    PGACTIVATE,
+    PGDEACTIVATE,
+    PGROTATED,
+    UNEVICTABLE_PGS_CULLED,
+    UNEVICTABLE_PGS_RESCUED,
+)
+from kernelsim.mm.core.workingset import workingset_activation
+
+LRU_KIND: Final = PG_swapbacked | PG_active | PG_unevictable | PG_mlocked  # decide on the list
+ALL_FLAGS: Final = 0xFFFF_FFFF  # clears a flag as `ALL_FLAGS ^ flag`, within 32 bits
+
+
+@leaf
+def folio_lru_list(flags: int) -> int:
+    """Return the list a page with these flags belongs to.
+
+    Source: Linux 6.1 include/linux/mm_inline.h:folio_lru_list
+    """
+    if flags & PG_unevictable:
+        return LRU_UNEVICTABLE
+    base = LRU_INACTIVE_ANON if flags & PG_swapbacked else LRU_INACTIVE_FILE
+    return base + 1 if flags & PG_active else base
+
+
+@leaf
+def update_lru_size(mem: Mem, zone: int, lru: int, nr_pages: int) -> None:
+    """Count pages that came to a list (positive) or left it, for the zone and its node.
+
+    Source: Linux 6.1 include/linux/mm_inline.h:__update_lru_size
+    """
+    mem.zone_stat[zone, NR_ZONE_INACTIVE_ANON + lru] += nr_pages
+    mem.node_stat[mem.zone[zone, Z_NID], lru] += nr_pages
+
+
+@leaf
+def lruvec_add_folio(mem: Mem, pfn: int, tail: bool) -> None:
+    """Put a page on the list its flags name, in front or at the tail, and count it."""
+    zone = zone_of(mem, pfn)
+    lru = folio_lru_list(mem.pages.flags[pfn])
+    mem.pages.flags[pfn] |= PG_lru
+    number = lru_list(mem, mem.zone[zone, Z_NID], lru)
+    if tail:
+        list_add_tail(mem, number, pfn)
+    else:
+        list_add(mem, number, pfn)
+    update_lru_size(mem, zone, lru, 1)
+
+
+@leaf
+def lruvec_del_folio(mem: Mem, pfn: int) -> None:
+    """Take a page off the list its flags name and count it."""
+    zone = zone_of(mem, pfn)
+    lru = folio_lru_list(mem.pages.flags[pfn])
+    list_del(mem, lru_list(mem, mem.zone[zone, Z_NID], lru), pfn)
+    mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_lru
+    update_lru_size(mem, zone, lru, -1)
+
+
+@leaf
+def folio_add_lru(mem: Mem, pfn: int) -> None:
+    """Put one page that is on no list in front of its list; a locked one on the unevictable.
+
+    Source: Linux 6.1 mm/swap.c:lru_add_fn
+    """
+    flags = mem.pages.flags[pfn]
+    was_unevictable = flags & PG_unevictable
+    if flags & PG_mlocked:
+        mem.pages.flags[pfn] = (flags | PG_unevictable) & (ALL_FLAGS ^ PG_active)
+        if not was_unevictable:
+            mem.vm_event[UNEVICTABLE_PGS_CULLED] += 1
+    elif was_unevictable:
+        mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ PG_unevictable)
+        mem.vm_event[UNEVICTABLE_PGS_RESCUED] += 1
+    lruvec_add_folio(mem, pfn, False)
+
+
+@leaf
+def lru_add(mem: Mem, pfns: I64, n: int) -> None:
+    """Put pages that are on no list in front of their lists, in the order given.
+
+    A new anonymous page starts inactive: it has PG_swapbacked and no PG_active.
+
+    Source: Linux 6.1 mm/swap.c:folio_add_lru
+    """
+    at = 0
+    while at < n:
+        pfn = int(pfns[at])
+        if mem.pages.flags[pfn] & (PG_mlocked | PG_unevictable):
+            folio_add_lru(mem, pfn)
+            at += 1
+        else:
+            at = lru_add_alike(mem, pfns, at, n)
+
+
+@leaf
+def lru_add_alike(mem: Mem, pfns: I64, at: int, n: int) -> int:
+    """Put `pfns[at]`, and those behind it that go from the same pageblock to the same list, there.
+
+    None of them is locked in memory. Returns the index behind the last one.
+    """
+    flags, before, after = mem.pages.flags, mem.pages.prev, mem.pages.next
+    pfn = int(pfns[at])
+    zone = zone_of(mem, pfn)
+    low = max(int(mem.zone[zone, Z_START_PFN]), pfn & ~(PAGEBLOCK_NR_PAGES - 1))
+    high = min(
+        int(mem.zone[zone, Z_START_PFN] + mem.zone[zone, Z_SPANNED]),
+        (pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1,
+    )
+    kind = flags[pfn] & LRU_KIND
+    lru = folio_lru_list(flags[pfn])
+    number = lru_list(mem, mem.zone[zone, Z_NID], lru)
+    head = int(mem.lists[number, L_HEAD])
+    if head == 0:
+        mem.lists[number, L_TAIL] = pfn
+    first = at
+    while at < n:
+        pfn = int(pfns[at])
+        if pfn < low or pfn >= high or flags[pfn] & LRU_KIND != kind:
+            break
+        flags[pfn] |= PG_lru
+        after[pfn] = head
+        if head:
+            before[head] = pfn
+        head = pfn
+        at += 1
+    before[head] = 0
+    mem.lists[number, L_HEAD] = head
+    mem.lists[number, L_COUNT] += at - first
+    update_lru_size(mem, zone, lru, at - first)
+    return at
+
+
+@leaf
+def lru_del(mem: Mem, pfns: I64, n: int) -> int:
+    """Take pages off their lists before they are freed; pages on no list are left alone.
+
+    Returns:
+        How many were on a list. PG_active and PG_unevictable are cleared in all.
+
+    Source: Linux 6.1 mm/swap.c:release_pages
+    """
+    on_list = 0
+    for i in range(n):
+        pfn = int(pfns[i])
+        if mem.pages.flags[pfn] & PG_lru:
+            lruvec_del_folio(mem, pfn)
+            on_list += 1
+        mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_active | PG_unevictable)
+    return on_list
+
+
+@leaf
+def folio_activate(mem: Mem, pfn: int) -> bool:
+    """Move a page from an inactive list to the front of the active one; False if it was not there.
+
+    Source: Linux 6.1 mm/swap.c:folio_activate_fn
+    """
+    flags = mem.pages.flags[pfn]
+    if not flags & PG_lru or flags & (PG_active | PG_unevictable):
+        return False
+    lruvec_del_folio(mem, pfn)
+    mem.pages.flags[pfn] |= PG_active
+    lruvec_add_folio(mem, pfn, False)
+    mem.vm_event[PGACTIVATE] += 1
+    return True
+
+
+@leaf
+def mark_accessed(mem: Mem, lruvec: I64, pfns: I64, n: int) -> int:
+    """Note an access that page tables do not show (read, write, a pinned buffer).
+
+    The first access sets PG_referenced, the second promotes an inactive page.
+
+    Returns:
+        How many pages were promoted.
+
+    Source: Linux 6.1 mm/swap.c:folio_mark_accessed
+    """
+    activated = 0
+    for i in range(n):
+        pfn = int(pfns[i])
+        flags = mem.pages.flags[pfn]
+        if not flags & PG_referenced:
+            mem.pages.flags[pfn] = flags | PG_referenced
+        elif not flags & (PG_unevictable | PG_active):
+            if not folio_activate(mem, pfn):
+                # A reclaimer has it off its list: it will go back to the active one, uncounted.
+                mem.pages.flags[pfn] |= PG_active
+            mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_referenced
+            workingset_activation(mem, lruvec, pfn)
+            activated += 1
+    return activated
+
+
+@leaf
+def folio_rotate_reclaimable(mem: Mem, pfn: int) -> bool:
+    """Move a page that was just written for reclaim to the tail of its inactive list.
+
+    Source: Linux 6.1 mm/swap.c:folio_rotate_reclaimable, :lru_move_tail_fn
+    """
+    flags = mem.pages.flags[pfn]
+    if not flags & PG_lru or flags & (PG_locked | PG_dirty | PG_unevictable):
+        return False
+    lruvec_del_folio(mem, pfn)
+    mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_active
+    lruvec_add_folio(mem, pfn, True)
+    mem.vm_event[PGROTATED] += 1
+    return True
+
+
+@leaf
+def rotate_reclaimable(mem: Mem, pfns: I64, n: int) -> int:
+    """Rotate pages in the order given; return how many could be (the others are off their list)."""
+    rotated = 0
+    for i in range(n):
+        if folio_rotate_reclaimable(mem, int(pfns[i])):
+            rotated += 1
+    return rotated
+
+
+@leaf
+def deactivate(mem: Mem, pfns: I64, n: int) -> int:
+    """Move active pages to the front of the inactive list (MADV_COLD); return how many.
+
+    Source: Linux 6.1 mm/swap.c:lru_deactivate_fn
+    """
+    moved = 0
+    for i in range(n):
+        pfn = int(pfns[i])
+        flags = mem.pages.flags[pfn]
+        if flags & PG_lru and flags & PG_active and not flags & PG_unevictable:
+            lruvec_del_folio(mem, pfn)
+            mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_active | PG_referenced)
+            lruvec_add_folio(mem, pfn, False)
+            mem.vm_event[PGDEACTIVATE] += 1
+            moved += 1
+    return moved
+
+
+@leaf
+def deactivate_file(mem: Mem, pfns: I64, n: int) -> int:
+    """Move unmapped file pages to where reclaim finds them first (invalidation of page cache).
+
+    A dirty page goes to the front with PG_reclaim set, so that it is rotated when it has been
+    written; a clean one to the tail, counted in pgrotated.
+
+    Returns:
+        How many were moved.
+
+    Source: Linux 6.1 mm/swap.c:lru_deactivate_file_fn
+    """
+    moved = 0
+    for i in range(n):
+        pfn = int(pfns[i])
+        flags = mem.pages.flags[pfn]
+        if not flags & PG_lru or flags & PG_unevictable or mem.pages.mapcount[pfn] != 0:
+            continue
+        lruvec_del_folio(mem, pfn)
+        mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_active | PG_referenced)
+        if flags & (PG_writeback | PG_dirty):
+            mem.pages.flags[pfn] |= PG_reclaim
+            lruvec_add_folio(mem, pfn, False)
+        else:
+            lruvec_add_folio(mem, pfn, True)
+            mem.vm_event[PGROTATED] += 1
+        if flags & PG_active:
+            mem.vm_event[PGDEACTIVATE] += 1
+        moved += 1
+    return moved

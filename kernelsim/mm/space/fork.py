@@ -1,0 +1,202 @@
+"""Fork: copy the page tables, then copy pages when either side writes.
+
+Linux: mm/memory.c:copy_page_range, :do_wp_page (6.1); the caller is kernel/fork.c:dup_mmap.
+Differs: mapcount stands for the reference count when do_wp_page asks whether a page is shared.
+
+Interface: `MmRegistry.join_fork` puts the child on its parent's ring first. Then, for each VMA,
+`next_table` finds what the parent has tables for, `install_tables` builds them for the child and
+`copy_page_range` copies. Flush the parent's TLB entries before either runs again. Later writes
+fault as FAULT_WP: `wp_page_reuse` for a run of pages nobody shares, else `wp_page_copy`.
+Units: pages.
+"""
+
+import numpy as np
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.core.mem import I64, Mem, PG_anon_exclusive, PG_swapcache, nid_of
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGREUSE
+from kernelsim.mm.space.memory import _ANON_FLAGS, _NO_OWNER_MASK
+from kernelsim.mm.space.pgtable import (
+    _PAGE_ACCESSED,
+    _PAGE_DIRTY,
+    _PAGE_NX,
+    _PAGE_PRESENT,
+    _PAGE_RW,
+    _PAGE_SPECIAL,
+    _PAGE_USER,
+    MM_ANONPAGES,
+    MM_SWAPENTS,
+    PT_BITS,
+    Mms,
+    PageTables,
+    get_pte,
+    mk_pte,
+    pte_pfn,
+    pte_swap_slot,
+    walk,
+)
+from kernelsim.mm.space.rmap import find_owner
+
+
+@leaf
+def next_table(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, end: int) -> tuple[int, int]:
+    """Find the next pages in [vpn, end) that have a table of PTEs.
+
+    Returns:
+        First vpn and number of pages, all of one table; (end, 0) when there is none.
+    """
+    top = int(mms.pgd_row[mm])
+    while vpn < end:
+        row, behind = walk(pt.entry, pt.state, mem.pages.private, top, vpn)
+        if row:
+            return vpn, min(behind, end) - vpn
+        vpn = behind
+    return end, 0
+
+
+@leaf
+def copy_page_range(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    source: int,
+    target: int,
+    vpn: int,
+    nr: int,
+    out_slots: I64,
+) -> tuple[int, int]:
+    """Give mm `target` the pages `source` has in a private mapping, both read-only from now on.
+
+    The child's entries are old. A swapped page is shared through its slot: the caller adds a use
+    to each slot in `out_slots`.
+
+    Returns:
+        Slots, and the vpn to go on from: `vpn + nr` when done, less when `out_slots` is full or
+        the child has no table there.
+
+    Source: Linux 6.1 mm/memory.c:copy_pte_range
+    """
+    entry, private = pt.entry, mem.pages.private
+    mask = (1 << pt.state[PT_BITS]) - 1
+    limit = vpn + nr
+    n_slots = 0
+    while vpn < limit:
+        row, end = walk(entry, pt.state, private, int(mms.pgd_row[source]), vpn)
+        end = min(end, limit)
+        if row == 0:
+            vpn = end
+            continue
+        child_row, _ = walk(entry, pt.state, private, int(mms.pgd_row[target]), vpn)
+        if child_row == 0:
+            break
+        while vpn < end:
+            pte = get_pte(entry, row, vpn & mask)
+            if pte and pte & _PAGE_PRESENT == 0:
+                if n_slots == len(out_slots):
+                    return n_slots, vpn
+                out_slots[n_slots] = pte_swap_slot(pte)
+                n_slots += 1
+                mms.rss[target, MM_SWAPENTS] += 1
+            elif pte and pte & _PAGE_SPECIAL == 0:
+                pfn = pte_pfn(pte)
+                mem.pages.mapcount[pfn] += 1
+                mem.pages.flags[pfn] &= np.uint32(~PG_anon_exclusive & 0xFFFF_FFFF)
+                mms.rss[target, MM_ANONPAGES] += 1
+                pte &= ~_PAGE_RW
+                entry[row, vpn & mask] = pte
+                pte &= ~_PAGE_ACCESSED
+            entry[child_row, vpn & mask] = pte
+            vpn += 1
+    return n_slots, vpn
+
+
+@leaf
+def wp_page_reuse(
+    mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int, stride: int
+) -> int:
+    """Make a run of pages writable that only this mm maps and that no swap slot stands for.
+
+    Returns:
+        Pages done; the run ends before the first that must be copied.
+
+    Source: Linux 6.1 mm/memory.c:do_wp_page, :wp_page_reuse
+    """
+    entry, pages, top = pt.entry, mem.pages, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    row, end = 0, 0
+    done = 0
+    while done < nr:
+        if vpn >= end:
+            row, end = walk(entry, pt.state, pages.private, top, vpn)
+        pte = get_pte(entry, row, vpn & mask) if row else 0
+        if pte & _PAGE_PRESENT == 0 or pte & _PAGE_SPECIAL:
+            break
+        pfn = pte_pfn(pte)
+        flags = int(pages.flags[pfn])
+        if flags & PG_anon_exclusive == 0 and (pages.mapcount[pfn] > 1 or flags & PG_swapcache):
+            break
+        pages.flags[pfn] |= np.uint32(PG_anon_exclusive)
+        pages.mapping[pfn] = mm
+        entry[row, vpn & mask] = pte | _PAGE_RW | _PAGE_DIRTY | _PAGE_ACCESSED
+        done += 1
+        vpn += stride
+    mem.vm_event[PGREUSE] += done
+    return done
+
+
+@leaf
+def wp_page_copy(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    mm: int,
+    vpn: int,
+    nr: int,
+    stride: int,
+    pfns: I64,
+    n: int,
+    token: int,
+    out_pfns: I64,
+) -> tuple[int, int]:
+    """Replace pages mapped read-only by private copies in `pfns[:n]`, which are then written.
+
+    `out_pfns` gets the old pages that nobody maps any more (those in the swap cache) and must
+    have room for min(nr, n). The caller puts the new pages on an LRU list.
+
+    Returns:
+        Pages copied, and how many are in `out_pfns`.
+
+    Source: Linux 6.1 mm/memory.c:wp_page_copy
+    """
+    entry, pages, top = pt.entry, mem.pages, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    row, end = 0, 0
+    bits = _PAGE_PRESENT | _PAGE_USER | _PAGE_RW | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_NX
+    done, n_out = 0, 0
+    while done < min(nr, n):
+        if vpn >= end:
+            row, end = walk(entry, pt.state, pages.private, top, vpn)
+        pte = get_pte(entry, row, vpn & mask) if row else 0
+        if pte & _PAGE_PRESENT == 0 or pte & (_PAGE_SPECIAL | _PAGE_RW):
+            break
+        old, new = pte_pfn(pte), int(pfns[done])
+        entry[row, vpn & mask] = mk_pte(new, bits)
+        pages.flags[new] |= np.uint32(_ANON_FLAGS)
+        pages.mapcount[new] = 1
+        pages.mapping[new] = mm
+        pages.index[new] = vpn
+        pages.token[new] = token
+        mem.node_stat[nid_of(mem, new), NR_ANON_PAGES] += 1
+        pages.mapcount[old] -= 1
+        if pages.mapcount[old] == 0:
+            pages.mapping[old] = 0
+            pages.index[old] = 0
+            pages.flags[old] &= np.uint32(_NO_OWNER_MASK)
+            mem.node_stat[nid_of(mem, old), NR_ANON_PAGES] -= 1
+            out_pfns[n_out] = old
+            n_out += 1
+        elif pages.mapping[old] == mm:
+            find_owner(mem, pt, mms, mm, old)
+        done += 1
+        vpn += stride
+    return done, n_out

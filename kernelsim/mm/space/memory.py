@@ -1,0 +1,384 @@
+"""What accesses and faults do to page tables: touch, classify, map, unmap.
+
+Linux: mm/memory.c (6.1): handle_pte_fault, do_anonymous_page, zap_pte_range; copy on write and
+fork are in fork.py.
+Differs: each leaf does a run of pages that need the same thing. Allocating frames, swap and LRU
+lists are the caller's business; pgfault and pgmajfault are counted by the caller too, as
+handle_mm_fault does above these functions. Anonymous memory only.
+
+Interface: a run is `nr` touches of the pages vpn, vpn + stride, …; lengths count touches. Kinds of
+fault and reasons to stop are the `FAULT_*` and `TOUCH_*` constants. A token lies in [0, 2**63).
+Units: pages, nanoseconds.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
+from kernelsim.mm.core.mem import (
+    I64,
+    U8,
+    Mem,
+    PG_anon,
+    PG_anon_exclusive,
+    PG_swapbacked,
+    PG_uptodate,
+    node_at,
+)
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES
+from kernelsim.mm.space.pgtable import (
+    _PAGE_ACCESSED,
+    _PAGE_DIRTY,
+    _PAGE_NX,
+    _PAGE_PRESENT,
+    _PAGE_RW,
+    _PAGE_SPECIAL,
+    _PAGE_USER,
+    MM_ANONPAGES,
+    MM_SWAPENTS,
+    PT_BITS,
+    PT_LEVELS,
+    Mms,
+    PageTables,
+    get_pte,
+    mk_pte,
+    pte_pfn,
+    pte_swap_slot,
+    update_hiwater_rss,
+    walk,
+)
+from kernelsim.mm.space.rmap import find_owner
+
+# Why touch_present and touch_list stopped
+TOUCH_DONE: Final = 0
+TOUCH_FAULT: Final = 1  # the next page needs the fault handler
+TOUCH_TIME: Final = 2  # max_ns is used up
+
+# What the fault handler has to do
+FAULT_NONE_PRESENT: Final = 0  # nothing: the access is permitted (spurious)
+FAULT_ANON: Final = 1  # no PTE
+FAULT_ZERO_WP: Final = 2  # write to the shared zero page
+FAULT_SWAP: Final = 3  # the page is on swap or in the swap cache
+FAULT_WP: Final = 4  # write to a page mapped read-only
+
+_READABLE: Final = _PAGE_PRESENT | _PAGE_USER
+_WRITABLE: Final = _PAGE_PRESENT | _PAGE_USER | _PAGE_RW
+_ANON_FLAGS: Final = PG_anon | PG_swapbacked | PG_uptodate | PG_anon_exclusive
+_NO_OWNER_MASK: Final = ~(PG_anon | PG_anon_exclusive) & 0xFFFF_FFFF
+
+
+@leaf
+def touch_present(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    tlb: Tlb,
+    mm: int,
+    asid: int,
+    vpn: int,
+    nr: int,
+    stride: int,
+    write: bool,
+    token: int,
+    max_ns: int,
+    cost: AccessCost,
+) -> tuple[int, int, int, int, int]:
+    """Access a run of pages as the CPU does, up to the first fault or the end of the time.
+
+    Each costs a TLB hit or a walk of every level, and an access to the memory of the page's node.
+    Sets the accessed bit (on a TLB hit too, unlike hardware), for a write dirty bit and token.
+
+    Returns:
+        Touches done, `TOUCH_*`, ns used (the last access may end after `max_ns`), TLB hits, misses.
+    """
+    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    walk_ns = pt.state[PT_LEVELS] * cost.page_walk_step_ns
+    permit = _WRITABLE if write else _READABLE
+    set_bits = _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
+    elapsed = 0
+    hits = 0
+    row, end = 0, 0
+    reason = TOUCH_DONE
+    done = 0
+    while done < nr:
+        if elapsed >= max_ns:
+            reason = TOUCH_TIME
+            break
+        if vpn >= end:
+            row, end = walk(entry, pt.state, private, top, vpn)
+        pte = get_pte(entry, row, vpn & mask) if row else 0
+        if pte & permit != permit:
+            reason = TOUCH_FAULT
+            break
+        pfn = pte_pfn(pte)
+        if pte & set_bits != set_bits:
+            entry[row, vpn & mask] = pte | set_bits
+        if write:
+            mem.pages.token[pfn] = token
+        access_ns = cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
+        if tlb_access(tlb, asid, vpn):
+            hits += 1
+            elapsed += cost.tlb_hit_ns + access_ns
+        else:
+            elapsed += walk_ns + access_ns
+        done += 1
+        vpn += stride
+    return done, reason, elapsed, hits, done - hits
+
+
+@leaf
+def touch_list(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    tlb: Tlb,
+    mm: int,
+    asid: int,
+    vpns: I64,
+    writes: U8,
+    start: int,
+    n: int,
+    token: int,
+    max_ns: int,
+    cost: AccessCost,
+) -> tuple[int, int, int, int, int]:
+    """Access the pages `vpns[start:n]`; `writes[i]` is 1 for a store. Returns as touch_present."""
+    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    walk_ns = pt.state[PT_LEVELS] * cost.page_walk_step_ns
+    elapsed = 0
+    hits = 0
+    reason = TOUCH_DONE
+    done = start
+    while done < n:
+        if elapsed >= max_ns:
+            reason = TOUCH_TIME
+            break
+        vpn = vpns[done]
+        write = writes[done] != 0
+        row, _ = walk(entry, pt.state, private, top, vpn)
+        pte = get_pte(entry, row, vpn & mask) if row else 0
+        permit = _WRITABLE if write else _READABLE
+        if pte & permit != permit:
+            reason = TOUCH_FAULT
+            break
+        pfn = pte_pfn(pte)
+        entry[row, vpn & mask] = pte | _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
+        if write:
+            mem.pages.token[pfn] = token
+        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
+        if tlb_access(tlb, asid, vpn):
+            hits += 1
+            elapsed += cost.tlb_hit_ns
+        else:
+            elapsed += walk_ns
+        done += 1
+    return done - start, reason, elapsed, hits, done - start - hits
+
+
+@leaf
+def fault_kind(pte: int, write: bool) -> int:
+    """Say what an access to a page with this PTE needs."""
+    if pte == 0:
+        return FAULT_ANON
+    if pte & _PAGE_PRESENT == 0:
+        return FAULT_SWAP
+    if not write or pte & _PAGE_RW:
+        return FAULT_NONE_PRESENT
+    return FAULT_ZERO_WP if pte & _PAGE_SPECIAL else FAULT_WP
+
+
+@leaf
+def fault_run(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    mm: int,
+    vpn: int,
+    nr_max: int,
+    stride: int,
+    write: bool,
+) -> tuple[int, int]:
+    """Classify a page that faulted and count how many touches from it on need the same.
+
+    The caller has checked that the VMA permits the access over all `nr_max` touches.
+
+    Returns:
+        `FAULT_*` and the length, 1 … `nr_max`.
+
+    Source: Linux 6.1 mm/memory.c:handle_pte_fault
+    """
+    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    kind = -1
+    length = 0
+    while length < nr_max:
+        row, end = walk(entry, pt.state, private, top, vpn)
+        if row == 0:
+            if kind not in (-1, FAULT_ANON):
+                break
+            kind = FAULT_ANON
+            step = min((end - vpn + stride - 1) // stride, nr_max - length)
+            length += step
+            vpn += step * stride
+            continue
+        while vpn < end and length < nr_max:
+            found = fault_kind(get_pte(entry, row, vpn & mask), write)
+            if kind == -1:
+                kind = found
+            elif kind != found:
+                return kind, length
+            length += 1
+            vpn += stride
+    return kind, length
+
+
+@leaf
+def map_anon(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    mm: int,
+    vpn: int,
+    nr: int,
+    stride: int,
+    pfns: I64,
+    n: int,
+    writable: bool,
+    write: bool,
+    token: int,
+) -> int:
+    """Map fresh zeroed frames where there is no PTE or only the shared zero page.
+
+    The pages get an owner, mapcount 1 and are counted resident; putting them on an LRU list is
+    left to the caller. A write leaves `token` in the pages, otherwise they hold 0.
+
+    Returns:
+        How many were mapped; fewer than min(nr, n) when a table is missing or a PTE is in use.
+
+    Source: Linux 6.1 mm/memory.c:do_anonymous_page, :wp_page_copy
+    """
+    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    bits = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_NX
+    if writable:
+        bits |= _PAGE_RW | _PAGE_DIRTY
+    pages = mem.pages
+    content = token if write else 0
+    row, end = 0, 0
+    done = 0
+    wanted = min(nr, n)
+    while done < wanted:
+        if vpn >= end:
+            row, end = walk(entry, pt.state, private, top, vpn)
+            if row == 0:
+                break
+        pte = get_pte(entry, row, vpn & mask)
+        if pte != 0 and pte & _PAGE_SPECIAL == 0:
+            break
+        pfn = int(pfns[done])
+        entry[row, vpn & mask] = mk_pte(pfn, bits)
+        pages.flags[pfn] |= np.uint32(_ANON_FLAGS)
+        pages.mapcount[pfn] = 1
+        pages.mapping[pfn] = mm
+        pages.index[pfn] = vpn
+        pages.token[pfn] = content
+        mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] += 1
+        done += 1
+        vpn += stride
+    mms.rss[mm, MM_ANONPAGES] += done
+    return done
+
+
+@leaf
+def map_zero(
+    mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int, stride: int, zero_pfn: int
+) -> int:
+    """Map the shared zero page read-only where there is no PTE; nothing is counted resident.
+
+    Returns:
+        How many were mapped; fewer than `nr` when a table is missing or a PTE is in use.
+
+    Source: Linux 6.1 mm/memory.c:do_anonymous_page
+    """
+    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    pte = mk_pte(zero_pfn, _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_SPECIAL | _PAGE_NX)
+    row, end = 0, 0
+    done = 0
+    while done < nr:
+        if vpn >= end:
+            row, end = walk(entry, pt.state, private, top, vpn)
+            if row == 0:
+                break
+        if get_pte(entry, row, vpn & mask) != 0:
+            break
+        entry[row, vpn & mask] = pte
+        done += 1
+        vpn += stride
+    return done
+
+
+@leaf
+def unmap_range(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    mm: int,
+    vpn: int,
+    nr: int,
+    out_pfns: I64,
+    out_slots: I64,
+) -> tuple[int, int, int]:
+    """Clear the PTEs of `nr` pages, batch by batch.
+
+    The caller frees the pages nobody maps any more (`out_pfns`; some may be in the swap cache or
+    under writeback) and drops one use of each swap slot. It must flush TLBs before it frees.
+
+    Returns:
+        Pages, slots, and the vpn to go on from: `vpn + nr` when all is done, less when an out
+        array is full.
+
+    Source: Linux 6.1 mm/memory.c:zap_pte_range
+    """
+    update_hiwater_rss(mms, mm)
+    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    pages = mem.pages
+    limit = vpn + nr
+    n_pfns, n_slots = 0, 0
+    while vpn < limit:
+        row, end = walk(entry, pt.state, private, top, vpn)
+        end = min(end, limit)
+        if row == 0:
+            vpn = end
+            continue
+        while vpn < end:
+            pte = get_pte(entry, row, vpn & mask)
+            if pte != 0:
+                if n_pfns == len(out_pfns) or n_slots == len(out_slots):
+                    return n_pfns, n_slots, vpn
+                entry[row, vpn & mask] = 0
+                if pte & _PAGE_PRESENT == 0:
+                    mms.rss[mm, MM_SWAPENTS] -= 1
+                    out_slots[n_slots] = pte_swap_slot(pte)
+                    n_slots += 1
+                elif pte & _PAGE_SPECIAL == 0:
+                    pfn = pte_pfn(pte)
+                    mms.rss[mm, MM_ANONPAGES] -= 1
+                    pages.mapcount[pfn] -= 1
+                    if pages.mapcount[pfn] == 0:
+                        pages.mapping[pfn] = 0
+                        pages.index[pfn] = 0
+                        pages.flags[pfn] &= np.uint32(_NO_OWNER_MASK)
+                        nid = node_at(mem.block_zone, mem.zone, pfn)
+                        mem.node_stat[nid, NR_ANON_PAGES] -= 1
+                        out_pfns[n_pfns] = pfn
+                        n_pfns += 1
+                    elif pages.mapping[pfn] == mm:
+                        find_owner(mem, pt, mms, mm, pfn)
+            vpn += 1
+    return n_pfns, n_slots, vpn

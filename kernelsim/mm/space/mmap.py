@@ -1,0 +1,345 @@
+"""The VMA map of one address space: which page numbers mean what.
+
+Linux: include/linux/mm_types.h:vm_area_struct, mm/mmap.c (6.1).
+Differs: a sorted list with bisect instead of a maple tree. Neighbours merge when flags, file and
+policy agree; anon_vma does not keep them apart.
+
+Interface: `VmaMap` knows only intervals; limits and accounting are in mm_struct.py. A range that
+came from `remove` or `set_flags` keeps no reference to the map.
+Units: addresses and lengths in bytes, multiples of PAGE_SIZE; `end` is the first address behind.
+"""
+
+import errno
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from kernelsim.mm.space.vm_flags import (
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    SMAPS_LETTERS,
+    VM_ACCESS_FLAGS,
+    VM_SPECIAL,
+    VmFlag,
+)
+from kernelsim.units import KIB, PAGE_SHIFT, PAGE_SIZE
+
+TASK_SIZE: Final = (1 << 47) - PAGE_SIZE  # x86-64; arch/x86/include/asm/page_64_types.h
+STACK_GUARD_GAP: Final = 256 * PAGE_SIZE  # below a stack; mm/mmap.c:stack_guard_gap
+MMAP_MIN_ADDR: Final = 64 * KIB  # vm.mmap_min_addr
+VIRTUAL_ADDRESS_BITS: Final = 48
+# Differs from Linux: a 32-bit kernel puts the name into column 49.
+MAPS_NAME_COLUMN: Final = 73  # fs/proc/task_mmu.c:show_vma_header_prefix, 64-bit
+
+
+@attrs.frozen
+class MappedFile:
+    """The file behind a mapping, as /proc/pid/maps shows it."""
+
+    path: str
+    inode: int = 0
+    device: tuple[int, int] = (0, 0)
+    """Major and minor number."""
+
+
+@attrs.frozen
+class VmArea:
+    """One mapping, [start, end)."""
+
+    start: int
+    end: int
+    flags: VmFlag
+    file: MappedFile | None = None
+    """None for anonymous memory."""
+    pgoff: int = 0
+    """Page of the file at `start`; for anonymous memory the page number it was made at."""
+    policy: object = None
+    """Memory policy set with mbind; None means the process's."""
+
+    @property
+    def nr_pages(self) -> int:
+        """Length in pages."""
+        return (self.end - self.start) >> PAGE_SHIFT
+
+    @property
+    def vpn(self) -> int:
+        """First page number."""
+        return self.start >> PAGE_SHIFT
+
+    @property
+    def start_gap(self) -> int:
+        """Lowest address nothing else may use: a stack has a guard gap below it.
+
+        Source: Linux 6.1 include/linux/mm.h:vm_start_gap
+        """
+        if self.flags & VmFlag.VM_GROWSDOWN:
+            return max(self.start - STACK_GUARD_GAP, 0)
+        return self.start
+
+    def permits(self, *, write: bool) -> bool:
+        """Tell whether a read or a write is allowed; on x86 what is writable is readable.
+
+        Source: Linux 6.1 arch/x86/mm/fault.c:access_error
+        """
+        wanted = VmFlag.VM_WRITE if write else VM_ACCESS_FLAGS
+        return bool(self.flags & wanted)
+
+    def part(self, start: int, end: int) -> "VmArea":
+        """Return the piece of this mapping between two addresses inside it."""
+        pgoff = self.pgoff + ((start - self.start) >> PAGE_SHIFT)
+        return attrs.evolve(self, start=start, end=end, pgoff=pgoff)
+
+    def merges_with(self, after: "VmArea") -> bool:
+        """Tell whether a mapping that starts where this one ends can become part of it.
+
+        Source: Linux 6.1 mm/mmap.c:is_mergeable_vma, :can_vma_merge_after
+        """
+        return (
+            self.end == after.start
+            and self.flags == after.flags
+            and not self.flags & VM_SPECIAL
+            and self.file == after.file
+            and self.policy == after.policy
+            and self.pgoff + self.nr_pages == after.pgoff
+        )
+
+    def maps_line(self, name: str = "") -> str:
+        """Return the line of /proc/pid/maps, without line end.
+
+        Args:
+            name: "[heap]", "[stack]" and the like; a file's path is taken by itself.
+
+        Source: Linux 6.1 fs/proc/task_mmu.c:show_map_vma
+        """
+        flags = self.flags
+        access = (
+            ("r" if flags & VmFlag.VM_READ else "-")
+            + ("w" if flags & VmFlag.VM_WRITE else "-")
+            + ("x" if flags & VmFlag.VM_EXEC else "-")
+            + ("s" if flags & VmFlag.VM_MAYSHARE else "p")
+        )
+        file = self.file or MappedFile(path="")
+        offset = self.pgoff << PAGE_SHIFT if self.file else 0
+        major, minor = file.device
+        head = (
+            f"{self.start:08x}-{self.end:08x} {access} {offset:08x} "
+            f"{major:02x}:{minor:02x} {file.inode} "
+        )
+        text = file.path or name
+        return head.ljust(MAPS_NAME_COLUMN) + text if text else head
+
+    def smaps_letters(self) -> str:
+        """Return what follows "VmFlags: " in /proc/pid/smaps: two letters and a blank each."""
+        return "".join(f"{letters} " for flag, letters in SMAPS_LETTERS if self.flags & flag)
+
+
+def page_align(address: int) -> int:
+    """Round up to a page."""
+    return (address + PAGE_SIZE - 1) & -PAGE_SIZE
+
+
+def is_canonical(address: int) -> bool:
+    """Tell whether a 64-bit address exists: its top 17 bits are all equal (48-bit addresses)."""
+    top = address >> (VIRTUAL_ADDRESS_BITS - 1)
+    return 0 <= address < 1 << 64 and top in (0, (1 << (65 - VIRTUAL_ADDRESS_BITS)) - 1)
+
+
+@attrs.frozen
+class VmChange:
+    """What a system call did to an address space."""
+
+    result: int
+    """Address or 0, or a negative errno."""
+    unmapped: tuple[VmArea, ...] = ()
+    """Pieces that are gone and whose page-table entries must go."""
+    floor: int = 0
+    """Page tables that serve only addresses in [floor, ceiling) may be freed. Bytes."""
+    ceiling: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the call failed; then `-result` is the errno."""
+        return self.result < 0
+
+
+@attrs.define
+class VmaMap:
+    """The mappings of an address space, sorted, never overlapping."""
+
+    areas: list[VmArea] = attrs.Factory(list)
+    starts: list[int] = attrs.Factory(list)
+    """`areas[i].start`, for bisect."""
+    task_size: int = TASK_SIZE
+    """First address behind those of a process."""
+    # Searching from the top: every hole above `hole_cursor` is smaller than `hole_below_bytes`
+    # or has been given away. Only `remove` makes holes, so a search may start at the cursor.
+    hole_cursor: int = attrs.Factory(lambda self: self.task_size, takes_self=True)
+    hole_below_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    def __iter__(self) -> Iterator[VmArea]:
+        return iter(self.areas)
+
+    def find_vma(self, address: int) -> VmArea | None:
+        """Return the first mapping that ends above an address; it may start above it too."""
+        index = self.index_above(address)
+        return self.areas[index] if index < len(self.areas) else None
+
+    def find_vma_intersection(self, start: int, end: int) -> VmArea | None:
+        """Return the first mapping that has an address in [start, end)."""
+        vma = self.find_vma(start)
+        return vma if vma is not None and vma.start < end else None
+
+    def find_vma_prev(self, address: int) -> VmArea | None:
+        """Return the last mapping that ends at or below an address."""
+        index = self.index_above(address)
+        return self.areas[index - 1] if index else None
+
+    def index_above(self, address: int) -> int:
+        """Return the position of the first mapping that ends above an address."""
+        index = bisect_right(self.starts, address)
+        if index and self.areas[index - 1].end > address:
+            return index - 1
+        return index
+
+    def overlapping(self, start: int, end: int) -> list[VmArea]:
+        """Return the pieces of mappings inside [start, end), ascending."""
+        pieces = []
+        for index in range(self.index_above(start), bisect_left(self.starts, end)):
+            vma = self.areas[index]
+            pieces.append(vma.part(max(vma.start, start), min(vma.end, end)))
+        return pieces
+
+    def covers(self, start: int, end: int) -> bool:
+        """Tell whether every address of [start, end) is mapped."""
+        return sum(vma.end - vma.start for vma in self.overlapping(start, end)) == end - start
+
+    def insert(self, vma: VmArea) -> VmArea:
+        """Add a mapping where there is none, merged with its neighbours; return what it became.
+
+        Source: Linux 6.1 mm/mmap.c:vma_merge
+        """
+        index = bisect_left(self.starts, vma.start)
+        before = self.areas[index - 1] if index else None
+        after = self.areas[index] if index < len(self.areas) else None
+        assert before is None or before.end <= vma.start, "a mapping overlaps the one below"
+        assert after is None or vma.end <= after.start, "a mapping overlaps the one above"
+        first, last = index, index
+        if before is not None and before.merges_with(vma):
+            vma = attrs.evolve(before, end=vma.end)
+            first -= 1
+        if after is not None and vma.merges_with(after):
+            vma = attrs.evolve(vma, end=after.end)
+            last += 1
+        self.areas[first:last] = [vma]
+        self.starts[first:last] = [vma.start]
+        return vma
+
+    def remove(self, start: int, end: int) -> list[VmArea]:
+        """Unmap [start, end); mappings at the ends are split. Return the pieces removed.
+
+        Source: Linux 6.1 mm/mmap.c:do_mas_align_munmap
+        """
+        first, last = self.index_above(start), bisect_left(self.starts, end)
+        if first >= last:
+            return []
+        removed = self.overlapping(start, end)
+        kept = []
+        if self.areas[first].start < start:
+            kept.append(self.areas[first].part(self.areas[first].start, start))
+        if self.areas[last - 1].end > end:
+            kept.append(self.areas[last - 1].part(end, self.areas[last - 1].end))
+        self.areas[first:last] = kept
+        self.starts[first:last] = [vma.start for vma in kept]
+        above = self.find_vma(end)
+        self.hole_cursor = max(self.hole_cursor, above.start if above else self.task_size)
+        return removed
+
+    def replace(self, pieces: list[VmArea]) -> None:
+        """Put changed pieces in the place of what was mapped there, split and merged as needed."""
+        for piece in pieces:
+            self.remove(piece.start, piece.end)
+            self.insert(piece)
+
+    def splits_needed(self, start: int, end: int) -> int:
+        """Count how many mappings more there would be if [start, end) stood alone: 0, 1 or 2."""
+        cuts = 0
+        for address in (start, end):
+            vma = self.find_vma(address)
+            cuts += vma is not None and vma.start < address
+        return cuts
+
+    def unmapped_area_topdown(self, length: int, low: int, high: int) -> int:
+        """Find the highest hole of `length` bytes in [low, high); return its address or 0.
+
+        Source: Linux 6.1 mm/mmap.c:vm_unmapped_area
+        """
+        if length <= self.hole_below_bytes or self.hole_cursor > high:
+            self.hole_cursor, self.hole_below_bytes = high, 0
+        ceiling = self.hole_cursor
+        index = bisect_left(self.starts, ceiling)
+        if index < len(self.areas):
+            ceiling = min(ceiling, self.areas[index].start_gap)
+        while index >= 0:
+            floor = max(self.areas[index - 1].end if index else 0, low)
+            if ceiling - floor >= length:
+                return ceiling - length
+            index -= 1
+            if index < 0:
+                break
+            self.hole_below_bytes = max(self.hole_below_bytes, ceiling - floor)
+            self.hole_cursor = self.areas[index].start
+            ceiling = min(ceiling, self.areas[index].start_gap)
+        return 0
+
+    def unmapped_area_bottomup(self, length: int, low: int, high: int) -> int:
+        """Find the lowest hole of `length` bytes in [low, high); return its address or 0."""
+        floor = low
+        for index in range(self.index_above(low), len(self.areas)):
+            if min(self.areas[index].start_gap, high) - floor >= length:
+                return floor
+            floor = max(floor, self.areas[index].end)
+        return floor if high - floor >= length else 0
+
+
+def get_unmapped_area(
+    areas: VmaMap, mmap_base: int, address: int, length: int, map_flags: int
+) -> int:
+    """Choose where a mapping goes; return its address or a negative errno.
+
+    Args:
+        areas: What is mapped.
+        mmap_base: Mappings without a place of their own go below it.
+        address: Where the caller wants it: a hint, but for MAP_FIXED; 0 for anywhere.
+        length: Bytes, whole pages.
+        map_flags: MAP_* bits.
+
+    Source: Linux 6.1 arch/x86/kernel/sys_x86_64.c:arch_get_unmapped_area_topdown
+    """
+    task_size = areas.task_size
+    if map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
+        if address > task_size - length:
+            return -errno.ENOMEM
+        if address % PAGE_SIZE:
+            return -errno.EINVAL
+        if address < MMAP_MIN_ADDR:
+            return -errno.EPERM
+        taken = areas.find_vma_intersection(address, address + length)
+        if map_flags & MAP_FIXED_NOREPLACE and taken is not None:
+            return -errno.EEXIST
+        return address
+    if address:
+        address = max(address & -PAGE_SIZE, MMAP_MIN_ADDR)
+        above = areas.find_vma(address)
+        below = areas.find_vma_prev(address)
+        free = above is None or address + length <= above.start_gap
+        if free and address <= task_size - length and (not below or address >= below.end):
+            return address
+    start = areas.unmapped_area_topdown(length, MMAP_MIN_ADDR, mmap_base)
+    if not start:
+        start = areas.unmapped_area_bottomup(length, page_align(task_size // 3), task_size)
+    return start or -errno.ENOMEM

@@ -1,0 +1,176 @@
+"""Reverse mapping: from a page frame to the page-table entries that map it.
+
+Linux: mm/rmap.c (6.1).
+Differs: there are no anon_vma chains. `Pages.mapping` and `Pages.index` name one mm that maps the
+page, and at which page number. Whoever else maps it came from that mm by fork, or the other way
+round, and maps it at the same place, because fork keeps addresses: the walk goes round the ring
+`Mms.fork_next`. A VMA marked for sequential reading counts like any other.
+
+Interface: for the reclaimers: `folio_referenced`, `try_to_unmap`, both for anonymous pages. Every
+entry that try_to_unmap takes is counted in `Mms.tlb_flush_batched`; flush before the page is freed.
+"""
+
+import numpy as np
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.core.mem import I32, I64, U64, Mem, PG_dirty, PG_swapcache, node_at
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES
+from kernelsim.mm.space.pgtable import (
+    _PAGE_ACCESSED,
+    _PAGE_DIRTY,
+    _PAGE_PRESENT,
+    MM_ANONPAGES,
+    MM_SWAPENTS,
+    PT_BITS,
+    Mms,
+    PageTables,
+    get_pte,
+    mk_swap_pte,
+    pte_at,
+    pte_pfn,
+    update_hiwater_rss,
+    walk,
+)
+
+
+@leaf
+def folio_referenced(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
+    """Count the mappings through which a page was used since the last look, and forget it.
+
+    Returns:
+        Entries that had the accessed bit; it is cleared in all of them, without a TLB flush.
+
+    Source: Linux 6.1 mm/rmap.c:folio_referenced
+    """
+    pages = mem.pages
+    return clear_young(
+        pt.entry,
+        pt.state,
+        pages.private,
+        mms.pgd_row,
+        mms.fork_next,
+        int(pages.mapping[pfn]),
+        int(pages.index[pfn]),
+        pfn,
+        int(pages.mapcount[pfn]),
+    )
+
+
+@leaf
+def clear_young(
+    entry: U64,
+    state: I64,
+    private: I32,
+    pgd_row: I64,
+    fork_next: I64,
+    owner: int,
+    vpn: int,
+    pfn: int,
+    left: int,
+) -> int:
+    """Clear the accessed bit of the `left` entries that map a page; return how many had it."""
+    index = vpn & ((1 << state[PT_BITS]) - 1)
+    mm = owner
+    referenced = 0
+    while left > 0:
+        row, _ = walk(entry, state, private, pgd_row[mm], vpn)
+        pte = get_pte(entry, row, index) if row else 0
+        if pte & _PAGE_PRESENT and pte_pfn(pte) == pfn:
+            if pte & _PAGE_ACCESSED:
+                entry[row, index] = pte & ~_PAGE_ACCESSED
+                referenced += 1
+            left -= 1
+        mm = fork_next[mm]
+        if mm == owner:
+            break
+    return referenced
+
+
+@leaf
+def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
+    """Replace every mapping of a page in the swap cache by an entry for its swap slot.
+
+    The slot is `Pages.private`; the caller adds one use of it for each mapping there was
+    (`Pages.mapcount` before). A dirty entry makes the page dirty. Owner and index stay.
+
+    Returns:
+        True when nobody maps the page any more; False, with nothing done, without a swap slot.
+
+    Source: Linux 6.1 mm/rmap.c:try_to_unmap
+    """
+    pages = mem.pages
+    left = int(pages.mapcount[pfn])
+    if left == 0:
+        return True
+    if pages.flags[pfn] & np.uint32(PG_swapcache) == 0:
+        return False
+    left, dirty = swap_out_entries(
+        pt.entry,
+        pt.state,
+        pages.private,
+        mms,
+        int(pages.mapping[pfn]),
+        int(pages.index[pfn]),
+        pfn,
+        left,
+    )
+    pages.mapcount[pfn] = left
+    if dirty:
+        pages.flags[pfn] |= np.uint32(PG_dirty)
+    if left > 0:
+        return False
+    nid = node_at(mem.block_zone, mem.zone, pfn)
+    mem.node_stat[nid, NR_ANON_PAGES] -= 1
+    return True
+
+
+@leaf
+def swap_out_entries(
+    entry: U64,
+    state: I64,
+    private: I32,
+    mms: Mms,
+    owner: int,
+    vpn: int,
+    pfn: int,
+    left: int,
+) -> tuple[int, bool]:
+    """Put the swap entry into the `left` entries that map a page.
+
+    Returns:
+        How many mappings were not found, and whether an entry was dirty.
+
+    Source: Linux 6.1 mm/rmap.c:try_to_unmap_one
+    """
+    swap_pte = mk_swap_pte(int(private[pfn]))
+    index = vpn & ((1 << state[PT_BITS]) - 1)
+    mm = owner
+    dirty = False
+    while left > 0:
+        row, _ = walk(entry, state, private, int(mms.pgd_row[mm]), vpn)
+        pte = get_pte(entry, row, index) if row else 0
+        if pte & _PAGE_PRESENT and pte_pfn(pte) == pfn:
+            update_hiwater_rss(mms, mm)
+            entry[row, index] = swap_pte
+            dirty = dirty or pte & _PAGE_DIRTY != 0
+            mms.rss[mm, MM_ANONPAGES] -= 1
+            mms.rss[mm, MM_SWAPENTS] += 1
+            mms.tlb_flush_batched[mm] += 1
+            left -= 1
+        mm = int(mms.fork_next[mm])
+        if mm == owner:
+            break
+    return left, dirty
+
+
+@leaf
+def find_owner(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> None:
+    """Name another mm of the ring that maps a page as its owner, after `mm` unmapped it."""
+    pages = mem.pages
+    other = int(mms.fork_next[mm])
+    while other != mm:
+        pte = pte_at(mem, pt, mms, other, int(pages.index[pfn]))
+        if pte & _PAGE_PRESENT and pte_pfn(pte) == pfn:
+            pages.mapping[pfn] = other
+            return
+        other = int(mms.fork_next[other])

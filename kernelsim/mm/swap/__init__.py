@@ -1,0 +1,1 @@
+"""Swap: slots on a device, the cache in front of them, and what to read ahead."""

@@ -1,0 +1,388 @@
+"""Run one process of a portable script on a simulated machine.
+
+Each step does what the recorded program does and reports in its words, so that a run of ours and
+a recorded one are compared line by line.
+
+Interface: make a `ScriptProcess` for a `Memhog` line and spawn it as a process's program.
+`SUPPORTED` names the steps it can do.
+Units: bytes, ns; kB where the recorded lines say so.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import attrs
+import numpy as np
+
+from kernelsim.errors import SyscallError, WorkloadError
+from kernelsim.oracle.script_run import ScriptRun
+from kernelsim.procfs.capture import capture
+from kernelsim.procfs.capture_process import capture_process
+from kernelsim.procfs.meminfo import meminfo_kb
+from kernelsim.procfs.process import (
+    render_maps,
+    render_smaps,
+    render_smaps_rollup,
+    render_statm,
+    render_status,
+    status_memory_kb,
+)
+from kernelsim.procfs.snapshot import ProcessSnapshot
+from kernelsim.procfs.vmstat import vmstat_counters
+from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
+from kernelsim.workload.handle import Mapping, ProcessHandle
+from kernelsim.workload.script.script import Memhog
+from kernelsim.workload.script.script_output import (
+    MEM_KEYS,
+    VERBATIM_FILES,
+    StepReport,
+    fields_line,
+    mem_line,
+    meminfo_line,
+    pointer,
+    snapshot_lines,
+    step_line,
+    verbatim_lines,
+    vmdelta_lines,
+)
+from kernelsim.workload.script.script_steps import Argument, Step
+from kernelsim.workload.script.splitmix import SplitMix64
+
+EINVAL: Final = 22
+RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
+TIMED_BATCH: Final = 16  # the same where a deadline is watched between them; more without faults
+GROW_REPORT_BYTES: Final = 16 * MIB
+FIRST_REPORT_PAGES: Final = 3  # of its data that the program first writes when it prints
+Fields = tuple[tuple[str, int | str], ...]
+
+
+@attrs.frozen
+class Outcome:
+    """What a step that reports gives back."""
+
+    ret: int = 0
+    errno: int = 0
+    fields: Fields = ()
+
+
+NO_REGION: Final = Outcome(-1, EINVAL)  # of a step on a region whose mapping had failed
+
+
+class ScriptProcess:
+    """The program of one line of a script.
+
+    Args:
+        run: The script's run.
+        memhog: The line.
+    """
+
+    def __init__(self, run: ScriptRun, memhog: Memhog) -> None:
+        self._run = run
+        self._memhog = memhog
+        self._name = "memhog"
+        self._regions: dict[str, Mapping] = {}
+        self._vmstat: dict[str, int] = {}
+        self._has_printed = False
+        self._handle: ProcessHandle
+
+    async def __call__(self, handle: ProcessHandle) -> None:
+        """Do the steps in order; a process that is killed simply stops."""
+        self._handle = handle
+        await handle.start_image()
+        for number, step in enumerate(self._memhog.steps, start=1):
+            await self._do(number, step)
+            if handle.exit_status is not None:
+                return
+
+    async def _do(self, number: int, step: Step) -> None:
+        process, engine = self._handle.actor, self._run.machine.engine
+        began_ns, minflt, majflt = engine.now_ns, process.minflt, process.majflt
+        if step.op not in SILENT and not self._has_printed:
+            self._has_printed = True
+            await self._print_first()
+        try:
+            outcome = await STEPS[step.op](self, step)
+        except SyscallError as error:
+            outcome = Outcome(-1, error.errno)
+        if outcome is None or self._handle.exit_status is not None:
+            return
+        self._say(
+            step_line(
+                StepReport(
+                    proc=self._name,
+                    step=number,
+                    op=step.text,
+                    ret=outcome.ret,
+                    errno=outcome.errno,
+                    minflt=process.minflt - minflt,
+                    majflt=process.majflt - majflt,
+                    duration_ns=engine.now_ns - began_ns,
+                    fields=outcome.fields,
+                )
+            )
+        )
+
+    async def _print_first(self) -> None:
+        # The buffers of its output lie in pages it has not written before.
+        end = self._handle.actor.mm.start_brk >> PAGE_SHIFT
+        vpns = np.arange(end - FIRST_REPORT_PAGES, end)
+        await self._handle.touch_pages(vpns, np.ones(len(vpns), np.uint8))
+
+    def _say(self, *lines: str) -> None:
+        self._run.lines.extend(lines)
+
+    def _snapshot(self, *, usage: bool = False) -> ProcessSnapshot:
+        return capture_process(self._run.machine.kernel, self._handle.actor, usage=usage)
+
+    async def identity(self, step: Step) -> Outcome | None:
+        """name, adj, uid: say who the process is."""
+        process, value = self._handle.actor, step.args[0]
+        if step.op == "name":
+            self._name = process.comm = str(value)
+            return None
+        if step.op == "adj":
+            process.oom_score_adj = number_of(value)
+            return Outcome()
+        process.uid = number_of(value)
+        process.mm.cap_sys_admin = process.mm.cap_ipc_lock = process.uid == 0
+        return Outcome()
+
+    async def cpu(self, step: Step) -> Outcome:
+        """Pin the process to one CPU."""
+        cpus = self._run.machine.kernel.cpus
+        number = number_of(step.args[0])
+        if number >= len(cpus):
+            return Outcome(-1, EINVAL)
+        self._handle.actor.task.cpus = (cpus[number],)
+        return Outcome()
+
+    async def mmap(self, step: Step) -> Outcome:
+        """mmap, mmapnr: map a region."""
+        name, size = step.args
+        mapping = await self._handle.mmap(number_of(size), noreserve=step.op == "mmapnr")
+        self._regions[str(name)] = mapping
+        return Outcome(fields=(("ptr", pointer(mapping.address)),))
+
+    async def munmap(self, step: Step) -> Outcome:
+        """Unmap a region."""
+        region = self._regions.get(str(step.args[0]))
+        if region is None:
+            return NO_REGION
+        await self._handle.munmap(region)
+        return Outcome()
+
+    async def madvise(self, step: Step) -> Outcome:
+        """Give the pages of a region back."""
+        region = self._regions.get(str(step.args[0]))
+        if region is None:
+            return NO_REGION
+        await self._handle.madvise_dontneed(region)
+        return Outcome()
+
+    async def touch(self, step: Step) -> Outcome:
+        """touchw, touchr: access a range, page by page or by another stride."""
+        name, offset, length, passes, stride = step.args
+        region = self._regions.get(str(name))
+        if region is None:
+            return NO_REGION
+        start = number_of(offset or 0)
+        if start > region.length:
+            rule = f"step {step.text!r} begins behind the end of its region, {region.length} bytes"
+            raise WorkloadError(rule, self._run.file, self._memhog.line)
+        await self._handle.touch(
+            region,
+            write=step.op == "touchw",
+            offset=start,
+            length=region.length - start if length is None else number_of(length),
+            stride=number_of(stride or PAGE_SIZE),
+            passes=number_of(passes or 1),
+        )
+        return Outcome()
+
+    async def random(self, step: Step) -> Outcome:
+        """randw, randr: access so many random pages."""
+        name, seed, count = step.args
+        region = self._regions.get(str(name))
+        if region is None:
+            return NO_REGION
+        numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
+        left = number_of(count)
+        while left and self._handle.exit_status is None:
+            n = min(left, RANDOM_BATCH)
+            pages = numbers.draw_pages(nr_pages, n)
+            writes = np.full(n, step.op == "randw", np.uint8)
+            await self._handle.touch_pages((region.address >> PAGE_SHIFT) + pages, writes)
+            left -= n
+        return Outcome()
+
+    async def randtime(self, step: Step) -> Outcome:
+        """Access random pages for a time."""
+        name, seed, duration, percent = step.args
+        region, engine = self._regions.get(str(name)), self._run.machine.engine
+        if region is None:
+            return NO_REGION
+        numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
+        end_ns = engine.now_ns + number_of(duration)
+        accesses, nr_writes, n = 0, 0, TIMED_BATCH
+        while engine.now_ns < end_ns and self._handle.exit_status is None:
+            pages, writes = numbers.draw_accesses(nr_pages, number_of(percent), n)
+            done = await self._handle.touch_pages((region.address >> PAGE_SHIFT) + pages, writes)
+            accesses += n
+            nr_writes += int(writes.sum())
+            # Where nothing faults, all accesses take as long as those before, and many go at once.
+            nr_in_time = (end_ns - engine.now_ns) * n // max(1, done.latency_ns)
+            n = min(2 * n, RANDOM_BATCH, nr_in_time // TIMED_BATCH * TIMED_BATCH)
+            if done.minflt or done.majflt or n < TIMED_BATCH:
+                n = TIMED_BATCH
+        return Outcome(fields=(("accesses", accesses), ("writes", nr_writes)))
+
+    async def grow(self, step: Step) -> Outcome:
+        """grow, growsnap: map and write one piece after the other."""
+        size, most = number_of(step.args[0]), number_of(step.args[1])
+        every = GROW_REPORT_BYTES
+        if step.op == "growsnap":
+            every = size
+        elif step.args[2] is not None:
+            every = number_of(step.args[2]) or size
+        total, outcome = 0, Outcome()
+        while total + size <= most and self._handle.exit_status is None:
+            try:
+                piece = await self._handle.mmap(size)
+            except SyscallError as error:
+                outcome = Outcome(-1, error.errno)
+                break
+            await self._handle.touch(piece, write=True)
+            total += size
+            if total % every == 0 and self._handle.exit_status is None:
+                self._report_growth(total, zones=step.op == "growsnap")
+        return attrs.evolve(outcome, fields=(("total_kB", total // KIB),))
+
+    def _report_growth(self, total: int, *, zones: bool) -> None:
+        fields: list[tuple[str, int]] = [("grown_kB", total // KIB)]
+        if zones:
+            snapshot = capture(self._run.machine, usage=False)
+            fields += [
+                (f"free_{node.nid}_{zone.name}", zone.stats.get("nr_free_pages", 0))
+                for node, zone in snapshot.zones()
+            ]
+            names = ("pgscan_kswapd", "pgscan_direct", "pswpout")
+            fields += [(name, snapshot.vm_events[name]) for name in names]
+        self._say(fields_line(f"proc={self._name}", fields))
+
+    async def mem(self, _step: Step) -> None:
+        """Print the memory lines of its status."""
+        process = self._snapshot()
+        figures = {f"{name}_kB": kb for name, kb in status_memory_kb(process).items()}
+        figures |= {"minflt_total": process.minflt, "majflt_total": process.majflt}
+        self._say(mem_line(self._name, {key: figures[key] for key in MEM_KEYS}))
+
+    async def meminfo(self, _step: Step) -> None:
+        """Print the main lines of /proc/meminfo."""
+        snapshot = capture(self._run.machine, usage=False)
+        self._say(meminfo_line(self._name, meminfo_kb(snapshot)))
+
+    async def file(self, step: Step) -> None:
+        """Print a file of its /proc directory."""
+        process = self._snapshot(usage=step.op in ("rollup", "smaps"))
+        nr_cpus = len(self._run.machine.kernel.cpus)
+        renderers: dict[str, Callable[[ProcessSnapshot], str]] = {
+            "maps": render_maps,
+            "smaps": render_smaps,
+            "rollup": render_smaps_rollup,
+            "status": partial(render_status, nr_cpus=nr_cpus),
+            "statm": render_statm,
+            "oom_score": lambda process: f"{process.oom_score}\n",
+        }
+        text = renderers[step.op](process)
+        self._say(*verbatim_lines(self._name, VERBATIM_FILES[step.op], text))
+
+    async def vmstat(self, step: Step) -> None:
+        """vm0, vmd: remember the counters; print what changed since, and remember afresh."""
+        now = vmstat_counters(capture(self._run.machine, usage=False))
+        if step.op == "vmd":
+            self._say(*vmdelta_lines(str(step.args[0]), self._vmstat, now))
+        self._vmstat = now
+
+    async def snap(self, step: Step) -> None:
+        """Write a snapshot directory."""
+        began_ns = self._run.machine.now_ns
+        name = str(step.args[0])
+        await self._run.machine.snapshot(name)
+        self._say(*snapshot_lines(self._name, name, self._run.machine.now_ns - began_ns))
+
+    async def mark(self, step: Step) -> None:
+        """Print a mark."""
+        self._say(f"proc={self._name} mark={step.args[0]}")
+
+    async def poke(self, step: Step) -> Outcome:
+        """Write a sysctl through its file."""
+        path, value = map(str, step.args)
+        self._run.machine.sysctl(sysctl_of_path(path), value)
+        return Outcome()
+
+    async def mkfile(self, step: Step) -> None:
+        """Make a file that others wait for."""
+        self._run.make_file(str(step.args[0]))
+
+    async def wait(self, step: Step) -> None:
+        """Wait for a file that another process makes."""
+        await self._wait_for_others(step, self._run.wait_for_file(str(step.args[0])))
+
+    async def sleep(self, step: Step) -> None:
+        """Sleep."""
+        await self._handle.sleep(number_of(step.args[0]))
+
+    async def hold(self, step: Step) -> None:
+        """Wait until killed."""
+        await self._wait_for_others(step, self._handle.wait())
+
+    async def _wait_for_others(self, step: Step, waiting: Awaitable[object]) -> None:
+        place = (self._memhog.line, step.text)
+        self._run.waiting.append(place)
+        await waiting
+        self._run.waiting.remove(place)
+
+
+def number_of(argument: Argument) -> int:
+    """Return an argument the grammar knows to be a number."""
+    assert isinstance(argument, int), "the grammar gives a number here"
+    return argument
+
+
+def sysctl_of_path(path: str) -> str:
+    """Return the name of the tunable a file of /proc/sys stands for; "" for another file."""
+    below = path.removeprefix("/proc/sys/")
+    return below.replace("/", ".") if below != path else ""
+
+
+StepFunction = Callable[[ScriptProcess, Step], Awaitable[Outcome | None]]
+STEPS: Final[dict[str, StepFunction]] = {
+    **dict.fromkeys(("name", "adj", "uid"), ScriptProcess.identity),
+    "cpu": ScriptProcess.cpu,
+    **dict.fromkeys(("mmap", "mmapnr"), ScriptProcess.mmap),
+    "munmap": ScriptProcess.munmap,
+    "madvise": ScriptProcess.madvise,
+    **dict.fromkeys(("touchw", "touchr"), ScriptProcess.touch),
+    **dict.fromkeys(("randw", "randr"), ScriptProcess.random),
+    "randtime": ScriptProcess.randtime,
+    **dict.fromkeys(("grow", "growsnap"), ScriptProcess.grow),
+    "mem": ScriptProcess.mem,
+    "meminfo": ScriptProcess.meminfo,
+    **dict.fromkeys(
+        ("maps", "smaps", "rollup", "status", "statm", "oom_score"), ScriptProcess.file
+    ),
+    **dict.fromkeys(("vm0", "vmd"), ScriptProcess.vmstat),
+    "snap": ScriptProcess.snap,
+    "mark": ScriptProcess.mark,
+    "poke": ScriptProcess.poke,
+    "mkfile": ScriptProcess.mkfile,
+    "wait": ScriptProcess.wait,
+    "sleep": ScriptProcess.sleep,
+    "hold": ScriptProcess.hold,
+}
+SILENT: Final = frozenset(  # steps without a line of their own
+    {"name", "mem", "meminfo", "maps", "smaps", "rollup", "status", "statm", "oom_score"}
+    | {"vm0", "vmd", "snap", "mark", "mkfile", "wait", "sleep", "hold"}
+)
+SUPPORTED: Final = frozenset({*STEPS, "madvise:dontneed"} - {"madvise"})

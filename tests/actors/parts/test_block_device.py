@@ -1,0 +1,136 @@
+"""Tests of the disk: queue depth, bandwidth, and submitters that wait for room."""
+
+import pytest
+
+from kernelsim.actors.messages.block_device import SubmitBio
+from kernelsim.actors.parts.block_device import NR_REQUESTS, BlockDevice
+from kernelsim.config.machine import BlockDeviceSpec
+from kernelsim.sim.engine import Engine
+from kernelsim.units import PAGE_SIZE
+
+pytestmark = [pytest.mark.mission("A8")]
+
+READ_NS, WRITE_NS, PAGE_NS = 1000, 400, 50  # latency of each kind, time of a page in the pipe
+
+
+def disk_of(depth):
+    """Describe a disk on which a page takes PAGE_NS to transfer."""
+    return BlockDeviceSpec(
+        name="vda",
+        queue_depth=depth,
+        read_latency_ns=READ_NS,
+        write_latency_ns=WRITE_NS,
+        bandwidth_bytes_per_s=PAGE_SIZE * 10**9 // PAGE_NS,
+    )
+
+
+def on_disk(depth, scenario):
+    """Run `scenario(engine, disk)`."""
+    engine = Engine()
+
+    async def main(engine):
+        disk = BlockDevice(disk_of(depth))
+        engine.spawn(disk)
+        await scenario(engine, disk)
+
+    engine.run(main)
+
+
+def bio(done=None, *, is_write=False, nr_pages=1, wait=False):
+    """Make a request that appends its completion time to `done`."""
+    return SubmitBio(is_write, 0, nr_pages, "test", done, wait)
+
+
+def completions(depth, requests):
+    """Submit requests at time 0; return when each was complete."""
+    times = []
+
+    async def scenario(engine, disk):
+        for options in requests:
+            await disk.ref.ask(bio(lambda: times.append(engine.now_ns), **options))
+            assert engine.now_ns == 0  # acceptance takes no time
+        await engine.sleep(10**6)
+        assert disk.nr_in_flight == 0
+
+    on_disk(depth, scenario)
+    return times
+
+
+def test_one_request_takes_its_latency_and_its_transfer():
+    """Reads and writes each have their own latency."""
+    assert completions(1, [{"nr_pages": 8}]) == [READ_NS + 8 * PAGE_NS]
+    assert completions(1, [{"is_write": True}]) == [WRITE_NS + PAGE_NS]
+
+
+def test_with_a_queue_of_one_requests_follow_each_other():
+    """Latency is paid again for each."""
+    each = READ_NS + PAGE_NS
+    assert completions(1, [{}] * 3) == [each, 2 * each, 3 * each]
+
+
+def test_with_a_deep_queue_latencies_overlap_and_data_does_not():
+    """All wait for the medium at once; then the pipe passes one after the other."""
+    assert completions(8, [{}] * 4) == [READ_NS + n * PAGE_NS for n in (1, 2, 3, 4)]
+
+
+def test_the_fifth_request_waits_for_the_first_of_four_slots():
+    """Its latency begins when a slot is free."""
+    fifth = completions(4, [{}] * 5)[4]
+    assert fifth == (READ_NS + PAGE_NS) + READ_NS + PAGE_NS
+
+
+@pytest.mark.parametrize("nr_pages", [1, 32])
+def test_many_large_requests_take_what_the_bandwidth_allows(nr_pages):
+    """The pipe is busy from the first latency on."""
+    last = completions(64, [{"nr_pages": nr_pages}] * 100)[-1]
+    pipe_ns = 100 * nr_pages * PAGE_NS
+    assert pipe_ns + READ_NS <= last <= pipe_ns + 2 * READ_NS
+
+
+def test_a_full_queue_makes_submitters_wait_for_room():
+    """Request number NR_REQUESTS + 1 is accepted when the first is complete."""
+    accepted = []
+
+    async def scenario(engine, disk):
+        for _ in range(NR_REQUESTS + 2):
+            await disk.ref.ask(bio(is_write=True))
+            accepted.append(engine.now_ns)
+        assert disk.statistics.in_flight_max == NR_REQUESTS
+
+    on_disk(1, scenario)
+    each = WRITE_NS + PAGE_NS
+    assert accepted == [0] * NR_REQUESTS + [each, 2 * each]
+
+
+def test_a_submitter_that_asks_to_wait_is_answered_at_completion():
+    """Also when it had to wait for room first."""
+    answered = []
+
+    async def scenario(engine, disk):
+        await disk.ref.ask(bio(wait=True))
+        answered.append(engine.now_ns)
+        for _ in range(NR_REQUESTS):
+            await disk.ref.ask(bio())
+        await disk.ref.ask(bio(wait=True))
+        answered.append(engine.now_ns)
+
+    on_disk(1, scenario)
+    each = READ_NS + PAGE_NS
+    assert answered == [each, (NR_REQUESTS + 2) * each]
+
+
+def test_statistics_count_what_is_complete():
+    """Requests and pages by direction, and how long the pipe was busy."""
+
+    async def scenario(engine, disk):
+        await disk.ref.ask(bio(is_write=True, nr_pages=4))
+        await disk.ref.ask(bio(nr_pages=2))
+        await disk.ref.ask(bio(nr_pages=1))
+        statistics = disk.statistics
+        assert (statistics.nr_reads, statistics.nr_writes) == (0, 0)
+        await engine.sleep(10**6)
+        assert (statistics.nr_reads, statistics.pages_read) == (2, 3)
+        assert (statistics.nr_writes, statistics.pages_written) == (1, 4)
+        assert statistics.busy_ns == 7 * PAGE_NS
+
+    on_disk(4, scenario)

@@ -1,0 +1,297 @@
+"""Tests of the CPU: who runs next, how long, and what an interrupt costs."""
+
+import pytest
+
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.cpu import FlushTlb
+from kernelsim.actors.parts.cpu import FLUSH_CEILING_PAGES, Cpu
+from kernelsim.config.latency import LatencySpec
+from kernelsim.hw.tlb import tlb_access, tlb_lookup
+from kernelsim.sim.actor import Actor
+from kernelsim.sim.engine import Engine
+
+COSTS = LatencySpec(
+    context_switch_ns=100, time_slice_ns=1000, timer_tick_ns=200, ipi_ns=50, tlb_flush_ns=20
+)
+LATENCY_NS = 2 * COSTS.time_slice_ns  # the scheduler's period on one CPU
+
+
+class Doing(Actor):
+    """Runs an async function."""
+
+    def __init__(self, name, body):
+        super().__init__(name)
+        self._body = body
+
+    async def run(self):
+        """Run it."""
+        await self._body()
+
+
+def on_cpus(count, scenario):
+    """Run `scenario(engine, cpus, start)` to the end of all that it started.
+
+    `start(name, body)` runs an async function beside the others.
+    """
+    engine = Engine()
+
+    async def main(engine):
+        cpus = [Cpu(number, 0, (10,), COSTS) for number in range(count)]
+        for cpu in cpus:
+            engine.spawn(cpu)
+        refs = []
+        await scenario(
+            engine, cpus, lambda name, body: refs.append(engine.spawn(Doing(name, body)))
+        )
+        for ref in refs:
+            await ref.join()
+
+    engine.run(main)
+
+
+def worker(engine, cpus, log, name, *, at_ns=0, work=(500,), wakeup=False):
+    """Make a body that wants a CPU at a time, computes in steps and leaves."""
+    task = Task(engine, name, 1, cpus)
+
+    async def body():
+        await engine.sleep(at_ns)
+        await task.get_cpu(wakeup=wakeup)
+        log.append((name, engine.now_ns))
+        for step_ns in work:
+            await task.compute(step_ns)
+        await task.put_cpu()
+
+    return body
+
+
+def test_a_task_waits_until_the_other_leaves():
+    """One that just came has no claim to the CPU before its turn; each switch costs."""
+    log = []
+
+    async def scenario(engine, cpus, start):
+        for number, name in enumerate("ab"):
+            start(name, worker(engine, cpus, log, name, at_ns=10 * number))
+
+    on_cpus(1, scenario)
+    assert log == [("a", 100), ("b", 700)]
+
+
+def sleeper(engine, cpus, log, *, sleep_ns, work_ns):
+    """Make a body that runs a little, sleeps, and runs again; logs when it ran and was back."""
+    task = Task(engine, "s", 1, cpus)
+
+    async def body():
+        await task.get_cpu()
+        await task.compute(work_ns)
+        async with task.off_cpu():
+            await engine.sleep(sleep_ns)
+            log.append(engine.now_ns)
+        log.append(engine.now_ns)
+        await task.compute(work_ns)
+        await task.put_cpu()
+
+    return body
+
+
+def hog(engine, cpus, *, at_ns, step_ns=50, steps=200):
+    """Make a body that computes on and on from a time."""
+    task = Task(engine, "h", 2, cpus)
+
+    async def body():
+        await engine.sleep(at_ns)
+        await task.get_cpu()
+        for _ in range(steps):
+            await task.compute(step_ns)
+        await task.put_cpu()
+
+    return body
+
+
+def back_after(sleep_ns, *, work_ns=10, hog_at_ns=1):
+    """Return how long a task that slept beside a hog waited for the CPU."""
+    log = []
+
+    async def scenario(engine, cpus, start):
+        start("s", sleeper(engine, cpus, log, sleep_ns=sleep_ns, work_ns=work_ns))
+        start("h", hog(engine, cpus, at_ns=hog_at_ns))
+
+    on_cpus(1, scenario)
+    return log[1] - log[0]
+
+
+def test_a_task_that_slept_long_preempts_at_the_next_boundary():
+    """It is behind by more than the granularity, so the other need not use its share."""
+    assert back_after(5 * LATENCY_NS) <= 50 + COSTS.context_switch_ns
+    just_began_ns = 5 * LATENCY_NS
+    assert back_after(5 * LATENCY_NS, hog_at_ns=just_began_ns) <= 50 + COSTS.context_switch_ns
+
+
+def test_a_task_that_hardly_slept_waits_for_a_tick():
+    """It is behind by less than the granularity, so the running one goes on to its share."""
+    assert back_after(50, work_ns=2 * LATENCY_NS) > 50 + COSTS.context_switch_ns
+
+
+def test_slices_rotate():
+    """Two tasks that compute on and on take turns, until a tick behind half a period each."""
+    turns = []
+
+    async def scenario(engine, cpus, start):
+        for name in "ab":
+            task = Task(engine, name, 1, cpus)
+
+            async def body(task=task):
+                await task.get_cpu()
+                for _ in range(8):
+                    turns.append(task.name)
+                    await task.compute(400)
+                await task.put_cpu()
+
+            start(name, body)
+
+    on_cpus(1, scenario)
+    text = "".join(turns)
+    assert text.count("a") == text.count("b") == 8
+    assert all(2 <= len(run) <= 4 for run in text.replace("ab", "a b").replace("ba", "b a").split())
+
+
+def test_who_runs_alone_is_never_switched_out():
+    """A slice that ends with an empty queue changes nothing."""
+
+    async def scenario(engine, cpus, start):
+        start("a", worker(engine, cpus, [], "a", work=(400,) * 20))
+        await engine.sleep(20_000)
+        assert cpus[0].state.nr_switches == 1
+        assert cpus[0].busy_total_ns() == 100 + 400 * 20
+        assert cpus[0].state.wait_ns == 0
+
+    on_cpus(1, scenario)
+
+
+def test_a_task_takes_an_idle_cpu_before_it_queues():
+    """Of several it prefers the one it ran on, else an idle one, else the shortest queue."""
+    log = []
+
+    async def scenario(engine, cpus, start):
+        for number, name in enumerate("abc"):
+            start(name, worker(engine, cpus, log, name, at_ns=number))
+
+    on_cpus(2, scenario)
+    assert log == [("a", 100), ("b", 101), ("c", 700)]
+
+
+def test_off_the_cpu_others_run():
+    """A task that sleeps frees the CPU and queues for it again; the wait is its run delay."""
+    seen = {}
+
+    async def scenario(engine, cpus, start):
+        sleeper, other = Task(engine, "s", 1, cpus), Task(engine, "o", 2, cpus)
+
+        async def sleeping():
+            await sleeper.get_cpu()
+            async with sleeper.off_cpu():
+                await engine.sleep(300)
+                assert not sleeper.on_cpu
+            seen["back_ns"] = engine.now_ns
+            await sleeper.put_cpu()
+
+        async def computing():
+            await engine.sleep(1)
+            await other.get_cpu()
+            await other.compute(500, user=True)
+            await other.put_cpu()
+
+        start("s", sleeping)
+        start("o", computing)
+        await engine.sleep(5_000)
+        seen["delay_ns"] = sleeper.run_delay_ns
+        seen["times"] = (other.utime_ns, other.stime_ns)
+
+    on_cpus(1, scenario)
+    assert seen["back_ns"] == 100 + 100 + 500 + 100  # its switch, the other's, its work, and back
+    assert seen["delay_ns"] == 100 + (seen["back_ns"] - 400)  # it wanted to go on at 100 + 300
+    assert seen["times"] == (500, 0)
+
+
+@pytest.mark.parametrize(
+    ("vpns", "flush_ns"),
+    [
+        ((), COSTS.tlb_flush_ns),
+        ((7,), COSTS.tlb_flush_page_ns),
+        (tuple(range(FLUSH_CEILING_PAGES)), FLUSH_CEILING_PAGES * COSTS.tlb_flush_page_ns),
+        (tuple(range(FLUSH_CEILING_PAGES + 1)), COSTS.tlb_flush_ns),
+    ],
+)
+def test_a_flush_costs_an_interrupt_and_its_pages(vpns, flush_ns):
+    """The sender waits for interrupt and flush; above the ceiling the whole space is flushed."""
+
+    async def scenario(engine, cpus, start):
+        await cpus[0].ref.ask(FlushTlb(5, vpns))
+        assert engine.now_ns == COSTS.ipi_ns + flush_ns
+        assert cpus[0].state.nr_ipis == 1
+
+    on_cpus(1, scenario)
+
+
+def test_the_flush_is_paid_by_the_task_that_runs_there():
+    """Its next step takes longer by what the interrupt stole, and is charged for its own part."""
+    log = []
+
+    async def scenario(engine, cpus, start):
+        task = Task(engine, "a", 1, cpus)
+
+        async def body():
+            await task.get_cpu()
+            await task.compute(200)
+            await task.compute(200)
+            log.append((engine.now_ns, task.stime_ns))
+
+        start("a", body)
+        await engine.sleep(150)
+        await cpus[0].ref.ask(FlushTlb(5, ()))
+
+    on_cpus(1, scenario)
+    assert log == [(100 + 400 + COSTS.tlb_flush_ns, 400)]
+
+
+def test_a_flush_forgets_what_it_names_and_keeps_the_rest():
+    """One page, one address space, everything."""
+
+    async def scenario(engine, cpus, start):
+        tlb = cpus[0].tlb
+
+        def known():
+            return [(asid, vpn) for asid in (5, 6) for vpn in (1, 2) if tlb_lookup(tlb, asid, vpn)]
+
+        for asid in (5, 6):
+            for vpn in (1, 2):
+                tlb_access(tlb, asid, vpn)
+        await cpus[0].ref.ask(FlushTlb(5, (1,)))
+        assert known() == [(5, 2), (6, 1), (6, 2)]
+        await cpus[0].ref.ask(FlushTlb(5, ()))
+        assert known() == [(6, 1), (6, 2)]
+        await cpus[0].ref.ask(FlushTlb(None, ()))
+        assert known() == []
+
+    on_cpus(1, scenario)
+
+
+def test_a_task_that_does_not_run_cannot_leave():
+    """Leaving a CPU one is not on is a bug and says so."""
+
+    async def scenario(engine, cpus, start):
+        task = Task(engine, "ghost", 1, cpus)
+        with pytest.raises(AssertionError, match="ghost is not running on cpu0"):
+            await task.put_cpu()
+
+    on_cpus(1, scenario)
+
+
+def test_flushes_asked_for_together_are_paid_one_by_one():
+    """Each is an interrupt for the other CPU, and the sender waits for all of them."""
+
+    async def scenario(engine, cpus, start):
+        await cpus[0].ref.ask(FlushTlb(None, (), times=5))
+        assert engine.now_ns == 5 * (COSTS.ipi_ns + COSTS.tlb_flush_ns)
+        assert cpus[0].state.nr_ipis == 5
+
+    on_cpus(1, scenario)

@@ -1,0 +1,70 @@
+"""Faults on swap that wait for a disk."""
+
+import numpy as np
+import pytest
+
+from kernelsim.actors.space import swap_in
+from kernelsim.mm.core.mem import PG_locked
+from kernelsim.mm.swap.swap_state import begin_swap_read
+from tests.small_machine import run, small_machine
+
+
+def test_whoever_finds_a_page_being_read_can_sleep_until_it_has_come():
+    """From the step on that locks a page in the swap cache, there is a queue to wait in for it.
+
+    On a rotating disk a window brings other processes' pages too. Between the lock and the request
+    the reader computes; who finds the page then would try again and again, and use up a CPU.
+    """
+    unheard_of = []
+
+    async def hog(process):
+        region = await process.mmap("4M")
+        for _ in range(2):
+            await process.touch(region, write=True)
+
+    async def main(machine):
+        kernel, clock = machine.kernel, machine.engine.clock
+
+        def look(_is_time):
+            locked = np.flatnonzero(kernel.mem.pages.flags & np.uint32(PG_locked))
+            slots = kernel.mem.pages.private[locked].tolist()
+            unheard_of.extend(slot for slot in slots if slot not in kernel.swap_reads)
+            clock.set_tick(None, clock.number + 1)
+
+        clock.on_tick = look
+        clock.set_tick(None, clock.number + 1)
+        for process in [await machine.spawn(name, hog) for name in ("a", "b", "c")]:
+            assert await process.wait() == 0
+
+    spec = small_machine(cpus=("0-1",), memory="8M", swap="64M", disk={"rotational": True})
+    done = run(spec, main)
+    assert done.vm_events["pswpin"]
+    assert unheard_of == []
+
+
+@pytest.mark.parametrize("schedule_seed", [17, 18])
+def test_no_slot_is_read_by_two_at_once(monkeypatch, schedule_seed):
+    """Who gives back pages it took in vain may sleep, and others read the same slots meanwhile."""
+    twice = []
+
+    def watched(mem, swap, lruvec, slots, pfns, n, target):
+        twice.extend(slot for slot in slots[:n].tolist() if swap.cache_pfn[slot])
+        begin_swap_read(mem, swap, lruvec, slots, pfns, n, target)
+
+    monkeypatch.setattr(swap_in, "begin_swap_read", watched)
+
+    async def hog(process):
+        region = await process.mmap("4M")
+        for _ in range(2):
+            await process.touch(region, write=True)
+
+    async def main(machine):
+        for process in [await machine.spawn(f"p{i}", hog) for i in range(10)]:
+            await process.wait()
+
+    slow = {"zone_lock_hold_page_ns": 200_000, "lru_lock_hold_page_ns": 500, "swap_slot_ns": 1000}
+    spec = small_machine(
+        cpus=("0-7",), memory="12M", swap="64M", disk={"rotational": True}, latency=slow
+    )
+    run(spec, main, schedule_seed=schedule_seed)
+    assert twice == []

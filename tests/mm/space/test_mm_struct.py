@@ -1,0 +1,329 @@
+"""Address spaces: system calls, limits, accounting, layout, and the registry."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from kernelsim.mm.space.exec import load_image, mmap_base, static_image
+from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct, Rlimits
+from kernelsim.mm.space.mmap import TASK_SIZE, MappedFile
+from kernelsim.mm.space.mprotect import do_mprotect, set_vma_flags, set_vma_policy
+from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
+from kernelsim.mm.space.vm_flags import (
+    MAP_FIXED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_NONE,
+    PROT_READ,
+    PROT_WRITE,
+    VmFlag,
+)
+from kernelsim.units import GIB, KIB, MIB, PAGE_SIZE
+
+PROGRAM = MappedFile("/bin/memhog", 12, (8, 1))
+IMAGE = static_image(text_bytes=600 * KIB, data_bytes=20 * KIB, bss_bytes=30 * KIB)
+
+
+def new_registry() -> MmRegistry:
+    """Return a registry of a machine with 4 GB."""
+    return MmRegistry(CommitAccount(totalram_pages=GIB // 1024))
+
+
+def new_process(rlimits: Rlimits | None = None, *, root: bool = True) -> MmStruct:
+    """Return an address space with a program in it."""
+    mm = new_registry().mm_alloc(1, rlimits=rlimits, cap_sys_admin=root)
+    assert not load_image(mm, PROGRAM, IMAGE).failed
+    return mm
+
+
+def sizes(mm: MmStruct) -> tuple[int, int, int, int]:
+    """Return total, data, exec and stack pages."""
+    return mm.total_vm, mm.data_vm, mm.exec_vm, mm.stack_vm
+
+
+@pytest.mark.mission("V10")
+def test_layout_of_a_fresh_process() -> None:
+    """Text, data, bss, no heap yet, a stack of 132 kB at the very top, mmap below 128 MB."""
+    mm = new_process()
+    assert mm.maps_text().splitlines() == [
+        "00400000-00496000 r-xp 00000000 08:01 12".ljust(73) + "/bin/memhog",
+        "00496000-0049b000 rw-p 00096000 08:01 12".ljust(73) + "/bin/memhog",
+        "0049b000-004a3000 rw-p 00000000 00:00 0".ljust(73) + "[heap]",
+        "7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0".ljust(73) + "[stack]",
+    ]
+    assert mm.mmap_base == 0x7FFF_F7FF_F000
+    assert mm.start_brk == mm.brk == 0x4A3000
+    assert sizes(mm) == (150 + 5 + 8 + 33, 13, 150, 33)
+    assert mm.commit.committed_pages == 5 + 8 + 33
+
+
+@pytest.mark.mission("V10")
+def test_mmap_base_follows_the_stack_limit() -> None:
+    """The gap for the stack is its limit and a guard, at least 128 MB, at most 5/6 of all."""
+    assert mmap_base(8 * MIB) == TASK_SIZE - 128 * MIB
+    assert mmap_base(GIB) == TASK_SIZE - GIB - MIB
+    assert mmap_base(1 << 63) == TASK_SIZE - (TASK_SIZE // 6 * 5 & -PAGE_SIZE)
+
+
+@pytest.mark.mission("V16")
+def test_mmap_adds_virtual_memory_only() -> None:
+    """A mapping grows VSZ and the promise; unmapping takes both back."""
+    mm = new_process()
+    before, promised = mm.total_vm, mm.commit.committed_pages
+    change = mm.mmap(GIB)
+    assert change.result == mm.mmap_base - GIB
+    assert (mm.total_vm - before, mm.commit.committed_pages - promised) == (262144, 262144)
+    gone = mm.munmap(change.result, GIB)
+    assert gone.result == 0
+    assert [vma.nr_pages for vma in gone.unmapped] == [262144]
+    assert (mm.total_vm, mm.commit.committed_pages, mm.hiwater_vm) == (
+        before,
+        promised,
+        before + 262144,
+    )
+
+
+def test_munmap_says_where_page_tables_may_go() -> None:
+    """Floor and ceiling are the ends of the neighbours, or of the address space."""
+    mm = new_process()
+    low = mm.mmap(MIB, PROT_READ).result
+    gone = mm.munmap(low, MIB)
+    assert (gone.floor, gone.ceiling) == (0x4A3000, 0x7FFF_FFFD_E000)
+    gone = mm.exit_mmap()
+    assert (gone.floor, gone.ceiling) == (0, 1 << 47)
+    assert len(gone.unmapped) == 4
+    assert sizes(mm) == (0, 0, 0, 0)
+    assert mm.commit.committed_pages == 0
+
+
+def test_fixed_mapping_replaces_and_reports_what_was_there() -> None:
+    """MAP_FIXED over a mapping returns the old piece for zapping and keeps the sums right."""
+    mm = new_process()
+    start = mm.mmap(MIB).result
+    total = mm.total_vm
+    change = mm.mmap(PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_FIXED, address=start + PAGE_SIZE)
+    assert change.result == start + PAGE_SIZE
+    assert [(v.start, v.nr_pages) for v in change.unmapped] == [(start + PAGE_SIZE, 1)]
+    assert mm.total_vm == total
+    assert mm.commit.committed_pages == 46 + 255
+
+
+@pytest.mark.mission("V17")
+def test_only_private_writable_memory_is_promised() -> None:
+    """Shared, read-only and MAP_NORESERVE mappings promise nothing, but in mode 2."""
+    mm = new_process()
+    promised = mm.commit.committed_pages
+    mm.mmap(MIB, PROT_READ)
+    mm.mmap(MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE)
+    mm.mmap(MIB, PROT_READ | PROT_WRITE, MAP_SHARED)
+    assert mm.commit.committed_pages == promised
+    mm.commit.overcommit_memory = OVERCOMMIT_NEVER
+    mm.mmap(MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE)
+    assert mm.commit.committed_pages == promised + 256
+
+
+@pytest.mark.mission("V17")
+def test_refused_promise_changes_nothing() -> None:
+    """ENOMEM leaves mappings and sums as they were, also for MAP_FIXED over a mapping."""
+    mm = new_process()
+    start = mm.mmap(MIB).result
+    before = (mm.maps_text(), sizes(mm), mm.commit.committed_pages)
+    assert mm.mmap(5 * GIB).result == -errno.ENOMEM
+    fixed = mm.mmap(5 * GIB, 3, MAP_PRIVATE | MAP_FIXED, address=start - GIB)
+    assert fixed.result == -errno.ENOMEM
+    assert (mm.maps_text(), sizes(mm), mm.commit.committed_pages) == before
+
+
+def test_bad_lengths() -> None:
+    """Length 0 is EINVAL, more than the address space ENOMEM; unaligned munmap EINVAL."""
+    mm = new_process()
+    assert mm.mmap(0).result == -errno.EINVAL
+    assert mm.mmap(TASK_SIZE + 1).result == -errno.ENOMEM
+    assert mm.munmap(0x1001, PAGE_SIZE).result == -errno.EINVAL
+    assert mm.munmap(0x1000, 0).result == -errno.EINVAL
+    assert mm.munmap(0x1000, PAGE_SIZE).result == 0
+
+
+def test_too_many_mappings() -> None:
+    """Splitting beyond max_map_count is ENOMEM; so is one more mapping."""
+    mm = new_process()
+    start = mm.mmap(10 * PAGE_SIZE).result
+    mm.max_map_count = len(mm.map)
+    assert mm.munmap(start + PAGE_SIZE, PAGE_SIZE).result == -errno.ENOMEM
+    assert mm.munmap(start, PAGE_SIZE).result == 0
+    assert mm.mmap(PAGE_SIZE, PROT_READ).result > 0
+    assert mm.mmap(PAGE_SIZE, PROT_NONE).result == -errno.ENOMEM
+
+
+def test_limits_of_the_process() -> None:
+    """RLIMIT_AS bounds everything, RLIMIT_DATA only private writable memory."""
+    mm = new_process(Rlimits(address_space=10 * MIB, data=2 * MIB))
+    assert mm.mmap(4 * MIB).result == -errno.ENOMEM
+    assert mm.mmap(4 * MIB, PROT_READ).result > 0
+    assert mm.mmap(8 * MIB, PROT_READ).result == -errno.ENOMEM
+
+
+@pytest.mark.mission("V14")
+def test_brk_grows_and_shrinks_the_heap() -> None:
+    """The heap merges with the bss behind it, keeps byte ends, and shrinking returns the pages."""
+    mm = new_process()
+    start = mm.brk
+    assert mm.set_brk(start + 0x21000).result == start + 0x21000
+    assert mm.map.find_vma(start).end == start + 0x21000
+    assert mm.set_brk(start + 100).result == start + 100
+    assert mm.map.find_vma(start).end == start + PAGE_SIZE
+    change = mm.set_brk(start)
+    assert [(v.start, v.nr_pages) for v in change.unmapped] == [(start, 1)]
+    assert sizes(mm)[0] == 196
+
+
+def test_brk_that_cannot_be_returns_the_old_end() -> None:
+    """Below the heap's start, into a mapping or beyond RLIMIT_DATA nothing moves."""
+    mm = new_process(Rlimits(data=GIB))
+    start = mm.brk
+    assert mm.set_brk(start - 1).result == start
+    assert mm.set_brk(start + 2 * GIB).result == start
+    mm.mmap(PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_FIXED, address=start + MIB)
+    assert mm.set_brk(start + MIB).result == start
+    assert mm.set_brk(start + MIB - PAGE_SIZE).result == start + MIB - PAGE_SIZE
+
+
+@pytest.mark.mission("V10")
+def test_stack_grows_to_its_limit_and_no_further() -> None:
+    """8 MB below the top is the last page; with 16 MB it is twice as deep."""
+    for limit in (8 * MIB, 16 * MIB):
+        mm = new_process(Rlimits(stack=limit))
+        lowest = TASK_SIZE - limit
+        assert mm.fault_vma(lowest - 1, write=True) is None
+        assert mm.fault_vma(lowest, write=True).start == lowest
+        assert mm.stack_vm == limit // PAGE_SIZE
+        assert mm.commit.committed_pages == 13 + limit // PAGE_SIZE
+
+
+@pytest.mark.mission("V10")
+def test_accesses_that_are_a_segmentation_fault() -> None:
+    """NULL, a hole, and a write to text have no mapping to go to; reading text has."""
+    mm = new_process()
+    assert mm.fault_vma(0, write=False) is None
+    assert mm.fault_vma(0x3FFFFF, write=False) is None
+    assert mm.fault_vma(0x400000, write=True) is None
+    assert mm.fault_vma(0x400000, write=False).start == 0x400000
+    assert mm.fault_vma(1 << 47, write=False) is None
+
+
+@pytest.mark.mission("V10")
+def test_stack_does_not_grow_into_the_guard_gap() -> None:
+    """It stops 1 MB above an accessible mapping below it; a PROT_NONE one does not count."""
+    stack = TASK_SIZE - 4 * MIB
+    for prot, grown in ((PROT_READ, False), (PROT_NONE, True)):
+        mm = new_process()
+        fixed = MAP_PRIVATE | MAP_FIXED
+        mm.mmap(PAGE_SIZE, prot, fixed, address=stack - MIB)
+        assert (mm.fault_vma(stack, write=True) is not None) == grown
+        assert mm.fault_vma(stack + PAGE_SIZE, write=True) is not None
+
+
+@pytest.mark.mission("V12")
+def test_mprotect_splits_merges_and_moves_the_sums() -> None:
+    """Read-only pages in the middle are no data; back again all is one mapping."""
+    mm = new_process()
+    start = mm.mmap(10 * PAGE_SIZE).result
+    before = (mm.maps_text(), sizes(mm), mm.commit.committed_pages)
+    assert do_mprotect(mm, start + PAGE_SIZE, 2 * PAGE_SIZE, PROT_READ).result == 0
+    assert mm.data_vm == before[1][1] - 2
+    assert len(mm.map) == 7
+    assert do_mprotect(mm, start, 10 * PAGE_SIZE, PROT_READ | PROT_WRITE).result == 0
+    assert (mm.maps_text(), sizes(mm), mm.commit.committed_pages) == before
+
+
+def test_mprotect_to_writable_is_a_promise() -> None:
+    """Read-only private memory is promised when it becomes writable, once."""
+    mm = new_process()
+    start = mm.mmap(10 * PAGE_SIZE, PROT_READ).result
+    promised = mm.commit.committed_pages
+    for prot in (PROT_READ | PROT_WRITE, PROT_READ, PROT_READ | PROT_WRITE):
+        assert do_mprotect(mm, start, 10 * PAGE_SIZE, prot).result == 0
+        assert mm.commit.committed_pages == promised + 10
+
+
+def test_mprotect_errors() -> None:
+    """A hole is ENOMEM and changes nothing; what may never be is EACCES."""
+    mm = new_process()
+    start = mm.mmap(2 * PAGE_SIZE).result
+    assert do_mprotect(mm, start, 3 * PAGE_SIZE, PROT_READ).result == -errno.ENOMEM
+    assert do_mprotect(mm, start + 1, PAGE_SIZE, PROT_READ).result == -errno.EINVAL
+    set_vma_flags(mm, start, PAGE_SIZE, drop=VmFlag.VM_MAYWRITE)
+    assert do_mprotect(mm, start, PAGE_SIZE, PROT_WRITE).result == -errno.EACCES
+
+
+def test_locking_counts_and_is_limited() -> None:
+    """VM_LOCKED pages are counted once; without the capability RLIMIT_MEMLOCK holds."""
+    mm = new_process(Rlimits(memlock=4 * PAGE_SIZE), root=False)
+    start = mm.mmap(8 * PAGE_SIZE).result
+    assert set_vma_flags(mm, start, 3 * PAGE_SIZE, add=VmFlag.VM_LOCKED).result == 0
+    assert set_vma_flags(mm, start, 4 * PAGE_SIZE, add=VmFlag.VM_LOCKED).result == 0
+    assert mm.locked_vm == 4
+    refused = set_vma_flags(mm, start, 5 * PAGE_SIZE, add=VmFlag.VM_LOCKED)
+    assert refused.result == -errno.ENOMEM
+    set_vma_flags(mm, start, 8 * PAGE_SIZE, drop=VmFlag.VM_LOCKED)
+    assert mm.locked_vm == 0
+    assert len(mm.map) == 5
+
+
+@pytest.mark.mission("P9")
+def test_policy_of_a_range_splits_and_merges() -> None:
+    """A policy applies to exactly the range; taking it away merges again; holes are EFAULT."""
+    mm = new_process()
+    start = mm.mmap(8 * PAGE_SIZE).result
+    assert set_vma_policy(mm, start + PAGE_SIZE, PAGE_SIZE, "bind:1").result == 0
+    found = [mm.map.find_vma(start + i * PAGE_SIZE).policy for i in range(3)]
+    assert found == [None, "bind:1", None]
+    assert set_vma_policy(mm, start, 8 * PAGE_SIZE, None).result == 0
+    assert len(mm.map) == 5
+    assert set_vma_policy(mm, start, 9 * PAGE_SIZE, "bind:1").result == -errno.EFAULT
+
+
+def test_numbers_are_reused_lowest_first_and_contexts_never() -> None:
+    """A freed number is given out again; ctx_id goes on."""
+    registry = new_registry()
+    first, second, third = (registry.mm_alloc(pid) for pid in (1, 2, 3))
+    assert [mm.number for mm in (first, second, third)] == [1, 2, 3]
+    registry.mm_free(second)
+    again = registry.mm_alloc(4)
+    assert (again.number, again.ctx_id) == (2, 4)
+
+
+def test_registry_grows() -> None:
+    """More address spaces than rows keep what was counted."""
+    registry = new_registry()
+    registry.mm_alloc(1)
+    registry.mms.rss[1, 1] = 5
+    numbers = [registry.mm_alloc(pid).number for pid in range(2, 200)]
+    assert numbers == list(range(2, 200))
+    assert registry.mms.rss[1, 1] == 5
+    assert registry.hiwater_rss(registry.by_number[1]) == 5
+
+
+def test_forgetting_an_mm_with_pages_is_refused() -> None:
+    """An mm that still has pages counted cannot end."""
+    registry = new_registry()
+    mm = registry.mm_alloc(1)
+    registry.mms.rss[1, 1] = 1
+    with pytest.raises(AssertionError, match="pages"):
+        registry.mm_free(mm)
+
+
+def test_fork_ring_closes_when_a_member_leaves() -> None:
+    """Parent and two children form a ring; the middle one's end leaves a ring of two."""
+    registry = new_registry()
+    parent, one, two = (registry.mm_alloc(pid) for pid in (1, 2, 3))
+    registry.join_fork(parent=parent, child=one)
+    registry.join_fork(parent=one, child=two)
+    registry.mm_free(one)
+    ring = registry.mms.fork_next
+    assert (ring[1], ring[3], ring[2]) == (3, 1, 0)
+    registry.mm_free(parent)
+    assert np.flatnonzero(ring).tolist() == [3]
+    assert ring[3] == 3
