@@ -2,16 +2,25 @@
 
 The tests come last, so that their last lines are the last lines; a gate that failed before is
 named on one line more. Words given are handed to pytest.
-Exit status: 0 if all gates passed, else 1.
+SIGINT, SIGTERM and SIGHUP end it and every process it started, also where a shell started it in
+the background with SIGINT ignored; the gates themselves get the signals as they are by default.
+Exit status: 0 if all gates passed, else 1; 128 and the signal's number after a signal.
 """
 
+import contextlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
+
+import psutil  # type: ignore[import-untyped]  # it ships none
 
 TOP: Final = Path(__file__).resolve().parent.parent
 TYPED_FOLDERS: Final = ("kernelsim", "tools", "workloads")
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PATIENCE_S: Final = 2.0  # for processes to end of their own accord
 
 
 def main(pytest_words: list[str]) -> int:
@@ -39,5 +48,27 @@ def passes(command: list[str]) -> bool:
     return subprocess.run([sys.executable, "-m", *command], cwd=TOP, check=False).returncode == 0
 
 
+def signal_all(processes: list[psutil.Process], number: int) -> None:
+    """Send a signal to those that still live."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def end_all(number: int, _frame: FrameType | None) -> NoReturn:
+    """End every process started from here, then this one."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    started = psutil.Process().children(recursive=True)
+    signal_all(started, signal.SIGTERM)
+    _, alive = psutil.wait_procs(started, timeout=PATIENCE_S)
+    signal_all([*alive, *psutil.Process().children(recursive=True)], signal.SIGKILL)
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    for each in SIGNALS:
+        signal.signal(
+            each, end_all
+        )  # a handler is not inherited by the gates, an ignored signal is
     sys.exit(main(sys.argv[1:]))

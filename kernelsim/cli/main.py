@@ -26,6 +26,7 @@ from kernelsim.errors import (
     one_line,
     remarks_on,
 )
+from kernelsim.sim.signals import endings_interrupt
 
 EXIT_DONE: Final = 0
 EXIT_CHECK_FAILED: Final = 1
@@ -129,8 +130,9 @@ def exit_status(arguments: list[str]) -> int:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Parse the words, import the command they name and run it."""
-    result = command_line()(arguments, exit_on_error=False, print_error=False)
+    """Parse the words, import the command they name and run it; signals that end it interrupt."""
+    with endings_interrupt():
+        result = command_line()(arguments, exit_on_error=False, print_error=False)
     return result if isinstance(result, int) else EXIT_DONE
 
 

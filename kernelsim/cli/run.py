@@ -3,16 +3,12 @@
 A file marked with `@simulation` runs actors of its own; one marked with `@workload` runs on a
 simulated machine.
 Exit status: 0 done, 1 an expectation failed, 2 wrong use or bad input, 3 a bug of ours, also one
-that --check found, 130 interrupted. SIGTERM and SIGHUP end a run as Ctrl-C does: what was logged
-so far is written.
+that --check found, 130 interrupted by Ctrl-C, SIGTERM or SIGHUP; what was logged so far is
+written then.
 """
 
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
@@ -67,35 +63,34 @@ def run(
     _ = report  # accepted for every run; none makes a report so far
     if check_every is not None and check_every < 1:
         raise ConfigError("--check-every", check_every, "must be at least 1 event")
-    with endings_as_ctrl_c():
-        if loaded.kind == "simulation":
-            given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
-            refuse_machine_options(given | {"--check": check or None, "--check-every": check_every})
-            from kernelsim.report.engine_run import SimulationOptions, run_simulation
+    if loaded.kind == "simulation":
+        given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
+        refuse_machine_options(given | {"--check": check or None, "--check-every": check_every})
+        from kernelsim.report.engine_run import SimulationOptions, run_simulation
 
-            simulation = SimulationOptions(
-                seed=seed, schedule_seed=schedule_seed, trace=words, until=until, out=out
-            )
-            print(run_simulation(loaded, workload, simulation), end="")
-            return
-        from kernelsim.report.machine_run import run_machine
-        from kernelsim.report.run_options import RunOptions
-        from kernelsim.report.run_summary import print_summary
-
-        options = RunOptions(
-            machine=machine,
-            seed=seed,
-            schedule_seed=schedule_seed,
-            settings=tuple(settings or ()),
-            trace=words,
-            check=check or check_every is not None,
-            check_every=check_every,
-            until=until,
-            out=out,
+        simulation = SimulationOptions(
+            seed=seed, schedule_seed=schedule_seed, trace=words, until=until, out=out
         )
-        if burst_pages is not None:
-            options = attrs.evolve(options, burst_pages=burst_pages)
-        print_summary(run_machine(loaded, options, name=str(workload)).summary)
+        print(run_simulation(loaded, workload, simulation), end="")
+        return
+    from kernelsim.report.machine_run import run_machine
+    from kernelsim.report.run_options import RunOptions
+    from kernelsim.report.run_summary import print_summary
+
+    options = RunOptions(
+        machine=machine,
+        seed=seed,
+        schedule_seed=schedule_seed,
+        settings=tuple(settings or ()),
+        trace=words,
+        check=check or check_every is not None,
+        check_every=check_every,
+        until=until,
+        out=out,
+    )
+    if burst_pages is not None:
+        options = attrs.evolve(options, burst_pages=burst_pages)
+    print_summary(run_machine(loaded, options, name=str(workload)).summary)
 
 
 def load(path: Path, machine: str | None) -> "Workload":
@@ -126,24 +121,3 @@ def refuse_machine_options(given: Mapping[str, object]) -> None:
         if value is not None:
             shown = " ".join(value) if isinstance(value, list) else value
             raise ConfigError(name, shown, "this workload is a simulation without a machine")
-
-
-@contextmanager
-def endings_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a run as Ctrl-C does: the log is whole, run.json says so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)  # nohup ignores the second: then it stays ignored
-    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)

@@ -28,6 +28,7 @@ from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitAccount
+from kernelsim.sim.signals import Interrupted, on_ending
 from kernelsim.trace.sink import Fields, Sink
 from kernelsim.units import format_duration, parse_duration
 from kernelsim.workload.api import Workload, workload_mistake
@@ -115,18 +116,19 @@ def run_simulation(workload: Workload, path: Path, options: SimulationOptions) -
     began_ns = time.perf_counter_ns()
     text = ""
     error: BaseException | None = None
-    try:
-        text = _run(workload, path, options, engine, ring, files.log, files.cause_of)
-    except BaseException as caught:  # noqa: BLE001 - raised below
-        error = caught
-    try:
-        error = files.end(
-            header | _end(engine, error, time.perf_counter_ns() - began_ns),
-            t_ns=engine.now_ns,
-            error=error,
-        )
-    finally:
-        files.close()
+    with on_ending(lambda: None):  # a signal after the run's end does not cut the writing short
+        try:
+            text = _run(workload, path, options, engine, ring, files.log, files.cause_of)
+        except BaseException as caught:  # noqa: BLE001 - raised below
+            error = caught
+        try:
+            error = files.end(
+                header | _end(engine, error, time.perf_counter_ns() - began_ns),
+                t_ns=engine.now_ns,
+                error=error,
+            )
+        finally:
+            files.close()
     if error is not None:
         raise error
     return text
@@ -151,7 +153,7 @@ def _run(
         return summary_text(engine)
     if isinstance(error, SimulationError):
         raise _reported(error, path, options, engine, ring) from error
-    if isinstance(error, UserError | CheckFailedError | KeyboardInterrupt | OSError):
+    if isinstance(error, UserError | CheckFailedError | Interrupted | OSError):
         raise error
     mistake = workload_mistake(error, path)
     if mistake is not None:

@@ -48,6 +48,7 @@ from kernelsim.report.run_summary import RunSummary, summarize
 from kernelsim.report.rundir import METRICS
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
+from kernelsim.sim.signals import Interrupted, on_ending
 from kernelsim.units import parse_duration
 from kernelsim.workload.api import Workload, workload_mistake
 
@@ -130,7 +131,14 @@ class _Run:
             engine.sink = TeeSink((self.files.log, self.ring))
 
     def go(self) -> RunOutcome:
-        """Run, and write what is left to write whatever happens."""
+        """Run, and write what is left to write whatever happens.
+
+        A signal that comes after the run has ended does not cut the writing short.
+        """
+        with on_ending(lambda: None):
+            return self._go()
+
+    def _go(self) -> RunOutcome:
         began = time.perf_counter_ns()
         error: BaseException | None = None
         result: object = None
@@ -260,7 +268,7 @@ class _Run:
 
     def _explained(self, error: BaseException) -> BaseException:
         """Return what to raise: the error itself, or one that says what a person needs to know."""
-        if isinstance(error, KeyboardInterrupt | CheckFailedError | OutputError):
+        if isinstance(error, Interrupted | CheckFailedError | OutputError):
             return error
         cause = error.__cause__ if isinstance(error, ActorCrashedError) else None
         if isinstance(error, SimulationError) and cause is None:

@@ -5,5 +5,6 @@ order of simultaneous events follows from the seeds alone, so a run repeats byte
 
 To read in this order: `engine.py` what others use, `actor.py` who asks whom, `clock.py` how time
 goes on, with `event.py` what is due and `wait.py` who waits; then `channel.py`, `locks.py`,
-`scope.py`, `rng.py`; and how runs end: `ending.py`, `reports.py`, `watch.py`.
+`scope.py`, `rng.py`; and how runs end: `ending.py`, `signals.py`, `reports.py`,
+`watch.py`.
 """

@@ -1,14 +1,9 @@
-"""How runs end: the outcome, Ctrl-C, and what is left of an error once trio is done with it.
+"""How runs end: the outcome, and what is left of an error once trio is done with it.
 
 Interface: `Ended`, which `Engine.ended` holds after a run; the rest is the engine's. Units: ns.
 """
 
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Final
 
 import attrs
@@ -34,28 +29,6 @@ class Ended:
     now_ns: int
     detail: str = ""
     error: BaseException | None = None
-
-
-@contextmanager
-def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `interrupt` on the first Ctrl-C; a second one raises KeyboardInterrupt where it hits.
-
-    Does nothing outside the main thread, or where somebody else handles SIGINT already.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        interrupt()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def without_cancelled(error: BaseException) -> BaseException | None:

@@ -31,12 +31,13 @@ from kernelsim.errors import (
 from kernelsim.sim.actor import Actor, ActorEndedError, ActorRef
 from kernelsim.sim.channel import Channel, VirtualReceiveChannel, VirtualSendChannel, open_channel
 from kernelsim.sim.clock import EVENTS_PER_INSTANT_MAX, VirtualClock
-from kernelsim.sim.ending import Ended, described, interruptible, without_cancelled
+from kernelsim.sim.ending import Ended, described, without_cancelled
 from kernelsim.sim.event import FOREVER_NS
 from kernelsim.sim.locks import FifoServer, SpinLock, WaitAccount, WaitQueue
 from kernelsim.sim.reports import Report, deadlock_report, livelock_report
 from kernelsim.sim.rng import Rng
 from kernelsim.sim.scope import VirtualScope
+from kernelsim.sim.signals import Interrupted, interruptible
 from kernelsim.sim.wait import Seat
 from kernelsim.sim.watch import Watches
 
@@ -116,6 +117,8 @@ class Engine:
         self._nr_seats = 0
         self._nursery: trio.Nursery | None = None
         self._nr_shutdown_passes = 0
+        self._nr_passes_seen = -1
+        self._is_closing = False  # `clock.on_end` writes what the run leaves behind
 
     @property
     def now_ns(self) -> int:
@@ -135,16 +138,19 @@ class Engine:
 
         Raises:
             SimulationError: Deadlock, livelock, crash of an actor, too many events.
-            KeyboardInterrupt: Ctrl-C.
+            KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP, see signals.py.
             Exception: Whatever `main` raised.
         """
         assert self._nursery is None, "an engine runs once"
         results: list[T] = []
         try:
-            with interruptible(self.interrupt):
+            with interruptible(self):
                 trio.run(self._run_root, main, results, clock=self.clock)
-        except* KeyboardInterrupt:
+        except* Interrupted:
             self.interrupt()
+        except* trio.TrioInternalError:  # broken off in the middle of trio's own work
+            if self.ended is None or self.ended.state != "interrupted":
+                raise
         finally:
             if self.sink is not None:
                 self.sink.flush()
@@ -176,7 +182,12 @@ class Engine:
 
     def interrupt(self) -> None:
         """End the run as Ctrl-C does: `run` raises KeyboardInterrupt."""
-        self._end("interrupted", "interrupted from the keyboard", KeyboardInterrupt())
+        self._end("interrupted", "interrupted from the keyboard", Interrupted())
+
+    def is_stuck(self) -> bool:
+        """Return whether no task waited since this was asked last; never while the run closes."""
+        seen, self._nr_passes_seen = self._nr_passes_seen, self._nr_shutdown_passes
+        return seen == self._nr_shutdown_passes and not self._is_closing
 
     def rng(self, name: str) -> Rng:
         """Return the stream of that name; the same object each time."""
@@ -272,7 +283,7 @@ class Engine:
             results.append(await main(self))
         except BaseException as caught:
             error = without_cancelled(caught)
-            if error is None or isinstance(error, KeyboardInterrupt):
+            if error is None:
                 raise
             self._end("failed", f"main raised {described(error)}", error)
         else:
@@ -293,9 +304,10 @@ class Engine:
                 self.log(actor.name, "ks_actor_kill" if is_killed else "ks_actor_stop")
             except BaseException as caught:
                 error = without_cancelled(caught)
-                if error is None or isinstance(error, KeyboardInterrupt):
+                if error is None:
                     raise
-                self._crash(actor, error, may_crash=may_crash)
+                if not isinstance(error, Interrupted):
+                    self._crash(actor, error, may_crash=may_crash)
             finally:
                 self._bury(actor)
         finally:
@@ -337,6 +349,7 @@ class Engine:
         """Act on what the clock saw; return whether a task became runnable."""
         clock = self.clock
         if self.ended is not None:
+            self._nr_shutdown_passes += 1
             return self._end_root() or self._clean_up(reason)
         if reason == "limit":
             self._end("until", f"virtual time reached {self.now_ns} ns")
@@ -357,12 +370,13 @@ class Engine:
         if waiter.is_decided or not waiter.is_parked:
             return False
         waiter.is_decided = True
+        self._is_closing = True
         self.clock.on_end()
+        self._is_closing = False
         return waiter.fire()
 
     def _clean_up(self, reason: str) -> bool:
         """While the run ends: do not let shielded tasks wait for what never comes, or forever."""
-        self._nr_shutdown_passes += 1
         has_time = self._nr_shutdown_passes < SHUTDOWN_PASSES_MAX + 10 * self._nr_seats
         if has_time and reason != "empty":
             return False

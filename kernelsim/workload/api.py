@@ -26,6 +26,7 @@ import attrs
 
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import RecordingError, SyscallError, UserError, WorkloadError, shown
+from kernelsim.sim.signals import Interrupted
 from kernelsim.units import parse_duration
 
 Main = Callable[[Any], Awaitable[object]]
@@ -135,7 +136,7 @@ def load_workload(path: Path) -> Workload:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         exec(_compiled(source, path), module.__dict__)  # noqa: S102 - the file is a program
-    except KeyboardInterrupt:
+    except Interrupted:
         raise
     except BaseException as error:
         mistake = workload_mistake(error, path)

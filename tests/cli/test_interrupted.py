@@ -92,34 +92,98 @@ def test_out_on_a_read_only_file_system(short, tmp_path):
     assert sorted(out.rglob("*")) == before
 
 
-def start(tmp_path, out):
-    """Start a run that never ends; return its process when its log has grown."""
+def start(tmp_path, out, text=FOREVER, *, ignored=""):
+    """Start a run that never ends; return its process when it is under way.
+
+    `ignored` names signals it inherits as ignored, as under nohup or behind `&` in a script.
+    """
     path = tmp_path / "forever.py"
-    path.write_text(FOREVER)
+    path.write_text(text)
     words = [sys.executable, "-m", "kernelsim", "run", str(path), "--out", str(out)]
+    if ignored:
+        words = ["sh", "-c", f"trap '' {ignored}; exec \"$@\"", "sh", *words]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    log = out / "events.jsonl"
-    while process.poll() is None and not (log.exists() and log.stat().st_size > 1 << 18):
+    log, busy = out / "events.jsonl", tmp_path / "busy"
+    while process.poll() is None and not busy.exists():
         time.sleep(0.02)
+        if text == FOREVER and log.exists() and log.stat().st_size > 1 << 18:
+            break
     return process
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ignored", ["", "INT HUP TERM"])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_ends_a_run_whole(capsys, tmp_path, name):
-    """Its log, trees and counters are there, run.json says interrupted, status 130."""
+def test_a_signal_ends_a_run_whole(capsys, tmp_path, name, ignored):
+    """Its log, trees and counters are there, run.json says interrupted, status 130.
+
+    So it is in the background of a script and under nohup, where signals are ignored.
+    """
     out = tmp_path / "out"
-    process = start(tmp_path, out)
-    process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (cli.EXIT_INTERRUPTED, "kernelsim: interrupted\n")
+    process = start(tmp_path, out, ignored=ignored)
+    assert_it_ends(process, name)
     assert json.loads((out / "run.json").read_text())["exit_state"] == "interrupted"
     lines = (out / "events.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["exit_state"] == "interrupted"
     assert command(capsys, "show", out, "sar -B")[0] == cli.EXIT_DONE
+    assert_whole(out)
+
+
+def assert_it_ends(process, name):
+    """Send a signal; the run is over within 3 seconds and says why."""
+    began = time.monotonic()
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (cli.EXIT_INTERRUPTED, "kernelsim: interrupted\n")
+    assert time.monotonic() - began < 3
+
+
+def assert_whole(out):
+    """A run directory has everything that belongs to it."""
     assert sorted(path.name for path in out.iterdir()) == [
         *("events.jsonl", "metrics.parquet", "proc", "run.json", "sys")
     ]
+
+
+BUSY = """
+from pathlib import Path
+from kernelsim.workload import workload
+
+@workload(machine="tiny-64m")
+async def main(machine):
+    await machine.sleep("1ms")
+    Path({busy!r}).touch()
+    {loop}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "while True: pass",
+        "while True: await machine.sleep(0)",
+        "import time; time.sleep(1000)",
+        "try:\n        while True: pass\n    finally:\n        while True: pass",
+        "try:\n        await machine.sleep('1000s')\n    finally:\n        while True: pass",
+    ],
+)
+def test_one_signal_ends_a_workload_that_never_waits(tmp_path, loop, name):
+    """It is broken off where it is, and the directory is whole."""
+    out = tmp_path / "out"
+    text = BUSY.format(busy=str(tmp_path / "busy"), loop=loop)
+    assert_it_ends(start(tmp_path, out, text), name)
+    assert json.loads((out / "run.json").read_text())["exit_state"] == "interrupted"
+    assert_whole(out)
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_file_that_never_gets_loaded(tmp_path):
+    """A loop in the workload's file itself, before there is a run, is broken off too."""
+    text = f"from pathlib import Path\nPath({str(tmp_path / 'busy')!r}).touch()\nwhile True: pass\n"
+    assert_it_ends(start(tmp_path, tmp_path / "out", text, ignored="INT"), "SIGINT")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -1,8 +1,13 @@
 """Tests of the program that runs every gate."""
 
 import importlib.util
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
@@ -51,3 +56,34 @@ def test_a_gate_passes_by_its_status(check, capfd):
     assert check.passes(["ruff", "--version"])
     assert not check.passes(["ruff", "no-such-command"])
     assert capfd.readouterr().out.startswith("== ruff --version")
+
+
+STANDS_STILL = """
+import os, runpy, signal, subprocess, sys
+from pathlib import Path
+
+sleep = "import signal, time; print(signal.getsignal(signal.SIGINT), flush=True); time.sleep(60)"
+gate = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sleep!r}])"
+run = subprocess.run
+subprocess.run = lambda command, **options: run([sys.executable, "-c", gate], **options)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_all_that_was_started(name):
+    """Also behind `&`, where SIGINT is ignored: the gates do not inherit that, and none stays."""
+    words = [sys.executable, "-c", STANDS_STILL, str(TOP / "tools/check.py")]
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said = [process.stdout.readline() for _ in range(2)]
+        assert "default_int_handler" in said[1]
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) == 2
+        began = time.monotonic()
+        process.send_signal(getattr(signal, name))
+        assert process.wait(timeout=30) == 128 + getattr(signal, name)
+        assert time.monotonic() - began < 3
+    assert psutil.wait_procs(started, timeout=1)[1] == []
