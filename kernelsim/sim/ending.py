@@ -1,6 +1,7 @@
 """How runs end: the outcome, and what is left of an error once trio is done with it.
 
-Interface: `Ended`, which `Engine.ended` holds after a run; the rest is the engine's. Units: ns.
+Interface: `Ended`, which `Engine.ended` holds after a run; the rest is the engine's: `Closing` ends
+the tasks of a run, and breaks off clean-up that does not end. Units: ns.
 """
 
 import re
@@ -9,7 +10,12 @@ from typing import Final
 import attrs
 import trio
 
+from kernelsim.errors import SimulationError
+from kernelsim.sim.clock import VirtualClock
+
 ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")  # in Python's own text for an object
+CLOSING_PASSES_MAX: Final = 100_000  # events a run may still need to clean up after its end
+PASSES_A_SEAT: Final = 10  # and so many more for each living task
 
 
 @attrs.frozen
@@ -29,6 +35,58 @@ class Ended:
     now_ns: int
     detail: str = ""
     error: BaseException | None = None
+
+
+class Closing:
+    """The end of a run, from the moment it is decided until no task is left.
+
+    Args:
+        clock: Of the run.
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._nr_passes = 0
+        self._nr_passes_seen = -1
+        self._is_writing = False  # `clock.on_end` writes what the run leaves behind
+
+    def is_stuck(self) -> bool:
+        """Return whether no task waited since this was asked last, and may be broken off."""
+        seen, self._nr_passes_seen = self._nr_passes_seen, self._nr_passes
+        return seen == self._nr_passes and not self._is_writing
+
+    def begin(self) -> bool:
+        """Wake the task that cancels all others, once; return whether a task became runnable."""
+        waiter = self._clock.root.waiter
+        if waiter.is_decided or not waiter.is_parked:
+            return False
+        waiter.is_decided = True
+        self._is_writing = True
+        self._clock.on_end()
+        self._is_writing = False
+        return waiter.fire()
+
+    def go_on(self, reason: str) -> bool:
+        """Do not let shielded tasks wait for what never comes, or forever.
+
+        Args:
+            reason: Why the clock asks, as in `VirtualClock.on_halt`.
+        """
+        self._nr_passes += 1
+        if self.begin():
+            return True
+        seats = list(self._clock.seats)
+        has_time = self._nr_passes < CLOSING_PASSES_MAX + PASSES_A_SEAT * len(seats)
+        if has_time and reason != "empty":
+            return False
+        woken = False
+        for seat in seats:
+            error = SimulationError(f"{seat.name} waits though the run has ended")
+            if seat.waiter.is_parked and not seat.waiter.is_decided:
+                woken |= self._clock.wake(seat.waiter, self._clock.now_ns, error=error)
+            elif seat.waiter.is_parked and not has_time:
+                seat.waiter.error = error
+        return woken
 
 
 def without_cancelled(error: BaseException) -> BaseException | None:

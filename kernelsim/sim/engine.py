@@ -25,13 +25,12 @@ from kernelsim.errors import (
     CheckFailedError,
     EventLimitError,
     InvariantViolation,
-    SimulationError,
     UserError,
 )
 from kernelsim.sim.actor import Actor, ActorEndedError, ActorRef
 from kernelsim.sim.channel import Channel, VirtualReceiveChannel, VirtualSendChannel, open_channel
 from kernelsim.sim.clock import EVENTS_PER_INSTANT_MAX, VirtualClock
-from kernelsim.sim.ending import Ended, described, without_cancelled
+from kernelsim.sim.ending import Closing, Ended, described, without_cancelled
 from kernelsim.sim.event import FOREVER_NS
 from kernelsim.sim.locks import FifoServer, SpinLock, WaitAccount, WaitQueue
 from kernelsim.sim.reports import Report, deadlock_report, livelock_report
@@ -45,7 +44,6 @@ T = TypeVar("T")
 
 MAIN: Final = "main"
 MAILBOX_CAPACITY: Final = 1 << 16  # messages; more waiting than that is a bug of the sender
-SHUTDOWN_PASSES_MAX: Final = 100_000  # events a run may still need to clean up after its end
 
 
 class Sink(Protocol):
@@ -116,9 +114,7 @@ class Engine:
         self._watches = Watches()
         self._nr_seats = 0
         self._nursery: trio.Nursery | None = None
-        self._nr_shutdown_passes = 0
-        self._nr_passes_seen = -1
-        self._is_closing = False  # `clock.on_end` writes what the run leaves behind
+        self._closing = Closing(self.clock)
 
     @property
     def now_ns(self) -> int:
@@ -186,8 +182,7 @@ class Engine:
 
     def is_stuck(self) -> bool:
         """Return whether no task waited since this was asked last; never while the run closes."""
-        seen, self._nr_passes_seen = self._nr_passes_seen, self._nr_shutdown_passes
-        return seen == self._nr_shutdown_passes and not self._is_closing
+        return self._closing.is_stuck()
 
     def rng(self, name: str) -> Rng:
         """Return the stream of that name; the same object each time."""
@@ -349,8 +344,7 @@ class Engine:
         """Act on what the clock saw; return whether a task became runnable."""
         clock = self.clock
         if self.ended is not None:
-            self._nr_shutdown_passes += 1
-            return self._end_root() or self._clean_up(reason)
+            return self._closing.go_on(reason)
         if reason == "limit":
             self._end("until", f"virtual time reached {self.now_ns} ns")
         elif reason == "events":
@@ -362,32 +356,7 @@ class Engine:
             self._end_with("livelock", livelock_report(clock, {}))
         elif not self._is_stuck():
             return False
-        return self._end_root()
-
-    def _end_root(self) -> bool:
-        """Wake the task that cancels all others, once."""
-        waiter = self.clock.root.waiter
-        if waiter.is_decided or not waiter.is_parked:
-            return False
-        waiter.is_decided = True
-        self._is_closing = True
-        self.clock.on_end()
-        self._is_closing = False
-        return waiter.fire()
-
-    def _clean_up(self, reason: str) -> bool:
-        """While the run ends: do not let shielded tasks wait for what never comes, or forever."""
-        has_time = self._nr_shutdown_passes < SHUTDOWN_PASSES_MAX + 10 * self._nr_seats
-        if has_time and reason != "empty":
-            return False
-        woken = False
-        for seat in list(self.clock.seats):
-            error = SimulationError(f"{seat.name} waits though the run has ended")
-            if seat.waiter.is_parked and not seat.waiter.is_decided:
-                woken |= self.clock.wake(seat.waiter, self.now_ns, error=error)
-            elif seat.waiter.is_parked and not has_time:
-                seat.waiter.error = error
-        return woken
+        return self._closing.begin()
 
     def _is_stuck(self) -> bool:
         stuck = self._watches.stuck(self.now_ns)

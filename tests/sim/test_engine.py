@@ -165,7 +165,7 @@ def test_clean_up_may_wait(run, sink):
 @pytest.mark.parametrize("waits", ["for nothing", "for ever"])
 def test_clean_up_that_does_not_end_is_broken_off(run, sink, monkeypatch, waits):
     """A shielded clean-up cannot keep a run from ending."""
-    monkeypatch.setattr("kernelsim.sim.engine.SHUTDOWN_PASSES_MAX", 100)
+    monkeypatch.setattr("kernelsim.sim.ending.CLOSING_PASSES_MAX", 100)
 
     async def main(engine):
         class Stubborn(Actor):
