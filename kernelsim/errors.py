@@ -10,9 +10,13 @@ Interface: constructors take everything positionally, so that exceptions pickle.
 
 import errno
 import os
+import re
 from typing import Final
 
 VALUE_CHARS_MAX: Final = 80  # of a bad value, quoted in a message
+ESCAPED_BYTE: Final = re.compile(
+    r"\\udc([89a-f][0-9a-f])"
+)  # how repr writes a byte that is no text
 
 
 class KernelsimError(Exception):
@@ -162,7 +166,19 @@ def remarks_on(error: BaseException) -> list[str]:
 
 def shown(value: object) -> str:
     """Quote a refused value for a message, cut to `VALUE_CHARS_MAX` characters."""
-    return cut_short(repr(value))
+    return cut_short(ESCAPED_BYTE.sub(r"\\x\1", repr(value)))
+
+
+def readable(text: str) -> str:
+    r"""Return a text that can be written as UTF-8: bytes of a file's name that are none as `\xff`.
+
+    Python keeps such bytes as lone surrogates.
+    """
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # other surrogates, which no file name gives
+        data = text.encode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "backslashreplace")
 
 
 def cut_short(text: str) -> str:

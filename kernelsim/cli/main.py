@@ -7,8 +7,11 @@ Exit status: 0 done, 1 a check failed, 2 wrong use or bad input (one line on std
 ours (a report on stderr), 130 interrupted.
 """
 
+import codecs
 import contextlib
 import errno
+import io
+import json
 import os
 import sys
 import traceback
@@ -34,6 +37,8 @@ EXIT_WRONG_USE: Final = 2
 EXIT_OUR_BUG: Final = 3
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 EXIT_PIPE_CLOSED: Final = 141  # 128 + SIGPIPE
+ESCAPE: Final = "kernelsim.escape"  # name of an error handler of Python's codecs
+BYTES_AS_SURROGATES: Final = range(0xDC80, 0xDD00)  # PEP 383
 
 
 class Command(NamedTuple):
@@ -169,11 +174,30 @@ def with_remarks(text: str, error: BaseException) -> str:
 
 
 def open_streams() -> None:
-    """Put the null device in place of standard streams that were closed before we began."""
+    """Make standard streams that take whatever we print.
+
+    The null device takes the place of one that was closed before we began. What a stream's
+    encoding has no place for, as on an ASCII terminal, is written as an escape.
+    """
+    codecs.register_error(ESCAPE, escaped)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
             setattr(sys, name, null)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPE)
+
+
+def escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""Write characters that cannot be encoded as JSON does, a byte of a file's name as `\xff`."""
+    assert isinstance(error, UnicodeEncodeError)
+    shown = ""
+    for char in error.object[error.start : error.end]:
+        number = ord(char)
+        is_byte = number in BYTES_AS_SURROGATES
+        shown += f"\\x{number & 0xFF:02x}" if is_byte else json.dumps(char).strip('"')
+    return shown, error.end
 
 
 def drop_stdout() -> None:

@@ -104,7 +104,7 @@ def unfinished(directory: Path) -> str:
 def text_of(directory: Path, tree: Path, what: str) -> str:
     """Return the text of one thing."""
     if what in PROC_FILES:
-        return (tree / "proc" / what).read_text()
+        return (tree / "proc" / what).read_text(encoding="utf-8")
     if what in TOOLS:
         return tool_text(tree, what)
     name, colon, pid = what.partition(":")
@@ -142,7 +142,7 @@ def process_text(tree: Path, name: str, pid: str) -> str:
         from kernelsim.report.tool_text import pmap_text
 
         return pmap_text(tree, pid)
-    return (tree / "proc" / pid / name).read_text()
+    return (tree / "proc" / pid / name).read_text(encoding="utf-8")
 
 
 def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:
@@ -154,6 +154,8 @@ def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:
     if interval_ns < 1:
         raise ConfigError("WHAT", f"{tool} {interval}", "the interval must be above 0")
     render = vmstat_text if tool == "vmstat" else sar_paging_text
-    cpus = [line.split()[0] for line in (tree / "proc/stat").read_text().splitlines()]
+    cpus = [
+        line.split()[0] for line in (tree / "proc/stat").read_text(encoding="utf-8").splitlines()
+    ]
     nr_cpus = sum(name.startswith("cpu") and name != "cpu" for name in cpus)
     return render(directory / "metrics.parquet", interval_ns, nr_cpus=max(nr_cpus, 1))

@@ -222,9 +222,10 @@ def _read_sys_nodes(
         for key in ("distance", "cpulist"):
             path = tree / f"node{nid}" / key
             if path.is_file():
-                lines.append(f"node{nid}/{key} = {path.read_text(errors='replace').strip()}")
-    text = parse_nodes("\n".join(lines))
-    return dict(text.distances), dict(text.cpus)
+                text = path.read_text(encoding="utf-8", errors="replace")
+                lines.append(f"node{nid}/{key} = {text.strip()}")
+    nodes = parse_nodes("\n".join(lines))
+    return dict(nodes.distances), dict(nodes.cpus)
 
 
 def _swaps_and_devices(
@@ -272,7 +273,7 @@ def _sysctl(folder: Path) -> tuple[Sysctl, int]:
     for name in SYSCTLS:
         file = folder / "sys" / name.replace(".", "/")
         if name not in values and file.is_file():
-            values[name] = file.read_text(errors="replace").strip()
+            values[name] = file.read_text(encoding="utf-8", errors="replace").strip()
     # A host may have switched on what is not simulated (huge pages, MGLRU): left out.
     known = {
         name: text.strip()

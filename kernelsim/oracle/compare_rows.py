@@ -151,7 +151,7 @@ def rows_of(case: Path, *, real: bool) -> dict[str, Row]:
     if (case / "workload.out").exists():
         rows += workload_rows(_read_lines(case / "workload.out"), str(case / "workload.out"))
     if (case / "dmesg.txt").exists():
-        rows += dmesg_rows((case / "dmesg.txt").read_text(errors="replace"))
+        rows += dmesg_rows((case / "dmesg.txt").read_text(encoding="utf-8", errors="replace"))
     for folder in sorted(path.parent.name for path in case.glob("*/zoneinfo")):
         if folder != "after":
             try:
@@ -337,7 +337,7 @@ def _read_sysctls(folder: Path) -> dict[str, str]:
 def _read_lines(path: Path) -> list[str]:
     """Read a text file's lines; a file that cannot be read is a `RecordingError`."""
     try:
-        return path.read_text(errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         rule = f"must be readable ({error.strerror})"
         raise RecordingError(path, None, rule) from None

@@ -9,7 +9,6 @@ Interface: `SimulationOptions`, `run_simulation`, `summary_text`. Units: ns.
 """
 
 import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from kernelsim import __version__
 from kernelsim.errors import CheckFailedError, SimulationError, UserError
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.run_files import RunFiles
+from kernelsim.report.run_options import shell_command
 from kernelsim.report.sinks import RingSink, TeeSink, as_mapping, event_text
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
@@ -223,7 +223,7 @@ def replay_command(path: Path, options: SimulationOptions) -> str:
         words += ["--trace", word]
     if options.until is not None:
         words += ["--until", options.until]
-    return shlex.join(words)
+    return shell_command(words)
 
 
 def _reported(

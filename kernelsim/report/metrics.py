@@ -9,14 +9,18 @@ Interface: `MetricsRecorder(columns)`, `append`, `write`.
 import contextlib
 import errno
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import attrs
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
+
+from kernelsim.errors import readable
 
 ROWS_AT_FIRST: Final = 256  # doubled when full
 
@@ -68,11 +72,31 @@ class MetricsRecorder:
             connection.register("recorded", data)
             chosen = f"SELECT {', '.join(names)} FROM recorded"  # noqa: S608 - names are quoted
             connection.execute(f"INSERT INTO metrics {chosen}")
-            target = quoted(str(path), "'")
-            try:
-                connection.execute(f"COPY metrics TO {target} (FORMAT parquet, USE_TMP_FILE false)")
-            except duckdb.IOException as error:
-                raise OSError(errno.EIO, write_failure(error)) from error
+            if is_sql_text(path):
+                copy_metrics(connection, path)
+                return
+            with TemporaryDirectory(prefix="kernelsim-") as scratch:
+                copy_metrics(connection, Path(scratch) / "metrics")
+                shutil.copyfile(Path(scratch) / "metrics", path)
+
+
+def copy_metrics(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write the table `metrics` to a file; raises OSError as `MetricsRecorder.write`."""
+    target = quoted(str(path), "'")
+    try:
+        connection.execute(f"COPY metrics TO {target} (FORMAT parquet, USE_TMP_FILE false)")
+    except duckdb.IOException as error:
+        raise OSError(errno.EIO, write_failure(error)) from error
+
+
+def is_sql_text(path: Path) -> bool:
+    """Return whether SQL can name a file: not if its name is no UTF-8."""
+    return readable(str(path)) == str(path)
+
+
+def named_for_sql(file: Path, scratch: Path) -> Path:
+    """Return a file, or a copy of it if SQL cannot name it."""
+    return file if is_sql_text(file) else Path(shutil.copy(file, scratch))
 
 
 def connect() -> duckdb.DuckDBPyConnection:

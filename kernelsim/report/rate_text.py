@@ -12,6 +12,7 @@ Units: kB, pages and events a second, percent of CPU time.
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import duckdb
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from kernelsim.errors import ConfigError
 from kernelsim.procfs.system import NS_PER_TICK
-from kernelsim.report.metrics import connect, quoted
+from kernelsim.report.metrics import connect, named_for_sql, quoted
 from kernelsim.units import NS_PER_S
 
 PAGE_KB: Final = 4
@@ -51,8 +52,9 @@ class Samples:
     def __init__(self, path: Path) -> None:
         path.stat()
         try:
-            with connect() as connection:
-                select = f"SELECT * FROM read_parquet({quoted(str(path), chr(39))})"  # noqa: S608 - quoted
+            with TemporaryDirectory(prefix="kernelsim-") as scratch, connect() as connection:
+                name = quoted(str(named_for_sql(path, Path(scratch))), "'")
+                select = f"SELECT * FROM read_parquet({name})"  # noqa: S608 - quoted
                 table = connection.execute(select).fetchnumpy()
         except duckdb.Error as error:
             rule = f"must be a run's metrics.parquet: {str(error).partition(chr(10))[0]}"

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import attrs
 
-from kernelsim.errors import OutputError, add_remark
+from kernelsim.errors import OutputError, add_remark, readable
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.log import RUN_ACTOR, Clock, RunLog
 from kernelsim.report.rundir import OUTPUT_FAILED, RunDirectory
@@ -46,7 +46,7 @@ class RunFiles:
         log: RunLog | None = None
         try:
             log = RunLog(directory.events_path, clock=clock, events=events)
-            log.start(header)
+            log.start(plain_record(header))
         except BaseException:
             if log is not None:
                 log.close()
@@ -119,6 +119,7 @@ class RunFiles:
 
     def _finish(self, record: Mapping[str, object]) -> None:
         """Write run.json; where the log fills the disk, give up some of it to say so."""
+        record = plain_record(record)
         try:
             self.directory.finish(record)
         except OutputError as error:
@@ -131,3 +132,17 @@ class RunFiles:
         self.log.flush()
         if self.log.file.error is not None:  # a workload may have caught it
             raise self.log.file.error
+
+
+def plain_record(record: Mapping[str, object]) -> dict[str, object]:
+    """Return a record whose texts can be written: names of files may be no UTF-8."""
+    return {name: plain_value(value) for name, value in record.items()}
+
+
+def plain_value(value: object) -> object:
+    """Return a value of a record whose texts can be written."""
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, list):
+        return [plain_value(item) for item in value]
+    return value

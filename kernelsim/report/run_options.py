@@ -1,16 +1,18 @@
 """What a user may choose for one run, and how to say it again.
 
-Interface: `RunOptions`, `replay_command`, `SNAPSHOT_NAME`.
+Interface: `RunOptions`, `replay_command`, `shell_command`, `SNAPSHOT_NAME`.
 """
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from kernelsim.config.machine import MachineSpec
+from kernelsim.errors import readable
 
 SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a folder, so a plain one
 
@@ -59,4 +61,20 @@ def replay_command(options: RunOptions, workload: str) -> str:
         words += ["--check-every", str(options.check_every)]
     elif options.check:
         words.append("--check")
-    return shlex.join(words)
+    return shell_command(words)
+
+
+def shell_command(words: Sequence[str]) -> str:
+    r"""Return a command line in plain text: bytes of a file's name that are none as `$'\xff'`."""
+    return " ".join(
+        shlex.quote(word) if word == readable(word) else _escaped_word(word) for word in words
+    )
+
+
+def _escaped_word(word: str) -> str:
+    data = word.encode("utf-8", "surrogateescape")
+    plain = "".join(
+        chr(byte) if chr(byte).isascii() and chr(byte) not in "'\\" else f"\\x{byte:02x}"
+        for byte in data
+    )
+    return f"$'{plain}'"

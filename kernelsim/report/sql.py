@@ -21,7 +21,7 @@ import duckdb
 
 from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.log_file import end_of_last_line
-from kernelsim.report.metrics import connect, quoted
+from kernelsim.report.metrics import connect, named_for_sql, quoted
 from kernelsim.report.rundir import EVENTS, METRICS
 from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.tracepoint import FieldInfo
@@ -77,7 +77,8 @@ def query(directory: Path, statement: str, *, key: str = "--sql") -> QueryResult
         try:
             make_event_views(connection, log)
             if (directory / METRICS).exists():
-                connection.execute(METRICS_VIEW % quoted(str(directory / METRICS), "'"))
+                metrics = named_for_sql(directory / METRICS, Path(scratch))
+                connection.execute(METRICS_VIEW % quoted(str(metrics), "'"))
             result = connection.execute(statement) if statement.strip() else None
             if result is None or result.description is None:
                 raise ConfigError(key, statement, f"must be a query; {TABLES}")
@@ -121,7 +122,7 @@ def whole_lines(log: Path, scratch: Path) -> Path:
     with log.open("rb") as reader:
         end = end_of_last_line(reader, size_bytes)
         if end == size_bytes:
-            return log
+            return named_for_sql(log, scratch)
         reader.seek(0)
         copy = scratch / EVENTS
         copy.write_bytes(reader.read(end))

@@ -67,7 +67,7 @@ def free_text(tree: Path) -> str:
 def node_numbers(tree: Path) -> tuple[int, ...]:
     """Return the nodes of a machine, none of a kernel without NUMA."""
     online = tree / NODES / "online"
-    return parse_number_list(online.read_text().strip()) if online.exists() else ()
+    return parse_number_list(online.read_text(encoding="utf-8").strip()) if online.exists() else ()
 
 
 def numastat_text(tree: Path) -> str:
@@ -89,7 +89,7 @@ def numactl_text(tree: Path) -> str:
     lines = [f"available: {len(nids)} nodes ({format_number_list(nids)})"]
     for nid in nids:
         folder = tree / NODES / f"node{nid}"
-        cpus = parse_number_list((folder / "cpulist").read_text().strip())
+        cpus = parse_number_list((folder / "cpulist").read_text(encoding="utf-8").strip())
         kb = parse_node_meminfo(folder / "meminfo")
         lines.append(f"node {nid} cpus:{''.join(f' {cpu}' for cpu in cpus)}")
         lines.append(f"node {nid} size: {kb['MemTotal'] // KIB} MB")
@@ -99,7 +99,7 @@ def numactl_text(tree: Path) -> str:
     else:
         lines += ["node distances:", "node " + "".join(f"{nid:3d} " for nid in nids)]
     for nid in nids:
-        row = (tree / NODES / f"node{nid}/distance").read_text().split()
+        row = (tree / NODES / f"node{nid}/distance").read_text(encoding="utf-8").split()
         lines.append(f"{nid:3d}: " + "".join(f"{int(distance):3d} " for distance in row))
     return "".join(f"{line}\n" for line in lines)
 
@@ -110,10 +110,14 @@ def numactl_show_text(tree: Path) -> str:
     cpus = [
         cpu
         for nid in nids
-        for cpu in parse_number_list((tree / NODES / f"node{nid}/cpulist").read_text().strip())
+        for cpu in parse_number_list(
+            (tree / NODES / f"node{nid}/cpulist").read_text(encoding="utf-8").strip()
+        )
     ]
-    with_cpus = parse_number_list((tree / NODES / "has_cpu").read_text().strip())
-    with_memory = parse_number_list((tree / NODES / "has_memory").read_text().strip())
+    with_cpus = parse_number_list((tree / NODES / "has_cpu").read_text(encoding="utf-8").strip())
+    with_memory = parse_number_list(
+        (tree / NODES / "has_memory").read_text(encoding="utf-8").strip()
+    )
     masks = {
         "physcpubind": tuple(sorted(cpus)),
         "cpubind": with_cpus,
@@ -146,12 +150,15 @@ def ps_line(cells: Sequence[str]) -> str:
 def ps_cells(tree: Path, pid: int) -> list[str]:
     """Return what stands in the columns of one process."""
     memory_kb = parse_meminfo(tree / "proc/meminfo")["MemTotal"]
-    uptime_ticks = int(float((tree / "proc/uptime").read_text().split()[0]) * TICKS_PER_S)
-    text = (tree / f"proc/{pid}/stat").read_text()
+    uptime_ticks = int(
+        float((tree / "proc/uptime").read_text(encoding="utf-8").split()[0]) * TICKS_PER_S
+    )
+    text = (tree / f"proc/{pid}/stat").read_text(encoding="utf-8")
     comm = text[text.index("(") + 1 : text.rindex(")")]
     fields = ["", str(pid), comm, *text[text.rindex(")") + 1 :].split()]
     status = dict(
-        line.split(":\t", 1) for line in (tree / f"proc/{pid}/status").read_text().splitlines()
+        line.split(":\t", 1)
+        for line in (tree / f"proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     )
     uid = int(status["Uid"].split()[0])
     ticks = int(fields[STAT_UTIME]) + int(fields[STAT_STIME])
@@ -184,8 +191,10 @@ def start_text(start_ticks: int, uptime_ticks: int) -> str:
 
 def command_of(tree: Path, pid: int) -> str:
     """Return the command line of a process, or its name in brackets if it has none."""
-    words = (tree / f"proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ")
-    return words or f"[{(tree / f'proc/{pid}/comm').read_text().strip()}]"
+    words = (
+        (tree / f"proc/{pid}/cmdline").read_text(encoding="utf-8").rstrip("\0").replace("\0", " ")
+    )
+    return words or f"[{(tree / f'proc/{pid}/comm').read_text(encoding='utf-8').strip()}]"
 
 
 def tenths(permille: int) -> str:
@@ -195,11 +204,11 @@ def tenths(permille: int) -> str:
 
 def pmap_text(tree: Path, pid: str) -> str:
     """Return what `pmap PID` prints."""
-    stat = (tree / f"proc/{pid}/stat").read_text()
+    stat = (tree / f"proc/{pid}/stat").read_text(encoding="utf-8")
     start_stack = int(stat[stat.rindex(")") + 1 :].split()[STAT_START_STACK - STAT_STATE])
     lines = [f"{pid}:   {command_of(tree, int(pid))}"]
     total_kb = 0
-    for line in (tree / f"proc/{pid}/maps").read_text().splitlines():
+    for line in (tree / f"proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
         fields = line.split(maxsplit=MAPS_FIELDS - 1)
         start, end = (int(address, 16) for address in fields[0].split("-"))
         size_kb = (end - start) // KIB
