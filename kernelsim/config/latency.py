@@ -36,29 +36,21 @@ class LatencySpec:
     """
 
     cpu_frequency_hz: int = _cost(
-        2_500_000_000, "core clock; base clock of EPYC 7002 and Xeon Scalable parts", minimum=1
+        2_500_000_000,
+        "core clock that /proc/cpuinfo shows, and nothing else: all costs are in ns",
+        minimum=1,
     )
     tlb_hit_ns: int = _cost(
         1, "translation found in the TLB; L1 dTLB hit is hidden in the 4-5 cycle load (Agner Fog)"
     )
-    stlb_hit_ns: int = _cost(
-        3, "found in the second-level TLB: 7 cycles on Zen 2 and Skylake (Agner Fog)"
-    )
     page_walk_step_ns: int = _cost(
         20, "one level of a page walk, an L2 or L3 access on the average: 14-40 cycles (Skylake)"
     )
-    cache_hit_ns: int = _cost(4, "load served by L1/L2: 12-14 cycles of L2 (Zen 2, Skylake)")
     memory_local_ns: int = _cost(
         90, "load from local DRAM, idle: 80-100 ns (Skylake-SP, EPYC 7002; Intel MLC)", minimum=1
     )
     memory_bandwidth_bytes_per_s: int = _cost(
         20 * GIB, "memory controller of one node, one DDR4-2666 channel: 21.3 GB/s", minimum=1
-    )
-    bus_bandwidth_bytes_per_s: int = _cost(
-        25 * GIB, "what all CPUs of a UMA machine share; a dual-channel front side", minimum=1
-    )
-    interconnect_latency_ns: int = _cost(
-        50, "one hop of the interconnect without the DRAM access: QPI/UPI 40-60 ns (Intel MLC)"
     )
     interconnect_bandwidth_bytes_per_s: int = _cost(
         19 * GIB, "one UPI link at 10.4 GT/s, one direction: 20.8 GB/s (Intel)", minimum=1
