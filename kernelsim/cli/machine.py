@@ -18,7 +18,7 @@ from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import load_machine, machine_text, preset_names
 from kernelsim.config.number_list import format_number_list
-from kernelsim.config.sysctl import Sysctl
+from kernelsim.config.sysctl import SYSCTLS, Sysctl
 from kernelsim.config.zones import ZONE_DMA32_END_PFN, ZoneType
 from kernelsim.errors import ConfigError, UserError
 from kernelsim.mm.boot.boot_watermark import KERNEL_INIT_PAGES, BootWatermarks, fit_init_pages
@@ -141,7 +141,9 @@ def print_machine(spec: MachineSpec) -> None:
     for field in attrs.fields(Sysctl):
         value = getattr(spec.sysctl, field.name)
         if value != field.default:
-            print(f"sysctl {field.metadata['name']} = {value}")
+            name = field.metadata["name"]
+            idle = SYSCTLS[name].idle
+            print(f"sysctl {name} = {value}" + (f" (changes nothing yet: {idle})" if idle else ""))
 
 
 def print_rows(rows: Sequence[CheckRow]) -> None:

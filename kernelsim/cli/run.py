@@ -44,23 +44,28 @@ def run(
             made by valgrind --tool=lackey --trace-mem=yes (NAME.lackey, NAME.lackey.gz).
         machine: A preset or a TOML file; the workload names one by default, and a recording gets
             one a little too small for it.
-        seed: Everything random in the run comes from it.
-        schedule_seed: Permutes simultaneous events: another legal order for each seed.
-        settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated.
-        burst_pages: Most pages handled in one go; 512 by default.
+        seed: What a workload draws with engine.rng(NAME) comes from it. Nothing in a machine draws
+            from it: a workload that does not draw gives the same results with every seed.
+        schedule_seed: Permutes simultaneous events: each seed is another legal order, and so gives
+            other results. Without it they happen in the order they were planned in.
+        settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated. One that
+            changes nothing yet is named in the summary; `kernelsim differences` lists them.
+        burst_pages: Most pages a task touches or faults in one go, 1 to 4096, before other CPUs
+            and kswapd come in; 512 by default, or what the workload says. It changes results: the
+            smaller, the finer CPUs interleave and the slower the run; 1 is exact.
         trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
-            actor=GLOB; may be repeated.
+            actor=GLOB; may be repeated. Changes what is logged, no result.
         check: Check all invariants, and that every page holds what its process wrote, while the
-            run goes on and at its end. What does not hold ends it with exit status 3.
-        check_every: Events between two such checks, which implies --check; by default 500, or a
-            64th of the machine's number of pages if that is more.
+            run goes on and at its end. What does not hold ends it with exit status 3. Changes no
+            result, only the time the run takes.
+        check_every: Steps of the engine (nr_steps of run.json) between two such checks, which
+            implies --check; by default 500, or a 64th of the machine's pages if that is more.
         until: End the run at this virtual time, such as 10s or 0.5ms; a bare number is ns.
-        out: Directory for what the run leaves behind.
-        report: Let a report be among it, where the run makes one.
+        out: Directory for what the run leaves behind: log, counters, /proc and /sys, run.json.
+        report: Let a report be among it. There are none yet, so --no-report changes nothing.
     """
     loaded = load(workload, machine)
     words = tuple(trace or ())
-    _ = report  # accepted for every run; none makes a report so far
     if check_every is not None and check_every < 1:
         raise ConfigError("--check-every", check_every, "must be at least 1 event")
     if loaded.kind == "simulation":
@@ -69,7 +74,12 @@ def run(
         from kernelsim.report.engine_run import SimulationOptions, run_simulation
 
         simulation = SimulationOptions(
-            seed=seed, schedule_seed=schedule_seed, trace=words, until=until, out=out
+            seed=seed,
+            schedule_seed=schedule_seed,
+            trace=words,
+            until=until,
+            out=out,
+            report=report,
         )
         print(run_simulation(loaded, workload, simulation), end="")
         return
@@ -87,6 +97,7 @@ def run(
         check_every=check_every,
         until=until,
         out=out,
+        report=report,
     )
     if burst_pages is not None:
         options = attrs.evolve(options, burst_pages=burst_pages)

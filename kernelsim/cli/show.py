@@ -4,10 +4,11 @@ Exit status: 0, or 2 when there is no such run, snapshot, process or thing to sh
 """
 
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kernelsim.errors import ConfigError
 from kernelsim.units import parse_duration
@@ -109,7 +110,7 @@ def text_of(directory: Path, tree: Path, what: str) -> str:
         return tool_text(tree, what)
     name, colon, pid = what.partition(":")
     if colon and name in (*PROCESS_FILES, "pmap"):
-        return process_text(tree, name, pid)
+        return process_text(directory, tree, name, pid)
     for tool in RATE_TOOLS:
         if what == tool or what.startswith(f"{tool} "):
             return rates_text(directory, tree, tool, what.removeprefix(tool).strip() or "1")
@@ -132,17 +133,39 @@ def tool_text(tree: Path, what: str) -> str:
     return render[what](tree)
 
 
-def process_text(tree: Path, name: str, pid: str) -> str:
-    """Return a file of a process, or its pmap."""
+def process_text(directory: Path, tree: Path, name: str, pid: str) -> str:
+    """Return a file of a process, or its pmap.
+
+    Raises:
+        ConfigError: It does not live at that moment; as on Linux, there is no /proc/PID then.
+    """
     pids = sorted(int(path.name) for path in (tree / "proc").iterdir() if path.name.isdecimal())
     if not pid.isdecimal() or int(pid) not in pids:
-        known = " ".join(map(str, pids)) or "none"
-        raise ConfigError("WHAT", f"{name}:{pid}", f"no such process; there are {known}")
+        known = f"alive are {' '.join(map(str, pids))}" if pids else "no process is alive"
+        fate = fate_of(directory, pid) or "there was no such process"
+        raise ConfigError("WHAT", f"{name}:{pid}", f"{fate}; {known}")
     if name == "pmap":
         from kernelsim.report.tool_text import pmap_text
 
         return pmap_text(tree, pid)
     return (tree / "proc" / pid / name).read_text(encoding="utf-8")
+
+
+def fate_of(directory: Path, pid: str) -> str:
+    """Say how a process of the run that is not in /proc ended; empty if there was none."""
+    from kernelsim.report.rundir import run_of
+
+    processes: Any = (run_of(directory) or {}).get("processes", [])
+    for each in processes:
+        if str(each["pid"]) != pid:
+            continue
+        status = each["exit_status"]
+        end = "it had not begun"
+        if status is not None:
+            signal_name = signal.Signals(-status).name if status < 0 else ""
+            end = f"it ended with {signal_name or f'exit status {status}'}"
+        return f"{each['name']} was not alive at that moment, so there is no /proc/{pid}: {end}"
+    return ""
 
 
 def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:

@@ -22,7 +22,7 @@ from kernelsim import __version__
 from kernelsim.errors import CheckFailedError, SimulationError, UserError
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.run_files import RunFiles
-from kernelsim.report.run_options import shell_command
+from kernelsim.report.run_options import NO_REPORT, shell_command
 from kernelsim.report.sinks import RingSink, TeeSink, as_mapping, event_text
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
@@ -50,6 +50,8 @@ class SimulationOptions:
     """The run ends at this virtual time, such as "10s"."""
     out: Path | None = None
     """Directory for what the run leaves behind; None shows the log instead."""
+    report: bool = True
+    """Whether to make a report; there are none yet, which the summary says if it is False."""
 
 
 @attrs.define
@@ -150,7 +152,7 @@ def _run(
     except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
         error = cause_of(caught, engine.ended)
     else:
-        return summary_text(engine)
+        return summary_text(engine, options)
     if isinstance(error, SimulationError):
         raise _reported(error, path, options, engine, ring) from error
     if isinstance(error, UserError | CheckFailedError | Interrupted | OSError):
@@ -162,27 +164,28 @@ def _run(
     raise _reported(crash, path, options, engine, ring) from error
 
 
-def summary_text(engine: Engine) -> str:
+def summary_text(engine: Engine, options: SimulationOptions) -> str:
     """Write how a run ended, what it took, and who waited how long on whom."""
     ended = engine.ended
     assert ended is not None
     clock = engine.clock
     share = clock.nr_inline * PERCENT // max(clock.number, 1)
     how = f"{ended.state}: {ended.detail}" if ended.detail else ended.state
-    facts = plain_facts(
-        {
-            "ended": how,
-            "virtual time": f"{format_duration(engine.now_ns)} ({engine.now_ns} ns)",
-            "events": f"{clock.number}, {share} % in line",
-            "seed": seed_text(engine.seed, engine.schedule_seed),
-        }
-    )
+    facts = {
+        "ended": how,
+        "virtual time": f"{format_duration(engine.now_ns)} ({engine.now_ns} ns)",
+        "steps": f"{clock.number}, {share} % in line",
+        "seed": seed_text(engine.seed, engine.schedule_seed),
+    }
+    if not options.report:
+        facts["no report"] = NO_REPORT
+    told = plain_facts(facts)
     used = {name: account for name, account in engine.accounts.items() if account.nr_holds}
     if not used:
-        return facts
+        return told
     locks = plain_table(LOCK_HEADERS, [lock_row(name, used[name]) for name in used])
     pairs = [row for name, account in used.items() for row in pair_rows(name, account)]
-    return "\n".join([facts, locks, *([plain_table(PAIR_HEADERS, pairs)] if pairs else [])])
+    return "\n".join([told, locks, *([plain_table(PAIR_HEADERS, pairs)] if pairs else [])])
 
 
 def plain_facts(facts: dict[str, str]) -> str:
@@ -259,7 +262,7 @@ def _end(engine: Engine, error: BaseException | None, wall_ns: int) -> dict[str,
     state = "failed" if ended is None or (error and ended.state == "done") else ended.state
     return {
         "exit_state": state,
-        "nr_events": engine.clock.number,
+        "nr_steps": engine.clock.number,
         "detail": "" if ended is None else ended.detail,
         "virtual_ns": engine.now_ns,
         "nr_inline": engine.clock.nr_inline,

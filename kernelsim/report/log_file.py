@@ -32,21 +32,28 @@ class LogFile:
     Attributes:
         buffer: Bytes not yet written; the same object for the life of the file.
         committed: How many of them are whole lines.
+        nr_written: Lines in the file.
         error: Why nothing more is written; None while all is well.
 
     Raises:
         OutputError: the file cannot be opened or, later, written.
     """
 
-    __slots__ = ("_file", "buffer", "buffer_bytes", "committed", "error", "path")
+    __slots__ = ("_file", "buffer", "buffer_bytes", "committed", "error", "nr_written", "path")
 
     def __init__(self, path: Path, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.path = path
         self.buffer_bytes = buffer_bytes
         self.buffer = bytearray()
         self.committed = 0
+        self.nr_written = 0
         self.error: OutputError | None = None
         self._file = open_raw(path, "wb")
+
+    @property
+    def nr_lines(self) -> int:
+        """Lines taken so far, those on their way to the file included."""
+        return self.nr_written + self.buffer.count(b"\n", 0, self.committed)
 
     def info(self, line: bytes) -> None:
         """Take one whole line. Named as structlog calls the logger it wraps."""
@@ -72,6 +79,7 @@ class LogFile:
                 self.error = OutputError(self.path, error.strerror or str(error))
                 self._break_off()
                 raise self.error from error
+            self.nr_written += self.buffer.count(b"\n", 0, written)
             del self.buffer[:written]
             self.committed = len(self.buffer)
         self.buffer.clear()
@@ -104,9 +112,12 @@ class LogFile:
                 header_bytes = len(reader.readline())
                 size_bytes = os.fstat(self._file.fileno()).st_size
                 end_bytes = end_of_last_line(reader, max(size_bytes - nr_bytes, header_bytes))
+                reader.seek(end_bytes)
+                nr_cut = sum(line.endswith(b"\n") for line in reader)
             self._file.truncate(end_bytes)
         except OSError:  # not every file can be cut: a device cannot
             return False
+        self.nr_written -= nr_cut
         return end_bytes < size_bytes
 
     def _break_off(self) -> None:
@@ -119,11 +130,13 @@ class LogFile:
 
     def __getstate__(self) -> dict[str, Any]:
         self.flush()
-        return {"path": self.path, "buffer_bytes": self.buffer_bytes}
+        names = ("path", "buffer_bytes", "nr_written")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path = state["path"]
         self.buffer_bytes = state["buffer_bytes"]
+        self.nr_written = state["nr_written"]
         self.buffer = bytearray()
         self.committed = 0
         self.error = None

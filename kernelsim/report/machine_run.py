@@ -160,8 +160,8 @@ class _Run:
             result=result,
             summary=summarize(
                 self.machine,
+                self.options,
                 wall_ns=wall_ns,
-                out=self.options.out,
                 nr_checks=self.nr_checks if self.options.check else None,
             ),
         )
@@ -193,9 +193,8 @@ class _Run:
             for name, value in self.settings.items():
                 if name in MARK_SETTINGS:
                     machine.sysctl(name, value)
-        for name in self.settings:
-            if SYSCTLS[name].idle:
-                machine.note_idle(name)
+        for name in idle_settings(machine.spec, self.settings):
+            machine.note_idle(name)
         self.sampler.take()
         self._set_tick()
 
@@ -254,8 +253,12 @@ class _Run:
             "exit_state": state,
             "detail": str(error or "") or (ended.detail if ended else ""),
             "virtual_ns": self._ended_ns(),
-            "nr_events": engine.clock.number,
+            "nr_steps": engine.clock.number,
             "snapshots": self.snapshots,
+            "processes": [
+                {"pid": each.pid, "name": each.name, "exit_status": each.exit_status}
+                for each in self.machine.processes
+            ],
             "wall_ns": wall_ns,
         }
         steps = (lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),)
@@ -334,6 +337,23 @@ def until_ns_of(workload: Workload, options: RunOptions) -> int | None:
     if options.until is not None:
         return parse_duration(options.until, key="--until")
     return None if workload.until is None else parse_duration(workload.until, key="until")
+
+
+def idle_settings(spec: MachineSpec, settings: Mapping[str, object]) -> list[str]:
+    """Return the tunables that change nothing yet and that a user chose.
+
+    A user chooses by a setting of the run or in a machine file; that a recorded machine has other
+    values than the defaults is no choice.
+    """
+    return [
+        name
+        for name, entry in SYSCTLS.items()
+        if entry.idle
+        and (
+            name in settings
+            or (not spec.boot.recorded and getattr(spec.sysctl, entry.attribute) != entry.default)
+        )
+    ]
 
 
 def settings_of(workload: Workload, options: RunOptions) -> dict[str, SysctlValue]:

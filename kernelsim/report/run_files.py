@@ -89,7 +89,8 @@ class RunFiles:
         """Write the end of the log, what else there is, and run.json.
 
         Args:
-            record: What run.json says, with exit_state, nr_events and detail.
+            record: What run.json says, with exit_state and detail; `nr_events`, the lines of the
+                log, is added.
             t_ns: Virtual time of the last line of the log.
             steps: Each writes something.
             error: Why the run ended.
@@ -98,8 +99,7 @@ class RunFiles:
             What is to be raised: `error`, with remarks on what else went wrong, or why something
             could not be written.
         """
-        last = {name: record[name] for name in ("exit_state", "nr_events")}
-        for step in (lambda: self._end_log(t_ns, last), *steps):
+        for step in (lambda: self._end_log(t_ns, record["exit_state"]), *steps):
             self.write(step)
         if self.failure is not None:
             record = {**record, "exit_state": OUTPUT_FAILED, "detail": str(self.failure)}
@@ -120,14 +120,17 @@ class RunFiles:
     def _finish(self, record: Mapping[str, object]) -> None:
         """Write run.json; where the log fills the disk, give up some of it to say so."""
         record = plain_record(record)
+        file = self.log.file
         try:
-            self.directory.finish(record)
+            self.directory.finish({**record, "nr_events": file.nr_written})
         except OutputError as error:
             self.failure = self.failure or error
-            if self.log.file.error is not None and self.log.file.cut(RECORD_ROOM_BYTES):
-                self.write(lambda: self.directory.finish(record))
+            if file.error is not None and file.cut(RECORD_ROOM_BYTES):
+                self.write(lambda: self.directory.finish({**record, "nr_events": file.nr_written}))
 
-    def _end_log(self, t_ns: int, last: Mapping[str, object]) -> None:
+    def _end_log(self, t_ns: int, exit_state: object) -> None:
+        nr_events = self.log.file.nr_lines + 1
+        last = {"exit_state": exit_state, "nr_events": nr_events}
         self.log.emit(t_ns, RUN_ACTOR, "ks_run_end", last)
         self.log.flush()
         if self.log.file.error is not None:  # a workload may have caught it

@@ -14,6 +14,7 @@ import attrs
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import readable
 
+NO_REPORT: Final = "changes nothing: there are no reports yet"
 SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a folder, so a plain one
 
 
@@ -39,6 +40,8 @@ class RunOptions:
     """The run ends at this virtual time, such as "10s"."""
     out: Path | None = None
     """Directory for what the run leaves behind; None for nothing."""
+    report: bool = True
+    """Whether to make a report; there are none yet, which the summary says if it is False."""
     progress: bool = True
     """Show what goes on, if stderr is a terminal."""
 

@@ -10,7 +10,6 @@ Units: in the text.
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -40,6 +39,7 @@ from kernelsim.mm.core.vmstat import (
     PSWPOUT,
 )
 from kernelsim.procfs.capture import vm_events
+from kernelsim.report.run_options import NO_REPORT, RunOptions
 from kernelsim.report.text_table import plain_table
 from kernelsim.units import NS_PER_S, NS_PER_US, format_duration
 
@@ -75,14 +75,14 @@ class RunSummary:
 
 
 def summarize(
-    machine: Machine, *, wall_ns: int, out: Path | None = None, nr_checks: int | None = None
+    machine: Machine, options: RunOptions, *, wall_ns: int, nr_checks: int | None = None
 ) -> RunSummary:
     """Summarize a run that has ended.
 
     Args:
         machine: After its run.
+        options: What the user chose.
         wall_ns: What the run took in real time.
-        out: Where its files are.
         nr_checks: How often everything was checked, and held; None when nobody asked for it.
     """
     ended = machine.ended
@@ -92,12 +92,13 @@ def summarize(
         ("ended", f"{ended.state}{detail}"),
         ("virtual time", format_duration(ended.now_ns)),
         (WALL, format_duration(wall_ns)),
+        *knob_facts(machine, options),
         *event_facts(machine),
     ]
     if nr_checks is not None:
         facts.append(("checks", f"ran {nr_checks} times, found nothing wrong"))
-    if out is not None:
-        facts.append(("files", str(out)))
+    if options.out is not None:
+        facts.append(("files", str(options.out)))
     tables = (
         zone_table(machine),
         band_table(machine),
@@ -111,6 +112,28 @@ def summarize(
         tuple(table for table in tables if table.rows),
         tuple(dmesg(machine)),
     )
+
+
+def knob_facts(machine: Machine, options: RunOptions) -> list[tuple[str, str]]:
+    """Return what the knobs of the run stand at, and what each does to its results."""
+    engine, burst_pages = machine.engine, machine.kernel.burst_pages
+    order = "none: simultaneous events happen in the order they were planned in"
+    if engine.schedule_seed is not None:
+        order = f"{engine.schedule_seed}: its own order of simultaneous events, so other results"
+    burst = "exact, others may come in after each page"
+    if burst_pages > 1:
+        burst = "most pages touched before others come in; results depend on it, 1 is exact"
+    facts = [
+        ("seed", f"{engine.seed}: only a workload draws from it, nothing in the machine does"),
+        ("schedule seed", order),
+        ("burst pages", f"{burst_pages}: {burst}"),
+    ]
+    if options.trace:
+        words = " ".join(options.trace)
+        facts.append(("trace", f"{words}: chooses what is logged, changes no result"))
+    if not options.report:
+        facts.append(("no report", NO_REPORT))
+    return facts
 
 
 def dmesg(machine: Machine) -> Iterator[str]:

@@ -24,7 +24,9 @@ class ks_run_end(Tracepoint, frozen=True):
     when: ClassVar[str] = "when all actors had stopped, a little after the run"
 
     exit_state: Annotated[str, Field("char[]", "how it ended: done, until, stopped, crashed …")]
-    nr_events: Annotated[int, Field("unsigned long", "engine events of the run")]
+    nr_events: Annotated[
+        int, Field("unsigned long", "lines of the log, the first and this one included")
+    ]
 
 
 class ks_actor_start(Tracepoint, frozen=True):

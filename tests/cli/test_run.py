@@ -86,6 +86,7 @@ def test_out_gets_the_log_and_run_json(run, write, tmp_path):
     assert events[0]["event"] == "ks_run_start"
     assert [event["step"] for event in events if event["event"] == "stepped"] == [0, 1, 2]
     assert events[-1]["event"] == "ks_run_end"
+    assert record["nr_events"] == events[-1]["nr_events"] == len(events)
     assert record["exit_state"] == events[-1]["exit_state"] == "done"
     assert (record["seed"], record["schedule_seed"]) == (5, 6)
     assert record["virtual_ns"] == events[-1]["t_ns"]
@@ -232,3 +233,26 @@ def test_interrupted_run_leaves_whole_lines_and_says_so(write, tmp_path, name):
     assert [json.loads(line)["event"] for line in lines] == ["ks_run_start", "before", "ks_run_end"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["exit_state"] == "interrupted"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_help_says_what_each_knob_does_to_results(capsys):
+    """Of every option that sounds as if it changed results: whether and how it does."""
+    assert cli.exit_status(["run", "--help"]) == cli.EXIT_DONE
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for told in (
+        "Nothing in a machine draws from it",
+        "each seed is another legal order, and so gives other results",
+        "It changes results: the smaller, the finer CPUs interleave and the slower the run;",
+        "Changes what is logged, no result",
+        "Changes no result, only the time the run takes",
+        "--no-report changes nothing",
+        "One that changes nothing yet is named in the summary",
+    ):
+        assert told in text
+
+
+def test_no_report_is_said_to_change_nothing(run, write):
+    """A simulation says so too, and only then."""
+    path = write(GOOD)
+    assert "no report     changes nothing" in run(path, "--no-report")[1]
+    assert "no report" not in run(path)[1]

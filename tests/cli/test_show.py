@@ -1,5 +1,6 @@
 """Tests of `kernelsim show`: files and tools of a run, as the real tools print them."""
 
+import json
 import os
 import re
 import shutil
@@ -298,7 +299,7 @@ def test_rates_over_virtual_time(directory: Path, capsys):
     ("words", "text"),
     [
         (["nothing"], "must be one of zoneinfo"),
-        (["maps:1"], "no such process; there are 100"),
+        (["maps:1"], "there was no such process; alive are 100"),
         (["maps:"], "no such process"),
         (["free", "--snapshot", "late"], "the run has early"),
         (["vmstat -1"], "-1"),
@@ -347,3 +348,29 @@ def test_damaged_files_of_a_run_are_one_line(directory, tmp_path, capsys, file, 
     output = capsys.readouterr()
     assert (output.out, output.err.count("\n")) == ("", 1)
     assert str(copy) in output.err
+
+
+def test_a_process_that_is_not_alive(tmp_path: Path, capsys):
+    """Like Linux there is no /proc/PID of it; the message says how it ended, or that it did not."""
+
+    async def main(machine):
+        ended = await machine.spawn("ended")
+        await ended.exit(3)
+        stray = await machine.spawn("stray")
+        await stray.touch_pages([1], [1])
+        await machine.snapshot("early")
+        await machine.spawn("late")
+
+    options = RunOptions(machine="tiny-64m", out=tmp_path)
+    run_machine(Workload(main, "machine"), options, name="w.py")
+
+    def complaint(*words: str) -> str:
+        assert exit_status(["show", str(tmp_path), *words]) == 2
+        return capsys.readouterr().err.split(" there is no /proc/")[1]
+
+    assert complaint("status:100") == "100: it ended with exit status 3; alive are 102\n"
+    assert complaint("stat:101") == "101: it ended with SIGSEGV; alive are 102\n"
+    early = complaint("status:102", "--snapshot", "early")
+    assert early == "102: it had not begun; no process is alive\n"
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert [each["exit_status"] for each in record["processes"]] == [3, -11, None]

@@ -73,6 +73,10 @@ def faults_of(out: Path, good: Path) -> list[str]:
             state = json.loads(data)["exit_state"]
             if (state == "done") != (names == files_of(good)):
                 faults.append(f"run.json says {state} of {len(names)} files")
+            log = out / "events.jsonl"
+            nr_lines = len(log.read_bytes().splitlines()) if log.exists() else 0
+            if json.loads(data)["nr_events"] != nr_lines:
+                faults.append(f"run.json counts not the {nr_lines} lines of the log")
         elif name == "metrics.parquet":
             duckdb.read_parquet(str(out / name)).fetchall()
         elif data != (good / name).read_bytes():

@@ -24,7 +24,6 @@ from kernelsim.machine import Machine
 from kernelsim.report.machine_run import RunOutcome, run_machine
 from kernelsim.report.progress import Progress, free_bar
 from kernelsim.report.run_options import RunOptions
-from kernelsim.report.run_summary import WALL, summary_text
 from kernelsim.report.sampler import ROWS_MAX, Sampler, longer
 from kernelsim.units import NS_PER_MS, NS_PER_S
 from kernelsim.workload.api import Workload
@@ -124,6 +123,7 @@ def test_what_a_run_leaves_behind(tmp_path: Path):
     first, last = json.loads(lines[0]), json.loads(lines[-1])
     assert (first["event"], first["machine"], first["seed"]) == ("ks_run_start", "tiny-64m", 5)
     assert (last["event"], last["exit_state"]) == ("ks_run_end", "done")
+    assert record["nr_events"] == last["nr_events"] == len(lines)
     vmstat = dict(line.split() for line in (tmp_path / "proc/vmstat").read_text().splitlines())
     table = duckdb.read_parquet(str(tmp_path / "metrics.parquet"))
     rows = table.select("t_ns", "pgfault", "node0_DMA32_free").fetchall()
@@ -144,34 +144,6 @@ def test_looking_on_changes_no_event(tmp_path: Path):
     assert logs[0] == logs[1]
     metrics = [(tmp_path / n / "metrics.parquet").read_bytes() for n in ("plain", "checked")]
     assert metrics[0] == metrics[1]
-
-
-def test_summary_says_what_happened_and_to_whom():
-    """The summary has faults, swap, zones and the process; only its wall time varies."""
-    texts = []
-    for _ in range(2):
-        text = summary_text(run(small_main).summary)
-        texts.append([line for line in text.splitlines() if not line.startswith(WALL)])
-    assert texts[0] == texts[1]
-    text = "\n".join(texts[0])
-    assert "ended           done" in text
-    assert "page faults     14080, 0 of them major" in text
-    assert "node 0 DMA32  158  197  236" in text
-    assert " hog " in text
-
-
-def test_summary_names_signals_and_checks():
-    """A process that a signal ended shows its name; checks are told of when there were any."""
-
-    async def main(machine: Machine) -> None:
-        process = await machine.spawn("stray")
-        await process.touch_pages([1], [1])
-
-    checked = run(main, check=True).summary
-    assert ("checks", "ran 1 times, found nothing wrong") in checked.facts
-    processes = next(table for table in checked.tables if table.title.startswith("processes"))
-    assert processes.rows[0][:3] == ("100", "stray", "SIGSEGV")
-    assert "checks" not in dict(run(main).summary.facts)
 
 
 def test_tunables_and_limits_are_put_in_force():
@@ -382,15 +354,3 @@ def test_touching_what_is_no_mapping_is_the_authors_mistake():
 
     with pytest.raises(WorkloadError, match="touch wants a mapping, as mmap returns it, not 12345"):
         run(main)
-
-
-def test_a_setting_that_changes_nothing_is_told_in_the_summary():
-    """A note with the reason; settings that work have none."""
-
-    async def main(machine):
-        await machine.sleep("1ms")
-
-    workload = Workload(main, "machine", "tiny-64m", None, {"vm.swappiness": 3})
-    outcome = run_machine(workload, RunOptions(settings=("vm.laptop_mode=5",)), name="w.py")
-    (note,) = outcome.machine.notes
-    assert note.startswith("vm.laptop_mode is accepted and changes nothing yet: ")

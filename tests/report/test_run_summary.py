@@ -1,0 +1,107 @@
+"""Tests of the summary of a run: what happened to whom, and what the knobs did to it."""
+
+from pathlib import Path
+
+import attrs
+
+from kernelsim.config.machine_file import load_machine
+from kernelsim.machine import Machine
+from kernelsim.report.machine_run import RunOutcome, idle_settings, run_machine
+from kernelsim.report.run_options import RunOptions
+from kernelsim.report.run_summary import WALL, summary_text
+from kernelsim.workload.api import Workload
+
+
+async def small_main(machine: Machine) -> None:
+    """Touch a little more memory than there is."""
+    process = await machine.spawn("hog")
+    area = await process.mmap("55M")
+    await process.touch(area, write=True)
+
+
+def run(main, **options) -> RunOutcome:
+    """Run a function on the smallest machine."""
+    options = {"machine": "tiny-64m", **options}
+    return run_machine(Workload(main, "machine"), RunOptions(**options), name="small.py")
+
+
+def test_summary_says_what_happened_and_to_whom():
+    """The summary has faults, swap, zones and the process; only its wall time varies."""
+    texts = []
+    for _ in range(2):
+        text = summary_text(run(small_main).summary)
+        texts.append([line for line in text.splitlines() if not line.startswith(WALL)])
+    assert texts[0] == texts[1]
+    text = "\n".join(texts[0])
+    assert "ended           done" in text
+    assert "page faults     14080, 0 of them major" in text
+    assert "node 0 DMA32  158  197  236" in text
+    assert " hog " in text
+
+
+def test_summary_names_signals_and_checks():
+    """A process that a signal ended shows its name; checks are told of when there were any."""
+
+    async def main(machine: Machine) -> None:
+        process = await machine.spawn("stray")
+        await process.touch_pages([1], [1])
+
+    checked = run(main, check=True).summary
+    assert ("checks", "ran 1 times, found nothing wrong") in checked.facts
+    processes = next(table for table in checked.tables if table.title.startswith("processes"))
+    assert processes.rows[0][:3] == ("100", "stray", "SIGSEGV")
+    assert "checks" not in dict(run(main).summary.facts)
+
+
+def test_summary_says_what_each_knob_does_to_results():
+    """Seeds and the burst always, the others when given; no report is said to be none."""
+
+    async def main(machine: Machine) -> None:
+        await machine.sleep("1ms")
+
+    plain = dict(run(main).summary.facts)
+    assert plain["seed"] == "1: only a workload draws from it, nothing in the machine does"
+    assert plain["schedule seed"].startswith("none: ")
+    assert plain["burst pages"].startswith("512: most pages touched before others come in;")
+    assert not {"trace", "no report"} & plain.keys()
+    knobs = RunOptions(
+        seed=3, schedule_seed=0, burst_pages=1, trace=("kmem:*",), report=False, machine="tiny-64m"
+    )
+    told = dict(run_machine(Workload(main, "machine"), knobs, name="w.py").summary.facts)
+    assert told["seed"].startswith("3: ")
+    assert told["schedule seed"].startswith("0: its own order of simultaneous events")
+    assert told["burst pages"] == "1: exact, others may come in after each page"
+    assert told["trace"] == "kmem:*: chooses what is logged, changes no result"
+    assert told["no report"] == "changes nothing: there are no reports yet"
+
+
+def test_a_setting_that_changes_nothing_is_told_in_the_summary():
+    """A note with the reason; settings that work have none."""
+
+    async def main(machine):
+        await machine.sleep("1ms")
+
+    workload = Workload(main, "machine", "tiny-64m", None, {"vm.swappiness": 3})
+    outcome = run_machine(workload, RunOptions(settings=("vm.laptop_mode=5",)), name="w.py")
+    (note,) = outcome.machine.notes
+    assert note.startswith("vm.laptop_mode is accepted and changes nothing yet: ")
+
+
+def test_a_machine_file_that_sets_what_changes_nothing_is_told_so(tmp_path: Path):
+    """As for a setting of the run; a machine that was recorded chose nothing."""
+
+    async def main(machine: Machine) -> None:
+        await machine.sleep("1ms")
+
+    path = tmp_path / "m.toml"
+    path.write_text(
+        'name = "m"\n[[node]]\ncpus = "0"\nmemory = "64M"\n'
+        '[sysctl]\n"vm.dirty_ratio" = 30\n"vm.swappiness" = 3\n'
+    )
+    workload = Workload(main, "machine", str(path))
+    (note,) = run_machine(workload, RunOptions(), name="w.py").machine.notes
+    assert note.startswith("vm.dirty_ratio is accepted and changes nothing yet: ")
+    spec = load_machine(path)
+    recorded = attrs.evolve(spec, boot=attrs.evolve(spec.boot, zones=("of a kernel",)))
+    assert idle_settings(recorded, {}) == []
+    assert idle_settings(recorded, {"vm.dirty_ratio": 30}) == ["vm.dirty_ratio"]
