@@ -11,7 +11,7 @@ import attrs
 
 from kernelsim.errors import OutputError
 from kernelsim.machine import Machine
-from kernelsim.mm.boot.mm_init import setup_per_zone_lowmem_reserve
+from kernelsim.mm.page.zone_marks import setup_per_zone_lowmem_reserve
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.tree import render_recording
 from kernelsim.report.whole import remove, write_tree, write_whole

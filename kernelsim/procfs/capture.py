@@ -15,7 +15,6 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.config.boot import BootState
-from kernelsim.config.machine import NodeSpec
 from kernelsim.config.sysctl import SYSCTLS, Sysctl, sysctl_text
 from kernelsim.config.zones import MIGRATE_TYPES, ZoneType
 from kernelsim.machine import Machine
@@ -45,15 +44,16 @@ from kernelsim.mm.core.vmstat import (
     ZONE_STAT_NAMES,
 )
 from kernelsim.mm.page.free_area import free_area_counts
+from kernelsim.mm.page.phys_mem import BOOT_GENERATION, PgData
 from kernelsim.mm.page.watermark import calculate_normal_threshold
 from kernelsim.mm.reclaim.vmscan_balance import MAX_RECLAIM_RETRIES
 from kernelsim.mm.swap.swapfile import SA_INUSE, SA_MAX, SA_PRIO, SS_FREE, SS_TOTAL
 from kernelsim.procfs.capture_process import capture_processes
-from kernelsim.procfs.memory_blocks import memory_blocks_of
 from kernelsim.procfs.snapshot import (
     PAGE_KB,
     CpuSnapshot,
     DiskSnapshot,
+    MemoryBlock,
     NodeSnapshot,
     PcpSnapshot,
     Snapshot,
@@ -80,14 +80,15 @@ def capture(machine: Machine | Kernel, *, usage: bool = True) -> Snapshot:
     kernel = machine.kernel if isinstance(machine, Machine) else machine
     spec, boot, swap = kernel.spec, kernel.spec.boot, kernel.swap
     boot_kb = boot.meminfo_kb
-    nodes = tuple(capture_node(kernel, node) for node in spec.nodes)
+    nodes = tuple(capture_node(kernel, node) for node in kernel.phys.online_nodes)
     now_ns = kernel.engine.now_ns
     cpus = tuple(capture_cpus(kernel))
     dirty_background, dirty = dirty_limits(kernel, nodes)
-    block_size_bytes, blocks = memory_blocks_of(spec)
+    blocks = kernel.phys.memory_blocks
     commit = kernel.mms.commit
     return Snapshot(
         nodes=nodes,
+        possible_nodes=tuple(node.nid for node in kernel.phys.nodes),
         arch=spec.arch,
         cpu_frequency_hz=spec.latency.cpu_frequency_hz,
         numa=spec.arch not in NO_NUMA_ARCHES,
@@ -108,9 +109,17 @@ def capture(machine: Machine | Kernel, *, usage: bool = True) -> Snapshot:
         direct_map_kb=direct_map_kb(boot, kernel.phys.totalram_pages),
         swaps=tuple(capture_swaps(kernel)),
         sysctls=sysctl_texts(kernel),
-        block_size_bytes=block_size_bytes,
-        auto_online_blocks=boot.auto_online_blocks,
-        memory_blocks=blocks,
+        block_size_bytes=blocks.size_bytes,
+        auto_online_blocks=blocks.auto_online,
+        memory_blocks=tuple(
+            MemoryBlock(
+                index=block.index,
+                state=block.state,
+                valid_zones=block.valid_zones,
+                removable=block.is_removable,
+            )
+            for block in blocks.blocks
+        ),
         uptime_ns=boot.uptime_ns + now_ns,
         idle_ns=sum(cpu.idle_ns for cpu in cpus),
         cpus=cpus,
@@ -130,9 +139,10 @@ def direct_map_kb(boot: BootState, totalram_pages: int) -> dict[str, int]:
     return recorded or {"4k": 0, "2M": totalram_pages * PAGE_KB}
 
 
-def capture_node(kernel: Kernel, spec: NodeSpec) -> NodeSnapshot:
-    """Return one node with its zones."""
-    nid = spec.nid
+def capture_node(kernel: Kernel, node: PgData) -> NodeSnapshot:
+    """Return one node with its zones; it has distances to nodes in use only."""
+    nid = node.nid
+    distances = kernel.phys.numa_distance[nid]
     nr_types = len(kernel.phys.zone_types)
     return NodeSnapshot(
         nid=nid,
@@ -142,8 +152,8 @@ def capture_node(kernel: Kernel, spec: NodeSpec) -> NodeSnapshot:
         ),
         stats=named(NODE_STAT_NAMES, kernel.mem.node_stat[nid]),
         unreclaimable=bool(kernel.lruvec[nid, LV_KSWAPD_FAILURES] >= MAX_RECLAIM_RETRIES),
-        cpus=spec.cpus,
-        distances=kernel.spec.distances[nid],
+        cpus=node.cpus,
+        distances=tuple(distances[other.nid] for other in kernel.phys.online_nodes),
     )
 
 
@@ -187,7 +197,7 @@ def capture_zone(kernel: Kernel, zone: int, zone_type: ZoneType) -> ZoneSnapshot
 
 
 def capture_pcp(kernel: Kernel, zone: int, zone_type: ZoneType) -> list[PcpSnapshot]:
-    """Return the per-cpu lists of a zone."""
+    """Return the per-cpu lists of a zone; recorded thresholds hold until memory or CPUs change."""
     row = kernel.mem.zone[zone]
     nid = zone // len(kernel.phys.zone_types)
     managed = int(row[Z_MANAGED])
@@ -195,7 +205,7 @@ def capture_pcp(kernel: Kernel, zone: int, zone_type: ZoneType) -> list[PcpSnaps
     recorded = {
         pcp.cpu: pcp.vm_stats_threshold
         for boot in kernel.spec.boot.zones
-        if (boot.nid, boot.type) == (nid, zone_type)
+        if kernel.phys.generation == BOOT_GENERATION and (boot.nid, boot.type) == (nid, zone_type)
         for pcp in boot.pcp
     }
     return [

@@ -3,9 +3,7 @@
 import attrs
 import pytest
 
-from kernelsim.config.machine_file import load_machine
 from kernelsim.procfs.hardware import cpu_tree, render_cpuinfo, render_diskstats, tree_links
-from kernelsim.procfs.memory_blocks import memory_blocks_of
 from kernelsim.procfs.snapshot import (
     DiskSnapshot,
     MemoryBlock,
@@ -111,12 +109,3 @@ def test_links_lead_to_the_node_of_each_cpu_and_block():
     assert "../../node/node0" == links["sys/devices/system/memory/memory1/node0"]
     assert "../../node/node1" == links["sys/devices/system/memory/memory2/node1"]
     assert [] == list(tree_links(attrs.evolve(SERVER, numa=False)))
-
-
-def test_a_hole_has_no_memory_blocks():
-    """8 GiB with a hole below 4 GiB are 64 blocks of 128 MiB; the first holds two zones."""
-    size_bytes, blocks = memory_blocks_of(load_machine("numa-2x4g"))
-
-    assert 8 << 30 == size_bytes * len(blocks)
-    assert [*range(24), *range(32, 72)] == [block.index for block in blocks]
-    assert ("none", "DMA32", "Normal") == tuple(blocks[n].valid_zones for n in (0, 1, 24))

@@ -18,10 +18,9 @@ from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.node import Node
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
-from kernelsim.mm.boot.mm_init import PhysMem
 from kernelsim.mm.core.mem import I64, Mem
-from kernelsim.mm.page.gfp import Gfp
-from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.mm.page.alloc_context import AllocContexts
+from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.space.mm_struct import MmRegistry
 from kernelsim.mm.space.pgtable import PageTablePool
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
@@ -34,7 +33,6 @@ from kernelsim.trace.tracepoint import Tracepoint
 if TYPE_CHECKING:
     from kernelsim.actors.process.process import Process
     from kernelsim.actors.reclaim.kswapd import Kswapd
-    from kernelsim.mm.page.alloc_context import AllocContext
 
 
 @attrs.define
@@ -45,7 +43,7 @@ class Kernel:
         engine: Clock, seeds, log.
         spec: The machine as configured.
         sysctl: Tunables in force; replaced when one is written.
-        phys: Physical memory with its zonelists.
+        phys: Physical memory as it stands now.
         pool: Page tables.
         mms: Address spaces.
         swap: Swap slots; an empty area without swap.
@@ -61,7 +59,7 @@ class Kernel:
         swap_reads: Slots being read from disk, with the queue of those who wait.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
-        alloc_contexts: What requests are served by, by node of the CPU, policy and gfp bits.
+        alloc_contexts: What requests are served by.
         zero_pfn: The shared zero page.
         next_pid: Pid of the next process.
         nr_placed: Pages put into use since the start, less those taken out of it; see
@@ -88,8 +86,8 @@ class Kernel:
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
-    alloc_contexts: "dict[tuple[int, Mempolicy | None, Gfp], AllocContext]" = attrs.field(
-        factory=dict
+    alloc_contexts: AllocContexts = attrs.field(
+        default=attrs.Factory(lambda self: AllocContexts(self.phys), takes_self=True), init=False
     )
     zero_pfn: int = 0
     next_pid: int = 100
@@ -168,4 +166,4 @@ class Kernel:
 
     def distance(self, cpu: Cpu, nid: int) -> int:
         """Return the distance from a CPU to a node's memory, 10 is local."""
-        return self.spec.distances[cpu.nid][nid]
+        return self.phys.numa_distance[cpu.nid][nid]

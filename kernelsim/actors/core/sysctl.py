@@ -13,12 +13,12 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.config import sysctl_write
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue
-from kernelsim.mm.boot.mm_init import (
+from kernelsim.mm.core.mem import Z_FREE, Z_NUMA_STAT_OFF, Z_WATERMARK_BOOST_FACTOR
+from kernelsim.mm.page.zone_marks import (
     set_pcp_sizes,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
 )
-from kernelsim.mm.core.mem import Z_FREE, Z_NUMA_STAT_OFF, Z_WATERMARK_BOOST_FACTOR
 from kernelsim.units import KIB, PAGE_SIZE
 
 USER_RESERVE_KBYTES_MAX = 131_072  # KiB; mm/mmap.c:init_user_reserve

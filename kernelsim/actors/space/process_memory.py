@@ -16,8 +16,8 @@ from kernelsim.actors.messages.node import FreePages, UnderLruLock
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.mm.core.mem import I64, nids_of
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_migratetype, gfp_zone
-from kernelsim.mm.page.mempolicy import Mempolicy, policy_nodemask, policy_zonelist
+from kernelsim.mm.page.gfp import GFP_KERNEL_ACCOUNT, Gfp
+from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.exec import load_image, static_image
 from kernelsim.mm.space.memory import unmap_range
@@ -47,28 +47,7 @@ def alloc_context(kernel: Kernel, task: Task, policy: Mempolicy | None, gfp: Gfp
 
     Source: Linux 6.1 mm/mempolicy.c:alloc_pages
     """
-    key = (task.cpu.nid, policy, gfp)
-    context = kernel.alloc_contexts.get(key)
-    if context is None:
-        phys = kernel.phys
-        highest = gfp_zone(gfp, phys.zone_types)
-        zones = policy_zonelist(
-            policy,
-            local_nid=task.cpu.nid,
-            highest_zoneidx=highest,
-            zonelists=phys.zonelists,
-            zone_types=phys.zone_types,
-        )
-        context = AllocContext(
-            gfp,
-            gfp_migratetype(gfp),
-            zones,
-            highest,
-            zones[0] // len(phys.zone_types),
-            policy_nodemask(policy, highest, zones, phys.zone_types),
-        )
-        kernel.alloc_contexts[key] = context
-    return context
+    return kernel.alloc_contexts.get(task.cpu.nid, policy, gfp)
 
 
 def table_context(kernel: Kernel, task: Task, policy: Mempolicy | None) -> AllocContext:

@@ -1,13 +1,12 @@
-"""Build physical memory from a machine's description, and set the zones' marks.
+"""Build physical memory from a machine's description.
 
-Linux: mm/mm_init.c and mm/memblock.c (boot), mm/page_alloc.c (setup_per_zone_wmarks), 6.1.
+Linux: mm/mm_init.c and mm/memblock.c, 6.1.
 Differs: memory of a machine written by hand is all free but for the pages boot keeps, which lie at
 the bottom of each zone; that of a recorded one is as `boot_pages` says.
 # Differs from Linux: the first watermarks of a machine written by hand follow from the pages it has
 # for use. A kernel computes them while its init sections and its initramfs still hold pages, so
 # they are up to 2 % lower; and one with huge pages switched on sets min_free_kbytes higher.
-Interface: `build` makes a `PhysMem`; `setup_per_zone_wmarks` and `setup_per_zone_lowmem_reserve`
-are called again when a tunable changes. `new_mem`, `init_zone` and `fill_zone` are the steps.
+Interface: `build` makes a `PhysMem`; `new_mem`, `init_zone` and `fill_zone` are the steps.
 Units: pages, pfn. Memory nobody touches costs nothing: columns are mapped, not filled.
 """
 
@@ -16,16 +15,14 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.config.boot import BootState, ZoneBoot
 from kernelsim.config.machine import MachineSpec, NodeSpec, ZoneSpec
-from kernelsim.config.sysctl import Sysctl
-from kernelsim.config.zones import ZoneType
 from kernelsim.mm.boot.boot_pages import Range, place_boot_pages
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
+from kernelsim.mm.boot.memory_block import memory_dev_init
 from kernelsim.mm.core.mem import (
     I64,
     MAX_ORDER_NR_PAGES,
@@ -44,7 +41,6 @@ from kernelsim.mm.core.mem import (
     Z_START_PFN,
     Z_TYPE_INDEX,
     Z_WATERMARK_BOOST,
-    Z_WATERMARK_BOOST_FACTOR,
     Z_WMARK_HIGH,
     Z_WMARK_LOW,
     Z_WMARK_MIN,
@@ -60,66 +56,24 @@ from kernelsim.mm.core.vmstat import (
     VM_EVENT_NAMES,
     ZONE_STAT_NAMES,
 )
-from kernelsim.mm.page import watermark
 from kernelsim.mm.page.free_area import free_range
-from kernelsim.mm.page.zonelist import build_all_zonelists
+from kernelsim.mm.page.phys_mem import PgData, PhysMem
+from kernelsim.mm.page.zone_marks import (
+    setup_per_zone_lowmem_reserve,
+    setup_per_zone_wmarks,
+    update_totalreserve,
+)
 
 __all__ = [
-    "PhysMem",
     "build",
     "fill_zone",
     "free_range",
     "init_zone",
     "new_mem",
-    "setup_per_zone_lowmem_reserve",
-    "setup_per_zone_wmarks",
     "zeros",
 ]
 
 MAP_NORESERVE: Final = 0x4000  # asm-generic/mman.h; the mmap module of 3.11 does not name it
-
-
-@attrs.define
-class PhysMem:
-    """Physical memory of one machine: the arrays, and what stays outside them.
-
-    Attributes:
-        mem: The arrays.
-        spec: The machine as described.
-        zone_types: Zone types in the order of zone rows within a node.
-        nr_nodes: Nodes, with and without memory.
-        nr_cpus: CPUs of the machine.
-        zonelists: By node, the zone rows in the order a request of that node tries them.
-        cpu_nid: By CPU, its node.
-        min_free_kbytes: vm.min_free_kbytes in force, KiB.
-        totalreserve_pages: Pages that ordinary use leaves alone, one sum for the machine.
-    """
-
-    mem: Mem
-    spec: MachineSpec
-    zone_types: tuple[ZoneType, ...]
-    nr_nodes: int
-    nr_cpus: int
-    zonelists: tuple[tuple[int, ...], ...]
-    cpu_nid: tuple[int, ...]
-    min_free_kbytes: int = 0
-    totalreserve_pages: int = 0
-
-    @property
-    def totalram_pages(self) -> int:
-        """Return the pages the buddy system manages."""
-        return int(self.mem.zone[:, Z_MANAGED].sum())
-
-    def zones_managed(self) -> tuple[watermark.ZoneManaged, ...]:
-        """Return what the watermark formulas need, by zone row."""
-        return tuple(
-            watermark.ZoneManaged(
-                nid=int(row[Z_NID]),
-                type=self.zone_types[row[Z_TYPE_INDEX]],
-                managed_pages=int(row[Z_MANAGED]),
-            )
-            for row in self.mem.zone
-        )
 
 
 def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
@@ -221,19 +175,15 @@ def build(spec: MachineSpec) -> PhysMem:
             init_zone(mem, zone, zone_spec, node.nid, ranges[zone])
             boot = recorded.get((node.nid, zone_spec.type))
             fill_zone(mem, zone, ranges[zone], boot)
-    populated = [[zone.managed_pages > 0 for zone in node.zones] for node in spec.nodes]
-    zonelists = build_all_zonelists(distances=spec.distances, populated=populated)
     phys = PhysMem(
         mem=mem,
-        spec=spec,
+        era=spec.era,
         zone_types=spec.zone_types,
-        nr_nodes=len(spec.nodes),
-        nr_cpus=spec.nr_cpus,
-        zonelists=tuple(
-            tuple(ref.nid * nr_types + ref.zid for ref in lists.fallback) for lists in zonelists
-        ),
-        cpu_nid=tuple(spec.node_of_cpu(cpu) for cpu in range(spec.nr_cpus)),
+        nodes=tuple(PgData(nid=node.nid, cpus=node.cpus) for node in spec.nodes),
+        numa_distance=spec.distances,
+        memory_blocks=memory_dev_init(spec),
     )
+    phys.changed()
     setup_per_zone_lowmem_reserve(phys, spec.sysctl)
     setup_per_zone_wmarks(phys, spec.sysctl)
     apply_boot_marks(phys, spec.boot)
@@ -261,80 +211,6 @@ def fill_zone(mem: Mem, zone: int, ranges: Sequence[Range], boot: ZoneBoot | Non
         nr_reserved -= kept
         mem.pages.flags[start : start + kept] = PG_reserved
         free_range(mem, zone, start + kept, end)
-
-
-def setup_per_zone_wmarks(phys: PhysMem, sysctl: Sysctl) -> None:
-    """Compute watermarks, boosts and per-cpu list sizes from the tunables.
-
-    Call it when vm.min_free_kbytes, vm.watermark_scale_factor, vm.watermark_boost_factor or
-    vm.percpu_pagelist_high_fraction changes.
-
-    Source: Linux 6.1 mm/page_alloc.c:setup_per_zone_wmarks
-    """
-    zones = phys.zones_managed()
-    if sysctl.vm_min_free_kbytes is not None:
-        phys.min_free_kbytes = sysctl.vm_min_free_kbytes
-    elif not phys.min_free_kbytes:
-        buffer_pages = watermark.nr_free_buffer_pages(zones, [0] * len(zones))
-        phys.min_free_kbytes = watermark.calculate_min_free_kbytes(buffer_pages)
-    marks = watermark.setup_per_zone_wmarks(
-        zones,
-        min_free_kbytes=phys.min_free_kbytes,
-        watermark_scale_factor=sysctl.vm_watermark_scale_factor,
-        era=phys.spec.era,
-    )
-    for row, mark in zip(phys.mem.zone, marks, strict=True):
-        row[Z_WMARK_MIN] = mark.wmark_min
-        row[Z_WMARK_LOW] = mark.wmark_low
-        row[Z_WMARK_HIGH] = mark.wmark_high
-        row[Z_WMARK_PROMO] = mark.wmark_promo
-        row[Z_WATERMARK_BOOST] = 0
-        row[Z_WATERMARK_BOOST_FACTOR] = sysctl.vm_watermark_boost_factor
-        set_pcp_sizes(phys, row, sysctl)
-    update_totalreserve(phys)
-
-
-def set_pcp_sizes(phys: PhysMem, row: I64, sysctl: Sysctl) -> None:
-    """Set batch and high of the per-cpu lists of a zone; an empty zone keeps 0.
-
-    Source: Linux 6.1 mm/page_alloc.c:zone_set_pageset_high_and_batch
-    """
-    managed = int(row[Z_MANAGED])
-    if not managed:
-        return
-    row[Z_PCP_BATCH] = watermark.zone_batchsize(managed)
-    row[Z_PCP_HIGH] = watermark.zone_highsize(
-        managed_pages=managed,
-        wmark_low=int(row[Z_WMARK_LOW]),
-        batch=int(row[Z_PCP_BATCH]),
-        nr_local_cpus=phys.cpu_nid.count(int(row[Z_NID])),
-        nr_online_cpus=phys.nr_cpus,
-        high_fraction=sysctl.vm_percpu_pagelist_high_fraction,
-    )
-
-
-def setup_per_zone_lowmem_reserve(phys: PhysMem, sysctl: Sysctl) -> None:
-    """Compute the pages each zone keeps from requests that may use higher zones.
-
-    Call it when vm.lowmem_reserve_ratio changes.
-
-    Source: Linux 6.1 mm/page_alloc.c:setup_per_zone_lowmem_reserve
-    """
-    rows = watermark.setup_per_zone_lowmem_reserve(
-        phys.zones_managed(), sysctl.vm_lowmem_reserve_ratio
-    )
-    phys.mem.lowmem_reserve[:] = np.array(rows, np.int64)
-    update_totalreserve(phys)
-
-
-def update_totalreserve(phys: PhysMem) -> None:
-    """Recompute totalreserve_pages from the marks and reserves in force.
-
-    Source: Linux 6.1 mm/page_alloc.c:calculate_totalreserve_pages
-    """
-    zone = phys.mem.zone
-    reserved = phys.mem.lowmem_reserve.max(axis=1) + zone[:, Z_WMARK_HIGH]
-    phys.totalreserve_pages = int(np.minimum(reserved, zone[:, Z_MANAGED]).sum())
 
 
 def apply_boot_marks(phys: PhysMem, boot: BootState) -> None:

@@ -1,16 +1,16 @@
-"""The blocks of hotpluggable memory of a machine.
+"""The blocks of hotpluggable memory a machine boots with.
 
-Linux: drivers/base/memory.c, arch/x86/mm/init_64.c:probe_memory_block_size, 6.1.
+Linux: drivers/base/memory.c:memory_dev_init, arch/x86/mm/init_64.c:probe_memory_block_size, 6.1.
 Differs: a recorded machine keeps the blocks it had; the rest all are online.
 
-Interface: `memory_blocks_of`.
+Interface: `memory_dev_init`.
 Units: bytes, page frames.
 """
 
 from typing import Final
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.procfs.snapshot import MemoryBlock
+from kernelsim.mm.page.phys_mem import MemoryBlock, MemoryBlocks
 from kernelsim.units import GIB, MIB, PAGE_SIZE
 
 MIN_BLOCK_BYTES: Final = 128 * MIB  # SECTION_SIZE_BITS is 27
@@ -18,28 +18,34 @@ MAX_BLOCK_BYTES: Final = 2 * GIB
 BIG_MACHINE_BYTES: Final = 64 * GIB  # from there on the block grows with what memory's end allows
 
 
-def memory_blocks_of(spec: MachineSpec) -> tuple[int, tuple[MemoryBlock, ...]]:
-    """Return the size of a block in bytes and the blocks; 0 and none where there is no hotplug."""
+def memory_dev_init(spec: MachineSpec) -> MemoryBlocks:
+    """Return the memory blocks at boot; none where there is no hotplug.
+
+    Source: Linux 6.1 drivers/base/memory.c:memory_dev_init
+    """
     boot = spec.boot
+    blocks = MemoryBlocks(auto_online=boot.auto_online_blocks)
     if boot.recorded:
-        return boot.block_size_bytes, tuple(
+        blocks.size_bytes = boot.block_size_bytes
+        blocks.blocks += [
             MemoryBlock(
                 index=block.index,
                 state=block.state,
                 valid_zones=block.valid_zones,
-                removable=bool(block.removable),
+                is_removable=bool(block.removable),
             )
             for block in boot.memory_blocks
-        )
-    if spec.arch != "x86_64":
-        return 0, ()
-    size_bytes = block_size(spec)
-    return size_bytes, tuple(
-        MemoryBlock(
-            index=index, state="online", valid_zones=names[0] if len(names) == 1 else "none"
-        )
-        for index, names in sorted(zones_of_blocks(spec, size_bytes // PAGE_SIZE).items())
-    )
+        ]
+    elif spec.arch == "x86_64":
+        blocks.size_bytes = block_size(spec)
+        zones = zones_of_blocks(spec, blocks.size_bytes // PAGE_SIZE)
+        blocks.blocks += [
+            MemoryBlock(
+                index=index, state="online", valid_zones=names[0] if len(names) == 1 else "none"
+            )
+            for index, names in sorted(zones.items())
+        ]
+    return blocks
 
 
 def zones_of_blocks(spec: MachineSpec, nr_pages: int) -> dict[int, list[str]]:
