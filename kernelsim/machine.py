@@ -16,6 +16,7 @@ import numpy as np
 
 from kernelsim.actors.alloc.oom_killer import OomKiller
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.sysctl import boot_sysctls, sysctl_in_force, write_sysctl
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
@@ -181,11 +182,16 @@ class Machine:
         pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
         cpus = kernel.cpus if cpu is None else [kernel.cpus[cpu]]
         task = Task(self.engine, f"{name}-{pid}", pid, cpus)
-        policy = parse_mempolicy(kernel, mempolicy)
-        process = Process(kernel, name, task, policy)
-        process.oom_score_adj = oom_score_adj
-        process.mempolicy = mempolicy or process.mempolicy
-        handle = ProcessHandle(kernel, process, self.engine.spawn(process))
+        entry = ProcessEntry(
+            comm=name,
+            tasks=(task,),
+            policy=parse_mempolicy(kernel, mempolicy),
+            exited=self.engine.wait_queue(f"exit of {task.name}"),
+            signals=self.engine.wait_queue(f"signals of {task.name}"),
+            mempolicy=mempolicy or "default",
+            oom_score_adj=oom_score_adj,
+        )
+        handle = ProcessHandle(kernel, entry, self.engine.spawn(Process(kernel, entry)))
         self.processes.append(handle)
         await handle.start(program)
         return handle

@@ -9,21 +9,21 @@ Units: pages, virtual page numbers.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kernelsim.actors.core.process_table import ProcessEntry
     from kernelsim.actors.core.task import Task
     from kernelsim.actors.messages.fault_handler import PageFault
     from kernelsim.actors.messages.node import AllocPages
     from kernelsim.actors.messages.process import TouchPages
-    from kernelsim.actors.process.process import Process
     from kernelsim.mm.page.alloc_context import AllocContext
 
 
 class Observer:
     """Listens to nothing: what a machine has unless told otherwise. A checker overrides it all."""
 
-    def begins(self, process: "Process", operation: object) -> None:
+    def begins(self, process: "ProcessEntry", operation: object) -> None:
         """Hear that a process begins what its program asked for."""
 
-    def ends(self, process: "Process", operation: object, result: object, token: int) -> None:
+    def ends(self, process: "ProcessEntry", operation: object, result: object, token: int) -> None:
         """Hear what the program is answered, and which token its stores left."""
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:

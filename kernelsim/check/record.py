@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import AllocPages
@@ -27,7 +28,6 @@ from kernelsim.actors.messages.process import (
     TouchResult,
 )
 from kernelsim.actors.observer import Observer
-from kernelsim.actors.process.process import Process
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
@@ -62,15 +62,15 @@ class Record(Observer):
             content = self.contents[pid] = Content()
         return content
 
-    def begins(self, process: Process, operation: object) -> None:
+    def begins(self, process: ProcessEntry, operation: object) -> None:
         """Note which pages may go while an operation is under way."""
-        self.content_of(process.task.pid).leaving = pages_leaving(process.mm, operation)
+        self.content_of(process.pid).leaving = pages_leaving(process.mm, operation)
 
-    def ends(self, process: Process, operation: object, result: object, token: int) -> None:
+    def ends(self, process: ProcessEntry, operation: object, result: object, token: int) -> None:
         """Note what the program now knows of its memory."""
         if process.has_ended():
             return
-        content = self.content_of(process.task.pid)
+        content = self.content_of(process.pid)
         leaving, content.leaving = content.leaving, None
         if isinstance(operation, Mmap) and isinstance(result, int) and result >= 0:
             leaving = page_range(result, operation.length)  # whatever was there, it is new now

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.process.process import Process
 from kernelsim.mm.core.mem import PG_locked
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.locks import WaitQueue
@@ -76,16 +75,16 @@ def check_owed(kernel: Kernel) -> Iterator[str]:
     for device in kernel.devices.values():
         if is_idle(device) and device.promises and not device.nr_in_flight:
             yield f"{device.name} has nothing under way and owes {len(device.promises)} answers"
-    for actor in (*kernel.nodes, kernel.interconnect, *kernel.processes.values()):
+    processes = [kernel.engine.actors[entry.ref.name] for entry in kernel.processes.values()]
+    for actor in (*kernel.nodes, kernel.interconnect, *processes):
         if is_idle(actor) and actor.promises:
             yield f"{actor.name} is idle and owes {len(actor.promises)} answers"
 
 
 def check_queues(kernel: Kernel) -> Iterator[str]:
     """Find sleepers in the queue of a read that is over, or of a process that is gone."""
-    actors = kernel.engine.actors.values()  # one that ends is no process any more, and still wakes
-    leaving = [actor for actor in actors if isinstance(actor, Process) and actor.is_serving]
-    ending = [process.exited for process in (*kernel.processes.values(), *leaving)]
+    actors = kernel.engine.actors
+    living = [process.exited for process in kernel.processes.values()]
     for seat in kernel.engine.clock.seats:
         queue = getattr(seat.waiter.why, "queue", None)
         if not isinstance(queue, WaitQueue) or not is_waiting(seat):
@@ -93,8 +92,10 @@ def check_queues(kernel: Kernel) -> Iterator[str]:
         if queue.name.startswith(SLOT_QUEUE):
             if not any(queue is reading for reading in kernel.swap_reads.values()):
                 yield f"{seat.name} waits for {queue.name}, which nobody reads"
-        elif queue.name.startswith(EXIT_QUEUE) and not any(queue is gone for gone in ending):
-            yield f"{seat.name} waits for the {queue.name}, which has ended"
+        elif queue.name.startswith(EXIT_QUEUE) and not any(queue is exited for exited in living):
+            leaving = actors.get(queue.name.removeprefix(EXIT_QUEUE))
+            if leaving is None or not leaving.is_serving:  # off the table it still has to wake them
+                yield f"{seat.name} waits for the {queue.name}, which has ended"
 
 
 def check_kswapds(kernel: Kernel) -> Iterator[str]:

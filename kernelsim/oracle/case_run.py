@@ -188,8 +188,8 @@ async def run_command(run: ScriptRun, command: Command, background: list[Process
         await machine.sleep(command.duration_ns)
     elif isinstance(command, Kill):
         for handle in background:
-            if handle.actor.comm == command.name and handle.exit_status is None:
-                handle.actor.kill()
+            if handle.entry.comm == command.name and handle.exit_status is None:
+                await handle.kill()
     else:
         assert isinstance(command, Wait), "no other command is left"
         for handle in background:

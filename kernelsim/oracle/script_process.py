@@ -96,7 +96,7 @@ class ScriptProcess:
                 return
 
     async def _do(self, number: int, step: Step) -> None:
-        process, engine = self._handle.actor, self._run.machine.engine
+        process, engine = self._handle.entry, self._run.machine.engine
         began_ns, minflt, majflt = engine.now_ns, process.minflt, process.majflt
         if step.op not in SILENT and not self._has_printed:
             self._has_printed = True
@@ -125,7 +125,7 @@ class ScriptProcess:
 
     async def _print_first(self) -> None:
         # The buffers of its output lie in pages it has not written before.
-        end = self._handle.actor.mm.start_brk >> PAGE_SHIFT
+        end = self._handle.entry.mm.start_brk >> PAGE_SHIFT
         vpns = np.arange(end - FIRST_REPORT_PAGES, end)
         await self._handle.touch_pages(vpns, np.ones(len(vpns), np.uint8))
 
@@ -133,11 +133,11 @@ class ScriptProcess:
         self._run.lines.extend(lines)
 
     def _snapshot(self, *, usage: bool = False) -> ProcessSnapshot:
-        return capture_process(self._run.machine.kernel, self._handle.actor, usage=usage)
+        return capture_process(self._run.machine.kernel, self._handle.entry, usage=usage)
 
     async def identity(self, step: Step) -> Outcome | None:
         """name, adj, uid: say who the process is."""
-        process, value = self._handle.actor, step.args[0]
+        process, value = self._handle.entry, step.args[0]
         if step.op == "name":
             self._name = process.comm = str(value)
             return None
@@ -154,7 +154,7 @@ class ScriptProcess:
         number = number_of(step.args[0])
         if number >= len(cpus):
             return Outcome(-1, EINVAL)
-        self._handle.actor.task.cpus = (cpus[number],)
+        self._handle.entry.task.cpus = (cpus[number],)
         return Outcome()
 
     async def mmap(self, step: Step) -> Outcome:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.process.process import Process
+from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.config.number_list import format_number_list, parse_number_list
 from kernelsim.mm.core.mem import (
     I64,
@@ -69,10 +69,10 @@ def capture_processes(kernel: Kernel, *, usage: bool) -> Iterator[ProcessSnapsho
         yield capture_process(kernel, process, usage=usage)
 
 
-def capture_process(kernel: Kernel, process: Process, *, usage: bool) -> ProcessSnapshot:
+def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> ProcessSnapshot:
     """Return one process."""
     mm, task = process.mm, process.task
-    rss = task.rss_stat.shown(process.rss())
+    rss = task.rss_stat.shown(process.rss(kernel.mms))
     entries = leaf_entries(kernel, mm.number) if usage else None
     totalpages = kernel.phys.totalram_pages + kernel.nr_swap_pages
     nr_types = len(kernel.phys.zone_types)
@@ -87,7 +87,7 @@ def capture_process(kernel: Kernel, process: Process, *, usage: bool) -> Process
         rss_file=rss[MM_FILEPAGES],
         rss_shmem=rss[MM_SHMEMPAGES],
         swap=rss[MM_SWAPENTS],
-        hiwater_rss=process.hiwater_rss(),
+        hiwater_rss=process.hiwater_rss(kernel.mms),
         total_vm=mm.total_vm,
         hiwater_vm=mm.hiwater_vm,
         locked_vm=mm.locked_vm,
@@ -110,12 +110,12 @@ def capture_process(kernel: Kernel, process: Process, *, usage: bool) -> Process
         cpu=task.cpu.number,
         cpus_allowed=tuple(sorted(cpu.number for cpu in task.cpus)),
         mems_allowed=tuple(int(nid) for nid in np.unique(with_memory)),
-        oom_score=oom_score(process.oom_task(), totalpages),
+        oom_score=oom_score(process.oom_task(kernel.mms), totalpages),
         oom_score_adj=process.oom_score_adj,
     )
 
 
-def state_of(kernel: Kernel, process: Process) -> str:
+def state_of(kernel: Kernel, process: ProcessEntry) -> str:
     """Return R for a process that runs or wants to, D for one that sleeps in a fault, else S."""
     task = process.task
     queued = any(name == task.name for name, _, _ in task.cpu.state.run_queue)
@@ -126,7 +126,7 @@ def state_of(kernel: Kernel, process: Process) -> str:
 
 
 def capture_vma(
-    kernel: Kernel, process: Process, vma: VmArea, entries: Entries | None
+    kernel: Kernel, process: ProcessEntry, vma: VmArea, entries: Entries | None
 ) -> VmaSnapshot:
     """Return one mapping."""
     file = vma.file or MappedFile(path="")

@@ -13,6 +13,8 @@ from typing import Any
 import attrs
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
 from kernelsim.actors.messages.process import (
     Brk,
     Exit,
@@ -25,8 +27,7 @@ from kernelsim.actors.messages.process import (
     TouchPages,
     TouchResult,
 )
-from kernelsim.actors.process.process import Process
-from kernelsim.errors import SyscallError, WorkloadError
+from kernelsim.errors import ConfigError, SyscallError, WorkloadError
 from kernelsim.mm.space.pgtable import MM_SWAPENTS
 from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
@@ -82,21 +83,21 @@ class ProcessHandle:
 
     Args:
         kernel: The machine.
-        process: Its actor.
+        process: What the process table holds of it.
         ref: The actor's reference.
     """
 
-    def __init__(self, kernel: Kernel, process: Process, ref: ActorRef) -> None:
+    def __init__(self, kernel: Kernel, process: ProcessEntry, ref: ActorRef) -> None:
         self._kernel = kernel
         self._process = process
         self._ref = ref
-        self.pid = process.task.pid
+        self.pid = process.pid
         self.name = process.comm
         self.result: object = None
 
     @property
-    def actor(self) -> Process:
-        """The actor, to look at."""
+    def entry(self) -> ProcessEntry:
+        """What the process table holds of it, to look at."""
         return self._process
 
     @property
@@ -211,6 +212,20 @@ class ProcessHandle:
     async def exit(self, status: int = 0) -> None:
         """End the process; its memory is free when this returns."""
         await self._ask(Exit(whole_number("status", status, 0, 255)))
+
+    async def kill(self, signal: int = SIGKILL) -> None:
+        """Send a signal that ends the process, at the next boundary of what it does.
+
+        Its number is the process's status with a minus; one that has ended gets none.
+
+        Raises:
+            ConfigError: It is no signal, or none that ends a process.
+        """
+        if type(signal) is not int or signal not in FATAL_SIGNALS:
+            raise ConfigError(
+                "signal", signal, "must be the number of a signal that ends a process"
+            )
+        send_signal(self._kernel, self._process, signal)
 
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""

@@ -14,7 +14,7 @@ from tests.small_machine import PAGE, run, small_machine
 def pages_present(machine: Machine, handle: ProcessHandle, mapping: Mapping) -> list[int]:
     """Return which pages of a mapping have an entry, counted from its start."""
     kernel = machine.kernel
-    number, first = handle.actor.mm.number, mapping.address // PAGE
+    number, first = handle.entry.mm.number, mapping.address // PAGE
     return [
         page
         for page in range(-(-mapping.length // PAGE))
@@ -125,7 +125,7 @@ def test_wait_returns_when_the_memory_is_free() -> None:
     async def main(machine: Machine) -> tuple[int | None, int]:
         process = await machine.spawn("large")
         await process.touch(await process.mmap("8M"), write=True)
-        process.actor.kill()
+        await process.kill()
         await machine.sleep(20_000)
         status = process.exit_status
         await process.wait()

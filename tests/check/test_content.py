@@ -34,7 +34,7 @@ from kernelsim.workload import workload
 
 def entry(machine, process, vpn):
     kernel = machine.kernel
-    return pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, process.actor.mm.number, vpn)
+    return pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, process.entry.mm.number, vpn)
 
 @workload(machine="tiny-64m")
 async def main(machine):
@@ -137,7 +137,7 @@ def after_touching(damage: Callable[[Machine, Any, int], None]) -> list[str]:
         await user.touch(area, write=True, length="1M")
         await user.touch(area, offset="1M")
         assert check_machine(machine.kernel) == []
-        damage(machine, user.actor, area.address >> 12)
+        damage(machine, user.entry, area.address >> 12)
         return check_machine(machine.kernel)
 
     found = machine.run(main)

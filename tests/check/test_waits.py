@@ -128,7 +128,7 @@ def test_who_waits_for_nothing_is_named(name: str):
         user = await machine.spawn("user", spin)
         await machine.spawn("other", spin)
         await machine.sleep("9500us")  # in the middle of a time slice
-        plant(machine, user.actor)
+        plant(machine, machine.engine.actors[user.entry.ref.name])
         await machine.sleep("5ms")
 
     spec = small_machine(memory="16M", swap="16M")
@@ -148,7 +148,7 @@ class Killer(Actor):
     async def run(self) -> None:
         """Let it fall asleep first."""
         await self.engine.sleep(1_000_000)
-        self.victim.kill()
+        await self.victim.kill()
 
 
 @pytest.mark.parametrize("schedule_seed", [None, 1, 2])
@@ -160,7 +160,7 @@ def test_who_waits_for_a_process_that_is_leaving_its_cpu_is_no_fault(schedule_se
 
     async def main(machine: Machine) -> int:
         victim = await machine.spawn("victim", nap)
-        machine.engine.spawn(Killer(victim.actor))
+        machine.engine.spawn(Killer(victim))
         return int(await victim.wait())
 
     options = RunOptions(

@@ -84,7 +84,7 @@ async def do(handle, others, regions, operation):
     elif name == "exit":
         await handle.exit(values[0])
     elif name == "kill":
-        others[values[0] % len(others)].actor.kill()
+        await others[values[0] % len(others)].kill()
     elif regions:
         region = regions[values[0] % len(regions)]
         if name == "munmap":

@@ -115,7 +115,7 @@ def scan(nr_pages: int, rounds: int) -> float:
         kernel = machine.kernel
         highest = len(kernel.phys.zone_types) - 1
         process = await machine.spawn("p")
-        task = process.actor.task
+        task = process.entry.task
         reclaimer = Reclaimer(kernel, task)
         for _ in range(rounds + 1):
             region = await process.mmap(nr_pages * PAGE_SIZE)

@@ -10,6 +10,7 @@ a moment later, or dies if it was the victim itself.
 from typing import Any
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.signal import SIGKILL, send_signal
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.config.number_list import format_number_list
 from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_PRESENT
@@ -54,16 +55,16 @@ class OomKiller(Actor):
         kernel = self._kernel
         asking = kernel.processes.get(message.pid)
         if asking is not None and asking.must_die():
-            self._mark_victim(asking.oom_task())
+            self._mark_victim(asking.oom_task(kernel.mms))
             return True
-        tasks = [process.oom_task() for process in kernel.processes.values()]
+        tasks = [process.oom_task(kernel.mms) for process in kernel.processes.values()]
         constraint = self._constraint(message)
         last_words = check_panic_on_oom(kernel.sysctl.vm_panic_on_oom, constraint.name)
         if last_words is not None:
             self._dump_header(message, tasks, constraint)
             return self._panic(last_words)
         if kernel.sysctl.vm_oom_kill_allocating_task and asking is not None:
-            own = asking.oom_task()
+            own = asking.oom_task(kernel.mms)
             if oom_eligible(own, constraint.nodemask) and oom_badness(own, 0) is not None:
                 self._kill(message, tasks, constraint, own, KILLED_ALLOCATING_TASK)
                 return True
@@ -117,7 +118,7 @@ class OomKiller(Actor):
         kernel.mem.vm_event[OOM_KILL] += 1
         self._mark_victim(victim)
         self._log(killed_line(victim, why))
-        kernel.processes[victim.pid].kill()
+        send_signal(kernel, kernel.processes[victim.pid], SIGKILL)
 
     def _dump_header(
         self, message: OutOfMemory, tasks: list[OomTask], constraint: OomConstraint

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.observer import Observer
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
@@ -31,7 +32,6 @@ from kernelsim.sim.locks import WaitQueue
 from kernelsim.trace.tracepoint import Tracepoint
 
 if TYPE_CHECKING:
-    from kernelsim.actors.process.process import Process
     from kernelsim.actors.reclaim.kswapd import Kswapd
 
 
@@ -82,7 +82,7 @@ class Kernel:
     devices: dict[str, BlockDevice] = attrs.field(factory=dict)
     kswapds: "list[Kswapd]" = attrs.field(factory=list)
     oom_killer: ActorRef = attrs.field(init=False)
-    processes: "dict[int, Process]" = attrs.field(factory=dict)
+    processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)

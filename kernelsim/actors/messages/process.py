@@ -85,6 +85,11 @@ class Sleep:
 
 
 @attrs.frozen
+class TakeSignal:
+    """Act on the fatal signal that is pending; answered with None."""
+
+
+@attrs.frozen
 class Exit:
     """End with a status."""
 

@@ -5,8 +5,8 @@ kernel/exit.c, 6.1).
 An access to memory runs on the process's CPU in time slices, page by page in a compiled leaf; the
 first page that faults goes to the process's fault handler, with all that follow it and need the
 same, and the process waits.
-Interface: ask one of the operations of process_operations.py; the answer is its result. Asking an
-ended process gives `None` at once. `exited` is woken when it has ended.
+Interface: ask one of the operations of messages/process.py; the answer is its result. Asking an
+ended process gives `None` at once. What others may know of it is in its entry of the process table.
 Units: bytes for addresses and lengths, pages where it says so, ns.
 """
 
@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.messages.process import (
     Brk,
@@ -44,20 +45,15 @@ from kernelsim.actors.space.process_memory import (
     zap,
 )
 from kernelsim.mm.core.vmstat import PGFAULT
-from kernelsim.mm.page.mempolicy import Mempolicy
-from kernelsim.mm.reclaim.oom_kill import OomTask
 from kernelsim.mm.space.memory import TOUCH_FAULT, touch_list, touch_present
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, VmChange
-from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
+from kernelsim.mm.space.pgtable import MM_FILEPAGES
 from kernelsim.mm.space.vm_flags import MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE
 from kernelsim.sim.actor import Actor
-from kernelsim.sim.locks import WaitQueue
 from kernelsim.trace.ks import ks_process_exit, ks_process_start
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
-SIGKILL: Final = 9
-SIGSEGV: Final = 11
 ACCESSES_AT_ONCE: Final = 1 << 16  # of those that are listed one by one
 
 
@@ -66,28 +62,15 @@ class Process(Actor):
 
     Args:
         kernel: The machine.
-        comm: Its name.
-        task: Its thread of control.
-        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
+        entry: What the process table will hold of it.
     """
 
-    def __init__(self, kernel: Kernel, comm: str, task: Task, policy: Mempolicy | None) -> None:
-        super().__init__(task.name)
-        self.comm = comm
-        self.task = task
+    def __init__(self, kernel: Kernel, entry: ProcessEntry) -> None:
+        super().__init__(entry.task.name)
+        self.entry = entry
+        self.task = entry.task
         self.mm: MmStruct
-        self.minflt = 0
-        self.majflt = 0
-        self.oom_score_adj = 0
-        self.uid = 0
-        self.mempolicy = "default"  # as its author gave it: "bind:0,1"
-        self.image_rss_pages = 0  # page cache of the program's file, mapped by it
-        self.start_ns = 0
-        self.exit_status: int | None = None
-        self.exited: WaitQueue
-        self._signals: WaitQueue
         self._kernel = kernel
-        self._policy = policy
         self._fault: FaultHandler
         self._nr_operations = 0
         self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
@@ -103,37 +86,37 @@ class Process(Actor):
 
     async def on_start(self) -> None:
         """Get a CPU, an address space and a fault handler."""
-        kernel = self._kernel
-        self.start_ns = self.engine.now_ns
-        self.exited = self.engine.wait_queue(f"exit of {self.name}")
-        self._signals = self.engine.wait_queue(f"signals of {self.name}")
+        kernel, entry = self._kernel, self.entry
+        entry.ref = self.ref
+        entry.start_ns = self.engine.now_ns
         await self.task.get_cpu()
-        self.mm = await make_address_space(kernel, self.task, self._policy)
-        self._fault = FaultHandler(kernel, self.task, self.mm, self._policy)
+        self.mm = entry.mm = await make_address_space(kernel, self.task, entry.policy)
+        self._fault = FaultHandler(kernel, self.task, self.mm, entry.policy)
         self.engine.spawn(self._fault)
-        kernel.processes[self.task.pid] = self
-        kernel.trace(self.name, ks_process_start(self.task.pid, 0, self.comm, self.task.cpu.number))
+        kernel.processes[entry.pid] = entry
+        kernel.trace(self.name, ks_process_start(entry.pid, 0, entry.comm, self.task.cpu.number))
         await self.task.put_cpu()
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - an operation
         """Run one operation on a CPU."""
-        if self.has_ended():
+        entry = self.entry
+        if entry.has_ended():
             return None
-        if self.must_die() or (isinstance(message, Exit) and message.status == -SIGKILL):
-            await self._exit(-SIGKILL)
+        if entry.must_die():
+            await self._exit(-entry.group_exit_code)
             return None
         if isinstance(message, Sleep):
             await self._sleep(message.ns)
             return None
         self._nr_operations += 1
         await self.task.get_cpu(wakeup=True)
-        self._kernel.observer.begins(self, message)
+        self._kernel.observer.begins(entry, message)
         result = await self._handlers[type(message)](message)
-        self._kernel.observer.ends(self, message, result, self._token())
+        self._kernel.observer.ends(entry, message, result, self._token())
         await self.task.put_cpu()
         self.progress()
-        if self.must_die():
-            await self._exit(-SIGKILL)
+        if entry.must_die():
+            await self._exit(-entry.group_exit_code)
         return result
 
     async def on_mmap(self, message: Mmap) -> int:
@@ -171,7 +154,7 @@ class Process(Actor):
         result = TouchResult()
         began_ns = self.engine.now_ns
         for _ in range(message.passes):
-            if self.has_ended():
+            if self.entry.has_ended():
                 break
             address, end = message.address, message.address + message.length
             while address < end and not self.task.killed:
@@ -277,8 +260,8 @@ class Process(Actor):
         await self.on_touch_pages(TouchPages(vpns, np.ones(len(vpns), np.uint8)))
         stat.count_faults(IMAGE_FILE_FAULTS, (0, 0, 0, 0))
         stat.pending[MM_FILEPAGES] += IMAGE_FILE_PAGES
-        self.image_rss_pages = IMAGE_FILE_PAGES
-        self.minflt += FORK_FAULTS + IMAGE_FILE_FAULTS
+        self.entry.image_rss_pages = IMAGE_FILE_PAGES
+        self.entry.minflt += FORK_FAULTS + IMAGE_FILE_FAULTS
         self._kernel.mem.vm_event[PGFAULT] += FORK_FAULTS + IMAGE_FILE_FAULTS
 
     async def on_exit(self, message: Exit) -> None:
@@ -286,59 +269,12 @@ class Process(Actor):
         await self._enter_kernel()
         await self._exit(message.status)
 
-    def kill(self) -> None:
-        """Send SIGKILL; it takes effect at the next boundary of whatever the process does."""
-        self.task.killed = True
-        self._signals.wake_all()
-        self._kernel.wake_throttled()
-        if not self.is_serving:
-            self.ref.tell(Exit(-SIGKILL))
-
-    def rss(self) -> list[int]:
-        """Return the pages that count as resident or swapped, by kind (MM_*)."""
-        rss = [int(pages) for pages in self._kernel.mms.mms.rss[self.mm.number]]
-        rss[MM_FILEPAGES] += self.image_rss_pages
-        return rss
-
-    def hiwater_rss(self) -> int:
-        """Return the most pages that were resident at one time, as last noted before unmapping."""
-        pages = int(self._kernel.mms.mms.hiwater_rss[self.mm.number])
-        return pages + self.image_rss_pages if pages else 0
-
-    def oom_task(self) -> OomTask:
-        """Return what the OOM killer looks at."""
-        rss = self.rss()
-        return OomTask(
-            pid=self.task.pid,
-            comm=self.comm,
-            uid=self.uid,
-            total_vm=self.mm.total_vm,
-            rss_anon=rss[MM_ANONPAGES],
-            rss_file=rss[MM_FILEPAGES],
-            rss_shmem=rss[MM_SHMEMPAGES],
-            swapents=rss[MM_SWAPENTS],
-            pgtables_bytes=int(self._kernel.mms.mms.nr_ptes[self.mm.number]) * PAGE_SIZE,
-            oom_score_adj=self.oom_score_adj,
-            has_mm=not self.has_ended(),
-            will_free_mem=self.task.killed,
-            policy=self._policy,
-            is_victim=self.task.oom_victim,
-        )
-
-    def has_ended(self) -> bool:
-        """Return whether the process is gone, its memory with it."""
-        return self.exit_status is not None
-
-    def must_die(self) -> bool:
-        """Return whether a fatal signal is waiting to be acted on."""
-        return self.task.killed and not self.has_ended()
-
     async def _sleep(self, ns: int) -> None:
         """Sleep off the CPU; a signal ends the sleep, and the process."""
         with self.engine.move_on_after(ns):
-            await self._signals.wait()
-        if self.task.killed:
-            await self._exit(-SIGKILL)
+            await self.entry.signals.wait()
+        if self.entry.must_die():
+            await self._exit(-self.entry.group_exit_code)
 
     async def _page_fault(
         self, vma: VmArea, vpn: int, nr: int, stride: int, write: bool, result: TouchResult
@@ -349,8 +285,8 @@ class Process(Actor):
         self._kernel.observer.served(self.task.pid, served.nr)
         result.minflt += served.minflt
         result.majflt += served.majflt
-        self.minflt += served.minflt
-        self.majflt += served.majflt
+        self.entry.minflt += served.minflt
+        self.entry.majflt += served.majflt
         if served.user_ns:
             await self.task.compute(served.user_ns, user=True)
         return served.nr
@@ -378,19 +314,24 @@ class Process(Actor):
         await self._exit(-SIGSEGV)
 
     def _signal(self) -> int:
-        if self.exit_status is not None and self.exit_status < 0:
-            return -self.exit_status
-        return SIGKILL if self.task.killed else 0
+        entry = self.entry
+        if entry.exit_status is not None and entry.exit_status < 0:
+            return -entry.exit_status
+        return entry.group_exit_code
 
     async def _exit(self, status: int) -> None:
+        kernel, entry = self._kernel, self.entry
         on_cpu = self.task.on_cpu
         if not on_cpu:
             await self.task.get_cpu()
-        self.exit_status = status
-        nr_freed = await free_address_space(self._kernel, self.task, self.mm)
-        del self._kernel.processes[self.task.pid]
+        entry.exit_status = status
+        nr_freed = 0
+        self.mm.mm_users -= 1
+        if not self.mm.mm_users:  # mmput: the last one takes it apart
+            nr_freed = await free_address_space(kernel, self.task, self.mm)
+        del kernel.processes[entry.pid]
         self._fault.ref.stop()
-        self._kernel.trace(self.name, ks_process_exit(self.task.pid, self.comm, status, nr_freed))
+        kernel.trace(self.name, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
         if not on_cpu:
             await self.task.put_cpu()
-        self.exited.wake_all()
+        entry.exited.wake_all()

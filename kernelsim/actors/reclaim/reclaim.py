@@ -275,11 +275,10 @@ class Reclaimer:
         kernel, task = self._kernel, self._task
         batched = kernel.mms.mms.tlb_flush_batched
         bitmap = 0
-        for process in kernel.processes.values():
-            number = process.mm.number
+        for number, mm in kernel.mms.by_number.items():
             if batched[number]:
                 batched[number] = 0
-                bitmap |= process.mm.cpu_bitmap
+                bitmap |= mm.cpu_bitmap
         for cpu in kernel.cpus:
             if not bitmap >> cpu.number & 1:
                 continue

@@ -97,6 +97,7 @@ class MmStruct:
     """Bit n: CPU n may hold TLB entries of this address space (mm_cpumask)."""
     tlb_gen: int = 1
     """How often translations were changed with a flush."""
+    mm_users: int = 1  # processes that use it; several with CLONE_VM
 
     def mmap(
         self,
@@ -376,8 +377,7 @@ class MmRegistry:
 
         Source: Linux 6.1 include/linux/mm.h:get_mm_hiwater_rss
         """
-        number = mm.number
-        return int(max(self.mms.hiwater_rss[number], get_mm_rss(self.mms, number)))
+        return int(max(self.mms.hiwater_rss[mm.number], get_mm_rss(self.mms, mm.number)))
 
     def grow(self) -> None:
         """Double the arrays."""

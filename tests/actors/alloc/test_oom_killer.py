@@ -19,7 +19,7 @@ async def start(machine, policies=None, **sizes):
 
 async def report_oom(machine, process, nodemask=None):
     """Tell the OOM killer that a process found nothing to reclaim."""
-    task = process.actor.task
+    task = process.entry.task
     return await machine.kernel.oom_killer.ask(
         OutOfMemory(GFP_HIGHUSER_MOVABLE, task.name, task.pid, nodemask)
     )
@@ -102,7 +102,7 @@ def test_who_is_exiting_is_not_killed():
             await process.touch(await process.mmap(1500 * PAGE), write=True)
 
         large = await machine.spawn("large", program)
-        while not large.actor.has_ended():
+        while not large.entry.has_ended():
             await machine.sleep("1us")
         assert large.pid in machine.kernel.processes  # its pages are being freed
         assert await report_oom(machine, processes["small"])
@@ -117,11 +117,11 @@ def test_who_was_killed_by_somebody_else_is_neither_waited_for_nor_reported():
 
     async def main(machine):
         processes = await start(machine, small=100, medium=500, large=900)
-        processes["large"].actor.kill()
+        await processes["large"].kill()
         assert await report_oom(machine, processes["small"])
         assert machine.kernel.dmesg == []
         assert await processes["large"].wait() == -9
-        processes["small"].actor.kill()
+        await processes["small"].kill()
         assert await report_oom(machine, processes["medium"])
         assert await processes["medium"].wait() == -9
         return int(machine.mem.vm_event[OOM_KILL])
@@ -136,9 +136,9 @@ def test_an_asker_that_is_dying_is_its_own_victim():
 
     async def main(machine):
         processes = await start(machine, small=100, large=900)
-        processes["small"].actor.kill()
+        await processes["small"].kill()
         assert await report_oom(machine, processes["small"])
-        assert processes["small"].actor.task.oom_victim
+        assert processes["small"].entry.task.oom_victim
         assert await processes["small"].wait() == -9
         return processes["large"].exit_status, int(machine.mem.vm_event[OOM_KILL])
 
@@ -217,7 +217,7 @@ def test_the_allocating_task_is_killed_when_told_so(adj, victim):
     async def main(machine):
         machine.sysctl("vm.oom_kill_allocating_task", 1)
         processes = await start(machine, small=100, large=900)
-        processes["small"].actor.oom_score_adj = adj
+        processes["small"].entry.oom_score_adj = adj
         assert await report_oom(machine, processes["small"])
         assert await processes[victim].wait() == -9
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kernelsim.actors.process.process import SIGKILL, SIGSEGV
+from kernelsim.actors.core.signal import SIGKILL, SIGSEGV
 from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import PROT_READ
@@ -73,9 +73,9 @@ def test_a_write_to_a_read_only_mapping_ends_the_process_with_sigsegv(as_list):
     """Reading it is allowed."""
 
     async def scenario(machine, process):
-        change = process.actor.mm.mmap(2 * PAGE, PROT_READ)
+        change = process.entry.mm.mmap(2 * PAGE, PROT_READ)
         region = Mapping(change.result, 2 * PAGE)
-        assert isinstance(process.actor.mm.map.find_vma(region.address), VmArea)
+        assert isinstance(process.entry.mm.map.find_vma(region.address), VmArea)
         pages = [region.address // PAGE]
         assert (await process.touch(region)).signal == 0
         assert (await process.touch_pages(pages, [0])).signal == 0
@@ -146,7 +146,7 @@ def test_a_killed_process_ends_in_the_middle_of_a_touch():
     async def scenario(machine, process):
         async def killer(_handle):
             await machine.sleep("1ms")
-            process.actor.kill()
+            await process.kill()
 
         before = free_pages(machine) + int(machine.mem.pcp_count.sum())
         await machine.spawn("killer", killer, cpu=1)
@@ -165,7 +165,7 @@ def test_a_process_that_is_killed_while_idle_ends_at_once():
     """It need not be asked for anything first."""
 
     async def scenario(machine, process):
-        process.actor.kill()
+        await process.kill()
         assert await process.wait() == -SIGKILL
 
     with_process(scenario)
@@ -245,7 +245,7 @@ def test_the_heap_grows_and_shrinks():
     """By brk, in pages; what is cut off is freed."""
 
     async def scenario(machine, process):
-        start = process.actor.mm.brk
+        start = process.entry.mm.brk
         end = await process.brk("64K")
         assert end == start + (64 << 10)
         heap = Mapping(start, 64 << 10)

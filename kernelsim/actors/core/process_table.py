@@ -1,0 +1,111 @@
+"""The process table: what the kernel knows of each process, apart from the actor that runs it.
+
+Linux: struct task_struct and struct signal_struct, 6.1. A process has one task or more and an
+address space that it may share (`MmStruct.mm_users` counts who does). Reclaim, the OOM killer,
+/proc and the checks read these entries.
+Written by the process's own actor; identity and limits (comm, uid, oom_score_adj, CPUs) also by
+the workload, at any moment, as a write to /proc is.
+Interface: `Kernel.processes` is the table; `ProcessEntry` an entry; signal.py sends signals.
+Units: pages, ns.
+"""
+
+import attrs
+
+from kernelsim.actors.core.task import Task
+from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.mm.reclaim.oom_kill import OomTask
+from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct
+from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
+from kernelsim.sim.actor import ActorRef
+from kernelsim.sim.locks import WaitQueue
+from kernelsim.units import PAGE_SIZE
+
+
+@attrs.define(eq=False, kw_only=True)
+class ProcessEntry:
+    """One process.
+
+    Attributes:
+        comm: Its name.
+        tasks: Its threads of control; the first is the leader of the group.
+        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
+        mempolicy: The policy as its author gave it: "bind:0,1".
+        exited: Woken when it has ended.
+        signals: Where it sleeps when only a signal or time can wake it.
+        uid: Its user.
+        oom_score_adj: -1000 … 1000.
+        minflt: Faults served without I/O.
+        majflt: Faults that waited for I/O.
+        image_rss_pages: Page cache of the program's file, mapped by it.
+        start_ns: When it started.
+        group_exit_code: Signal that is to end it; 0 for none.
+        exit_status: What it ended with, minus a signal's number; None while it lives.
+        ref: Its actor.
+        mm: Its address space; what it had after its end.
+    """
+
+    comm: str
+    tasks: tuple[Task, ...]
+    policy: Mempolicy | None
+    exited: WaitQueue
+    signals: WaitQueue
+    mempolicy: str = "default"
+    uid: int = 0
+    oom_score_adj: int = 0
+    minflt: int = 0
+    majflt: int = 0
+    image_rss_pages: int = 0
+    start_ns: int = 0
+    group_exit_code: int = 0
+    exit_status: int | None = None
+    ref: ActorRef = attrs.field(init=False)
+    mm: MmStruct = attrs.field(init=False)
+
+    @property
+    def task(self) -> Task:
+        """The leader of its threads."""
+        return self.tasks[0]
+
+    @property
+    def pid(self) -> int:
+        """Its number: that of its leader."""
+        return self.task.pid
+
+    def has_ended(self) -> bool:
+        """Return whether the process is gone or going: it runs no program any more."""
+        return self.exit_status is not None
+
+    def must_die(self) -> bool:
+        """Return whether a fatal signal is waiting to be acted on."""
+        return bool(self.group_exit_code) and not self.has_ended()
+
+    def rss(self, mms: MmRegistry) -> list[int]:
+        """Return the pages that count as resident or swapped, by kind (MM_*)."""
+        rss = [int(pages) for pages in mms.mms.rss[self.mm.number]]
+        rss[MM_FILEPAGES] += self.image_rss_pages
+        return rss
+
+    def hiwater_rss(self, mms: MmRegistry) -> int:
+        """Return the most pages that were resident at one time, as last noted before unmapping."""
+        pages = int(mms.mms.hiwater_rss[self.mm.number])
+        return pages + self.image_rss_pages if pages else 0
+
+    def oom_task(self, mms: MmRegistry) -> OomTask:
+        """Return what the OOM killer looks at."""
+        rss = self.rss(mms)
+        return OomTask(
+            pid=self.pid,
+            comm=self.comm,
+            uid=self.uid,
+            total_vm=self.mm.total_vm,
+            rss_anon=rss[MM_ANONPAGES],
+            rss_file=rss[MM_FILEPAGES],
+            rss_shmem=rss[MM_SHMEMPAGES],
+            swapents=rss[MM_SWAPENTS],
+            pgtables_bytes=int(mms.mms.nr_ptes[self.mm.number]) * PAGE_SIZE,
+            oom_score_adj=self.oom_score_adj,
+            has_mm=not self.has_ended(),
+            will_free_mem=self.task.killed,
+            policy=self.policy,
+            is_victim=self.task.oom_victim,
+        )
