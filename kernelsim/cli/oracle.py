@@ -1,17 +1,21 @@
 """`kernelsim oracle`: run recorded cases of a real kernel here and compare row by row.
 
-Exit status: 0 when every row of every case is inside its class, 1 when one is outside, 2 when a
-case cannot be run; then nothing has run. 3 is a bug of ours, such as what `--check` finds.
+Of several cases those that can be run are; the others are listed with the reason.
+
+Exit status: 0 when every row of every case is inside its class; 1 when one is outside, or one of
+several cases could not be run; 2 when the only case cannot be run or an option is wrong, then
+nothing has run. 3 is a bug of ours, such as what `--check` finds.
 """
 
 import json as json_format
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernelsim.cli.options import Whole
-from kernelsim.errors import ConfigError, UserError
+from kernelsim.errors import ConfigError, RecordingError, UserError, WorkloadError
 
 if TYPE_CHECKING:
     from kernelsim.oracle.compare import Comparison
@@ -39,29 +43,25 @@ def oracle(
         json: Print one JSON object a case instead of tables.
         all: List the rows inside their class too.
     """
-    from kernelsim.oracle.case_output import case_output, check_output
-    from kernelsim.oracle.case_run import check_case, run_case
-    from kernelsim.oracle.compare import render, to_json
+    from kernelsim.oracle.case_run import run_case
+    from kernelsim.oracle.compare import Comparison, render, to_json
 
-    if not cases:
-        raise UserError("oracle needs at least one case directory (see --help)")
-    for case in cases:
-        check_case(case)
-        if out is not None:
-            check_output(out_of_case(out, case, len(cases)))
-    names = [name_of(case) for case in cases]
-    twice = [name for number, name in enumerate(names) if name in names[:number]]
-    if out is not None and twice:
-        raise ConfigError("--out", str(out), f"two cases are named {twice[0]}")
+    check_places(cases, out)
+    not_run = {} if len(cases) == 1 else reasons_against(cases)
     results: list[Comparison] = []
-    for case in cases:
-        place: AbstractContextManager[Path | str] = (
-            tempfile.TemporaryDirectory(prefix="kernelsim-")
-            if out is None
-            else case_output(out_of_case(out, case, len(cases)))
-        )
-        with place as folder:
-            result = run_case(case, Path(folder), seed=seed, burst_pages=burst_pages, check=check)
+
+    def run_one(case: Path) -> Comparison:
+        with place_of(out, case, len(cases)) as folder:
+            return run_case(case, Path(folder), seed=seed, burst_pages=burst_pages, check=check)
+
+    for case in (case for case in cases if case not in not_run):
+        try:
+            result = run_one(case)
+        except UserError as error:
+            if len(cases) == 1 or not is_about_case(error):
+                raise
+            not_run[case] = str(error)
+            continue
         results.append(result)
         if json:
             table = {"case": name_of(case), **json_format.loads(to_json(result))}
@@ -69,14 +69,79 @@ def oracle(
         else:
             heading = f"== {name_of(case)}\n" if len(cases) > 1 else ""
             print(heading + render(result, all_rows=all), end="", flush=True)
-    if len(cases) > 1 and not json:
-        inside = sum(row.ok for result in results for row in result.rows)
-        total = sum(len(result.rows) for result in results)
-        print(f"== {len(cases)} cases: {inside} of {total} rows inside")
-    return 0 if all_ok(results) else EXIT_OUTSIDE
+    if len(cases) > 1:
+        print(json_reasons(not_run) if json else total_text(results, not_run), end="")
+    return EXIT_OUTSIDE if not_run or not all_ok(results) else 0
 
 
-def all_ok(results: "list[Comparison]") -> bool:
+def reasons_against(cases: Sequence[Path]) -> dict[Path, str]:
+    """Return the cases that cannot be run, each with the reason; nothing has run yet."""
+    from kernelsim.oracle.case_run import check_case
+
+    reasons: dict[Path, str] = {}
+    for case in cases:
+        try:
+            check_case(case)
+        except (RecordingError, WorkloadError) as error:
+            reasons[case] = str(error)
+    return reasons
+
+
+def is_about_case(error: UserError) -> bool:
+    """Return whether an error is the case's, not that of an option or of a file of ours."""
+    if isinstance(error, ConfigError):  # of the machine it describes
+        return error.file is not None
+    return isinstance(error, RecordingError | WorkloadError)
+
+
+def json_reasons(not_run: Mapping[Path, str]) -> str:
+    """Return a JSON object a line for each case that was not run."""
+    objects = ({"case": name_of(case), "not_run": why} for case, why in not_run.items())
+    return "".join(json_format.dumps(each) + "\n" for each in objects)
+
+
+def total_text(results: "Sequence[Comparison]", not_run: Mapping[Path, str]) -> str:
+    """Return which cases were not run and why, then the sum over all."""
+    lines = [f"not run: {name_of(case)}: {why}" for case, why in not_run.items()]
+    inside = sum(row.ok for result in results for row in result.rows)
+    total = sum(len(result.rows) for result in results)
+    lines.append(
+        f"== {len(results) + len(not_run)} cases: {inside} of {total} rows inside, "
+        f"{sum(not result.ok for result in results)} cases with rows outside, "
+        f"{len(not_run)} not run"
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def check_places(cases: Sequence[Path], out: Path | None) -> None:
+    """Refuse no cases, and places for their runs that are taken or the same for two.
+
+    Raises:
+        UserError: One line says which.
+    """
+    from kernelsim.oracle.case_output import check_output
+
+    if not cases:
+        raise UserError("oracle needs at least one case directory (see --help)")
+    if out is None:
+        return
+    names = [name_of(case) for case in cases]
+    for number, case in enumerate(cases):
+        check_output(out_of_case(out, case, len(cases)))
+        if names[number] in names[:number]:
+            raise ConfigError("--out", str(out), f"two cases are named {names[number]}")
+
+
+def place_of(out: Path | None, case: Path, nr_cases: int) -> AbstractContextManager[Path | str]:
+    """Return where a case is run: in its place, or in a directory that goes afterwards."""
+    from kernelsim.oracle.case_output import case_output
+
+    if out is None:
+        return tempfile.TemporaryDirectory(prefix="kernelsim-")
+    return case_output(out_of_case(out, case, nr_cases))
+
+
+def all_ok(results: "Sequence[Comparison]") -> bool:
     """Return whether every case is inside."""
     return all(result.ok for result in results)
 

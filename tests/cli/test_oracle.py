@@ -72,13 +72,41 @@ def test_all_lists_rows_inside_too(capsys):
     ],
 )
 def test_wrong_use_exits_2_with_one_line(capsys, arguments, told):
-    """And nothing has run."""
+    """And nothing has run, the only case either."""
     assert 2 == exit_status(["oracle", *arguments])
 
     captured = capsys.readouterr()
     assert "" == captured.out
     assert told in captured.err
     assert 1 == len(captured.err.splitlines())
+
+
+def test_of_several_cases_those_that_can_be_run_are(capsys, tmp_path):
+    """The others are listed with the reason, before or after they began; status 1."""
+    endless = case_of(tmp_path / "endless", "memhog hold\n")
+    good = case_of(tmp_path / "good", "")
+    arguments = ["oracle", "nowhere", str(CASES / "d02"), endless, good]
+    assert 1 == exit_status([*arguments, "--out", str(tmp_path / "out")])
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert "" == captured.err
+    assert ["== good"] == [line for line in lines if line.startswith("==")][:-1]
+    assert ["nowhere", "d02", "endless"] == [
+        line.split(": ")[1] for line in lines if line.startswith("not run: ")
+    ]
+    assert "not run: nowhere: nowhere: a case is a directory with a snapshot `before`" in lines
+    assert any("script.txt:3: step 'mmapshared:a:64M' needs" in line for line in lines)
+    assert lines[-1].startswith("== 4 cases: ")
+    assert lines[-1].endswith(" rows inside, 0 cases with rows outside, 3 not run")
+    assert ["good"] == sorted(path.parent.name for path in tmp_path.glob("out/*/workload.out"))
+
+
+def test_json_of_several_cases_says_what_was_not_run(capsys):
+    """An object for each case, with the reason instead of rows."""
+    assert 1 == exit_status(["oracle", "nowhere", str(CASES / "s01"), "--json"])
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ["s01", "nowhere"] == [each["case"] for each in objects]
+    assert "a case is a directory" in objects[1]["not_run"]
 
 
 def files_of(folder):
