@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.snapshot import Snapshot
 from kernelsim.procfs.tree import render_tree
@@ -25,6 +23,7 @@ from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.units import NS_PER_S
 from kernelsim.workload.api import Workload
+from tests.private_mounts import NO_MOUNTS, private_mounts, require_mounts
 from tests.small_machine import small_machine
 
 ENVIRONMENT = {
@@ -34,12 +33,11 @@ ENVIRONMENT = {
     "HWLOC_COMPONENTS": "linux,stop",  # lstopo is not to ask the CPU it runs on
 }
 # $1 live proc, $2 ours, $3 our sys; the rest is the command, which keeps the shell's pid.
-ENTER = """
+ENTER = f"""
 mount --rbind /proc "$1" && mkdir "$2/$$" && mount --bind "$1/$$" "$2/$$" && ln -s $$ "$2/self" &&
-mount --rbind "$3" /sys && mount --rbind "$2" /proc || exit 125
+mount --rbind "$3" /sys && mount --rbind "$2" /proc || exit {NO_MOUNTS}
 shift 3; exec "$@"
 """
-NO_NAMESPACE = 125
 SNAPSHOTS = ("s0", "s1", "s2", "s3")  # of a pressed run, one a virtual second
 
 
@@ -87,7 +85,7 @@ def inside(tree: Path, command: tuple[str, ...]) -> Iterator[tuple[list[str], Pa
         live.mkdir()
         shutil.copytree(tree / "proc", proc)
         folders = [str(live), str(proc), str(tree / "sys")]
-        enter = ["unshare", "--map-root-user", "--mount", "sh", "-c", ENTER, "enter"]
+        enter = private_mounts("sh", "-c", ENTER, "enter")
         yield [*enter, *folders, *command], proc
 
 
@@ -101,16 +99,9 @@ def read_tree(tree: Path, *command: str) -> str:
         done = subprocess.run(
             words, capture_output=True, text=True, check=False, env=os.environ | ENVIRONMENT
         )
-    require_namespace(done.returncode, done.stderr)
+    require_mounts(done.returncode, done.stderr)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
-
-
-def require_namespace(status: int | None, stderr: str) -> None:
-    """Skip the test, or let it fail in CI, when the tree could not be bound."""
-    if status == NO_NAMESPACE or stderr.startswith("unshare:"):
-        assert "KERNELSIM_CI" not in os.environ, stderr
-        pytest.skip(f"no private mounts here: {stderr.strip()}")
 
 
 def numbers_of(path: Path) -> dict[str, int]:

@@ -20,13 +20,13 @@ from kernelsim.report.rate_text import Samples
 from kernelsim.report.run_options import RunOptions
 from kernelsim.report.tool_text import numactl_show_text, numactl_text, start_text
 from kernelsim.workload.api import Workload
+from tests.private_mounts import require_mounts
 from tests.real_tools import (
     ENVIRONMENT,
     SNAPSHOTS,
     inside,
     pressed_run,
     read_tree,
-    require_namespace,
     write_tree,
 )
 
@@ -209,7 +209,7 @@ def watched(words: list[str], proc: Path, trees: list[Path]) -> list[str]:
                 (proc / name).write_text((tree / "proc" / name).read_text())
             lines.append(process.stdout.readline())
         errors = process.stderr.read()
-    require_namespace(process.returncode, errors)
+    require_mounts(process.returncode, errors)
     return [line.rstrip("\n") for line in lines]
 
 

@@ -14,59 +14,39 @@ pytestmark = [pytest.mark.mission("B2")]
 TOP = Path(__file__).parents[2]
 ZOO = Path(__file__).with_name("zoo.py")
 NR_SEEDS = 100
-HASH_SEEDS = (0, 4711)
-WORDS = ((), ("--hypothesis",))
+PROCESS_SECONDS = 120
 OTHER_PYTHONS = ("3.12", "3.13", "3.14")
 
 
-def start(python, hash_seed, *words):
-    """Start the program; other interpreters borrow our pure Python packages."""
+def digests(python, hash_seed, *words):
+    """Run the program; return its lines, each as words.
+
+    Other interpreters borrow our pure Python packages.
+    """
     paths = [str(TOP), sysconfig.get_path("purelib")]
     environment = os.environ | {
         "PYTHONHASHSEED": str(hash_seed),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return subprocess.Popen(
+    done = subprocess.run(
         [python, str(ZOO), str(NR_SEEDS), *words],
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        check=False,
+        timeout=PROCESS_SECONDS,
     )
-
-
-def lines_of(process):
-    """Wait for a process; return its lines, each as words."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    lines = [line.split() for line in out.splitlines()]
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == NR_SEEDS
     return lines
 
 
 @pytest.fixture(scope="module")
-def running():
-    """All processes, by what differs; started at once, as they only wait for each other's cores."""
-    processes = {
-        (hash_seed, words): start(sys.executable, hash_seed, *words)
-        for hash_seed in HASH_SEEDS
-        for words in WORDS
-    }
-    for version in OTHER_PYTHONS:
-        python = find_python(version)
-        if python is not None:
-            processes[version] = start(python, 1)
-    yield processes
-    for process in processes.values():
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture(scope="module")
-def expected(running):
+def expected():
     """The digests of this Python with one hash seed, Hypothesis not imported."""
-    return lines_of(running.pop((HASH_SEEDS[0], WORDS[0])))
+    return digests(sys.executable, 0)
 
 
 @pytest.mark.slow
@@ -78,36 +58,70 @@ def test_runs_differ_between_seeds(expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", WORDS, ids=["alone", "with-hypothesis"])
-@pytest.mark.parametrize("hash_seed", HASH_SEEDS)
-def test_hash_seed_and_hypothesis_change_nothing(running, expected, hash_seed, words):
+@pytest.mark.parametrize(
+    ("hash_seed", "words"), [(0, ["--hypothesis"]), (4711, []), (4711, ["--hypothesis"])]
+)
+def test_hash_seed_and_hypothesis_change_nothing(expected, hash_seed, words):
     """Not a byte of events.jsonl differs, though Hypothesis reorders trio's own batches."""
-    if (hash_seed, words) == (HASH_SEEDS[0], WORDS[0]):  # the reference itself
-        assert len(expected) == NR_SEEDS
-    else:
-        assert lines_of(running.pop((hash_seed, words))) == expected
+    assert digests(sys.executable, hash_seed, *words) == expected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", OTHER_PYTHONS)
-def test_other_pythons_give_the_same_events(running, expected, version):
+def test_other_pythons_give_the_same_events(expected, version):
     """Every other interpreter that is installed logs the same events at the same times."""
-    if version not in running:
+    python = find_python(version)
+    if python is None:
         pytest.skip(f"needs another Python {version}: pyenv install {version}")
-    found = lines_of(running.pop(version))
+    found = digests(python, 1)
     assert [line[:4] for line in found] == [line[:4] for line in expected]
+
+
+@pytest.mark.parametrize("broken", ["no file", "not executable", "no interpreter", "no access"])
+def test_a_python_that_does_not_start_is_none(broken, monkeypatch, tmp_path):
+    """An inherited PYENV_ROOT may be another user's, or gone; what is there may be broken."""
+    folder = tmp_path / "versions" / "3.99.1" / "bin"
+    folder.mkdir(parents=True)
+    python = folder / "python3.99"
+    if broken != "no file":
+        python.write_text("#!/nowhere/python\n")
+    python_mode = 0o644 if broken == "not executable" else 0o755
+    if python.exists():
+        python.chmod(python_mode)
+    if broken == "no access":
+        monkeypatch.setattr(Path, "glob", no_access)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", str(folder))
+    assert find_python("3.99") is None
+
+
+def no_access(_path, _pattern):
+    """Refuse, as a directory of another user does."""
+    raise PermissionError(13, "Permission denied")
 
 
 def find_python(version):
     """Find an interpreter that really starts, on the path or among pyenv's."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = [shutil.which(f"python{version}")]
-    found += sorted(pyenv.glob(f"{version}*/bin/python{version}"))
-    for candidate in found:
-        if candidate is None or f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
-            continue
-        test = [candidate, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
+        return None
+    found = [shutil.which(f"python{version}"), *pyenv_pythons(version)]
+    return next((python for python in found if python and starts(python, version)), None)
+
+
+def pyenv_pythons(version):
+    """Return the interpreters of a version that pyenv has; none where we may not look."""
+    root = os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"
+    try:
+        return sorted(Path(root, "versions").glob(f"{version}*/bin/python{version}"))
+    except OSError:
+        return []
+
+
+def starts(python, version):
+    """Tell whether an interpreter starts and is of that version; a shim of pyenv may not be."""
+    test = [python, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
+    try:
         done = subprocess.run(test, capture_output=True, text=True, check=False)
-        if done.stdout.strip() == version:
-            return candidate
-    return None
+    except OSError:
+        return False
+    return done.stdout.strip() == version

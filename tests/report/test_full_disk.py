@@ -4,7 +4,6 @@ The sweep runs once, as a program in a mount namespace of its own; each test rea
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kernelsim.cli.main import EXIT_DONE, EXIT_WRONG_USE
+from tests.private_mounts import private_mounts, require_mounts
 
 PROGRAM = Path(__file__).with_name("full_disk.py")
 
@@ -22,11 +22,9 @@ pytestmark = pytest.mark.slow
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """Return what each run left; skip where nothing can be mounted."""
     folder = tmp_path_factory.mktemp("disks")
-    words = ["unshare", "--map-root-user", "--mount", sys.executable, str(PROGRAM), str(folder)]
+    words = private_mounts(sys.executable, str(PROGRAM), str(folder))
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode and ("unshare" in done.stderr or "mount" in done.stderr):
-        assert "KERNELSIM_CI" not in os.environ, done.stderr
-        pytest.skip(f"no private mounts here: {done.stderr.strip()}")
+    require_mounts(done.returncode, done.stderr)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
