@@ -61,6 +61,7 @@ from kernelsim.mm.reclaim.vmscan_list import (
     shrink_active_list,
 )
 from kernelsim.mm.swap.swap_state import end_swap_write
+from kernelsim.trace.show import RECLAIM_NAMES
 from kernelsim.trace.vmscan import (
     mm_vmscan_lru_isolate,
     mm_vmscan_lru_shrink_active,
@@ -76,8 +77,8 @@ THROTTLE_BITS = {  # reason bits of mm_vmscan_throttled; include/trace/events/vm
     "VMSCAN_THROTTLE_CONGESTED": 8,
 }
 CHUNK_PAGES = 8  # pages of a batch that are decided about in one go
-RECLAIM_WB_ANON_ASYNC = 1 | 16  # reclaim_flags; RECLAIM_WB_ANON, RECLAIM_WB_ASYNC
-RECLAIM_WB_FILE_ASYNC = 2 | 16
+RECLAIM_WB_ANON_ASYNC = RECLAIM_NAMES["RECLAIM_WB_ANON"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
+RECLAIM_WB_FILE_ASYNC = RECLAIM_NAMES["RECLAIM_WB_FILE"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
 
 
 class Reclaimer:

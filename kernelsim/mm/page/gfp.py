@@ -3,7 +3,7 @@
 Linux: include/linux/gfp_types.h, include/linux/gfp.h, include/trace/events/mmflags.h (6.1).
 Differs: the bits of debugging options (KASAN) are left out.
 Interface: `Gfp` and its combinations; `gfp_zone`, `gfp_migratetype`, `gfp_to_alloc_flags` decode
-them; `format_gfp` writes them as the kernel's log and tracepoints do.
+them. `kernelsim.trace.show` writes them as the kernel's log and tracepoints do.
 """
 
 from enum import IntFlag
@@ -45,60 +45,11 @@ class Gfp(IntFlag):
     RECLAIM = DIRECT_RECLAIM | KSWAPD_RECLAIM
 
 
-GFP_ATOMIC: Final = Gfp.HIGH | Gfp.ATOMIC | Gfp.KSWAPD_RECLAIM
 GFP_KERNEL: Final = Gfp.RECLAIM | Gfp.IO | Gfp.FS
 GFP_KERNEL_ACCOUNT: Final = GFP_KERNEL | Gfp.ACCOUNT
-GFP_NOWAIT: Final = Gfp.KSWAPD_RECLAIM
-GFP_NOIO: Final = Gfp.RECLAIM
-GFP_NOFS: Final = Gfp.RECLAIM | Gfp.IO
 GFP_USER: Final = Gfp.RECLAIM | Gfp.IO | Gfp.FS | Gfp.HARDWALL
-GFP_DMA: Final = Gfp.DMA
-GFP_DMA32: Final = Gfp.DMA32
 GFP_HIGHUSER: Final = GFP_USER | Gfp.HIGHMEM
 GFP_HIGHUSER_MOVABLE: Final = GFP_HIGHUSER | Gfp.MOVABLE
-GFP_TRANSHUGE_LIGHT: Final = (
-    GFP_HIGHUSER_MOVABLE | Gfp.COMP | Gfp.NOMEMALLOC | Gfp.NOWARN
-) & ~Gfp.RECLAIM
-GFP_TRANSHUGE: Final = GFP_TRANSHUGE_LIGHT | Gfp.DIRECT_RECLAIM
-
-# Names in the order the kernel tries them; a name is printed when all its bits are left.
-FORMAT_NAMES: Final[tuple[tuple[str, Gfp], ...]] = (
-    ("GFP_TRANSHUGE", GFP_TRANSHUGE),
-    ("GFP_TRANSHUGE_LIGHT", GFP_TRANSHUGE_LIGHT),
-    ("GFP_HIGHUSER_MOVABLE", GFP_HIGHUSER_MOVABLE),
-    ("GFP_HIGHUSER", GFP_HIGHUSER),
-    ("GFP_USER", GFP_USER),
-    ("GFP_KERNEL_ACCOUNT", GFP_KERNEL_ACCOUNT),
-    ("GFP_KERNEL", GFP_KERNEL),
-    ("GFP_NOFS", GFP_NOFS),
-    ("GFP_ATOMIC", GFP_ATOMIC),
-    ("GFP_NOIO", GFP_NOIO),
-    ("GFP_NOWAIT", GFP_NOWAIT),
-    ("GFP_DMA", GFP_DMA),
-    ("__GFP_HIGHMEM", Gfp.HIGHMEM),
-    ("GFP_DMA32", GFP_DMA32),
-    ("__GFP_HIGH", Gfp.HIGH),
-    ("__GFP_ATOMIC", Gfp.ATOMIC),
-    ("__GFP_IO", Gfp.IO),
-    ("__GFP_FS", Gfp.FS),
-    ("__GFP_NOWARN", Gfp.NOWARN),
-    ("__GFP_RETRY_MAYFAIL", Gfp.RETRY_MAYFAIL),
-    ("__GFP_NOFAIL", Gfp.NOFAIL),
-    ("__GFP_NORETRY", Gfp.NORETRY),
-    ("__GFP_COMP", Gfp.COMP),
-    ("__GFP_ZERO", Gfp.ZERO),
-    ("__GFP_NOMEMALLOC", Gfp.NOMEMALLOC),
-    ("__GFP_MEMALLOC", Gfp.MEMALLOC),
-    ("__GFP_HARDWALL", Gfp.HARDWALL),
-    ("__GFP_THISNODE", Gfp.THISNODE),
-    ("__GFP_RECLAIMABLE", Gfp.RECLAIMABLE),
-    ("__GFP_MOVABLE", Gfp.MOVABLE),
-    ("__GFP_ACCOUNT", Gfp.ACCOUNT),
-    ("__GFP_WRITE", Gfp.WRITE),
-    ("__GFP_RECLAIM", Gfp.RECLAIM),
-    ("__GFP_DIRECT_RECLAIM", Gfp.DIRECT_RECLAIM),
-    ("__GFP_KSWAPD_RECLAIM", Gfp.KSWAPD_RECLAIM),
-)
 
 
 def gfp_zone(gfp: Gfp, zone_types: tuple[ZoneType, ...]) -> int:
@@ -141,19 +92,3 @@ def gfp_to_alloc_flags(gfp: Gfp) -> int:
             flags |= ALLOC_HARDER
         flags &= ~ALLOC_CPUSET
     return flags
-
-
-def format_gfp(gfp: Gfp) -> str:
-    """Write a mask by names, as `%pGg` does: `GFP_KERNEL|__GFP_COMP`; 0 is `none`."""
-    left = int(gfp)
-    if not left:
-        return "none"
-    parts = []
-    for name, gfp_bits in FORMAT_NAMES:
-        bits = int(gfp_bits)  # ~ of a flag knows only bits with a name
-        if left & bits == bits:
-            parts.append(name)
-            left &= ~bits
-    if left:
-        parts.append(f"{left:#x}")
-    return "|".join(parts)

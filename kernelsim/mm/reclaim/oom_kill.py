@@ -14,8 +14,9 @@ from typing import Final
 
 import attrs
 
-from kernelsim.mm.page.gfp import Gfp, format_gfp
+from kernelsim.mm.page.gfp import Gfp
 from kernelsim.mm.page.mempolicy import MPOL_BIND, Mempolicy
+from kernelsim.trace.show import show_gfp_flags
 
 OOM_SCORE_ADJ_MIN: Final = -1000  # never killed; include/uapi/linux/oom.h
 OOM_SCORE_ADJ_MAX: Final = 1000
@@ -190,7 +191,7 @@ def select_bad_process(
 def invoked_line(comm: str, gfp: Gfp, *, order: int, oom_score_adj: int) -> str:
     """Return the line that names the task whose allocation failed."""
     return (
-        f"{comm} invoked oom-killer: gfp_mask={int(gfp):#x}({format_gfp(gfp)}), "
+        f"{comm} invoked oom-killer: gfp_mask={int(gfp):#x}({show_gfp_flags(gfp)}), "
         f"order={order}, oom_score_adj={oom_score_adj}"
     )
 
