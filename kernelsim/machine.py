@@ -272,11 +272,9 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         burst_pages=burst_pages,
         cluster_readahead=ClusterReadahead() if any(rotational) else None,
     )
-    nr_types = len(spec.zone_types)
     for node in spec.nodes:
-        zones = range(node.nid * nr_types, (node.nid + 1) * nr_types)
         towards = tuple(row[node.nid] for row in spec.distances)
-        kernel.nodes.append(Node(node.nid, phys.mem, zones, towards, spec.latency))
+        kernel.nodes.append(Node(node.nid, phys.mem, spec.zone_types, towards, spec.latency))
     for number, nid in enumerate(phys.cpu_nid):
         kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, spec.nr_cpus))
     kernel.interconnect = Interconnect(spec.latency)

@@ -74,6 +74,11 @@ def zone_types(arch: str) -> tuple[ZoneType, ...]:
     return _ZONES_BY_ARCH[arch]
 
 
+def zone_name(nid: int, zone_type: ZoneType) -> str:
+    """Return what people call a zone, in locks, tables and messages: "node 1 Normal"."""
+    return f"node {nid} {zone_type.value}"
+
+
 def zone_boundaries(arch: str) -> tuple[tuple[ZoneType, int | None], ...]:
     """Return (zone, first pfn behind it) of the zones made of plain memory; None is "no end".
 

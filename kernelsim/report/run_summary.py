@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kernelsim.config.zones import zone_name
 from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import (
     Z_FREE,
@@ -178,7 +179,7 @@ def zone_table(machine: Machine) -> SummaryTable:
     columns = (Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_FREE)
     rows = [
         (
-            zone_name(machine, number),
+            name_of(machine, number),
             *(str(int(row[column])) for column in columns),
         )
         for number, row in enumerate(machine.mem.zone)
@@ -189,10 +190,10 @@ def zone_table(machine: Machine) -> SummaryTable:
     )
 
 
-def zone_name(machine: Machine, zone: int) -> str:
+def name_of(machine: Machine, zone: int) -> str:
     """Return the name of a zone row, as "node 0 DMA32"."""
     types = machine.kernel.phys.zone_types
-    return f"node {zone // len(types)} {types[zone % len(types)].value}"
+    return zone_name(zone // len(types), types[zone % len(types)])
 
 
 def band_table(machine: Machine) -> SummaryTable:
@@ -204,7 +205,7 @@ def band_table(machine: Machine) -> SummaryTable:
                 f"{format_duration(first_ns)}, {times} ×" if times else "never"
                 for times, first_ns in reversed(entries[:-1])
             ]
-            rows.append((zone_name(machine, zone), *cells))
+            rows.append((name_of(machine, zone), *cells))
     headers = ("zone", "below high", "below low", "below min")
     return SummaryTable("watermarks first crossed", headers, tuple(rows))
 

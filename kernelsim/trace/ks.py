@@ -88,14 +88,14 @@ class ks_lock_wait(Tracepoint, frozen=True):
         "start of the wait; the lock was got wait_ns later and let go hold_ns after that"
     )
 
-    lock: Annotated[str, Field("char[]", "name of the lock, such as zone1->lock")]
+    lock: Annotated[str, Field("char[]", "its name, such as node 0 DMA32 zone->lock")]
     user: Annotated[str, Field("char[]", "CPU that spun")]
     wait_ns: Annotated[int, Field("long", "spun", "ns")]
     hold_ns: Annotated[int, Field("long", "held after that", "ns")]
 
 
 class ks_sched_switch(Tracepoint, frozen=True):
-    """A CPU went from one task to another."""
+    """A CPU went from one task to another; from the idle task back to the last one is not told."""
 
     when: ClassVar[str] = "start of the switch"
 

@@ -140,7 +140,7 @@ class Kernel:
         """Return where tasks throttled on a node for a reason sleep."""
         queue = self._throttle_queues.get((nid, reason))
         if queue is None:
-            queue = self.engine.wait_queue(f"node{nid} {reason}")
+            queue = self.engine.wait_queue(f"node {nid} {reason}")
             self._throttle_queues[nid, reason] = queue
         return queue
 

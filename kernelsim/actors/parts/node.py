@@ -26,6 +26,7 @@ from kernelsim.actors.messages.node import (
 from kernelsim.actors.observer import Observer
 from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
+from kernelsim.config.zones import ZoneType, zone_name
 from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_MANAGED,
@@ -52,18 +53,24 @@ class Node(Actor):
     Args:
         nid: Node number.
         mem: Physical memory; this actor writes the rows of its zones.
-        zones: Rows of the node's zones.
+        zone_types: Of the architecture, in the order of the node's rows.
         distances: From each node to this one, 10 is local.
         latency: Costs of holds, bandwidth of the controller.
     """
 
     def __init__(
-        self, nid: int, mem: Mem, zones: range, distances: tuple[int, ...], latency: LatencySpec
+        self,
+        nid: int,
+        mem: Mem,
+        zone_types: tuple[ZoneType, ...],
+        distances: tuple[int, ...],
+        latency: LatencySpec,
     ) -> None:
         super().__init__(f"node{nid}")
         self.nid = nid
         self._mem = mem
-        self._zones = zones
+        self._zone_types = zone_types
+        self._zones = range(nid * len(zone_types), (nid + 1) * len(zone_types))
         self._distances = distances
         self._latency = latency
         self.zone_locks: dict[int, FifoServer] = {}
@@ -84,9 +91,11 @@ class Node(Actor):
     def wire(self) -> None:
         """Make the locks; called when the engine is known."""
         engine = self.engine
-        self.zone_locks = {zone: engine.server(f"zone{zone}->lock") for zone in self._zones}
-        self.lru_lock = engine.server(f"node{self.nid}->lru_lock")
-        self.controller = engine.server(f"node{self.nid} memory controller")
+        names = (f"{zone_name(self.nid, each)} zone->lock" for each in self._zone_types)
+        locks = map(engine.server, names)
+        self.zone_locks = dict(zip(self._zones, locks, strict=True))
+        self.lru_lock = engine.server(f"node {self.nid} lru_lock")
+        self.controller = engine.server(f"node {self.nid} memory controller")
         managed = [zone for zone in self._zones if self._mem.zone[zone, Z_MANAGED]]
         self._bands = {zone: self._band_of(zone) for zone in managed}
 

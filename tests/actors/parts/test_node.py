@@ -158,8 +158,20 @@ def test_requests_at_the_same_time_are_served_in_turn():
         return hold
 
     done = with_desk(scenario, cpus=("0-2",))
-    waits = [event.fields["wait_ns"] for event in done.log.named("ks_lock_wait")]
-    assert waits == [100 * done.result, 150 * done.result]
+    waited = done.log.named("ks_lock_wait")
+    assert [event.fields["wait_ns"] for event in waited] == [100 * done.result, 150 * done.result]
+    assert {event.fields["lock"] for event in waited} == {"node 0 DMA zone->lock"}
+
+
+def test_locks_are_called_as_zones_are_in_tables():
+    """One name everywhere: node and zone, as the summary and zoneinfo say them."""
+
+    async def scenario(desk):
+        names = list(desk.machine.engine.accounts)
+        assert "node 1 Normal zone->lock" in names
+        assert {"node 0 lru_lock", "node 1 lru_lock", "node 1 memory controller"} <= set(names)
+
+    with_desk(scenario, cpus=("0", "1"), distances=[[10, 20], [20, 10]])
 
 
 def test_no_page_is_granted_twice_and_all_come_back():
