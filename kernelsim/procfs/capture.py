@@ -2,8 +2,7 @@
 
 Linux: mm/vmstat.c, fs/proc/meminfo.c, mm/page-writeback.c:global_dirty_limits, 6.1.
 Differs: what the kernel itself uses (stacks, slab, vmalloc, per-cpu areas) stays what it was when
-the machine was recorded; a machine written by hand has none of it. Time spent waiting for I/O
-counts as idle.
+the machine was recorded; a machine written by hand has none of it.
 
 Interface: `capture` reads the machine and changes nothing.
 Units: as in snapshot.py.
@@ -126,6 +125,7 @@ def capture(machine: Machine | Kernel, *, usage: bool = True) -> Snapshot:
         disks=tuple(capture_disks(kernel)),
         interrupts=sum(cpu.state.nr_ipis for cpu in kernel.cpus),
         context_switches=sum(cpu.state.nr_switches for cpu in kernel.cpus),
+        nr_iowait=sum(cpu.state.nr_iowait for cpu in kernel.cpus),
         processes_created=kernel.next_pid - FIRST_PID,
         processes=tuple(capture_processes(kernel, usage=usage)),
     )
@@ -338,12 +338,14 @@ def capture_cpus(kernel: Kernel) -> list[CpuSnapshot]:
     for cpu in kernel.cpus:
         busy_ns = cpu.busy_total_ns() if now_ns else 0
         user_ns = min(cpu.state.user_ns, busy_ns)
+        iowait_ns = cpu.iowait_total_ns()
         cpus.append(
             CpuSnapshot(
                 cpu=cpu.number,
                 user_ns=user_ns,
                 system_ns=busy_ns - user_ns,
-                idle_ns=now_ns - busy_ns,
+                iowait_ns=iowait_ns,
+                idle_ns=now_ns - busy_ns - iowait_ns,
             )
         )
     return cpus

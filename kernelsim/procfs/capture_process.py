@@ -1,7 +1,7 @@
 """Take a snapshot of the processes of a running machine.
 
 Linux: fs/proc/task_mmu.c:smaps_account, fs/proc/array.c, 6.1.
-Differs: a process has one thread; switches are not told apart by cause.
+Differs: a process has one thread.
 
 Interface: `capture_processes`.
 Units: as in snapshot.py; a vpn is a virtual page number.
@@ -108,6 +108,8 @@ def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> Pr
         stime_ns=task.stime_ns,
         start_ns=kernel.spec.boot.uptime_ns + process.start_ns,
         cpu=task.cpu.number,
+        voluntary_switches=task.nvcsw,
+        nonvoluntary_switches=task.nivcsw,
         cpus_allowed=tuple(sorted(cpu.number for cpu in task.cpus)),
         mems_allowed=tuple(int(nid) for nid in np.unique(with_memory)),
         oom_score=oom_score(process.oom_task(kernel.mms), totalpages),

@@ -221,6 +221,7 @@ class ProcessSnapshot:
     cpus_allowed: tuple[int, ...] = (0,)
     mems_allowed: tuple[int, ...] = (0,)
     voluntary_switches: int = 0
+    """Context switches away from it because it had to wait; else because others had their turn."""
     nonvoluntary_switches: int = 0
     oom_score: int = 0
     oom_score_adj: int = 0
@@ -258,6 +259,7 @@ class CpuSnapshot:
     user_ns: int = 0
     system_ns: int = 0
     iowait_ns: int = 0
+    """Idle while a task that ran here last waited for I/O; no part of `idle_ns`."""
     idle_ns: int = 0
 
 
@@ -308,6 +310,8 @@ class Snapshot:
     interrupts: int = 0
     """Interrupts taken; the simulator has those between CPUs only."""
     context_switches: int = 0
+    nr_iowait: int = 0
+    """Tasks that wait for I/O."""
     processes_created: int = 0
     processes: tuple[ProcessSnapshot, ...] = ()
 

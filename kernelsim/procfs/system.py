@@ -122,7 +122,7 @@ def render_stat(snapshot: Snapshot) -> str:
         "btime 0",
         f"processes {snapshot.processes_created}",
         f"procs_running {sum(each.state == 'R' for each in snapshot.processes)}",
-        f"procs_blocked {sum(each.state == 'D' for each in snapshot.processes)}",
+        f"procs_blocked {snapshot.nr_iowait}",
         "softirq " + " ".join(["0"] * (NR_SOFTIRQS + 1)),
     ]
     return "".join(f"{line}\n" for line in lines)

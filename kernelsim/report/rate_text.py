@@ -113,7 +113,9 @@ def vmstat_line(samples: Samples, before: int, row: int, nr_cpus: int) -> str:
     cache = samples.total("nr_file_pages") - samples.total("nr_swapcached") - buffers
     cache = np.maximum(cache, 0) + samples.total("nr_slab_reclaimable")
     spent = cpu_ticks(samples, before, row, nr_cpus)
-    cpu = [nearest(ticks * PERCENT, sum(spent)) for ticks in spent] if any(spent) else [0, 0, 100]
+    cpu = (
+        [nearest(ticks * PERCENT, sum(spent)) for ticks in spent] if any(spent) else [0, 0, 100, 0]
+    )
     return (
         f"{int(samples.of('nr_running')[row]):2d} {int(samples.of('nr_blocked')[row]):2d} "
         f"{size_kb(swapped):6d} {size_kb(samples.total('free')):6d} "
@@ -121,7 +123,7 @@ def vmstat_line(samples: Samples, before: int, row: int, nr_cpus: int) -> str:
         f"{rate('pswpin', PAGE_KB):4d} {rate('pswpout', PAGE_KB):4d} "
         f"{rate('pgpgin'):5d} {rate('pgpgout'):5d} "
         f"{rate('interrupts'):4d} {rate('context_switches'):4d} "
-        + " ".join(f"{part:2d}" for part in (*cpu, 0, 0))
+        + " ".join(f"{part:2d}" for part in (*cpu, 0))
     )
 
 
@@ -130,19 +132,19 @@ def nearest(dividend: int, divisor: int) -> int:
     return (dividend + divisor // 2) // divisor if divisor else 0
 
 
-def cpu_ticks(samples: Samples, before: int, row: int, nr_cpus: int) -> tuple[int, int, int]:
-    """Return the ticks of all CPUs between two rows: user, system and idle, as /proc/stat has."""
+def cpu_ticks(samples: Samples, before: int, row: int, nr_cpus: int) -> list[int]:
+    """Return the ticks of all CPUs between two rows: user, system, idle, waiting for I/O."""
 
-    def ticks_of(index: int) -> tuple[int, int, int]:
+    def ticks_of(index: int) -> list[int]:
         busy_ns = int(samples.of("cpu_busy_ns")[index])
         user_ns = min(int(samples.of("cpu_user_ns")[index]), busy_ns)
-        idle_ns = int(samples.t_ns[index]) * nr_cpus - busy_ns
-        parts = (user_ns, busy_ns - user_ns, idle_ns)
-        user, system, idle = (part // NS_PER_TICK for part in parts)
-        return user, system, idle
+        iowait_ns = int(samples.of("cpu_iowait_ns")[index])
+        idle_ns = int(samples.t_ns[index]) * nr_cpus - busy_ns - iowait_ns
+        parts = (user_ns, busy_ns - user_ns, idle_ns, iowait_ns)
+        return [part // NS_PER_TICK for part in parts]
 
-    (user, system, idle), earlier = ticks_of(row), ticks_of(before)
-    return user - earlier[0], system - earlier[1], idle - earlier[2]
+    now, earlier = ticks_of(row), ticks_of(before)
+    return [ticks - ticks_before for ticks, ticks_before in zip(now, earlier, strict=True)]
 
 
 def rate_between(samples: Samples, before: int, row: int, name: str) -> float:

@@ -34,7 +34,6 @@ from kernelsim.mm.core.vmstat import (
     VM_EVENT_NAMES,
 )
 from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
-from kernelsim.procfs.capture_process import state_of
 from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
 from kernelsim.report.metrics import MetricsRecorder
@@ -61,6 +60,7 @@ MACHINE_COLUMNS: Final = (
     "interrupts",
     "cpu_user_ns",
     "cpu_busy_ns",
+    "cpu_iowait_ns",
 )
 
 
@@ -163,17 +163,17 @@ def machine_row(kernel: Kernel) -> tuple[int, ...]:
     cpus = kernel.cpus
     running = sum(cpu.state.current is not None for cpu in cpus)
     running += sum(len(cpu.state.run_queue) for cpu in cpus)
-    blocked = sum(state_of(kernel, process) == "D" for process in kernel.processes.values())
     return (
         int(kernel.swap.state[SS_TOTAL]),
         int(kernel.swap.state[SS_FREE]),
         kernel.nr_in_flight,
         len(kernel.processes),
         running,
-        blocked,
+        sum(cpu.state.nr_iowait for cpu in cpus),
         kernel.spec.boot.meminfo_kb.get("Buffers", 0) // PAGE_KB,
         sum(cpu.state.nr_switches for cpu in cpus),
         sum(cpu.state.nr_ipis for cpu in cpus),
         sum(cpu.state.user_ns for cpu in cpus),
         sum(cpu.busy_total_ns() for cpu in cpus),
+        sum(cpu.iowait_total_ns() for cpu in cpus),
     )

@@ -43,8 +43,9 @@ def test_stat_counts_ticks_by_cpu():
         CpuSnapshot(cpu=0, user_ns=1_000_000_000, idle_ns=50_000_000),
         CpuSnapshot(cpu=1, system_ns=30_000_000, iowait_ns=19_999_999),
     )
-    waiting = ProcessSnapshot(pid=7, comm="db", state="D")
-    lines = render_stat(Snapshot(nodes=(), cpus=cpus, processes=(waiting,))).splitlines()
+    throttled = ProcessSnapshot(pid=7, comm="db", state="D")
+    snapshot = Snapshot(nodes=(), cpus=cpus, processes=(throttled,) * 2, nr_iowait=1)
+    lines = render_stat(snapshot).splitlines()
 
     assert lines[:3] == [
         "cpu  100 0 3 5 1 0 0 0 0 0",

@@ -26,5 +26,5 @@ async def submit_bio(task: Task, device: BlockDevice, bio: SubmitBio) -> None:
     if not device.is_full:
         await device.ref.ask(bio)
         return
-    async with task.off_cpu():
+    async with task.off_cpu(in_iowait=True):
         await device.ref.ask(bio)

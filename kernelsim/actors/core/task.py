@@ -50,6 +50,8 @@ class Task:
         utime_ns: CPU time in user mode.
         stime_ns: CPU time in the kernel.
         run_delay_ns: Time spent in run queues.
+        nvcsw: Context switches away from it because it had to wait.
+        nivcsw: Context switches away from it because another one had its turn.
         waits: Time lost, by cause.
         rss_stat: How far what /proc shows of its resident set is behind.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
@@ -68,6 +70,8 @@ class Task:
         self.utime_ns = 0
         self.stime_ns = 0
         self.run_delay_ns = 0
+        self.nvcsw = 0
+        self.nivcsw = 0
         self.waits = Waits()
         self.rss_stat = TaskRssStat()
         self.memalloc = False
@@ -78,14 +82,16 @@ class Task:
         """Wait for a CPU and run on it."""
         began_ns = self.engine.now_ns
         self.cpu = self._select_cpu()
-        await self.cpu.ref.ask(Schedule(self.name, wakeup, self.entity))
+        if await self.cpu.ref.ask(Schedule(self.name, wakeup, self.entity)):
+            self.nvcsw -= 1  # it never stopped
         self.on_cpu = True
         self.run_delay_ns += self.engine.now_ns - began_ns
 
-    async def put_cpu(self) -> None:
-        """Leave the CPU."""
+    async def put_cpu(self, *, in_iowait: bool = False) -> None:
+        """Leave the CPU to wait, perhaps for I/O."""
         self.on_cpu = False
-        await self.cpu.ref.ask(Deschedule(self.name))
+        self.nvcsw += 1
+        await self.cpu.ref.ask(Deschedule(self.name, in_iowait))
 
     async def compute(self, ns: int, *, user: bool = False) -> None:
         """Use the CPU for a time, then let others have it if it is their turn."""
@@ -105,7 +111,9 @@ class Task:
 
     async def give_way(self) -> None:
         """Let the next in the run queue run, and queue for the CPU."""
-        await self.put_cpu()
+        self.on_cpu = False
+        self.nivcsw += 1
+        await self.cpu.ref.ask(Deschedule(self.name))
         await self.get_cpu()
 
     async def cond_resched(self) -> None:
@@ -114,10 +122,16 @@ class Task:
             await self.give_way()
 
     @asynccontextmanager
-    async def off_cpu(self) -> AsyncIterator[None]:
-        """Sleep inside the block: the CPU is free for others, and asked for again behind it."""
-        await self.put_cpu()
+    async def off_cpu(self, *, in_iowait: bool = False) -> AsyncIterator[None]:
+        """Sleep inside the block: the CPU is free for others, and asked for again behind it.
+
+        Args:
+            in_iowait: It waits for I/O where Linux calls io_schedule.
+        """
+        await self.put_cpu(in_iowait=in_iowait)
         yield
+        if in_iowait:
+            self.cpu.io_done()
         await self.get_cpu(wakeup=True)  # not after a cancellation: the run ends, the CPU may have
 
     def _select_cpu(self) -> Cpu:

@@ -9,6 +9,9 @@ from kernelsim.sched.fair import SchedEntity
 class Schedule:
     """Let a task run; the answer comes when it does.
 
+    It says whether the task goes on at the instant at which it left the idle CPU: then it has not
+    stopped at all, and there was no context switch.
+
     Attributes:
         task: Name of the task.
         wakeup: It slept before.
@@ -22,9 +25,15 @@ class Schedule:
 
 @attrs.frozen
 class Deschedule:
-    """The running task leaves the CPU."""
+    """The running task leaves the CPU.
+
+    Attributes:
+        task: Name of the task.
+        in_iowait: It waits for I/O, as io_schedule does; `Cpu.io_done` ends that.
+    """
 
     task: str
+    in_iowait: bool = False
 
 
 @attrs.frozen

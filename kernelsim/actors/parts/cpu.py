@@ -51,10 +51,13 @@ class CpuState:
         need_resched: It is to give way to a task that woke up.
         run_queue: Waiting tasks with the way to answer them.
         stolen_ns: Time taken by interrupts that the running task has not been charged yet.
-        nr_switches: Context switches.
+        nr_switches: Context switches, as Linux counts them: to and from the idle task, too.
         nr_ipis: Interrupts received.
-        busy_since_ns: When the CPU last became busy.
+        nr_iowait: Tasks that left this CPU to wait for I/O and have not been woken.
+        busy_since_ns: When the CPU last became busy, or idle if it is.
         busy_ns: Time it was busy before that.
+        iowait_since_ns: Up to when `iowait_ns` is counted, if the CPU is idle in wait for I/O.
+        iowait_ns: Time it was idle while such a task waited.
         user_ns: Part of the busy time that was in user mode.
         wait_ns: Time tasks waited in the run queue.
     """
@@ -67,8 +70,11 @@ class CpuState:
     stolen_ns: int = 0
     nr_switches: int = 0
     nr_ipis: int = 0
+    nr_iowait: int = 0
     busy_since_ns: int = 0
     busy_ns: int = 0
+    iowait_since_ns: int = 0
+    iowait_ns: int = 0
     user_ns: int = 0
     wait_ns: int = 0
 
@@ -123,8 +129,11 @@ class Cpu(Actor):
         fair.charge(now_ns)
         fair.place(entity, wakeup=message.wakeup)
         if state.current is None:
+            self._account_iowait()
+            goes_on = state.last == message.task and state.busy_since_ns == now_ns
+            state.nr_switches += -1 if goes_on else 1  # leaving it was counted as one
             state.busy_since_ns = now_ns
-            return At(now_ns + self._switch_to(message.task, entity, now_ns), None)
+            return At(now_ns + self._switch_to(message.task, entity, now_ns), goes_on)
         state.run_queue.append((message.task, self.defer(), now_ns))
         fair.waiting.append(entity)
         if message.wakeup and fair.preempts(entity, now_ns):
@@ -139,14 +148,16 @@ class Cpu(Actor):
         now_ns = self.engine.now_ns
         state.current = None
         state.busy_ns += now_ns - state.busy_since_ns
-        state.busy_since_ns = now_ns
+        state.busy_since_ns = state.iowait_since_ns = now_ns
+        state.nr_switches += 1  # to the next one, or to the idle task
+        state.nr_iowait += message.in_iowait
         fair.leave(now_ns)
         if state.run_queue:
             place = fair.leftmost()
             task, reply, since_ns = state.run_queue[place]
             del state.run_queue[place]
             state.wait_ns += now_ns - since_ns
-            reply.send(None, now_ns + self._switch_to(task, fair.waiting.pop(place), now_ns))
+            reply.send(False, now_ns + self._switch_to(task, fair.waiting.pop(place), now_ns))
 
     def on_flush_tlb(self, message: FlushTlb) -> At:
         """Take the interrupt, flush, acknowledge."""
@@ -190,12 +201,38 @@ class Cpu(Actor):
         running_ns = self.engine.now_ns - state.busy_since_ns if state.current is not None else 0
         return state.busy_ns + running_ns
 
+    def io_done(self) -> None:
+        """Note that a task that left this CPU to wait for I/O is woken, on whatever CPU.
+
+        Source: Linux 6.1 kernel/sched/core.c:try_to_wake_up
+        """
+        self._account_iowait()
+        self.state.nr_iowait -= 1
+
+    def iowait_total_ns(self) -> int:
+        """Return how long the CPU has been idle while a task that ran here waited for I/O.
+
+        Source: Linux 6.1 kernel/sched/cputime.c:account_idle_time
+        """
+        self._account_iowait()
+        return self.state.iowait_ns
+
+    def _account_iowait(self) -> None:
+        """Count idle time up to now; called before what it depends on changes.
+
+        More tasks wait only when one leaves, which is when `iowait_since_ns` is set.
+        """
+        state = self.state
+        if state.current is None and state.nr_iowait:
+            now_ns = self.engine.now_ns
+            state.iowait_ns += now_ns - state.iowait_since_ns
+            state.iowait_since_ns = now_ns
+
     def _switch_to(self, task: str, entity: SchedEntity, now_ns: int) -> int:
         state = self.state
         state.current = task
         cost_ns = 0
         if state.last != task:
-            state.nr_switches += 1
             cost_ns = self._latency.context_switch_ns
             trace(self, ks_sched_switch(state.last, task))
         state.last = task

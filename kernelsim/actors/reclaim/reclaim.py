@@ -321,9 +321,9 @@ class Reclaimer:
     async def _wait_to_write(self, throttle: WritebackThrottle) -> None:
         """Sleep until the disk takes one more write; it is counted then.
 
-        Source: Linux 6.1 block/blk-wbt.c:__wbt_wait
+        Source: Linux 6.1 block/blk-wbt.c:__wbt_wait, which sleeps in io_schedule
         """
-        async with self._task.off_cpu():
+        async with self._task.off_cpu(in_iowait=True):
             if not throttle.try_begin(self._writer):
                 await throttle.queues[self._writer].wait()
 

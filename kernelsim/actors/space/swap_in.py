@@ -108,7 +108,7 @@ class SwapIn:
         reads = self._kernel.swap_reads
         if slot in reads:
             began_ns = self._kernel.engine.now_ns
-            async with self._task.off_cpu():
+            async with self._task.off_cpu(in_iowait=True):
                 while slot in reads:
                     await reads[slot].wait()
             self._task.waits.io_ns += self._kernel.engine.now_ns - began_ns

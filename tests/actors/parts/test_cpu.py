@@ -160,11 +160,82 @@ def test_who_runs_alone_is_never_switched_out():
     async def scenario(engine, cpus, start):
         start("a", worker(engine, cpus, [], "a", work=(400,) * 20))
         await engine.sleep(20_000)
-        assert cpus[0].state.nr_switches == 1
+        assert cpus[0].state.nr_switches == 2  # from the idle task and back to it
         assert cpus[0].busy_total_ns() == 100 + 400 * 20
         assert cpus[0].state.wait_ns == 0
 
     on_cpus(1, scenario)
+
+
+def test_switches_are_counted_as_linux_does():
+    """Each change of the running task is one, the idle task's too; of a task by their cause."""
+
+    async def scenario(engine, cpus, start):
+        task, other = Task(engine, "t", 1, cpus), Task(engine, "o", 2, cpus)
+
+        async def body():
+            await task.get_cpu()  # idle -> t
+            async with task.off_cpu():  # t -> idle -> t
+                await engine.sleep(50)
+            await task.compute(10)
+            await task.put_cpu()  # the program's next request comes at once: no switch
+            await task.get_cpu(wakeup=True)
+            assert (task.nvcsw, task.nivcsw, cpus[0].state.nr_switches) == (1, 0, 3)
+            start("o", waiting)
+            while not task.nivcsw:
+                await task.compute(200)
+            await task.put_cpu()
+
+        async def waiting():
+            await other.get_cpu()
+            for _ in range(30):
+                await other.compute(100)
+            await other.put_cpu()
+
+        start("t", body)
+        await engine.sleep(50_000)
+        assert (task.nvcsw, task.nivcsw) == (2, 1)
+        assert other.nvcsw == 1
+        left = task.nvcsw + task.nivcsw + other.nvcsw + other.nivcsw
+        starts_from_idle = 2
+        assert cpus[0].state.nr_switches == left + starts_from_idle
+
+    on_cpus(1, scenario)
+
+
+def test_idle_time_beside_a_task_that_waits_for_io_is_iowait():
+    """Only while the CPU is idle, only on the CPU it ran on, only for waits for I/O."""
+
+    async def scenario(engine, cpus, start):
+        reader, other = Task(engine, "r", 1, cpus[:1]), Task(engine, "o", 2, cpus[:1])
+
+        async def reading():
+            await reader.get_cpu()
+            async with reader.off_cpu(in_iowait=True):
+                await engine.sleep(10_000)
+                assert cpus[0].state.nr_iowait == 1
+            async with reader.off_cpu():
+                assert cpus[0].state.nr_iowait == 0
+                await engine.sleep(7_000)
+            await reader.put_cpu()
+
+        async def computing():
+            await engine.sleep(2_000)
+            await other.get_cpu()
+            await other.compute(3_000)
+            await other.put_cpu()
+
+        start("r", reading)
+        start("o", computing)
+        await engine.sleep(5_000)
+        assert cpus[0].iowait_total_ns() == 2_000 - COSTS.context_switch_ns
+        await engine.sleep(45_000)
+        switched_to_other_ns = COSTS.context_switch_ns
+        busy_ns = 3_000 + switched_to_other_ns
+        assert cpus[0].iowait_total_ns() == 10_000 - busy_ns
+        assert cpus[1].iowait_total_ns() == 0
+
+    on_cpus(2, scenario)
 
 
 def test_a_task_takes_an_idle_cpu_before_it_queues():
