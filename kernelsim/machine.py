@@ -84,9 +84,9 @@ class Machine:
 
     Args:
         spec: What it is made of.
-        seed: Everything random comes from it.
+        seed: What a workload draws comes from it; nothing in the machine draws.
         schedule_seed: Permutes simultaneous events; None keeps their order.
-        burst_pages: Most pages handled in one go, 1 … 4096.
+        burst_pages: Most pages a task touches or faults in one go, 1 … 4096; 1 is exact.
         until_ns: The run ends at this virtual time; None for when the workload ends.
         max_events: The run ends with an error after so many events; None for no limit.
         sink: Where events are logged; None for nowhere.

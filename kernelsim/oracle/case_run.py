@@ -114,7 +114,7 @@ def run_case(
         case: Directory of the recording.
         out: Directory our run is written to; made if it is not there.
         seed: Of the run.
-        burst_pages: Most pages handled in one go.
+        burst_pages: Most pages a task touches or faults in one go; 1 is exact.
         check: Check all invariants while the case runs, and at its end.
 
     Raises:

@@ -66,7 +66,7 @@ class Engine:
     """One run.
 
     Args:
-        seed: Everything random in the run comes from it.
+        seed: What `rng` gives comes from it.
         schedule_seed: Permutes simultaneous events; None keeps them in the order of scheduling.
         until_ns: The run ends when virtual time would pass this; None for no end.
         max_events: The run ends with `EventLimitError` after so many events; None for no limit.

@@ -146,7 +146,7 @@ class ks_swapin(Tracepoint, frozen=True):
 class ks_process_start(Tracepoint, frozen=True):
     """A process began."""
 
-    when: ClassVar[str] = "start of the process"
+    when: ClassVar[str] = "when it first ran, on `cpu`"
 
     pid: Annotated[int, Field("pid_t", "the process", "pid")]
     ppid: Annotated[int, Field("pid_t", "its parent; 0 for the workload's", "pid")]

@@ -88,7 +88,8 @@ def workload(
         machine: A description, a preset or a TOML file; None leaves it to the command line.
         until: The run ends at this virtual time: ns, or text such as "10s".
         settings: Tunables put in force before it starts, such as {"vm.swappiness": 10}.
-        burst_pages: Most pages handled in one go; None for the default.
+        burst_pages: Most pages a task touches or faults in one go before others come in; it
+            changes results, 1 is exact; None for the default.
 
     Raises:
         WorkloadError: The function is not async or does not take one argument, or an option is

@@ -256,3 +256,11 @@ def test_no_report_is_said_to_change_nothing(run, write):
     path = write(GOOD)
     assert "no report     changes nothing" in run(path, "--no-report")[1]
     assert "no report" not in run(path)[1]
+
+
+def test_help_of_the_oracle_says_so_too(capsys):
+    """Its knobs do the same, and a seed does nothing in a case."""
+    assert cli.exit_status(["oracle", "--help"]) == cli.EXIT_DONE
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Nothing in a case draws from it, so it changes no result" in text
+    assert "It changes results; 1 is exact" in text
