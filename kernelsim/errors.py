@@ -3,7 +3,8 @@
 `UserError`: wrong use or bad input; `str()` is one line that names what, where and the rule
 (exit status 2). `CheckFailedError`: an expectation of the workload failed (exit 1).
 `SimulationError`: a bug of ours, also one found by `--check`; `str()` is the report (exit 3).
-`SyscallError` is an outcome inside a run: what a system call gives back to the simulated program.
+`OutcomeError` is an outcome of the simulated kernel that a workload may catch: a system call that
+failed, a process that has ended, a panic.
 
 Interface: constructors take everything positionally, so that exceptions pickle.
 """
@@ -11,6 +12,7 @@ Interface: constructors take everything positionally, so that exceptions pickle.
 import errno
 import os
 import re
+import signal
 from typing import Final
 
 VALUE_CHARS_MAX: Final = 80  # of a bad value, quoted in a message
@@ -132,7 +134,55 @@ class InvariantViolation(SimulationError):  # noqa: N818 - the established word,
     """A checker found a state that must never be."""
 
 
-class SyscallError(KernelsimError):
+class OutcomeError(KernelsimError):
+    """What the simulated kernel did to the workload's call; the workload may catch it."""
+
+
+class ProcessEndedError(OutcomeError):
+    """A call cannot be served: its process has ended, before the call or during it.
+
+    Args:
+        name: Of the process.
+        pid: Its number.
+        status: Status it exited with, or minus the number of the signal that killed it.
+    """
+
+    def __init__(self, name: str, pid: int, status: int) -> None:
+        super().__init__(name, pid, status)
+        self.name = name
+        self.pid = pid
+        self.status = status
+
+    @property
+    def signal(self) -> int:
+        """Number of the signal that killed it; 0 for a process that exited of its own accord."""
+        return max(-self.status, 0)
+
+    def __str__(self) -> str:
+        how = (
+            f"was killed by {signal.Signals(self.signal).name}"
+            if self.signal
+            else (f"has exited with status {self.status}")
+        )
+        return f"process {self.name} ({self.pid}) {how} and can do nothing more"
+
+
+class KernelPanicError(OutcomeError):
+    """The simulated kernel panicked; no virtual time passes any more.
+
+    Args:
+        why: The kernel's last words, without "Kernel panic - not syncing".
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"kernel panic: {self.why}"
+
+
+class SyscallError(OutcomeError):
     """A system call failed; raised only where a workload called it.
 
     Args:

@@ -4,7 +4,8 @@
     machine.run(main)                   # main: async function of the machine
 
 Inside `main`: `await machine.spawn(…)` starts a process, `machine.sysctl(…)` writes a tunable,
-`await machine.snapshot(…)` keeps what /proc shows now, `machine.expect(…)` states what must hold.
+`await machine.snapshot(…)` keeps what /proc shows now, `machine.expect(…)` states what must hold,
+`machine.rng("name")` is a stream of random integers of the seed.
 Units: bytes, ns.
 """
 
@@ -28,7 +29,7 @@ from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_value
-from kernelsim.errors import CheckFailedError, ConfigError
+from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.core.lruvec import new_lruvec
 from kernelsim.mm.core.mem import (
@@ -49,9 +50,12 @@ from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.mm.swap.swapfile import swapon
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine, Sink
+from kernelsim.sim.rng import Rng
 from kernelsim.units import PAGE_SIZE, parse_duration
 from kernelsim.workload.arguments import process_name, whole_number
+from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle, Program
+from kernelsim.workload.panic import until_panic
 
 T = TypeVar("T")
 
@@ -122,6 +126,7 @@ class Machine:
         self.kernel = make_kernel(self.engine, spec, burst_pages)
         self.processes: list[ProcessHandle] = []
         self.notes: list[str] = []
+        self.expectations = Expectations()
 
     @property
     def mem(self) -> Mem:
@@ -139,7 +144,17 @@ class Machine:
         return self.engine.ended
 
     def run(self, main: Callable[["Machine"], Awaitable[T]]) -> T | None:
-        """Boot, run the workload, stop; returns and raises as `Engine.run`."""
+        """Boot, run the workload, stop; returns and raises as `Engine.run`.
+
+        Raises:
+            CheckFailedError: Expectations of the workload did not hold; the text names all.
+        """
+        result = self.run_to_end(main)
+        self.expectations.require()
+        return result
+
+    def run_to_end(self, main: Callable[["Machine"], Awaitable[T]]) -> T | None:
+        """Run as `run` does, and leave it to the caller to look at `expectations`."""
 
         async def boot_and_run(_engine: Engine) -> T:
             self._start_actors()
@@ -198,7 +213,22 @@ class Machine:
 
     async def sleep(self, duration: int | str) -> None:
         """Let virtual time pass: ns, or text such as "1s"."""
-        await self.engine.sleep(parse_duration(duration))
+        with until_panic(self.kernel):
+            await self.engine.sleep(parse_duration(duration))
+
+    def rng(self, name: str) -> Rng:
+        """Return the workload's own stream of random integers of that name, from the run's seed.
+
+        The same seed and name draw the same numbers, whatever else draws: see sim/rng.py for
+        `bits`, `below`, `between`, `chance`, `choice` and `shuffle`. No stream of the machine is
+        shared.
+
+        Raises:
+            ConfigError: The name is no text.
+        """
+        if not isinstance(name, str):
+            raise ConfigError("rng", name, 'must be a name such as "arrivals"')
+        return self.engine.rng(f"workload/{name}")
 
     def sysctl(self, name: str, value: SysctlValue | None = None) -> SysctlValue:
         """Write a tunable if a value is given; return what is in force."""
@@ -222,15 +252,16 @@ class Machine:
         """Keep what /proc and /sys show at this moment, under a name."""
         await self.hooks.on_snapshot(self, name)
 
-    def expect(self, condition: bool, text: str = "") -> None:
-        """State that something holds; the run fails with exit status 1 if it does not.
+    def expect(self, condition: object, text: str = "") -> bool:
+        """State that something holds; if it does not, the run goes on and ends with exit status 1.
+
+        Returns:
+            Whether it holds.
 
         Raises:
-            CheckFailedError: It does not.
+            WorkloadError: The condition is none, such as a text, or the text is none.
         """
-        if not condition:
-            what = text or "an expectation of the workload"
-            raise CheckFailedError(f"{what} does not hold at {self.now_ns} ns")
+        return self.expectations.state(condition, text, self.now_ns)
 
     def note(self, text: str) -> None:
         """Keep a line for the summary of the run."""

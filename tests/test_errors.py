@@ -65,12 +65,12 @@ def test_errors_pickle(error):
 
 
 def test_every_error_has_an_exit_status():
-    """Each class is wrong use, a failed check, a bug of ours, or a system call's outcome."""
+    """Each class is wrong use, a failed check, a bug of ours, or an outcome of the kernel's."""
     roots = (
         errors.UserError,
         errors.CheckFailedError,
         errors.SimulationError,
-        errors.SyscallError,
+        errors.OutcomeError,
     )
     found = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     kinds = [kind for kind in found if kind.__module__ == errors.__name__]

@@ -265,15 +265,39 @@ def test_a_written_tunable_is_in_force_at_once():
 
 
 def test_an_expectation_that_does_not_hold_fails_the_run():
-    """With its text and the virtual time."""
+    """At its end, after all others, with place, text and virtual time."""
+    reached = []
 
     async def main(machine):
         await machine.sleep("3us")
-        machine.expect(True, "this holds")
-        machine.expect(False, "pigs fly")
+        reached.append(machine.expect(True, "this holds"))
+        reached.append(machine.expect(False, "pigs fly"))
+        reached.append(machine.expect(False))
 
-    with pytest.raises(CheckFailedError, match="pigs fly does not hold at 3000 ns"):
+    with pytest.raises(CheckFailedError) as caught:
         run(small_machine(), main)
+    assert reached == [True, False, False]
+    line = main.__code__.co_firstlineno + 3
+    assert str(caught.value) == (
+        f"FAILED {__file__}:{line}: pigs fly (at 3 us); "
+        f"FAILED {__file__}:{line + 1}: what is expected there does not hold (at 3 us)"
+    )
+
+
+def test_a_workload_draws_from_streams_of_the_seed():
+    """The same seed and name give the same numbers, others otherwise; none is ours."""
+
+    async def main(machine):
+        assert machine.rng("a") is machine.rng("a")
+        drawn = [machine.rng(name).bits(64) for name in ("a", "b", "a")]
+        assert machine.engine.rng("a").bits(64) not in drawn
+        with pytest.raises(ConfigError, match="rng = 5: must be a name"):
+            machine.rng(5)
+        return drawn
+
+    first, again, other = (run(small_machine(), main, seed=seed).result for seed in (1, 1, 2))
+    assert first == again
+    assert len({*first, *other}) == 6
 
 
 def test_hooks_are_called_at_boot_and_for_each_snapshot():

@@ -7,6 +7,7 @@ that --check found, 130 interrupted by Ctrl-C, SIGTERM or SIGHUP; what was logge
 written then.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +66,8 @@ def run(
         report: Let a report be among it. There are none yet, so --no-report changes nothing.
     """
     loaded = load(workload, machine)
+    for warning in loaded.warnings:
+        print(f"kernelsim: warning: {warning}", file=sys.stderr)
     words = tuple(trace or ())
     if check_every is not None and check_every < 1:
         raise ConfigError("--check-every", check_every, "must be at least 1 event")
@@ -101,7 +104,10 @@ def run(
     )
     if burst_pages is not None:
         options = attrs.evolve(options, burst_pages=burst_pages)
-    print_summary(run_machine(loaded, options, name=str(workload)).summary)
+    outcome = run_machine(loaded, options, name=str(workload))
+    print_summary(outcome.summary)
+    if outcome.failure is not None:
+        raise outcome.failure
 
 
 def load(path: Path, machine: str | None) -> "Workload":

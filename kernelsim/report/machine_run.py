@@ -15,7 +15,6 @@ Units: ns.
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -27,12 +26,9 @@ from kernelsim.config.machine_file import load_machine
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_setting, parse_value
 from kernelsim.config.sysctl_write import write_sysctls
 from kernelsim.errors import (
-    ActorCrashedError,
     CheckFailedError,
     ConfigError,
-    KernelsimError,
     OutputError,
-    SimulationError,
     WorkloadError,
 )
 from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
@@ -41,16 +37,17 @@ from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.progress import Progress
+from kernelsim.report.run_end import RunEnd
 from kernelsim.report.run_files import RunFiles
-from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions, replay_command
+from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
 from kernelsim.report.rundir import METRICS
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
-from kernelsim.sim.signals import Interrupted, on_ending
+from kernelsim.sim.signals import on_ending
 from kernelsim.units import parse_duration
-from kernelsim.workload.api import Workload, workload_mistake
+from kernelsim.workload.api import Workload
 
 CHECK_EVENTS: Final = 500  # events between two checks; more on a machine with much memory,
 PAGES_PER_CHECK_EVENT: Final = 64  # so that checking takes about as long as the run itself
@@ -65,12 +62,17 @@ LOOK_EVENTS: Final = 500  # events between two looks at the wall clock, when a d
 
 @attrs.frozen(kw_only=True)
 class RunOutcome:
-    """A run that ended as it should: done, or at its time limit, or by a simulated panic."""
+    """A run that ended in the simulated world, not by a mistake or a bug.
+
+    So it is done, at its time limit, or ended by a panic or an outcome that nobody caught.
+    """
 
     machine: Machine
     result: object
     """What `main` returned; None if the run ended before it did."""
     summary: RunSummary
+    failure: CheckFailedError | None
+    """What makes its exit status 1: a panic, an outcome nobody caught, expectations that failed."""
 
 
 def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOutcome:
@@ -84,7 +86,6 @@ def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOut
 
     Raises:
         ConfigError, WorkloadError: An option or the workload is wrong.
-        CheckFailedError: An expectation of the workload does not hold.
         SimulationError: A bug of ours; the text is a report with the command to replay it.
         OutputError: The directory cannot be written.
         KeyboardInterrupt: Ctrl-C; what the run had written stays, run.json says so.
@@ -116,6 +117,7 @@ class _Run:
             until_ns=until_ns_of(workload, options),
             hooks=hooks,
         )
+        self.end = RunEnd(self.machine, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
         self.check_due = 0
@@ -143,26 +145,30 @@ class _Run:
         error: BaseException | None = None
         result: object = None
         try:
-            result = self.machine.run(self._body)
+            result = self.machine.run_to_end(self._body)
         except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
             files = self.files
             cause = caught if files is None else files.cause_of(caught, self.machine.ended)
-            error = self._explained(cause)
+            error = self.end.explained(cause)
         finally:
             self.progress.stop()
         wall_ns = time.perf_counter_ns() - began
+        error = self.end.failure(error)
         if self.files is not None:
             error = self._write_end(self.files, error, wall_ns)
-        if error is not None:
+        if error is not None and not isinstance(error, CheckFailedError):
             raise error
         return RunOutcome(
             machine=self.machine,
             result=result,
+            failure=error,
             summary=summarize(
                 self.machine,
                 self.options,
                 wall_ns=wall_ns,
                 nr_checks=self.nr_checks if self.options.check else None,
+                failure=error,
+                unreached=self.end.unreached(),
             ),
         )
 
@@ -252,55 +258,20 @@ class _Run:
         record |= {
             "exit_state": state,
             "detail": str(error or "") or (ended.detail if ended else ""),
-            "virtual_ns": self._ended_ns(),
+            "virtual_ns": self.end.ended_ns,
             "nr_steps": engine.clock.number,
             "snapshots": self.snapshots,
             "processes": [
                 {"pid": each.pid, "name": each.name, "exit_status": each.exit_status}
                 for each in self.machine.processes
             ],
+            "notes": self.machine.notes,
+            "expectations": [attrs.asdict(each) for each in self.machine.expectations],
+            "expectations_not_reached": self.end.unreached(),
             "wall_ns": wall_ns,
         }
         steps = (lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),)
         return files.end(record, t_ns=engine.now_ns, steps=steps, error=error)
-
-    def _ended_ns(self) -> int:
-        # Stopping the actors takes some more virtual time, which is no part of the run.
-        ended = self.machine.ended
-        return self.machine.now_ns if ended is None else ended.now_ns
-
-    def _explained(self, error: BaseException) -> BaseException:
-        """Return what to raise: the error itself, or one that says what a person needs to know."""
-        if isinstance(error, Interrupted | CheckFailedError | OutputError):
-            return error
-        cause = error.__cause__ if isinstance(error, ActorCrashedError) else None
-        if isinstance(error, SimulationError) and cause is None:
-            return self._reported(error)
-        mistake = workload_mistake(cause or error, Path(self.name))
-        if mistake is not None:
-            mistake.__cause__ = cause or error
-            return mistake
-        if isinstance(error, SimulationError):
-            return self._reported(error)
-        if isinstance(error, KernelsimError):
-            return error
-        crash = SimulationError(f"main crashed at {self._ended_ns()} ns: {error!r}")
-        crash.__cause__ = error
-        return self._reported(crash)
-
-    def _reported(self, error: SimulationError) -> SimulationError:
-        options = self.options
-        lines = [
-            str(error),
-            f"seed {options.seed}, schedule seed {options.schedule_seed}",
-            f"virtual time {self._ended_ns()} ns",
-            "last events:",
-            *(f"  {line}" for line in self.ring.lines()),
-            f"replay: {replay_command(options, self.name)}",
-        ]
-        reported = type(error)("\n".join(lines))
-        reported.__cause__ = error.__cause__ or error
-        return reported
 
 
 def machine_of(

@@ -9,7 +9,7 @@ Units: in the text.
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kernelsim.config.zones import zone_name
+from kernelsim.errors import CheckFailedError
 from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import (
     Z_FREE,
@@ -42,6 +43,7 @@ from kernelsim.mm.core.vmstat import (
 from kernelsim.procfs.capture import vm_events
 from kernelsim.report.run_options import NO_REPORT, RunOptions
 from kernelsim.report.text_table import plain_table
+from kernelsim.sim.ending import Ended
 from kernelsim.units import NS_PER_S, NS_PER_US, format_duration
 
 LOCKS_MAX: Final = 5
@@ -64,19 +66,27 @@ class RunSummary:
 
     Attributes:
         facts: Pairs of what and how much.
+        expectations: Lines about those that failed, or were not reached.
         notes: Lines the workload wants shown.
         tables: Those that have rows.
         dmesg: What the simulated kernel printed, with its time stamps.
     """
 
     facts: tuple[tuple[str, str], ...]
+    expectations: tuple[str, ...]
     notes: tuple[str, ...]
     tables: tuple[SummaryTable, ...]
     dmesg: tuple[str, ...]
 
 
 def summarize(
-    machine: Machine, options: RunOptions, *, wall_ns: int, nr_checks: int | None = None
+    machine: Machine,
+    options: RunOptions,
+    *,
+    wall_ns: int,
+    nr_checks: int | None = None,
+    failure: CheckFailedError | None = None,
+    unreached: Sequence[int] = (),
 ) -> RunSummary:
     """Summarize a run that has ended.
 
@@ -85,12 +95,14 @@ def summarize(
         options: What the user chose.
         wall_ns: What the run took in real time.
         nr_checks: How often everything was checked, and held; None when nobody asked for it.
+        failure: What makes the run's exit status 1.
+        unreached: Lines of the workload with expectations that the run ended before.
     """
     ended = machine.ended
     assert ended is not None
-    detail = f": {ended.detail}" if ended.detail else ""
     facts = [
-        ("ended", f"{ended.state}{detail}"),
+        ("ended", ended_text(ended, failure)),
+        *expectation_facts(machine),
         ("virtual time", format_duration(ended.now_ns)),
         (WALL, format_duration(wall_ns)),
         *knob_facts(machine, options),
@@ -109,6 +121,7 @@ def summarize(
     )
     return RunSummary(
         tuple(facts),
+        tuple(expectation_lines(machine, unreached)),
         tuple(machine.notes),
         tuple(table for table in tables if table.rows),
         tuple(dmesg(machine)),
@@ -135,6 +148,31 @@ def knob_facts(machine: Machine, options: RunOptions) -> list[tuple[str, str]]:
     if not options.report:
         facts.append(("no report", NO_REPORT))
     return facts
+
+
+def ended_text(ended: Ended, failure: CheckFailedError | None) -> str:
+    """Return how a run ended: the panic, the outcome nobody caught, or what the engine says."""
+    if ended.state == "done" and failure is not None:
+        return "done, and failed"
+    detail = str(failure) if ended.state == "failed" and failure is not None else ended.detail
+    return f"{ended.state}: {detail}" if detail else ended.state
+
+
+def expectation_facts(machine: Machine) -> list[tuple[str, str]]:
+    """Return how many expectations held, if any was stated."""
+    nr_all, nr_failed = len(list(machine.expectations)), len(machine.expectations.failed)
+    if not nr_all:
+        return []
+    text = f"{nr_failed} of {nr_all} FAILED" if nr_failed else f"{nr_all} held"
+    return [("expectations", text)]
+
+
+def expectation_lines(machine: Machine, unreached: Sequence[int]) -> Iterator[str]:
+    """Yield a line for each expectation that failed, and one for all that were not reached."""
+    for each in machine.expectations.failed:
+        yield f"FAILED {each.told()}"
+    if unreached:
+        yield f"not reached: those of line {', '.join(map(str, unreached))}"
 
 
 def dmesg(machine: Machine) -> Iterator[str]:
@@ -269,6 +307,9 @@ def summary_text(summary: RunSummary) -> str:
     """Return the summary as plain text."""
     width = max(len(name) for name, _ in summary.facts)
     parts = ["".join(f"{name:<{width}}  {value}\n" for name, value in summary.facts)]
+    if summary.expectations:
+        lines = "".join(f"{line}\n" for line in summary.expectations)
+        parts.append(f"\nexpectations\n{lines}")
     if summary.notes:
         parts.append("\nnotes\n" + "".join(f"{note}\n" for note in summary.notes))
     parts += [f"\n{t.title}\n{plain_table(t.headers, t.rows)}" for t in summary.tables]
@@ -287,6 +328,8 @@ def print_summary(summary: RunSummary) -> None:
     for name, value in summary.facts:
         facts.add_row(Text(name, style="bold"), Text(value))
     console.print(facts)
+    for line in summary.expectations:
+        console.print(Text(line, style="bold red"))
     for note in summary.notes:
         console.print(Text(note))
     for each in summary.tables:

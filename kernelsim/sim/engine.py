@@ -25,6 +25,7 @@ from kernelsim.errors import (
     CheckFailedError,
     EventLimitError,
     InvariantViolation,
+    OutcomeError,
     UserError,
 )
 from kernelsim.sim.actor import Actor, ActorEndedError, ActorRef
@@ -172,9 +173,9 @@ class Engine:
         self.actors[actor.name] = actor
         return actor.ref
 
-    def stop(self, detail: str = "stopped") -> None:
+    def stop(self, detail: str = "stopped", *, state: str = "stopped") -> None:
         """End the run as soon as the running task waits; also from another thread or a signal."""
-        self._end("stopped", detail)
+        self._end(state, detail)
 
     def interrupt(self) -> None:
         """End the run as Ctrl-C does: `run` raises KeyboardInterrupt."""
@@ -315,7 +316,7 @@ class Engine:
 
     def _end_crashed(self, name: str, error: BaseException) -> None:
         detail = f"{name} crashed at {self.now_ns} ns: {described(error)}"
-        if isinstance(error, UserError | CheckFailedError | InvariantViolation):
+        if isinstance(error, UserError | OutcomeError | CheckFailedError | InvariantViolation):
             self._end("failed", detail, error)
             return
         crash = ActorCrashedError(detail)

@@ -13,8 +13,8 @@ Interface: `simulation`, `workload` for authors; `load_workload` and `workload_m
 runs them.
 """
 
+import ast
 import inspect
-import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,15 +25,16 @@ from typing import Any, Final, Literal, overload
 import attrs
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.errors import RecordingError, SyscallError, UserError, WorkloadError, shown
+from kernelsim.errors import OutcomeError, RecordingError, UserError, WorkloadError, shown
 from kernelsim.sim.signals import Interrupted
 from kernelsim.units import parse_duration
+from kernelsim.workload.places import is_ours
+from kernelsim.workload.source import expect_lines, foreign_imports
 
 Main = Callable[[Any], Awaitable[object]]
 
 MODULE_PREFIX: Final = "kernelsim_workload_"  # so that no file hides a module of that name
 PYTHON_SUFFIX: Final = ".py"
-PACKAGE: Final = f"{Path(__file__).parents[1]}{os.sep}"  # where our own code is
 
 
 @attrs.frozen
@@ -51,6 +52,10 @@ class Workload:
     """Tunables put in force before it starts, such as {"vm.swappiness": 10}."""
     burst_pages: int | None = None
     """Most pages handled in one go; None for the default."""
+    expect_lines: tuple[tuple[int, int], ...] = ()
+    """First and last lines of the calls of `machine.expect` in its file."""
+    warnings: tuple[str, ...] = ()
+    """What in its files may keep one seed from giving one run, a line each."""
 
 
 def simulation(function: Main) -> Workload:
@@ -146,7 +151,14 @@ def load_workload(path: Path) -> Workload:
         raise mistake from error
     finally:
         sys.path.remove(str(path.resolve().parent))
-    return _only_workload(module, path)
+    return _with_source(_only_workload(module, path), source, path)
+
+
+def _with_source(found: Workload, source: bytes, path: Path) -> Workload:
+    tree = ast.parse(source)
+    given = "machine" if found.kind == "machine" else "engine"
+    warnings = foreign_imports(tree, path, given)
+    return attrs.evolve(found, expect_lines=expect_lines(tree), warnings=warnings)
 
 
 def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
@@ -159,7 +171,7 @@ def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    if isinstance(error, UserError | SyscallError):
+    if isinstance(error, UserError | OutcomeError):
         if isinstance(error, WorkloadError) and error.file is not None:
             return error
         if isinstance(error, RecordingError) and str(error.file) == str(path):
@@ -168,7 +180,7 @@ def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
     for frame in reversed(frames):
         if frame.filename == str(path):
             return WorkloadError(_described(error), path, lines[-1])
-        if frame.filename.startswith(PACKAGE):
+        if is_ours(frame.filename):
             return None
     return None
 

@@ -1,8 +1,10 @@
 """The handle of a process: how workloads make it do things.
 
 Each method asks the process's actor for one operation and returns when it is done, in virtual
-time. A kernel outcome is a value: the result of a touch names the signal that ended the process; a
-system call that fails raises `SyscallError` with its errno, as a C library would set it.
+time. A kernel outcome is a value, or an exception the workload may catch: the result of a touch
+names the signal that killed the process meanwhile; a system call that fails raises `SyscallError`
+with its errno, as a C library would set it; any other call that the process does not survive, and
+every call after its end, raises `ProcessEndedError` with its status. Only `wait` still answers.
 Units: bytes (or text such as "64M"), ns (or text such as "5ms").
 """
 
@@ -27,11 +29,12 @@ from kernelsim.actors.messages.process import (
     TouchPages,
     TouchResult,
 )
-from kernelsim.errors import ConfigError, SyscallError, WorkloadError
+from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
 from kernelsim.mm.space.pgtable import MM_SWAPENTS
 from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
 from kernelsim.workload.arguments import accesses, signed_size, whole_number
+from kernelsim.workload.panic import until_panic
 
 Program = Callable[["ProcessHandle"], Awaitable[object]]
 
@@ -130,7 +133,8 @@ class ProcessHandle:
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
         if program is not None and not callable(program):
             raise WorkloadError(f"a program is an async function of its process, not {program!r}")
-        await self._ref.ask(Sleep(0))
+        with until_panic(self._kernel):
+            await self._ref.ask(Sleep(0))
         if program is not None:
             self._kernel.engine.spawn(_ProgramActor(self, program))
 
@@ -229,14 +233,16 @@ class ProcessHandle:
 
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""
-        while self._process.exit_status is None or self.pid in self._kernel.processes:
-            await self._process.exited.wait()
+        with until_panic(self._kernel):
+            while self._process.exit_status is None or self.pid in self._kernel.processes:
+                await self._process.exited.wait()
         return self._process.exit_status
 
     async def _ask(self, operation: object) -> Any:  # noqa: ANN401 - depends on the operation
         if self._process.has_ended():
             raise self._ended()
-        answer = await self._ref.ask(operation)
+        with until_panic(self._kernel):
+            answer = await self._ref.ask(operation)
         if answer is None and self._process.has_ended():
             if isinstance(operation, Touch | TouchPages):
                 return TouchResult(signal=-(self.exit_status or 0))
@@ -244,11 +250,8 @@ class ProcessHandle:
                 raise self._ended()
         return answer
 
-    def _ended(self) -> WorkloadError:
-        return WorkloadError(
-            f"process {self.name} ({self.pid}) has ended with status "
-            f"{self._process.exit_status} and can do nothing more"
-        )
+    def _ended(self) -> ProcessEndedError:
+        return ProcessEndedError(self.name, self.pid, self._process.exit_status or 0)
 
     def _check(self, call: str, result: int) -> None:
         if result < 0:
@@ -268,8 +271,8 @@ class _ProgramActor(Actor):
         handle = self._handle
         try:
             handle.result = await _begun(self._program, handle)
-        except WorkloadError:
-            if handle.exit_status is None:
+        except ProcessEndedError as error:
+            if error.pid != handle.pid:
                 raise
             return
         if handle.exit_status is None:

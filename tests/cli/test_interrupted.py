@@ -236,7 +236,7 @@ def test_a_run_that_fails_says_what_else_went_wrong(capsys, tmp_path):
     status, _, err = command(capsys, "run", path, "--out", out)
     assert status == cli.EXIT_CHECK_FAILED
     assert err == (
-        "kernelsim: that pigs fly does not hold at 1000000 ns; "
+        f"kernelsim: FAILED {path}:7: that pigs fly (at 1 ms); "
         f"the earlier run is in {out}/previous\n"
     )
 

@@ -14,7 +14,6 @@ import pytest
 from rich.console import Console
 
 from kernelsim.errors import (
-    CheckFailedError,
     ConfigError,
     InvariantViolation,
     SimulationError,
@@ -162,14 +161,17 @@ def test_tunables_and_limits_are_put_in_force():
 
 
 def test_failed_expectation(tmp_path: Path):
-    """It comes out as it is, and the run's files are there."""
+    """The outcome has it beside the summary, and the run's files are there."""
 
     async def main(machine: Machine) -> None:
         await machine.sleep("1s")
         machine.expect(False, "that pigs fly")
 
-    with pytest.raises(CheckFailedError, match="that pigs fly does not hold at 1000000000 ns"):
-        run(main, out=tmp_path)
+    outcome = run(main, out=tmp_path)
+    line = main.__code__.co_firstlineno + 2
+    failed = f"FAILED {__file__}:{line}: that pigs fly (at 1 s)"
+    assert str(outcome.failure) == failed
+    assert outcome.summary.expectations == (failed,)
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["exit_state"] == "failed"
     assert "pigs" in record["detail"]

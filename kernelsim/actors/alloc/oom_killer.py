@@ -9,7 +9,7 @@ a moment later, or dies if it was the victim itself.
 
 from typing import Any
 
-from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.kernel import PANIC, Kernel
 from kernelsim.actors.core.signal import SIGKILL, send_signal
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.config.number_list import format_number_list
@@ -160,5 +160,5 @@ class OomKiller(Actor):
 
     def _panic(self, why: str) -> bool:
         self._log(f"Kernel panic - not syncing: {why}")
-        self.engine.stop(f"kernel panic: {why}")
+        self.engine.stop(why, state=PANIC)
         return False

@@ -7,7 +7,7 @@ actor that runs, since its functions run to completion.
 """
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -33,6 +33,9 @@ from kernelsim.trace.tracepoint import Tracepoint
 
 if TYPE_CHECKING:
     from kernelsim.actors.reclaim.kswapd import Kswapd
+
+
+PANIC: Final = "panic"  # state of the end of a run whose simulated kernel panicked
 
 
 @attrs.define
@@ -64,6 +67,7 @@ class Kernel:
         next_pid: Pid of the next process.
         nr_placed: Pages put into use since the start, less those taken out of it; see
             `nr_in_flight`.
+        is_panic_told: The workload has heard of the panic.
         observer: Who listens to stores and grants; nobody unless checking is on.
     """
 
@@ -92,6 +96,7 @@ class Kernel:
     zero_pfn: int = 0
     next_pid: int = 100
     nr_placed: int = 0
+    is_panic_told: bool = False
     observer: Observer = attrs.field(factory=Observer)
     _throttle_queues: dict[tuple[int, str], WaitQueue] = attrs.field(factory=dict, init=False)
 

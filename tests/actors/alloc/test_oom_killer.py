@@ -72,8 +72,8 @@ def test_nobody_to_kill_is_a_panic():
 
     done = run(small_machine(), main)
     assert done.result is None
-    assert done.machine.ended.state == "stopped"
-    assert done.machine.ended.detail.startswith("kernel panic: Out of memory")
+    assert done.machine.ended.state == "panic"
+    assert done.machine.ended.detail.startswith("Out of memory")
 
 
 def test_swapped_pages_count_for_the_victim_too():
@@ -187,9 +187,9 @@ def test_a_full_node_kills_who_is_bound_to_it():
 @pytest.mark.parametrize(
     ("mode", "nodemask", "words"),
     [
-        (1, None, "kernel panic: Out of memory: system-wide panic_on_oom is enabled"),
+        (1, None, "Out of memory: system-wide panic_on_oom is enabled"),
         (1, (1,), None),
-        (2, (1,), "kernel panic: Out of memory: compulsory panic_on_oom is enabled"),
+        (2, (1,), "Out of memory: compulsory panic_on_oom is enabled"),
     ],
 )
 def test_the_kernel_panics_instead_of_killing_when_told_so(mode, nodemask, words):
@@ -207,7 +207,7 @@ def test_the_kernel_panics_instead_of_killing_when_told_so(mode, nodemask, words
     else:
         assert (done.machine.ended.detail, done.vm_events["oom_kill"]) == (words, 0)
         last = done.machine.kernel.dmesg[-1][1]
-        assert last.removeprefix("Kernel panic - not syncing") == words.removeprefix("kernel panic")
+        assert last == f"Kernel panic - not syncing: {words}"
 
 
 @pytest.mark.parametrize(("adj", "victim"), [(0, "small"), (-1000, "large")])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.core.signal import SIGKILL, SIGSEGV
-from kernelsim.errors import SyscallError, WorkloadError
+from kernelsim.errors import ProcessEndedError, SyscallError
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import PROT_READ
 from kernelsim.workload.handle import Mapping
@@ -62,7 +62,7 @@ def test_an_access_to_nothing_ends_the_process_with_sigsegv():
         assert result.minflt >= 4
         assert process.exit_status == -SIGSEGV
         assert free_pages(machine) + int(machine.mem.pcp_count.sum()) == before + 1  # its pgd
-        with pytest.raises(WorkloadError, match="has ended with status -11"):
+        with pytest.raises(ProcessEndedError, match="was killed by SIGSEGV"):
             await process.touch(region)
 
     with_process(scenario)
