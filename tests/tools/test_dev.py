@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,12 +15,27 @@ NOBODY = 65534  # root may write everywhere; this user may not
 # `-m venv` puts a copy of itself into the new environment; everything else is written down.
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in
+    *tomllib*) exec {python} "$@" ;;
     *"sys.version_info < "*) exit "$(cat {state}/too_old)" ;;
     *"print("*) cat {state}/version; exit ;;
     "-m venv "*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
     *pip*) [ ! -e {state}/no_network ] || {{ echo no network; exit 1; }} ;;
 esac
 printf '%s|%s\\n' "$PWD" "$*" >>{state}/log
+"""
+
+
+PYPROJECT = """[build-system]
+requires = ["hatchling"]
+[project]
+name = "it"
+dependencies = ["trio>=0.27"]
+[project.optional-dependencies]
+test = ["pytest"]
+[project.scripts]
+it = "it:main"
+[tool.ruff]
+line-length = 100
 """
 
 
@@ -33,11 +49,11 @@ class Checkout:
         for made in (self.top / "tools", self.state, self.path):
             made.mkdir(parents=True)
         shutil.copy(TOP / "tools/dev", self.top / "tools/dev")
-        (self.top / "pyproject.toml").write_text("one")
+        (self.top / "pyproject.toml").write_text(PYPROJECT)
         (self.state / "version").write_text("3 11 7\n")
         (self.state / "too_old").write_text("0")
         self.give("python3")
-        needed = ("sh", "cat", "cksum", "cp", "dirname", "head", "mkdir", "rm", "tail", "flock")
+        needed = ("sh", "cat", "cp", "dirname", "head", "mkdir", "rm", "tail", "flock")
         for name in needed:
             found = shutil.which(name)
             if found:
@@ -46,7 +62,7 @@ class Checkout:
     def give(self, name):
         """Put the made-up Python on the PATH under a name."""
         file = self.path / name
-        file.write_text(FAKE_PYTHON.format(state=self.state))
+        file.write_text(FAKE_PYTHON.format(state=self.state, python=sys.executable))
         file.chmod(0o755)
 
     def dev(self, *words, cwd=None, user=None):
@@ -97,13 +113,36 @@ def test_first_use_sets_up_once(checkout):
     assert log == [f"{checkout.top}|-P -m kernelsim run w.py"]
 
 
-def test_changed_pyproject_installs_again(checkout):
-    """A changed pyproject.toml installs into the environment that is there."""
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("trio>=0.27", "trio>=0.30"),
+        ('"pytest"', '"pytest", "mypy"'),
+        ("it:main", "it:other"),
+        ("hatchling", "setuptools"),
+        ('name = "it"', 'name = "it"\nrequires-python = ">=3.12"'),
+    ],
+)
+def test_changed_needs_install_again(checkout, old, new):
+    """Other dependencies, scripts or another build install into the environment that is there."""
     checkout.dev("--help")
-    (checkout.top / "pyproject.toml").write_text("two")
+    (checkout.top / "pyproject.toml").write_text(PYPROJECT.replace(old, new))
     done, log = checkout.dev("--help")
     assert [False, True] == asked(log, "-m venv", "pip install")
     assert "setting up" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("100", "99"), ('name = "it"', 'name = "it" # that'), ("[tool", "\n[tool")]
+)
+def test_other_changes_of_pyproject_need_no_network(checkout, old, new):
+    """Settings of tools, comments and layout are no reason to install anything."""
+    checkout.dev("--help")
+    (checkout.state / "no_network").touch()
+    (checkout.top / "pyproject.toml").write_text(PYPROJECT.replace(old, new))
+    done, log = checkout.dev("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert log == [f"{checkout.top}|-P -m kernelsim --help"]
 
 
 @pytest.mark.parametrize("change", ["version", "place", "broken"])
