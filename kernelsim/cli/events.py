@@ -6,7 +6,7 @@ Interface: `events`, a command.
 import json as json_module
 
 from kernelsim.errors import ConfigError
-from kernelsim.report.event_filter import event_matches
+from kernelsim.report.event_filter import event_matches, no_event
 from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.tracepoint import TracepointInfo
 
@@ -23,7 +23,7 @@ def events(glob: str = "*", *, json: bool = False) -> None:
     """
     chosen = [info for info in TRACEPOINTS.values() if event_matches(info.name, glob)]
     if not chosen:
-        raise ConfigError("GLOB", glob, "matches no event; without it all are listed")
+        raise ConfigError("GLOB", glob, f"{no_event(glob)} without it")
     if json:
         for info in chosen:
             print(json_module.dumps(as_json(info), ensure_ascii=False))

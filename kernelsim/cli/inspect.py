@@ -6,15 +6,19 @@ Interface: `inspect`, a command.
 import sys
 import time
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+import attrs
 import msgspec
 
 from kernelsim.errors import ConfigError, one_line
+from kernelsim.report.event_filter import did_you_mean, event_matches, no_event
 from kernelsim.report.event_reader import EventReader, Selection, parse_between
 from kernelsim.report.rundir import EVENTS, OUTPUT_FAILED, RUN, is_being_written, run_of
 from kernelsim.report.sinks import event_text
+from kernelsim.trace.registry import TRACEPOINTS
 
 POLL_S: Final = 0.2  # how often a live log is looked at
 
@@ -61,9 +65,12 @@ def inspect(
     selection = Selection(event, actor, start_ns, end_ns)
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
-    if not print_events(reader, selection, json=json) and not json:
-        what = "such event is in the log; some are written only with --trace, see: "
-        print(f"kernelsim: {log}: no {what}kernelsim events", file=sys.stderr)
+    seen = Seen()
+    if not print_events(reader, selection, seen, json=json):
+        seen.refuse_unknown(event, actor)
+        if not json:
+            what = "such event is in the log; some are written only with --trace, see: "
+            print(f"kernelsim: {log}: no {what}kernelsim events", file=sys.stderr)
     tell_end(directory, is_torn=reader.is_torn)
 
 
@@ -90,10 +97,32 @@ def note_on_end(directory: Path, *, is_torn: bool) -> str:
     return f"the log was cut{torn}" if torn else ""
 
 
-def print_events(reader: EventReader, selection: Selection, *, json: bool) -> int:
+@attrs.define
+class Seen:
+    """The names that a log has."""
+
+    events: dict[str, None] = attrs.field(factory=dict)
+    actors: dict[str, None] = attrs.field(factory=dict)
+
+    def refuse_unknown(self, event: str, actor: str) -> None:
+        """Refuse a glob that can match nothing, rather than say that nothing happened.
+
+        Raises:
+            ConfigError: The glob over events matches none that is declared or in the log, or that
+                over actors matches none of the log's.
+        """
+        if not any(event_matches(name, event) for name in (*TRACEPOINTS, *self.events)):
+            raise ConfigError("--event", event, no_event(event, also=self.events))
+        if not any(fnmatchcase(name, actor) for name in self.actors):
+            hint = did_you_mean(actor, self.actors)
+            raise ConfigError("--actor", actor, f"matches no actor of this log{hint}")
+
+
+def print_events(reader: EventReader, selection: Selection, seen: Seen, *, json: bool) -> int:
     """Print the events chosen, as they stand in the log or as text; return their number."""
     nr_events = 0
     for found, line in reader:
+        seen.events[found.event] = seen.actors[found.actor] = None
         if selection.takes(found):
             nr_events += 1
             if json:

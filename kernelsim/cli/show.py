@@ -45,8 +45,8 @@ RULE: Final = (
 )
 
 
-def show(directory: Path, what: str, /, *, snapshot: str | None = None) -> None:
-    """Print what /proc, /sys or a tool shows of a run's machine.
+def show(directory: Path, what: str = "", /, *, snapshot: str | None = None) -> None:
+    """Print what /proc, /sys or a tool shows of a run's machine; without WHAT, list what it can.
 
     Args:
         directory: What `kernelsim run --out` wrote.
@@ -61,6 +61,9 @@ def show(directory: Path, what: str, /, *, snapshot: str | None = None) -> None:
         raise ConfigError("DIRECTORY", str(directory), rule)
     words = " ".join(what.split())
     tree = tree_of(directory, snapshot)
+    if not words:
+        sys.stdout.write(choices_text(directory, tree))
+        return
     try:
         text = text_of(directory, tree, words)
     except (ValueError, LookupError) as error:
@@ -100,6 +103,25 @@ def unfinished(directory: Path) -> str:
     if not (directory / "proc").is_dir():
         return f"there is no proc/: {run.get('detail') or 'it was removed'}"
     return ""
+
+
+def choices_text(directory: Path, tree: Path) -> str:
+    """Return what there is to show of a run, a line each."""
+    from kernelsim.report.tool_text import node_numbers
+
+    tools = [tool for tool in TOOLS if tool not in NUMA_TOOLS or node_numbers(tree)]
+    pids = sorted(int(path.name) for path in (tree / "proc").iterdir() if path.name.isdecimal())
+    snapshots = directory / "snapshots"
+    names = sorted(path.name for path in snapshots.iterdir()) if snapshots.is_dir() else []
+    rows = (
+        ("files", [name for name in PROC_FILES if (tree / "proc" / name).is_file()]),
+        ("of a process", [f"{name}:PID" for name in (*PROCESS_FILES, "pmap")] if pids else []),
+        ("PID is one of", [str(pid) for pid in pids]),
+        ("tools", [f'"{tool}"' if " " in tool else tool for tool in tools]),
+        ("over the time", [f'"{tool} SECONDS"' for tool in RATE_TOOLS]),
+        ("--snapshot", names),
+    )
+    return "".join(f"{label:<15}{' '.join(words)}\n" for label, words in rows if words)
 
 
 def text_of(directory: Path, tree: Path, what: str) -> str:

@@ -8,6 +8,7 @@ Interface: `EventFilter.parse` reads such words; `wants` decides one event. Logs
 pair of actor and event and remember the answer.
 """
 
+import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Final, Self
@@ -17,6 +18,7 @@ import attrs
 from kernelsim.errors import ConfigError
 from kernelsim.trace.registry import TRACEPOINTS
 
+NEAR_MAX: Final = 3  # names offered for one that is not known
 ALWAYS: Final = ("ks_run_start", "ks_run_end")  # no filter drops the ends of a log
 
 
@@ -52,9 +54,7 @@ class EventFilter:
                 continue
             chosen = glob if head == "event" and equals else word
             if not any(event_matches(name, chosen) for name in TRACEPOINTS):
-                rule = (
-                    "matches no event; `kernelsim events` lists them (GLOB, event=GLOB, actor=GLOB)"
-                )
+                rule = f"{no_event(chosen)} (GLOB, event=GLOB, actor=GLOB)"
                 raise ConfigError(key, word, rule)
             (trace if chosen is word else events).append(chosen)
         return cls(tuple(trace), tuple(events), tuple(actors))
@@ -74,6 +74,26 @@ class EventFilter:
 
 
 DEFAULT_FILTER: Final = EventFilter()
+
+
+def no_event(glob: str, *, also: Iterable[str] = ()) -> str:
+    """Say that a glob matches no event, and which it may have meant.
+
+    Args:
+        glob: Over names, or over `subsystem:name`.
+        also: Names of events that are not declared, such as those a workload made up.
+    """
+    hint = did_you_mean(glob.rpartition(":")[2], [*TRACEPOINTS, *also])
+    return f"matches no event{hint}; `kernelsim events` lists them"
+
+
+def did_you_mean(glob: str, known: Iterable[str]) -> str:
+    """Return `, did you mean …?` with the names nearest to what a glob says; empty if none is."""
+    word = glob.strip("*?[]")
+    names = sorted(set(known))
+    near = difflib.get_close_matches(word, names, n=NEAR_MAX, cutoff=0.5)
+    near = near or [name for name in names if word and word in name][:NEAR_MAX]
+    return f", did you mean {' or '.join(near)}?" if near else ""
 
 
 def event_matches(event: str, glob: str) -> bool:

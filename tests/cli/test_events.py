@@ -126,10 +126,37 @@ def test_inspect_filters(capsys, run_path, options, actors):
 
 def test_inspect_says_when_nothing_matches(capsys, run_path):
     """Nothing on stdout, and for a person one line on stderr that says where names are listed."""
-    status, out, err = command(capsys, "inspect", run_path, "--event", "mm_vmscan_nope")
+    status, out, err = command(capsys, "inspect", run_path, "--event", "mm_vmscan_kswapd_sl*")
     assert (status, out) == (0, "")
     assert err.count("\n") == 1
     assert "no such event is in the log" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--event", "ks_falt"], "--event = 'ks_falt': matches no event, did you mean ks_fault"),
+        (["--event", "*shrnk*"], "--event = '*shrnk*': matches no event; `kernelsim events`"),
+        (["--event", "vmscan:ks_fault"], "matches no event, did you mean ks_fault"),
+        (["--event", "zzz", "--json"], "--event = 'zzz': matches no event; `kernelsim events`"),
+        (["--actor", "kswapd1"], "--actor = 'kswapd1': matches no actor of this log, did you mean"),
+    ],
+)
+def test_inspect_refuses_names_of_nothing(capsys, run_path, words, told):
+    """An event that neither is declared nor in the log, or an actor that is not: one line."""
+    status, out, err = command(capsys, "inspect", run_path, *words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert told in err
+
+
+def test_inspect_knows_the_events_a_workload_made_up(capsys, run_path):
+    """An event of the log is one, declared or not; only the choice of times may be empty."""
+    with (run_path / "events.jsonl").open("a") as log:
+        log.write('{"t_ns":3000000000,"actor":"main","event":"dinner"}\n')
+    assert command(capsys, "inspect", run_path, "--event", "dinner")[0] == 0
+    assert command(capsys, "inspect", run_path, "--event", "dinner", "--between", "..1s")[0] == 0
+    _, _, err = command(capsys, "inspect", run_path, "--event", "diner")
+    assert "did you mean dinner?" in err
 
 
 def test_inspect_tells_of_an_interrupted_run(capsys, run_path):

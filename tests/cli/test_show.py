@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -293,6 +294,23 @@ def test_rates_over_virtual_time(directory: Path, capsys):
     assert len(vmstat) == 2 + 1 + 4
     samples = Samples(directory / "metrics.parquet")
     assert int(vmstat[-1].split()[3]) == int(samples.total("free")[-1]) * 4
+
+
+def test_without_what_the_choices_are_listed(directory: Path, capsys):
+    """Each of them can be shown; processes and snapshots are those of the run."""
+    expected = """\
+files          zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats
+of a process   maps:PID smaps:PID smaps_rollup:PID numa_maps:PID status:PID stat:PID statm:PID \
+oom_score:PID pmap:PID
+PID is one of  100
+tools          numastat "numactl -H" "numactl -s" free ps
+over the time  "vmstat SECONDS" "sar -B SECONDS"
+--snapshot     early
+"""
+    assert show(capsys, directory) == expected
+    for line in expected.replace("PID is one of  100\n", "").splitlines()[:-1]:
+        for what in shlex.split(line[15:]):
+            assert show(capsys, directory, what.replace("PID", "100").replace("SECONDS", "1"))
 
 
 @pytest.mark.parametrize(
