@@ -16,6 +16,7 @@ from rich.table import Table
 
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine import MachineSpec
+from kernelsim.config.machine_example import example_text
 from kernelsim.config.machine_file import load_machine, machine_text, preset_names
 from kernelsim.config.number_list import format_number_list
 from kernelsim.config.sysctl import SYSCTLS, Sysctl
@@ -34,7 +35,7 @@ EXIT_DIFFERS: Final = 1
 PROC: Final = Path("/proc")
 KEYS: Final = ("min", "low", "high", "protection")
 Figures = tuple[int, int, int, tuple[int, ...]]  # in the order of KEYS
-Action = Literal["list", "show", "from-proc", "from-host"]
+Action = Literal["list", "show", "new", "from-proc", "from-host"]
 
 
 @attrs.frozen(kw_only=True)
@@ -50,10 +51,13 @@ class CheckRow:
     verdict: str
 
 
-def machine(action: Action, target: str = "", /, *, out: Path | None = None) -> int:
+def machine(
+    action: Action, target: str = "", /, *, out: Path | None = None, toml: bool = False
+) -> int:
     """List machines, show one, or make one from a running kernel.
 
     list: the machines that come with the package. show NAME: a preset or a TOML file.
+    new: a machine file with every key, its meaning, rule and default, to be changed and run.
     from-proc DIR: a snapshot of /proc, its figures checked against our formulas.
     from-host: the same for the kernel this runs on.
 
@@ -61,18 +65,28 @@ def machine(action: Action, target: str = "", /, *, out: Path | None = None) -> 
         action: What to do.
         target: A preset or TOML file for show, a directory with zoneinfo for from-proc.
         out: Also write the machine as this TOML file (from-proc and from-host).
+        toml: Print the whole machine as a file that `run --machine` takes (show).
     """
     wants_target = action in ("show", "from-proc")
     if wants_target != bool(target):
         rule = "needs a name or a directory" if wants_target else "takes no name"
         raise UserError(f"machine {action} {rule} (see --help)")
-    if out is not None and action in ("list", "show"):
+    if out is not None and action in ("list", "show", "new"):
         raise UserError(f"machine {action} takes no --out (see --help)")
+    if toml and action != "show":
+        raise UserError(f"machine {action} takes no --toml (see --help)")
+    if action == "new":
+        print(example_text(), end="")
+        return 0
     if action == "list":
         list_machines()
         return 0
     if action == "show":
-        print_machine(load_machine(target))
+        spec = load_machine(target)
+        if toml:
+            print(machine_text(spec), end="")
+        else:
+            print_machine(spec)
         return 0
     return from_proc(Path(target) if target else PROC, out=out)
 

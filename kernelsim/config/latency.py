@@ -25,7 +25,7 @@ def _cost(default: int, doc: str, *, minimum: int = 0) -> Any:  # noqa: ANN401 (
             rule = f"must be a whole number, {minimum} or more"
             raise ConfigError(attribute.name, value, rule)
 
-    return attrs.field(default=default, validator=check, metadata={"doc": doc})
+    return attrs.field(default=default, validator=check, metadata={"doc": doc, "minimum": minimum})
 
 
 @attrs.frozen(kw_only=True)

@@ -26,6 +26,7 @@ from kernelsim.errors import ConfigError
 __all__ = [
     "DEVICE_NAME",
     "DEVICE_NAME_MAX",
+    "DEVICE_NAME_RULE",
     "ERAS",
     "LOCAL_DISTANCE",
     "NR_CPUS",
@@ -46,6 +47,9 @@ DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
 ERAS: Final = ("6.1", "classic")
 DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
 DEVICE_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._!-]{{0,{DEVICE_NAME_MAX - 1}}}")
+DEVICE_NAME_RULE: Final = (
+    f"a device's name, up to {DEVICE_NAME_MAX} letters, digits and . _ - ! such as sda"
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -244,8 +248,7 @@ def _validate_names(machine: MachineSpec) -> None:
         raise ConfigError("name", machine.name, "must be a text that prints in one line")
     for index, device in enumerate(machine.devices):
         if not DEVICE_NAME.fullmatch(device.name):
-            rule = "must be a device's name, up to 31 letters, digits and . _ - ! such as sda"
-            raise ConfigError(f"device[{index}].name", device.name, rule)
+            raise ConfigError(f"device[{index}].name", device.name, f"must be {DEVICE_NAME_RULE}")
     for index, swap in enumerate(machine.swaps):
         if not is_one_line(swap.name):
             rule = "must be a text that prints in one line, such as /dev/sda2"

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import attrs
 
-from kernelsim.config.latency import LatencySpec
 from kernelsim.config.layout import NodeMemory, lay_out_nodes
 from kernelsim.config.machine import (
     ERAS,
@@ -24,9 +23,16 @@ from kernelsim.config.machine import (
     MachineSpec,
     SwapSpec,
 )
+from kernelsim.config.machine_form import (
+    DEVICE_KINDS,
+    REMOTE_DISTANCE,
+    DeviceToml,
+    MachineToml,
+    NodeToml,
+    SwapToml,
+)
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.structure import flat_settings, structure, unstructure
-from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.toml_text import read_toml, toml_text
 from kernelsim.config.zones import ARCHES
 from kernelsim.errors import ConfigError
@@ -34,76 +40,7 @@ from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
 
 __all__ = ["load_machine", "machine_from_toml", "machine_text", "preset_names"]
 
-REMOTE_DISTANCE: Final = 20  # linux/topology.h; between nodes when no table is given
 LOWMEM_RESERVE_RATIO_I386: Final = (256, 32, 0, 0)  # DMA, Normal, HighMem, Movable
-
-DEVICE_KINDS: Final = {
-    "ssd": BlockDeviceSpec(name="ssd"),
-    "hdd": BlockDeviceSpec(
-        name="hdd",
-        queue_depth=1,
-        read_latency_ns=8_500_000,  # seek of 4-5 ms and half a turn at 7200/min: 4.2 ms
-        write_latency_ns=8_500_000,
-        bandwidth_bytes_per_s=150_000_000,  # middle tracks of a 7200/min disk
-        rotational=True,
-    ),
-    "nvme": BlockDeviceSpec(
-        name="nvme",
-        queue_depth=256,
-        read_latency_ns=80_000,  # one 4 KiB read from TLC flash
-        write_latency_ns=20_000,  # into the drive's DRAM
-        bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
-    ),
-}
-
-
-@attrs.frozen(kw_only=True)
-class _NodeToml:
-    """`[[node]]` as a person writes it."""
-
-    cpus: str = ""
-    memory: Any = None
-    start: Any = None
-    device_memory: Any = 0
-
-
-@attrs.frozen(kw_only=True)
-class _DeviceToml:
-    """`[[device]]` as a person writes it; what is left out comes from the kind."""
-
-    name: str
-    kind: str = "ssd"
-    queue_depth: int | None = None
-    read_latency: Any = None
-    write_latency: Any = None
-    bandwidth: Any = None
-    rotational: bool | None = None
-
-
-@attrs.frozen(kw_only=True)
-class _SwapToml:
-    """`[[swap]]` as a person writes it."""
-
-    size: Any
-    device: str
-    name: str | None = None
-    prio: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class _MachineToml:
-    """A machine file as a person writes it."""
-
-    name: str
-    arch: str = "x86_64"
-    era: str = "6.1"
-    node: tuple[_NodeToml, ...]
-    distances: tuple[tuple[int, ...], ...] | None = None
-    device: tuple[_DeviceToml, ...] = ()
-    swap: tuple[_SwapToml, ...] = ()
-    latency: LatencySpec = attrs.field(factory=LatencySpec)
-    sysctl: Sysctl = attrs.field(factory=Sysctl)
-    movablecore: Any = 0
 
 
 def preset_names() -> tuple[str, ...]:
@@ -151,7 +88,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     """
     if "nodes" in table:
         return structure(table, MachineSpec)
-    plain = structure(table, _MachineToml)
+    plain = structure(table, MachineToml)
     for key, value, allowed in (("arch", plain.arch, ARCHES), ("era", plain.era, ERAS)):
         if value not in allowed:
             raise ConfigError(key, value, f"must be one of {', '.join(allowed)}")
@@ -195,7 +132,7 @@ def _pages(value: object, *, key: str, zero: bool) -> int:
     return size_bytes // PAGE_SIZE
 
 
-def _node_memory(node: _NodeToml, nid: int) -> NodeMemory:
+def _node_memory(node: NodeToml, nid: int) -> NodeMemory:
     """Return what a node asks for; a node without `memory` has CPUs only."""
     try:
         cpus = parse_number_list(node.cpus)
@@ -217,7 +154,7 @@ def _node_memory(node: _NodeToml, nid: int) -> NodeMemory:
     )
 
 
-def _device(device: _DeviceToml, index: int) -> BlockDeviceSpec:
+def _device(device: DeviceToml, index: int) -> BlockDeviceSpec:
     """Return a disk: its kind's figures with what the person set."""
     where = f"device[{index}]"
     if device.kind not in DEVICE_KINDS:
@@ -237,7 +174,7 @@ def _device(device: _DeviceToml, index: int) -> BlockDeviceSpec:
     return attrs.evolve(DEVICE_KINDS[device.kind], **changes)
 
 
-def _swap(swap: _SwapToml, index: int) -> SwapSpec:
+def _swap(swap: SwapToml, index: int) -> SwapSpec:
     """Return a swap area; priorities run -2, -3 … in the order they are switched on."""
     size_bytes = _pages(swap.size, key=f"swap[{index}].size", zero=False) * PAGE_SIZE
     return SwapSpec(

@@ -31,6 +31,7 @@ __all__ = [
     "SysctlValue",
     "parse_setting",
     "parse_value",
+    "rule_of",
     "sysctl_from_text",
     "sysctl_text",
     "with_settings",
@@ -292,19 +293,17 @@ def parse_value(name: str, value: object) -> SysctlValue:
         raise ConfigError(name, value, f"no such sysctl{hint}")
     if entry.words:
         if value not in entry.words:
-            rule = "must be " + " or ".join(entry.words)
-            raise ConfigError(name, value, rule)
+            raise ConfigError(name, value, rule_of(entry))
         return str(value)
     if isinstance(entry.default, tuple):
         items = value.split() if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or not 1 <= len(items) <= len(entry.default):
-            rule = f"must be 1 to {len(entry.default)} numbers, one a zone, lowest zone first"
-            raise ConfigError(name, value, rule)
+            raise ConfigError(name, value, rule_of(entry))
         # As lowmem_reserve_ratio_sysctl_handler does with what is below 1.
         return tuple(max(_checked_int(entry, item), 0) for item in items)
     number = _checked_int(entry, value)
     if name == "vm.percpu_pagelist_high_fraction" and 0 < number < HIGH_FRACTION_MIN:
-        raise ConfigError(name, value, f"must be 0 or at least {HIGH_FRACTION_MIN}")
+        raise ConfigError(name, value, rule_of(entry))
     return number
 
 
@@ -318,9 +317,23 @@ def _checked_int(entry: SysctlEntry, value: object) -> int:
     assert entry.minimum is not None
     assert entry.maximum is not None
     if number is None or not entry.minimum <= number <= entry.maximum:
-        rule = f"must be a whole number from {entry.minimum} to {entry.maximum} ({entry.unit})"
-        raise ConfigError(entry.name, value, rule)
+        raise ConfigError(entry.name, value, f"must be {_range_of(entry)}")
     return number
+
+
+def _range_of(entry: SysctlEntry) -> str:
+    return f"a whole number from {entry.minimum} to {entry.maximum} ({entry.unit})"
+
+
+def rule_of(entry: SysctlEntry) -> str:
+    """Return what a value of this key must be."""
+    if entry.words:
+        return "must be " + " or ".join(entry.words)
+    if isinstance(entry.default, tuple):
+        return f"must be 1 to {len(entry.default)} numbers, one a zone, lowest zone first"
+    if entry.name == "vm.percpu_pagelist_high_fraction":
+        return f"must be 0 or at least {HIGH_FRACTION_MIN}"
+    return f"must be {_range_of(entry)}"
 
 
 def _c_number(text: str) -> int | None:

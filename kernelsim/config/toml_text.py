@@ -1,7 +1,8 @@
 """Write plain data as TOML and read it back with errors that name file and line.
 
 Differs: only what machine files need: tables, arrays of tables, nested arrays of numbers, strings.
-Interface: `read_toml(path)` and `toml_text(table)`; `read_text` refuses what is no UTF-8 text.
+Interface: `read_toml(path)` and `toml_text(table)`; `value_text(value)` for one value;
+`read_text` refuses what is no UTF-8 text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["read_text", "read_toml", "toml_text"]
+__all__ = ["read_text", "read_toml", "toml_text", "value_text"]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -85,14 +86,14 @@ def _table_lines(table: Mapping[str, Any], *, prefix: str) -> list[str]:
                 inner += ["", f"[[{prefix}{name}]]"]
                 inner += _table_lines(item, prefix=f"{prefix}{name}.")
         else:
-            lines.append(f"{name} = {_value_text(value)}")
+            lines.append(f"{name} = {value_text(value)}")
     return lines + inner
 
 
-def _value_text(value: object) -> str:
+def value_text(value: object) -> str:
     """Return a scalar or a nested array as TOML."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value_text, value)) + "]"
+        return "[" + ", ".join(map(value_text, value)) + "]"
     if isinstance(value, bool | int | str):
         return json.dumps(value, ensure_ascii=False)
     message = f"cannot write {type(value).__name__} as TOML"

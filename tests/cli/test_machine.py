@@ -9,6 +9,15 @@ from kernelsim.cli.main import exit_status
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine, preset_names
 
+WORKLOAD = """
+from kernelsim.workload import workload
+
+@workload
+async def main(machine):
+    hog = await machine.spawn("hog")
+    await hog.touch(await hog.mmap("1M"), write=True)
+    machine.note(f"{machine.spec.nr_cpus} CPUs")
+"""
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
 SNAPSHOTS = sorted(path.parent for path in CASES.glob("*/*/sysctl_vm.txt"))
 
@@ -90,3 +99,42 @@ def test_mistakes_are_one_line(
     """Exit status 2 and one line on stderr."""
     assert 2 == exit_status(["machine", *arguments])
     assert f"kernelsim: {message}\n" == capsys.readouterr().err
+
+
+def test_new_prints_a_machine_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `machine new` prints is taken by `run --machine` as it is."""
+    assert 0 == exit_status(["machine", "new"])
+    (tmp_path / "m.toml").write_text(capsys.readouterr().out, encoding="utf-8")
+    (tmp_path / "w.py").write_text(WORKLOAD)
+
+    words = ["run", str(tmp_path / "w.py"), "--machine", str(tmp_path / "m.toml")]
+    assert 0 == exit_status(words)
+    assert "2 CPUs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["tiny-64m", "numa-2x4g"])
+def test_show_toml_prints_the_whole_machine(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It reads back as the same machine, every default written out."""
+    assert 0 == exit_status(["machine", "show", name, "--toml"])
+    (tmp_path / "m.toml").write_text(capsys.readouterr().out, encoding="utf-8")
+
+    assert load_machine(name) == load_machine(tmp_path / "m.toml")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["list", "--toml"], "machine list takes no --toml"),
+        (["new", "--toml"], "machine new takes no --toml"),
+        (["new", "--out", "m.toml"], "machine new takes no --out"),
+        (["new", "name"], "machine new takes no name"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says which."""
+    assert 2 == exit_status(["machine", *words])
+    assert told in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""State what a person writes in a machine file: every key with its meaning, rule and default.
+
+`machine_file.py` reads it; `machine_example.py` prints it with an example value each.
+Interface: `MachineToml` with `NodeToml`, `DeviceToml`, `SwapToml`; `DEVICE_KINDS`.
+Units: sizes and durations are as people write them, see units.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+
+from kernelsim.config.latency import LatencySpec
+from kernelsim.config.machine import DEVICE_NAME_RULE, ERAS, BlockDeviceSpec
+from kernelsim.config.sysctl import Sysctl
+from kernelsim.config.zones import ARCHES
+
+__all__ = [
+    "DEVICE_KINDS",
+    "REMOTE_DISTANCE",
+    "DeviceToml",
+    "MachineToml",
+    "NodeToml",
+    "SwapToml",
+]
+
+REMOTE_DISTANCE: Final = 20  # linux/topology.h; between nodes when no table is given
+
+DEVICE_KINDS: Final = {
+    "ssd": BlockDeviceSpec(name="ssd"),
+    "hdd": BlockDeviceSpec(
+        name="hdd",
+        queue_depth=1,
+        read_latency_ns=8_500_000,  # seek of 4-5 ms and half a turn at 7200/min: 4.2 ms
+        write_latency_ns=8_500_000,
+        bandwidth_bytes_per_s=150_000_000,  # middle tracks of a 7200/min disk
+        rotational=True,
+    ),
+    "nvme": BlockDeviceSpec(
+        name="nvme",
+        queue_depth=256,
+        read_latency_ns=80_000,  # one 4 KiB read from TLC flash
+        write_latency_ns=20_000,  # into the drive's DRAM
+        bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
+    ),
+}
+PAGES_RULE: Final = "a size in whole pages of 4 KiB, such as 4G"
+
+
+def _key(doc: str, rule: str, *, example: object, default: object = attrs.NOTHING) -> Any:  # noqa: ANN401 (an attrs field)
+    """Return the field of a key: what it is, what it must be, and a value to show.
+
+    A key without a default must be given. One whose default is None is worked out from the rest;
+    its rule says how.
+    """
+    metadata = {"doc": doc, "rule": rule, "example": example}
+    return attrs.field(default=default, metadata=metadata)
+
+
+def _of_kind(doc: str, rule: str, attribute: str) -> Any:  # noqa: ANN401 (an attrs field)
+    """Return the field of a key of a disk whose default is that of the disk's kind."""
+    metadata = {"doc": doc, "rule": rule, "of_kind": attribute}
+    return attrs.field(default=None, metadata=metadata)
+
+
+@attrs.frozen(kw_only=True)
+class NodeToml:
+    """`[[node]]` as a person writes it: a NUMA node."""
+
+    cpus: str = _key(
+        "CPUs of the node",
+        'numbers and ranges such as "0-3,8"; all CPUs are numbered from 0; "" for none',
+        example="0-1",
+        default="",
+    )
+    memory: Any = _key(
+        "RAM", f"{PAGES_RULE}; left out: a node of CPUs only", example="512M", default=None
+    )
+    start: Any = _key(
+        "physical address where its RAM begins",
+        f"{PAGES_RULE}; left out: behind the node before",
+        example=0,
+        default=None,
+    )
+    device_memory: Any = _key(
+        "persistent memory, ZONE_DEVICE", f"{PAGES_RULE}; x86_64 only", example=0, default=0
+    )
+
+
+@attrs.frozen(kw_only=True)
+class DeviceToml:
+    """`[[device]]` as a person writes it: a disk; what is left out comes from the kind."""
+
+    name: str = _key("name of the disk", f"{DEVICE_NAME_RULE}, and no other's", example="sda")
+    kind: str = _key(
+        "what the other figures are taken from",
+        f"one of {', '.join(DEVICE_KINDS)}",
+        example="ssd",
+        default="ssd",
+    )
+    queue_depth: int | None = _of_kind(
+        "requests served at a time", "a whole number, 1 or more", "queue_depth"
+    )
+    read_latency: Any = _of_kind(
+        "one random 4 KiB read on an idle disk", "a duration such as 90us", "read_latency_ns"
+    )
+    write_latency: Any = _of_kind(
+        "one random 4 KiB write on an idle disk", "a duration such as 50us", "write_latency_ns"
+    )
+    bandwidth: Any = _of_kind(
+        "sustained transfer in bytes a second", "a size such as 500M", "bandwidth_bytes_per_s"
+    )
+    rotational: bool | None = _of_kind(
+        "whether position matters, as on a hard disk", "true or false", "rotational"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SwapToml:
+    """`[[swap]]` as a person writes it: a swap partition, in the order they are switched on."""
+
+    size: Any = _key("its size, header page included", PAGES_RULE, example="1G")
+    device: str = _key("the disk it lies on", "the name of a [[device]]", example="sda")
+    name: str | None = _key(
+        "its name in /proc/swaps",
+        "text that prints in one line; left out: /dev/ and the disk's name",
+        example="/dev/sda",
+        default=None,
+    )
+    prio: int | None = _key(
+        "its priority",
+        "a whole number; left out: -2 for the first, then -3, -4 …",
+        example=-2,
+        default=None,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class MachineToml:
+    """A machine file as a person writes it."""
+
+    name: str = _key("name for people", "text that prints in one line", example="my-machine")
+    arch: str = _key(
+        "architecture, which decides the zones",
+        f"one of {', '.join(ARCHES)}",
+        example="x86_64",
+        default="x86_64",
+    )
+    era: str = _key(
+        "whose watermark rules hold: Linux 6.1, or classic for 2.6.32",
+        f"one of {', '.join(ERAS)}",
+        example="6.1",
+        default="6.1",
+    )
+    node: tuple[NodeToml, ...]
+    distances: tuple[tuple[int, ...], ...] | None = _key(
+        "distance from node to node, as in the ACPI SLIT",
+        f"a row a node, 10 on the diagonal, up to 254; left out: {REMOTE_DISTANCE} between any two",
+        example=((10,),),
+        default=None,
+    )
+    device: tuple[DeviceToml, ...] = ()
+    swap: tuple[SwapToml, ...] = ()
+    latency: LatencySpec = attrs.field(factory=LatencySpec)
+    sysctl: Sysctl = attrs.field(factory=Sysctl)
+    movablecore: Any = _key(
+        "memory of ZONE_MOVABLE, dealt out over the nodes",
+        "a size such as 1G; 0 for no such zone",
+        example=0,
+        default=0,
+    )
