@@ -8,7 +8,9 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from kernelsim.errors import ConfigError
 from kernelsim.units import parse_duration
@@ -173,21 +175,36 @@ def process_text(directory: Path, tree: Path, name: str, pid: str) -> str:
     return (tree / "proc" / pid / name).read_text(encoding="utf-8")
 
 
+class Fate(msgspec.Struct):
+    """What run.json says of a process."""
+
+    pid: int
+    name: str
+    exit_status: int | None
+    """Minus the signal that ended it; None while it lives."""
+
+
 def fate_of(directory: Path, pid: str) -> str:
-    """Say how a process of the run that is not in /proc ended; empty if there was none."""
+    """Say how a process of the run that is not in /proc ended; empty if there was none.
+
+    Raises:
+        ValueError: run.json is not as kernelsim writes it.
+    """
     from kernelsim.report.rundir import run_of
 
-    processes: Any = (run_of(directory) or {}).get("processes", [])
-    for each in processes:
-        if str(each["pid"]) != pid:
-            continue
-        status = each["exit_status"]
-        end = "it had not begun"
-        if status is not None:
-            signal_name = signal.Signals(-status).name if status < 0 else ""
-            end = f"it ended with {signal_name or f'exit status {status}'}"
-        return f"{each['name']} was not alive at that moment, so there is no /proc/{pid}: {end}"
-    return ""
+    try:
+        told = (run_of(directory) or {}).get("processes", [])
+        fates = {str(fate.pid): fate for fate in msgspec.convert(told, list[Fate])}
+    except msgspec.ValidationError as error:
+        raise ValueError(f"run.json: processes: {error}") from error
+    if pid not in fates:
+        return ""
+    status = fates[pid].exit_status
+    end = "it had not begun"
+    if status is not None:
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        end = f"it ended with {how}"
+    return f"{fates[pid].name} was not alive at that moment, so there is no /proc/{pid}: {end}"
 
 
 def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:

@@ -31,6 +31,21 @@ def test_list_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1023.9 GiB" in lines[1]
 
 
+def test_show_says_which_tunables_change_nothing(tmp_path, capsys):
+    """Where a machine file sets one that is idle, its line says why; the others have no remark."""
+    path = tmp_path / "m.toml"
+    path.write_text(
+        'name = "m"\n[[node]]\ncpus = "0"\nmemory = "64M"\n'
+        '[sysctl]\n"vm.dirty_ratio" = 30\n"vm.swappiness" = 3\n'
+    )
+    assert exit_status(["machine", "show", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if line.startswith("sysctl ")]
+    assert "sysctl vm.swappiness = 3" in told
+    (idle,) = (line for line in told if "dirty_ratio" in line)
+    assert idle.startswith("sysctl vm.dirty_ratio = 30 (changes nothing yet: ")
+
+
 def test_show_prints_nodes_zones_and_distances(capsys: pytest.CaptureFixture[str]) -> None:
     """What is printed are the zones of the machine."""
     assert 0 == exit_status(["machine", "show", "numa-2x4g"])

@@ -392,3 +392,6 @@ def test_a_process_that_is_not_alive(tmp_path: Path, capsys):
     assert early == "102: it had not begun; no process is alive\n"
     record = json.loads((tmp_path / "run.json").read_text())
     assert [each["exit_status"] for each in record["processes"]] == [3, -11, None]
+    (tmp_path / "run.json").write_text(json.dumps(record | {"processes": [1]}))
+    assert exit_status(["show", str(tmp_path), "status:100"]) == 2
+    assert "is not as kernelsim writes it" in capsys.readouterr().err
