@@ -10,7 +10,7 @@ Units: bytes and nanoseconds, always `int`.
 import re
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Final, NewType
+from typing import Final
 
 from kernelsim.errors import ConfigError
 
@@ -23,11 +23,6 @@ TIB: Final = 1 << 40
 NS_PER_US: Final = 1_000
 NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
-
-Pfn = NewType("Pfn", int)
-Nid = NewType("Nid", int)
-Ns = NewType("Ns", int)
-Bytes = NewType("Bytes", int)
 
 SIZE_SUFFIXES: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 SIZE_PATTERN: Final = re.compile(

@@ -3,7 +3,8 @@
 from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.boot.mm_init import free_range, init_zone
-from kernelsim.mm.core.mem import L_HEAD, Mem
+from kernelsim.mm.core.mem import L_HEAD, PAGEBLOCK_ORDER, Mem, zone_of
+from kernelsim.mm.page.page_alloc import free_one_page
 
 
 def add_zone(mem: Mem, zone: int, nid: int, start: int, end: int, *, free: bool = True) -> None:
@@ -29,3 +30,10 @@ def pages_of(mem: Mem, number: int) -> list[int]:
         pfns.append(pfn)
         pfn = int(mem.pages.next[pfn])
     return pfns
+
+
+def free_block(mem: Mem, pfn: int, order: int) -> None:
+    """Free a block to the buddy system, in the list of its pageblock's type."""
+    migratetype = int(mem.block_mt[pfn >> PAGEBLOCK_ORDER])
+    mem.pages.flags[pfn : pfn + (1 << order)] = 0
+    free_one_page(mem, zone_of(mem, pfn), pfn, order, migratetype, False)

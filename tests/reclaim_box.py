@@ -42,7 +42,6 @@ from kernelsim.mm.space.pgtable import (
     install_tables,
     pgd_alloc,
     pte_at,
-    set_pte_at,
     tables_needed,
 )
 from kernelsim.mm.swap.swap_state import (
@@ -52,6 +51,7 @@ from kernelsim.mm.swap.swap_state import (
     map_swapcache_run,
 )
 from kernelsim.mm.swap.swapfile import swapon
+from tests.table_box import set_pte_at
 
 MM = 1
 KSWAPD = SHRINK_KSWAPD | SHRINK_MAY_UNMAP | SHRINK_MAY_WRITEPAGE | SHRINK_IO

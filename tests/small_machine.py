@@ -16,8 +16,8 @@ from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.core.vmstat import VM_EVENT_NAMES
-from kernelsim.report.sinks import MemorySink
 from kernelsim.units import PAGE_SIZE
+from tests.memory_sink import MemorySink
 
 PAGE = PAGE_SIZE
 

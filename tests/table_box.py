@@ -9,21 +9,43 @@ import numpy as np
 
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.mm.boot.mm_init import new_mem
-from kernelsim.mm.core.mem import I64, PAGEBLOCK_ORDER, Z_NID, Z_SPANNED, Z_START_PFN, Mem
+from kernelsim.mm.core.mem import (
+    I64,
+    PAGEBLOCK_ORDER,
+    Z_NID,
+    Z_SPANNED,
+    Z_START_PFN,
+    Mem,
+    PG_anon_exclusive,
+)
 from kernelsim.mm.space.memory import map_anon
 from kernelsim.mm.space.mm_struct import MmRegistry
 from kernelsim.mm.space.pgtable import (
+    _PAGE_ACCESSED,
+    _PAGE_RW,
+    MM_ANONPAGES,
+    PT_BITS,
     Mms,
     PageTablePool,
     PageTables,
     install_tables,
     pgd_alloc,
+    pte_at,
+    pte_pfn,
+    pte_span,
     tables_needed,
 )
 from kernelsim.mm.space.util import CommitAccount
 
 NODE_PAGES = 2048
 FIRST_PFN = 1024
+
+
+def set_pte_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, pte: int) -> None:
+    """Write the entry of a page in a table that is there; count nothing."""
+    row, _ = pte_span(mem, pt, mms, mm, vpn)
+    assert row, "the table of an entry is missing"
+    pt.entry[row, vpn & ((1 << int(pt.state[PT_BITS])) - 1)] = np.uint64(pte & (1 << 64) - 1)
 
 
 class TableBox:
@@ -72,6 +94,33 @@ class TableBox:
         pfns = self.take(nr)
         assert map_anon(*self.state, mm, vpn, nr, 1, pfns, nr, True, True, token) == nr
         return pfns
+
+    def pte(self, mm: int, vpn: int) -> int:
+        """Return a page's entry; 0 for none."""
+        return int(pte_at(*self.state, mm, vpn))
+
+    def set_pte(self, mm: int, vpn: int, pte: int) -> None:
+        """Write an entry in a table that is there."""
+        set_pte_at(*self.state, mm, vpn, pte)
+
+    def protect(self, mm: int, vpn: int, nr: int) -> None:
+        """Make present pages read-only."""
+        for page in range(vpn, vpn + nr):
+            self.set_pte(mm, page, self.pte(mm, page) & ~_PAGE_RW)
+
+    def share(self, parent: int, vpn: int, nr: int) -> int:
+        """Return an address space that has the same pages, read-only in both, as after fork."""
+        child, mms, pages = self.new_mm(), self.registry.mms, self.mem.pages
+        mms.fork_next[child], mms.fork_next[parent] = mms.fork_next[parent], child
+        self.install(child, vpn, nr)
+        self.protect(parent, vpn, nr)
+        for page in range(vpn, vpn + nr):
+            pte = self.pte(parent, page)
+            pages.mapcount[pte_pfn(pte)] += 1
+            pages.flags[pte_pfn(pte)] &= np.uint32(~PG_anon_exclusive & 0xFFFF_FFFF)
+            mms.rss[child, MM_ANONPAGES] += 1
+            self.set_pte(child, page, pte & ~_PAGE_ACCESSED)
+        return child
 
     def faults(self) -> list[str]:
         """Run the checker."""

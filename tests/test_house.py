@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.house_names import UNCALLED, unused_names
 from tests.house_rules import (
     FILES,
     TOP,
@@ -65,6 +66,33 @@ def test_every_folder_has_a_guide():
     """Each folder of the package has an `__init__.py`, whose docstring is its guide."""
     folders = {str(Path(source.path).parent) for source in sources("kernelsim")}
     assert [] == sorted(name for name in folders if f"{name}/__init__.py" not in FILES)
+
+
+def test_public_names_have_callers():
+    """Each public name of the package is used by the package, a workload or a tool.
+
+    A name that tests alone use is dead code, or belongs to the tests.
+    """
+    read = sources("kernelsim", "workloads", "tools")
+    assert [] == [f"{name.path}:{name.first} {name.name}" for name in unused_names(read, UNCALLED)]
+
+
+def test_names_without_callers_are_listed_for_a_reason():
+    """Each pattern of the list of names without callers stands for one that has none."""
+    unused = unused_names(sources("kernelsim", "workloads", "tools"))
+    assert [] == [each for each in UNCALLED if not any(n.is_one_of((each,)) for n in unused)]
+
+
+def test_unused_names_are_found():
+    """A name is unused if only an import, its own body or another unused name has it."""
+    defined = Source(
+        "kernelsim/mm/a.py",
+        "__all__ = ['f']\nX = 1\nclass A:\n    def m(self): g()\n    def n(self): ...\n"
+        "def f(): f(); g()\n@leaf\ndef g(): ...\ndef h(): ...\nY = 2\n",
+    )
+    user = Source("tools/a.py", "from a import f\nA().n()\ncall('mod:h', lambda y: Y)\n")
+    found = {(name.name, name.first, name.last) for name in unused_names([defined, user])}
+    assert {("X", 2, 2), ("A.m", 4, 4), ("f", 6, 6), ("g", 7, 8)} == found
 
 
 OFFENCES = [

@@ -1,8 +1,8 @@
 """Check page tables against everything that is counted or remembered about them.
 
 Read-only, and independent of the leafs it checks: it reads the tables as columns and counts again.
-Interface: both functions return one line for each fault found, at most `LINES_MAX` of a kind, and
-an empty list when all is well.
+Interface: `check_page_tables` returns one line for each fault found, at most `LINES_MAX` of a kind,
+and an empty list when all is well.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from kernelsim.check.lru import count_by_node
 from kernelsim.check.tables import (
     LINES_MAX,
-    PFN_MASK,
     PRESENT,
-    SHIFT,
     SPECIAL,
     WRITABLE,
     Tables,
@@ -29,7 +27,6 @@ from kernelsim.mm.core.mem import (
     PG_anon,
     PG_buddy,
     PG_kernel,
-    PG_locked,
     PG_pcp,
     PG_table,
 )
@@ -39,15 +36,13 @@ from kernelsim.mm.space.pgtable import (
     MM_FILEPAGES,
     MM_SHMEMPAGES,
     MM_SWAPENTS,
-    PT_BITS,
     PT_LEVELS,
     PT_NR_FREE,
     Mms,
     PageTables,
 )
-from kernelsim.mm.swap.swapfile import SwapArea
 
-__all__ = ["LINES_MAX", "check_page_tables", "check_tokens", "token_at"]
+__all__ = ["LINES_MAX", "check_page_tables"]
 
 COUNTED_LEVELS: Final = 2  # nr_page_table_pages knows tables of PTEs and PMDs
 NO_USER_PAGE: Final = PG_buddy | PG_pcp | PG_table | PG_kernel
@@ -195,54 +190,3 @@ def check_node_stat(
             stat -= boot_node_stat[:, column]
         for nid in np.flatnonzero(stat != counted).tolist():
             yield f"node {nid}: {name} is {stat[nid]}, counted {counted[nid]}"
-
-
-def check_tokens(
-    mem: Mem,
-    pt: PageTables,
-    mms: Mms,
-    mm: int,
-    vpn: int,
-    nr: int,
-    expected_token: int,
-    *,
-    swap: SwapArea | None = None,
-) -> list[str]:
-    """Check that every page of a range that was written holds what was written last.
-
-    Args:
-        mem: Physical memory.
-        pt: The pool of tables.
-        mms: State of the address spaces.
-        mm: Address space.
-        vpn: First page.
-        nr: Number of pages.
-        expected_token: What they must hold; 0 fits pages never written too.
-        swap: For pages that are on swap; None when the machine has none.
-    """
-    wrong = []
-    for page in range(vpn, vpn + nr):
-        token = token_at(mem, pt, mms, mm, page, swap)
-        if token != expected_token:
-            wrong.append(f"mm {mm} vpn {page:#x}: holds {token}, expected {expected_token}")
-    return list(cut_short(wrong))
-
-
-def token_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, swap: SwapArea | None) -> int:
-    """Return what a program would read at a page; 0 where it never wrote."""
-    row = int(mms.pgd_row[mm])
-    bits = int(pt.state[PT_BITS])
-    for level in range(int(pt.state[PT_LEVELS]) - 1, -1, -1):
-        pte = int(pt.entry[row, (vpn >> (bits * level)) & ((1 << bits) - 1)])
-        if not pte:
-            return 0
-        if level:
-            row = int(mem.pages.private[(pte & PFN_MASK) >> SHIFT])
-    if pte & PRESENT:
-        return int(mem.pages.token[(pte & PFN_MASK) >> SHIFT])
-    assert swap is not None, "a page is on swap in a machine without swap"
-    slot = pte >> SHIFT
-    cached = int(swap.cache_pfn[slot])
-    if cached and not mem.pages.flags[cached] & PG_locked:  # locked: still being read
-        return int(mem.pages.token[cached])
-    return int(swap.token[slot])

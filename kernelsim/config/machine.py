@@ -208,13 +208,6 @@ class MachineSpec:
         """Return the number of CPUs of all nodes."""
         return sum(len(node.cpus) for node in self.nodes)
 
-    def node_of_cpu(self, cpu: int) -> int:
-        """Return the node number of a CPU; KeyError if there is none of that number."""
-        for node in self.nodes:
-            if cpu in node.cpus:
-                return node.nid
-        raise KeyError(cpu)
-
 
 def validate_machine(machine: MachineSpec) -> None:
     """Check what no single field can know: that the parts fit together.

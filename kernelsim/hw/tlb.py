@@ -11,7 +11,6 @@ Units: pages; nanoseconds in `AccessCost`.
 
 from typing import Final, NamedTuple
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +20,6 @@ NR_TLB_SETS: Final = 128  # power of two
 NR_TLB_WAYS: Final = 12
 TLB_TAG_SHIFT: Final = 36  # bits of a user page number: 48 - 12
 TLB_SINGLE_PAGE_FLUSH_CEILING: Final = 33  # pages; arch/x86/mm/tlb.c
-TLB_NR_DYN_ASIDS: Final = 6  # address spaces a CPU remembers; arch/x86/include/asm/tlbflush.h
 
 
 class Tlb(NamedTuple):
@@ -62,17 +60,6 @@ def tlb_access(tlb: Tlb, asid: int, vpn: int) -> bool:
 
 
 @leaf
-def tlb_lookup(tlb: Tlb, asid: int, vpn: int) -> bool:
-    """Tell whether a page's translation is in the TLB."""
-    tag = (asid << TLB_TAG_SHIFT) | vpn
-    line = vpn & (tlb.tag.shape[0] - 1)
-    for way in range(tlb.tag.shape[1]):
-        if tlb.tag[line, way] == tag:
-            return True
-    return False
-
-
-@leaf
 def tlb_flush_range(tlb: Tlb, asid: int, vpn: int, nr: int) -> int:
     """Drop the entries of `nr` pages; more than the ceiling drops the whole address space.
 
@@ -109,39 +96,3 @@ def tlb_flush_asid(tlb: Tlb, asid: int) -> int:
 def tlb_flush_all(tlb: Tlb) -> None:
     """Drop every entry."""
     tlb.tag[:] = 0
-
-
-@attrs.define
-class AsidTable:
-    """Which address spaces a CPU's TLB holds entries of; owned by that CPU."""
-
-    ctx_id: list[int] = attrs.Factory(lambda: [0] * TLB_NR_DYN_ASIDS)
-    tlb_gen: list[int] = attrs.Factory(lambda: [0] * TLB_NR_DYN_ASIDS)
-    next_asid: int = 0
-
-    def choose_new_asid(self, ctx_id: int, tlb_gen: int) -> tuple[int, bool]:
-        """Pick the asid to run an address space under.
-
-        Args:
-            ctx_id: Number of the address space, never reused.
-            tlb_gen: How often its translations were changed with a flush so far.
-
-        Returns:
-            The asid (1 … 6), and whether its entries must be flushed first.
-
-        Source: Linux 6.1 arch/x86/mm/tlb.c:choose_new_asid
-        """
-        if ctx_id in self.ctx_id:
-            slot = self.ctx_id.index(ctx_id)
-            need_flush = self.tlb_gen[slot] < tlb_gen
-        else:
-            slot = self.next_asid
-            self.next_asid = (slot + 1) % TLB_NR_DYN_ASIDS
-            need_flush = True
-            self.ctx_id[slot] = ctx_id
-        self.tlb_gen[slot] = tlb_gen
-        return slot + 1, need_flush
-
-    def flushed(self, asid: int, tlb_gen: int) -> None:
-        """Note that the entries of an asid are up to date with a generation."""
-        self.tlb_gen[asid - 1] = tlb_gen

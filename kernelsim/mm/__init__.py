@@ -7,7 +7,7 @@ listed by `kernelsim differences`. The rooms, each importing only from those bef
     core/     all of physical memory as arrays, lists of pages, counters, LRU lists, refaults
     page/     the page allocator: buddy system, per-cpu lists, zonelists, watermarks, policies
     boot/     what a machine looks like when it has booted
-    space/    address spaces: VMAs, page tables, faults, reverse map, fork, overcommit
+    space/    address spaces: VMAs, page tables, faults, reverse map, overcommit
     swap/     swap areas, the swap cache, readahead
     reclaim/  what to scan, what to evict, whom to kill
 

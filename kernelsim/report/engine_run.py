@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import trio
@@ -74,11 +74,6 @@ class ShownLog:
             except OSError as error:
                 self.error = error
                 raise
-
-    def emit_many(self, t_ns: int, actor: str, points: Any) -> None:  # noqa: ANN401 - see the protocol
-        """Write occurrences of one tracepoint."""
-        for point in points:
-            self.emit(t_ns, actor, point.event, point)
 
     def flush(self) -> None:
         """Do nothing: the command flushes stdout, or tells why it cannot."""

@@ -12,14 +12,14 @@ right behind it, and the object's opening brace becomes the comma between the tw
 Nothing here is global. structlog is not configured, loggers are not cached, two runs in one
 process do not meet.
 
-Interface: `RunLog(path, clock=…)`, `start` with the header, then `emit`, `emit_many` or `bind`;
+Interface: `RunLog(path, clock=…)`, `start` with the header, then `emit` or `bind`;
 `close` at the end, or `with`. Fields hold JSON values; sets have no order and must not be logged.
 Units: `t_ns` is virtual time.
 """
 
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -29,7 +29,7 @@ import structlog
 from kernelsim.report.event_filter import DEFAULT_FILTER, EventFilter
 from kernelsim.report.log_file import BUFFER_BYTES, LogFile
 from kernelsim.trace.sink import Fields
-from kernelsim.trace.tracepoint import SCHEMA_VERSION, Tracepoint
+from kernelsim.trace.tracepoint import SCHEMA_VERSION
 
 # A number that is no int, such as one out of a NumPy column, is written as an int all the same.
 ENCODER: Final = msgspec.json.Encoder(enc_hook=operator.index)
@@ -135,15 +135,6 @@ class RunLog:
         file.committed = brace = len(buffer)
         if brace >= file.buffer_bytes:
             file.flush()
-
-    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
-        """Write occurrences of one tracepoint at one time: 0.2 µs each, half of `emit`."""
-        if not points or not self.wants(actor, points[0].event):
-            return
-        head = self._heads[actor, points[0].event] % t_ns + b","
-        # Inside a string a line end is escaped: a brace behind one opens the next line.
-        lines = ENCODER.encode_lines(points)
-        self.file.info(head + lines[1:].replace(b"\n{", b"\n" + head))
 
     def flush(self) -> None:
         """Write everything up to now to the file."""

@@ -1,14 +1,13 @@
-"""Sinks that keep events in memory, and one that hands them on.
+"""A sink that keeps the last events in memory, and one that hands events on.
 
-Interface: `MemorySink` for tests, `RingSink` for the last events before a crash, `TeeSink` for
-several at once. All keep what they are given by reference and render when asked.
+Interface: `RingSink` for the last events before a crash, `TeeSink` for several sinks at once. The
+ring keeps what it is given by reference and renders when asked.
 Units: `t_ns` is virtual time.
 """
 
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -39,39 +38,6 @@ class Event:
 
 
 @attrs.define
-class MemorySink:
-    """Keeps every event it wants."""
-
-    filter: EventFilter = DEFAULT_FILTER
-    events: list[Event] = attrs.field(factory=list, init=False)
-
-    def wants(self, actor: str, event: str) -> bool:
-        """Return whether the filter keeps it."""
-        return self.filter.wants(actor, event)
-
-    def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
-        """Keep an event if it is wanted."""
-        if self.wants(actor, event):
-            self.events.append(Event(t_ns, actor, event, as_mapping(fields)))
-
-    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
-        """Keep occurrences of one tracepoint."""
-        for point in points:
-            self.emit(t_ns, actor, point.event, point)
-
-    def flush(self) -> None:
-        """Do nothing: there is no further to go."""
-
-    def named(self, event: str, actor: str = "*") -> list[Event]:
-        """Return the events whose name, and whose actor's name, match the globs."""
-        return [
-            kept
-            for kept in self.events
-            if fnmatchcase(kept.event, event) and fnmatchcase(kept.actor, actor)
-        ]
-
-
-@attrs.define
 class RingSink:
     """Keeps the last events, for the report of a crash."""
 
@@ -94,11 +60,6 @@ class RingSink:
         """Keep an event if it is wanted, and forget the oldest."""
         if self.wants(actor, event):
             self._ring.append((t_ns, actor, event, fields))
-
-    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
-        """Keep the last occurrences of one tracepoint."""
-        for point in points[-self.capacity :]:
-            self.emit(t_ns, actor, point.event, point)
 
     def flush(self) -> None:
         """Do nothing: there is no further to go."""
@@ -125,11 +86,6 @@ class TeeSink:
         """Hand an event on."""
         for sink in self.sinks:
             sink.emit(t_ns, actor, event, fields)
-
-    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
-        """Hand occurrences of one tracepoint on."""
-        for sink in self.sinks:
-            sink.emit_many(t_ns, actor, points)
 
     def flush(self) -> None:
         """Flush every sink."""

@@ -5,7 +5,7 @@ anyway. Fields given away belong to the sink: do not change the dict afterwards.
 Units: `t_ns` is virtual time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from kernelsim.trace.tracepoint import Tracepoint
@@ -22,13 +22,6 @@ class Sink(Protocol):
 
     def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
         """Keep an event if it is wanted."""
-        ...
-
-    def emit_many(self, t_ns: int, actor: str, points: Sequence[Tracepoint]) -> None:
-        """Keep occurrences of one tracepoint that happen at one time, such as the pages of a batch.
-
-        All have the same class.
-        """
         ...
 
     def flush(self) -> None:

@@ -156,6 +156,15 @@ class ProcessHandle:
             raise SyscallError(-address, "mmap")
         return Mapping(address, length)
 
+    def stack(self, length: int | str) -> Mapping:
+        """Return the top of its stack; a touch below what is mapped makes the stack grow.
+
+        The stack grows to its limit of 8 MiB, and stops 1 MiB above another mapping; a touch
+        further down is a SIGSEGV.
+        """
+        size = parse_size(length, key="length")
+        return Mapping(self._process.mm.map.task_size - size, size)
+
     async def munmap(self, mapping: Mapping) -> None:
         """Unmap a mapping and free its pages."""
         _require_mapping("munmap", mapping)

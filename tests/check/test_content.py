@@ -18,13 +18,14 @@ from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
 from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import PSWPOUT
-from kernelsim.mm.space.pgtable import pte_at, set_pte_at
+from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.report import machine_run
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.api import Workload
 from tests.small_machine import small_machine
+from tests.table_box import set_pte_at
 
 pytestmark = pytest.mark.mission("B3")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kernelsim.check.page_tables import LINES_MAX, check_page_tables, check_tokens
+from kernelsim.check.page_tables import LINES_MAX, check_page_tables
 from kernelsim.mm.core.mem import (
     PG_anon,
     PG_buddy,
@@ -18,10 +18,8 @@ from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
     pte_at,
-    set_pte_at,
 )
 from kernelsim.mm.space.rmap import try_to_unmap
-from kernelsim.mm.swap.swapfile import swapon
 from tests.table_box import TableBox
 
 RW = 0x2
@@ -58,7 +56,7 @@ def page(box: TableBox) -> int:
 
 def edit_pte(box: TableBox, vpn: int, change: Callable[[int], int]) -> None:
     """Change an entry behind everybody's back."""
-    set_pte_at(*box.state, 1, vpn, change(pte_at(*box.state, 1, vpn)))
+    box.set_pte(1, vpn, change(pte_at(*box.state, 1, vpn)))
 
 
 DAMAGE: dict[str, Callable[[TableBox], object]] = {
@@ -112,23 +110,3 @@ def test_many_faults_of_a_kind_are_cut_short(box: TableBox) -> None:
     lines = box.faults()
     assert len(lines) == LINES_MAX + 1
     assert lines[-1].startswith(f"… and {100 - LINES_MAX} more")
-
-
-def test_tokens_of_mapped_pages(box: TableBox) -> None:
-    """Pages hold what was written; the zero page and holes hold 0."""
-    assert check_tokens(*box.state, 1, VPN, 7, 7) == []
-    assert check_tokens(*box.state, 1, VPN + 8, 500, 0) == []
-    box.mem.pages.token[page(box)] = 8
-    assert check_tokens(*box.state, 1, VPN, 7, 7) == ["mm 1 vpn 0x2bc: holds 8, expected 7"]
-
-
-def test_tokens_of_swapped_pages(box: TableBox) -> None:
-    """A cached page answers for its slot, unless it is still being read."""
-    swap = swapon([64], [-2], 1)
-    swap.token[3] = 5
-    assert check_tokens(*box.state, 1, VPN + 7, 1, 5, swap=swap) == []
-    swap.cache_pfn[3] = 3000
-    box.mem.pages.token[3000] = 6
-    assert check_tokens(*box.state, 1, VPN + 7, 1, 6, swap=swap) == []
-    box.mem.pages.flags[3000] = 1
-    assert check_tokens(*box.state, 1, VPN + 7, 1, 5, swap=swap) == []

@@ -34,8 +34,9 @@ from kernelsim.mm.core.mem import (
     lru_list,
     pcp_list,
 )
-from kernelsim.mm.page.page_alloc import free_pages_ok, rmqueue
+from kernelsim.mm.page.page_alloc import rmqueue
 from kernelsim.mm.page.pcp import alloc_pages_bulk, free_unref_pages
+from tests.free_zone import free_block
 from tests.small_machine import small_machine
 
 ZONE = 1  # DMA32 of tiny-64m
@@ -297,8 +298,8 @@ def test_many_findings_are_cut_to_a_few_examples() -> None:
 def test_freeing_twice_shows() -> None:
     """A page freed twice lies in two free blocks or on two lists."""
     mem, held = busy_machine()
-    free_pages_ok(mem, held[0], 0)
-    free_pages_ok(mem, held[0], 0)
+    free_block(mem, held[0], 0)
+    free_block(mem, held[0], 0)
     assert check_pages(mem) != []
 
 
@@ -309,7 +310,7 @@ def test_a_last_block_of_the_largest_size_needs_no_buddy() -> None:
     while (pfn := rmqueue(mem, ZONE, MAX_ORDER - 1, MIGRATE_MOVABLE)) > 0:
         blocks.append(pfn)
     for pfn in blocks:
-        free_pages_ok(mem, pfn, MAX_ORDER - 1)
+        free_block(mem, pfn, MAX_ORDER - 1)
 
     assert max(blocks) + (1 << MAX_ORDER - 1) == len(mem.pages.flags)
     assert max(blocks) >> MAX_ORDER - 1 & 1 == 0  # its buddy would lie behind the end

@@ -7,7 +7,7 @@ import pytest
 
 from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import Z_FREE, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
-from kernelsim.report.sinks import MemorySink
+from tests.memory_sink import MemorySink
 from tests.small_machine import PAGE, small_machine
 
 pytestmark = [pytest.mark.mission("A4"), pytest.mark.mission("R2")]

@@ -1,4 +1,4 @@
-"""The TLB of a CPU and the choice of address-space identifiers."""
+"""The TLB of a CPU."""
 
 import numpy as np
 import pytest
@@ -6,17 +6,21 @@ import pytest
 from kernelsim.hw.tlb import (
     NR_TLB_SETS,
     NR_TLB_WAYS,
-    TLB_NR_DYN_ASIDS,
-    AsidTable,
+    TLB_TAG_SHIFT,
+    Tlb,
     make_tlb,
     tlb_access,
     tlb_flush_all,
     tlb_flush_asid,
     tlb_flush_range,
-    tlb_lookup,
 )
 
 REACH = NR_TLB_SETS * NR_TLB_WAYS
+
+
+def tlb_lookup(tlb: Tlb, asid: int, vpn: int) -> bool:
+    """Tell whether a page's translation is in the TLB."""
+    return bool((tlb.tag[vpn & (NR_TLB_SETS - 1)] == asid << TLB_TAG_SHIFT | vpn).any())
 
 
 def hits_of_second_pass(nr_pages: int) -> int:
@@ -84,24 +88,3 @@ def test_flush_asid_and_flush_all() -> None:
     assert tlb_lookup(tlb, 2, 3)
     tlb_flush_all(tlb)
     assert not np.any(tlb.tag)
-
-
-def test_cpu_remembers_six_address_spaces() -> None:
-    """Coming back to one of the last six needs no flush; a seventh takes the oldest's asid."""
-    table = AsidTable()
-    asids = [table.choose_new_asid(ctx, 1) for ctx in range(1, TLB_NR_DYN_ASIDS + 1)]
-    assert asids == [(n, True) for n in range(1, TLB_NR_DYN_ASIDS + 1)]
-    assert table.choose_new_asid(1, 1) == (1, False)
-    assert table.choose_new_asid(7, 1) == (1, True)
-    assert table.choose_new_asid(1, 1) == (2, True)
-
-
-def test_stale_address_space_is_flushed_when_it_comes_back() -> None:
-    """Translations changed while the address space was away: flush; flushed since: do not."""
-    table = AsidTable()
-    table.choose_new_asid(1, 1)
-    table.choose_new_asid(2, 1)
-    assert table.choose_new_asid(1, 2) == (1, True)
-    assert table.choose_new_asid(1, 2) == (1, False)
-    table.flushed(2, 5)
-    assert table.choose_new_asid(2, 5) == (2, False)

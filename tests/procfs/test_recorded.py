@@ -7,8 +7,8 @@ import pytest
 
 from kernelsim.errors import RecordingError
 from kernelsim.procfs.meminfo import mem_available
-from kernelsim.procfs.recorded import read_snapshot
 from kernelsim.procfs.tree import render_recording
+from tests.procfs.recorded import read_snapshot
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
 SNAPSHOTS = sorted(path.parent for path in CASES.glob("*/*/zoneinfo"))

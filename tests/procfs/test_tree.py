@@ -6,7 +6,6 @@ import attrs
 import psutil
 import pytest
 
-from kernelsim.procfs.recorded import read_snapshot
 from kernelsim.procfs.snapshot import (
     CpuSnapshot,
     MemoryUsage,
@@ -15,6 +14,7 @@ from kernelsim.procfs.snapshot import (
     VmaSnapshot,
 )
 from kernelsim.procfs.tree import render_recording, render_tree
+from tests.procfs.recorded import read_snapshot
 
 pytestmark = [pytest.mark.mission("B6")]
 

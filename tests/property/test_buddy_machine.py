@@ -30,9 +30,9 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.vmstat import NUMA_HIT, NUMA_LOCAL, PGALLOC_DMA, PGFREE
 from kernelsim.mm.page.free_area import free_area_counts
-from kernelsim.mm.page.page_alloc import free_pages_ok, rmqueue
+from kernelsim.mm.page.page_alloc import rmqueue
 from kernelsim.mm.page.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
-from tests.free_zone import pages_of
+from tests.free_zone import free_block, pages_of
 
 START, END = 700, 700 + 2 * 1024 + 200  # begins and ends inside a MAX_ORDER block
 BATCH, HIGH = 7, 40
@@ -298,7 +298,8 @@ class BuddyMachine(RuleBasedStateMachine):
         if set(range(pfn, pfn + (1 << order))) <= self.held:
             self.drop(pfn, order)
             self.naive.free(pfn, order, self.naive.block_mt[pfn >> 9])
-            free_pages_ok(self.mem, pfn, order)
+            free_block(self.mem, pfn, order)
+            self.mem.vm_event[PGFREE] += 1 << order
 
     @rule(mt=types, step=st.integers(2, 40), width=st.integers(1, 30))
     def riddle(self, mt: int, step: int, width: int) -> None:

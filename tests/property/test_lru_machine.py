@@ -21,7 +21,11 @@ from kernelsim.mm.core.mem import (
     PG_uptodate,
     lru_list,
 )
-from kernelsim.mm.core.swap import deactivate, lru_add, lru_del, mark_accessed, rotate_reclaimable
+from kernelsim.mm.core.swap import (
+    deactivate,
+    folio_rotate_reclaimable,
+    lru_add,
+)
 from kernelsim.mm.core.vmstat import PGACTIVATE, PGDEACTIVATE, PGROTATED
 from kernelsim.mm.reclaim.reclaim_batch import SHRINK_MAY_UNMAP, STAT_NR_PUTBACK, new_reclaim_batch
 from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios, putback_inactive
@@ -90,33 +94,10 @@ class LruMachine(RuleBasedStateMachine):
             self.referenced.discard(pfn)
 
     @rule(pfns=SOME_PFNS)
-    def remove(self, pfns):
-        """Take pages off, on a list or not."""
-        there = self.on_lists(pfns)
-        assert lru_del(self.mem, np.array(pfns, np.int64), len(pfns)) == len(there)
-        for pfn in there:
-            nid, lru = self.find(pfn)
-            self.lists[nid][lru].remove(pfn)
-
-    @rule(pfns=SOME_PFNS)
-    def access(self, pfns):
-        """Access pages: the second access promotes."""
-        there = self.on_lists(pfns)
-        mark_accessed(self.mem, self.lruvec, np.array(there, np.int64), len(there))
-        for pfn in there:
-            _, lru = self.find(pfn)
-            if pfn not in self.referenced:
-                self.referenced.add(pfn)
-            elif lru in (0, 2):
-                self.move(pfn, lru + 1)
-                self.referenced.discard(pfn)
-                self.events[PGACTIVATE] += 1
-
-    @rule(pfns=SOME_PFNS)
     def rotate(self, pfns):
         """Rotate clean evictable pages to the inactive tail."""
-        rotate_reclaimable(self.mem, np.array(pfns, np.int64), len(pfns))
         for pfn in self.on_lists(pfns):
+            folio_rotate_reclaimable(self.mem, pfn)
             _, lru = self.find(pfn)
             if lru != 4 and not self.mem.pages.flags[pfn] & PG_dirty:
                 self.move(pfn, lru & ~1, tail=True)

@@ -5,16 +5,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kernelsim.check.page_tables import check_page_tables, check_tokens
+from kernelsim.check.page_tables import check_page_tables
 from kernelsim.mm.core.mem import I64, PG_swapcache
 from kernelsim.mm.space.memory import map_anon, map_zero, unmap_range
 from kernelsim.mm.space.pgtable import (
     _PAGE_SPECIAL,
     free_pgtables,
     install_tables,
+    is_swap_pte,
     pte_at,
     pte_pfn,
-    pte_present,
     pte_swap_slot,
     tables_needed,
 )
@@ -130,12 +130,12 @@ class PageTableMachine(RuleBasedStateMachine):
         for (mm, vpn), (kind, number, token) in self.model.items():
             pte = pte_at(*self.box.state, mm, vpn)
             if kind == "swap":
-                assert not pte_present(pte)
+                assert is_swap_pte(pte)
                 assert pte_swap_slot(pte) == number
             else:
                 assert pte_pfn(pte) == number
                 assert (pte & _PAGE_SPECIAL != 0) == (kind == "zero")
-                assert check_tokens(*self.box.state, mm, vpn, 1, token) == []
+                assert self.box.mem.pages.token[number] == token
         assert check_page_tables(*self.box.state, self.mm) == []
 
     @invariant()

@@ -7,7 +7,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct
 from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
-from kernelsim.mm.space.mprotect import do_mprotect
 from kernelsim.mm.space.util import CommitAccount
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
@@ -30,7 +29,7 @@ prots = st.sampled_from([PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE])
 
 
 class VmaMachine(RuleBasedStateMachine):
-    """Maps, unmaps, protects and moves the heap's end in 40 pages."""
+    """Maps, unmaps and moves the heap's end in 40 pages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,18 +108,6 @@ class VmaMachine(RuleBasedStateMachine):
         inside = range(change.floor // PAGE_SIZE, min(change.ceiling // PAGE_SIZE, 2 * TOP))
         assert not any(page in self.prot_of for page in inside)
 
-    @rule(first=page_numbers, nr=lengths, prot=prots)
-    def mprotect(self, first: int, nr: int, prot: int) -> None:
-        """It works exactly when every page is mapped."""
-        result = do_mprotect(self.mm, first * PAGE_SIZE, nr * PAGE_SIZE, prot).result
-        pages = range(first, first + nr)
-        assert (result == 0) == all(page in self.prot_of for page in pages)
-        if result == 0:
-            for page in pages:
-                self.prot_of[page] = prot
-                if prot & PROT_WRITE:
-                    self.promised.add(page)
-
     @rule(end=st.integers(BRK_START - 1, TOP), extra=st.integers(0, PAGE_SIZE - 1))
     def brk(self, end: int, extra: int) -> None:
         """The heap grows only into free pages with one page more free behind them."""
@@ -168,17 +155,6 @@ class VmaMachine(RuleBasedStateMachine):
             assert not before.merges_with(after)
         for vma in areas:
             assert self.mm.map.find_vma(vma.end - 1) == vma
-
-    @invariant()
-    def maps_lines_read_back(self) -> None:
-        """/proc/pid/maps says the same."""
-        prot_of = {}
-        for line in self.mm.maps_text().splitlines():
-            span, access = line.split()[:2]
-            start, end = (int(text, 16) // PAGE_SIZE for text in span.split("-"))
-            prot = PROT_READ * (access[0] == "r") | PROT_WRITE * (access[1] == "w")
-            prot_of.update(dict.fromkeys(range(start, end), prot))
-        assert prot_of == self.prot_of
 
 
 TestVmaMachine = VmaMachine.TestCase

@@ -67,8 +67,8 @@ def test_tracepoint_lines(path):
     with make_log(path, events=EventFilter(trace=("mm_page_free",))) as log:
         wake = mm_vmscan_kswapd_wake(order=0, nid=1, zid=2)
         log.emit(1_000, "kswapd1", wake.event, wake)
-        log.emit_many(2_000, "node0", [mm_page_free(pfn=pfn, order=0) for pfn in (7, 8, 9)])
-        log.emit_many(3_000, "node0", [])
+        for pfn in (7, 8, 9):
+            log.emit(2_000, "node0", "mm_page_free", mm_page_free(pfn=pfn, order=0))
     assert path.read_text() == HEADER + (
         '{"t_ns":1000,"actor":"kswapd1","event":"mm_vmscan_kswapd_wake","nid":1,"zid":2,"order":0}\n'
         '{"t_ns":2000,"actor":"node0","event":"mm_page_free","pfn":7,"order":0}\n'
@@ -103,7 +103,6 @@ def test_events_that_are_off_leave_no_trace(path):
         log.emit(1, "cpu0", "ks_fault", {"a": 1})
         log.bind("cpu0").info("ks_fault", a=1)
         log.emit(1, "kswapd0", page.event, page)
-        log.emit_many(1, "kswapd0", [page])
         assert not log.wants("cpu0", "ks_fault")
         assert not log.wants("kswapd0", "mm_page_free")
         assert log.wants("kswapd0", "ks_fault")
@@ -294,7 +293,8 @@ class Clock: now_ns = 4
 with RunLog(Path(sys.argv[1]), clock=Clock(), events=EventFilter.parse(["kmem:*"])) as log:
     log.start({"workload": "w", "seed": 7})
     log.bind("cpu0", cpu=0).info("ks_x", b=1, a="two words", nested={"z": 1, "y": 2})
-    log.emit_many(5, "node0", [mm_page_free(pfn=pfn, order=0) for pfn in range(99)])
+    for pfn in range(99):
+        log.emit(5, "node0", "mm_page_free", mm_page_free(pfn=pfn, order=0))
 """
 
 

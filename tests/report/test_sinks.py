@@ -1,31 +1,15 @@
 """Tests of the sinks that keep events in memory."""
 
 from kernelsim.report.event_filter import EventFilter
-from kernelsim.report.sinks import Event, MemorySink, RingSink, TeeSink, event_text
+from kernelsim.report.sinks import RingSink, TeeSink, event_text
 from kernelsim.trace.kmem import mm_page_free
-from kernelsim.trace.vmscan import mm_vmscan_kswapd_sleep
-
-PAGES = [mm_page_free(pfn=pfn, order=0) for pfn in range(3)]
+from tests.memory_sink import MemorySink
 
 
-def test_memory_keeps_events_in_order():
-    """Events come back as they were given, tracepoints as their fields."""
-    sink = MemorySink()
-    sink.emit(1, "cpu0", "ks_fault", {"pid": 1})
-    sink.emit(2, "kswapd0", "mm_vmscan_kswapd_sleep", mm_vmscan_kswapd_sleep(nid=0))
-    sink.emit_many(3, "cpu0", PAGES)
-    sink.flush()
-    sleep = Event(2, "kswapd0", "mm_vmscan_kswapd_sleep", {"nid": 0})
-    assert sink.events == [Event(1, "cpu0", "ks_fault", {"pid": 1}), sleep]
-    assert sink.named("mm_*", "kswapd*") == [sleep]
-    assert sink.named("mm_*", "cpu*") == []
-
-
-def test_memory_with_a_filter():
-    """Page-level events are kept when the filter asks for them."""
-    sink = MemorySink(EventFilter(trace=("kmem:*",)))
-    sink.emit_many(3, "cpu0", PAGES)
-    assert [event.fields["pfn"] for event in sink.events] == [0, 1, 2]
+def emit_pages(sink, t_ns):
+    """Emit three events of single pages."""
+    for pfn in range(3):
+        sink.emit(t_ns, "node0", "mm_page_free", mm_page_free(pfn=pfn, order=0))
 
 
 def test_ring_keeps_the_last():
@@ -38,7 +22,7 @@ def test_ring_keeps_the_last():
         "    0.000000002  cpu0             ks_x number=2",
         "    0.000000003  cpu0             ks_x number=3",
     ]
-    sink.emit_many(1_500_000_000, "node0", PAGES)
+    emit_pages(sink, 1_500_000_000)
     assert sink.lines() == [
         "    1.500000000  node0            mm_page_free pfn=0x1 order=0",
         "    1.500000000  node0            mm_page_free pfn=0x2 order=0",
@@ -48,7 +32,7 @@ def test_ring_keeps_the_last():
 def test_ring_drops_what_is_not_wanted():
     """Without being asked, the ring holds no single pages."""
     sink = RingSink(2)
-    sink.emit_many(1, "node0", PAGES)
+    emit_pages(sink, 1)
     assert not sink.wants("node0", "mm_page_free")
     assert sink.lines() == []
 
@@ -57,7 +41,7 @@ def test_tee_gives_each_what_it_wants():
     """Each sink applies its own filter; the tee wants what any wants."""
     all_pages, batches = MemorySink(EventFilter(trace=("*",))), MemorySink()
     tee = TeeSink((all_pages, batches))
-    tee.emit_many(1, "cpu0", PAGES)
+    emit_pages(tee, 1)
     tee.emit(2, "cpu0", "ks_x", {})
     tee.flush()
     assert (len(all_pages.events), len(batches.events)) == (4, 1)

@@ -19,14 +19,11 @@ from typing import Any, BinaryIO, Final
 import msgspec
 import structlog
 
-from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.log import RunLog
-from kernelsim.trace.kmem import mm_page_free
 from kernelsim.trace.vmscan import mm_vmscan_wakeup_kswapd
 
 EVENTS: Final = 100_000  # a round
 ROUNDS: Final = 5
-BATCH: Final = 512  # pages a call of emit_many
 EVENT: Final = "mm_vmscan_wakeup_kswapd"
 
 Round = Callable[[int], None]
@@ -47,19 +44,15 @@ def run(scale: float = 1.0) -> list[dict[str, Any]]:
     Returns:
         Rows of name, ours_per_s, peers (events a second by name) and ratio to the fastest peer.
     """
-    nr_events = max(BATCH, int(EVENTS * scale) // BATCH * BATCH)
+    nr_events = max(1, int(EVENTS * scale))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         clock = Clock()
         log = stack.enter_context(RunLog(folder / "ours.jsonl", clock=clock))
-        pages = EventFilter(trace=("*",))
-        page_log = RunLog(folder / "pages.jsonl", clock=clock, events=pages)
-        stack.enter_context(page_log)
         ours: dict[str, Round] = {
             "log, through structlog": through_structlog(log, clock),
             "log, emit a dict": emit_dicts(log),
             "log, emit a tracepoint": emit_tracepoints(log),
-            "log, a page of a batch": emit_pages(page_log),
         }
         peers = {
             f"structlog {name}": peer(
@@ -123,17 +116,6 @@ def emit_tracepoints(log: RunLog) -> Round:
         for number in range(nr_events):
             point = mm_vmscan_wakeup_kswapd(nid=1, zid=2, order=number, gfp_flags=3264)
             emit(number, "kswapd0", EVENT, point)
-
-    return one_round
-
-
-def emit_pages(log: RunLog) -> Round:
-    """Log the pages of batches."""
-
-    def one_round(nr_events: int) -> None:
-        for start in range(0, nr_events, BATCH):
-            pfns = range(start, start + BATCH)
-            log.emit_many(start, "kswapd0", [mm_page_free(pfn=pfn, order=0) for pfn in pfns])
 
     return one_round
 

@@ -158,8 +158,8 @@ class Process(Actor):
                 break
             address, end = message.address, message.address + message.length
             while address < end and not self.task.killed:
-                vma = self.mm.map.find_vma(address)
-                if vma is None or vma.start > address or not vma.permits(write=message.write):
+                vma = self.mm.fault_vma(address, write=message.write)
+                if vma is None:
                     await self._segfault(result)
                     break
                 limit = min(end, vma.end)
@@ -240,8 +240,8 @@ class Process(Actor):
             if why != TOUCH_FAULT or task.killed:
                 continue
             vpn, write = int(message.vpns[done]), bool(message.writes[done])
-            vma = mm.map.find_vma(vpn << PAGE_SHIFT)
-            if vma is None or vma.vpn > vpn or not vma.permits(write=write):
+            vma = mm.fault_vma(vpn << PAGE_SHIFT, write=write)
+            if vma is None:
                 await self._segfault(result)
                 break
             ahead = run_length(message.vpns, message.writes, done, n, vma, kernel.burst_pages)

@@ -33,7 +33,6 @@ from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.page.mempolicy import Mempolicy
-from kernelsim.mm.space.fork import wp_page_copy, wp_page_reuse
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
     FAULT_NONE_PRESENT,
@@ -46,6 +45,7 @@ from kernelsim.mm.space.memory import (
 )
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import install_tables, tables_needed
+from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.exceptions import page_fault_user
 from kernelsim.trace.ks import ks_fault

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "INITRAMFS_PAGES",
     "KERNEL_INIT_PAGES",
     "BootWatermarks",
     "boot_watermarks",
@@ -45,7 +44,6 @@ __all__ = [
 
 HUGEPAGE_PAGES_MIN: Final = 512 << 8  # pages; 512 MiB; mm/huge_memory.c:hugepage_init
 KERNEL_INIT_PAGES: Final = {"x86_64": 2004, "i386": 955, "i386pae": 955}  # pages; fit, Debian 6.1
-INITRAMFS_PAGES: Final = {"x86_64": 688, "i386": 0, "i386pae": 0}  # pages; fit, no disk modules
 INITRAMFS_PAGES_MAX: Final = 16_384  # pages; how far fit_init_pages searches
 INITRAMFS_STEP: Final = 4  # pages; the narrowest recorded machine leaves a window of 16
 

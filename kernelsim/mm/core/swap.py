@@ -32,23 +32,19 @@ from kernelsim.mm.core.mem import (
     PG_locked,
     PG_lru,
     PG_mlocked,
-    PG_reclaim,
     PG_referenced,
     PG_swapbacked,
     PG_unevictable,
-    PG_writeback,
     lru_list,
     zone_of,
 )
 from kernelsim.mm.core.vmstat import (
     NR_ZONE_INACTIVE_ANON,
-    PGACTIVATE,
     PGDEACTIVATE,
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
     UNEVICTABLE_PGS_RESCUED,
 )
-from kernelsim.mm.core.workingset import workingset_activation
 
 LRU_KIND: Final = PG_swapbacked | PG_active | PG_unevictable | PG_mlocked  # decide on the list
 ALL_FLAGS: Final = 0xFFFF_FFFF  # clears a flag as `ALL_FLAGS ^ flag`, within 32 bits
@@ -175,68 +171,6 @@ def lru_add_alike(mem: Mem, pfns: I64, at: int, n: int) -> int:
 
 
 @leaf
-def lru_del(mem: Mem, pfns: I64, n: int) -> int:
-    """Take pages off their lists before they are freed; pages on no list are left alone.
-
-    Returns:
-        How many were on a list. PG_active and PG_unevictable are cleared in all.
-
-    Source: Linux 6.1 mm/swap.c:release_pages
-    """
-    on_list = 0
-    for i in range(n):
-        pfn = int(pfns[i])
-        if mem.pages.flags[pfn] & PG_lru:
-            lruvec_del_folio(mem, pfn)
-            on_list += 1
-        mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_active | PG_unevictable)
-    return on_list
-
-
-@leaf
-def folio_activate(mem: Mem, pfn: int) -> bool:
-    """Move a page from an inactive list to the front of the active one; False if it was not there.
-
-    Source: Linux 6.1 mm/swap.c:folio_activate_fn
-    """
-    flags = mem.pages.flags[pfn]
-    if not flags & PG_lru or flags & (PG_active | PG_unevictable):
-        return False
-    lruvec_del_folio(mem, pfn)
-    mem.pages.flags[pfn] |= PG_active
-    lruvec_add_folio(mem, pfn, False)
-    mem.vm_event[PGACTIVATE] += 1
-    return True
-
-
-@leaf
-def mark_accessed(mem: Mem, lruvec: I64, pfns: I64, n: int) -> int:
-    """Note an access that page tables do not show (read, write, a pinned buffer).
-
-    The first access sets PG_referenced, the second promotes an inactive page.
-
-    Returns:
-        How many pages were promoted.
-
-    Source: Linux 6.1 mm/swap.c:folio_mark_accessed
-    """
-    activated = 0
-    for i in range(n):
-        pfn = int(pfns[i])
-        flags = mem.pages.flags[pfn]
-        if not flags & PG_referenced:
-            mem.pages.flags[pfn] = flags | PG_referenced
-        elif not flags & (PG_unevictable | PG_active):
-            if not folio_activate(mem, pfn):
-                # A reclaimer has it off its list: it will go back to the active one, uncounted.
-                mem.pages.flags[pfn] |= PG_active
-            mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_referenced
-            workingset_activation(mem, lruvec, pfn)
-            activated += 1
-    return activated
-
-
-@leaf
 def folio_rotate_reclaimable(mem: Mem, pfn: int) -> bool:
     """Move a page that was just written for reclaim to the tail of its inactive list.
 
@@ -250,16 +184,6 @@ def folio_rotate_reclaimable(mem: Mem, pfn: int) -> bool:
     lruvec_add_folio(mem, pfn, True)
     mem.vm_event[PGROTATED] += 1
     return True
-
-
-@leaf
-def rotate_reclaimable(mem: Mem, pfns: I64, n: int) -> int:
-    """Rotate pages in the order given; return how many could be (the others are off their list)."""
-    rotated = 0
-    for i in range(n):
-        if folio_rotate_reclaimable(mem, int(pfns[i])):
-            rotated += 1
-    return rotated
 
 
 @leaf
@@ -278,36 +202,4 @@ def deactivate(mem: Mem, pfns: I64, n: int) -> int:
             lruvec_add_folio(mem, pfn, False)
             mem.vm_event[PGDEACTIVATE] += 1
             moved += 1
-    return moved
-
-
-@leaf
-def deactivate_file(mem: Mem, pfns: I64, n: int) -> int:
-    """Move unmapped file pages to where reclaim finds them first (invalidation of page cache).
-
-    A dirty page goes to the front with PG_reclaim set, so that it is rotated when it has been
-    written; a clean one to the tail, counted in pgrotated.
-
-    Returns:
-        How many were moved.
-
-    Source: Linux 6.1 mm/swap.c:lru_deactivate_file_fn
-    """
-    moved = 0
-    for i in range(n):
-        pfn = int(pfns[i])
-        flags = mem.pages.flags[pfn]
-        if not flags & PG_lru or flags & PG_unevictable or mem.pages.mapcount[pfn] != 0:
-            continue
-        lruvec_del_folio(mem, pfn)
-        mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_active | PG_referenced)
-        if flags & (PG_writeback | PG_dirty):
-            mem.pages.flags[pfn] |= PG_reclaim
-            lruvec_add_folio(mem, pfn, False)
-        else:
-            lruvec_add_folio(mem, pfn, True)
-            mem.vm_event[PGROTATED] += 1
-        if flags & PG_active:
-            mem.vm_event[PGDEACTIVATE] += 1
-        moved += 1
     return moved

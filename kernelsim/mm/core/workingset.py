@@ -99,12 +99,3 @@ def workingset_refault(mem: Mem, lruvec: I64, pfn: int, shadow: int, swap_free: 
         lru_note_cost(mem, lruvec, nid, file, 1)
         mem.node_stat[nid, WORKINGSET_RESTORE_ANON + file] += 1
     return True
-
-
-@leaf
-def workingset_activation(mem: Mem, lruvec: I64, pfn: int) -> None:
-    """Age the node of a page that was activated while resident.
-
-    Source: Linux 6.1 mm/workingset.c:workingset_activation
-    """
-    workingset_age_nonresident(lruvec, nid_of(mem, pfn), 1)

@@ -2,8 +2,8 @@
 
 Linux: mm/page_alloc.c (6.1).
 Differs: no MIGRATE_HIGHATOMIC reserve, no CMA, no ALLOC_NOFRAGMENT.
-Interface: `rmqueue` and `rmqueue_run` take pages out, `free_one_page` and `free_pages_ok` put
-them back; `zone_watermark_ok` and `watermark_floor` say who may take. All work on one zone row,
+Interface: `rmqueue` and `rmqueue_run` take pages out, `free_one_page` puts them
+back; `zone_watermark_ok` and `watermark_floor` say who may take. All work on one zone row,
 under its lock. Below them lie `free_area` (the lists) and `fallback` (stealing).
 Units: pages; a block is named by its first pfn.
 """
@@ -25,7 +25,6 @@ from kernelsim.mm.core.mem import (
     Z_WATERMARK_BOOST,
     Z_WMARK_MIN,
     Mem,
-    zone_of,
 )
 from kernelsim.mm.core.vmstat import (
     NUMA_FOREIGN,
@@ -34,7 +33,6 @@ from kernelsim.mm.core.vmstat import (
     NUMA_MISS,
     NUMA_OTHER,
     PGALLOC_DMA,
-    PGFREE,
 )
 from kernelsim.mm.page.fallback import rmqueue_fallback
 from kernelsim.mm.page.free_area import (
@@ -59,7 +57,6 @@ __all__ = [
     "expand",
     "free_area_counts",
     "free_one_page",
-    "free_pages_ok",
     "prep_new_pages",
     "rmqueue",
     "rmqueue_run",
@@ -113,19 +110,6 @@ def free_one_page(
         above = pfn & ~(1 << order)
         to_tail = page_is_buddy(mem, zone, above ^ (1 << (order + 1)), order + 1)
     add_to_free_list(mem, zone, pfn, order, migratetype, to_tail)
-
-
-@leaf
-def free_pages_ok(mem: Mem, pfn: int, order: int) -> None:
-    """Free a block of any order straight to the buddy system, counting PGFREE.
-
-    Source: Linux 6.1 mm/page_alloc.c:__free_pages_ok
-    """
-    zone = zone_of(mem, pfn)
-    migratetype = int(mem.block_mt[pfn >> PAGEBLOCK_ORDER])
-    mem.pages.flags[pfn : pfn + (1 << order)] = 0
-    mem.vm_event[PGFREE] += 1 << order
-    free_one_page(mem, zone, pfn, order, migratetype, False)
 
 
 @leaf

@@ -1,8 +1,8 @@
 """Compute watermarks, lowmem reserves and per-cpu list sizes of every zone.
 
 Linux: mm/page_alloc.c of 6.1 (calculate_min_free_kbytes, setup_per_zone_wmarks,
-setup_per_zone_lowmem_reserve, calculate_totalreserve_pages, zone_batchsize, zone_highsize,
-boost_watermark), mm/vmstat.c (the drift thresholds).
+setup_per_zone_lowmem_reserve, zone_batchsize, zone_highsize, boost_watermark), mm/vmstat.c:
+calculate_normal_threshold.
 Differs: nothing in the figures; the era "classic" gives the rules of 2.6.32.
 Interface: functions over `ZoneManaged` values, one a zone of the machine, all zone types of every
 node in the kernel's order; results stand in the same order.
@@ -33,8 +33,6 @@ __all__ = [
     "boost_watermark",
     "calculate_min_free_kbytes",
     "calculate_normal_threshold",
-    "calculate_pressure_threshold",
-    "calculate_totalreserve_pages",
     "nr_free_buffer_pages",
     "setup_per_zone_lowmem_reserve",
     "setup_per_zone_wmarks",
@@ -198,23 +196,6 @@ def setup_per_zone_lowmem_reserve(
     return tuple(rows)
 
 
-def calculate_totalreserve_pages(
-    zones: Sequence[ZoneManaged],
-    watermarks: Sequence[ZoneWatermarks],
-    lowmem_reserve: Sequence[Sequence[int]],
-) -> tuple[int, ...]:
-    """Return the pages each zone keeps from ordinary use: largest reserve + high watermark.
-
-    Their sum is the machine's totalreserve_pages; a node's sum counts against its dirty limit.
-
-    Source: Linux 6.1 mm/page_alloc.c:calculate_totalreserve_pages
-    """
-    return tuple(
-        min(max(reserve, default=0) + marks.wmark_high, zone.managed_pages)
-        for zone, marks, reserve in zip(zones, watermarks, lowmem_reserve, strict=True)
-    )
-
-
 def zone_batchsize(managed_pages: int) -> int:
     """Return pcp->batch of a zone: 0.1 % of it, at most 1 MiB, a quarter, as 2^n - 1; 1 at least.
 
@@ -280,12 +261,3 @@ def calculate_normal_threshold(managed_pages: int, *, nr_online_cpus: int) -> in
     """
     steps = (managed_pages >> STAT_THRESHOLD_SHIFT).bit_length()
     return min(2 * nr_online_cpus.bit_length() * (1 + steps), STAT_THRESHOLD_MAX)
-
-
-def calculate_pressure_threshold(marks: ZoneWatermarks, *, nr_online_cpus: int) -> int:
-    """Return the drift allowed while kswapd works: CPUs together never hide the min watermark.
-
-    Source: Linux 6.1 mm/vmstat.c:calculate_pressure_threshold
-    """
-    distance = marks.wmark_low - marks.wmark_min
-    return min(max(1, distance // nr_online_cpus), STAT_THRESHOLD_MAX)

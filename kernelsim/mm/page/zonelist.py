@@ -46,13 +46,6 @@ class Zonelists:
     """Nodes in fallback order, itself first."""
     fallback: tuple[Zoneref, ...]
     """ZONELIST_FALLBACK: all populated zones."""
-    nofallback: tuple[Zoneref, ...]
-    """ZONELIST_NOFALLBACK: its own zones, for requests bound to the node."""
-
-    @property
-    def fallback_text(self) -> str:
-        """Return the line the kernel logs, with its blank at the end."""
-        return f"Fallback order for Node {self.nid}: " + "".join(f"{n} " for n in self.node_order)
 
 
 def build_all_zonelists(
@@ -98,7 +91,6 @@ def build_all_zonelists(
                 nid=local_node,
                 node_order=tuple(order),
                 fallback=tuple(ref for node in order for ref in _zonerefs(node, populated[node])),
-                nofallback=_zonerefs(local_node, populated[local_node]),
             )
         )
     return tuple(result)

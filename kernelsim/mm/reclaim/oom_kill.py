@@ -5,7 +5,7 @@ Differs: no memory cgroups and no cpusets; a task is a process with one mm.
 
 Interface: `select_bad_process` over the `OomTask` values of all live processes, in the order they
 were created; `constrained_alloc` says beforehand what the request is confined to. The lines of the
-report are made by `invoked_line`, `dump_tasks`, `oom_kill_line`, `killed_line` and `reaped_line`.
+report are made by `invoked_line`, `dump_tasks`, `oom_kill_line` and `killed_line`.
 Units: pages; text in kB where it says so.
 """
 
@@ -24,9 +24,7 @@ KB_OF_A_PAGE: Final = 4
 PANIC_ALWAYS: Final = 2  # value of vm.panic_on_oom
 
 CONSTRAINT_NONE: Final = "CONSTRAINT_NONE"
-CONSTRAINT_CPUSET: Final = "CONSTRAINT_CPUSET"
 CONSTRAINT_MEMORY_POLICY: Final = "CONSTRAINT_MEMORY_POLICY"
-CONSTRAINT_MEMCG: Final = "CONSTRAINT_MEMCG"
 
 
 @attrs.frozen
@@ -249,17 +247,4 @@ def killed_line(victim: OomTask, message: str = "Out of memory") -> str:
         f"shmem-rss:{victim.rss_shmem * KB_OF_A_PAGE}kB, "
         f"UID:{victim.uid} pgtables:{victim.pgtables_bytes >> 10}kB "
         f"oom_score_adj:{victim.oom_score_adj}"
-    )
-
-
-def reaped_line(victim: OomTask) -> str:
-    """Return the line that says what the OOM reaper left of a victim.
-
-    Source: Linux 6.1 mm/oom_kill.c:oom_reap_task_mm
-    """
-    return (
-        f"oom_reaper: reaped process {victim.pid} ({victim.comm}), "
-        f"now anon-rss:{victim.rss_anon * KB_OF_A_PAGE}kB, "
-        f"file-rss:{victim.rss_file * KB_OF_A_PAGE}kB, "
-        f"shmem-rss:{victim.rss_shmem * KB_OF_A_PAGE}kB"
     )

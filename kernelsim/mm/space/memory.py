@@ -1,7 +1,7 @@
 """What accesses and faults do to page tables: touch, classify, map, unmap.
 
-Linux: mm/memory.c (6.1): handle_pte_fault, do_anonymous_page, zap_pte_range; copy on write and
-fork are in fork.py.
+Linux: mm/memory.c (6.1): handle_pte_fault, do_anonymous_page, zap_pte_range; copy on write is
+in wp_page.py.
 Differs: each leaf does a run of pages that need the same thing. Allocating frames, swap and LRU
 lists are the caller's business; pgfault and pgmajfault are counted by the caller too, as
 handle_mm_fault does above these functions. Anonymous memory only.

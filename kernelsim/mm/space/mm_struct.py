@@ -259,10 +259,6 @@ class MmStruct:
         """
         return self.munmap(0, self.map.task_size)
 
-    def maps_text(self) -> str:
-        """Return /proc/pid/maps."""
-        return "".join(f"{vma.maps_line(self.vma_name(vma))}\n" for vma in self.map)
-
     def vma_name(self, vma: VmArea) -> str:
         """Return what maps shows for a mapping without a file: [heap], [stack] or nothing.
 
@@ -365,12 +361,6 @@ class MmRegistry:
         mms.hiwater_rss[number] = 0
         mms.tlb_flush_batched[number] = 0
         del self.by_number[number]
-
-    def join_fork(self, *, parent: MmStruct, child: MmStruct) -> None:
-        """Put a fresh child on its parent's ring, so that reverse mapping finds shared pages."""
-        next_number = self.mms.fork_next[parent.number]
-        self.mms.fork_next[child.number] = next_number
-        self.mms.fork_next[parent.number] = child.number
 
     def hiwater_rss(self, mm: MmStruct) -> int:
         """Return the most pages that were resident at one time (VmHWM).

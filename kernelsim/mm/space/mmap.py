@@ -5,7 +5,7 @@ Differs: a sorted list with bisect instead of a maple tree. Neighbours merge whe
 policy agree; anon_vma does not keep them apart.
 
 Interface: `VmaMap` knows only intervals; limits and accounting are in mm_struct.py. A range that
-came from `remove` or `set_flags` keeps no reference to the map.
+came from `remove` keeps no reference to the map.
 Units: addresses and lengths in bytes, multiples of PAGE_SIZE; `end` is the first address behind.
 """
 
@@ -19,7 +19,6 @@ import attrs
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
-    SMAPS_LETTERS,
     VM_ACCESS_FLAGS,
     VM_SPECIAL,
     VmFlag,
@@ -29,9 +28,7 @@ from kernelsim.units import KIB, PAGE_SHIFT, PAGE_SIZE
 TASK_SIZE: Final = (1 << 47) - PAGE_SIZE  # x86-64; arch/x86/include/asm/page_64_types.h
 STACK_GUARD_GAP: Final = 256 * PAGE_SIZE  # below a stack; mm/mmap.c:stack_guard_gap
 MMAP_MIN_ADDR: Final = 64 * KIB  # vm.mmap_min_addr
-VIRTUAL_ADDRESS_BITS: Final = 48
 # Differs from Linux: a 32-bit kernel puts the name into column 49.
-MAPS_NAME_COLUMN: Final = 73  # fs/proc/task_mmu.c:show_vma_header_prefix, 64-bit
 
 
 @attrs.frozen
@@ -105,45 +102,10 @@ class VmArea:
             and self.pgoff + self.nr_pages == after.pgoff
         )
 
-    def maps_line(self, name: str = "") -> str:
-        """Return the line of /proc/pid/maps, without line end.
-
-        Args:
-            name: "[heap]", "[stack]" and the like; a file's path is taken by itself.
-
-        Source: Linux 6.1 fs/proc/task_mmu.c:show_map_vma
-        """
-        flags = self.flags
-        access = (
-            ("r" if flags & VmFlag.VM_READ else "-")
-            + ("w" if flags & VmFlag.VM_WRITE else "-")
-            + ("x" if flags & VmFlag.VM_EXEC else "-")
-            + ("s" if flags & VmFlag.VM_MAYSHARE else "p")
-        )
-        file = self.file or MappedFile(path="")
-        offset = self.pgoff << PAGE_SHIFT if self.file else 0
-        major, minor = file.device
-        head = (
-            f"{self.start:08x}-{self.end:08x} {access} {offset:08x} "
-            f"{major:02x}:{minor:02x} {file.inode} "
-        )
-        text = file.path or name
-        return head.ljust(MAPS_NAME_COLUMN) + text if text else head
-
-    def smaps_letters(self) -> str:
-        """Return what follows "VmFlags: " in /proc/pid/smaps: two letters and a blank each."""
-        return "".join(f"{letters} " for flag, letters in SMAPS_LETTERS if self.flags & flag)
-
 
 def page_align(address: int) -> int:
     """Round up to a page."""
     return (address + PAGE_SIZE - 1) & -PAGE_SIZE
-
-
-def is_canonical(address: int) -> bool:
-    """Tell whether a 64-bit address exists: its top 17 bits are all equal (48-bit addresses)."""
-    top = address >> (VIRTUAL_ADDRESS_BITS - 1)
-    return 0 <= address < 1 << 64 and top in (0, (1 << (65 - VIRTUAL_ADDRESS_BITS)) - 1)
 
 
 @attrs.frozen
@@ -258,20 +220,6 @@ class VmaMap:
         above = self.find_vma(end)
         self.hole_cursor = max(self.hole_cursor, above.start if above else self.task_size)
         return removed
-
-    def replace(self, pieces: list[VmArea]) -> None:
-        """Put changed pieces in the place of what was mapped there, split and merged as needed."""
-        for piece in pieces:
-            self.remove(piece.start, piece.end)
-            self.insert(piece)
-
-    def splits_needed(self, start: int, end: int) -> int:
-        """Count how many mappings more there would be if [start, end) stood alone: 0, 1 or 2."""
-        cuts = 0
-        for address in (start, end):
-            vma = self.find_vma(address)
-            cuts += vma is not None and vma.start < address
-        return cuts
 
     def unmapped_area_topdown(self, length: int, low: int, high: int) -> int:
         """Find the highest hole of `length` bytes in [low, high); return its address or 0.

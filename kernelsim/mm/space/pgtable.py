@@ -105,12 +105,6 @@ def mk_pte(pfn: int, bits: int) -> int:
 
 
 @leaf
-def pte_present(pte: int) -> bool:
-    """Tell whether an entry maps a frame."""
-    return (pte & _PAGE_PRESENT) != 0
-
-
-@leaf
 def is_swap_pte(pte: int) -> bool:
     """Tell whether an entry says where on swap the page is."""
     return pte != 0 and (pte & _PAGE_PRESENT) == 0
@@ -159,16 +153,6 @@ def pte_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int) -> int:
     """Return the PTE of one page, 0 when there is none."""
     row, _ = pte_span(mem, pt, mms, mm, vpn)
     return get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1)) if row else 0
-
-
-@leaf
-def set_pte_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, pte: int) -> bool:
-    """Write the PTE of one page; False when its table is missing. Counts nothing."""
-    row, _ = pte_span(mem, pt, mms, mm, vpn)
-    if row == 0:
-        return False
-    pt.entry[row, vpn & ((1 << pt.state[PT_BITS]) - 1)] = pte
-    return True
 
 
 @leaf

@@ -156,16 +156,6 @@ def snapshot_lines(proc: str, name: str, duration_ns: int) -> list[str]:
     return [f"[snapshot {name}]", f"proc={proc} snapshot={name} ms={duration_ns // NS_PER_MS}"]
 
 
-def cached_range_lines(ranges: Iterable[tuple[int, int]]) -> list[str]:
-    """Report which pages of a file are cached: first and last page of each range."""
-    return [f"  cached_range={first}-{last}" for first, last in ranges]
-
-
-def block_line(block: str, state: str, *, removable: bool, zones: str) -> str:
-    """Report a memory block (`memory32`), its state and the zones it is or could be in."""
-    return f"blk {block} {state} removable={removable:d} zones={zones}"
-
-
 def pointer(address: int) -> str:
     """Print an address as C does."""
     return f"{address:#x}"

@@ -10,6 +10,7 @@ from kernelsim.actors.core.signal import SIGKILL, SIGSEGV
 from kernelsim.errors import ProcessEndedError, SyscallError
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import PROT_READ
+from kernelsim.units import MIB
 from kernelsim.workload.handle import Mapping
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
@@ -255,3 +256,44 @@ def test_the_heap_grows_and_shrinks():
         assert process.stats.rss_pages == 8
 
     with_process(scenario)
+
+
+@pytest.mark.mission("V10")
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_touch_below_the_stack_makes_it_grow(one_by_one):
+    """A store 1 MiB below the top grows the stack to that page; only what is touched is resident.
+
+    The way of the access does not matter: a range, or a list of pages.
+    """
+
+    async def scenario(machine, process):
+        top, mm = process.stack("1M"), process.entry.mm
+        before, charged = mm.stack_vm, mm.commit.committed_pages
+        if one_by_one:
+            vpns = np.arange(top.address // PAGE, top.address // PAGE + 3)
+            result = await process.touch_pages(vpns, np.ones(3))
+        else:
+            result = await process.touch(top, write=True, length=3 * PAGE)
+        assert (result.signal, result.minflt, process.stats.rss_pages) == (0, 3, 3)
+        assert (33, 256) == (before, mm.stack_vm)
+        assert mm.commit.committed_pages == charged + 256 - 33
+        return [vma for vma in mm.map if mm.vma_name(vma) == "[stack]"]
+
+    (stack,) = with_process(scenario).result
+    assert (stack.end - stack.start) == 1 << 20
+
+
+def test_a_stack_grows_to_its_limit_and_not_into_its_guard_gap():
+    """8 MiB below the top is the last page; one further down, or near a mapping, is SIGSEGV."""
+
+    async def deep(machine, process):
+        assert (await process.touch(process.stack("8M"), write=True, length=1)).signal == 0
+        return (await process.touch(process.stack(8 * MIB + 1), write=True, length=1)).signal
+
+    async def crowded(machine, process):
+        top = process.stack("4M")
+        await process.mmap(PAGE, address=top.address - MIB)
+        assert (await process.touch(process.stack(4 * MIB - PAGE), write=True)).signal == 0
+        return (await process.touch(top, length=1)).signal
+
+    assert [SIGSEGV, SIGSEGV] == [with_process(each).result for each in (deep, crowded)]

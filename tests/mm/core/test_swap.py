@@ -14,7 +14,6 @@ from kernelsim.mm.core.mem import (
     PG_active,
     PG_dirty,
     PG_mlocked,
-    PG_reclaim,
     PG_referenced,
     PG_swapbacked,
     PG_unevictable,
@@ -22,19 +21,13 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.swap import (
     deactivate,
-    deactivate_file,
     folio_add_lru,
+    folio_rotate_reclaimable,
     lru_add,
-    lru_del,
-    mark_accessed,
-    rotate_reclaimable,
 )
 from kernelsim.mm.core.vmstat import (
-    NR_ACTIVE_FILE,
     NR_INACTIVE_ANON,
-    NR_ZONE_ACTIVE_FILE,
     NR_ZONE_INACTIVE_ANON,
-    PGACTIVATE,
     PGDEACTIVATE,
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
@@ -126,38 +119,13 @@ def test_mlocked_page_becomes_unevictable(box):
     assert box.mem.vm_event[UNEVICTABLE_PGS_CULLED] == 1
 
 
-@pytest.mark.mission("R6")
-def test_second_access_promotes(box):
-    """The first access only marks a file page, the second moves it to the active list."""
-    pfns = put(box, 2, 0)
-    assert mark_accessed(box.mem, box.lruvec, pfns, 1) == 0
-    assert box.mem.pages.flags[pfns[0]] & PG_referenced
-    assert box.pages_of(LRU_ACTIVE_FILE) == []
-    assert mark_accessed(box.mem, box.lruvec, pfns, 1) == 1
-    assert box.pages_of(LRU_ACTIVE_FILE) == [pfns[0]]
-    assert box.pages_of(LRU_INACTIVE_FILE) == [pfns[1]]
-    assert not box.mem.pages.flags[pfns[0]] & PG_referenced
-    assert box.mem.vm_event[PGACTIVATE] == 1
-    assert box.mem.node_stat[0, NR_ACTIVE_FILE] == 1
-    assert box.mem.zone_stat[0, NR_ZONE_ACTIVE_FILE] == 1
-
-
-def test_a_third_access_only_marks_an_active_page(box):
-    """Access to an active page sets PG_referenced again and counts nothing."""
-    pfns = put(box, 1, 0)
-    for _ in range(4):
-        mark_accessed(box.mem, box.lruvec, pfns, 1)
-    assert box.mem.pages.flags[pfns[0]] & PG_referenced
-    assert box.mem.vm_event[PGACTIVATE] == 1
-
-
 def test_rotation_goes_to_the_inactive_tail(box):
     """A rotated page is the next to be reclaimed; a dirty one stays where it is."""
     pfns = put(box, 3, PG_swapbacked)
     active = put(box, 1, PG_swapbacked | PG_active)
     box.mem.pages.flags[pfns[1]] |= PG_dirty
-    wanted = np.array([pfns[2], pfns[1], active[0]], np.int64)
-    assert rotate_reclaimable(box.mem, wanted, 3) == 2
+    wanted = (pfns[2], pfns[1], active[0])
+    assert [True, False, True] == [folio_rotate_reclaimable(box.mem, pfn) for pfn in wanted]
     assert box.pages_of(LRU_INACTIVE_ANON) == [pfns[1], pfns[0], pfns[2], active[0]]
     assert box.mem.vm_event[PGROTATED] == 2
     assert check_lru(box.mem) == []
@@ -171,25 +139,3 @@ def test_deactivate_moves_active_pages_only(box):
     assert box.pages_of(LRU_INACTIVE_ANON) == [hot[0], cold[1], cold[0]]
     assert not box.mem.pages.flags[hot[0]] & (PG_active | PG_referenced)
     assert box.mem.vm_event[PGDEACTIVATE] == 1
-
-
-def test_deactivate_file_separates_clean_from_dirty(box):
-    """Invalidated clean pages go to the tail, dirty ones in front to be rotated after writing."""
-    pfns = put(box, 3, PG_active)
-    box.mem.pages.flags[pfns[0]] |= PG_dirty
-    assert deactivate_file(box.mem, pfns, 2) == 2
-    assert box.pages_of(LRU_INACTIVE_FILE) == [pfns[0], pfns[1]]
-    assert box.mem.pages.flags[pfns[0]] & PG_reclaim
-    assert box.mem.vm_event[PGROTATED] == 1
-    assert box.mem.vm_event[PGDEACTIVATE] == 2
-    assert check_lru(box.mem) == []
-
-
-def test_lru_del_forgets_pages_and_skips_those_on_no_list(box):
-    """Pages about to be freed leave their lists; one that is on none is no error."""
-    pfns = put(box, 3, PG_swapbacked | PG_active)
-    other = box.take(1)
-    assert lru_del(box.mem, np.append(pfns[:2], other), 3) == 2
-    assert box.pages_of(LRU_ACTIVE_ANON) == [pfns[2]]
-    assert not box.mem.pages.flags[pfns[0]] & PG_active
-    assert check_lru(box.mem) == []

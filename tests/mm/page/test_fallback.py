@@ -17,11 +17,8 @@ from kernelsim.mm.core.mem import (
     free_list,
 )
 from kernelsim.mm.page.free_area import free_area_counts
-from kernelsim.mm.page.page_alloc import (
-    free_pages_ok,
-    rmqueue,
-)
-from tests.free_zone import add_zone, pages_of
+from kernelsim.mm.page.page_alloc import rmqueue
+from tests.free_zone import add_zone, free_block, pages_of
 
 UNMOVABLE, MOVABLE, RECLAIMABLE = MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE
 
@@ -60,7 +57,7 @@ def test_fallbacks_are_tried_nearest_first(wanted: int, first: int, second: int)
     blocks = [rmqueue(mem, 0, 10, MOVABLE), rmqueue(mem, 0, 10, MOVABLE)]
     for pfn, migratetype in zip(blocks, (first, second), strict=True):
         mem.block_mt[pfn >> 9 : (pfn >> 9) + 2] = migratetype
-        free_pages_ok(mem, pfn, 10)
+        free_block(mem, pfn, 10)
     assert [rmqueue(mem, 0, 10, wanted) for _ in range(3)] == [*blocks, 0]
     assert mem.block_mt[2:6].tolist() == [wanted] * 4
     assert mem.extfrag[0, 0] == 2
@@ -94,7 +91,7 @@ def test_a_pageblock_half_free_changes_its_type() -> None:
     mem = marked_zone()
     all_taken(mem, 4096)
     for pfn in range(1024, 1024 + 256):
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     mem.pages.flags[1280:1536] = PG_lru  # movable pages that stay
     assert rmqueue(mem, 0, 0, UNMOVABLE) == 1024
     assert mem.block_mt[2:4].tolist() == [UNMOVABLE, MOVABLE]
@@ -108,7 +105,7 @@ def test_a_pageblock_less_than_half_free_keeps_its_type() -> None:
     mem = marked_zone()
     all_taken(mem, 4096)
     for pfn in range(1024, 1024 + 255):
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     mem.pages.flags[1279:1536] = PG_lru
     # Smallest first: the single page 1278 of the 255 = 128 + 64 + ... + 1.
     assert rmqueue(mem, 0, 0, UNMOVABLE) == 1278
@@ -121,7 +118,7 @@ def test_used_pages_that_cannot_move_count_for_an_unmovable_request() -> None:
     """One free page is enough when the other 511 are not movable either."""
     mem = marked_zone()
     all_taken(mem, 4096)
-    free_pages_ok(mem, 1100, 0)
+    free_block(mem, 1100, 0)
     assert rmqueue(mem, 0, 0, RECLAIMABLE) == 1100
     assert mem.block_mt[2] == RECLAIMABLE
 
@@ -132,7 +129,7 @@ def test_a_movable_request_takes_the_smallest_block_it_cannot_claim() -> None:
     all_taken(mem, 4096)
     mem.block_mt[2] = UNMOVABLE
     for pfn in (*range(1032, 1040), 1200, 1201):
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     assert rmqueue(mem, 0, 0, MOVABLE) == 1200
     assert listed(mem, 3, UNMOVABLE) == [1032]
     assert listed(mem, 0, MOVABLE) == [1201]
@@ -146,7 +143,7 @@ def test_a_movable_request_claims_from_sixteen_pages_on() -> None:
     all_taken(mem, 4096)
     mem.block_mt[2] = UNMOVABLE
     for pfn in (*range(1040, 1056), 1200):
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     mem.pages.flags[1056:1296] = PG_lru  # 239 movable pages beside 17 free ones: just half
     mem.pages.flags[1200] = 1 << 15
     assert rmqueue(mem, 0, 0, MOVABLE) == 1200
@@ -160,7 +157,7 @@ def test_boosts_end_at_their_maximum() -> None:
     all_taken(mem, 4096)
     boosts = []
     for block in (2, 3, 4):
-        free_pages_ok(mem, block << 9, 0)
+        free_block(mem, block << 9, 0)
         rmqueue(mem, 0, 0, UNMOVABLE)
         boosts.append(int(mem.zone[0, Z_WATERMARK_BOOST]))
     assert boosts == [512, 900, 900]
@@ -174,6 +171,6 @@ def test_a_small_zone_or_a_factor_of_zero_is_never_boosted() -> None:
     for mem, size in ((small, 2047), (off, 4096)):
         for _ in range(size):
             rmqueue(mem, 0, 0, MOVABLE)
-        free_pages_ok(mem, 1024, 0)
+        free_block(mem, 1024, 0)
         assert rmqueue(mem, 0, 0, UNMOVABLE) == 1024
         assert mem.zone[0, Z_WATERMARK_BOOST] == 0

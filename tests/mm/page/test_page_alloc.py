@@ -29,7 +29,6 @@ from kernelsim.mm.core.vmstat import (
     NUMA_OTHER,
     PGALLOC_DMA,
     PGALLOC_DMA32,
-    PGFREE,
 )
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.page_alloc import (
@@ -37,14 +36,13 @@ from kernelsim.mm.page.page_alloc import (
     ALLOC_HIGH,
     ALLOC_NO_WATERMARKS,
     ALLOC_OOM,
-    free_pages_ok,
     rmqueue,
     rmqueue_run,
     watermark_floor,
     zone_statistics,
     zone_watermark_ok,
 )
-from tests.free_zone import add_zone, pages_of
+from tests.free_zone import add_zone, free_block, pages_of
 
 UNMOVABLE, MOVABLE, RECLAIMABLE = MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE
 
@@ -87,10 +85,9 @@ def test_freed_pages_merge_back_to_one_block() -> None:
     mem = one_zone()
     all_taken(mem, 1024)
     for pfn in [*range(1024, 2048, 2), *range(2047, 1024, -2)]:
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     assert listed(mem, 10, MOVABLE) == [1024]
     assert free_area_counts(mem, 0).sum() == 1
-    assert mem.vm_event[PGFREE] == 1024
     assert check_pages(mem, in_flight=0) == []
 
 
@@ -99,7 +96,7 @@ def test_halves_and_freed_blocks_go_to_the_head() -> None:
     mem = one_zone()
     all_taken(mem, 1024)
     for pfn in (1024 + 5, 1024 + 8, 1024 + 16):
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     assert listed(mem, 0, MOVABLE) == [1040, 1032, 1029]
 
 
@@ -108,7 +105,7 @@ def test_a_block_about_to_merge_goes_to_the_tail() -> None:
     mem = one_zone()
     all_taken(mem, 1024)
     for pfn in (1024 + 8, 1024 + 2, 1024 + 3, 1024 + 0):
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     assert listed(mem, 1, MOVABLE) == [1026]
     assert listed(mem, 0, MOVABLE) == [1032, 1024]
 
@@ -119,7 +116,7 @@ def test_the_two_largest_orders_never_go_to_the_tail() -> None:
     blocks = [rmqueue(mem, 0, 9, MOVABLE) for _ in range(6)]
     assert blocks == [1024, 1536, 2048, 2560, 3072, 3584]
     for pfn in (2048, 2560, 1024, 3072):
-        free_pages_ok(mem, pfn, 9)
+        free_block(mem, pfn, 9)
     assert listed(mem, 10, MOVABLE) == [2048]
     assert listed(mem, 9, MOVABLE) == [3072, 1024]
 
@@ -133,7 +130,7 @@ def test_blocks_of_neighbour_zones_do_not_merge() -> None:
     assert [listed(mem, order, MOVABLE, 0) for order in (1, 2)] == [[1028], [1024]]
     assert [listed(mem, order, MOVABLE, 1) for order in (1, 3)] == [[1030], [1032]]
     assert rmqueue(mem, 1, 1, MOVABLE) == 1030
-    free_pages_ok(mem, 1030, 1)
+    free_block(mem, 1030, 1)
     assert listed(mem, 1, MOVABLE, 1) == [1030]
     assert check_pages(mem, in_flight=0) == []
 
@@ -145,7 +142,7 @@ def test_untouched_memory_is_the_tail_of_the_movable_list() -> None:
     assert listed(mem, 10, MOVABLE) == []
     first, second = rmqueue(mem, 0, 10, MOVABLE), rmqueue(mem, 0, 10, MOVABLE)
     assert (first, second) == (1024, 2048)
-    free_pages_ok(mem, first, 10)
+    free_block(mem, first, 10)
     assert free_area_counts(mem, 0)[10].tolist() == [0, 7, 0, 0, 0]
     assert [rmqueue(mem, 0, 10, MOVABLE) for _ in range(3)] == [1024, 3072, 4096]
     assert mem.zone[0, Z_FRESH_START] == 5120
@@ -156,7 +153,7 @@ def test_an_isolated_pageblock_does_not_count_as_free() -> None:
     mem = one_zone()
     all_taken(mem, 1024)
     mem.block_mt[2] = MIGRATE_ISOLATE
-    free_pages_ok(mem, 1030, 0)
+    free_block(mem, 1030, 0)
     assert mem.zone[0, Z_FREE] == 0
     assert listed(mem, 0, MIGRATE_ISOLATE) == [1030]
     assert check_pages(mem, in_flight=1023) == []
@@ -234,10 +231,10 @@ def test_a_larger_request_needs_a_block_of_its_size() -> None:
     mem = one_zone()
     all_taken(mem, 1024)
     for pfn in [p for p in range(1024, 2048) if p % 4 != 3]:
-        free_pages_ok(mem, pfn, 0)
+        free_block(mem, pfn, 0)
     assert zone_watermark_ok(mem, 0, 1, 100, 0, 0)
     assert not zone_watermark_ok(mem, 0, 2, 100, 0, 0)
-    free_pages_ok(mem, 1027, 0)
+    free_block(mem, 1027, 0)
     assert zone_watermark_ok(mem, 0, 2, 100, 0, 0)
     # order 2: 769 - 3 pages are left to compare, 766 > mark
     assert zone_watermark_ok(mem, 0, 2, 765, 0, 0)
@@ -279,6 +276,6 @@ def test_pages_handed_out_are_wiped() -> None:
     pfn = rmqueue(mem, 0, 2, MOVABLE)
     for column in mem.pages:
         column[pfn : pfn + 4] = 1
-    free_pages_ok(mem, pfn, 2)
+    free_block(mem, pfn, 2)
     assert rmqueue(mem, 0, 2, MOVABLE) == pfn
     assert all(not column[pfn : pfn + 4].any() for column in mem.pages)

@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 from kernelsim.config.zones import ZoneType, zone_types
 from kernelsim.mm.page.watermark import (
     ZoneManaged,
-    ZoneWatermarks,
     boost_watermark,
     calculate_min_free_kbytes,
     calculate_normal_threshold,
-    calculate_pressure_threshold,
-    calculate_totalreserve_pages,
     nr_free_buffer_pages,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
@@ -125,16 +122,6 @@ def test_an_empty_zone_reserves_nothing_but_counts_nothing() -> None:
     assert ((0, 0, 256, 256, 256), (0,) * 5) == reserve[:2]
 
 
-def test_total_reserve_is_capped_by_the_zone() -> None:
-    """Largest reserve and high watermark, at most all managed pages."""
-    zones = zones_of("x86_64", 100, 10_000, 0, 0, 0)
-    marks = setup_per_zone_wmarks(zones, min_free_kbytes=400)
-    reserve = setup_per_zone_lowmem_reserve(zones, (50, 0, 0, 0, 0))
-
-    # DMA would keep 10000/50 pages, twice what it has; DMA32: min 99, step 24.
-    assert (100, 147, 0, 0, 0) == calculate_totalreserve_pages(zones, marks, reserve)
-
-
 @pytest.mark.parametrize(
     ("managed", "batch"), [(0, 1), (3840, 1), (37858, 7), (48989, 15), (113264, 31), (1 << 30, 63)]
 )
@@ -176,17 +163,11 @@ def test_boost_grows_by_pageblocks_up_to_its_ceiling() -> None:
 
 
 def test_counter_drift() -> None:
-    """Thresholds grow with CPUs and memory up to 125; under pressure they fit low - min."""
-    marks = ZoneWatermarks(wmark_min=100, wmark_low=140, wmark_high=180, wmark_promo=220)
-
+    """Thresholds grow with CPUs and memory up to 125."""
     assert [2, 6, 125] == [
         calculate_normal_threshold(3840, nr_online_cpus=1),
         calculate_normal_threshold(113264, nr_online_cpus=1),
         calculate_normal_threshold(1 << 30, nr_online_cpus=64),
-    ]
-    assert [10, 1] == [
-        calculate_pressure_threshold(marks, nr_online_cpus=4),
-        calculate_pressure_threshold(marks, nr_online_cpus=64),
     ]
 
 

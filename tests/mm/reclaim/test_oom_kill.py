@@ -17,7 +17,6 @@ from kernelsim.mm.reclaim.oom_kill import (
     oom_eligible,
     oom_kill_line,
     oom_score,
-    reaped_line,
     select_bad_process,
 )
 
@@ -181,8 +180,4 @@ def test_report_lines_as_recorded():
     assert killed_line(C) == (
         "Out of memory: Killed process 94 (C) total-vm:52684kB, anon-rss:51140kB, "
         "file-rss:760kB, shmem-rss:0kB, UID:0 pgtables:140kB oom_score_adj:500"
-    )
-    gone = OomTask(94, "M", 0, 0, 0, 0, 0, 0)
-    assert reaped_line(gone) == (
-        "oom_reaper: reaped process 94 (M), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB"
     )

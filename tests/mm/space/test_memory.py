@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelsim.hw.tlb import AccessCost, Tlb, make_tlb, tlb_lookup
+from kernelsim.hw.tlb import TLB_TAG_SHIFT, AccessCost, Tlb, make_tlb
 from kernelsim.mm.core.mem import (
     PG_anon,
     PG_anon_exclusive,
@@ -26,7 +26,6 @@ from kernelsim.mm.space.memory import (
     touch_present,
     unmap_range,
 )
-from kernelsim.mm.space.mprotect import change_protection
 from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
@@ -34,7 +33,6 @@ from kernelsim.mm.space.pgtable import (
     mk_swap_pte,
     pte_at,
     pte_pfn,
-    set_pte_at,
 )
 from tests.table_box import TableBox
 
@@ -140,7 +138,7 @@ def test_read_sets_accessed_and_write_sets_dirty_and_token(box: Box) -> None:
     """A read makes an old entry young only; a write makes it dirty and changes the content."""
     mm = box.new_mm()
     pfn = box.map(mm, 8, 1)[0]
-    set_pte_at(*box.state, mm, 8, pte_at(*box.state, mm, 8) & ~(ACCESSED | DIRTY))
+    box.set_pte(mm, 8, pte_at(*box.state, mm, 8) & ~(ACCESSED | DIRTY))
     box.touch(mm, 8, 1, token=9)
     assert pte_at(*box.state, mm, 8) & (ACCESSED | DIRTY) == ACCESSED
     assert box.mem.pages.token[pfn] == 7
@@ -155,7 +153,7 @@ def test_touch_fills_the_tlb_under_its_asid(box: Box) -> None:
     box.map(mm, 8, 1)
     tlb = make_tlb()
     box.touch(mm, 8, 1, tlb=tlb)
-    assert tlb_lookup(tlb, mm, 8)
+    assert (tlb.tag[8] == mm << TLB_TAG_SHIFT | 8).any()
 
 
 def test_list_of_pages_is_touched_in_order(box: Box) -> None:
@@ -180,14 +178,14 @@ def test_kinds_of_fault(box: Box) -> None:
     assert fault_run(*state, mm, 0, 100, 1, True) == (FAULT_ANON, 100)
     map_zero(*state, mm, 2, 3, 1, 1)
     box.map(mm, 5, 2)
-    set_pte_at(*state, mm, 7, mk_swap_pte(11))
+    box.set_pte(mm, 7, mk_swap_pte(11))
     assert fault_run(*state, mm, 0, 100, 1, False) == (FAULT_ANON, 2)
     assert fault_run(*state, mm, 2, 100, 1, True) == (FAULT_ZERO_WP, 3)
     assert fault_run(*state, mm, 2, 100, 1, False) == (FAULT_NONE_PRESENT, 5)
     assert fault_run(*state, mm, 5, 100, 1, True) == (FAULT_NONE_PRESENT, 2)
     assert fault_run(*state, mm, 7, 100, 1, False) == (FAULT_SWAP, 1)
     assert fault_run(*state, mm, 8, 100, 1, False) == (FAULT_ANON, 100)
-    change_protection(*state, mm, 5, 2, True, False)
+    box.protect(mm, 5, 2)
     assert fault_run(*state, mm, 5, 100, 1, True) == (FAULT_WP, 2)
 
 
@@ -261,7 +259,7 @@ def test_unmap_gives_back_pages_and_slots_in_batches(box: Box) -> None:
     box.registry.mms.rss[mm, MM_SWAPENTS] += 2
     box.install(mm, 4096, 2)
     for vpn, slot in ((4096, 5), (4097, 6)):
-        set_pte_at(*box.state, mm, vpn, mk_swap_pte(slot))
+        box.set_pte(mm, vpn, mk_swap_pte(slot))
     map_zero(*box.state, mm, 500, 2, 1, 1)
     out_pfns, out_slots = np.zeros(3, np.int64), np.zeros(1, np.int64)
     got_pfns, got_slots, vpn = [], [], 0
@@ -286,26 +284,3 @@ def test_unmap_leaves_neighbours_alone(box: Box) -> None:
     present = [vpn for vpn in range(10) if pte_at(*box.state, mm, vpn)]
     assert present == [0, 1, 2, 7, 8, 9]
     assert box.registry.mms.rss[mm, MM_ANONPAGES] == 6
-
-
-@pytest.mark.mission("V12")
-def test_permissions_of_entries_follow_mprotect(box: Box) -> None:
-    """Without write permission a write faults; with it back a dirty private page is writable."""
-    mm = box.new_mm()
-    box.map(mm, 0, 4)
-    assert change_protection(*box.state, mm, 1, 2, True, False) == 2
-    assert box.touch(mm, 0, 4, write=True)[:2] == (1, TOUCH_FAULT)
-    assert box.touch(mm, 0, 4)[0] == 4
-    assert change_protection(*box.state, mm, 1, 2, False, False) == 2
-    assert box.touch(mm, 0, 4)[:2] == (1, TOUCH_FAULT)
-    assert change_protection(*box.state, mm, 0, 1 << 20, True, True) == 2
-    assert box.touch(mm, 0, 4, write=True)[0] == 4
-
-
-def test_zero_page_does_not_become_writable(box: Box) -> None:
-    """Mprotect to read-write leaves the shared zero page read-only."""
-    mm = box.new_mm()
-    box.install(mm, 0, 1)
-    map_zero(*box.state, mm, 0, 1, 1, 1)
-    change_protection(*box.state, mm, 0, 1, True, True)
-    assert box.touch(mm, 0, 1, write=True)[:2] == (0, TOUCH_FAULT)

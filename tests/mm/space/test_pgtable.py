@@ -5,7 +5,6 @@ import pytest
 
 from kernelsim.mm.core.mem import PG_table
 from kernelsim.mm.core.vmstat import NR_PAGE_TABLE_PAGES
-from kernelsim.mm.space.mmap import is_canonical
 from kernelsim.mm.space.pgtable import (
     free_pgtables,
     install_tables,
@@ -15,7 +14,6 @@ from kernelsim.mm.space.pgtable import (
     pte_at,
     pte_span,
     pte_swap_slot,
-    set_pte_at,
     tables_needed,
 )
 from tests.table_box import TableBox
@@ -100,7 +98,7 @@ def test_pool_keeps_tables_when_it_grows() -> None:
     box = TableBox()
     mm = box.new_mm()
     box.install(mm, 0, 1)
-    set_pte_at(*box.state, mm, 3, 0x5001)
+    box.set_pte(mm, 3, 0x5001)
     before = set(np.flatnonzero(box.pool.pt.row_pfn).tolist())
     box.pool.reserve(500)
     assert box.pool.nr_free() >= 500
@@ -159,21 +157,3 @@ def test_swap_entry_keeps_its_slot() -> None:
         pte = mk_swap_pte(slot)
         assert is_swap_pte(pte)
         assert pte_swap_slot(pte) == slot
-
-
-@pytest.mark.mission("V7")
-@pytest.mark.parametrize(
-    ("address", "exists"),
-    [
-        (0, True),
-        (0x0000_7FFF_FFFF_FFFF, True),
-        (0x0000_8000_0000_0000, False),
-        (0xFFFF_7FFF_FFFF_FFFF, False),
-        (0xFFFF_8000_0000_0000, True),
-        (0xFFFF_FFFF_FFFF_FFFF, True),
-        (1 << 64, False),
-    ],
-)
-def test_canonical_addresses(address: int, exists: bool) -> None:
-    """48-bit addresses exist below and above the hole, on both sides of its borders."""
-    assert is_canonical(address) == exists

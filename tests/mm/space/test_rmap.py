@@ -9,8 +9,7 @@ from kernelsim.mm.core.mem import (
     PG_swapcache,
 )
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGREUSE
-from kernelsim.mm.space.fork import copy_page_range, next_table, wp_page_copy, wp_page_reuse
-from kernelsim.mm.space.memory import FAULT_WP, fault_run, map_zero, unmap_range
+from kernelsim.mm.space.memory import FAULT_WP, fault_run, unmap_range
 from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
@@ -18,31 +17,16 @@ from kernelsim.mm.space.pgtable import (
     pte_at,
     pte_pfn,
     pte_swap_slot,
-    set_pte_at,
 )
 from kernelsim.mm.space.rmap import folio_referenced, try_to_unmap
+from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
 from tests.table_box import TableBox
 
 ACCESSED, DIRTY, RW = 0x20, 0x40, 0x2
 
 
 class Box(TableBox):
-    """Page tables that are forked, swapped out and unmapped."""
-
-    def fork(self, parent: int, vpn: int, nr: int) -> tuple[int, list[int]]:
-        """Fork an address space of one mapping; return the child and the slots it shares."""
-        child = self.new_mm()
-        by_number = self.registry.by_number
-        self.registry.join_fork(parent=by_number[parent], child=by_number[child])
-        end, slots, out = vpn + nr, [], np.zeros(2, np.int64)
-        while vpn < end:
-            vpn, span = next_table(*self.state, parent, vpn, end)
-            self.install(child, vpn, max(span, 1))
-            limit = vpn + span
-            while vpn < limit:
-                n, vpn = copy_page_range(*self.state, parent, child, vpn, limit - vpn, out)
-                slots += out[:n].tolist()
-        return child, slots
+    """Page tables that are shared, swapped out and unmapped."""
 
     def swap_cache(self, pfn: int, slot: int) -> None:
         """Give a page a slot."""
@@ -95,7 +79,7 @@ def test_clean_page_stays_clean_when_unmapped(box: Box) -> None:
     """Without a dirty entry the page need not be written again."""
     mm = box.new_mm()
     pfn = box.map(mm, 600, 1)[0]
-    set_pte_at(*box.state, mm, 600, pte_at(*box.state, mm, 600) & ~DIRTY)
+    box.set_pte(mm, 600, pte_at(*box.state, mm, 600) & ~DIRTY)
     box.swap_cache(pfn, 17)
     assert try_to_unmap(*box.state, pfn)
     assert not box.mem.pages.flags[pfn] & PG_dirty
@@ -110,44 +94,11 @@ def test_page_without_a_slot_is_not_unmapped(box: Box) -> None:
     assert box.faults() == []
 
 
-@pytest.mark.mission("V11")
-def test_fork_shares_pages_read_only(box: Box) -> None:
-    """After fork both map the same frames read-only; the child's entries are old."""
-    parent = box.new_mm()
-    pfns = box.map(parent, 510, 4)
-    map_zero(*box.state, parent, 509, 1, 1, 1)
-    child, slots = box.fork(parent, 500, 600)
-    assert slots == []
-    for vpn, pfn in zip(range(510, 514), pfns, strict=True):
-        for mm, young in ((parent, ACCESSED), (child, 0)):
-            pte = pte_at(*box.state, mm, vpn)
-            assert (pte_pfn(pte), pte & RW, pte & ACCESSED) == (pfn, 0, young)
-        assert box.mem.pages.mapcount[pfn] == 2
-        assert not box.mem.pages.flags[pfn] & PG_anon_exclusive
-    assert pte_at(*box.state, child, 509) == pte_at(*box.state, parent, 509)
-    assert box.registry.mms.rss[child, MM_ANONPAGES] == 4
-    assert box.mem.node_stat[0, NR_ANON_PAGES] == 4
-    assert box.faults() == []
-
-
-def test_fork_shares_swap_slots(box: Box) -> None:
-    """Each slot the child shares is reported once, in batches; the child counts it."""
-    parent = box.new_mm()
-    pfns = box.map(parent, 0, 5)
-    for slot, pfn in enumerate(pfns, start=3):
-        box.swap_cache(pfn, slot)
-        assert try_to_unmap(*box.state, pfn)
-    child, slots = box.fork(parent, 0, 5)
-    assert slots == [3, 4, 5, 6, 7]
-    assert box.registry.mms.rss[child].tolist() == [0, 0, 5, 0]
-
-
-@pytest.mark.mission("V11")
-def test_write_after_fork_copies_and_the_last_one_reuses(box: Box) -> None:
+def test_write_to_a_shared_page_copies_and_the_last_one_reuses(box: Box) -> None:
     """The first writer copies; then the page is the other's alone and is made writable again."""
     parent = box.new_mm()
     old = box.map(parent, 0, 3)
-    child, _ = box.fork(parent, 0, 3)
+    child = box.share(parent, 0, 3)
     assert fault_run(*box.state, child, 0, 3, 1, True) == (FAULT_WP, 3)
     assert wp_page_reuse(*box.state, child, 0, 3, 1) == 0
     new, out = box.take(3), np.zeros(3, np.int64)
@@ -166,7 +117,7 @@ def test_reuse_of_a_page_whose_owner_is_gone(box: Box) -> None:
     """When the parent leaves, the child becomes the owner and may write without a copy."""
     parent = box.new_mm()
     pfns = box.map(parent, 0, 2)
-    child, _ = box.fork(parent, 0, 2)
+    child = box.share(parent, 0, 2)
     assert box.unmap(parent, 0, 2) == []
     assert box.mem.pages.mapping[pfns].tolist() == [child] * 2
     assert wp_page_reuse(*box.state, child, 0, 2, 1) == 2
@@ -180,7 +131,7 @@ def test_copy_of_a_page_only_the_swap_cache_shares_gives_it_back(box: Box) -> No
     pfn = box.map(mm, 0, 1)[0]
     box.mem.pages.flags[pfn] &= np.uint32(~PG_anon_exclusive & 0xFFFFFFFF)
     box.swap_cache(pfn, 5)
-    set_pte_at(*box.state, mm, 0, pte_at(*box.state, mm, 0) & ~RW)
+    box.set_pte(mm, 0, pte_at(*box.state, mm, 0) & ~RW)
     assert wp_page_reuse(*box.state, mm, 0, 1, 1) == 0
     out = np.zeros(1, np.int64)
     assert wp_page_copy(*box.state, mm, 0, 1, 1, box.take(1), 1, 8, out) == (1, 1)
@@ -193,10 +144,10 @@ def test_shared_page_is_found_in_the_whole_family(box: Box) -> None:
     """References of parent, child and grandchild count; reclaim unmaps all three."""
     parent = box.new_mm()
     pfn = box.map(parent, 70, 1)[0]
-    child, _ = box.fork(parent, 70, 1)
-    grandchild, _ = box.fork(child, 70, 1)
+    child = box.share(parent, 70, 1)
+    grandchild = box.share(child, 70, 1)
     for mm in (child, grandchild):
-        set_pte_at(*box.state, mm, 70, pte_at(*box.state, mm, 70) | ACCESSED)
+        box.set_pte(mm, 70, pte_at(*box.state, mm, 70) | ACCESSED)
     assert folio_referenced(*box.state, pfn) == 3
     box.swap_cache(pfn, 9)
     assert try_to_unmap(*box.state, pfn)
@@ -210,7 +161,7 @@ def test_stranger_at_the_same_address_is_left_alone(box: Box) -> None:
     """A family member that maps another page there is not counted and not unmapped."""
     parent = box.new_mm()
     pfn = box.map(parent, 70, 1)[0]
-    child, _ = box.fork(parent, 70, 1)
+    child = box.share(parent, 70, 1)
     new, out = box.take(1), np.zeros(1, np.int64)
     wp_page_copy(*box.state, child, 70, 1, 1, new, 1, 99, out)
     assert folio_referenced(*box.state, pfn) == 1

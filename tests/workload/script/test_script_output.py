@@ -9,8 +9,6 @@ from kernelsim.workload.script.script_output import (
     MEM_KEYS,
     MEMINFO_KEYS,
     StepReport,
-    block_line,
-    cached_range_lines,
     command_line,
     fields_line,
     mem_line,
@@ -122,12 +120,6 @@ def test_failed_steps_show_their_error():
 
 
 def test_lines_of_other_steps():
-    """Progress, cached ranges, memory blocks and pointers look as recorded."""
+    """Progress and pointers look as recorded."""
     assert "proc=E grown_kB=16384" == fields_line("proc=E", [("grown_kB", 16384)])
-    assert ["  cached_range=0-31", "  cached_range=2032-2063"] == cached_range_lines(
-        [(0, 31), (2032, 2063)]
-    )
-    assert "blk memory0 online removable=1 zones=none" == block_line(
-        "memory0", "online", removable=True, zones="none"
-    )
     assert "0x7f89cc499000" == pointer(0x7F89CC499000)

@@ -1,12 +1,11 @@
-"""Fork: copy the page tables, then copy pages when either side writes.
+"""A write to a page that is mapped read-only: make it writable, or copy it.
 
-Linux: mm/memory.c:copy_page_range, :do_wp_page (6.1); the caller is kernel/fork.c:dup_mmap.
+Linux: mm/memory.c:do_wp_page (6.1).
 Differs: mapcount stands for the reference count when do_wp_page asks whether a page is shared.
 
-Interface: `MmRegistry.join_fork` puts the child on its parent's ring first. Then, for each VMA,
-`next_table` finds what the parent has tables for, `install_tables` builds them for the child and
-`copy_page_range` copies. Flush the parent's TLB entries before either runs again. Later writes
-fault as FAULT_WP: `wp_page_reuse` for a run of pages nobody shares, else `wp_page_copy`.
+Interface: such a write faults as FAULT_WP. `wp_page_reuse` serves a run of pages that belong to
+this process alone; what it leaves is for `wp_page_copy`. Pages come to be read-only when they are
+read back from swap and the swap cache keeps them too.
 Units: pages.
 """
 
@@ -24,90 +23,15 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_RW,
     _PAGE_SPECIAL,
     _PAGE_USER,
-    MM_ANONPAGES,
-    MM_SWAPENTS,
     PT_BITS,
     Mms,
     PageTables,
     get_pte,
     mk_pte,
     pte_pfn,
-    pte_swap_slot,
     walk,
 )
 from kernelsim.mm.space.rmap import find_owner
-
-
-@leaf
-def next_table(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, end: int) -> tuple[int, int]:
-    """Find the next pages in [vpn, end) that have a table of PTEs.
-
-    Returns:
-        First vpn and number of pages, all of one table; (end, 0) when there is none.
-    """
-    top = int(mms.pgd_row[mm])
-    while vpn < end:
-        row, behind = walk(pt.entry, pt.state, mem.pages.private, top, vpn)
-        if row:
-            return vpn, min(behind, end) - vpn
-        vpn = behind
-    return end, 0
-
-
-@leaf
-def copy_page_range(
-    mem: Mem,
-    pt: PageTables,
-    mms: Mms,
-    source: int,
-    target: int,
-    vpn: int,
-    nr: int,
-    out_slots: I64,
-) -> tuple[int, int]:
-    """Give mm `target` the pages `source` has in a private mapping, both read-only from now on.
-
-    The child's entries are old. A swapped page is shared through its slot: the caller adds a use
-    to each slot in `out_slots`.
-
-    Returns:
-        Slots, and the vpn to go on from: `vpn + nr` when done, less when `out_slots` is full or
-        the child has no table there.
-
-    Source: Linux 6.1 mm/memory.c:copy_pte_range
-    """
-    entry, private = pt.entry, mem.pages.private
-    mask = (1 << pt.state[PT_BITS]) - 1
-    limit = vpn + nr
-    n_slots = 0
-    while vpn < limit:
-        row, end = walk(entry, pt.state, private, int(mms.pgd_row[source]), vpn)
-        end = min(end, limit)
-        if row == 0:
-            vpn = end
-            continue
-        child_row, _ = walk(entry, pt.state, private, int(mms.pgd_row[target]), vpn)
-        if child_row == 0:
-            break
-        while vpn < end:
-            pte = get_pte(entry, row, vpn & mask)
-            if pte and pte & _PAGE_PRESENT == 0:
-                if n_slots == len(out_slots):
-                    return n_slots, vpn
-                out_slots[n_slots] = pte_swap_slot(pte)
-                n_slots += 1
-                mms.rss[target, MM_SWAPENTS] += 1
-            elif pte and pte & _PAGE_SPECIAL == 0:
-                pfn = pte_pfn(pte)
-                mem.pages.mapcount[pfn] += 1
-                mem.pages.flags[pfn] &= np.uint32(~PG_anon_exclusive & 0xFFFF_FFFF)
-                mms.rss[target, MM_ANONPAGES] += 1
-                pte &= ~_PAGE_RW
-                entry[row, vpn & mask] = pte
-                pte &= ~_PAGE_ACCESSED
-            entry[child_row, vpn & mask] = pte
-            vpn += 1
-    return n_slots, vpn
 
 
 @leaf
