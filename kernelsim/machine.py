@@ -18,7 +18,7 @@ import numpy as np
 from kernelsim.actors.alloc.oom_killer import OomKiller
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.sysctl import boot_sysctls, sysctl_in_force, write_sysctl
+from kernelsim.actors.core.sysctl import boot_sysctls, write_sysctl
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
@@ -28,7 +28,8 @@ from kernelsim.actors.process.process import Process
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.number_list import parse_number_list
-from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_value
+from kernelsim.config.sysctl import SYSCTLS, SysctlValue
+from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.core.lruvec import new_lruvec
@@ -240,7 +241,8 @@ class Machine:
                 self.note_idle(name)
         elif name not in SYSCTLS:
             parse_value(name, None)  # says what is wrong with it
-        return sysctl_in_force(self.kernel, name)
+        in_force: SysctlValue = getattr(self.kernel.sysctl, SYSCTLS[name].attribute)
+        return in_force
 
     def note_idle(self, name: str) -> None:
         """Say in the summary that a tunable the user writes changes nothing yet."""
@@ -288,13 +290,14 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     rotational = [disks[area.device].rotational for area in spec.swaps]
     swap = swapon(swap_pages, [area.prio for area in spec.swaps], spec.nr_cpus, rotational)
     commit = CommitAccount(
-        totalram_pages=phys.totalram_pages, total_swap_pages=sum(a.nr_slots for a in spec.swaps)
+        totalram_pages=phys.totalram_pages,
+        tunables=phys.tunables,
+        total_swap_pages=sum(a.nr_slots for a in spec.swaps),
     )
     layout = ADDRESS_LAYOUTS[spec.arch]
     kernel = Kernel(
         engine=engine,
         spec=spec,
-        sysctl=spec.sysctl,
         phys=phys,
         pool=PageTablePool(bits=layout.table_bits, levels=layout.table_levels),
         mms=MmRegistry(commit, task_size=layout.task_size),

@@ -35,7 +35,7 @@ from kernelsim.mm.space.pgtable import (
     pte_span,
     tables_needed,
 )
-from kernelsim.mm.space.util import CommitAccount
+from tests.commit_account import commit_account
 
 NODE_PAGES = 2048
 FIRST_PFN = 1024
@@ -60,7 +60,7 @@ class TableBox:
             blocks = slice(start >> PAGEBLOCK_ORDER, (start + NODE_PAGES) >> PAGEBLOCK_ORDER)
             self.mem.block_zone[blocks] = nid + 1
         self.pool = PageTablePool(levels=levels, bits=bits)
-        self.registry = MmRegistry(CommitAccount(totalram_pages=2 * NODE_PAGES))
+        self.registry = MmRegistry(commit_account(2 * NODE_PAGES))
         self.next_pfn = FIRST_PFN
 
     @property

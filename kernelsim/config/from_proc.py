@@ -50,7 +50,8 @@ from kernelsim.config.proc_text import (
     parse_vmstat,
     parse_zoneinfo,
 )
-from kernelsim.config.sysctl import SYSCTLS, Sysctl, sysctl_from_text
+from kernelsim.config.sysctl import SYSCTLS, Sysctl
+from kernelsim.config.sysctl_write import sysctl_from_text
 from kernelsim.config.zones import MIGRATE_TYPES, NR_PAGE_ORDERS, ZoneType, zone_types
 from kernelsim.errors import ConfigError, RecordingError
 from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE

@@ -21,7 +21,8 @@ from kernelsim.config.machine_form import (
     NodeToml,
     SwapToml,
 )
-from kernelsim.config.sysctl import SYSCTLS, SysctlEntry, rule_of
+from kernelsim.config.sysctl import SYSCTLS, SysctlEntry
+from kernelsim.config.sysctl_write import rule_of
 from kernelsim.config.toml_text import value_text
 from kernelsim.units import DURATION_RULE, SIZE_RULE, format_duration
 

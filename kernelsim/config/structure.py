@@ -16,7 +16,8 @@ import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
-from kernelsim.config.sysctl import SYSCTLS, Sysctl, with_settings
+from kernelsim.config.sysctl import SYSCTLS, Sysctl
+from kernelsim.config.sysctl_write import with_settings
 from kernelsim.config.zones import ZoneType
 from kernelsim.errors import ConfigError, shown
 

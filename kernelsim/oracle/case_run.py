@@ -13,7 +13,8 @@ from pathlib import Path
 from kernelsim.check.machine import require_sound
 from kernelsim.check.record import observe
 from kernelsim.config.from_proc import machine_from_proc
-from kernelsim.config.sysctl import SYSCTLS, parse_value
+from kernelsim.config.sysctl import SYSCTLS
+from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import ConfigError, DeadlockError, RecordingError, WorkloadError
 from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
 from kernelsim.oracle.case_output import LOGS

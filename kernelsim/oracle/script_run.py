@@ -61,8 +61,7 @@ class ScriptRun:
         except OSError as error:
             raise OutputError(self.out / name, error.strerror or str(error)) from error
         write_tree(self.out, render_recording(capture(self.machine, usage=False)), name=name)
-        kernel = self.machine.kernel
-        setup_per_zone_lowmem_reserve(kernel.phys, kernel.sysctl)
+        setup_per_zone_lowmem_reserve(self.machine.kernel.phys)
 
     def write_logs(self) -> None:
         """Write workload.out and dmesg.txt."""

@@ -14,7 +14,8 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.config.boot import BootState
-from kernelsim.config.sysctl import SYSCTLS, Sysctl, sysctl_text
+from kernelsim.config.sysctl import SYSCTLS
+from kernelsim.config.sysctl_write import sysctl_text
 from kernelsim.config.zones import MIGRATE_TYPES, ZoneType
 from kernelsim.machine import Machine
 from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
@@ -317,18 +318,12 @@ def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
 
 
 def sysctl_texts(kernel: Kernel) -> dict[str, str]:
-    """Return the tunables in force; those the kernel computes as it computed them."""
-    sysctl: Sysctl = kernel.sysctl
-    commit = kernel.mms.commit
-    computed = {
-        "vm.min_free_kbytes": kernel.phys.min_free_kbytes,
-        "vm.user_reserve_kbytes": commit.user_reserve_kbytes,
-        "vm.admin_reserve_kbytes": commit.admin_reserve_kbytes,
-    }
+    """Return the tunables in force that a kernel of this architecture has."""
+    sysctl = kernel.sysctl
     texts = {name: sysctl_text(getattr(sysctl, e.attribute)) for name, e in SYSCTLS.items()}
     if ZoneType.ZONE_HIGHMEM not in kernel.phys.zone_types:
         del texts["vm.highmem_is_dirtyable"]  # only kernels with high memory have it
-    return texts | {name: str(value) for name, value in computed.items() if not texts[name]}
+    return texts
 
 
 def capture_cpus(kernel: Kernel) -> list[CpuSnapshot]:

@@ -23,8 +23,8 @@ from kernelsim.check.machine import require_sound
 from kernelsim.check.record import observe
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import load_machine
-from kernelsim.config.sysctl import SYSCTLS, SysctlValue, parse_setting, parse_value
-from kernelsim.config.sysctl_write import write_sysctls
+from kernelsim.config.sysctl import SYSCTLS, SysctlValue
+from kernelsim.config.sysctl_write import parse_setting, parse_value, write_sysctls
 from kernelsim.errors import (
     CheckFailedError,
     ConfigError,
@@ -51,12 +51,6 @@ from kernelsim.workload.api import Workload
 
 CHECK_EVENTS: Final = 500  # events between two checks; more on a machine with much memory,
 PAGES_PER_CHECK_EVENT: Final = 64  # so that checking takes about as long as the run itself
-MARK_SETTINGS: Final = (  # from which watermarks, reserves and per-cpu list sizes are computed
-    "vm.min_free_kbytes",
-    "vm.watermark_scale_factor",
-    "vm.lowmem_reserve_ratio",
-    "vm.percpu_pagelist_high_fraction",
-)
 LOOK_EVENTS: Final = 500  # events between two looks at the wall clock, when a display is on
 
 
@@ -195,10 +189,9 @@ class _Run:
             observe(machine.kernel)
         clock.on_tick = self._on_tick
         clock.on_end = self._on_end
-        if self.spec.boot.recorded:  # its marks are the recorded ones until a tunable is written
+        if self.spec.boot.recorded:  # it has booted as it was recorded; now a user comes
             for name, value in self.settings.items():
-                if name in MARK_SETTINGS:
-                    machine.sysctl(name, value)
+                machine.sysctl(name, value)
         for name in idle_settings(machine.spec, self.settings):
             machine.note_idle(name)
         self.sampler.take()
@@ -277,7 +270,7 @@ class _Run:
 def machine_of(
     workload: Workload, options: RunOptions, settings: Mapping[str, object]
 ) -> MachineSpec:
-    """Return the machine to run on, with tunables set.
+    """Return the machine to run on; one that was not recorded boots with the tunables set.
 
     Raises:
         ConfigError: There is none, it is not known, or a tunable is wrong.
@@ -286,7 +279,7 @@ def machine_of(
     if chosen is None:
         raise ConfigError("--machine", None, "the workload names no machine: choose one")
     spec = load_machine(chosen) if isinstance(chosen, str) else chosen
-    if not settings:
+    if spec.boot.recorded:  # settings are written when it has booted
         return spec
     return attrs.evolve(spec, sysctl=write_sysctls(spec.sysctl, settings))
 

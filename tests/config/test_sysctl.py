@@ -6,16 +6,16 @@ import attrs
 import pytest
 
 from kernelsim.config.proc_text import parse_sysctl
-from kernelsim.config.sysctl import (
-    SYSCTLS,
-    Sysctl,
+from kernelsim.config.sysctl import SYSCTLS, Sysctl
+from kernelsim.config.sysctl_write import (
     parse_setting,
     parse_value,
     sysctl_from_text,
     sysctl_text,
     with_settings,
+    write_sysctl,
+    write_sysctls,
 )
-from kernelsim.config.sysctl_write import write_sysctl, write_sysctls
 from kernelsim.errors import ConfigError
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"

@@ -7,7 +7,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct
 from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
-from kernelsim.mm.space.util import CommitAccount
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_PRIVATE,
@@ -17,6 +16,7 @@ from kernelsim.mm.space.vm_flags import (
     VmFlag,
 )
 from kernelsim.units import PAGE_SIZE
+from tests.commit_account import commit_account
 
 LOW = MMAP_MIN_ADDR // PAGE_SIZE  # first page that may be mapped
 NR_PAGES = 40
@@ -33,7 +33,7 @@ class VmaMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.commit = CommitAccount(totalram_pages=1 << 20)
+        self.commit = commit_account(1 << 20)
         self.mm: MmStruct = MmRegistry(self.commit).mm_alloc(1)
         self.prot_of: dict[int, int] = {}
         self.promised: set[int] = set()

@@ -45,8 +45,7 @@ class Kernel:
     Attributes:
         engine: Clock, seeds, log.
         spec: The machine as configured.
-        sysctl: Tunables in force; replaced when one is written.
-        phys: Physical memory as it stands now.
+        phys: Physical memory as it stands now, and the tunables in force.
         pool: Page tables.
         mms: Address spaces.
         swap: Swap slots; an empty area without swap.
@@ -73,7 +72,6 @@ class Kernel:
 
     engine: Engine
     spec: MachineSpec
-    sysctl: Sysctl
     phys: PhysMem
     pool: PageTablePool
     mms: MmRegistry
@@ -104,6 +102,11 @@ class Kernel:
     def mem(self) -> Mem:
         """The arrays of physical memory."""
         return self.phys.mem
+
+    @property
+    def sysctl(self) -> Sysctl:
+        """The tunables in force."""
+        return self.phys.tunables.now
 
     @property
     def nr_swap_pages(self) -> int:

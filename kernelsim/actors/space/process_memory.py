@@ -67,7 +67,6 @@ async def make_address_space(kernel: Kernel, task: Task, policy: Mempolicy | Non
     grant = await alloc_pages(kernel, task, table_context(kernel, task, policy), 1, out)
     await clear_pages(kernel, task, grant.nid, 1)
     mm = kernel.mms.mm_alloc(task.pid)
-    mm.max_map_count = kernel.sysctl.vm_max_map_count
     kernel.pool.reserve(1)
     pgd_alloc(kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, int(out[0]))
     kernel.placed(1)

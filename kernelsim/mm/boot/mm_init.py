@@ -50,6 +50,7 @@ from kernelsim.mm.core.mem import (
     PG_reserved,
     nr_lists,
 )
+from kernelsim.mm.core.tunables import Tunables
 from kernelsim.mm.core.vmstat import (
     NODE_STAT_NAMES,
     NUMA_STAT_NAMES,
@@ -59,6 +60,7 @@ from kernelsim.mm.core.vmstat import (
 from kernelsim.mm.page.free_area import free_range
 from kernelsim.mm.page.phys_mem import PgData, PhysMem
 from kernelsim.mm.page.zone_marks import (
+    init_min_free_kbytes,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
     update_totalreserve,
@@ -182,10 +184,12 @@ def build(spec: MachineSpec) -> PhysMem:
         nodes=tuple(PgData(nid=node.nid, cpus=node.cpus) for node in spec.nodes),
         numa_distance=spec.distances,
         memory_blocks=memory_dev_init(spec),
+        tunables=Tunables(spec.sysctl),
     )
     phys.changed()
-    setup_per_zone_lowmem_reserve(phys, spec.sysctl)
-    setup_per_zone_wmarks(phys, spec.sysctl)
+    init_min_free_kbytes(phys)
+    setup_per_zone_lowmem_reserve(phys)
+    setup_per_zone_wmarks(phys)
     apply_boot_marks(phys, spec.boot)
     apply_boot_stats(mem, spec.boot, spec.zone_types)
     return phys

@@ -13,6 +13,7 @@ import attrs
 
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_TYPE_INDEX, Mem
+from kernelsim.mm.core.tunables import Tunables
 from kernelsim.mm.page.watermark import ZoneManaged
 from kernelsim.mm.page.zonelist import build_all_zonelists
 
@@ -79,7 +80,7 @@ class PhysMem:
         numa_distance: numa_distance[from][to] of all nodes.
         memory_blocks: What of it can be taken away and put back.
         generation: Counts changes; see `changed`. 0 before there is memory.
-        min_free_kbytes: vm.min_free_kbytes in force, KiB.
+        tunables: Those in force.
         totalreserve_pages: Pages that ordinary use leaves alone, one sum for the machine.
     """
 
@@ -89,8 +90,8 @@ class PhysMem:
     nodes: tuple[PgData, ...]
     numa_distance: tuple[tuple[int, ...], ...]
     memory_blocks: MemoryBlocks
+    tunables: Tunables
     generation: int = 0
-    min_free_kbytes: int = 0
     totalreserve_pages: int = 0
     _zonelists: tuple[tuple[int, ...], ...] = attrs.field(default=(), init=False)
     _zonelists_generation: int = attrs.field(default=0, init=False)

@@ -1,17 +1,21 @@
-"""Put watermarks, reserves and sizes of per-cpu lists into force.
+"""Put into force what zones derive from tunables: watermarks, reserves, sizes of per-cpu lists.
 
 Linux: mm/page_alloc.c, 6.1: setup_per_zone_wmarks and its neighbours.
-Interface: called when the machine boots, and again when a tunable or a zone changes.
+Interface: called when the machine boots, and again when a zone changes; `ON_WRITE` names what is
+called when a tunable is written.
 Units: pages. The formulas are in watermark.py.
 """
 
+from collections.abc import Callable
+from typing import Final
+
+import attrs
 import numpy as np
 
-from kernelsim.config.sysctl import Sysctl
 from kernelsim.mm.core.mem import (
-    I64,
     Z_MANAGED,
     Z_NID,
+    Z_NUMA_STAT_OFF,
     Z_PCP_BATCH,
     Z_PCP_HIGH,
     Z_WATERMARK_BOOST,
@@ -25,23 +29,29 @@ from kernelsim.mm.page import watermark
 from kernelsim.mm.page.phys_mem import PhysMem
 
 
-def setup_per_zone_wmarks(phys: PhysMem, sysctl: Sysctl) -> None:
-    """Compute watermarks, boosts and per-cpu list sizes from the tunables.
+def init_min_free_kbytes(phys: PhysMem) -> None:
+    """Compute vm.min_free_kbytes from the memory, unless the machine boots with a value.
 
-    Call it when vm.min_free_kbytes, vm.watermark_scale_factor, vm.watermark_boost_factor or
-    vm.percpu_pagelist_high_fraction changes.
+    Source: Linux 6.1 mm/page_alloc.c:init_per_zone_wmark_min
+    """
+    if phys.tunables.now.vm_min_free_kbytes is not None:
+        return
+    zones = phys.zones_managed()
+    buffer_pages = watermark.nr_free_buffer_pages(zones, [0] * len(zones))
+    kbytes = watermark.calculate_min_free_kbytes(buffer_pages)
+    phys.tunables.now = attrs.evolve(phys.tunables.now, vm_min_free_kbytes=kbytes)
+
+
+def setup_per_zone_wmarks(phys: PhysMem) -> None:
+    """Compute watermarks and sizes of per-cpu lists; what was boosted is forgotten.
 
     Source: Linux 6.1 mm/page_alloc.c:setup_per_zone_wmarks
     """
-    zones = phys.zones_managed()
-    if sysctl.vm_min_free_kbytes is not None:
-        phys.min_free_kbytes = sysctl.vm_min_free_kbytes
-    elif not phys.min_free_kbytes:
-        buffer_pages = watermark.nr_free_buffer_pages(zones, [0] * len(zones))
-        phys.min_free_kbytes = watermark.calculate_min_free_kbytes(buffer_pages)
+    sysctl = phys.tunables.now
+    assert sysctl.vm_min_free_kbytes is not None, "computed at boot"
     marks = watermark.setup_per_zone_wmarks(
-        zones,
-        min_free_kbytes=phys.min_free_kbytes,
+        phys.zones_managed(),
+        min_free_kbytes=sysctl.vm_min_free_kbytes,
         watermark_scale_factor=sysctl.vm_watermark_scale_factor,
         era=phys.era,
     )
@@ -51,40 +61,45 @@ def setup_per_zone_wmarks(phys: PhysMem, sysctl: Sysctl) -> None:
         row[Z_WMARK_HIGH] = mark.wmark_high
         row[Z_WMARK_PROMO] = mark.wmark_promo
         row[Z_WATERMARK_BOOST] = 0
-        row[Z_WATERMARK_BOOST_FACTOR] = sysctl.vm_watermark_boost_factor
-        set_pcp_sizes(phys, row, sysctl)
+    set_boost_factor(phys)
+    set_pcp_sizes(phys)
     update_totalreserve(phys)
 
 
-def set_pcp_sizes(phys: PhysMem, row: I64, sysctl: Sysctl) -> None:
-    """Set batch and high of the per-cpu lists of a zone; an empty zone keeps 0.
+def set_boost_factor(phys: PhysMem) -> None:
+    """Let zones be boosted by a new factor from now on; a boost there is stays."""
+    phys.mem.zone[:, Z_WATERMARK_BOOST_FACTOR] = phys.tunables.now.vm_watermark_boost_factor
 
-    Source: Linux 6.1 mm/page_alloc.c:zone_set_pageset_high_and_batch
+
+def set_pcp_sizes(phys: PhysMem) -> None:
+    """Set batch and high of the per-cpu lists of all zones; an empty zone keeps 0.
+
+    Source: Linux 6.1 mm/page_alloc.c:percpu_pagelist_high_fraction_sysctl_handler,
+    :zone_set_pageset_high_and_batch
     """
-    managed = int(row[Z_MANAGED])
-    if not managed:
-        return
-    row[Z_PCP_BATCH] = watermark.zone_batchsize(managed)
-    row[Z_PCP_HIGH] = watermark.zone_highsize(
-        managed_pages=managed,
-        wmark_low=int(row[Z_WMARK_LOW]),
-        batch=int(row[Z_PCP_BATCH]),
-        nr_local_cpus=len(phys.nodes[int(row[Z_NID])].cpus),
-        nr_online_cpus=phys.nr_cpus,
-        high_fraction=sysctl.vm_percpu_pagelist_high_fraction,
-    )
+    nr_online_cpus = phys.nr_cpus
+    for row in phys.mem.zone:
+        managed = int(row[Z_MANAGED])
+        if not managed:
+            continue
+        row[Z_PCP_BATCH] = watermark.zone_batchsize(managed)
+        row[Z_PCP_HIGH] = watermark.zone_highsize(
+            managed_pages=managed,
+            wmark_low=int(row[Z_WMARK_LOW]),
+            batch=int(row[Z_PCP_BATCH]),
+            nr_local_cpus=len(phys.nodes[int(row[Z_NID])].cpus),
+            nr_online_cpus=nr_online_cpus,
+            high_fraction=phys.tunables.now.vm_percpu_pagelist_high_fraction,
+        )
 
 
-def setup_per_zone_lowmem_reserve(phys: PhysMem, sysctl: Sysctl) -> None:
+def setup_per_zone_lowmem_reserve(phys: PhysMem) -> None:
     """Compute the pages each zone keeps from requests that may use higher zones.
-
-    Call it when vm.lowmem_reserve_ratio changes.
 
     Source: Linux 6.1 mm/page_alloc.c:setup_per_zone_lowmem_reserve
     """
-    rows = watermark.setup_per_zone_lowmem_reserve(
-        phys.zones_managed(), sysctl.vm_lowmem_reserve_ratio
-    )
+    ratio = phys.tunables.now.vm_lowmem_reserve_ratio
+    rows = watermark.setup_per_zone_lowmem_reserve(phys.zones_managed(), ratio)
     phys.mem.lowmem_reserve[:] = np.array(rows, np.int64)
     update_totalreserve(phys)
 
@@ -97,3 +112,25 @@ def update_totalreserve(phys: PhysMem) -> None:
     zone = phys.mem.zone
     reserved = phys.mem.lowmem_reserve.max(axis=1) + zone[:, Z_WMARK_HIGH]
     phys.totalreserve_pages = int(np.minimum(reserved, zone[:, Z_MANAGED]).sum())
+
+
+def set_numa_stat(phys: PhysMem) -> None:
+    """Stop counting where requests were served, and forget what was counted; or count again.
+
+    Source: Linux 6.1 mm/vmstat.c:sysctl_vm_numa_stat_handler
+    """
+    off = not phys.tunables.now.vm_numa_stat
+    phys.mem.zone[:, Z_NUMA_STAT_OFF] = np.int64(off)
+    if off:
+        phys.mem.numa_stat[:] = 0
+
+
+ON_WRITE: Final[dict[str, Callable[[PhysMem], None]]] = {
+    "vm.min_free_kbytes": setup_per_zone_wmarks,
+    "vm.watermark_scale_factor": setup_per_zone_wmarks,
+    "vm.watermark_boost_factor": set_boost_factor,
+    "vm.percpu_pagelist_high_fraction": set_pcp_sizes,
+    "vm.lowmem_reserve_ratio": setup_per_zone_lowmem_reserve,
+    "vm.numa_stat": set_numa_stat,
+}
+"""Key -> what a write makes the kernel compute afresh."""

@@ -45,7 +45,6 @@ from kernelsim.mm.space.vm_flags import (
 )
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
-DEFAULT_MAX_MAP_COUNT: Final = 65530  # vm.max_map_count; include/linux/mm.h
 NR_MMS_MIN: Final = 64
 RLIM_INFINITY: Final = (1 << 64) - 1
 
@@ -70,7 +69,6 @@ class MmStruct:
     owner_pid: int
     commit: CommitAccount
     rlimits: Rlimits = attrs.Factory(Rlimits)
-    max_map_count: int = DEFAULT_MAX_MAP_COUNT
     cap_sys_admin: bool = True
     cap_ipc_lock: bool = True
 
@@ -116,7 +114,7 @@ class MmStruct:
         if length <= 0:
             return VmChange(-errno.EINVAL)
         length = page_align(length)
-        if length > self.map.task_size or len(self.map) > self.max_map_count:
+        if length > self.map.task_size or len(self.map) > self.commit.sysctl.vm_max_map_count:
             return VmChange(-errno.ENOMEM)
         start = get_unmapped_area(self.map, self.mmap_base, address, length, map_flags)
         if start < 0:
@@ -128,7 +126,8 @@ class MmStruct:
             return VmChange(-errno.EAGAIN)
         if map_flags & MAP_SHARED:
             flags |= VmFlag.VM_SHARED | VmFlag.VM_MAYSHARE
-        if map_flags & MAP_NORESERVE and self.commit.overcommit_memory != OVERCOMMIT_NEVER:
+        overcommit = self.commit.sysctl.vm_overcommit_memory
+        if map_flags & MAP_NORESERVE and overcommit != OVERCOMMIT_NEVER:
             flags |= VmFlag.VM_NORESERVE
         if file is None:
             pgoff = 0 if flags & VmFlag.VM_SHARED else start >> PAGE_SHIFT
@@ -184,7 +183,7 @@ class MmStruct:
         """Tell whether a hole inside one mapping would make one too many."""
         vma = self.map.find_vma_intersection(start, end)
         inside = vma is not None and vma.start < start and end < vma.end
-        return inside and len(self.map) >= self.max_map_count
+        return inside and len(self.map) >= self.commit.sysctl.vm_max_map_count
 
     def set_brk(self, brk: int) -> VmChange:
         """Move the end of the heap; the result is the new end, the old one when it cannot be.
@@ -205,7 +204,7 @@ class MmStruct:
             above = self.map.find_vma(old_end)
             if new_end > self.map.task_size or (above and new_end + PAGE_SIZE > above.start_gap):
                 return kept
-            if len(self.map) > self.max_map_count:
+            if len(self.map) > self.commit.sysctl.vm_max_map_count:
                 return kept
             flags = VM_DATA_DEFAULT_FLAGS | self.def_flags
             locked = flags & VmFlag.VM_LOCKED

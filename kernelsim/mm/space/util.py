@@ -3,8 +3,8 @@
 Linux: mm/util.c (6.1): __vm_enough_memory, vm_commit_limit; sysctls vm.overcommit_*.
 Differs: the committed pages are exact; Linux's per-cpu counter may be off by a batch.
 
-Interface: one `CommitAccount` a machine, charged by every `MmStruct`. The fields of totals and
-sysctls are written by the machine when memory, swap or a sysctl changes.
+Interface: one `CommitAccount` a machine, charged by every `MmStruct`; `init_reserves` at boot. The
+totals are written by the machine when memory or swap changes.
 Units: pages; kilobytes where the name says so.
 """
 
@@ -12,6 +12,8 @@ from typing import Final
 
 import attrs
 
+from kernelsim.config.sysctl import Sysctl
+from kernelsim.mm.core.tunables import Tunables
 from kernelsim.units import PAGE_SHIFT
 
 OVERCOMMIT_GUESS: Final = 0  # refuse what can never be there
@@ -19,6 +21,28 @@ OVERCOMMIT_ALWAYS: Final = 1
 OVERCOMMIT_NEVER: Final = 2  # refuse beyond CommitLimit
 
 KB_SHIFT: Final = PAGE_SHIFT - 10
+USER_RESERVE_KBYTES_MAX: Final = 131_072  # KiB; mm/mmap.c:init_user_reserve
+ADMIN_RESERVE_KBYTES_MAX: Final = 8192  # KiB; mm/mmap.c:init_admin_reserve
+RESERVE_FRACTION: Final = 32  # of free memory
+
+
+def init_reserves(tunables: Tunables, free_kbytes: int) -> None:
+    """Compute the reserves of root and of a user, unless the machine boots with values.
+
+    Args:
+        tunables: Of the machine.
+        free_kbytes: Free memory when it has booted, KiB.
+
+    Source: Linux 6.1 mm/mmap.c:init_user_reserve, :init_admin_reserve
+    """
+    now, share_kbytes = tunables.now, free_kbytes // RESERVE_FRACTION
+    if now.vm_user_reserve_kbytes is None:
+        user_kbytes = min(share_kbytes, USER_RESERVE_KBYTES_MAX)
+        now = attrs.evolve(now, vm_user_reserve_kbytes=user_kbytes)
+    if now.vm_admin_reserve_kbytes is None:
+        admin_kbytes = min(share_kbytes, ADMIN_RESERVE_KBYTES_MAX)
+        now = attrs.evolve(now, vm_admin_reserve_kbytes=admin_kbytes)
+    tunables.now = now
 
 
 def vm_commit_limit(
@@ -92,38 +116,43 @@ class CommitAccount:
     """Promised memory of the whole machine and what limits it."""
 
     totalram_pages: int
+    tunables: Tunables
     total_swap_pages: int = 0
     hugetlb_pages: int = 0
-    overcommit_memory: int = OVERCOMMIT_GUESS
-    overcommit_ratio: int = 50
-    overcommit_kbytes: int = 0
-    admin_reserve_kbytes: int = 8192
-    user_reserve_kbytes: int = 131072
     committed_pages: int = 0
     """Committed_AS of /proc/meminfo."""
 
+    @property
+    def sysctl(self) -> Sysctl:
+        """The tunables in force."""
+        return self.tunables.now
+
     def commit_limit(self) -> int:
         """Return CommitLimit in pages."""
+        sysctl = self.sysctl
         return vm_commit_limit(
             totalram_pages=self.totalram_pages,
             total_swap_pages=self.total_swap_pages,
-            overcommit_ratio=self.overcommit_ratio,
-            overcommit_kbytes=self.overcommit_kbytes,
+            overcommit_ratio=sysctl.vm_overcommit_ratio,
+            overcommit_kbytes=sysctl.vm_overcommit_kbytes,
             hugetlb_pages=self.hugetlb_pages,
         )
 
     def charge(self, pages: int, *, mm_total_vm: int, cap_sys_admin: bool) -> bool:
         """Promise `pages` more if allowed; nothing changes when it returns False."""
+        sysctl = self.sysctl
+        assert sysctl.vm_admin_reserve_kbytes is not None, "computed at boot"
+        assert sysctl.vm_user_reserve_kbytes is not None, "computed at boot"
         enough = vm_enough_memory(
             pages,
-            self.overcommit_memory,
+            sysctl.vm_overcommit_memory,
             totalram_pages=self.totalram_pages,
             total_swap_pages=self.total_swap_pages,
             commit_limit=self.commit_limit(),
             committed_pages=self.committed_pages,
             mm_total_vm=mm_total_vm,
-            admin_reserve_kbytes=self.admin_reserve_kbytes,
-            user_reserve_kbytes=self.user_reserve_kbytes,
+            admin_reserve_kbytes=sysctl.vm_admin_reserve_kbytes,
+            user_reserve_kbytes=sysctl.vm_user_reserve_kbytes,
             cap_sys_admin=cap_sys_admin,
         )
         if enough:

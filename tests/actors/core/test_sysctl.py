@@ -1,10 +1,14 @@
 """Tests of tunables written while the machine runs: each has its effect, or says it has none."""
 
+import ast
 import errno
+from pathlib import Path
 
 import pytest
 
+from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.sysctl import IDLE, SYSCTLS
+from kernelsim.config.sysctl_write import sysctl_text
 from kernelsim.errors import ConfigError, SyscallError
 from kernelsim.mm.core.mem import (
     Z_MANAGED,
@@ -16,8 +20,14 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
+from kernelsim.mm.page.zone_marks import ON_WRITE
+from kernelsim.report.machine_run import run_machine
+from kernelsim.report.run_options import RunOptions
+from kernelsim.workload.api import Workload
+from tests.house_rules import sources
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
+CASES = Path(__file__).parents[2] / "oracle" / "cases"
 MARKS = [Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH]
 
 
@@ -150,7 +160,7 @@ def test_reserves_are_a_share_of_what_is_free_at_boot(memory):
         names = ("vm.user_reserve_kbytes", "vm.admin_reserve_kbytes")
         values = [machine.sysctl(name) for name in names]
         machine.sysctl(names[0], 77)
-        return free_kbytes // 32, values, machine.kernel.mms.commit.user_reserve_kbytes
+        return free_kbytes // 32, values, machine.sysctl(names[0])
 
     share_kbytes, values, after = run(small_machine(memory=memory), main).result
     assert values == [min(share_kbytes, 131_072), min(share_kbytes, 8192)]
@@ -205,7 +215,98 @@ def test_what_the_kernel_refuses_is_refused_and_changes_nothing(name, value):
     assert run(small_machine(), main).result
 
 
-def test_what_is_idle_is_in_the_table():
-    """A key cannot be called idle that does not exist."""
-    assert IDLE.keys() <= SYSCTLS.keys()
-    assert {name for name, entry in SYSCTLS.items() if entry.idle} == IDLE.keys()
+# A write of it takes the ratio out of force, whatever it is.
+CLEARING = {"vm.overcommit_kbytes"}
+
+
+def test_writing_the_value_in_force_changes_nothing():
+    """Whatever the tunable; a boost that a zone has stays too."""
+
+    async def main(machine):
+        machine.mem.zone[0, Z_WATERMARK_BOOST] = 99
+        before = state(machine)
+        for name in sorted(SYSCTLS.keys() - CLEARING):
+            machine.sysctl(name, machine.sysctl(name))
+            assert state(machine) == before, name
+
+    run(small_machine(swap="4M"), main)
+
+
+@pytest.mark.parametrize(("case", "boot_had_less"), [("s05", False), ("s09", True)])
+def test_writing_the_value_in_force_changes_nothing_on_a_recorded_machine(case, boot_had_less):
+    """The marks of its boot stay, also where it had less memory then; another value ends them."""
+    recorded = machine_from_proc(CASES / case / "before")
+    settings = tuple(
+        f"{name}={sysctl_text(getattr(recorded.sysctl, entry.attribute))}"
+        for name, entry in SYSCTLS.items()
+        if name not in CLEARING
+    )
+    states = []
+
+    async def main(machine):
+        states.append(state(machine))
+        kbytes = machine.sysctl("vm.min_free_kbytes")
+        machine.sysctl("vm.min_free_kbytes", kbytes)
+        assert state(machine) == states[0]
+        machine.sysctl("vm.min_free_kbytes", kbytes + 4)
+        machine.sysctl("vm.min_free_kbytes", kbytes)
+        assert (state(machine)[0] != states[0][0]) == boot_had_less
+
+    for given in ((), settings):
+        workload = Workload(main, "machine", recorded)
+        run_machine(workload, RunOptions(settings=given), name="w.py")
+    assert states[0] == states[1]
+
+
+def state(machine):
+    """Return what tunables decide: marks, sizes and factors of zones, reserves, the tunables."""
+    columns = [*MARKS, Z_PCP_HIGH, Z_PCP_BATCH, Z_WATERMARK_BOOST, Z_WATERMARK_BOOST_FACTOR]
+    return (
+        machine.mem.zone[:, columns].tolist(),
+        machine.mem.lowmem_reserve.tolist(),
+        machine.kernel.phys.totalreserve_pages,
+        machine.kernel.sysctl,
+        machine.mem.numa_stat.sum(),
+    )
+
+
+# Where tunables are obeyed; other parts name, show and compare them.
+OBEYING = ("mm", "block", "sched", "actors")
+# Read on behalf of a process that is not root's; there is none yet.
+NEVER_READ = {"vm.admin_reserve_kbytes"}
+
+
+def readers(attributes):
+    """Return the modules that read each attribute of a `Sysctl`."""
+    found = {attribute: set() for attribute in attributes}
+    for source in sources("kernelsim"):
+        if source.folder in OBEYING:
+            module = source.path.removesuffix(".py").replace("/", ".")
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.Attribute) and node.attr in found:
+                    found[node.attr].add(module)
+    return found
+
+
+def test_each_tunable_is_read_or_handled_or_idle():
+    """Exactly one of the three, found by looking at the code.
+
+    What a handler computes from is read where the handler is, and nowhere else: else a value
+    would have two homes.
+    """
+    reading = readers({entry.attribute for entry in SYSCTLS.values()})
+    kinds = {}
+    for name, entry in SYSCTLS.items():
+        modules = reading[entry.attribute]
+        handler = ON_WRITE.get(name)
+        if handler is not None:
+            assert handler.__module__ in modules, f"{name}: its handler does not look at it"
+            modules = modules - {handler.__module__}
+        is_read = bool(modules) and name not in NEVER_READ
+        kinds[name] = {"read": is_read, "handled": handler is not None, "idle": bool(entry.idle)}
+    wrong = {name: kind for name, kind in kinds.items() if sum(kind.values()) != 1}
+    assert {} == wrong
+    assert ON_WRITE.keys() <= SYSCTLS.keys()
+    assert {name for name, kind in kinds.items() if kind["idle"]} == IDLE.keys()
+    for name in NEVER_READ:
+        assert reading[SYSCTLS[name].attribute], f"{name}: nothing reads it at all"

@@ -252,12 +252,14 @@ def test_writing_a_tunable_recomputes_marks_and_drops_the_boost() -> None:
     """A new scale factor moves low and high but not min; what was boosted is forgotten."""
     phys = build(two_nodes())
     before = phys.mem.zone.copy()
-    kbytes = phys.min_free_kbytes
+    booted = phys.tunables.now
     phys.mem.zone[6, Z_WATERMARK_BOOST] = 512
     reserve = phys.totalreserve_pages
-    sysctl = Sysctl(vm_watermark_scale_factor=1000, vm_watermark_boost_factor=0)
-    setup_per_zone_wmarks(phys, sysctl)
-    assert phys.min_free_kbytes == kbytes
+    phys.tunables.now = attrs.evolve(
+        booted, vm_watermark_scale_factor=1000, vm_watermark_boost_factor=0
+    )
+    setup_per_zone_wmarks(phys)
+    assert booted.vm_min_free_kbytes == phys.tunables.now.vm_min_free_kbytes != 0
     assert phys.mem.zone[6, Z_WMARK_MIN] == before[6, Z_WMARK_MIN]
     distance = phys.mem.zone[6, Z_WMARK_LOW] - phys.mem.zone[6, Z_WMARK_MIN]
     assert distance == (1 << 18) * 1000 // 10000
@@ -271,6 +273,7 @@ def test_lower_zones_keep_pages_from_requests_for_higher_ones() -> None:
     phys = build(two_nodes())
     dma32 = (1 << 18) - 4096
     assert phys.mem.lowmem_reserve[0].tolist() == [0, *[dma32 // 256] * 4]
-    setup_per_zone_lowmem_reserve(phys, Sysctl(vm_lowmem_reserve_ratio=(64, 256, 32, 0, 0)))
+    phys.tunables.now = Sysctl(vm_lowmem_reserve_ratio=(64, 256, 32, 0, 0))
+    setup_per_zone_lowmem_reserve(phys)
     assert phys.mem.lowmem_reserve[0].tolist() == [0, *[dma32 // 64] * 4]
     assert phys.mem.lowmem_reserve[1].tolist() == [0] * 5

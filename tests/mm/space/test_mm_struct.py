@@ -2,13 +2,14 @@
 
 import errno
 
+import attrs
 import numpy as np
 import pytest
 
 from kernelsim.mm.space.exec import load_image, mmap_base, static_image
 from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct, Rlimits
 from kernelsim.mm.space.mmap import TASK_SIZE, MappedFile
-from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
+from kernelsim.mm.space.util import OVERCOMMIT_NEVER
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_NORESERVE,
@@ -21,6 +22,7 @@ from kernelsim.mm.space.vm_flags import (
     VmFlag,
 )
 from kernelsim.units import GIB, KIB, MIB, PAGE_SIZE
+from tests.commit_account import commit_account
 
 PROGRAM = MappedFile("/bin/memhog", 12, (8, 1))
 IMAGE = static_image(text_bytes=600 * KIB, data_bytes=20 * KIB, bss_bytes=30 * KIB)
@@ -28,7 +30,13 @@ IMAGE = static_image(text_bytes=600 * KIB, data_bytes=20 * KIB, bss_bytes=30 * K
 
 def new_registry() -> MmRegistry:
     """Return a registry of a machine with 4 GB."""
-    return MmRegistry(CommitAccount(totalram_pages=GIB // 1024))
+    return MmRegistry(commit_account(GIB // 1024))
+
+
+def set_tunable(mm: MmStruct, **values: int) -> None:
+    """Put a tunable into force."""
+    tunables = mm.commit.tunables
+    tunables.now = attrs.evolve(tunables.now, **values)
 
 
 def new_process(rlimits: Rlimits | None = None, *, root: bool = True) -> MmStruct:
@@ -124,7 +132,7 @@ def test_only_private_writable_memory_is_promised() -> None:
     mm.mmap(MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE)
     mm.mmap(MIB, PROT_READ | PROT_WRITE, MAP_SHARED)
     assert mm.commit.committed_pages == promised
-    mm.commit.overcommit_memory = OVERCOMMIT_NEVER
+    set_tunable(mm, vm_overcommit_memory=OVERCOMMIT_NEVER)
     mm.mmap(MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE)
     assert mm.commit.committed_pages == promised + 256
 
@@ -155,7 +163,7 @@ def test_too_many_mappings() -> None:
     """Splitting beyond max_map_count is ENOMEM; so is one more mapping."""
     mm = new_process()
     start = mm.mmap(10 * PAGE_SIZE).result
-    mm.max_map_count = len(mm.map)
+    set_tunable(mm, vm_max_map_count=len(mm.map))
     assert mm.munmap(start + PAGE_SIZE, PAGE_SIZE).result == -errno.ENOMEM
     assert mm.munmap(start, PAGE_SIZE).result == 0
     assert mm.mmap(PAGE_SIZE, PROT_READ).result > 0

@@ -10,6 +10,7 @@ from kernelsim.mm.space.util import (
     vm_commit_limit,
 )
 from kernelsim.units import GIB, PAGE_SIZE
+from tests.commit_account import commit_account
 
 GIB_PAGES = GIB // PAGE_SIZE
 
@@ -22,7 +23,7 @@ def charge(account: CommitAccount, pages: int, total_vm: int = 0, *, root: bool 
 @pytest.mark.mission("V17")
 def test_guess_refuses_more_than_ram_and_swap() -> None:
     """2 GB of RAM without swap: 4 GB at once fail, 2 GB succeed, again and again."""
-    account = CommitAccount(totalram_pages=2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_GUESS)
+    account = commit_account(2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_GUESS)
     assert not charge(account, 4 * GIB_PAGES)
     assert charge(account, 2 * GIB_PAGES)
     assert charge(account, 2 * GIB_PAGES)
@@ -34,7 +35,7 @@ def test_guess_refuses_more_than_ram_and_swap() -> None:
 @pytest.mark.mission("V17")
 def test_always_never_refuses() -> None:
     """Mode 1 promises anything."""
-    account = CommitAccount(totalram_pages=2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_ALWAYS)
+    account = commit_account(2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_ALWAYS)
     assert charge(account, 4 * GIB_PAGES)
     assert charge(account, 1 << 35)
 
@@ -42,10 +43,8 @@ def test_always_never_refuses() -> None:
 @pytest.mark.mission("V17")
 def test_never_stops_below_the_commit_limit() -> None:
     """Mode 2: the sum of all promises stays below CommitLimit less the user's reserve."""
-    account = CommitAccount(
-        totalram_pages=2 * GIB_PAGES,
-        total_swap_pages=GIB_PAGES,
-        overcommit_memory=OVERCOMMIT_NEVER,
+    account = commit_account(
+        2 * GIB_PAGES, total_swap_pages=GIB_PAGES, overcommit_memory=OVERCOMMIT_NEVER
     )
     assert account.commit_limit() == 2 * GIB_PAGES
     assert not charge(account, 2 * GIB_PAGES)
@@ -59,7 +58,7 @@ def test_never_stops_below_the_commit_limit() -> None:
 
 def test_others_than_root_leave_the_admin_reserve() -> None:
     """8 MB are kept for root; a refused request changes nothing."""
-    account = CommitAccount(totalram_pages=2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_NEVER)
+    account = commit_account(2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_NEVER)
     assert not charge(account, GIB_PAGES - 2048, root=False)
     assert account.committed_pages == 0
     assert charge(account, GIB_PAGES - 2049, root=False)
