@@ -45,8 +45,14 @@ from kernelsim.report.run_options import NO_REPORT, RunOptions
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
 from kernelsim.units import NS_PER_S, NS_PER_US, format_duration
+from kernelsim.workload.handle import ProcessHandle, ProcessStatistics
 
 LOCKS_MAX: Final = 5
+PROCESSES_MAX: Final = 20
+PROCESS_HEADERS: Final = (
+    *("pid", "name", "status", "rss", "swap", "faults", "major"),
+    *("cpu", "run queue", "locks", "reclaim", "I/O"),
+)
 WALL: Final = "wall time"
 Rows = tuple[tuple[str, ...], ...]
 
@@ -117,7 +123,6 @@ def summarize(
         band_table(machine),
         lock_table(machine),
         process_table(machine),
-        time_table(machine),
     )
     return RunSummary(
         tuple(facts),
@@ -256,32 +261,49 @@ def lock_table(machine: Machine) -> SummaryTable:
         key=lambda pair: (-pair[0], pair[1]),
     )
     rows = []
-    for wait_ns, name in busy[:LOCKS_MAX]:
+    for wait_ns, name in busy:
         account = accounts[name]
         share = f"{account.nr_waits} of {account.nr_holds}"
         longest = format_duration(account.wait_ns_max)
         rows.append((name, share, format_duration(wait_ns), longest))
-    return SummaryTable("locks", ("lock", "waits", "waited", "longest"), tuple(rows))
+    headers = ("lock", "waits", "waited", "longest")
+    return SummaryTable("locks, longest waited for first", headers, cut(rows, LOCKS_MAX))
 
 
 def process_table(machine: Machine) -> SummaryTable:
-    """Return what each process has and did."""
-    rows = []
-    for handle in machine.processes:
-        stats = handle.stats
-        rows.append(
-            (
-                str(handle.pid),
-                handle.name,
-                status_text(handle.exit_status),
-                str(stats.rss_pages),
-                str(stats.swap_pages),
-                str(stats.pgfault),
-                str(stats.pgmajfault),
-            )
-        )
-    headers = ("pid", "name", "status", "rss", "swap", "faults", "major")
-    return SummaryTable("processes, rss and swap in pages", headers, tuple(rows))
+    """Return what each process has, did, and used its time for, whoever waited longest first."""
+    stats = {handle: handle.stats for handle in machine.processes}
+    order = sorted(stats, key=lambda handle: (-memory_wait_ns(stats[handle]), handle.pid))
+    rows = [process_row(handle, stats[handle]) for handle in order]
+    title = "processes, longest wait for memory first (locks, reclaim, I/O); rss and swap in pages"
+    return SummaryTable(title, PROCESS_HEADERS, cut(rows, PROCESSES_MAX))
+
+
+def memory_wait_ns(stats: ProcessStatistics) -> int:
+    """Return how long a process waited for memory."""
+    return stats.lock_ns + stats.reclaim_ns + stats.io_ns
+
+
+def process_row(handle: ProcessHandle, stats: ProcessStatistics) -> tuple[str, ...]:
+    """Return the row of one process."""
+    counts = (stats.rss_pages, stats.swap_pages, stats.pgfault, stats.pgmajfault)
+    used = (stats.utime_ns + stats.stime_ns, stats.run_delay_ns)
+    times = (*used, stats.lock_ns, stats.reclaim_ns, stats.io_ns)
+    return (
+        str(handle.pid),
+        handle.name,
+        status_text(handle.exit_status),
+        *map(str, counts),
+        *map(format_duration, times),
+    )
+
+
+def cut(rows: Sequence[tuple[str, ...]], most: int) -> Rows:
+    """Return the first rows, and one that says how many more there are if that saves any."""
+    if len(rows) <= most + 1:
+        return tuple(rows)
+    last = ("…", f"and {len(rows) - most} more", *[""] * (len(rows[0]) - 2))
+    return (*rows[:most], last)
 
 
 def status_text(status: int | None) -> str:
@@ -289,18 +311,6 @@ def status_text(status: int | None) -> str:
     if status is None:
         return ""
     return str(status) if status >= 0 else signal.Signals(-status).name
-
-
-def time_table(machine: Machine) -> SummaryTable:
-    """Return what each process used its time for."""
-    rows = []
-    for handle in machine.processes:
-        stats = handle.stats
-        times = (stats.utime_ns + stats.stime_ns, stats.run_delay_ns, stats.lock_ns)
-        waits = (*times, stats.reclaim_ns, stats.io_ns)
-        rows.append((str(handle.pid), *(format_duration(ns) for ns in waits)))
-    headers = ("pid", "cpu", "run queue", "locks", "reclaim", "I/O")
-    return SummaryTable("time of the processes", headers, tuple(rows))
 
 
 def summary_text(summary: RunSummary) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import attrs
+import pytest
 
 from kernelsim.config.machine_file import load_machine
 from kernelsim.machine import Machine
@@ -51,6 +52,35 @@ def test_summary_names_signals_and_checks():
     processes = next(table for table in checked.tables if table.title.startswith("processes"))
     assert processes.rows[0][:3] == ("100", "stray", "SIGSEGV")
     assert "checks" not in dict(run(main).summary.facts)
+
+
+def test_processes_are_one_table_and_the_longest_wait_for_memory_comes_first():
+    """The hog that reclaims and swaps stands above those that did nothing, whatever their pid."""
+
+    async def main(machine: Machine) -> None:
+        idle = [await machine.spawn(f"idle{number}") for number in range(2)]
+        hog = await machine.spawn("hog")
+        await hog.touch(await hog.mmap("80M"), write=True)
+        await idle[1].touch(await idle[1].mmap("1M"))
+
+    tables = {table.title.partition(",")[0]: table for table in run(main).summary.tables}
+    processes = tables["processes"]
+    assert [row[1] for row in processes.rows] == ["hog", "idle1", "idle0"]
+    assert processes.headers[-3:] == ("locks", "reclaim", "I/O")
+    assert "time of the processes" not in tables
+
+
+@pytest.mark.parametrize(("nr_processes", "nr_rows", "last"), [(21, 21, "p"), (60, 21, "and 40")])
+def test_a_long_table_says_how_many_more(nr_processes, nr_rows, last):
+    """Twenty rows and one that counts the rest; what is left out is never a single one."""
+
+    async def main(machine: Machine) -> None:
+        for _ in range(nr_processes):
+            await machine.spawn("p")
+
+    rows = run(main).summary.tables[-1].rows
+    assert len(rows) == nr_rows
+    assert rows[-1][1].startswith(last)
 
 
 def test_summary_says_what_each_knob_does_to_results():
