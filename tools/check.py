@@ -19,6 +19,9 @@ import psutil  # type: ignore[import-untyped]  # it ships none
 
 TOP: Final = Path(__file__).resolve().parent.parent
 TYPED_FOLDERS: Final = ("kernelsim", "tools", "workloads")
+# A process for each core; one that has run out of tests takes from the others. A `-n` among the
+# words given comes later and counts.
+ALL_CORES: Final = ("--numprocesses=auto", "--dist=worksteal")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S: Final = 2.0  # for processes to end of their own accord
 
@@ -38,7 +41,7 @@ def gates(pytest_words: list[str]) -> dict[str, list[str]]:
         "ruff format": ["ruff", "format", "--check", "--quiet", "."],
         "ruff check": ["ruff", "check", "--quiet", "."],
         "mypy": ["mypy", "--strict", *typed],
-        "pytest": ["pytest", *pytest_words],
+        "pytest": ["pytest", *ALL_CORES, *pytest_words],
     }
 
 

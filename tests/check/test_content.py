@@ -27,7 +27,7 @@ from kernelsim.workload.api import Workload
 from tests.small_machine import small_machine
 from tests.table_box import set_pte_at
 
-pytestmark = pytest.mark.mission("B3")
+pytestmark = pytest.mark.mission("B3", "partly")
 
 PROGRAM = """
 from kernelsim.mm.space.pgtable import pte_at

@@ -39,7 +39,7 @@ from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
 from tests.small_machine import small_machine
 
-pytestmark = pytest.mark.mission("B3")
+pytestmark = pytest.mark.mission("B3", "partly")
 
 SPEC = small_machine(memory="8M", swap="16M")
 

@@ -13,7 +13,7 @@ from kernelsim.sim.actor import Actor, Reply
 from kernelsim.workload.api import Workload
 from tests.small_machine import small_machine
 
-pytestmark = pytest.mark.mission("B3")
+pytestmark = pytest.mark.mission("B3", "partly")
 
 
 class Sleeper(Actor):

@@ -95,7 +95,7 @@ def test_from_proc_fails_when_the_kernel_says_otherwise(
     assert "7 of 8 figures equal the kernel's to the page" in capsys.readouterr().out
 
 
-@pytest.mark.mission("B5")
+@pytest.mark.mission("B5", "partly")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

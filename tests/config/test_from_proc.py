@@ -102,7 +102,7 @@ def test_a_sys_tree_beside_the_proc_tree_gives_the_nodes(tmp_path: Path) -> None
     assert [(1,), (0,)] == [node.cpus for node in machine.nodes]
 
 
-@pytest.mark.mission("B5")
+@pytest.mark.mission("B5", "partly")
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     """A missing directory, a directory without zoneinfo, and zones of another kernel."""
     cut = tmp_path / "cut"

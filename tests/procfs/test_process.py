@@ -68,7 +68,7 @@ def recorded_rollups() -> list[str]:
     return re.findall(pattern, text, flags=re.DOTALL)
 
 
-@pytest.mark.mission("V12")
+@pytest.mark.mission("V12", "partly")
 @pytest.mark.parametrize(("text", "word_bytes"), [(MAPS, 8), (MAPS_32, 4)])
 def test_recorded_maps_come_back(text: str, word_bytes: int):
     """Lines of maps, read and rendered, are the recorded lines."""
@@ -110,7 +110,7 @@ def numa_vma_of(line: str) -> VmaSnapshot:
     )
 
 
-@pytest.mark.mission("P9")
+@pytest.mark.mission("P9", "partly")
 def test_recorded_numa_maps_come_back():
     """Each recorded numa_maps, read and rendered, is the recorded text, under every policy."""
     text = (CASES / "d11" / "workload.out").read_text()

@@ -28,7 +28,7 @@ from tests.real_tools import (
     write_tree,
 )
 
-pytestmark = [pytest.mark.mission("B6"), pytest.mark.slow]
+pytestmark = [pytest.mark.mission("B6", "partly"), pytest.mark.slow]
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
 SADC = "/usr/lib/sysstat/sadc"

@@ -20,7 +20,7 @@ from kernelsim.procfs.vmstat import vmstat_counters
 from kernelsim.units import KIB, MIB
 from tests.small_machine import small_machine
 
-pytestmark = [pytest.mark.mission("B3")]
+pytestmark = [pytest.mark.mission("B3", "partly")]
 
 CHECK_EVENTS: Final = 400
 SIZE_MAX: Final = 6 * MIB

@@ -44,9 +44,9 @@ def test_status_is_zero_when_all_pass(check, monkeypatch, capsys):
 
 
 def test_words_go_to_pytest(check):
-    """The words given are pytest's alone."""
+    """The words given are pytest's alone, and come after ours."""
     gates = check.gates(["-k", "units"])
-    assert gates["pytest"] == ["pytest", "-k", "units"]
+    assert gates["pytest"] == ["pytest", *check.ALL_CORES, "-k", "units"]
     assert "units" not in gates["mypy"]
 
 

@@ -219,7 +219,7 @@ def test_damaged_gzip_is_refused(tmp_path):
             list(read_lackey(path))
 
 
-@pytest.mark.mission("B5")
+@pytest.mark.mission("B5", "partly")
 @pytest.mark.slow
 def test_recording_of_a_real_program(tmp_path, require_tool):
     """A trace valgrind makes of /bin/true now is read, and equals the model's runs."""

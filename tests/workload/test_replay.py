@@ -14,7 +14,7 @@ from kernelsim.workload.replay import (
     recording_workload,
 )
 
-pytestmark = [pytest.mark.mission("B5")]
+pytestmark = [pytest.mark.mission("B5", "partly")]
 
 
 def written(tmp_path, lines, name="t.lackey"):

@@ -51,7 +51,7 @@ def sizes(mm: MmStruct) -> tuple[int, int, int, int]:
     return mm.total_vm, mm.data_vm, mm.exec_vm, mm.stack_vm
 
 
-@pytest.mark.mission("V10")
+@pytest.mark.mission("V10", "partly")
 def test_layout_of_a_fresh_process() -> None:
     """Text, data, bss, no heap yet, a stack of 132 kB at the very top, mmap below 128 MB."""
     mm = new_process()
@@ -72,7 +72,7 @@ def test_layout_of_a_fresh_process() -> None:
     assert mm.commit.committed_pages == 5 + 8 + 33
 
 
-@pytest.mark.mission("V10")
+@pytest.mark.mission("V10", "partly")
 def test_mmap_base_follows_the_stack_limit() -> None:
     """The gap for the stack is its limit and a guard, at least 128 MB, at most 5/6 of all."""
     assert mmap_base(8 * MIB) == TASK_SIZE - 128 * MIB
@@ -123,7 +123,7 @@ def test_fixed_mapping_replaces_and_reports_what_was_there() -> None:
     assert mm.commit.committed_pages == 46 + 255
 
 
-@pytest.mark.mission("V17")
+@pytest.mark.mission("V17", "partly")
 def test_only_private_writable_memory_is_promised() -> None:
     """Shared, read-only and MAP_NORESERVE mappings promise nothing, but in mode 2."""
     mm = new_process()
@@ -137,7 +137,7 @@ def test_only_private_writable_memory_is_promised() -> None:
     assert mm.commit.committed_pages == promised + 256
 
 
-@pytest.mark.mission("V17")
+@pytest.mark.mission("V17", "partly")
 def test_refused_promise_changes_nothing() -> None:
     """ENOMEM leaves mappings and sums as they were, also for MAP_FIXED over a mapping."""
     mm = new_process()
@@ -178,7 +178,7 @@ def test_limits_of_the_process() -> None:
     assert mm.mmap(8 * MIB, PROT_READ).result == -errno.ENOMEM
 
 
-@pytest.mark.mission("V14")
+@pytest.mark.mission("V14", "partly")
 def test_brk_grows_and_shrinks_the_heap() -> None:
     """The heap merges with the bss behind it, keeps byte ends, and shrinking returns the pages."""
     mm = new_process()
@@ -203,7 +203,7 @@ def test_brk_that_cannot_be_returns_the_old_end() -> None:
     assert mm.set_brk(start + MIB - PAGE_SIZE).result == start + MIB - PAGE_SIZE
 
 
-@pytest.mark.mission("V10")
+@pytest.mark.mission("V10", "partly")
 def test_stack_grows_to_its_limit_and_no_further() -> None:
     """8 MB below the top is the last page; with 16 MB it is twice as deep."""
     for limit in (8 * MIB, 16 * MIB):
@@ -215,7 +215,7 @@ def test_stack_grows_to_its_limit_and_no_further() -> None:
         assert mm.commit.committed_pages == 13 + limit // PAGE_SIZE
 
 
-@pytest.mark.mission("V10")
+@pytest.mark.mission("V10", "partly")
 def test_accesses_that_are_a_segmentation_fault() -> None:
     """NULL, a hole, and a write to text have no mapping to go to; reading text has."""
     mm = new_process()
@@ -226,7 +226,7 @@ def test_accesses_that_are_a_segmentation_fault() -> None:
     assert mm.fault_vma(1 << 47, write=False) is None
 
 
-@pytest.mark.mission("V10")
+@pytest.mark.mission("V10", "partly")
 def test_stack_does_not_grow_into_the_guard_gap() -> None:
     """It stops 1 MB above an accessible mapping below it; a PROT_NONE one does not count."""
     stack = TASK_SIZE - 4 * MIB
