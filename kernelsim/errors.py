@@ -70,6 +70,21 @@ class WorkloadError(UserError):
         return one_line(f"{place_prefix(self.file, self.line)}{self.rule}")
 
 
+class ForgottenAwaitError(WorkloadError):
+    """An async call of the workload was dropped without being awaited, so it did nothing.
+
+    Args:
+        call: Qualified name of what was called.
+        file: Where the call was dropped.
+        line: Line in that file.
+    """
+
+    def __init__(self, call: str, file: object = None, line: int | None = None) -> None:
+        super().__init__(f"{call} was called without await and did nothing", file, line)
+        self.args = (call, file, line)
+        self.call = call
+
+
 class RecordingError(UserError):
     """Refuse a recorded file (a /proc text, a trace, a case) that is not as its format says.
 
@@ -114,11 +129,21 @@ class SimulationError(KernelsimError):
     """A bug of ours; the text is the report, with seed, time and actor, maybe many lines."""
 
 
-class DeadlockError(SimulationError):
+class StuckError(SimulationError):
+    """A run got stuck.
+
+    Attributes:
+        mistake: What the workload's author did wrong, with the line; None if it is a bug of ours.
+    """
+
+    mistake: WorkloadError | None = None
+
+
+class DeadlockError(StuckError):
     """Nobody can ever move again, and the run is not over."""
 
 
-class LivelockError(SimulationError):
+class LivelockError(StuckError):
     """A process made no progress for the virtual time the run allows."""
 
 

@@ -202,7 +202,7 @@ class Machine:
             comm=name,
             tasks=(task,),
             policy=parse_mempolicy(kernel, mempolicy),
-            exited=self.engine.wait_queue(f"exit of {task.name}"),
+            exited=self.engine.wait_queue(f"exit of {task.name}", waker=task.name),
             signals=self.engine.wait_queue(f"signals of {task.name}"),
             mempolicy=mempolicy or "default",
             oom_score_adj=oom_score_adj,

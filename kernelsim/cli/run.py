@@ -8,8 +8,10 @@ written then.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import print_exc
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
@@ -37,6 +39,7 @@ def run(
     until: str | None = None,
     out: Path | None = None,
     report: bool = True,
+    traceback: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run a workload.
 
@@ -45,7 +48,7 @@ def run(
             made by valgrind --tool=lackey --trace-mem=yes (NAME.lackey, NAME.lackey.gz).
         machine: A preset or a TOML file; the workload names one by default, and a recording gets
             one a little too small for it.
-        seed: What a workload draws with engine.rng(NAME) comes from it. Nothing in a machine draws
+        seed: What a workload draws with machine.rng(NAME) comes from it. Nothing in a machine draws
             from it: a workload that does not draw gives the same results with every seed.
         schedule_seed: Permutes simultaneous events: each seed is another legal order, and so gives
             other results. Without it they happen in the order they were planned in.
@@ -63,51 +66,64 @@ def run(
             implies --check; by default 500, or a 64th of the machine's pages if that is more.
         until: End the run at this virtual time, such as 10s or 0.5ms; a bare number is ns.
         out: Directory for what the run leaves behind: log, counters, /proc and /sys, run.json.
+        traceback: Before the one line that says why a run failed, show where in full.
         report: Let a report be among it. There are none yet, so --no-report changes nothing.
     """
-    loaded = load(workload, machine)
-    for warning in loaded.warnings:
-        print(f"kernelsim: warning: {warning}", file=sys.stderr)
-    words = tuple(trace or ())
-    if check_every is not None and check_every < 1:
-        raise ConfigError("--check-every", check_every, "must be at least 1 event")
-    if loaded.kind == "simulation":
-        given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
-        refuse_machine_options(given | {"--check": check or None, "--check-every": check_every})
-        from kernelsim.report.engine_run import SimulationOptions, run_simulation
+    with tracebacks(enabled=traceback):
+        loaded = load(workload, machine)
+        for warning in loaded.warnings:
+            print(f"kernelsim: warning: {warning}", file=sys.stderr)
+        words = tuple(trace or ())
+        if check_every is not None and check_every < 1:
+            raise ConfigError("--check-every", check_every, "must be at least 1 event")
+        if loaded.kind == "simulation":
+            given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
+            refuse_machine_options(given | {"--check": check or None, "--check-every": check_every})
+            from kernelsim.report.engine_run import SimulationOptions, run_simulation
 
-        simulation = SimulationOptions(
+            simulation = SimulationOptions(
+                seed=seed,
+                schedule_seed=schedule_seed,
+                trace=words,
+                until=until,
+                out=out,
+                report=report,
+            )
+            print(run_simulation(loaded, workload, simulation), end="")
+            return
+        from kernelsim.report.machine_run import run_machine
+        from kernelsim.report.run_options import RunOptions
+        from kernelsim.report.run_summary import print_summary
+
+        options = RunOptions(
+            machine=machine,
             seed=seed,
             schedule_seed=schedule_seed,
+            settings=tuple(settings or ()),
             trace=words,
+            check=check or check_every is not None,
+            check_every=check_every,
             until=until,
             out=out,
             report=report,
         )
-        print(run_simulation(loaded, workload, simulation), end="")
-        return
-    from kernelsim.report.machine_run import run_machine
-    from kernelsim.report.run_options import RunOptions
-    from kernelsim.report.run_summary import print_summary
+        if burst_pages is not None:
+            options = attrs.evolve(options, burst_pages=burst_pages)
+        outcome = run_machine(loaded, options, name=str(workload))
+        print_summary(outcome.summary)
+        if outcome.failure is not None:
+            raise outcome.failure
 
-    options = RunOptions(
-        machine=machine,
-        seed=seed,
-        schedule_seed=schedule_seed,
-        settings=tuple(settings or ()),
-        trace=words,
-        check=check or check_every is not None,
-        check_every=check_every,
-        until=until,
-        out=out,
-        report=report,
-    )
-    if burst_pages is not None:
-        options = attrs.evolve(options, burst_pages=burst_pages)
-    outcome = run_machine(loaded, options, name=str(workload))
-    print_summary(outcome.summary)
-    if outcome.failure is not None:
-        raise outcome.failure
+
+@contextmanager
+def tracebacks(*, enabled: bool) -> Iterator[None]:
+    """Print the whole traceback of what ends the block, if the user wants to see it."""
+    try:
+        yield
+    except BaseException:
+        if enabled:
+            print_exc()
+        raise
 
 
 def load(path: Path, machine: str | None) -> "Workload":

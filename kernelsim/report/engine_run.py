@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from kernelsim import __version__
-from kernelsim.errors import CheckFailedError, SimulationError, UserError
+from kernelsim.errors import CheckFailedError, OutputError, SimulationError
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.run_files import RunFiles
 from kernelsim.report.run_options import NO_REPORT, shell_command
@@ -31,7 +31,7 @@ from kernelsim.sim.locks import WaitAccount
 from kernelsim.sim.signals import Interrupted, on_ending
 from kernelsim.trace.sink import Fields, Sink
 from kernelsim.units import format_duration, parse_duration
-from kernelsim.workload.api import Workload, workload_mistake
+from kernelsim.workload.api import Workload, telling, workload_mistake
 
 PERCENT: Final = 100
 LOCK_HEADERS: Final = ("lock", "holds", "held", "waits", "waited", "longest")
@@ -148,13 +148,14 @@ def _run(
         error = cause_of(caught, engine.ended)
     else:
         return summary_text(engine, options)
-    if isinstance(error, SimulationError):
-        raise _reported(error, path, options, engine, ring) from error
-    if isinstance(error, UserError | CheckFailedError | Interrupted | OSError):
-        raise error
+    told = telling(error)
+    if isinstance(told, CheckFailedError | Interrupted | OutputError | OSError):
+        raise told
     mistake = workload_mistake(error, path)
     if mistake is not None:
         raise mistake from error
+    if isinstance(error, SimulationError):
+        raise _reported(error, path, options, engine, ring) from error
     crash = SimulationError(f"main crashed at {engine.now_ns} ns: {error!r}")
     raise _reported(crash, path, options, engine, ring) from error
 

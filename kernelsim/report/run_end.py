@@ -10,7 +10,6 @@ import attrs
 
 from kernelsim.actors.core.kernel import PANIC
 from kernelsim.errors import (
-    ActorCrashedError,
     CheckFailedError,
     KernelsimError,
     OutputError,
@@ -23,7 +22,7 @@ from kernelsim.report.run_options import RunOptions, replay_command
 from kernelsim.report.sinks import RingSink
 from kernelsim.sim.signals import Interrupted
 from kernelsim.units import format_duration
-from kernelsim.workload.api import Workload, workload_mistake
+from kernelsim.workload.api import Workload, telling, workload_mistake
 
 
 @attrs.frozen
@@ -52,23 +51,24 @@ class RunEnd:
 
     def explained(self, error: BaseException) -> BaseException:
         """Return what to raise: the error itself, or one that says what a person needs to know."""
-        if isinstance(error, Interrupted | CheckFailedError | OutputError):
-            return error
-        if isinstance(error, ProcessEndedError):
+        told = telling(error)
+        if isinstance(told, Interrupted | CheckFailedError | OutputError):
+            return told
+        if isinstance(told, ProcessEndedError):
             failure = CheckFailedError(str(workload_mistake(error, Path(self.name))))
             failure.__cause__ = error
             return failure
-        cause = error.__cause__ if isinstance(error, ActorCrashedError) else None
-        if isinstance(error, SimulationError) and cause is None:
-            return self._reported(error)
-        mistake = workload_mistake(cause or error, Path(self.name))
+        mistake = workload_mistake(error, Path(self.name))
         if mistake is not None:
-            mistake.__cause__ = cause or error
+            if mistake is not error:
+                mistake.__cause__ = error
             return mistake
+        if isinstance(told, SimulationError):
+            return self._reported(error if isinstance(error, SimulationError) else told)
         if isinstance(error, SimulationError):
             return self._reported(error)
-        if isinstance(error, KernelsimError):
-            return error
+        if isinstance(told, KernelsimError):
+            return told
         crash = SimulationError(f"main crashed at {self.ended_ns} ns: {error!r}")
         crash.__cause__ = error
         return self._reported(crash)

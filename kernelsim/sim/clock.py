@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import trio
 
+from kernelsim.errors import WorkloadError
 from kernelsim.sim.event import FOREVER_NS, NO_EVENT, Call, Callback, Event, mixed
 from kernelsim.sim.wait import Seat, Waiter
 
@@ -33,9 +34,7 @@ INLINE_STRETCH: Final = 50_000  # events in line before trio and Ctrl-C get a tu
 STALE_MIN: Final = 64  # so few cancelled events are not worth clearing out
 EVENTS_PER_INSTANT_MAX: Final = 1_000_000  # then a run is called a livelock
 
-FOREIGN_TASK: Final = (
-    "only the engine's own tasks may wait in virtual time: spawn an actor, open no nursery"
-)
+FOREIGN_TASK: Final = "a nursery's task cannot wait in virtual time: spawn a process or an actor"
 
 current_task = trio.lowlevel.current_task  # looked up once: this is the engine's innermost loop
 wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
@@ -255,7 +254,7 @@ class VirtualClock(trio.abc.Clock):
         """
         waiter = self.running.waiter
         if waiter.is_parked:
-            raise RuntimeError(FOREIGN_TASK)
+            raise WorkloadError(FOREIGN_TASK)
         waiter.is_decided = False
         waiter.why = why
         waiter.since_ns = self.now_ns
@@ -265,7 +264,7 @@ class VirtualClock(trio.abc.Clock):
         """Park this task until its waiter is woken; return what the waker gave."""
         if current_task() is not waiter.seat.task:
             waiter.abandon()
-            raise RuntimeError(FOREIGN_TASK)
+            raise WorkloadError(FOREIGN_TASK)
         waiter.is_parked = True
         return wait_task_rescheduled(waiter.abort)
 
@@ -332,7 +331,9 @@ class VirtualClock(trio.abc.Clock):
             return 0.0 if self.on_halt("watch") else None
         if self.number > self.number_max:
             return 0.0 if self.on_halt("events") else None
-        self.now_ns = at_ns  # trio's own timeout
+        if not self.is_halted and not all(seat.waiter.is_parked for seat in self.seats):
+            return 0.0 if self.on_halt("foreign") else None  # the clock would not know who goes on
+        self.now_ns = at_ns  # trio's own timeout, of a wait here
         self._set_horizon()
         return 0.0
 

@@ -27,14 +27,22 @@ from kernelsim.errors import (
     InvariantViolation,
     OutcomeError,
     UserError,
+    WorkloadError,
 )
 from kernelsim.sim.actor import Actor, ActorEndedError, ActorRef
 from kernelsim.sim.channel import Channel, VirtualReceiveChannel, VirtualSendChannel, open_channel
 from kernelsim.sim.clock import EVENTS_PER_INSTANT_MAX, VirtualClock
 from kernelsim.sim.ending import Closing, Ended, described, without_cancelled
 from kernelsim.sim.event import FOREVER_NS
+from kernelsim.sim.forgotten import forgotten_awaits
 from kernelsim.sim.locks import FifoServer, SpinLock, WaitAccount, WaitQueue
-from kernelsim.sim.reports import Report, deadlock_report, livelock_report
+from kernelsim.sim.reports import (
+    MAIN,
+    Report,
+    deadlock_report,
+    foreign_wait,
+    livelock_report,
+)
 from kernelsim.sim.rng import Rng
 from kernelsim.sim.scope import VirtualScope
 from kernelsim.sim.signals import Interrupted, interruptible
@@ -43,7 +51,6 @@ from kernelsim.sim.watch import Watches
 
 T = TypeVar("T")
 
-MAIN: Final = "main"
 MAILBOX_CAPACITY: Final = 1 << 16  # messages; more waiting than that is a bug of the sender
 
 
@@ -141,7 +148,7 @@ class Engine:
         assert self._nursery is None, "an engine runs once"
         results: list[T] = []
         try:
-            with interruptible(self):
+            with interruptible(self), forgotten_awaits(self._end_mistaken):
                 trio.run(self._run_root, main, results, clock=self.clock)
         except* Interrupted:
             self.interrupt()
@@ -199,9 +206,9 @@ class Engine:
         """Return a new first come, first served server; those of one name share an account."""
         return FifoServer(self.clock, name, self._account(name))
 
-    def wait_queue(self, name: str) -> WaitQueue:
-        """Return a new wait queue."""
-        return WaitQueue(self.clock, name)
+    def wait_queue(self, name: str, *, waker: str | None = None) -> WaitQueue:
+        """Return a new wait queue; `waker` names the actor that wakes those who wait."""
+        return WaitQueue(self.clock, name, waker)
 
     def channel(
         self, capacity: int, *, latency_ns: int = 0, name: str = "channel"
@@ -341,6 +348,9 @@ class Engine:
             self.ended = Ended(state, self.now_ns, detail, error)
             self.clock.halt()
 
+    def _end_mistaken(self, mistake: WorkloadError) -> None:
+        self._end("failed", str(mistake), mistake)
+
     def _on_halt(self, reason: str) -> bool:
         """Act on what the clock saw; return whether a task became runnable."""
         clock = self.clock
@@ -355,6 +365,8 @@ class Engine:
             self._end_with("deadlock", deadlock_report(clock))
         elif reason == "instant":
             self._end_with("livelock", livelock_report(clock, {}))
+        elif reason == "foreign":
+            self._end_mistaken(foreign_wait(clock))
         elif not self._is_stuck():
             return False
         return self._closing.begin()

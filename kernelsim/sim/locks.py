@@ -235,13 +235,15 @@ class WaitQueue:
     Args:
         clock: Of the run.
         name: For reports, for example "kswapd_wait".
+        waker: The actor that has to wake those who sleep here; None for no particular one.
 
     Attributes:
         unheard_ns: Time of a wake-up that found nobody, if none was heard since.
     """
 
-    def __init__(self, clock: VirtualClock, name: str) -> None:
+    def __init__(self, clock: VirtualClock, name: str, waker: str | None = None) -> None:
         self.name = name
+        self.waker = waker
         self.unheard_ns: int | None = None
         self._clock = clock
         self._why = _SleepOn(self)

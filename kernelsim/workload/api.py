@@ -23,13 +23,24 @@ from types import CodeType, ModuleType, UnionType
 from typing import Any, Final, Literal, overload
 
 import attrs
+import trio
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.errors import OutcomeError, RecordingError, UserError, WorkloadError, shown
+from kernelsim.errors import (
+    ActorCrashedError,
+    ForgottenAwaitError,
+    OutcomeError,
+    RecordingError,
+    StuckError,
+    UserError,
+    WorkloadError,
+    shown,
+)
+from kernelsim.sim.ending import described
+from kernelsim.sim.places import is_ours
 from kernelsim.sim.signals import Interrupted
 from kernelsim.units import parse_duration
-from kernelsim.workload.places import is_ours
-from kernelsim.workload.source import expect_lines, foreign_imports
+from kernelsim.workload.source import expect_lines, foreign_imports, lines_without_await
 
 Main = Callable[[Any], Awaitable[object]]
 
@@ -169,8 +180,19 @@ def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
         a user error is always one of the file's. What other code raises that the file calls is
         the author's.
     """
-    frames = traceback.extract_tb(error.__traceback__)
+    told = telling(error)
+    if isinstance(told, Interrupted):
+        return None
+    if isinstance(told, StuckError):
+        return told.mistake
+    if isinstance(told, ForgottenAwaitError):
+        return _forgotten(told, path)
+    frames = traceback.extract_tb(told.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    if not lines:  # a call of ours, made by a nursery of the author's
+        around = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in around if frame.filename == str(path)]
+    error = told
     if isinstance(error, UserError | OutcomeError):
         if isinstance(error, WorkloadError) and error.file is not None:
             return error
@@ -183,6 +205,31 @@ def workload_mistake(error: BaseException, path: Path) -> WorkloadError | None:
         if is_ours(frame.filename):
             return None
     return None
+
+
+def telling(error: BaseException) -> BaseException:
+    """Return what a person has to know of an error: the cause of a crash, the first of a group.
+
+    The order of a group is that in which trio ran the tasks, by chance; so it is not the first in
+    that order, but by text.
+    """
+    if isinstance(error, ActorCrashedError) and error.__cause__ is not None:
+        return telling(error.__cause__)
+    if isinstance(error, BaseExceptionGroup):
+        parts = [telling(part) for part in error.exceptions]
+        return min(parts, key=lambda part: (isinstance(part, trio.Cancelled), described(part)))
+    return error
+
+
+def _forgotten(error: ForgottenAwaitError, path: Path) -> WorkloadError:
+    """Return the error with the line of the call, which may be long over when it is found out."""
+    try:
+        lines = lines_without_await(ast.parse(path.read_bytes()), error.call)
+    except (OSError, SyntaxError, ValueError):
+        lines = ()
+    if str(error.file) == str(path) and (not lines or error.line in lines):
+        return error
+    return ForgottenAwaitError(error.call, path, lines[0] if lines else None)
 
 
 def _checked(function: Main) -> Main:

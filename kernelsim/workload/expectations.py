@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 
 from kernelsim.errors import CheckFailedError, WorkloadError, shown
+from kernelsim.sim.places import calling_place
 from kernelsim.units import format_duration
-from kernelsim.workload.places import calling_place
 
 RULE = 'expect takes a condition and a text, as in expect(x > 0, "x is positive")'
 

@@ -131,8 +131,8 @@ class ProcessHandle:
 
     async def start(self, program: Program | None) -> None:
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
-        if program is not None and not callable(program):
-            raise WorkloadError(f"a program is an async function of its process, not {program!r}")
+        if program is not None:
+            _require_program(program)
         with until_panic(self._kernel):
             await self._ref.ask(Sleep(0))
         if program is not None:
@@ -286,6 +286,19 @@ class _ProgramActor(Actor):
             return
         if handle.exit_status is None:
             await handle.exit(0)
+
+
+def _require_program(program: object) -> None:
+    """Raise WorkloadError for what cannot be called with a process."""
+    if not callable(program):
+        raise WorkloadError(f"a program is an async function of its process, not {program!r}")
+    try:
+        inspect.signature(program).bind(None)
+    except TypeError as error:
+        rule = f"a program takes one argument, as in async def program(process): {error}"
+        raise WorkloadError(rule) from None
+    except ValueError:  # a function of C, whose signature nobody knows
+        return
 
 
 def _begun(program: Program, handle: ProcessHandle) -> Awaitable[object]:

@@ -14,7 +14,7 @@ import trio
 
 from kernelsim.actors.core.kernel import PANIC, Kernel
 from kernelsim.errors import KernelPanicError
-from kernelsim.sim.engine import MAIN
+from kernelsim.sim.reports import MAIN
 
 
 @contextmanager

@@ -4,7 +4,7 @@ A run repeats byte for byte only if everything comes from its seed and its virtu
 that imports a module of the host's clock or chance is told so once, with the line; so is one that
 does it through modules in its own directory.
 
-Interface: `expect_lines` and `foreign_imports` of a parsed file.
+Interface: `expect_lines`, `foreign_imports`, `lines_without_await` of a parsed file.
 """
 
 import ast
@@ -31,6 +31,20 @@ def expect_lines(tree: ast.Module) -> tuple[tuple[int, int], ...]:
         if isinstance(call.func, ast.Attribute) and call.func.attr == "expect"
     ]
     return tuple(sorted(spans))
+
+
+def lines_without_await(tree: ast.Module, call: str) -> tuple[int, ...]:
+    """Return the lines of calls of a function or method, by its qualified name, without await."""
+    name = call.rpartition(".")[2]
+    awaited = {node.value for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return tuple(
+        sorted(
+            node.lineno
+            for node in calls
+            if node not in awaited and ast.unparse(node.func).rpartition(".")[2] == name
+        )
+    )
 
 
 def foreign_imports(tree: ast.Module, path: Path, given: str) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 Each ends a run with a whole summary, and with status 1 unless the workload deals with it.
 """
 
-import json
-
 import pytest
 
 from kernelsim.cli import main as cli
@@ -12,12 +10,6 @@ from kernelsim.cli import main as cli
 HEAD = """from kernelsim.errors import KernelPanicError, ProcessEndedError
 from kernelsim.workload import workload
 
-"""
-SMALL = """
-name = "small"
-[[node]]
-cpus = "0"
-memory = "16M"
 """
 HOG = """
 async def fill(machine, name="hog"):
@@ -33,17 +25,11 @@ PANIC = f"{PROTECTED}    await only.touch(await only.mmap('32M'), write=True)\n"
 
 
 @pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
+def run(run_file):
     """Run the body of a workload's main; return status, stdout, stderr and run.json."""
-    monkeypatch.chdir(tmp_path)
 
     def run_body(body, *words, options=', settings={"vm.overcommit_memory": 1}'):
-        text = HEAD + HOG + MAIN.replace("{options}", options) + body
-        (tmp_path / "w.py").write_text(text)
-        (tmp_path / "small.toml").write_text(SMALL)
-        status = cli.exit_status(["run", "w.py", "--out", "out", *words])
-        said = capsys.readouterr()
-        return status, said.out, said.err, json.loads((tmp_path / "out/run.json").read_text())
+        return run_file(HEAD + HOG + MAIN.replace("{options}", options) + body, *words)
 
     return run_body
 

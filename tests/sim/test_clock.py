@@ -5,7 +5,7 @@ import itertools
 import pytest
 import trio
 
-from kernelsim.errors import EventLimitError, LivelockError
+from kernelsim.errors import EventLimitError, LivelockError, WorkloadError
 from kernelsim.sim.clock import INLINE_STRETCH, VirtualClock
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.event import FOREVER_NS, mixed
@@ -271,4 +271,4 @@ def test_foreign_task_is_refused(run):
 
     with pytest.raises(ExceptionGroup) as caught:
         run(main)
-    assert caught.group_contains(RuntimeError, match="spawn an actor")
+    assert caught.group_contains(WorkloadError, match="spawn a process or an actor")
