@@ -43,9 +43,10 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
 from kernelsim.mm.page.page_alloc import rmqueue
+from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.mm_struct import MmRegistry
-from kernelsim.mm.space.pgtable import PageTablePool
+from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.util import CommitAccount
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.mm.swap.swapfile import swapon
@@ -278,8 +279,10 @@ class Machine:
         for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
             engine.spawn(actor)
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
-        for kswapd in kernel.kswapds:
-            engine.spawn(kswapd)
+        for described in self.spec.nodes:
+            nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
+            task = Task(engine, f"kswapd{nid}", 50 + nid, cpus or kernel.cpus)
+            kernel.kswapds.append(engine.spawn(Kswapd(kernel, nid, task)))
 
 
 def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
@@ -308,16 +311,13 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     )
     for node in spec.nodes:
         towards = tuple(row[node.nid] for row in spec.distances)
-        kernel.nodes.append(Node(node.nid, phys.mem, spec.zone_types, towards, spec.latency))
+        kernel.nodes.append(Node(node.nid, kernel, spec.zone_types, towards, spec.latency))
+        kernel.kswapd_states.append(KswapdState())
     for number, nid in enumerate(phys.cpu_nid):
         kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, spec.nr_cpus))
     kernel.interconnect = Interconnect(spec.latency)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
-    for node in spec.nodes:
-        cpus = [kernel.cpus[number] for number in node.cpus] or kernel.cpus
-        task = Task(engine, f"kswapd{node.nid}", 50 + node.nid, cpus)
-        kernel.kswapds.append(Kswapd(kernel, node.nid, task))
     kernel.zero_pfn = _find_zero_page(kernel)
     boot_sysctls(kernel)
     return kernel

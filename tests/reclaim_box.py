@@ -36,9 +36,9 @@ from kernelsim.mm.reclaim.vmscan_list import (
 )
 from kernelsim.mm.space.memory import map_anon
 from kernelsim.mm.space.mm_struct import make_mms
+from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
-    PageTablePool,
     install_tables,
     pgd_alloc,
     pte_at,

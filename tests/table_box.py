@@ -20,13 +20,13 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.space.memory import map_anon
 from kernelsim.mm.space.mm_struct import MmRegistry
+from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
     _PAGE_RW,
     MM_ANONPAGES,
     PT_BITS,
     Mms,
-    PageTablePool,
     PageTables,
     install_tables,
     pgd_alloc,

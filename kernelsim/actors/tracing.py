@@ -1,28 +1,52 @@
-"""Logging occurrences of tracepoints from an actor, at the present virtual time.
+"""Logging occurrences of tracepoints at the present virtual time: the one way to do it.
 
 A value is made only when it is wanted: page-level tracepoints are off unless `--trace` asks.
+Interface: who speaks is an actor, a task, or a `Speaker` made for a task that is not at hand.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
-from kernelsim.sim.actor import Actor
+from kernelsim.sim.engine import Engine
 from kernelsim.trace.tracepoint import Tracepoint
 
 
-def wants(actor: Actor, point: type[Tracepoint]) -> bool:
-    """Return whether this actor's occurrences of a tracepoint are kept."""
-    sink = actor.engine.sink
-    return sink is not None and sink.wants(actor.name, point.event)
+class Named(Protocol):
+    """What has a name in the log of a run."""
+
+    @property
+    def engine(self) -> Engine:
+        """The run."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The `actor` of its events."""
+        ...
 
 
-def trace(actor: Actor, *points: Tracepoint) -> None:
-    """Log occurrences, in the order given; those not wanted are dropped."""
-    trace_all(actor, points)
+class Speaker(NamedTuple):
+    """A name to speak under."""
+
+    engine: Engine
+    name: str
 
 
-def trace_all(actor: Actor, points: Iterable[Tracepoint]) -> None:
-    """Log occurrences one by one; those not wanted are dropped."""
-    engine = actor.engine
-    if engine.sink is not None:
-        for point in points:
-            engine.sink.emit(engine.now_ns, actor.name, point.event, point)
+def wants(who: Named, point: type[Tracepoint]) -> bool:
+    """Return whether occurrences of a tracepoint under this name are kept."""
+    sink = who.engine.sink
+    return sink is not None and sink.wants(who.name, point.event)
+
+
+def trace(who: Named, point: Tracepoint) -> None:
+    """Log an occurrence; it is dropped when it is not wanted."""
+    engine = who.engine
+    sink = engine.sink
+    if sink is not None and sink.wants(who.name, point.event):
+        sink.emit(engine.now_ns, who.name, point.event, point)
+
+
+def trace_all(who: Named, points: Iterable[Tracepoint]) -> None:
+    """Log occurrences one by one."""
+    for point in points:
+        trace(who, point)

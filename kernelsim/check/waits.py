@@ -100,12 +100,14 @@ def check_queues(kernel: Kernel) -> Iterator[str]:
 
 def check_kswapds(kernel: Kernel) -> Iterator[str]:
     """Find each kswapd that sleeps though it was woken, or though tasks wait for it."""
-    for kswapd in kernel.kswapds:
-        queue = kernel.throttle_queue(kswapd.nid, "pfmemalloc_wait")
-        if queue.nr_waiting and kswapd.state.asleep:
-            yield f"{queue.nr_waiting} tasks wait for {kswapd.name}, which sleeps"
-        if is_idle(kswapd) and not kswapd.state.asleep:
-            yield f"{kswapd.name} sleeps though it was woken"
+    for nid, state in enumerate(kernel.kswapd_states):
+        name = f"kswapd{nid}"
+        queue = kernel.throttle_queue(nid, "pfmemalloc_wait")
+        if queue.nr_waiting and state.asleep:
+            yield f"{queue.nr_waiting} tasks wait for {name}, which sleeps"
+        kswapd = kernel.engine.actors.get(name)
+        if kswapd is not None and is_idle(kswapd) and not state.asleep:
+            yield f"{name} sleeps though it was woken"
 
 
 def check_reads(kernel: Kernel) -> Iterator[str]:

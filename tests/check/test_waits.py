@@ -71,8 +71,8 @@ def owe(name: str) -> Callable[[Machine, Any], None]:
 
 def lose_a_wake_up(machine: Machine, user: Any) -> None:
     """Note that kswapd was woken without telling it."""
-    assert machine.kernel.kswapds[0].state.asleep
-    machine.kernel.kswapds[0].state.asleep = False
+    assert machine.kernel.kswapd_states[0].asleep
+    machine.kernel.kswapd_states[0].asleep = False
 
 
 def sleep_in(queue: Callable[[Machine, Any], Any]) -> Callable[[Machine, Any], None]:

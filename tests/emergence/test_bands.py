@@ -36,7 +36,7 @@ class Probe:
     def __init__(self, machine, process):
         self.process = process
         self.task = process.entry.task
-        self.kswapd = machine.kernel.kswapds[0]._task
+        self.kswapd = machine.engine.actors["kswapd0"]._task
         self.disk = machine.kernel.devices["vda"]
         node = machine.kernel.nodes[0]
         self.locks = [node.lru_lock, *node.zone_locks.values()]

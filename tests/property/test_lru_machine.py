@@ -22,7 +22,6 @@ from kernelsim.mm.core.mem import (
     lru_list,
 )
 from kernelsim.mm.core.swap import (
-    deactivate,
     folio_rotate_reclaimable,
     lru_add,
 )
@@ -102,17 +101,6 @@ class LruMachine(RuleBasedStateMachine):
             if lru != 4 and not self.mem.pages.flags[pfn] & PG_dirty:
                 self.move(pfn, lru & ~1, tail=True)
                 self.events[PGROTATED] += 1
-
-    @rule(pfns=SOME_PFNS)
-    def cool(self, pfns):
-        """Deactivate active pages."""
-        deactivate(self.mem, np.array(pfns, np.int64), len(pfns))
-        for pfn in self.on_lists(pfns):
-            _, lru = self.find(pfn)
-            if lru in (1, 3):
-                self.move(pfn, lru - 1)
-                self.referenced.discard(pfn)
-                self.events[PGDEACTIVATE] += 1
 
     @rule(
         nid=st.integers(0, 1),

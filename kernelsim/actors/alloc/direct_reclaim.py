@@ -7,9 +7,11 @@ room in the disk's queue, and sleeping when reclaim is throttled.
 Units: pages, ns.
 """
 
+from kernelsim.actors.alloc.wakeup_kswapd import rouse_kswapd
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.reclaim.reclaim import Reclaimer
+from kernelsim.actors.tracing import trace
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import Z_NID
 from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PGSCAN_DIRECT_THROTTLE
@@ -45,7 +47,7 @@ async def try_to_free_pages(kernel: Kernel, task: Task, gfp: Gfp, zonelist: tupl
         gfp_mask=gfp,
         swappiness=kernel.sysctl.vm_swappiness,
     )
-    kernel.trace(task.name, mm_vmscan_direct_reclaim_begin(0, int(gfp)))
+    trace(task, mm_vmscan_direct_reclaim_begin(0, int(gfp)))
     nids = list(dict.fromkeys(int(kernel.mem.zone[zone, Z_NID]) for zone in zonelist))
     kernel.mem.vm_event[ALLOCSTALL_DMA + sc.reclaim_idx] += 1
     task.memalloc = True
@@ -53,7 +55,7 @@ async def try_to_free_pages(kernel: Kernel, task: Task, gfp: Gfp, zonelist: tupl
         await _do_try_to_free_pages(kernel, task, sc, nids)
     finally:
         task.memalloc = False
-    kernel.trace(task.name, mm_vmscan_direct_reclaim_end(sc.nr_reclaimed))
+    trace(task, mm_vmscan_direct_reclaim_end(sc.nr_reclaimed))
     return sc.nr_reclaimed
 
 
@@ -94,10 +96,9 @@ async def _throttle_direct_reclaim(kernel: Kernel, task: Task, zonelist: tuple[i
     if allowed():
         return False
     kernel.mem.vm_event[PGSCAN_DIRECT_THROTTLE] += 1
-    kswapd = kernel.kswapds[nid]
     queue = kernel.throttle_queue(nid, "pfmemalloc_wait")
     async with task.off_cpu():
         while not allowed() and not task.killed:
-            kswapd.wake()
+            rouse_kswapd(kernel, nid)
             await queue.wait()
     return task.killed

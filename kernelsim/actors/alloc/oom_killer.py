@@ -12,6 +12,7 @@ from typing import Any
 from kernelsim.actors.core.kernel import PANIC, Kernel
 from kernelsim.actors.core.signal import SIGKILL, send_signal
 from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.actors.tracing import trace
 from kernelsim.config.number_list import format_number_list
 from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_PRESENT
 from kernelsim.mm.core.vmstat import OOM_KILL
@@ -153,7 +154,7 @@ class OomKiller(Actor):
             pgtables=victim.pgtables_bytes // KIB,
             oom_score_adj=victim.oom_score_adj,
         )
-        kernel.trace(self.name, point)
+        trace(self, point)
 
     def _log(self, line: str) -> None:
         self._kernel.dmesg.append((self.engine.now_ns, line))

@@ -13,6 +13,7 @@ Units: pages.
 import msgspec
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
+from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.node import AllocPages, DrainPages
@@ -89,9 +90,10 @@ async def get_page_from_freelist(
         began_ns = clock.now_ns
         got, _ = await kernel.nodes[nid].ref.ask(request)
         task.waits.lock_ns += clock.now_ns - began_ns
+        # ZONE_BOOSTED_WATERMARK is a bit of zone->flags: the task that sees it clears it, unlocked.
         if mem.zone[zone, Z_BOOSTED_WATERMARK]:
             mem.zone[zone, Z_BOOSTED_WATERMARK] = 0
-            kernel.kswapds[nid].wakeup(int(mem.zone[zone, Z_TYPE_INDEX]), Gfp(0))
+            wakeup_kswapd(kernel, task, nid, int(mem.zone[zone, Z_TYPE_INDEX]), Gfp(0))
         if got:
             return Grant(got, nid)
     return NOTHING
@@ -105,7 +107,7 @@ async def _alloc_pages_slowpath(
     want = min(want, SWAP_CLUSTER_MAX)
     retry = ReclaimRetry()
     while True:
-        if wake_all_kswapds(kernel, context):  # one that slept long runs before this task goes on
+        if wake_all_kswapds(kernel, task, context):  # one that slept runs before this task
             await task.compute(kernel.spec.latency.context_switch_ns)
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:
@@ -163,19 +165,3 @@ async def _after_reclaim(
                     request = DrainPages(zone, cpu.number, task.cpu.name)
                     await kernel.node_of(zone).ref.ask(request)
     return NOTHING
-
-
-def wake_all_kswapds(kernel: Kernel, context: AllocContext) -> bool:
-    """Tell the kswapd of every node of the zonelist that this request went below low.
-
-    Returns:
-        Whether one of them slept and wakes up.
-    """
-    told: list[int] = []
-    woken = False
-    for zone in context.zonelist:
-        nid = int(kernel.mem.zone[zone, Z_NID])
-        if nid not in told:
-            told.append(nid)
-            woken |= kernel.kswapds[nid].wakeup(context.highest_zoneidx, context.gfp)
-    return woken

@@ -1,13 +1,14 @@
 """What the actors of one machine share: its state, and who to ask for what.
 
-No actor: a value wired once by `kernelsim.machine`. State is owned as DESIGN says: zones and LRU
-lists by their node's actor, per-cpu lists and TLBs by their CPU's, page tables by the process
-they belong to (and by whoever reclaims its pages, as under the page-table lock), swap by the
-actor that runs, since its functions run to completion.
+No actor: a value wired once by `kernelsim.machine`. Who writes what: zones and their lists as
+parts/node.py says; TLBs and run queues their CPU's actor; page tables the process they belong to
+and any task that reclaims its pages, as under the page-table lock; swap slots and the swap cache
+the task that runs, since the functions of mm run to completion; `KswapdState` the tasks that want
+pages and kswapd, without a lock.
 """
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
@@ -22,18 +23,14 @@ from kernelsim.config.sysctl import Sysctl
 from kernelsim.mm.core.mem import I64, Mem
 from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem
+from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.mm_struct import MmRegistry
-from kernelsim.mm.space.pgtable import PageTablePool
+from kernelsim.mm.space.page_table_pool import PageTablePool, Space
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.mm.swap.swapfile import SA_START, SS_TOTAL, SwapArea
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
-from kernelsim.trace.tracepoint import Tracepoint
-
-if TYPE_CHECKING:
-    from kernelsim.actors.reclaim.kswapd import Kswapd
-
 
 PANIC: Final = "panic"  # state of the end of a run whose simulated kernel panicked
 
@@ -55,7 +52,8 @@ class Kernel:
         nodes: Actors by node number.
         interconnect: Actor of the links.
         devices: Disks by name.
-        kswapds: One a node.
+        kswapds: Whom to wake, by node.
+        kswapd_states: What each is asked for, by node.
         oom_killer: Where to ask for a victim.
         processes: Living processes by pid, in the order they started.
         swap_reads: Slots being read from disk, with the queue of those who wait.
@@ -82,7 +80,8 @@ class Kernel:
     nodes: list[Node] = attrs.field(factory=list)
     interconnect: Interconnect = attrs.field(init=False)
     devices: dict[str, BlockDevice] = attrs.field(factory=dict)
-    kswapds: "list[Kswapd]" = attrs.field(factory=list)
+    kswapds: list[ActorRef] = attrs.field(factory=list)
+    kswapd_states: list[KswapdState] = attrs.field(factory=list)
     oom_killer: ActorRef = attrs.field(init=False)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
@@ -107,6 +106,11 @@ class Kernel:
     def sysctl(self) -> Sysctl:
         """The tunables in force."""
         return self.phys.tunables.now
+
+    @property
+    def space(self) -> Space:
+        """What walks through page tables go over, as it is now."""
+        return Space(self.phys.mem, self.pool.pt, self.mms.mms)
 
     @property
     def nr_swap_pages(self) -> int:
@@ -156,17 +160,6 @@ class Kernel:
         """Wake everybody who is throttled; those who still must wait find out themselves."""
         for queue in self._throttle_queues.values():
             queue.wake_all()
-
-    def wants(self, actor: str, point: type[Tracepoint]) -> bool:
-        """Return whether an actor's occurrences of a tracepoint are kept."""
-        sink = self.engine.sink
-        return sink is not None and sink.wants(actor, point.event)
-
-    def trace(self, actor: str, point: Tracepoint) -> None:
-        """Log an occurrence of a tracepoint at the present virtual time."""
-        sink = self.engine.sink
-        if sink is not None and sink.wants(actor, point.event):
-            sink.emit(self.engine.now_ns, actor, point.event, point)
 
     def node_of(self, zone: int) -> Node:
         """Return the node actor that owns a zone row."""

@@ -3,9 +3,9 @@
 Units: sectors of 512 bytes, pages.
 """
 
-from collections.abc import Callable
-
 import attrs
+
+from kernelsim.sim.actor import ActorRef
 
 
 @attrs.frozen(eq=False)
@@ -17,7 +17,10 @@ class SubmitBio:
         sector: First sector.
         nr_pages: Length in pages.
         comm: Name of the task that submits it.
-        on_done: Called at the virtual time of completion; None when nobody wants to know.
+        end_io: What to tell when it is done; None for nothing.
+        receiver: Whom to tell it.
+        throttled: WBT_RWQ_* that a throttled write was counted as when it began; None if it was
+            not.
         wait: Answer at completion instead of acceptance.
     """
 
@@ -25,7 +28,9 @@ class SubmitBio:
     sector: int
     nr_pages: int
     comm: str
-    on_done: Callable[[], None] | None = None
+    end_io: object | None = None
+    receiver: ActorRef | None = None
+    throttled: int | None = None
     wait: bool = False
 
     @property

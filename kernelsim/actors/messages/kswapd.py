@@ -5,4 +5,4 @@ import attrs
 
 @attrs.frozen
 class WakeUp:
-    """Free pages are wanted; what for is in the state."""
+    """Free pages are wanted; of which zones is in the node's `KswapdState`."""

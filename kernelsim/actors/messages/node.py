@@ -1,16 +1,17 @@
 """What a node hears: requests for pages, pages given back, work on its lists, memory traffic.
 
+Work on the LRU lists holds the node's lru_lock for as long as the pages it moves cost; `user` is
+who asks, for the account of the lock.
+
 The structs are msgspec's, as tracepoints are: each step of a burst makes one, and a frozen attrs
 object takes several times as long.
 Units: pages, bytes, ns.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 
 from kernelsim.mm.core.mem import I64
+from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
 
 
 class AllocPages(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -60,19 +61,101 @@ class DrainPages(msgspec.Struct, frozen=True, gc=False):
     user: str
 
 
-class UnderLruLock(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Do something to the LRU lists while holding lru_lock; the answer is its result.
+class LruAdd(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Put pages that just came into use on their lists: the first `nr` of `pfns`."""
+
+    pfns: I64
+    nr: int
+    user: str
+
+
+class LruDeleted(msgspec.Struct, frozen=True, gc=False):
+    """Pay for taking pages off their lists, which the step that unmapped them has done."""
+
+    nr: int
+    user: str
+
+
+class IsolateLru(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Take a batch of pages off a list; answered with (taken, looked at, skipped).
 
     Attributes:
-        work: Runs to completion when the lock is granted.
-        nr_pages: How many pages it moves; None when `work` returns (…, nr_scanned, …) as its
-            second value.
-        user: Who asks, for the account of the lock.
+        lru: LRU_* of the list.
+        nr_to_scan: Most pages to look at.
+        reclaim_idx: Pages of zone types above it are skipped.
+        how: SHRINK_* bits.
+        batch: Where the pages go.
+        user: Who asks.
     """
 
-    work: Callable[[], Any]
-    nr_pages: int | None
+    lru: int
+    nr_to_scan: int
+    reclaim_idx: int
+    how: int
+    batch: ReclaimBatch
     user: str
+
+
+class PutbackInactive(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Put back what is left of a batch of an inactive list; answered with the pages to free."""
+
+    lru: int
+    how: int
+    batch: ReclaimBatch
+    user: str
+
+
+class ShrinkActive(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Move a batch of an active list to the inactive one; answered with (moved, pages to free)."""
+
+    lru: int
+    batch: ReclaimBatch
+    user: str
+
+
+class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Enter fresh pages in the swap cache, locked until their slots have been read.
+
+    Answered with the slots to read, of those asked for: others may have read or freed some
+    meanwhile. The first pages of `pfns` are theirs.
+
+    Attributes:
+        slots: Slots wanted.
+        pfns: A fresh page for each.
+        target: The slot a task waits for; the others are readahead.
+        user: Who asks.
+    """
+
+    slots: I64
+    pfns: I64
+    target: int
+    user: str
+
+
+class EndSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A disk has read consecutive slots; told by it.
+
+    Attributes:
+        slots: What was read.
+        pfns: The pages it was read to.
+        target: The slot the reader waits for, or waited for with another request.
+        device: Name of the disk.
+        comm: Name of the task that asked for it.
+        began_ns: When it did.
+    """
+
+    slots: I64
+    pfns: I64
+    target: int
+    device: str
+    comm: str
+    began_ns: int
+
+
+class EndSwapWrite(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A disk has written pages to their slots; told by it."""
+
+    pfns: I64
 
 
 class MemoryTraffic(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ Linux: block/blk-mq.c; the device itself is hardware.
 A request takes a free slot of the device, waits its access latency there, then its data passes the
 pipe, one request after another. At most `NR_REQUESTS` wait; who submits more, waits for room.
 Interface: ask `SubmitBio`; the answer means "accepted", for a read or a synchronous write that
-asks to wait, "done". Completion of a write is told to whoever the bio names.
+asks to wait, "done". The receiver a bio names is told its `end_io` at completion.
 Units: bytes, ns, sectors of 512 bytes.
 """
 
@@ -141,8 +141,10 @@ class BlockDevice(Actor):
         if wants(self, block_rq_complete):
             sectors = bio.nr_pages * SECTORS_PER_PAGE
             trace(self, block_rq_complete(self.dev, bio.sector, sectors, 0, 0, bio.rwbs, ""))
-        if bio.on_done is not None:
-            bio.on_done()
+        if bio.receiver is not None:
+            bio.receiver.tell(bio.end_io)
+        if bio.throttled is not None:
+            self.throttle.done(bio.throttled)
         if reply is not None:
             reply.send(None)
         while self._waiting and self.nr_in_flight < NR_REQUESTS:

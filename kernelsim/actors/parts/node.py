@@ -1,4 +1,4 @@
-"""One NUMA node: owns its zones, free lists, LRU lists and memory controller.
+"""One NUMA node: its zones, free lists, LRU lists and memory controller.
 
 Linux: pg_data_t, zone->lock, lruvec->lru_lock (mm/page_alloc.c, mm/swap.c, mm/vmscan.c), 6.1.
 Every request that needs a lock is served in its turn: the answer comes at
@@ -7,27 +7,50 @@ another node holds the lock longer, in the ratio of the distances, since every l
 comes over the interconnect.
 # Differs from Linux: one request moves a burst of pages in one hold as long as all the holds of
 # the kernel's single batches together, so contention is exact in sum and coarse in time.
-Interface: ask; the messages below. They are `msgspec` structs, as tracepoints are: each step of a
-burst makes one, and a frozen attrs object takes several times as long. State is written by nobody
-else, but may be read as the kernel reads it: without the lock, knowing it may be old.
+Interface: ask; the messages of messages/node.py.
+
+Who writes a node's state, under which lock:
+    free lists, per-CPU lists    this actor, under zone->lock; boot alone writes them without
+    LRU lists, page flags that   this actor, under lru_lock. But a page that is unmapped and freed
+    belong to them               leaves its list in the step that unmaps it, in the task's time
+                                 (`take_anonymous`); lru_lock is paid after that, by `LruDeleted`
+    watermarks, reserves         whoever writes the sysctl, as under zone->lock; nothing is paid
+    watermark boosts             this actor when it mixes pageblocks up, kswapd when it has worked
+                                 them off: both under zone->lock in Linux
+    the boosted-watermark mark,  bits of zone->flags in Linux, set and cleared without a lock: by
+    the reclaim-active mark      the task that allocates, by kswapd
+    counters of vmstat           whoever counts, without a lock, as the kernel's per-CPU ones
+All of it may be read as the kernel reads it: without the lock, knowing it may be old.
+# Differs from Linux: a message is served when it comes, and answered when its hold of the lock is
+# over; between the two others already see what it did.
 Units: pages, ns.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from kernelsim.actors.messages.node import (
     AllocPages,
+    BeginSwapRead,
     DrainPages,
+    EndSwapRead,
+    EndSwapWrite,
     FreePages,
+    IsolateLru,
+    LruAdd,
+    LruDeleted,
     MemoryTraffic,
-    UnderLruLock,
+    PutbackInactive,
+    ShrinkActive,
 )
 from kernelsim.actors.observer import Observer
-from kernelsim.actors.tracing import trace, trace_all, wants
+from kernelsim.actors.tracing import Speaker, trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.zones import ZoneType, zone_name
 from kernelsim.mm.core.mem import (
+    I64,
     Z_FREE,
     Z_MANAGED,
     Z_PCP_BATCH,
@@ -37,14 +60,67 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
     Mem,
 )
+from kernelsim.mm.core.swap import lru_add
 from kernelsim.mm.page.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
+from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
+from kernelsim.mm.reclaim.vmscan_balance import wakes_writeback_throttled
+from kernelsim.mm.reclaim.vmscan_list import (
+    isolate_lru_folios,
+    putback_inactive,
+    shrink_active_list,
+)
+from kernelsim.mm.space.page_table_pool import Space
+from kernelsim.mm.swap.swap_readahead import missing_slots
+from kernelsim.mm.swap.swap_state import begin_swap_read, end_swap_read, end_swap_write
+from kernelsim.mm.swap.swapfile import SwapArea
 from kernelsim.sim.actor import Actor, At
-from kernelsim.sim.locks import FifoServer
+from kernelsim.sim.locks import FifoServer, WaitQueue
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
-from kernelsim.trace.ks import ks_lock_wait, ks_watermark
+from kernelsim.trace.ks import ks_lock_wait, ks_swapin, ks_watermark
 from kernelsim.units import NS_PER_S
 
 BANDS = ("below_min", "low_min", "high_low", "above_high")  # of a zone's free pages
+
+
+class Memory(Protocol):
+    """What a node works with that is the whole machine's."""
+
+    @property
+    def mem(self) -> Mem:
+        """Physical memory; a node writes the rows of its zones."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """Page tables, for the references of pages that are looked at."""
+        ...
+
+    @property
+    def swap(self) -> SwapArea:
+        """Swap slots."""
+        ...
+
+    @property
+    def lruvec(self) -> I64:
+        """What reclaim remembers of each node, shape [nid, LV_*]."""
+        ...
+
+    @property
+    def swap_reads(self) -> dict[int, WaitQueue]:
+        """Slots being read from disk, with the queue of those who wait."""
+        ...
+
+    def placed(self, nr_pages: int) -> int:
+        """Note that granted pages came into use."""
+        ...
+
+    def taken(self, nr_pages: int) -> int:
+        """Note that pages went out of use."""
+        ...
+
+    def throttle_queue(self, nid: int, reason: str) -> WaitQueue:
+        """Return where tasks throttled on a node for a reason sleep."""
+        ...
 
 
 class Node(Actor):
@@ -52,7 +128,7 @@ class Node(Actor):
 
     Args:
         nid: Node number.
-        mem: Physical memory; this actor writes the rows of its zones.
+        memory: What it works with.
         zone_types: Of the architecture, in the order of the node's rows.
         distances: From each node to this one, 10 is local.
         latency: Costs of holds, bandwidth of the controller.
@@ -61,14 +137,15 @@ class Node(Actor):
     def __init__(
         self,
         nid: int,
-        mem: Mem,
+        memory: Memory,
         zone_types: tuple[ZoneType, ...],
         distances: tuple[int, ...],
         latency: LatencySpec,
     ) -> None:
         super().__init__(f"node{nid}")
         self.nid = nid
-        self._mem = mem
+        self._memory = memory
+        self._mem = memory.mem
         self._zone_types = zone_types
         self._zones = range(nid * len(zone_types), (nid + 1) * len(zone_types))
         self._distances = distances
@@ -84,7 +161,14 @@ class Node(Actor):
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,
             DrainPages: self.on_drain_pages,
-            UnderLruLock: self.on_lru_lock,
+            LruAdd: self.on_lru_add,
+            LruDeleted: self.on_lru_deleted,
+            IsolateLru: self.on_isolate_lru,
+            PutbackInactive: self.on_putback_inactive,
+            ShrinkActive: self.on_shrink_active,
+            BeginSwapRead: self.on_begin_swap_read,
+            EndSwapRead: self.on_end_swap_read,
+            EndSwapWrite: self.on_end_swap_write,
             MemoryTraffic: self.on_memory_traffic,
         }
 
@@ -149,19 +233,88 @@ class Node(Actor):
         hold_ns = drained * self._latency.zone_lock_hold_page_ns
         return At(self._zone_locked(message.zone, hold_ns, self.nid, message.user), drained)
 
-    def on_lru_lock(self, message: UnderLruLock) -> At:
-        """Change the LRU lists."""
-        result = message.work()
-        nr_pages = result[1] if message.nr_pages is None else message.nr_pages
-        hold_ns = nr_pages * self._latency.lru_lock_hold_page_ns
-        begin_ns, end_ns = self.lru_lock.reserve(hold_ns, message.user)
-        self._log_wait(self.lru_lock, begin_ns, message.user)
-        return At(end_ns, result)
+    def on_lru_add(self, message: LruAdd) -> At:
+        """Put pages on their lists."""
+        lru_add(self._mem, message.pfns, message.nr)
+        return self._lru_locked(message.nr, message.user)
+
+    def on_lru_deleted(self, message: LruDeleted) -> At:
+        """Hold the lock for pages that have left their lists."""
+        return self._lru_locked(message.nr, message.user)
+
+    def on_isolate_lru(self, message: IsolateLru) -> At:
+        """Take a batch off a list."""
+        result = isolate_lru_folios(
+            self._mem, self.nid, message.lru, message.nr_to_scan, message.reclaim_idx,
+            message.how, message.batch,
+        )  # fmt: skip
+        return self._lru_locked(result[1], message.user, result)
+
+    def on_putback_inactive(self, message: PutbackInactive) -> At:
+        """Put the rest of a batch back; what its owners freed meanwhile goes to the allocator."""
+        memory, batch = self._memory, message.batch
+        nr = putback_inactive(self._mem, memory.lruvec, self.nid, message.lru, message.how, batch)
+        memory.taken(nr - int(batch.stat[STAT_NR_RECLAIMED]))
+        return self._lru_locked(int(batch.stat[STAT_NR_TAKEN]), message.user, nr)
+
+    def on_shrink_active(self, message: ShrinkActive) -> At:
+        """Move a batch to the inactive list."""
+        stat = message.batch.stat
+        moved = shrink_active_list(*self._memory.space, self.nid, message.lru, message.batch)
+        nr_to_free = self._memory.taken(int(stat[STAT_NR_TO_FREE]))
+        return self._lru_locked(int(stat[STAT_NR_TAKEN]), message.user, (moved, nr_to_free))
+
+    def on_begin_swap_read(self, message: BeginSwapRead) -> At:
+        """Enter pages in the swap cache; from now on others find them, locked, and sleep."""
+        memory, target = self._memory, message.target
+        begun = np.array(missing_slots(memory.swap, message.slots.tolist()), np.int64)
+        begin_swap_read(
+            self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
+        )
+        queue = self.engine.wait_queue(f"swap slot {target}")
+        memory.swap_reads.update(dict.fromkeys(begun.tolist(), queue))
+        memory.placed(len(begun))
+        return self._lru_locked(len(message.slots), message.user, begun)
+
+    def on_end_swap_read(self, message: EndSwapRead) -> None:
+        """Fill the pages and wake who waits for them; no lock is taken.
+
+        Source: Linux 6.1 mm/page_io.c:end_swap_bio_read
+        """
+        memory, slots = self._memory, message.slots.tolist()
+        end_swap_read(self._mem, memory.swap, message.pfns, len(slots))
+        queue = memory.swap_reads[slots[0]]
+        for slot in slots:
+            del memory.swap_reads[slot]
+        queue.wake_all()
+        ahead = len(slots) - (message.target in slots)
+        latency_ns = self.engine.now_ns - message.began_ns
+        point = ks_swapin(message.device, message.target, len(slots), ahead, latency_ns)
+        trace(Speaker(self.engine, message.comm), point)
+
+    def on_end_swap_write(self, message: EndSwapWrite) -> At:
+        """Let written pages be freed; wake those throttled when enough was written.
+
+        Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback
+        """
+        memory, nr = self._memory, len(message.pfns)
+        queue = memory.throttle_queue(self.nid, "VMSCAN_THROTTLE_WRITEBACK")
+        end_swap_write(self._mem, message.pfns, nr, queue.nr_waiting > 0)
+        if wakes_writeback_throttled(self._mem, memory.lruvec, self.nid):
+            queue.wake_all()
+        return self._lru_locked(nr, "interrupt")
 
     def on_memory_traffic(self, message: MemoryTraffic) -> At:
         """Let bytes pass the controller in their turn."""
         hold_ns = message.size_bytes * NS_PER_S // self._latency.memory_bandwidth_bytes_per_s
         return At(self.controller.reserve(hold_ns, message.user)[1], None)
+
+    def _lru_locked(self, nr_pages: int, user: str, result: object = None) -> At:
+        begin_ns, end_ns = self.lru_lock.reserve(
+            nr_pages * self._latency.lru_lock_hold_page_ns, user
+        )
+        self._log_wait(self.lru_lock, begin_ns, user)
+        return At(end_ns, result)
 
     def _zone_locked(self, zone: int, hold_ns: int, nid: int, user: str) -> int:
         lock = self.zone_locks[zone]
@@ -179,8 +332,7 @@ class Node(Actor):
     def _log_bands(self) -> None:
         """Log which watermarks the free pages crossed since the last look, one by one."""
         engine = self.engine
-        sink = engine.sink
-        if sink is None:
+        if engine.sink is None:
             return
         for zone, before in self._bands.items():
             now = self._band_of(zone)
@@ -192,12 +344,9 @@ class Node(Actor):
             for band in range(before + step, now + step, step):
                 entries[band][0] += 1
                 entries[band][1] = entries[band][1] or engine.now_ns
-            if not sink.wants(self.name, "ks_watermark"):
-                continue
             zid, free = zone - self._zones.start, int(self._mem.zone[zone, Z_FREE])
             for band in range(before, now, step):
-                point = ks_watermark(self.nid, zid, BANDS[band], BANDS[band + step], free)
-                sink.emit(engine.now_ns, self.name, "ks_watermark", point)
+                trace(self, ks_watermark(self.nid, zid, BANDS[band], BANDS[band + step], free))
 
     def _trace_extfrag(self) -> None:
         """Log the pageblocks that were just mixed up, and forget them."""

@@ -44,6 +44,7 @@ from kernelsim.actors.space.process_memory import (
     map_libc_start,
     zap,
 )
+from kernelsim.actors.tracing import trace
 from kernelsim.mm.core.vmstat import PGFAULT
 from kernelsim.mm.space.memory import TOUCH_FAULT, touch_list, touch_present
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -94,7 +95,7 @@ class Process(Actor):
         self._fault = FaultHandler(kernel, self.task, self.mm, entry.policy)
         self.engine.spawn(self._fault)
         kernel.processes[entry.pid] = entry
-        kernel.trace(self.name, ks_process_start(entry.pid, 0, entry.comm, self.task.cpu.number))
+        trace(self, ks_process_start(entry.pid, 0, entry.comm, self.task.cpu.number))
         await self.task.put_cpu()
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - an operation
@@ -331,7 +332,7 @@ class Process(Actor):
             nr_freed = await free_address_space(kernel, self.task, self.mm)
         del kernel.processes[entry.pid]
         self._fault.ref.stop()
-        kernel.trace(self.name, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
+        trace(self, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
         if not on_cpu:
             await self.task.put_cpu()
         entry.exited.wake_all()

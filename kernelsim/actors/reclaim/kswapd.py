@@ -1,60 +1,38 @@
 """kswapd, one a node: keeps free pages above the high watermark, in the background.
 
-Linux: mm/vmscan.c: kswapd, kswapd_try_to_sleep, balance_pgdat, wakeup_kswapd, 6.1.
+Linux: mm/vmscan.c: kswapd, kswapd_try_to_sleep, balance_pgdat, 6.1.
 It never holds an allocator up by itself; it races them for the CPU, the node's locks and the disk.
-Interface: `wakeup` it; everything else it decides from the node's counters.
+Interface: tell it `WakeUp` when its `KswapdState` says that it sleeps, having noted there what for;
+everything else it decides from the node's counters. It marks the node's zones as being reclaimed
+and works their boosts off; see parts/node.py for who writes what.
 Units: pages, ns.
 """
 
 from contextlib import nullcontext
 from typing import Final
 
-import attrs
-
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.kswapd import WakeUp
 from kernelsim.actors.reclaim.reclaim import Reclaimer
+from kernelsim.actors.tracing import trace
 from kernelsim.block.blk_wbt import WBT_RWQ_KSWAPD
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
 from kernelsim.mm.core.vmstat import (
     KSWAPD_HIGH_WMARK_HIT_QUICKLY,
     KSWAPD_LOW_WMARK_HIT_QUICKLY,
     PAGEOUTRUN,
 )
-from kernelsim.mm.page.gfp import Gfp
 from kernelsim.mm.reclaim.vmscan import snapshot_refaults
 from kernelsim.mm.reclaim.vmscan_balance import (
-    MAX_RECLAIM_RETRIES,
     BalanceRun,
     allow_direct_reclaim,
-    pgdat_balanced,
-    pgdat_watermark_boosted,
     prepare_kswapd_sleep,
 )
 from kernelsim.sim.actor import Actor
-from kernelsim.trace.vmscan import (
-    mm_vmscan_kswapd_sleep,
-    mm_vmscan_kswapd_wake,
-    mm_vmscan_wakeup_kswapd,
-)
+from kernelsim.trace.vmscan import mm_vmscan_kswapd_sleep, mm_vmscan_kswapd_wake
 from kernelsim.units import NS_PER_S
 
 SHORT_SLEEP_NS: Final = NS_PER_S // 10  # schedule_timeout(HZ/10) before a full sleep
-
-
-@attrs.define
-class KswapdState:
-    """What kswapd was asked for.
-
-    Attributes:
-        highest_zoneidx: Highest zone index of the requests since it last looked; None for none.
-        asleep: Whether a wake-up has to be told.
-    """
-
-    highest_zoneidx: int | None = None
-    asleep: bool = False
 
 
 class Kswapd(Actor):
@@ -69,39 +47,10 @@ class Kswapd(Actor):
     def __init__(self, kernel: Kernel, nid: int, task: Task) -> None:
         super().__init__(f"kswapd{nid}")
         self.nid = nid
-        self.state = KswapdState()
+        self.state = kernel.kswapd_states[nid]
         self._kernel = kernel
         self._task = task
         self._reclaimer = Reclaimer(kernel, task, WBT_RWQ_KSWAPD)
-
-    def wakeup(self, highest_zoneidx: int, gfp: Gfp) -> bool:
-        """Ask for free pages in the zones up to an index; a kswapd at work takes note.
-
-        Returns:
-            Whether it slept and wakes up.
-
-        Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
-        """
-        kernel, state = self._kernel, self.state
-        if state.highest_zoneidx is None or state.highest_zoneidx < highest_zoneidx:
-            state.highest_zoneidx = highest_zoneidx
-        if not state.asleep:
-            return False
-        if kernel.lruvec[self.nid, LV_KSWAPD_FAILURES] >= MAX_RECLAIM_RETRIES:
-            return False
-        balanced = pgdat_balanced(kernel.mem, self.nid, 0, highest_zoneidx)
-        if balanced and not pgdat_watermark_boosted(kernel.mem, self.nid, highest_zoneidx):
-            return False
-        point = mm_vmscan_wakeup_kswapd(self.nid, highest_zoneidx, 0, int(gfp))
-        kernel.trace(self.name, point)
-        self.wake()
-        return True
-
-    def wake(self) -> None:
-        """Make kswapd look at its node, whatever the watermarks say; it may be at work already."""
-        if self.state.asleep:
-            self.state.asleep = False
-            self.ref.tell(WakeUp())
 
     async def run(self) -> None:
         """Sleep until asked, balance the node, sleep again."""
@@ -111,10 +60,9 @@ class Kswapd(Actor):
             wanted = self.state.highest_zoneidx
             highest_zoneidx = highest_zoneidx if wanted is None else wanted
             await self._try_to_sleep(highest_zoneidx)
-            wanted, self.state.highest_zoneidx = self.state.highest_zoneidx, None
+            wanted = self.state.take()
             highest_zoneidx = highest_zoneidx if wanted is None else wanted
-            point = mm_vmscan_kswapd_wake(self.nid, highest_zoneidx, 0)
-            self._kernel.trace(self.name, point)
+            trace(self, mm_vmscan_kswapd_wake(self.nid, highest_zoneidx, 0))
             await self._balance_pgdat(highest_zoneidx)
 
     async def _try_to_sleep(self, highest_zoneidx: int) -> None:
@@ -124,7 +72,7 @@ class Kswapd(Actor):
         if self._prepare_sleep(highest_zoneidx):
             woken_early = await self._sleep(SHORT_SLEEP_NS)
         if not woken_early and self._prepare_sleep(highest_zoneidx):
-            self._kernel.trace(self.name, mm_vmscan_kswapd_sleep(self.nid))
+            trace(self, mm_vmscan_kswapd_sleep(self.nid))
             await self._sleep(None)
         elif woken_early:
             mem.vm_event[KSWAPD_LOW_WMARK_HIT_QUICKLY] += 1

@@ -8,9 +8,6 @@ Interface: one `Reclaimer` a task; `shrink_node` is one pass over a node.
 Units: pages, ns.
 """
 
-from functools import partial
-from typing import Any
-
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
@@ -18,11 +15,18 @@ from kernelsim.actors.core.swap_io import submit_bio
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.cpu import FlushTlb
-from kernelsim.actors.messages.node import FreePages, UnderLruLock
+from kernelsim.actors.messages.node import (
+    EndSwapWrite,
+    FreePages,
+    IsolateLru,
+    PutbackInactive,
+    ShrinkActive,
+)
 from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
+from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG, WritebackThrottle
 from kernelsim.block.plug import SwapPlug, SwapRequest
-from kernelsim.mm.core.mem import I64, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
+from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_ACTIVATE_ANON,
     STAT_NR_ACTIVATE_FILE,
@@ -32,7 +36,6 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_RECLAIMED,
     STAT_NR_REF_KEEP,
     STAT_NR_SCANNED,
-    STAT_NR_TO_FREE,
     STAT_NR_TO_WRITE,
     STAT_NR_UNMAP_FAIL,
     STAT_NR_UNMAPPED,
@@ -49,18 +52,8 @@ from kernelsim.mm.reclaim.vmscan import (
     should_age_active_anon,
     too_many_isolated,
 )
-from kernelsim.mm.reclaim.vmscan_balance import (
-    end_writeback_throttle,
-    reclaim_throttle,
-    wakes_writeback_throttled,
-)
+from kernelsim.mm.reclaim.vmscan_balance import end_writeback_throttle, reclaim_throttle
 from kernelsim.mm.reclaim.vmscan_folio import shrink_folio_list
-from kernelsim.mm.reclaim.vmscan_list import (
-    isolate_lru_folios,
-    putback_inactive,
-    shrink_active_list,
-)
-from kernelsim.mm.swap.swap_state import end_swap_write
 from kernelsim.trace.show import RECLAIM_NAMES
 from kernelsim.trace.vmscan import (
     mm_vmscan_lru_isolate,
@@ -151,24 +144,18 @@ class Reclaimer:
         if reason == "VMSCAN_THROTTLE_WRITEBACK":
             end_writeback_throttle(kernel.lruvec, nid)
         delayed_ns = engine.now_ns - began_ns
-        kernel.trace(
-            self._task.name,
+        trace(
+            self._task,
             mm_vmscan_throttled(nid, timeout_ns // 1000, delayed_ns // 1000, THROTTLE_BITS[reason]),
         )
 
-    async def _under_lru_lock(self, nid: int, work: Any, nr_pages: int | None) -> Any:  # noqa: ANN401
-        user = self._task.cpu.name
-        return await self._kernel.nodes[nid].ref.ask(UnderLruLock(work, nr_pages, user))
-
     async def _isolate(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, how: int) -> int:
-        mem, batch, highest = self._kernel.mem, self._batch, sc.reclaim_idx
-        taken, scanned, skipped = await self._under_lru_lock(
-            nid, lambda: isolate_lru_folios(mem, nid, lru, nr_to_scan, highest, how, batch), None
-        )
+        request = IsolateLru(lru, nr_to_scan, sc.reclaim_idx, how, self._batch, self._task.cpu.name)
+        taken, scanned, skipped = await self._kernel.nodes[nid].ref.ask(request)
         point = mm_vmscan_lru_isolate(
             sc.reclaim_idx, sc.order, nr_to_scan, scanned, skipped, taken, lru
         )
-        self._kernel.trace(self._task.name, point)
+        trace(self._task, point)
         return int(taken)
 
     async def _shrink_inactive_list(
@@ -183,18 +170,13 @@ class Reclaimer:
         taken = await self._isolate(sc, nid, lru, nr_to_scan, how)
         if not taken:
             return 0
-        reclaimed = await self._shrink_folio_list(nid, how, taken)
-
-        def put_back() -> int:
-            nr = putback_inactive(kernel.mem, kernel.lruvec, nid, lru, how, batch)
-            kernel.taken(nr - reclaimed)  # those freed by their owners meanwhile
-            return nr
-
-        await self._free(nid, await self._under_lru_lock(nid, put_back, taken))
+        await self._shrink_folio_list(nid, how, taken)
+        put_back = PutbackInactive(lru, how, batch, task.cpu.name)
+        await self._free(nid, await kernel.nodes[nid].ref.ask(put_back))
         self._trace_inactive(sc, nid, lru)
         return sc.add_batch(batch, lru=lru)
 
-    async def _shrink_folio_list(self, nid: int, how: int, taken: int) -> int:
+    async def _shrink_folio_list(self, nid: int, how: int, taken: int) -> None:
         """Decide about an isolated batch, piece by piece; others may run between two pieces.
 
         Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
@@ -217,7 +199,6 @@ class Reclaimer:
                 await self._flush_tlbs(max(1, nr_to_write))
             if nr_to_write:
                 await self._pageout(nid, to_write, to_write + nr_to_write)
-        return int(stat[STAT_NR_RECLAIMED])
 
     async def _free(self, nid: int, nr: int) -> None:
         if nr:
@@ -242,27 +223,23 @@ class Reclaimer:
             priority=sc.priority,
             reclaim_flags=_reclaim_flags(lru),
         )
-        self._kernel.trace(self._task.name, point)
+        trace(self._task, point)
 
     async def _shrink_active_list(
         self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
     ) -> None:
-        kernel, batch = self._kernel, self._batch
+        kernel = self._kernel
         taken = await self._isolate(sc, nid, lru, nr_to_scan, sc.how())
         if not taken:
             return
         await self._task.compute(kernel.spec.latency.scan_page_ns * taken)
-
-        def deactivate() -> tuple[int, int]:
-            moved = shrink_active_list(kernel.mem, kernel.pool.pt, kernel.mms.mms, nid, lru, batch)
-            return moved, kernel.taken(int(batch.stat[STAT_NR_TO_FREE]))
-
-        moved, nr_to_free = await self._under_lru_lock(nid, deactivate, taken)
+        request = ShrinkActive(lru, self._batch, self._task.cpu.name)
+        moved, nr_to_free = await kernel.nodes[nid].ref.ask(request)
         await self._free(nid, nr_to_free)
         point = mm_vmscan_lru_shrink_active(
             nid, taken, 0, moved, taken - moved, sc.priority, _reclaim_flags(lru)
         )
-        kernel.trace(self._task.name, point)
+        trace(self._task, point)
 
     async def _flush_tlbs(self, times: int) -> None:
         """Have every CPU that may hold entries of the unmapped pages forget them all.
@@ -333,34 +310,18 @@ class Reclaimer:
         for request in requests:
             device, page = kernel.swap_location(request.slot)
             part = np.array(request.pfns, np.int64)
-            for pfn in request.pfns if kernel.wants(self._task.name, mm_vmscan_write_folio) else ():
-                point = mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC)
-                kernel.trace(self._task.name, point)
+            for pfn in request.pfns if wants(self._task, mm_vmscan_write_folio) else ():
+                trace(self._task, mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC))
             bio = SubmitBio(
                 is_write=True,
                 sector=page * SECTORS_PER_PAGE,
                 nr_pages=len(part),
                 comm=self._task.name,
-                on_done=partial(written, kernel, nid, part, device.throttle, self._writer),
+                end_io=EndSwapWrite(part),
+                receiver=kernel.nodes[nid].ref,
+                throttled=self._writer,
             )
             await submit_bio(self._task, device, bio)
-
-
-def written(kernel: Kernel, nid: int, pfns: I64, throttle: WritebackThrottle, writer: int) -> None:
-    """Tell the node that pages were written, in the disk's interrupt.
-
-    Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback
-    """
-
-    def work() -> None:
-        queue = kernel.throttle_queue(nid, "VMSCAN_THROTTLE_WRITEBACK")
-        is_throttled = queue.nr_waiting > 0
-        end_swap_write(kernel.mem, pfns, len(pfns), is_throttled)
-        if wakes_writeback_throttled(kernel.mem, kernel.lruvec, nid):
-            queue.wake_all()
-
-    kernel.nodes[nid].ref.tell(UnderLruLock(work, len(pfns), "interrupt"))
-    throttle.done(writer)
 
 
 def _reclaim_flags(lru: int) -> int:

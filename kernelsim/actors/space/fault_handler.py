@@ -17,7 +17,7 @@ from kernelsim.actors.alloc.page_allocator import Grant, alloc_pages
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
-from kernelsim.actors.messages.node import UnderLruLock
+from kernelsim.actors.messages.node import LruAdd
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.process_memory import (
     alloc_context,
@@ -28,7 +28,6 @@ from kernelsim.actors.space.process_memory import (
 )
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
-from kernelsim.mm.core.swap import lru_add
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
@@ -108,7 +107,7 @@ class FaultHandler(Actor):
         self._task.rss_stat.count_faults(result.minflt + result.majflt, change)
         kernel.mem.vm_event[PGFAULT] += result.minflt + result.majflt
         kernel.mem.vm_event[PGMAJFAULT] += result.majflt
-        if kernel.wants(self._task.name, ks_fault):
+        if wants(self._task, ks_fault):
             point = ks_fault(
                 pid=self._task.pid,
                 vpn=message.vpn,
@@ -120,7 +119,7 @@ class FaultHandler(Actor):
                 reclaim_ns=waits.reclaim_ns - reclaim_ns,
                 io_ns=waits.io_ns - io_ns,
             )
-            kernel.trace(self._task.name, point)
+            trace(self._task, point)
         return result
 
     async def _do_anonymous_page(self, fault: PageFault, length: int) -> FaultResult:
@@ -152,10 +151,7 @@ class FaultHandler(Actor):
         kernel.placed(done)
         assert done == grant.nr, "the address space of a faulting process changed under it"
         result = self._touched(fault, done, majflt=0)
-        pfns, mem = self._pfns, kernel.mem
-        await kernel.nodes[grant.nid].ref.ask(
-            UnderLruLock(lambda: lru_add(mem, pfns, done), done, task.cpu.name)
-        )
+        await kernel.nodes[grant.nid].ref.ask(LruAdd(self._pfns, done, task.cpu.name))
         await task.compute(latency.fault_entry_ns * (done - 1) + latency.pte_set_ns * done)
         return result
 
@@ -197,10 +193,7 @@ class FaultHandler(Actor):
             await free_frames(kernel, task, self._pfns, 1)
             return FaultResult(0, 1, 0, 0)
         result = self._touched(fault, done, majflt=0)
-        pfns, mem = self._pfns, kernel.mem
-        await kernel.nodes[grant.nid].ref.ask(
-            UnderLruLock(lambda: lru_add(mem, pfns, 1), 1, task.cpu.name)
-        )
+        await kernel.nodes[grant.nid].ref.ask(LruAdd(self._pfns, 1, task.cpu.name))
         await free_anonymous(kernel, task, unused[:nr_unused], frames)
         return result
 

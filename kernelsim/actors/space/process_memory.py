@@ -12,7 +12,7 @@ from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.cpu import FlushTlb
-from kernelsim.actors.messages.node import FreePages, UnderLruLock
+from kernelsim.actors.messages.node import FreePages, LruDeleted
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.mm.core.mem import I64, nids_of
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -158,8 +158,7 @@ def take_anonymous(kernel: Kernel, pfns: I64, nr: int) -> I64:
 async def free_anonymous(kernel: Kernel, task: Task, pfns: I64, frames: I64) -> int:
     """Free `frames`, which `take_anonymous` made of the unmapped pages `pfns`; return how many."""
     for nid, part in by_node(kernel, pfns, len(pfns)):
-        request = UnderLruLock(lambda: None, len(part), task.cpu.name)
-        await kernel.nodes[nid].ref.ask(request)
+        await kernel.nodes[nid].ref.ask(LruDeleted(len(part), task.cpu.name))
     return await free_frames(kernel, task, frames, len(frames))
 
 

@@ -8,9 +8,7 @@ Units: pages, ns.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages
@@ -18,27 +16,26 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
-from kernelsim.actors.messages.node import UnderLruLock
+from kernelsim.actors.messages.fault_handler import PageFault
+from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
 from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
 from kernelsim.actors.space.process_memory import free_frames
 from kernelsim.mm.core.mem import I64, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_swap_slot
-from kernelsim.mm.swap.swap_readahead import cluster_slots, swap_ra_hit, swap_ra_info
+from kernelsim.mm.swap.swap_readahead import (
+    cluster_slots,
+    missing_slots,
+    swap_ra_hit,
+    swap_ra_info,
+)
 from kernelsim.mm.swap.swap_state import (
     SWAP_RUN_LOCKED,
     SWAP_RUN_NOT_CACHED,
-    begin_swap_read,
-    end_swap_read,
     map_swapcache_run,
     swapin_slots,
 )
-from kernelsim.mm.swap.swapfile import swap_count
-from kernelsim.trace.ks import ks_swapin
-
-if TYPE_CHECKING:
-    from kernelsim.actors.messages.fault_handler import PageFault
 
 WINDOW_MAX = 64  # pages; vm.page-cluster is at most 5 here, 32 pages
 
@@ -64,7 +61,7 @@ class SwapIn:
         self._slots = np.zeros(WINDOW_MAX, np.int64)
         self._pfns = np.zeros(WINDOW_MAX, np.int64)
 
-    async def serve(self, fault: "PageFault", length: int) -> tuple[int, int]:
+    async def serve(self, fault: PageFault, length: int) -> tuple[int, int]:
         """Map pages from the swap cache, reading the first one if it is not there.
 
         Returns:
@@ -92,7 +89,7 @@ class SwapIn:
                 break
         return 0, majflt
 
-    def _note_hits(self, fault: "PageFault", last_vpn: int, hits: int) -> None:
+    def _note_hits(self, fault: PageFault, last_vpn: int, hits: int) -> None:
         if self._kernel.cluster_readahead is not None:
             self._kernel.cluster_readahead.hits += hits
             return
@@ -113,7 +110,7 @@ class SwapIn:
                     await reads[slot].wait()
             self._task.waits.io_ns += self._kernel.engine.now_ns - began_ns
 
-    async def _read_window(self, fault: "PageFault") -> None:
+    async def _read_window(self, fault: PageFault) -> None:
         """Read the slot of the fault and those around it; return when the first has come."""
         kernel, task = self._kernel, self._task
         target = self._slot_of(fault.vpn)
@@ -126,24 +123,15 @@ class SwapIn:
             await self._wait_for(target)
             return
         nid = nid_of(kernel.mem, int(pfns[0]))
-        queue = kernel.engine.wait_queue(f"swap slot {target}")
-
-        def begin() -> I64:
-            # Coming here may have slept again, so others may have read a slot, or freed it. From
-            # this step on they find the pages, locked, and sleep in the queue.
-            begun = np.array(self._missing(slots.tolist()), np.int64)
-            begin_swap_read(kernel.mem, kernel.swap, kernel.lruvec, begun, pfns, len(begun), target)
-            kernel.swap_reads.update(dict.fromkeys(begun.tolist(), queue))
-            kernel.placed(len(begun))
-            return begun
-
-        begun = await kernel.nodes[nid].ref.ask(UnderLruLock(begin, len(slots), task.cpu.name))
+        # Coming here may have slept again, so others may have read a slot, or freed it.
+        request = BeginSwapRead(slots, pfns, target, task.cpu.name)
+        begun: I64 = await kernel.nodes[nid].ref.ask(request)
         await self._free(pfns[len(begun) :])
         await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
         await self._submit(begun, pfns[: len(begun)], target)
         await self._wait_for(target)
 
-    async def _allocate_window(self, fault: "PageFault", target: int) -> int:
+    async def _allocate_window(self, fault: PageFault, target: int) -> int:
         nr = self._choose_window(fault, target)
         have = 0
         while have < nr:
@@ -154,7 +142,7 @@ class SwapIn:
             have += grant.nr
         return have
 
-    def _choose_window(self, fault: "PageFault", target: int) -> int:
+    def _choose_window(self, fault: PageFault, target: int) -> int:
         """Put the slots worth reading in `_slots`; return how many.
 
         Source: Linux 6.1 mm/swap_state.c:swapin_readahead
@@ -178,15 +166,11 @@ class SwapIn:
 
     def _still_missing(self, target: int, nr: int) -> I64:
         # Allocating may have slept: other tasks may have read some of the slots, or freed them.
-        wanted = self._missing(self._slots[:nr].tolist())
-        if target not in wanted and nr and self._missing([target]):
+        swap = self._kernel.swap
+        wanted = missing_slots(swap, self._slots[:nr].tolist())
+        if target not in wanted and nr and missing_slots(swap, [target]):
             wanted = [target, *wanted[: nr - 1]]
         return np.array(wanted, np.int64)
-
-    def _missing(self, slots: list[int]) -> list[int]:
-        """Return those of some slots that entries name and the cache has not."""
-        swap = self._kernel.swap
-        return [slot for slot in slots if swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0]
 
     async def _free(self, pfns: I64) -> None:
         await free_frames(self._kernel, self._task, pfns, len(pfns))
@@ -194,45 +178,17 @@ class SwapIn:
     async def _submit(self, slots: I64, pfns: I64, target: int) -> None:
         kernel, task = self._kernel, self._task
         for first, end in runs(slots):
-            read = _Read(kernel, task.name, slots[first:end], pfns[first:end], target)
+            part = pfns[first:end]
             device, page = kernel.swap_location(int(slots[first]))
+            began_ns = kernel.engine.now_ns
             bio = SubmitBio(
                 is_write=False,
                 sector=page * SECTORS_PER_PAGE,
                 nr_pages=end - first,
                 comm=task.name,
-                on_done=read.done,
+                end_io=EndSwapRead(
+                    slots[first:end], part, target, device.name, task.name, began_ns
+                ),
+                receiver=kernel.nodes[nid_of(kernel.mem, int(part[0]))].ref,
             )
             await submit_bio(task, device, bio)
-
-
-@attrs.define
-class _Read:
-    """One request for consecutive slots, under way."""
-
-    kernel: Kernel
-    comm: str
-    slots: I64
-    pfns: I64
-    target: int
-    began_ns: int = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.began_ns = self.kernel.engine.now_ns
-
-    def done(self) -> None:
-        """Fill the pages and wake who waits for them, in the disk's interrupt.
-
-        Source: Linux 6.1 mm/page_io.c:end_swap_bio_read
-        """
-        kernel, slots = self.kernel, self.slots
-        end_swap_read(kernel.mem, kernel.swap, self.pfns, len(slots))
-        queue = kernel.swap_reads[int(slots[0])]
-        for slot in slots:
-            del kernel.swap_reads[int(slot)]
-        queue.wake_all()
-        device, _ = kernel.swap_location(int(slots[0]))
-        ahead = len(slots) - (self.target in slots)
-        latency_ns = kernel.engine.now_ns - self.began_ns
-        point = ks_swapin(device.name, self.target, len(slots), ahead, latency_ns)
-        kernel.trace(self.comm, point)

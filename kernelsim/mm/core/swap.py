@@ -32,7 +32,6 @@ from kernelsim.mm.core.mem import (
     PG_locked,
     PG_lru,
     PG_mlocked,
-    PG_referenced,
     PG_swapbacked,
     PG_unevictable,
     lru_list,
@@ -40,7 +39,6 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.vmstat import (
     NR_ZONE_INACTIVE_ANON,
-    PGDEACTIVATE,
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
     UNEVICTABLE_PGS_RESCUED,
@@ -184,22 +182,3 @@ def folio_rotate_reclaimable(mem: Mem, pfn: int) -> bool:
     lruvec_add_folio(mem, pfn, True)
     mem.vm_event[PGROTATED] += 1
     return True
-
-
-@leaf
-def deactivate(mem: Mem, pfns: I64, n: int) -> int:
-    """Move active pages to the front of the inactive list (MADV_COLD); return how many.
-
-    Source: Linux 6.1 mm/swap.c:lru_deactivate_fn
-    """
-    moved = 0
-    for i in range(n):
-        pfn = int(pfns[i])
-        flags = mem.pages.flags[pfn]
-        if flags & PG_lru and flags & PG_active and not flags & PG_unevictable:
-            lruvec_del_folio(mem, pfn)
-            mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_active | PG_referenced)
-            lruvec_add_folio(mem, pfn, False)
-            mem.vm_event[PGDEACTIVATE] += 1
-            moved += 1
-    return moved

@@ -6,8 +6,8 @@ a zone (flag PG_table) whose `Pages.private` is the row. An entry of an upper ta
 of the next table, so a walk goes through the frames. No huge pages in the tables.
 
 Interface: `pte_span` finds the row of the last level; `tables_needed` says how many frames to
-allocate, `install_tables` uses them, `free_pgtables` gives them back. `PageTablePool.reserve`
-must have made room before `install_tables` and `pgd_alloc`.
+allocate, `install_tables` uses them, `free_pgtables` gives them back. The pool of
+page_table_pool.py must have made room before `install_tables` and `pgd_alloc`.
 Units: a vpn is a virtual page number; a level is 1 for a table of PTEs, 2 PMD, 3 PUD, 4 PGD.
 
 The shape (x86-64: 4 levels of 9 bits; i386: 2 of 10; i386 with PAE: 3 of 9) is kept in
@@ -16,7 +16,6 @@ The shape (x86-64: 4 levels of 9 bits; i386: 2 of 10; i386 with PAE: 3 of 9) is 
 
 from typing import Final, NamedTuple
 
-import attrs
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
@@ -46,8 +45,6 @@ NR_MM_COUNTERS: Final = 4
 PT_NR_FREE: Final = 0  # rows on the stack of free rows
 PT_BITS: Final = 1  # address bits a level translates
 PT_LEVELS: Final = 2
-
-NR_ROWS_MIN: Final = 64
 
 
 class Mms(NamedTuple):
@@ -331,49 +328,3 @@ def free_pgtables_level(
                 n += 1
             table += 1
     return n
-
-
-def make_tables(nr_rows: int, bits: int, levels: int) -> PageTables:
-    """Return empty tables with `nr_rows` rows, row 0 unusable, the lowest row on top."""
-    tables = PageTables(
-        entry=np.zeros((nr_rows, 1 << bits), np.uint64),
-        row_pfn=np.zeros(nr_rows, np.int32),
-        free_row=np.zeros(nr_rows, np.int32),
-        state=np.array([nr_rows - 1, bits, levels], np.int64),
-    )
-    tables.free_row[: nr_rows - 1] = np.arange(nr_rows - 1, 0, -1, dtype=np.int32)
-    return tables
-
-
-@attrs.define
-class PageTablePool:
-    """The rows of all table pages; `pt` is replaced when it grows, so pass `pool.pt` afresh."""
-
-    bits: int = 9
-    levels: int = 4
-    pt: PageTables = attrs.field(
-        default=attrs.Factory(lambda self: make_tables(NR_ROWS_MIN, self.bits, self.levels), True)
-    )
-
-    def nr_free(self) -> int:
-        """Return how many table pages can be built before the pool must grow."""
-        return int(self.pt.state[PT_NR_FREE])
-
-    def reserve(self, nr_rows: int) -> None:
-        """Make sure `nr_rows` tables can be built, doubling the pool as often as needed."""
-        old = self.pt
-        if old.state[PT_NR_FREE] >= nr_rows:
-            return
-        rows = len(old.row_pfn)
-        wanted = rows
-        while int(old.state[PT_NR_FREE]) + wanted - rows < nr_rows:
-            wanted *= 2
-        grown = make_tables(wanted, self.bits, self.levels)
-        grown.entry[:rows] = old.entry
-        grown.row_pfn[:rows] = old.row_pfn
-        nr_old_free = int(old.state[PT_NR_FREE])
-        # New rows go under the old stack: rows used before are taken first, as before.
-        grown.free_row[: wanted - rows] = np.arange(wanted - 1, rows - 1, -1, dtype=np.int32)
-        grown.free_row[wanted - rows : wanted - rows + nr_old_free] = old.free_row[:nr_old_free]
-        grown.state[PT_NR_FREE] = wanted - rows + nr_old_free
-        self.pt = grown

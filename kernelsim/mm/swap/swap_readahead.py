@@ -137,6 +137,11 @@ class ClusterReadahead:
         return start, start + pages
 
 
+def missing_slots(swap: SwapArea, slots: list[int]) -> list[int]:
+    """Return those of some slots that entries name and the cache has not."""
+    return [slot for slot in slots if swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0]
+
+
 @leaf
 def cluster_slots(swap: SwapArea, start: int, end: int, out: I64) -> int:
     """Collect those of the slots [start, end) that entries name and the cache has not.

@@ -5,6 +5,7 @@ import pytest
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.parts.block_device import NR_REQUESTS, BlockDevice
 from kernelsim.config.machine import BlockDeviceSpec
+from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 from kernelsim.units import PAGE_SIZE
 
@@ -36,24 +37,39 @@ def on_disk(depth, scenario):
     engine.run(main)
 
 
-def bio(done=None, *, is_write=False, nr_pages=1, wait=False):
-    """Make a request that appends its completion time to `done`."""
-    return SubmitBio(is_write, 0, nr_pages, "test", done, wait)
+class Listener(Actor):
+    """Notes what it is told, and when."""
+
+    def __init__(self):
+        super().__init__("listener")
+        self.told = []
+
+    def receive(self, message):
+        """Note it."""
+        self.told.append((message, self.engine.now_ns))
+
+
+def bio(receiver=None, *, is_write=False, nr_pages=1, wait=False):
+    """Make a request whose completion is told to `receiver`."""
+    end_io = None if receiver is None else "done"
+    return SubmitBio(is_write, 0, nr_pages, "test", end_io, receiver, wait=wait)
 
 
 def completions(depth, requests):
     """Submit requests at time 0; return when each was complete."""
-    times = []
+    listener = Listener()
 
     async def scenario(engine, disk):
+        receiver = engine.spawn(listener)
         for options in requests:
-            await disk.ref.ask(bio(lambda: times.append(engine.now_ns), **options))
+            await disk.ref.ask(bio(receiver, **options))
             assert engine.now_ns == 0  # acceptance takes no time
         await engine.sleep(10**6)
         assert disk.nr_in_flight == 0
 
     on_disk(depth, scenario)
-    return times
+    assert {message for message, _ in listener.told} == {"done"}
+    return [ns for _, ns in listener.told]
 
 
 def test_one_request_takes_its_latency_and_its_transfer():

@@ -1,5 +1,6 @@
 """Tests of kswapd's life: boot, two kinds of sleep, wake-ups that count and those that do not."""
 
+from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.messages.kswapd import WakeUp
 from kernelsim.actors.reclaim.kswapd import SHORT_SLEEP_NS
 from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
@@ -26,7 +27,7 @@ def with_kswapd(scenario, **options):
 
     async def main(machine):
         await machine.sleep("1s")
-        return await scenario(machine, machine.kernel.kswapds[0], machine.mem.zone[0])
+        return await scenario(machine, machine.engine.actors["kswapd0"], machine.mem.zone[0])
 
     return run(small_machine(**{"swap": "64M", "sysctl": NO_BOOST, **options}), main)
 
@@ -64,7 +65,7 @@ def test_a_wake_up_of_a_balanced_node_is_ignored():
     """Whoever asks: above high there is nothing to do."""
 
     async def scenario(machine, kswapd, zone):
-        kswapd.wakeup(3, GFP_HIGHUSER_MOVABLE)
+        wakeup_kswapd(machine.kernel, kswapd._task, 0, 3, GFP_HIGHUSER_MOVABLE)
         assert kswapd.state.asleep
         await machine.sleep("1s")
         assert machine.mem.vm_event[PAGEOUTRUN] == 0
@@ -134,12 +135,12 @@ def test_it_gives_up_when_there_is_nothing_to_reclaim():
         process = await machine.spawn("p", oom_score_adj=-1000)
         await fill_down_to(machine, process, int(zone[Z_WMARK_LOW]) - 10)
         for _ in range(MAX_RECLAIM_RETRIES + 2):
-            kswapd.wakeup(3, GFP_HIGHUSER_MOVABLE)
+            wakeup_kswapd(machine.kernel, process.entry.task, 0, 3, GFP_HIGHUSER_MOVABLE)
             await machine.sleep("1s")
         assert machine.kernel.lruvec[0, LV_KSWAPD_FAILURES] == MAX_RECLAIM_RETRIES
         assert kswapd.state.asleep
         runs = int(machine.mem.vm_event[PAGEOUTRUN])
-        kswapd.wakeup(3, GFP_HIGHUSER_MOVABLE)
+        wakeup_kswapd(machine.kernel, process.entry.task, 0, 3, GFP_HIGHUSER_MOVABLE)
         await machine.sleep("1s")
         assert machine.mem.vm_event[PAGEOUTRUN] == runs
 
@@ -153,10 +154,11 @@ def test_each_node_has_its_own():
         await machine.sleep("1s")
         process = await machine.spawn("p", cpu=0, mempolicy="bind:0")
         await process.touch(await process.mmap("20M"), write=True)
+        return [machine.engine.actors[f"kswapd{nid}"]._task for nid in range(2)]
 
     done = run(small_machine(cpus=("0", "1"), swap="64M"), main)
     assert {event.actor for event in done.log.named(WAKE)} == {"kswapd0"}
-    first, second = (kswapd._task for kswapd in done.machine.kernel.kswapds)
+    first, second = done.result
     assert first.stime_ns > 0 == second.stime_ns
     assert first.cpu is done.machine.kernel.cpus[0]
 
@@ -171,6 +173,18 @@ def test_a_stray_message_does_not_end_its_sleep():
         assert machine.mem.vm_event[PAGEOUTRUN] == 0
 
     with_kswapd(scenario)
+
+
+def test_the_task_that_allocates_says_that_it_wakes_kswapd():
+    """The wake-up is an event of that task: it notes what it wants, and tells kswapd."""
+
+    async def scenario(machine, kswapd, zone):
+        process = await machine.spawn("p")
+        await fill_down_to(machine, process, int(zone[Z_WMARK_LOW]) - 5)
+        return process.entry.task.name
+
+    done = with_kswapd(scenario)
+    assert [event.actor for event in done.log.named(WAKEUP)] == [done.result]
 
 
 def test_on_one_cpu_it_preempts_the_task_that_woke_it():

@@ -14,13 +14,11 @@ from kernelsim.mm.core.mem import (
     PG_active,
     PG_dirty,
     PG_mlocked,
-    PG_referenced,
     PG_swapbacked,
     PG_unevictable,
     PG_uptodate,
 )
 from kernelsim.mm.core.swap import (
-    deactivate,
     folio_add_lru,
     folio_rotate_reclaimable,
     lru_add,
@@ -28,7 +26,6 @@ from kernelsim.mm.core.swap import (
 from kernelsim.mm.core.vmstat import (
     NR_INACTIVE_ANON,
     NR_ZONE_INACTIVE_ANON,
-    PGDEACTIVATE,
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
 )
@@ -129,13 +126,3 @@ def test_rotation_goes_to_the_inactive_tail(box):
     assert box.pages_of(LRU_INACTIVE_ANON) == [pfns[1], pfns[0], pfns[2], active[0]]
     assert box.mem.vm_event[PGROTATED] == 2
     assert check_lru(box.mem) == []
-
-
-def test_deactivate_moves_active_pages_only(box):
-    """MADV_COLD takes active pages to the inactive front and leaves inactive ones alone."""
-    cold = put(box, 2, PG_swapbacked)
-    hot = put(box, 1, PG_swapbacked | PG_active | PG_referenced)
-    assert deactivate(box.mem, np.append(cold, hot), 3) == 1
-    assert box.pages_of(LRU_INACTIVE_ANON) == [hot[0], cold[1], cold[0]]
-    assert not box.mem.pages.flags[hot[0]] & (PG_active | PG_referenced)
-    assert box.mem.vm_event[PGDEACTIVATE] == 1

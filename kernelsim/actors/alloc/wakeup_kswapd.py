@@ -1,0 +1,52 @@
+"""Waking kswapd, in the time of the task that wants free pages.
+
+Linux: mm/vmscan.c:wakeup_kswapd, mm/page_alloc.c:wake_all_kswapds (6.1).
+"""
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.kswapd import WakeUp
+from kernelsim.actors.tracing import trace
+from kernelsim.mm.core.mem import Z_NID
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.reclaim.vmscan_kswapd import should_wake_kswapd
+from kernelsim.trace.vmscan import mm_vmscan_wakeup_kswapd
+
+
+def wakeup_kswapd(kernel: Kernel, task: Task, nid: int, highest_zoneidx: int, gfp: Gfp) -> bool:
+    """Ask for free pages in the zones of a node up to an index; a kswapd at work takes note.
+
+    Returns:
+        Whether it slept and wakes up.
+
+    Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
+    """
+    state = kernel.kswapd_states[nid]
+    if not should_wake_kswapd(kernel.mem, kernel.lruvec, state, nid, highest_zoneidx):
+        return False
+    trace(task, mm_vmscan_wakeup_kswapd(nid, highest_zoneidx, 0, int(gfp)))
+    rouse_kswapd(kernel, nid)
+    return True
+
+
+def rouse_kswapd(kernel: Kernel, nid: int) -> None:
+    """Make kswapd look at its node, whatever the watermarks say; it may be at work already."""
+    state = kernel.kswapd_states[nid]
+    if state.asleep:
+        state.asleep = False
+        kernel.kswapds[nid].tell(WakeUp())
+
+
+def wake_all_kswapds(kernel: Kernel, task: Task, context: AllocContext) -> bool:
+    """Tell the kswapd of every node of the zonelist that a request went below low.
+
+    Returns:
+        Whether one of them slept and wakes up.
+
+    Source: Linux 6.1 mm/page_alloc.c:wake_all_kswapds
+    """
+    woken = False
+    for nid in dict.fromkeys(int(kernel.mem.zone[zone, Z_NID]) for zone in context.zonelist):
+        woken |= wakeup_kswapd(kernel, task, nid, context.highest_zoneidx, context.gfp)
+    return woken
