@@ -131,7 +131,7 @@ def print_machine(spec: MachineSpec) -> None:
     """Print nodes, zones, distances, disks, swap and the tunables that differ from the defaults."""
     cpus = "1 CPU" if spec.nr_cpus == 1 else f"{spec.nr_cpus} CPUs"
     managed = format_size(sum(node.managed_pages for node in spec.nodes) * PAGE_SIZE)
-    print(f"{spec.name}: {spec.arch}, rules of {spec.era}, {cpus}, {managed} for use")
+    print(f"{spec.name}: {spec.arch}, rules of {spec.era.name}, {cpus}, {managed} for use")
     zones = Table("node", "CPUs", "zone", "start_pfn", "spanned", "present", "managed", box=None)
     for node in spec.nodes:
         for zone in node.zones:

@@ -27,6 +27,8 @@ from kernelsim.units import GIB, MIB, PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kernelsim.config.era import Era
+
 __all__ = ["NodeMemory", "lay_out_nodes", "reserved_estimate"]
 
 PCI_HOLE_START_PFN: Final = 3 * GIB // PAGE_SIZE  # pages; where PC firmware puts PCI windows
@@ -35,7 +37,6 @@ LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area, with the EBDA pa
 MAX_ORDER_NR_PAGES: Final = 1024  # pages; linux/mmzone.h
 SECTION_PAGES: Final = 128 * MIB // PAGE_SIZE  # pages; SECTION_SIZE_BITS 27
 
-STRUCT_PAGE_BYTES: Final = {"6.1": 64, "classic": 40}  # bytes; 32-bit era and 64-bit era
 DMA_RESERVED_PAGES: Final = 158  # pages; 3998 present - 3840 managed on every recorded machine
 KERNEL_RESERVED_PAGES: Final = 11_500  # pages; text, data, bss, log, percpu: fit, see below
 HASH_SHARE: Final = 700  # 1/pages; dentry, inode and TCP hashes: 0.14 % of memory
@@ -57,14 +58,14 @@ class NodeMemory:
 
 
 def lay_out_nodes(
-    nodes: Sequence[NodeMemory], *, arch: str, era: str, movable_pages: int = 0
+    nodes: Sequence[NodeMemory], *, arch: str, era: Era, movable_pages: int = 0
 ) -> tuple[NodeSpec, ...]:
     """Return the nodes with their zones.
 
     Args:
         nodes: what each node has, by node number.
         arch: x86_64, i386 or i386pae.
-        era: 6.1 or classic; decides the size of a struct page.
+        era: decides the size of a struct page.
         movable_pages: `movablecore=` in pages; 0 for none.
 
     Raises ConfigError when nodes overlap, a 32-bit machine has more than it can address, or
@@ -223,7 +224,7 @@ def _plain_zones(ranges: _Ranges, *, arch: str, movable_from: int | None) -> lis
     return zones
 
 
-def reserved_estimate(zone: ZoneSpec, *, era: str, holds_kernel: bool, bounce_buffer: bool) -> int:
+def reserved_estimate(zone: ZoneSpec, *, era: Era, holds_kernel: bool, bounce_buffer: bool) -> int:
     """Return how many present pages of a zone the boot keeps from the buddy system.
 
     The estimate is a fit to recorded 6.1 machines of 512 MiB to 4 GiB: one struct page a frame,
@@ -233,7 +234,7 @@ def reserved_estimate(zone: ZoneSpec, *, era: str, holds_kernel: bool, bounce_bu
     """
     if zone.type is ZoneType.ZONE_DMA:
         return min(DMA_RESERVED_PAGES, zone.present_pages)
-    reserved = zone.present_pages * STRUCT_PAGE_BYTES[era] // PAGE_SIZE
+    reserved = zone.present_pages * era.struct_page_bytes // PAGE_SIZE
     reserved += zone.present_pages // HASH_SHARE
     if holds_kernel:
         reserved += min(KERNEL_RESERVED_PAGES, zone.present_pages // 4)
@@ -241,7 +242,7 @@ def reserved_estimate(zone: ZoneSpec, *, era: str, holds_kernel: bool, bounce_bu
     return min(reserved, zone.present_pages)
 
 
-def _with_managed(specs: Sequence[NodeSpec], *, era: str) -> tuple[NodeSpec, ...]:
+def _with_managed(specs: Sequence[NodeSpec], *, era: Era) -> tuple[NodeSpec, ...]:
     """Return the nodes with managed pages estimated; the first zone above DMA holds the kernel."""
     nodes: list[NodeSpec] = []
     kernel_placed = False

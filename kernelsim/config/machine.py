@@ -18,8 +18,10 @@ from typing import Final
 import attrs
 
 from kernelsim.config.boot import BootState
+from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.sysctl import Sysctl
+from kernelsim.config.sysctl_write import require_era
 from kernelsim.config.zones import ARCHES, ZoneType, zone_types
 from kernelsim.errors import ConfigError
 
@@ -27,7 +29,6 @@ __all__ = [
     "DEVICE_NAME",
     "DEVICE_NAME_MAX",
     "DEVICE_NAME_RULE",
-    "ERAS",
     "LOCAL_DISTANCE",
     "NR_CPUS",
     "BlockDeviceSpec",
@@ -44,7 +45,6 @@ MAX_NUMNODES: Final = 1024  # nodes; CONFIG_NODES_SHIFT=10 of Debian's x86_64 ke
 MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
-ERAS: Final = ("6.1", "classic")
 DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
 DEVICE_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._!-]{{0,{DEVICE_NAME_MAX - 1}}}")
 DEVICE_NAME_RULE: Final = (
@@ -177,8 +177,8 @@ class MachineSpec:
     """Name for people."""
     arch: str = "x86_64"
     """x86_64, i386 (no PAE) or i386pae."""
-    era: str = "6.1"
-    """Rules of the watermarks: 6.1, or classic (2.6.32: low = min * 5/4, high = min * 3/2)."""
+    era: Era = LINUX_6_1
+    """Rules of the kernel's generation; a file has its name."""
     nodes: tuple[NodeSpec, ...]
     """Nodes by number."""
     distances: tuple[tuple[int, ...], ...]
@@ -213,13 +213,11 @@ def validate_machine(machine: MachineSpec) -> None:
     """Check what no single field can know: that the parts fit together.
 
     Raises ConfigError for the first rule broken, in this order: names, CPUs, memory, distances,
-    swap.
+    swap, tunables.
     """
     _validate_names(machine)
     if machine.arch not in ARCHES:
         raise ConfigError("arch", machine.arch, f"must be one of {', '.join(ARCHES)}")
-    if machine.era not in ERAS:
-        raise ConfigError("era", machine.era, f"must be one of {', '.join(ERAS)}")
     if not 1 <= len(machine.nodes) <= MAX_NUMNODES:
         raise ConfigError("node", len(machine.nodes), f"a machine has 1 to {MAX_NUMNODES} nodes")
     for index, node in enumerate(machine.nodes):
@@ -233,6 +231,7 @@ def validate_machine(machine: MachineSpec) -> None:
     _validate_memory(machine)
     _validate_distances(machine.distances, nr_nodes=len(machine.nodes))
     _validate_swap(machine)
+    require_era(machine.sysctl, machine.era)
 
 
 def _validate_names(machine: MachineSpec) -> None:

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import attrs
 
+from kernelsim.config.era import ERAS
 from kernelsim.config.layout import NodeMemory, lay_out_nodes
 from kernelsim.config.machine import (
-    ERAS,
     LOCAL_DISTANCE,
     BlockDeviceSpec,
     MachineSpec,
@@ -92,6 +92,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     for key, value, allowed in (("arch", plain.arch, ARCHES), ("era", plain.era, ERAS)):
         if value not in allowed:
             raise ConfigError(key, value, f"must be one of {', '.join(allowed)}")
+    era = ERAS[plain.era]
     if not plain.node:
         raise ConfigError("node", [], "a machine has at least one node")
     nodes = [_node_memory(node, nid) for nid, node in enumerate(plain.node)]
@@ -104,8 +105,8 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     return MachineSpec(
         name=plain.name,
         arch=plain.arch,
-        era=plain.era,
-        nodes=lay_out_nodes(nodes, arch=plain.arch, era=plain.era, movable_pages=movable),
+        era=era,
+        nodes=lay_out_nodes(nodes, arch=plain.arch, era=era, movable_pages=movable),
         distances=_default_distances(len(nodes)) if plain.distances is None else plain.distances,
         swaps=tuple(_swap(swap, index) for index, swap in enumerate(plain.swap)),
         devices=devices,

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import attrs
 
+from kernelsim.config.era import ERAS
 from kernelsim.config.latency import LatencySpec
-from kernelsim.config.machine import DEVICE_NAME_RULE, ERAS, BlockDeviceSpec
+from kernelsim.config.machine import DEVICE_NAME_RULE, BlockDeviceSpec
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.zones import ARCHES
 
@@ -148,7 +149,8 @@ class MachineToml:
         default="x86_64",
     )
     era: str = _key(
-        "whose watermark rules hold: Linux 6.1, or classic for 2.6.32",
+        "whose rules hold for watermarks, the size of a struct page and the range of swappiness: "
+        "Linux 6.1, or classic for 2.6.32",
         f"one of {', '.join(ERAS)}",
         example="6.1",
         default="6.1",

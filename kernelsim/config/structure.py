@@ -16,6 +16,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 
+from kernelsim.config.era import ERAS, Era
 from kernelsim.config.sysctl import SYSCTLS, Sysctl
 from kernelsim.config.sysctl_write import with_settings
 from kernelsim.config.zones import ZoneType
@@ -59,6 +60,8 @@ def _make_converter() -> cattrs.Converter:
     converter.register_unstructure_hook(Sysctl, _sysctl_plain)
     converter.register_structure_hook_factory(attrs.has, lambda cls: _table(cls, converter))
     converter.register_structure_hook(Sysctl, _sysctl)
+    converter.register_structure_hook(Era, _era)
+    converter.register_unstructure_hook(Era, lambda era: era.name)
     return converter
 
 
@@ -96,6 +99,13 @@ def _zone_type(value: object, _: object) -> ZoneType:
         if kind.value == value:
             return kind
     raise ConfigError("", value, f"must be one of {', '.join(kind.value for kind in ZoneType)}")
+
+
+def _era(value: object, _: object) -> Era:
+    """Read an era by its name."""
+    if isinstance(value, str) and value in ERAS:
+        return ERAS[value]
+    raise ConfigError("", value, f"must be one of {', '.join(ERAS)}")
 
 
 def _sysctl(value: object, _: object) -> Sysctl:

@@ -16,9 +16,12 @@ To add a key, add its attribute to `Sysctl`. Then it is one of three, and a test
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+
+if TYPE_CHECKING:
+    from kernelsim.config.era import Era
 
 __all__ = [
     "IDLE",
@@ -344,7 +347,7 @@ class Sysctl:
 
 @attrs.frozen(kw_only=True)
 class SysctlEntry:
-    """One row of the table; `minimum`/`maximum` are None for a key that holds a word."""
+    """One row of the table; `minimum`/`maximum`, of 6.1, are None for a key that holds a word."""
 
     name: str
     attribute: str
@@ -356,6 +359,12 @@ class SysctlEntry:
     doc: str
     idle: str
     """Why writing it changes nothing yet but what is shown; empty when it works."""
+
+    def limits(self, era: Era) -> tuple[int, int]:
+        """Return the lowest and the highest number the key may hold; not for words."""
+        assert self.minimum is not None
+        assert self.maximum is not None
+        return self.minimum, era.sysctl_maximum.get(self.name, self.maximum)
 
 
 SYSCTLS: Final[dict[str, SysctlEntry]] = {

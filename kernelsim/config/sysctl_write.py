@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.config.sysctl import SYSCTLS, Sysctl, SysctlEntry, SysctlValue
 from kernelsim.errors import ConfigError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "parse_setting",
     "parse_value",
+    "require_era",
     "rule_of",
     "sysctl_from_text",
     "sysctl_text",
@@ -58,12 +60,13 @@ def parse_setting(text: str) -> tuple[str, SysctlValue]:
     return name.strip(), parse_value(name.strip(), value.strip())
 
 
-def parse_value(name: str, value: object) -> SysctlValue:
+def parse_value(name: str, value: object, era: Era = LINUX_6_1) -> SysctlValue:
     """Return a value of this key, checked against the table.
 
     Args:
         name: the kernel's key, `vm.swappiness`.
         value: an int, a sequence of ints, or text as /proc/sys shows it.
+        era: some keys have another range in another one.
 
     Raises ConfigError naming key, value and rule.
     """
@@ -74,47 +77,47 @@ def parse_value(name: str, value: object) -> SysctlValue:
         raise ConfigError(name, value, f"no such sysctl{hint}")
     if entry.words:
         if value not in entry.words:
-            raise ConfigError(name, value, rule_of(entry))
+            raise ConfigError(name, value, rule_of(entry, era))
         return str(value)
     if isinstance(entry.default, tuple):
         items = value.split() if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or not 1 <= len(items) <= len(entry.default):
-            raise ConfigError(name, value, rule_of(entry))
+            raise ConfigError(name, value, rule_of(entry, era))
         # As lowmem_reserve_ratio_sysctl_handler does with what is below 1.
-        return tuple(max(_checked_int(entry, item), 0) for item in items)
-    number = _checked_int(entry, value)
+        return tuple(max(_checked_int(entry, item, era), 0) for item in items)
+    number = _checked_int(entry, value, era)
     if name == "vm.percpu_pagelist_high_fraction" and 0 < number < HIGH_FRACTION_MIN:
-        raise ConfigError(name, value, rule_of(entry))
+        raise ConfigError(name, value, rule_of(entry, era))
     return number
 
 
-def _checked_int(entry: SysctlEntry, value: object) -> int:
+def _checked_int(entry: SysctlEntry, value: object, era: Era) -> int:
     """Return the value as an int inside the key's range, or raise ConfigError."""
     number: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
     elif isinstance(value, str):
         number = _c_number(value)
-    assert entry.minimum is not None
-    assert entry.maximum is not None
-    if number is None or not entry.minimum <= number <= entry.maximum:
-        raise ConfigError(entry.name, value, f"must be {_range_of(entry)}")
+    minimum, maximum = entry.limits(era)
+    if number is None or not minimum <= number <= maximum:
+        raise ConfigError(entry.name, value, f"must be {_range_of(entry, era)}")
     return number
 
 
-def _range_of(entry: SysctlEntry) -> str:
-    return f"a whole number from {entry.minimum} to {entry.maximum} ({entry.unit})"
+def _range_of(entry: SysctlEntry, era: Era) -> str:
+    minimum, maximum = entry.limits(era)
+    return f"a whole number from {minimum} to {maximum} ({entry.unit})"
 
 
-def rule_of(entry: SysctlEntry) -> str:
-    """Return what a value of this key must be."""
+def rule_of(entry: SysctlEntry, era: Era = LINUX_6_1) -> str:
+    """Return what a value of this key must be in an era."""
     if entry.words:
         return "must be " + " or ".join(entry.words)
     if isinstance(entry.default, tuple):
         return f"must be 1 to {len(entry.default)} numbers, one a zone, lowest zone first"
     if entry.name == "vm.percpu_pagelist_high_fraction":
         return f"must be 0 or at least {HIGH_FRACTION_MIN}"
-    return f"must be {_range_of(entry)}"
+    return f"must be {_range_of(entry, era)}"
 
 
 def _c_number(text: str) -> int | None:
@@ -161,7 +164,20 @@ def sysctl_text(value: SysctlValue) -> str:
     return "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def write_sysctl(sysctl: Sysctl, name: str, raw: object) -> Sysctl:
+def require_era(sysctl: Sysctl, era: Era) -> None:
+    """Check tunables a machine boots with against the ranges that are an era's own.
+
+    Raises ConfigError for the first that is out of its range.
+    """
+    for name in era.sysctl_maximum:
+        try:
+            parse_value(name, getattr(sysctl, SYSCTLS[name].attribute), era)
+        except ConfigError as error:
+            rule = f"{error.rule} in the era {era.name}"
+            raise ConfigError(f"sysctl.{name}", error.value, rule) from None
+
+
+def write_sysctl(sysctl: Sysctl, name: str, raw: object, era: Era = LINUX_6_1) -> Sysctl:
     """Return the tunables after a write to one of them.
 
     Fewer numbers than a list has are written over its first ones; the others stay.
@@ -170,11 +186,12 @@ def write_sysctl(sysctl: Sysctl, name: str, raw: object) -> Sysctl:
         sysctl: The tunables in force.
         name: The kernel's key, `vm.swappiness`.
         raw: An int, a sequence of ints, or text as it is written to /proc/sys.
+        era: Of the kernel.
 
     Raises ConfigError naming key, value and rule.
     Source: Linux 6.1 kernel/sysctl.c:proc_dointvec, mm/util.c:overcommit_kbytes_handler
     """
-    value = parse_value(name, raw)
+    value = parse_value(name, raw, era)
     if isinstance(value, tuple):
         now = getattr(sysctl, SYSCTLS[name].attribute)
         value = (*value, *now[len(value) :])
@@ -184,8 +201,8 @@ def write_sysctl(sysctl: Sysctl, name: str, raw: object) -> Sysctl:
     return attrs.evolve(changed, **cleared)
 
 
-def write_sysctls(sysctl: Sysctl, settings: Mapping[str, object]) -> Sysctl:
+def write_sysctls(sysctl: Sysctl, settings: Mapping[str, object], era: Era = LINUX_6_1) -> Sysctl:
     """Return the tunables after these writes, in their order; raises as `write_sysctl`."""
     for name, raw in settings.items():
-        sysctl = write_sysctl(sysctl, name, raw)
+        sysctl = write_sysctl(sysctl, name, raw, era)
     return sysctl

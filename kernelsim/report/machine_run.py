@@ -281,7 +281,7 @@ def machine_of(
     spec = load_machine(chosen) if isinstance(chosen, str) else chosen
     if spec.boot.recorded:  # settings are written when it has booted
         return spec
-    return attrs.evolve(spec, sysctl=write_sysctls(spec.sysctl, settings))
+    return attrs.evolve(spec, sysctl=write_sysctls(spec.sysctl, settings, spec.era))
 
 
 def events_between_checks(machine: Machine) -> int:

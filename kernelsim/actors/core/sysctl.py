@@ -27,7 +27,7 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
         ConfigError: No such tunable, or a value the kernel refuses with EINVAL.
     """
     tunables = kernel.phys.tunables
-    written = sysctl_write.write_sysctl(tunables.now, name, value)
+    written = sysctl_write.write_sysctl(tunables.now, name, value, kernel.phys.era)
     # Differs from Linux: a write of the value in force changes nothing. There it computes the
     # watermarks too, from the memory of now; those of boot come from less (mm/boot/mm_init.py).
     if written == tunables.now:

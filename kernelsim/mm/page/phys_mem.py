@@ -11,6 +11,7 @@ Units: pages, bytes, distances with 10 for a node's own memory.
 
 import attrs
 
+from kernelsim.config.era import Era
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_TYPE_INDEX, Mem
 from kernelsim.mm.core.tunables import Tunables
@@ -74,7 +75,7 @@ class PhysMem:
 
     Attributes:
         mem: The arrays.
-        era: Rules of the kernel's version.
+        era: Rules of the kernel's generation.
         zone_types: Zone types in the order of zone rows within a node.
         nodes: By number, those without memory and those not in use too.
         numa_distance: numa_distance[from][to] of all nodes.
@@ -85,7 +86,7 @@ class PhysMem:
     """
 
     mem: Mem
-    era: str
+    era: Era
     zone_types: tuple[ZoneType, ...]
     nodes: tuple[PgData, ...]
     numa_distance: tuple[tuple[int, ...], ...]

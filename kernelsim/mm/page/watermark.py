@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.config.zones import ZoneType
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def setup_per_zone_wmarks(
     *,
     min_free_kbytes: int,
     watermark_scale_factor: int = 10,
-    era: str = "6.1",
+    era: Era = LINUX_6_1,
 ) -> tuple[ZoneWatermarks, ...]:
     """Return the watermarks of all zones.
 
@@ -135,7 +136,7 @@ def setup_per_zone_wmarks(
         zones: all zones of the machine.
         min_free_kbytes: vm.min_free_kbytes in force.
         watermark_scale_factor: vm.watermark_scale_factor, 1/10000; "classic" does not use it.
-        era: "6.1", or "classic" for low = min * 5/4 and high = min * 3/2.
+        era: says whether the scale factor counts; else low = min * 5/4 and high = min * 3/2.
 
     Source: Linux 6.1 mm/page_alloc.c:__setup_per_zone_wmarks
     """
@@ -150,7 +151,7 @@ def setup_per_zone_wmarks(
         if high:
             capped = min(zone.managed_pages // 1024, HIGHMEM_MIN_PAGES_MAX)
             wmark_min = max(capped, HIGHMEM_MIN_PAGES)
-        if era == "classic":
+        if not era.watermark_scale:
             result.append(_watermarks(wmark_min, share >> 2, share >> 1))
             continue
         step = max(share >> 2, zone.managed_pages * watermark_scale_factor // 10_000)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernelsim.config.era import CLASSIC
 from kernelsim.config.zones import ZoneType, zone_types
 from kernelsim.mm.page.watermark import (
     ZoneManaged,
@@ -41,7 +42,7 @@ def test_lowmem_reserve_of_a_small_32_bit_machine() -> None:
 def test_classic_watermarks() -> None:
     """min_free_kbytes 67584 in one zone: low = min * 5/4, high = min * 3/2."""
     zones = zones_of("x86_64", 0, 1 << 20, 0, 0, 0)
-    marks = setup_per_zone_wmarks(zones, min_free_kbytes=67584, era="classic")[1]
+    marks = setup_per_zone_wmarks(zones, min_free_kbytes=67584, era=CLASSIC)[1]
     kbytes = [4 * pages for pages in (marks.wmark_min, marks.wmark_low, marks.wmark_high)]
 
     assert [67584, 67584 * 5 // 4, 67584 * 3 // 2] == kbytes
