@@ -11,9 +11,9 @@ Each folder's docstring is its guide. A folder imports only from those before it
     `mm`          what the kernel decides, named as Linux's mm/ directory: no waiting in here
     `block` `sched`  the decisions of the block layer and of the scheduler
     `actors`      what waits: CPUs, nodes, kswapd, devices, processes
-    `workload`    the interface for workload authors
-    `machine.py`  puts a machine together from a specification and a seed
     `procfs`      texts of /proc and /sys from snapshots
+    `machine.py`  puts a machine together from a specification and a seed, and runs it
+    `workload`    the interface for workload authors
     `check`       invariants, read-only
     `report`      what a run leaves behind
     `oracle`      runs of recorded cases of a real kernel, held against the recording

@@ -39,10 +39,11 @@ ORDER = (
     ("actors.alloc",),
     ("actors.space",),
     ("actors.process",),
+    ("procfs",),
+    ("machine",),
     ("workload",),
     ("workload.script",),
-    ("machine",),
-    ("procfs", "check"),
+    ("check",),
     ("report",),
     ("oracle",),
     ("cli",),
@@ -162,7 +163,7 @@ def missing_docstrings(source: Source) -> Iterator[int]:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if node.name.startswith("_") or any(
-            "overload" in ast.unparse(d) for d in node.decorator_list
+            re.search(r"overload|\.setter$", ast.unparse(d)) for d in node.decorator_list
         ):
             continue
         if ast.get_docstring(node) is None:

@@ -9,17 +9,64 @@ from typing import Any
 
 import attrs
 
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.machine import Machine
-from kernelsim.mm.core.mem import Z_FREE
+from kernelsim.mm.core.mem import Z_FREE, Mem
 from kernelsim.mm.core.vmstat import VM_EVENT_NAMES
+from kernelsim.sim.ending import Ended
+from kernelsim.sim.engine import Engine
 from kernelsim.units import PAGE_SIZE
+from kernelsim.workload.machine import MachineHandle
 from tests.memory_sink import MemorySink
 
 PAGE = PAGE_SIZE
+
+
+class OpenMachine(MachineHandle):
+    """A machine as a workload has it, that a test may look into."""
+
+    def __init__(self, spec: MachineSpec, *, on_snapshot: Any = None, **options: Any) -> None:
+        rest = () if on_snapshot is None else (on_snapshot,)
+        super().__init__(Machine(spec, **options), *rest)
+
+    @property
+    def machine(self) -> Machine:
+        """The machine itself."""
+        return self._machine
+
+    @property
+    def kernel(self) -> Kernel:
+        """Its state."""
+        return self._machine.kernel
+
+    @property
+    def mem(self) -> Mem:
+        """The arrays of its memory."""
+        return self._machine.kernel.mem
+
+    @property
+    def engine(self) -> Engine:
+        """Its clock and actors."""
+        return self._machine.engine
+
+    @property
+    def ended(self) -> Ended | None:
+        """How its run ended; None before."""
+        return self._machine.ended
+
+
+def opened(main: Callable[[OpenMachine], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    """Return a workload that may look into the machine it is given."""
+
+    async def opened_main(handle: Any) -> Any:
+        handle.__class__ = OpenMachine  # the same state, with a door
+        return await main(handle)
+
+    return opened_main
 
 
 @attrs.frozen
@@ -27,7 +74,7 @@ class Run:
     """A run that ended: what the workload returned, the machine, its events."""
 
     result: Any
-    machine: Machine
+    machine: OpenMachine
     log: MemorySink
 
     @property
@@ -65,27 +112,27 @@ def small_machine(
 
 def run(
     spec: MachineSpec,
-    main: Callable[[Machine], Awaitable[Any]],
+    main: Callable[[OpenMachine], Awaitable[Any]],
     *,
     sound: bool = True,
     **options: Any,
 ) -> Run:
     """Run a workload, then look for broken invariants unless told that there may be some."""
     log = MemorySink()
-    machine = Machine(spec, sink=log, **options)
+    machine = OpenMachine(spec, sink=log, **options)
     if sound:
         observe(machine.kernel)
 
-    async def checked(machine: Machine) -> Any:
+    async def checked(machine: OpenMachine) -> Any:
         result = await main(machine)
         if sound:
             assert check_machine(machine.kernel) == []
         return result
 
-    return Run(machine.run(checked), machine, log)
+    return Run(machine.run(lambda _: checked(machine)), machine, log)
 
 
-def free_pages(machine: Machine) -> int:
+def free_pages(machine: OpenMachine) -> int:
     """Return the free pages of all zones."""
     return int(machine.mem.zone[:, Z_FREE].sum())
 

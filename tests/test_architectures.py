@@ -38,9 +38,9 @@ def test_a_table_maps_as_much_as_its_entries_say(arch, tables):
         assert done.minflt == SPAN // PAGE
         again = await process.touch(region, write=True)
         assert again.minflt == 0
-        nr_tables = int(machine.kernel.mms.mms.nr_ptes[process.entry.mm.number])
+        nr_tables = int(machine.kernel.mms.mms.nr_ptes[process._process.mm.number])
         await process.munmap(region)
-        left = int(machine.kernel.mms.mms.nr_ptes[process.entry.mm.number])
+        left = int(machine.kernel.mms.mms.nr_ptes[process._process.mm.number])
         await process.exit()
         return nr_tables, left
 
@@ -54,7 +54,7 @@ def test_a_32_bit_process_has_three_gib_of_addresses(arch):
 
     async def main(machine):
         process = await machine.spawn("p")
-        areas = process.entry.mm.map.areas
+        areas = process._process.mm.map.areas
         region = await process.mmap("1G", noreserve=True)
         with pytest.raises(SyscallError) as refused:
             await process.mmap("2G", noreserve=True)

@@ -12,11 +12,10 @@ import pytest
 
 from kernelsim.check.machine import require_sound
 from kernelsim.errors import CheckFailedError, ConfigError
-from kernelsim.machine import Hooks, Machine
 from kernelsim.mm.core.mem import Z_WMARK_MIN, PG_kernel
 from kernelsim.mm.core.vmstat import NR_PAGE_TABLE_PAGES
 from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
-from tests.small_machine import PAGE, Run, free_pages, run, small_machine
+from tests.small_machine import PAGE, OpenMachine, Run, free_pages, run, small_machine
 
 TOP = Path(__file__).resolve().parent.parent
 SEEDS = 20
@@ -159,7 +158,7 @@ def test_invariants_hold_all_along():
         clock.on_tick = tick
         clock.set_tick(None, 300)
 
-    done = run(small_machine(**SPEC), two_processes, hooks=Hooks(on_boot=watch), burst_pages=63)
+    done = run(small_machine(**SPEC), two_processes, on_boot=watch, burst_pages=63)
     assert done.result == [0, 0]
     assert len(checks) > 10
 
@@ -168,7 +167,7 @@ def test_invariants_hold_all_along():
 def test_a_burst_out_of_range_is_refused(burst_pages):
     """One page to 4096."""
     with pytest.raises(ConfigError, match="burst_pages"):
-        Machine(small_machine(), burst_pages=burst_pages)
+        OpenMachine(small_machine(), burst_pages=burst_pages)
 
 
 @pytest.mark.parametrize(
@@ -304,18 +303,18 @@ def test_hooks_are_called_at_boot_and_for_each_snapshot():
     """In that order, with the machine and the name."""
     seen = []
 
-    async def on_snapshot(machine, name):
-        seen.append((machine.now_ns, name))
+    async def on_snapshot(name):
+        seen.append(name)
 
-    hooks = Hooks(on_boot=lambda machine: seen.append((machine.now_ns, "boot")))
-    hooks.on_snapshot = on_snapshot
+    def on_boot(machine):
+        seen.append((machine.now_ns, "boot"))
 
     async def main(machine):
         await machine.sleep(5)
         await machine.snapshot("first")
 
-    run(small_machine(), main, hooks=hooks)
-    assert seen == [(0, "boot"), (5, "first")]
+    run(small_machine(), main, on_boot=on_boot, on_snapshot=on_snapshot)
+    assert seen == [(0, "boot"), "first"]
 
 
 def test_a_run_ends_at_its_time_limit():

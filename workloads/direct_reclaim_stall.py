@@ -5,31 +5,29 @@ a fault costs. Between low and min kswapd works beside it, and the fault costs t
 the faulting process reclaims, and waits as long as the disk makes it wait.
 """
 
-from kernelsim.machine import Machine
-from kernelsim.mm.core.mem import Z_FREE, Z_WMARK_LOW
-from kernelsim.workload import workload
+from kernelsim.workload import MachineHandle, workload
 
 PAGE = 4096
 STALLS = 64  # faults below min to be seen before the run ends
 
 
 @workload(machine="small-512m")
-async def main(machine: Machine) -> None:
+async def main(machine: MachineHandle) -> None:
     """Fill the machine, then fault one page at a time."""
-    zone = machine.mem.zone[machine.kernel.phys.zonelists[0][0]]
+    low = machine.zone(0, "DMA32").low
     process = await machine.spawn("probe", cpu=0)
     region = await process.mmap("800M")
     filled = 0
-    while zone[Z_FREE] > zone[Z_WMARK_LOW] + 512:
+    while machine.zone(0, "DMA32").free > low + 512:
         await process.touch(region, write=True, offset=filled, length=256 * PAGE)
         filled += 256 * PAGE
 
     latency: dict[str, list[int]] = {"above low": [], "low to min": [], "below min": []}
     for offset in range(filled, region.length, PAGE):
-        free = zone[Z_FREE]
+        free = machine.zone(0, "DMA32").free
         reclaimed_ns = process.stats.reclaim_ns
         result = await process.touch(region, write=True, offset=offset, length=PAGE)
-        band = "above low" if free > zone[Z_WMARK_LOW] else "low to min"
+        band = "above low" if free > low else "low to min"
         band = band if process.stats.reclaim_ns == reclaimed_ns else "below min"
         latency[band].append(result.latency_ns)
         if len(latency["below min"]) == STALLS:

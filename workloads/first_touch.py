@@ -5,14 +5,13 @@ resident), then writes all of it (every page costs one fault and one frame), the
 (no fault at all).
 """
 
-from kernelsim.machine import Machine
-from kernelsim.workload import workload
+from kernelsim.workload import MachineHandle, workload
 
 MIB_PAGES = 256
 
 
 @workload(machine="laptop-4g")
-async def main(machine: Machine) -> None:
+async def main(machine: MachineHandle) -> None:
     """Map, read, write, write again."""
     process = await machine.spawn("first_touch")
     region = await process.mmap("256M")

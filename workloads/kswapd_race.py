@@ -5,14 +5,13 @@ the race, and the process is driven below min into direct reclaim. The second wr
 time and sleeps in between: kswapd works in the pauses, and the process seldom comes below min.
 """
 
-from kernelsim.machine import Machine
-from kernelsim.workload import workload
+from kernelsim.workload import MachineHandle, workload
 
 CHUNK = 64 << 10
 
 
 @workload(machine="small-512m")
-async def main(machine: Machine) -> None:
+async def main(machine: MachineHandle) -> None:
     """Run both, one after the other."""
     hasty = await machine.spawn("hasty")
     region = await hasty.mmap("600M")

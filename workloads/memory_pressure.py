@@ -6,12 +6,11 @@ has to reclaim itself, and waits. Pages go to swap, and come back with the conte
 the process writes them a second time.
 """
 
-from kernelsim.machine import Machine
-from kernelsim.workload import workload
+from kernelsim.workload import MachineHandle, workload
 
 
 @workload(machine="small-512m")
-async def main(machine: Machine) -> None:
+async def main(machine: MachineHandle) -> None:
     """Write more than there is, then write it all again."""
     process = await machine.spawn("hog")
     region = await process.mmap("700M")

@@ -5,12 +5,11 @@ accessing a remote page takes longer in the ratio of the distances; the rest of 
 work on the same CPU.
 """
 
-from kernelsim.machine import Machine
-from kernelsim.workload import workload
+from kernelsim.workload import MachineHandle, workload
 
 
 @workload(machine="numa-2x4g")
-async def main(machine: Machine) -> None:
+async def main(machine: MachineHandle) -> None:
     """Touch 64 MiB on each node, from the same CPU."""
     latency = {}
     for nid in (0, 1):

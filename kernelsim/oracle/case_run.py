@@ -16,7 +16,7 @@ from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import ConfigError, DeadlockError, RecordingError, WorkloadError
-from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
+from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.oracle.case_output import LOGS
 from kernelsim.oracle.compare import Comparison, compare_runs
 from kernelsim.oracle.compare_rows import rows_of
@@ -25,6 +25,7 @@ from kernelsim.oracle.script_run import ScriptRun
 from kernelsim.report.machine_run import events_between_checks
 from kernelsim.report.run_options import SNAPSHOT_NAME
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script import (
     DEFAULT_NAME,
     Command,
@@ -124,19 +125,20 @@ def run_case(
     """
     script = check_case(case)
 
-    async def keep(_machine: Machine, name: str) -> None:
+    async def keep(name: str) -> None:
         run.write_snapshot(name)
 
     machine = Machine(
         machine_from_proc(case / "before"),
         seed=seed,
         burst_pages=burst_pages,
-        hooks=Hooks(on_snapshot=keep, on_boot=check_often if check else Hooks().on_boot),
+        on_boot=check_often if check else None,
     )
-    run = ScriptRun(machine, out, script.file)
+    handle = MachineHandle(machine, keep)
+    run = ScriptRun(machine, handle, out, script.file)
 
-    async def main(_machine: Machine) -> None:
-        await machine.snapshot("before")
+    async def main(_handle: MachineHandle) -> None:
+        await handle.snapshot("before")
         background: list[ProcessHandle] = []
         for number, command in enumerate(script.commands, start=1):
             run.lines.append(command_line(number, command.text))
@@ -145,7 +147,7 @@ def run_case(
             require_sound(machine.kernel)
 
     try:
-        machine.run(main)
+        handle.run(main)
     except DeadlockError as error:
         if not run.waiting:
             raise
@@ -172,7 +174,7 @@ def check_often(machine: Machine) -> None:
 
 async def run_command(run: ScriptRun, command: Command, background: list[ProcessHandle]) -> None:
     """Run one line of a script; processes in the background are added to the list."""
-    machine = run.machine
+    machine = run.handle
     assert not isinstance(command, Host), "refused before the run"
     if isinstance(command, Memhog):
         handle = await machine.spawn(DEFAULT_NAME, ScriptProcess(run, command))
@@ -189,7 +191,7 @@ async def run_command(run: ScriptRun, command: Command, background: list[Process
         await machine.sleep(command.duration_ns)
     elif isinstance(command, Kill):
         for handle in background:
-            if handle.entry.comm == command.name and handle.exit_status is None:
+            if handle.name == command.name and handle.exit_status is None:
                 await handle.kill()
     else:
         assert isinstance(command, Wait), "no other command is left"

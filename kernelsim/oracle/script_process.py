@@ -53,7 +53,6 @@ EINVAL: Final = 22
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
 TIMED_BATCH: Final = 16  # the same where a deadline is watched between them; more without faults
 GROW_REPORT_BYTES: Final = 16 * MIB
-FIRST_REPORT_PAGES: Final = 3  # of its data that the program first writes when it prints
 Fields = tuple[tuple[str, int | str], ...]
 
 
@@ -96,17 +95,19 @@ class ScriptProcess:
                 return
 
     async def _do(self, number: int, step: Step) -> None:
-        process, engine = self._handle.entry, self._run.machine.engine
-        began_ns, minflt, majflt = engine.now_ns, process.minflt, process.majflt
+        engine, before = self._run.machine.engine, self._handle.stats
+        began_ns = engine.now_ns
         if step.op not in SILENT and not self._has_printed:
             self._has_printed = True
-            await self._print_first()
+            await self._handle.start_printing()
         try:
             outcome = await STEPS[step.op](self, step)
         except SyscallError as error:
             outcome = Outcome(-1, error.errno)
         if outcome is None or self._handle.exit_status is not None:
             return
+        now = self._handle.stats
+        majflt = now.pgmajfault - before.pgmajfault
         self._say(
             step_line(
                 StepReport(
@@ -115,46 +116,39 @@ class ScriptProcess:
                     op=step.text,
                     ret=outcome.ret,
                     errno=outcome.errno,
-                    minflt=process.minflt - minflt,
-                    majflt=process.majflt - majflt,
+                    minflt=now.pgfault - before.pgfault - majflt,
+                    majflt=majflt,
                     duration_ns=engine.now_ns - began_ns,
                     fields=outcome.fields,
                 )
             )
         )
 
-    async def _print_first(self) -> None:
-        # The buffers of its output lie in pages it has not written before.
-        end = self._handle.entry.mm.start_brk >> PAGE_SHIFT
-        vpns = np.arange(end - FIRST_REPORT_PAGES, end)
-        await self._handle.touch_pages(vpns, np.ones(len(vpns), np.uint8))
-
     def _say(self, *lines: str) -> None:
         self._run.lines.extend(lines)
 
     def _snapshot(self, *, usage: bool = False) -> ProcessSnapshot:
-        return capture_process(self._run.machine.kernel, self._handle.entry, usage=usage)
+        kernel = self._run.machine.kernel
+        return capture_process(kernel, kernel.processes[self._handle.pid], usage=usage)
 
     async def identity(self, step: Step) -> Outcome | None:
         """name, adj, uid: say who the process is."""
-        process, value = self._handle.entry, step.args[0]
+        process, value = self._handle, step.args[0]
         if step.op == "name":
-            self._name = process.comm = str(value)
+            self._name = process.name = str(value)
             return None
         if step.op == "adj":
             process.oom_score_adj = number_of(value)
             return Outcome()
         process.uid = number_of(value)
-        process.mm.cap_sys_admin = process.mm.cap_ipc_lock = process.uid == 0
         return Outcome()
 
     async def cpu(self, step: Step) -> Outcome:
         """Pin the process to one CPU."""
-        cpus = self._run.machine.kernel.cpus
         number = number_of(step.args[0])
-        if number >= len(cpus):
+        if number >= self._run.handle.spec.nr_cpus:
             return Outcome(-1, EINVAL)
-        self._handle.entry.task.cpus = (cpus[number],)
+        await self._handle.set_affinity(number)
         return Outcome()
 
     async def mmap(self, step: Step) -> Outcome:
@@ -261,7 +255,7 @@ class ScriptProcess:
     def _report_growth(self, total: int, *, zones: bool) -> None:
         fields: list[tuple[str, int]] = [("grown_kB", total // KIB)]
         if zones:
-            snapshot = capture(self._run.machine, usage=False)
+            snapshot = capture(self._run.machine.kernel, usage=False)
             fields += [
                 (f"free_{node.nid}_{zone.name}", zone.stats.get("nr_free_pages", 0))
                 for node, zone in snapshot.zones()
@@ -279,7 +273,7 @@ class ScriptProcess:
 
     async def meminfo(self, _step: Step) -> None:
         """Print the main lines of /proc/meminfo."""
-        snapshot = capture(self._run.machine, usage=False)
+        snapshot = capture(self._run.machine.kernel, usage=False)
         self._say(meminfo_line(self._name, meminfo_kb(snapshot)))
 
     async def file(self, step: Step) -> None:
@@ -299,7 +293,7 @@ class ScriptProcess:
 
     async def vmstat(self, step: Step) -> None:
         """vm0, vmd: remember the counters; print what changed since, and remember afresh."""
-        now = vmstat_counters(capture(self._run.machine, usage=False))
+        now = vmstat_counters(capture(self._run.machine.kernel, usage=False))
         if step.op == "vmd":
             self._say(*vmdelta_lines(str(step.args[0]), self._vmstat, now))
         self._vmstat = now
@@ -308,7 +302,7 @@ class ScriptProcess:
         """Write a snapshot directory."""
         began_ns = self._run.machine.now_ns
         name = str(step.args[0])
-        await self._run.machine.snapshot(name)
+        await self._run.handle.snapshot(name)
         self._say(*snapshot_lines(self._name, name, self._run.machine.now_ns - began_ns))
 
     async def mark(self, step: Step) -> None:
@@ -318,7 +312,7 @@ class ScriptProcess:
     async def poke(self, step: Step) -> Outcome:
         """Write a sysctl through its file."""
         path, value = map(str, step.args)
-        self._run.machine.sysctl(sysctl_of_path(path), value)
+        self._run.handle.sysctl(sysctl_of_path(path), value)
         return Outcome()
 
     async def mkfile(self, step: Step) -> None:

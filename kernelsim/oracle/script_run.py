@@ -17,6 +17,7 @@ from kernelsim.procfs.tree import render_recording
 from kernelsim.report.whole import remove, write_tree, write_whole
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import NS_PER_S
+from kernelsim.workload.machine import MachineHandle
 
 
 @attrs.define
@@ -24,6 +25,7 @@ class ScriptRun:
     """One run of a script, as its processes share it."""
 
     machine: Machine
+    handle: MachineHandle
     out: Path
     """Directory the run is written to."""
     file: str = "script.txt"
@@ -60,7 +62,7 @@ class ScriptRun:
             remove(self.out / name)  # a script may write one name twice
         except OSError as error:
             raise OutputError(self.out / name, error.strerror or str(error)) from error
-        write_tree(self.out, render_recording(capture(self.machine, usage=False)), name=name)
+        write_tree(self.out, render_recording(capture(self.machine.kernel, usage=False)), name=name)
         setup_per_zone_lowmem_reserve(self.machine.kernel.phys)
 
     def write_logs(self) -> None:

@@ -17,7 +17,6 @@ from kernelsim.config.boot import BootState
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.sysctl_write import sysctl_text
 from kernelsim.config.zones import MIGRATE_TYPES, ZoneType
-from kernelsim.machine import Machine
 from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
 from kernelsim.mm.core.mem import (
     I64,
@@ -70,14 +69,13 @@ MINOR_BITS: Final = 20  # of a device number; MINORBITS in include/linux/kdev_t.
 HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
 
 
-def capture(machine: Machine | Kernel, *, usage: bool = True) -> Snapshot:
+def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
     """Return what the machine looks like now.
 
     Args:
-        machine: It, or its kernel.
+        kernel: It.
         usage: Whether to walk the page tables for what smaps says of each mapping.
     """
-    kernel = machine.kernel if isinstance(machine, Machine) else machine
     spec, boot, swap = kernel.spec, kernel.spec.boot, kernel.swap
     boot_kb = boot.meminfo_kb
     nodes = tuple(capture_node(kernel, node) for node in kernel.phys.online_nodes)

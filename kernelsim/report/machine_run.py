@@ -31,7 +31,7 @@ from kernelsim.errors import (
     OutputError,
     WorkloadError,
 )
-from kernelsim.machine import DEFAULT_BURST_PAGES, Hooks, Machine
+from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
@@ -48,6 +48,7 @@ from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.sim.signals import on_ending
 from kernelsim.units import parse_duration
 from kernelsim.workload.api import Workload
+from kernelsim.workload.machine import MachineHandle
 
 CHECK_EVENTS: Final = 500  # events between two checks; more on a machine with much memory,
 PAGES_PER_CHECK_EVENT: Final = 64  # so that checking takes about as long as the run itself
@@ -61,7 +62,7 @@ class RunOutcome:
     So it is done, at its time limit, or ended by a panic or an outcome that nobody caught.
     """
 
-    machine: Machine
+    machine: MachineHandle
     result: object
     """What `main` returned; None if the run ended before it did."""
     summary: RunSummary
@@ -73,7 +74,7 @@ def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOut
     """Run a workload to its end.
 
     Args:
-        workload: Its function gets the `Machine`; what the user chose counts more than what its
+        workload: Its function gets a `MachineHandle`; what the user chose counts more than what its
             author did.
         options: What the user chose.
         name: The workload's file, as given on the command line.
@@ -102,16 +103,16 @@ class _Run:
         self.spec = machine_of(workload, options, self.settings)
         self.ring = RingSink()
         events = EventFilter.parse(options.trace)
-        hooks = Hooks(on_boot=self._on_boot, on_snapshot=self._on_snapshot)
         self.machine = Machine(
             self.spec,
             seed=options.seed,
             schedule_seed=options.schedule_seed,
             burst_pages=burst_pages_of(workload, options),
             until_ns=until_ns_of(workload, options),
-            hooks=hooks,
+            on_boot=self._on_boot,
         )
-        self.end = RunEnd(self.machine, workload, options, name, self.ring)
+        self.handle = MachineHandle(self.machine, self._on_snapshot)
+        self.end = RunEnd(self.machine, self.handle, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
         self.check_due = 0
@@ -139,7 +140,7 @@ class _Run:
         error: BaseException | None = None
         result: object = None
         try:
-            result = self.machine.run_to_end(self._body)
+            result = self.handle.run_to_end(self._body)
         except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
             files = self.files
             cause = caught if files is None else files.cause_of(caught, self.machine.ended)
@@ -153,11 +154,12 @@ class _Run:
         if error is not None and not isinstance(error, CheckFailedError):
             raise error
         return RunOutcome(
-            machine=self.machine,
+            machine=self.handle,
             result=result,
             failure=error,
             summary=summarize(
                 self.machine,
+                self.handle,
                 self.options,
                 wall_ns=wall_ns,
                 nr_checks=self.nr_checks if self.options.check else None,
@@ -172,8 +174,8 @@ class _Run:
         if self.files is not None:
             self.files.close()
 
-    async def _body(self, machine: Machine) -> object:
-        result = await self.workload.function(machine)
+    async def _body(self, handle: MachineHandle) -> object:
+        result = await self.workload.function(handle)
         if self.options.check:
             self._check()
         return result
@@ -191,9 +193,9 @@ class _Run:
         clock.on_end = self._on_end
         if self.spec.boot.recorded:  # it has booted as it was recorded; now a user comes
             for name, value in self.settings.items():
-                machine.sysctl(name, value)
+                self.handle.sysctl(name, value)
         for name in idle_settings(machine.spec, self.settings):
-            machine.note_idle(name)
+            self.handle.note_idle(name)
         self.sampler.take()
         self._set_tick()
 
@@ -214,7 +216,7 @@ class _Run:
             numbers.append(clock.number + LOOK_EVENTS)
         clock.set_tick(self.sampler.due_ns, min(numbers, default=None))
 
-    async def _on_snapshot(self, _machine: Machine, name: str) -> None:
+    async def _on_snapshot(self, name: str) -> None:
         if not isinstance(name, str) or not SNAPSHOT_NAME.fullmatch(name):
             raise WorkloadError(f"snapshot name {name!r} must be letters, digits, _ . and -")
         if name in self.snapshots:
@@ -229,7 +231,7 @@ class _Run:
 
     def _write_tree(self, name: str) -> None:
         assert self.files is not None, "there is a directory"
-        snapshot = capture(self.machine)
+        snapshot = capture(self.machine.kernel)
         self.files.directory.write_tree(
             render_tree(snapshot), links=tree_links(snapshot), name=name
         )
@@ -256,10 +258,10 @@ class _Run:
             "snapshots": self.snapshots,
             "processes": [
                 {"pid": each.pid, "name": each.name, "exit_status": each.exit_status}
-                for each in self.machine.processes
+                for each in self.handle.processes
             ],
-            "notes": self.machine.notes,
-            "expectations": [attrs.asdict(each) for each in self.machine.expectations],
+            "notes": self.handle.notes,
+            "expectations": [attrs.asdict(each) for each in self.handle.expectations],
             "expectations_not_reached": self.end.unreached(),
             "wall_ns": wall_ns,
         }

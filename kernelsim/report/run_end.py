@@ -23,6 +23,7 @@ from kernelsim.report.sinks import RingSink
 from kernelsim.sim.signals import Interrupted
 from kernelsim.units import format_duration
 from kernelsim.workload.api import Workload, telling, workload_mistake
+from kernelsim.workload.machine import MachineHandle
 
 
 @attrs.frozen
@@ -31,6 +32,7 @@ class RunEnd:
 
     Attributes:
         machine: It runs, or has ended.
+        handle: What its workload had of it.
         workload: What runs on it.
         options: What the user chose.
         name: The workload's file, as given on the command line.
@@ -38,6 +40,7 @@ class RunEnd:
     """
 
     machine: Machine
+    handle: MachineHandle
     workload: Workload
     options: RunOptions
     name: str
@@ -76,7 +79,7 @@ class RunEnd:
     def failure(self, error: BaseException | None) -> BaseException | None:
         """Return what to tell at the end, given why the run ended: expectations that failed too."""
         ended = self.machine.ended
-        told = [f"FAILED {each.told()}" for each in self.machine.expectations.failed]
+        told = [f"FAILED {each.told()}" for each in self.handle.expectations.failed]
         if error is not None and not isinstance(error, CheckFailedError):
             for text in told:
                 add_remark(error, text)
@@ -97,7 +100,7 @@ class RunEnd:
         ended = self.machine.ended
         if ended is None or ended.state == "done":
             return ()
-        reached = [each.line for each in self.machine.expectations if each.file == self.name]
+        reached = [each.line for each in self.handle.expectations if each.file == self.name]
         spans = self.workload.expect_lines
         return tuple(a for a, b in spans if not any(a <= line <= b for line in reached))
 

@@ -46,6 +46,7 @@ from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
 from kernelsim.units import NS_PER_S, NS_PER_US, format_duration
 from kernelsim.workload.handle import ProcessHandle, ProcessStatistics
+from kernelsim.workload.machine import MachineHandle
 
 LOCKS_MAX: Final = 5
 PROCESSES_MAX: Final = 20
@@ -87,6 +88,7 @@ class RunSummary:
 
 def summarize(
     machine: Machine,
+    handle: MachineHandle,
     options: RunOptions,
     *,
     wall_ns: int,
@@ -98,6 +100,7 @@ def summarize(
 
     Args:
         machine: After its run.
+        handle: What its workload had of it.
         options: What the user chose.
         wall_ns: What the run took in real time.
         nr_checks: How often everything was checked, and held; None when nobody asked for it.
@@ -108,11 +111,11 @@ def summarize(
     assert ended is not None
     facts = [
         ("ended", ended_text(ended, failure)),
-        *expectation_facts(machine),
+        *expectation_facts(handle),
         ("virtual time", format_duration(ended.now_ns)),
         (WALL, format_duration(wall_ns)),
         *knob_facts(machine, options),
-        *event_facts(machine),
+        *event_facts(machine, handle),
     ]
     if nr_checks is not None:
         facts.append(("checks", f"ran {nr_checks} times, found nothing wrong"))
@@ -122,12 +125,12 @@ def summarize(
         zone_table(machine),
         band_table(machine),
         lock_table(machine),
-        process_table(machine),
+        process_table(handle),
     )
     return RunSummary(
         tuple(facts),
-        tuple(expectation_lines(machine, unreached)),
-        tuple(machine.notes),
+        tuple(expectation_lines(handle, unreached)),
+        tuple(handle.notes),
         tuple(table for table in tables if table.rows),
         tuple(dmesg(machine)),
     )
@@ -163,18 +166,18 @@ def ended_text(ended: Ended, failure: CheckFailedError | None) -> str:
     return f"{ended.state}: {detail}" if detail else ended.state
 
 
-def expectation_facts(machine: Machine) -> list[tuple[str, str]]:
+def expectation_facts(handle: MachineHandle) -> list[tuple[str, str]]:
     """Return how many expectations held, if any was stated."""
-    nr_all, nr_failed = len(list(machine.expectations)), len(machine.expectations.failed)
+    nr_all, nr_failed = len(list(handle.expectations)), len(handle.expectations.failed)
     if not nr_all:
         return []
     text = f"{nr_failed} of {nr_all} FAILED" if nr_failed else f"{nr_all} held"
     return [("expectations", text)]
 
 
-def expectation_lines(machine: Machine, unreached: Sequence[int]) -> Iterator[str]:
+def expectation_lines(handle: MachineHandle, unreached: Sequence[int]) -> Iterator[str]:
     """Yield a line for each expectation that failed, and one for all that were not reached."""
-    for each in machine.expectations.failed:
+    for each in handle.expectations.failed:
         yield f"FAILED {each.told()}"
     if unreached:
         yield f"not reached: those of line {', '.join(map(str, unreached))}"
@@ -187,7 +190,7 @@ def dmesg(machine: Machine) -> Iterator[str]:
         yield f"[{seconds:5d}.{rest_ns // NS_PER_US:06d}] {line}"
 
 
-def event_facts(machine: Machine) -> list[tuple[str, str]]:
+def event_facts(machine: Machine, handle: MachineHandle) -> list[tuple[str, str]]:
     """Return what the event counters say, counted from the start of the run."""
     counts = [int(count) for count in machine.mem.vm_event]
     before = machine.spec.boot.vmstat
@@ -207,7 +210,7 @@ def event_facts(machine: Machine) -> list[tuple[str, str]]:
         f", scanned {looked} pages and reclaimed {got}"
         for looked, got in zip(scanned, stolen, strict=True)
     ]
-    stalled_ns = sum(handle.stats.reclaim_ns for handle in machine.processes)
+    stalled_ns = sum(process.stats.reclaim_ns for process in handle.processes)
     return [
         ("page faults", f"{faults}, {major} of them major"),
         ("kswapd", f"ran {since(PAGEOUTRUN, 'pageoutrun')} times{scans[0]}"),
@@ -270,7 +273,7 @@ def lock_table(machine: Machine) -> SummaryTable:
     return SummaryTable("locks, longest waited for first", headers, cut(rows, LOCKS_MAX))
 
 
-def process_table(machine: Machine) -> SummaryTable:
+def process_table(machine: MachineHandle) -> SummaryTable:
     """Return what each process has, did, and used its time for, whoever waited longest first."""
     stats = {handle: handle.stats for handle in machine.processes}
     order = sorted(stats, key=lambda handle: (-memory_wait_ns(stats[handle]), handle.pid))

@@ -5,5 +5,7 @@ A mistake in a workload is a `WorkloadError` in one line, found when it is loade
 
 from kernelsim.units import GIB, KIB, MIB
 from kernelsim.workload.api import simulation, workload
+from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.machine import MachineHandle
 
-__all__ = ["GIB", "KIB", "MIB", "simulation", "workload"]
+__all__ = ["GIB", "KIB", "MIB", "MachineHandle", "ProcessHandle", "simulation", "workload"]

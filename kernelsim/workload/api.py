@@ -53,7 +53,7 @@ class Workload:
     """A function that is a workload, and what its author chose for it."""
 
     function: Main
-    """Gets the `Engine` of a simulation, or the `Machine`."""
+    """Gets the `Engine` of a simulation, or the `MachineHandle`."""
     kind: Literal["simulation", "machine"]
     machine: MachineSpec | str | None = None
     """A description, a preset or a TOML file; None leaves it to the command line."""

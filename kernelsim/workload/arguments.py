@@ -4,14 +4,20 @@ Each refuses with a `ConfigError` in one line what would otherwise end in the mi
 as a bug of ours, or in a run that silently does something else.
 """
 
+from collections.abc import Iterable
 from numbers import Integral
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.errors import ConfigError
 from kernelsim.mm.core.mem import I64, U8
 from kernelsim.units import parse_size
+
+OOM_SCORE_ADJ_MIN: Final = -1000  # include/uapi/linux/oom.h
+OOM_SCORE_ADJ_MAX: Final = 1000
 
 
 def whole_number(key: str, value: object, least: int, most: int | None = None) -> int:
@@ -51,6 +57,29 @@ def process_name(name: object) -> str:
     if isinstance(name, str) and name.strip() and name.isprintable():
         return name
     raise ConfigError("name", name, "must be a text that prints in one line, and not be empty")
+
+
+def oom_score_adj(value: object) -> int:
+    """Return a value of oom_score_adj.
+
+    Raises:
+        ConfigError: It is no whole number from -1000 to 1000.
+    """
+    return whole_number("oom_score_adj", value, OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX)
+
+
+def cpus_of(kernel: Kernel, key: str, numbers: object) -> list[Cpu]:
+    """Return the CPUs of one number, or of several in their order.
+
+    Raises:
+        ConfigError: There is none of a number, or no number.
+    """
+    cpus = kernel.cpus
+    listed: list[Any] = list(numbers) if isinstance(numbers, Iterable) else [numbers]
+    known = all(type(number) is int and 0 <= number < len(cpus) for number in listed)
+    if not listed or not known or isinstance(numbers, str):
+        raise ConfigError(key, numbers, f"the machine has CPUs 0 to {len(cpus) - 1}")
+    return [cpus[number] for number in dict.fromkeys(listed)]
 
 
 def accesses(vpns: Any, writes: Any) -> tuple[I64, U8]:  # noqa: ANN401 - arrays

@@ -9,8 +9,8 @@ Units: bytes (or text such as "64M"), ns (or text such as "5ms").
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
 
 import attrs
 
@@ -25,17 +25,26 @@ from kernelsim.actors.messages.process import (
     Munmap,
     Sleep,
     StartImage,
+    StartPrinting,
     Touch,
     TouchPages,
     TouchResult,
 )
 from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
 from kernelsim.mm.space.pgtable import MM_SWAPENTS
-from kernelsim.sim.actor import Actor, ActorRef
+from kernelsim.sim.actor import Actor
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
-from kernelsim.workload.arguments import accesses, signed_size, whole_number
+from kernelsim.workload.arguments import (
+    accesses,
+    cpus_of,
+    oom_score_adj,
+    process_name,
+    signed_size,
+    whole_number,
+)
 from kernelsim.workload.panic import until_panic
 
+UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
 Program = Callable[["ProcessHandle"], Awaitable[object]]
 
 
@@ -87,21 +96,47 @@ class ProcessHandle:
     Args:
         kernel: The machine.
         process: What the process table holds of it.
-        ref: The actor's reference.
     """
 
-    def __init__(self, kernel: Kernel, process: ProcessEntry, ref: ActorRef) -> None:
+    def __init__(self, kernel: Kernel, process: ProcessEntry) -> None:
         self._kernel = kernel
         self._process = process
-        self._ref = ref
         self.pid = process.pid
-        self.name = process.comm
         self.result: object = None
 
     @property
-    def entry(self) -> ProcessEntry:
-        """What the process table holds of it, to look at."""
-        return self._process
+    def name(self) -> str:
+        """Its comm, as /proc shows it; may be set, as by prctl(PR_SET_NAME)."""
+        return self._process.comm
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._process.comm = process_name(name)
+
+    @property
+    def uid(self) -> int:
+        """Its user; may be set. The privileges of root come and go with 0."""
+        return self._process.uid
+
+    @uid.setter
+    def uid(self, uid: int) -> None:
+        process = self._process
+        process.uid = whole_number("uid", uid, 0, UID_MAX)
+        process.mm.cap_sys_admin = process.mm.cap_ipc_lock = uid == 0
+
+    @property
+    def oom_score_adj(self) -> int:
+        """What the OOM killer adds to its score, -1000 … 1000; may be set."""
+        return self._process.oom_score_adj
+
+    @oom_score_adj.setter
+    def oom_score_adj(self, value: int) -> None:
+        self._process.oom_score_adj = oom_score_adj(value)
+
+    @property
+    def task_size(self) -> int:
+        """The first address above those that it may map."""
+        return self._process.mm.map.task_size
 
     @property
     def exit_status(self) -> int | None:
@@ -134,13 +169,17 @@ class ProcessHandle:
         if program is not None:
             _require_program(program)
         with until_panic(self._kernel):
-            await self._ref.ask(Sleep(0))
+            await self._process.ref.ask(Sleep(0))
         if program is not None:
             self._kernel.engine.spawn(_ProgramActor(self, program))
 
     async def start_image(self) -> None:
         """Do what a C program does before its main: touch its image, ask for a heap."""
         await self._ask(StartImage())
+
+    async def start_printing(self) -> None:
+        """Do what a C program does when it first prints: touch the buffers of its output."""
+        await self._ask(StartPrinting())
 
     async def mmap(
         self, length: int | str, *, noreserve: bool = False, address: int = 0
@@ -240,6 +279,14 @@ class ProcessHandle:
             )
         send_signal(self._kernel, self._process, signal)
 
+    async def set_affinity(self, cpus: int | Iterable[int]) -> None:
+        """Say on which CPUs it may run, in the order it prefers them; it moves when it next waits.
+
+        Raises:
+            ConfigError: There is no such CPU, or none is named.
+        """
+        self._process.task.cpus = tuple(cpus_of(self._kernel, "cpus", cpus))
+
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""
         with until_panic(self._kernel):
@@ -251,7 +298,7 @@ class ProcessHandle:
         if self._process.has_ended():
             raise self._ended()
         with until_panic(self._kernel):
-            answer = await self._ref.ask(operation)
+            answer = await self._process.ref.ask(operation)
         if answer is None and self._process.has_ended():
             if isinstance(operation, Touch | TouchPages):
                 return TouchResult(signal=-(self.exit_status or 0))

@@ -105,7 +105,7 @@ def replay(path: Path) -> Callable[[ProcessHandle], Awaitable[ReplayResult]]:
 
 async def map_regions(path: Path, handle: ProcessHandle) -> None:
     """Map what a recording touches where it touches it."""
-    task_size = handle.entry.mm.map.task_size
+    task_size = handle.task_size
     for region in regions_of(path):
         start = region.vpn << PAGE_SHIFT
         end = start + (region.nr_pages << PAGE_SHIFT)
@@ -149,5 +149,7 @@ async def replay_accesses(path: Path, handle: ProcessHandle) -> ReplayResult:
             break
     if fill and not signal:
         signal = await flush()
-    process = handle.entry
-    return ReplayResult(nr_runs, nr_accesses, process.minflt, process.majflt, signal)
+    stats = handle.stats
+    return ReplayResult(
+        nr_runs, nr_accesses, stats.pgfault - stats.pgmajfault, stats.pgmajfault, signal
+    )

@@ -4,17 +4,16 @@ import pytest
 
 from kernelsim.check.machine import check_machine
 from kernelsim.errors import SyscallError, WorkloadError
-from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import PSWPOUT
 from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.workload.handle import Mapping, ProcessHandle
-from tests.small_machine import PAGE, run, small_machine
+from tests.small_machine import PAGE, OpenMachine, run, small_machine
 
 
-def pages_present(machine: Machine, handle: ProcessHandle, mapping: Mapping) -> list[int]:
+def pages_present(machine: OpenMachine, handle: ProcessHandle, mapping: Mapping) -> list[int]:
     """Return which pages of a mapping have an entry, counted from its start."""
     kernel = machine.kernel
-    number, first = handle.entry.mm.number, mapping.address // PAGE
+    number, first = handle._process.mm.number, mapping.address // PAGE
     return [
         page
         for page in range(-(-mapping.length // PAGE))
@@ -40,7 +39,7 @@ def test_reclaim_does_not_free_what_an_unmapping_task_frees() -> None:
             await process.madvise_dontneed(mapping)
             await process.munmap(mapping)
 
-    async def main(machine: Machine) -> list[int]:
+    async def main(machine: OpenMachine) -> list[int]:
         processes = [await machine.spawn(f"r{number}", reread) for number in range(4)]
         return [await process.wait() for process in processes]
 
@@ -55,7 +54,7 @@ def test_reclaim_does_not_free_what_an_unmapping_task_frees() -> None:
 def test_segmentation_fault_ends_all_passes() -> None:
     """A process killed by its first access does not access again, nor exit again."""
 
-    async def main(machine: Machine) -> int:
+    async def main(machine: OpenMachine) -> int:
         process = await machine.spawn("wild")
         mapping = await process.mmap(PAGE)
         await process.munmap(mapping)
@@ -70,7 +69,7 @@ def test_segmentation_fault_ends_all_passes() -> None:
 def test_stride_stays_inside_the_mapping(stride: int, pages: list[int]) -> None:
     """One byte each stride is accessed, whatever part of a page the stride is."""
 
-    async def main(machine: Machine) -> tuple[list[int], int]:
+    async def main(machine: OpenMachine) -> tuple[list[int], int]:
         process = await machine.spawn("strider")
         mapping = await process.mmap(4 * PAGE)
         await process.touch(mapping, write=True, stride=stride)
@@ -82,7 +81,7 @@ def test_stride_stays_inside_the_mapping(stride: int, pages: list[int]) -> None:
 def test_stride_of_nothing_is_refused() -> None:
     """A stride of 0 is a mistake of the workload, told as one."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         process = await machine.spawn("strider")
         mapping = await process.mmap(PAGE)
         with pytest.raises(WorkloadError, match="stride"):
@@ -94,7 +93,7 @@ def test_stride_of_nothing_is_refused() -> None:
 def test_madvise_rounds_its_length_up() -> None:
     """The page that the last byte lies in is dropped too."""
 
-    async def main(machine: Machine) -> list[int]:
+    async def main(machine: OpenMachine) -> list[int]:
         process = await machine.spawn("adviser")
         mapping = await process.mmap(PAGE + 1)
         await process.touch(mapping, write=True)
@@ -107,7 +106,7 @@ def test_madvise_rounds_its_length_up() -> None:
 def test_madvise_drops_what_lies_around_a_hole() -> None:
     """It fails with ENOMEM, but only after all that is mapped was dropped."""
 
-    async def main(machine: Machine) -> list[int]:
+    async def main(machine: OpenMachine) -> list[int]:
         process = await machine.spawn("adviser")
         mapping = await process.mmap(12 * PAGE)
         await process.touch(mapping, write=True)
@@ -122,7 +121,7 @@ def test_madvise_drops_what_lies_around_a_hole() -> None:
 def test_wait_returns_when_the_memory_is_free() -> None:
     """Who waits for a process that is exiting already waits until it is gone."""
 
-    async def main(machine: Machine) -> tuple[int | None, int]:
+    async def main(machine: OpenMachine) -> tuple[int | None, int]:
         process = await machine.spawn("large")
         await process.touch(await process.mmap("8M"), write=True)
         await process.kill()
@@ -137,7 +136,7 @@ def test_wait_returns_when_the_memory_is_free() -> None:
 def test_a_pageblock_of_two_nodes_is_counted_page_by_page() -> None:
     """Nodes that end inside a pageblock keep their own counts, and none frees for the other."""
 
-    async def main(machine: Machine) -> list[str]:
+    async def main(machine: OpenMachine) -> list[str]:
         process = await machine.spawn("wide")
         mapping = await process.mmap("12M")
         await process.touch(mapping, write=True)

@@ -16,7 +16,6 @@ from kernelsim.check.record import enter_touch, has_left, observe, page_range
 from kernelsim.cli import main as cli
 from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
-from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import PSWPOUT
 from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.report import machine_run
@@ -24,7 +23,7 @@ from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.api import Workload
-from tests.small_machine import small_machine
+from tests.small_machine import OpenMachine, opened, small_machine
 from tests.table_box import set_pte_at
 
 pytestmark = pytest.mark.mission("B3", "partly")
@@ -34,12 +33,13 @@ from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.workload import workload
 
 def entry(machine, process, vpn):
-    kernel = machine.kernel
-    return pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, process.entry.mm.number, vpn)
+    kernel = machine._machine.kernel
+    return pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, process._process.mm.number, vpn)
 
 @workload(machine="tiny-64m")
 async def main(machine):
-    tokens, swap = machine.mem.pages.token, machine.kernel.swap
+    kernel = machine._machine.kernel
+    tokens, swap = kernel.mem.pages.token, kernel.swap
     process = await machine.spawn("hog")
     area = await process.mmap("{size}")
     await process.touch(area, write=True)
@@ -121,24 +121,24 @@ def test_stores_of_a_replay_are_followed(tmp_path, capsys, monkeypatch, is_lost)
     assert ("holds 0, expected" in capsys.readouterr().err) == is_lost
 
 
-def checked_machine() -> Machine:
+def checked_machine() -> OpenMachine:
     """Make a small machine that is watched."""
-    machine = Machine(load_machine("tiny-64m"), seed=1)
+    machine = OpenMachine(load_machine("tiny-64m"), seed=1)
     observe(machine.kernel)
     return machine
 
 
-def after_touching(damage: Callable[[Machine, Any, int], None]) -> list[str]:
+def after_touching(damage: Callable[[OpenMachine, Any, int], None]) -> list[str]:
     """Return what is found when a process of 1 MiB written and 1 MiB read is damaged."""
     machine = checked_machine()
 
-    async def main(machine: Machine) -> list[str]:
+    async def main(machine: OpenMachine) -> list[str]:
         user = await machine.spawn("user")
         area = await user.mmap("2M")
         await user.touch(area, write=True, length="1M")
         await user.touch(area, offset="1M")
         assert check_machine(machine.kernel) == []
-        damage(machine, user.entry, area.address >> 12)
+        damage(machine, user._process, area.address >> 12)
         return check_machine(machine.kernel)
 
     found = machine.run(main)
@@ -146,13 +146,13 @@ def after_touching(damage: Callable[[Machine, Any, int], None]) -> list[str]:
     return found
 
 
-def unmap(machine: Machine, user: Any, vpn: int) -> None:
+def unmap(machine: OpenMachine, user: Any, vpn: int) -> None:
     """Clear an entry of the page table."""
     kernel = machine.kernel
     set_pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, user.mm.number, vpn, 0)
 
 
-def map_elsewhere(machine: Machine, user: Any, vpn: int) -> None:
+def map_elsewhere(machine: OpenMachine, user: Any, vpn: int) -> None:
     """Let a page that was only read stand for another page that holds zero."""
     kernel = machine.kernel
     state = kernel.mem, kernel.pool.pt, kernel.mms.mms, user.mm.number
@@ -160,12 +160,12 @@ def map_elsewhere(machine: Machine, user: Any, vpn: int) -> None:
     set_pte_at(*state, vpn + 300, (pte & ~(0xFFFFFF << 12)) | 9 << 12)
 
 
-def write_zero_page(machine: Machine, user: Any, vpn: int) -> None:
+def write_zero_page(machine: OpenMachine, user: Any, vpn: int) -> None:
     """Write to the page all readers share."""
     machine.mem.pages.token[machine.kernel.zero_pfn] = 9
 
 
-def forget_mapping(machine: Machine, user: Any, vpn: int) -> None:
+def forget_mapping(machine: OpenMachine, user: Any, vpn: int) -> None:
     """Take a mapping away and leave its pages."""
     user.mm.map.remove(vpn << 12, (vpn + 8) << 12)
 
@@ -184,7 +184,7 @@ def test_damage_to_the_page_tables_shows_in_the_content(damage):
     assert any(DAMAGE[damage] in line for line in after_touching(damage))
 
 
-async def busy(machine: Machine) -> None:
+async def busy(machine: OpenMachine) -> None:
     """Store in every way there is, with more memory than there is, then let all of it go."""
     first = await machine.spawn("first")
     second = await machine.spawn("second", program)
@@ -213,10 +213,10 @@ async def program(process: Any) -> None:
     await process.touch_pages(order, [page % 3 == 0 for page in range(9216)])
 
 
-def run(main: Any, every: int, machine: Any = "tiny-64m", **options: Any) -> Machine:
+def run(main: Any, every: int, machine: Any = "tiny-64m", **options: Any) -> OpenMachine:
     """Run with `--check`, looking each so many events; give the machine back."""
     checked = RunOptions(machine=machine, check=True, check_every=every, **options)
-    return run_machine(Workload(main, "machine"), checked, name="w.py").machine
+    return run_machine(Workload(opened(main), "machine"), checked, name="w.py").machine
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_every_way_to_store_is_followed(seed, burst_pages, looks):
     assert max(stored for stored, _ in looks) > machine.kernel.phys.totalram_pages
 
 
-async def small(machine: Machine) -> None:
+async def small(machine: OpenMachine) -> None:
     """Let two processes fault bursts in, one of them twice, and give them back."""
     users = [await machine.spawn(name) for name in ("a", "b")]
     for user in users:
@@ -268,7 +268,7 @@ def test_looks_in_the_middle_of_a_burst_find_nothing(looks):
 def test_pages_on_their_way_from_swap_hold_what_their_slots_do():
     """While a page is read its frame holds nothing yet; the slot answers for it."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         user = await machine.spawn("user")
         area = await user.mmap("12M")
         await user.touch(area, write=True)
@@ -336,7 +336,7 @@ def test_pages_that_madvise_left_are_found(monkeypatch):
 
 def test_no_record_is_kept_without_check():
     """Who did not ask for checks does not pay for them."""
-    workload, options = Workload(small, "machine"), RunOptions(machine="tiny-64m")
+    workload, options = Workload(opened(small), "machine"), RunOptions(machine="tiny-64m")
     kernel = run_machine(workload, options, name="w.py").machine.kernel
     assert type(kernel.observer) is Observer
 

@@ -12,7 +12,6 @@ from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
 from kernelsim.cli import main as cli
 from kernelsim.errors import InvariantViolation
-from kernelsim.machine import Machine
 from kernelsim.mm.core.list import list_add, list_del
 from kernelsim.mm.core.mem import (
     L_COUNT,
@@ -37,7 +36,7 @@ from kernelsim.mm.swap.swapfile import SS_FREE
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
-from tests.small_machine import small_machine
+from tests.small_machine import OpenMachine, opened, small_machine
 
 pytestmark = pytest.mark.mission("B3", "partly")
 
@@ -57,13 +56,13 @@ def some_page(mem: Mem, lru: int = LRU_INACTIVE_ANON) -> int:
     return heads[0] or heads[1]
 
 
-def lose_a_page(machine: Machine) -> None:
+def lose_a_page(machine: OpenMachine) -> None:
     """Take a page out of the buddy system and forget it."""
     zone = int(machine.mem.zone[:, Z_FREE].argmax())
     assert rmqueue(machine.mem, zone, 0, MIGRATE_MOVABLE)
 
 
-def free_a_used_page(machine: Machine) -> None:
+def free_a_used_page(machine: OpenMachine) -> None:
     """Put a page that is mapped on a free list as well."""
     mem, pfn = machine.mem, some_page(machine.mem)
     zone = int(mem.zone[:, Z_FREE].argmax())
@@ -72,12 +71,12 @@ def free_a_used_page(machine: Machine) -> None:
     list_add(mem, free_list(zone, 0, MIGRATE_MOVABLE), pfn)
 
 
-def shift_a_block(machine: Machine) -> None:
+def shift_a_block(machine: OpenMachine) -> None:
     """Make a free block larger than its place allows."""
     machine.mem.pages.private[free_block(machine.mem)] += 3
 
 
-def leave_buddies(machine: Machine) -> None:
+def leave_buddies(machine: OpenMachine) -> None:
     """Cut a free block in two halves."""
     mem = machine.mem
     pfn = free_block(mem)
@@ -91,36 +90,36 @@ def leave_buddies(machine: Machine) -> None:
         list_add(mem, free_list(zone, order - 1, migratetype), half)
 
 
-def miscount_a_free_list(machine: Machine) -> None:
+def miscount_a_free_list(machine: OpenMachine) -> None:
     """Count a block too many on a free list: nr_free of /proc/buddyinfo."""
     mem = machine.mem
     number = int(np.flatnonzero(mem.lists[:, L_COUNT])[0])
     mem.lists[number, L_COUNT] += 1
 
 
-def miscount_free(machine: Machine) -> None:
+def miscount_free(machine: OpenMachine) -> None:
     """Count a free page too few in a zone."""
     machine.mem.zone[int(machine.mem.zone[:, Z_FREE].argmax()), Z_FREE] -= 1
 
 
-def mix_up_marks(machine: Machine) -> None:
+def mix_up_marks(machine: OpenMachine) -> None:
     """Put a high watermark below the low one."""
     machine.mem.zone[int(machine.mem.zone[:, Z_FREE].argmax()), Z_WMARK_HIGH] = 1
 
 
-def flip(bit: int) -> Callable[[Machine], None]:
+def flip(bit: int) -> Callable[[OpenMachine], None]:
     """Flip a flag of a page on an LRU list."""
 
-    def flip_flag(machine: Machine) -> None:
+    def flip_flag(machine: OpenMachine) -> None:
         machine.mem.pages.flags[some_page(machine.mem)] ^= np.uint32(bit)
 
     return flip_flag
 
 
-def add(column: str, row: Any, amount: int = 1) -> Callable[[Machine], None]:
+def add(column: str, row: Any, amount: int = 1) -> Callable[[OpenMachine], None]:
     """Miscount something of the machine."""
 
-    def miscount(machine: Machine) -> None:
+    def miscount(machine: OpenMachine) -> None:
         kernel = machine.kernel
         sources = (kernel.mem, kernel.mem.pages, kernel.mms.mms, kernel.swap)
         [array] = [getattr(part, column) for part in sources if hasattr(part, column)]
@@ -129,38 +128,38 @@ def add(column: str, row: Any, amount: int = 1) -> Callable[[Machine], None]:
     return miscount
 
 
-def of_mapped(column: str, amount: int) -> Callable[[Machine], None]:
+def of_mapped(column: str, amount: int) -> Callable[[OpenMachine], None]:
     """Change a column of a page on an LRU list: what the reverse map goes by."""
 
-    def change(machine: Machine) -> None:
+    def change(machine: OpenMachine) -> None:
         getattr(machine.mem.pages, column)[some_page(machine.mem)] += amount
 
     return change
 
 
-def slot_of(machine: Machine, *, cached: bool) -> int:
+def slot_of(machine: OpenMachine, *, cached: bool) -> int:
     """Return a swap slot in use, with a page in the swap cache or without."""
     swap = machine.kernel.swap
     used = (swap.map != 0) & (swap.map != 0x3F)
     return int(np.flatnonzero(used & ((swap.cache_pfn != 0) == cached))[0])
 
 
-def use_a_slot_twice(machine: Machine) -> None:
+def use_a_slot_twice(machine: OpenMachine) -> None:
     """Count an entry too many for a slot."""
     machine.kernel.swap.map[slot_of(machine, cached=False)] += 1
 
 
-def free_a_used_slot(machine: Machine) -> None:
+def free_a_used_slot(machine: OpenMachine) -> None:
     """Let a slot that an entry names go."""
     machine.kernel.swap.map[slot_of(machine, cached=False)] = 0
 
 
-def cache_the_wrong_page(machine: Machine) -> None:
+def cache_the_wrong_page(machine: OpenMachine) -> None:
     """Let the swap cache name a page that knows nothing of it."""
     machine.kernel.swap.cache_pfn[slot_of(machine, cached=False)] = some_page(machine.mem)
 
 
-def say_too_little(machine: Machine) -> None:
+def say_too_little(machine: OpenMachine) -> None:
     """Forget to say that a page came into use."""
     machine.kernel.nr_placed -= 1
 
@@ -202,7 +201,7 @@ FAULTS = {
 def checked(main: Any, every: int = 100) -> None:
     """Run with `--check`."""
     options = RunOptions(machine=SPEC, check=True, check_every=every)
-    run_machine(Workload(main, "machine"), options, name="w.py")
+    run_machine(Workload(opened(main), "machine"), options, name="w.py")
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -210,7 +209,7 @@ def test_a_fault_in_a_running_machine_is_reported(name: str):
     """Memory in use, some of it on swap; one thing is broken; the run ends and says what."""
     plant, text = FAULTS[name]
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         user = await machine.spawn("user")
         area = await user.mmap("9M")
         await user.touch(area, write=True)
@@ -222,7 +221,7 @@ def test_a_fault_in_a_running_machine_is_reported(name: str):
         checked(main)
 
 
-async def pressed(machine: Machine) -> None:
+async def pressed(machine: OpenMachine) -> None:
     """Need more memory than there is, from two processes."""
     users = [await machine.spawn(name, writer) for name in ("a", "b")]
     for user in users:
@@ -240,7 +239,7 @@ def test_requests_that_may_go_below_min_are_not_complained_of():
     """Reclaimers and victims use the reserves; nobody else does."""
     below_min = []
 
-    async def watched(machine: Machine) -> None:
+    async def watched(machine: OpenMachine) -> None:
         await pressed(machine)
         below_min.append(sum(zone[0][0] for zone in machine.kernel.nodes[0].band_entries.values()))
 
@@ -254,7 +253,7 @@ def test_a_request_that_means_to_cross_its_mark_is_reported(monkeypatch):
     monkeypatch.setattr(page_allocator, "watermark_floor", lambda *given: real(*given) - 1)
     words = r"user-100 may take zone \d down to \d+ free pages with alloc_flags 0x0, and means to"
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         user = await machine.spawn("user")
         await user.touch(await user.mmap("1M"), write=True)
 
@@ -290,7 +289,7 @@ def test_a_violation_ends_the_command_with_status_3(tmp_path, capsys):
         "from kernelsim.workload import workload\n\n"
         "@workload(machine='tiny-64m')\n"
         "async def main(machine):\n"
-        "    machine.mem.zone[0, 6] += 1\n"
+        "    machine._machine.mem.zone[0, 6] += 1\n"
     )
     assert cli.exit_status(["run", str(path), "--check"]) == cli.EXIT_OUR_BUG
     err = capsys.readouterr().err
@@ -305,10 +304,10 @@ def test_looks_can_be_had_more_often(tmp_path, capsys):
         "from kernelsim.workload import workload\n\n"
         "@workload(machine='tiny-64m')\n"
         "async def main(machine):\n"
-        "    machine.mem.zone[0, 6] += 1\n"
+        "    machine._machine.mem.zone[0, 6] += 1\n"
         "    for _ in range(20):\n"
         "        await machine.sleep(1000)\n"
-        "    machine.mem.zone[0, 6] -= 1\n"
+        "    machine._machine.mem.zone[0, 6] -= 1\n"
     )
     assert cli.exit_status(["run", str(path), "--check"]) == cli.EXIT_DONE
     assert cli.exit_status(["run", str(path), "--check-every", "5"]) == cli.EXIT_OUR_BUG
@@ -317,10 +316,10 @@ def test_looks_can_be_had_more_often(tmp_path, capsys):
 
 def test_a_record_can_be_kept_without_a_run_directory():
     """`observe` is all a test needs to have contents checked too."""
-    machine = Machine(SPEC)
+    machine = OpenMachine(SPEC)
     record = observe(machine.kernel)
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         user = await machine.spawn("user")
         await user.touch(await user.mmap("1M"), write=True)
         assert int(np.count_nonzero(record.contents[user.pid].tokens)) == 256

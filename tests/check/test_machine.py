@@ -9,13 +9,13 @@ from kernelsim.check.record import observe
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
-from kernelsim.machine import Hooks, Machine
 from kernelsim.mm.core.mem import MIGRATE_MOVABLE, Z_FREE
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES
 from kernelsim.mm.page.page_alloc import rmqueue
+from tests.small_machine import OpenMachine
 
 
-async def swap_storm(machine: Machine) -> None:
+async def swap_storm(machine: OpenMachine) -> None:
     """Use more memory than there is, from two processes, then give all of it back."""
     first = await machine.spawn("first")
     second = await machine.spawn("second")
@@ -30,7 +30,7 @@ async def swap_storm(machine: Machine) -> None:
     await second.exit()
 
 
-def run_checked(machine: Machine, main: Callable, every: int) -> int:
+def run_checked(machine: OpenMachine, main: Callable, every: int) -> int:
     """Run a workload and check the machine each so many events; return how often it was."""
     checks = 0
 
@@ -40,12 +40,12 @@ def run_checked(machine: Machine, main: Callable, every: int) -> int:
         require_sound(machine.kernel)
         machine.engine.clock.set_tick(None, machine.engine.clock.number + every)
 
-    def boot(machine: Machine) -> None:
+    def boot(machine: OpenMachine) -> None:
         observe(machine.kernel)
         machine.engine.clock.on_tick = look
         machine.engine.clock.set_tick(None, every)
 
-    machine.hooks = Hooks(on_boot=boot)
+    machine.machine.on_boot = boot
     machine.run(main)
     return checks
 
@@ -54,7 +54,7 @@ def run_checked(machine: Machine, main: Callable, every: int) -> int:
 @pytest.mark.parametrize(("seed", "burst_pages"), [(1, 512), (2, 64)])
 def test_all_invariants_hold_in_a_swap_storm(seed: int, burst_pages: int):
     """Faults, reclaim, swap and exit break nothing at any look, and no page is left in a hand."""
-    machine = Machine(
+    machine = OpenMachine(
         load_machine("tiny-64m"), seed=seed, schedule_seed=seed, burst_pages=burst_pages
     )
     assert run_checked(machine, swap_storm, 499) > 3
@@ -64,35 +64,35 @@ def test_all_invariants_hold_in_a_swap_storm(seed: int, burst_pages: int):
 def test_a_recorded_machine_is_sound_at_boot():
     """Counters a recorded machine had before any process ran are taken into account."""
     case = "tests/oracle/cases/s01/before"
-    assert check_machine(Machine(machine_from_proc(case)).kernel) == []
+    assert check_machine(OpenMachine(machine_from_proc(case)).kernel) == []
 
 
-def lose_a_page(machine: Machine) -> None:
+def lose_a_page(machine: OpenMachine) -> None:
     """Take a page from a zone and forget it."""
     assert rmqueue(machine.mem, 0, 0, MIGRATE_MOVABLE)
 
 
-def miscount_free(machine: Machine) -> None:
+def miscount_free(machine: OpenMachine) -> None:
     """Count a free page too many."""
     machine.mem.zone[0, Z_FREE] += 1
 
 
-def miscount_anon(machine: Machine) -> None:
+def miscount_anon(machine: OpenMachine) -> None:
     """Count an anonymous page too many."""
     machine.mem.node_stat[0, NR_ANON_PAGES] += 1
 
 
-def say_too_little(machine: Machine) -> None:
+def say_too_little(machine: OpenMachine) -> None:
     """Forget to say that a page came into use."""
     machine.kernel.nr_placed -= 1
 
 
-def forget_a_task(machine: Machine) -> None:
+def forget_a_task(machine: OpenMachine) -> None:
     """Leave a task in the queue of an idle CPU."""
     machine.kernel.cpus[0].state.run_queue.append(("nobody", None, 0))  # type: ignore[arg-type]
 
 
-def free_twice(machine: Machine) -> None:
+def free_twice(machine: OpenMachine) -> None:
     """Use a slot twice in the swap map."""
     machine.kernel.swap.map[5] = 1
 
@@ -108,11 +108,11 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("break_it", MISTAKES, ids=lambda function: function.__name__)
-def test_each_mistake_is_found(break_it: Callable[[Machine], None]):
+def test_each_mistake_is_found(break_it: Callable[[OpenMachine], None]):
     """A machine broken in one way is reported in those words, with time, event and seeds."""
-    machine = Machine(load_machine("tiny-64m"), seed=7)
+    machine = OpenMachine(load_machine("tiny-64m"), seed=7)
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         process = await machine.spawn("user")
         area = await process.mmap("1M")
         await process.touch(area, write=True)

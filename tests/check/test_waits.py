@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from kernelsim.errors import InvariantViolation
-from kernelsim.machine import Machine
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.sim.actor import Actor, Reply
 from kernelsim.workload.api import Workload
-from tests.small_machine import small_machine
+from tests.small_machine import OpenMachine, opened, small_machine
 
 pytestmark = pytest.mark.mission("B3", "partly")
 
@@ -28,7 +27,7 @@ class Sleeper(Actor):
         await self.queue.wait()
 
 
-def forget_the_asker(machine: Machine, user: Any) -> None:
+def forget_the_asker(machine: OpenMachine, user: Any) -> None:
     """Let a process lose whom it owes an answer."""
     user.promises.clear()
 
@@ -42,26 +41,26 @@ class Asker(Actor):
         await clock.wait(clock.open_wait(("answer of", "ghost")))
 
 
-def ask_a_ghost(machine: Machine, user: Any) -> None:
+def ask_a_ghost(machine: OpenMachine, user: Any) -> None:
     """Let somebody wait for an actor that has ended."""
     machine.engine.spawn(Asker("asker"))
 
 
-def forget_the_queue(machine: Machine, user: Any) -> None:
+def forget_the_queue(machine: OpenMachine, user: Any) -> None:
     """Let a CPU lose the task that waits for it."""
     assert machine.kernel.cpus[0].state.run_queue
     machine.kernel.cpus[0].state.run_queue.clear()
 
 
-def idle_with_a_queue(machine: Machine, user: Any) -> None:
+def idle_with_a_queue(machine: OpenMachine, user: Any) -> None:
     """Let a CPU forget that it runs a task, though others wait."""
     machine.kernel.cpus[0].state.current = None
 
 
-def owe(name: str) -> Callable[[Machine, Any], None]:
+def owe(name: str) -> Callable[[OpenMachine, Any], None]:
     """Make an actor of the machine put off an answer for good."""
 
-    def owe_an_answer(machine: Machine, user: Any) -> None:
+    def owe_an_answer(machine: OpenMachine, user: Any) -> None:
         actor = machine.engine.actors[name]
         Reply(actor, user.seat.waiter)
 
@@ -69,22 +68,22 @@ def owe(name: str) -> Callable[[Machine, Any], None]:
     return owe_an_answer
 
 
-def lose_a_wake_up(machine: Machine, user: Any) -> None:
+def lose_a_wake_up(machine: OpenMachine, user: Any) -> None:
     """Note that kswapd was woken without telling it."""
     assert machine.kernel.kswapd_states[0].asleep
     machine.kernel.kswapd_states[0].asleep = False
 
 
-def sleep_in(queue: Callable[[Machine, Any], Any]) -> Callable[[Machine, Any], None]:
+def sleep_in(queue: Callable[[OpenMachine, Any], Any]) -> Callable[[OpenMachine, Any], None]:
     """Let an actor sleep in a queue that nobody will wake."""
 
-    def sleep(machine: Machine, user: Any) -> None:
+    def sleep(machine: OpenMachine, user: Any) -> None:
         machine.engine.spawn(Sleeper(queue(machine, user)))
 
     return sleep
 
 
-def read_into_nothing(machine: Machine, user: Any) -> None:
+def read_into_nothing(machine: OpenMachine, user: Any) -> None:
     """Wait for a slot to be read without a page to take it."""
     machine.kernel.swap_reads[5] = machine.engine.wait_queue("swap slot 5")
 
@@ -124,17 +123,17 @@ def test_who_waits_for_nothing_is_named(name: str):
     """The run ends at the next look, with who waits and for whom."""
     plant, text = CASES[name]
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         user = await machine.spawn("user", spin)
         await machine.spawn("other", spin)
         await machine.sleep("9500us")  # in the middle of a time slice
-        plant(machine, machine.engine.actors[user.entry.ref.name])
+        plant(machine, machine.engine.actors[user._process.ref.name])
         await machine.sleep("5ms")
 
     spec = small_machine(memory="16M", swap="16M")
     options = RunOptions(machine=spec, check=True, check_every=20)
     with pytest.raises(InvariantViolation) as caught:
-        run_machine(Workload(main, "machine"), options, name="w.py")
+        run_machine(Workload(opened(main), "machine"), options, name="w.py")
     assert text in str(caught.value)
 
 
@@ -158,7 +157,7 @@ def test_who_waits_for_a_process_that_is_leaving_its_cpu_is_no_fault(schedule_se
     async def nap(process: Any) -> None:
         await process.sleep("1s")
 
-    async def main(machine: Machine) -> int:
+    async def main(machine: OpenMachine) -> int:
         victim = await machine.spawn("victim", nap)
         machine.engine.spawn(Killer(victim))
         return int(await victim.wait())
@@ -166,4 +165,4 @@ def test_who_waits_for_a_process_that_is_leaving_its_cpu_is_no_fault(schedule_se
     options = RunOptions(
         machine=small_machine(memory="16M"), check=True, check_every=1, schedule_seed=schedule_seed
     )
-    assert run_machine(Workload(main, "machine"), options, name="w.py").result == -9
+    assert run_machine(Workload(opened(main), "machine"), options, name="w.py").result == -9

@@ -56,7 +56,7 @@ NURSERY = "async with trio.open_nursery() as nursery:\n        nursery.start_soo
             f"{NOTHING} 1 s: main waits for exit of hog-100; hog-100 waits for {TOLD}",
         ),
         ("await trio.sleep_forever()", 0, "main waits for trio.sleep_forever"),
-        ("await machine.engine.wait_queue('godot').wait()", 0, "main waits for godot"),
+        ("await machine._machine.engine.wait_queue('godot').wait()", 0, "main waits for godot"),
         (
             "await (await machine.spawn('a', waits)).wait()",
             0,
@@ -73,11 +73,15 @@ NURSERY = "async with trio.open_nursery() as nursery:\n        nursery.start_soo
         (f"{NURSERY}(trio.sleep, 1)", 0, "main waits in trio.__aexit__, outside of the run"),
         # await that was forgotten
         ("hog.touch(region)", 0, "ProcessHandle.touch was called without await and did nothing"),
-        ("await machine.sleep(5)\n    machine.sleep(5)", 1, "Machine.sleep was called without"),
+        (
+            "await machine.sleep(5)\n    machine.sleep(5)",
+            1,
+            "MachineHandle.sleep was called without",
+        ),
         ("x = hog.touch(region)\n    await machine.sleep(5)", 0, "ProcessHandle.touch was called"),
-        ("machine.spawn('a')\n    await machine.sleep('1s')", 0, "Machine.spawn was called"),
+        ("machine.spawn('a')\n    await machine.sleep('1s')", 0, "MachineHandle.spawn was called"),
         ("waits(hog)", 0, "waits was called without await"),
-        ("machine.engine.sleep(5)", 0, "VirtualClock.sleep was called without await"),
+        ("machine._machine.engine.sleep(5)", 0, "VirtualClock.sleep was called without await"),
         # programs
         ("await machine.spawn('a', no_argument)", 0, "a program takes one argument, as in async"),
         ("await machine.spawn('a', lambda a, b: 5)", 0, "a program takes one argument, as in"),

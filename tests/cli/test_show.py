@@ -14,7 +14,6 @@ from kernelsim.cli.main import exit_status
 from kernelsim.cli.show import tool_text
 from kernelsim.config.machine_file import load_machine, machine_from_toml
 from kernelsim.errors import ConfigError
-from kernelsim.machine import Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.rate_text import Samples
@@ -30,6 +29,7 @@ from tests.real_tools import (
     read_tree,
     write_tree,
 )
+from tests.small_machine import OpenMachine, opened
 
 
 async def main(machine):
@@ -48,7 +48,7 @@ async def main(machine):
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a run on two nodes."""
     out = tmp_path_factory.mktemp("run")
-    run_machine(Workload(main, "machine", "numa-2x4g"), RunOptions(out=out), name="w.py")
+    run_machine(Workload(opened(main), "machine", "numa-2x4g"), RunOptions(out=out), name="w.py")
     return out
 
 
@@ -92,7 +92,7 @@ def test_numactl_shows_the_same_of_itself(tmp_path: Path, require_tool):
     require_tool("numactl", "numactl")
     if 0 not in os.sched_getaffinity(0):
         pytest.skip("numactl also asks the running kernel, and may not use CPU 0 here")
-    tree = write_tree(capture(Machine(load_machine("tiny-64m"))), tmp_path)
+    tree = write_tree(capture(OpenMachine(load_machine("tiny-64m")).kernel), tmp_path)
     assert numactl_show_text(tree) == read_tree(tree, "numactl", "-s")
 
 
@@ -102,7 +102,7 @@ def test_numactl_of_a_kernel_without_nodes(tmp_path: Path, require_tool):
     require_tool("numactl", "numactl")
     node = {"cpus": "0", "memory": "32M"}
     spec = machine_from_toml({"name": "old", "arch": "i386", "node": [node]})
-    tree = write_tree(capture(Machine(spec)), tmp_path)
+    tree = write_tree(capture(OpenMachine(spec).kernel), tmp_path)
     assert numactl_text(tree) == read_tree(tree, "numactl", "-H")
     for what in ("numastat", "numactl -s"):
         with pytest.raises(ConfigError, match="no NUMA nodes"):
@@ -380,7 +380,7 @@ def test_a_process_that_is_not_alive(tmp_path: Path, capsys):
         await machine.spawn("late")
 
     options = RunOptions(machine="tiny-64m", out=tmp_path)
-    run_machine(Workload(main, "machine"), options, name="w.py")
+    run_machine(Workload(opened(main), "machine"), options, name="w.py")
 
     def complaint(*words: str) -> str:
         assert exit_status(["show", str(tmp_path), *words]) == 2

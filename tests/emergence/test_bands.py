@@ -35,7 +35,7 @@ class Probe:
 
     def __init__(self, machine, process):
         self.process = process
-        self.task = process.entry.task
+        self.task = process._process.task
         self.kswapd = machine.engine.actors["kswapd0"]._task
         self.disk = machine.kernel.devices["vda"]
         node = machine.kernel.nodes[0]

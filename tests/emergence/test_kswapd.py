@@ -5,10 +5,9 @@ from itertools import pairwise
 import attrs
 import pytest
 
-from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import Z_FREE, Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
 from tests.memory_sink import MemorySink
-from tests.small_machine import PAGE, small_machine
+from tests.small_machine import PAGE, OpenMachine, small_machine
 
 pytestmark = [pytest.mark.mission("A4"), pytest.mark.mission("R2")]
 
@@ -20,7 +19,7 @@ NO_BOOST = {"vm.watermark_boost_factor": 0}
 class Witness(MemorySink):
     """Keeps events with the free pages at that moment."""
 
-    machine: Machine | None = attrs.field(default=None, kw_only=True)
+    machine: OpenMachine | None = attrs.field(default=None, kw_only=True)
     free: list[int] = attrs.field(factory=list, init=False)
 
     def emit(self, t_ns, actor, event, fields):
@@ -41,7 +40,7 @@ def filled():
     """Fill a machine to far below high, pause, fill it again; return machine and witness."""
     spec = small_machine(cpus=("0-1",), memory="16M", swap="64M", sysctl=NO_BOOST)
     witness = Witness()
-    machine = Machine(spec, sink=witness)
+    machine = OpenMachine(spec, sink=witness)
     witness.machine = machine
 
     async def main(machine):
@@ -109,7 +108,7 @@ def test_above_low_kswapd_sleeps_through_everything():
     """Filling down to just above low wakes nobody, once it sleeps for good after boot."""
     spec = small_machine(memory="16M", swap="64M", sysctl=NO_BOOST)
     log = MemorySink()
-    machine = Machine(spec, sink=log)
+    machine = OpenMachine(spec, sink=log)
 
     async def main(machine):
         zone = machine.mem.zone[0]

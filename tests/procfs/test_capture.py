@@ -6,10 +6,10 @@ import pytest
 
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine
-from kernelsim.machine import Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.snapshot import Snapshot
 from kernelsim.procfs.tree import render_recording, render_tree
+from tests.small_machine import OpenMachine
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
 TREE_FILES = ("zoneinfo", "meminfo", "vmstat", "buddyinfo", "pagetypeinfo", "swaps")
@@ -42,8 +42,8 @@ def name_of(line: str) -> str:
 def test_recorded_machine_renders_its_recording(case: str):
     """Captured right after boot, a recorded machine shows what was recorded, line by line."""
     folder = CASES / case / "before"
-    machine = Machine(machine_from_proc(folder))
-    files = dict(render_recording(capture(machine)))
+    machine = OpenMachine(machine_from_proc(folder))
+    files = dict(render_recording(capture(machine.kernel)))
     differing: set[str] = set()
     for name, text in files.items():
         recorded = (folder / name).read_text().splitlines()
@@ -61,7 +61,7 @@ def test_recorded_machine_renders_its_recording(case: str):
 def test_free_lists_and_marks_are_exact(case: str):
     """Free lists, per-cpu lists, watermarks and reserves of a recorded machine are the recorded."""
     folder = CASES / case / "before"
-    files = dict(render_recording(capture(Machine(machine_from_proc(folder)))))
+    files = dict(render_recording(capture(OpenMachine(machine_from_proc(folder)).kernel)))
     for name in ("buddyinfo", "pagetypeinfo", "swaps", "nodes.txt", "memory_blocks.txt"):
         assert files[name] == (folder / name).read_text()
     keep = ("min", "low", "high", "boost", "protection", "count", "batch", "managed", "start_pfn")
@@ -72,22 +72,22 @@ def test_free_lists_and_marks_are_exact(case: str):
     assert [line for line in ours if name_of(line) in keep] == chosen
 
 
-def busy_machine() -> tuple[Machine, list[Snapshot]]:
+def busy_machine() -> tuple[OpenMachine, list[Snapshot]]:
     """Run a process on a small machine: snapshots with pages in memory, then on swap too."""
-    machine = Machine(load_machine("tiny-64m"))
+    machine = OpenMachine(load_machine("tiny-64m"))
     snapshots: list[Snapshot] = []
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         process = await machine.spawn("hog", oom_score_adj=10)
         small = await process.mmap("4M")
         await process.touch(small, write=True, length="3M")
         await process.touch(small, offset="3M")
         await machine.sleep("1s")
-        snapshots.append(capture(machine))
+        snapshots.append(capture(machine.kernel))
         big = await process.mmap("60M")
         await process.touch(big, write=True)
         await machine.sleep("5s")
-        snapshots.append(capture(machine))
+        snapshots.append(capture(machine.kernel))
 
     machine.run(main)
     return machine, snapshots
@@ -136,15 +136,15 @@ def test_disk_figures_agree_with_the_swap_traffic():
 @pytest.mark.mission("P9", "partly")
 def test_numa_maps_tells_policies_and_nodes():
     """A process bound to the other node has its pages there, and its policy says so."""
-    machine = Machine(load_machine("numa-2x4g"))
+    machine = OpenMachine(load_machine("numa-2x4g"))
     snapshots: list[Snapshot] = []
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         process = await machine.spawn("bound", cpu=0, mempolicy="bind:1")
         await process.touch(await process.mmap("1M"), write=True, length="512K")
         other = await machine.spawn("near", cpu=5, mempolicy="preferred:0")
         await other.touch(await other.mmap("1M"))
-        snapshots.append(capture(machine))
+        snapshots.append(capture(machine.kernel))
 
     machine.run(main)
     bound, near = snapshots[0].processes
@@ -174,8 +174,8 @@ def test_pages_of_a_zone_add_up():
 
 def test_capture_of_an_untouched_big_machine_is_cheap_and_whole():
     """A terabyte machine nobody used is captured: all managed pages free, blocks of 1 GiB."""
-    machine = Machine(load_machine("big-8x128g"))
-    snapshot = capture(machine)
+    machine = OpenMachine(load_machine("big-8x128g"))
+    snapshot = capture(machine.kernel)
     files = dict(render_tree(snapshot))
     managed = snapshot.zone_sum(lambda zone: zone.managed)
     assert snapshot.zone_stat("nr_free_pages") == managed

@@ -17,7 +17,6 @@ import pytest
 
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine
-from kernelsim.machine import Machine
 from kernelsim.procfs.capture import capture
 from tests.real_tools import (
     ENVIRONMENT,
@@ -27,6 +26,7 @@ from tests.real_tools import (
     read_tree,
     write_tree,
 )
+from tests.small_machine import OpenMachine
 
 pytestmark = [pytest.mark.mission("B6", "partly"), pytest.mark.slow]
 
@@ -49,14 +49,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the tree of an idle server of two nodes with a hole below 4 GiB."""
-    snapshot = capture(Machine(load_machine("numa-2x4g")))
+    snapshot = capture(OpenMachine(load_machine("numa-2x4g")).kernel)
     return write_tree(snapshot, tmp_path_factory.mktemp("server"))
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the tree of a recorded machine, with a page cache and slabs."""
-    snapshot = capture(Machine(machine_from_proc(CASES / "d04_sw60" / "before")))
+    snapshot = capture(OpenMachine(machine_from_proc(CASES / "d04_sw60" / "before")).kernel)
     return write_tree(snapshot, tmp_path_factory.mktemp("recorded"))
 
 

@@ -3,24 +3,25 @@
 import pytest
 
 from kernelsim.config.machine_file import load_machine
-from kernelsim.machine import Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.process import render_status
 from kernelsim.procfs.system import render_stat
-from kernelsim.report.sinks import MemorySink, event_text
+from kernelsim.report.sinks import event_text
+from tests.memory_sink import MemorySink
+from tests.small_machine import OpenMachine
 
 
 @pytest.fixture(scope="module")
 def pressed():
     """A machine at the end of a run that reads from swap, and what it logged."""
     log, taken = MemorySink(), []
-    machine = Machine(load_machine("tiny-64m"), sink=log)
+    machine = OpenMachine(load_machine("tiny-64m"), sink=log)
 
     async def main(machine):
         hog = await machine.spawn("hog")
         area = await hog.mmap("70M")
         await hog.touch(area, write=True, passes=2)
-        taken.append(capture(machine))
+        taken.append(capture(machine.kernel))
 
     machine.run(main)
     return taken[0], log

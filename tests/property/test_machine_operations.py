@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from kernelsim.check.machine import require_sound
 from kernelsim.check.record import observe
 from kernelsim.errors import SyscallError, UserError
-from kernelsim.machine import Hooks, Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.meminfo import meminfo_kb
 from kernelsim.procfs.vmstat import vmstat_counters
 from kernelsim.units import KIB, MIB
-from tests.small_machine import small_machine
+from tests.small_machine import OpenMachine, small_machine
 
 pytestmark = [pytest.mark.mission("B3", "partly")]
 
@@ -137,10 +136,10 @@ def run_of(spec, operations, **options):
         for handle in handles:
             await handle.wait()
         require_sound(machine.kernel)
-        snapshot = capture(machine, usage=False)
+        snapshot = capture(machine.kernel, usage=False)
         return vmstat_counters(snapshot), meminfo_kb(snapshot)
 
-    machine = Machine(spec, hooks=Hooks(on_boot=boot), max_events=1_000_000, **options)
+    machine = OpenMachine(spec, on_boot=boot, max_events=1_000_000, **options)
     return machine, machine.run(main)
 
 

@@ -18,13 +18,13 @@ from kernelsim.errors import (
     InvariantViolation,
     WorkloadError,
 )
-from kernelsim.machine import Machine
 from kernelsim.report.machine_run import RunOutcome, run_machine
 from kernelsim.report.progress import Progress, free_bar
 from kernelsim.report.run_options import RunOptions
 from kernelsim.report.sampler import ROWS_MAX, Sampler, longer
 from kernelsim.units import NS_PER_MS, NS_PER_S
 from kernelsim.workload.api import Workload
+from tests.small_machine import OpenMachine, opened
 
 pytestmark = [pytest.mark.mission("B2")]
 
@@ -57,7 +57,7 @@ for seed in range(int(sys.argv[1])):
 """
 
 
-async def small_main(machine: Machine) -> str:
+async def small_main(machine: OpenMachine) -> str:
     """Touch a little more memory than there is, take a snapshot, sleep."""
     process = await machine.spawn("hog")
     area = await process.mmap("55M")
@@ -70,7 +70,7 @@ async def small_main(machine: Machine) -> str:
 def run(main, *, name: str = "small.py", **options) -> RunOutcome:
     """Run a function on the smallest machine."""
     options = {"machine": "tiny-64m", **options}
-    return run_machine(Workload(main, "machine"), RunOptions(**options), name=name)
+    return run_machine(Workload(opened(main), "machine"), RunOptions(**options), name=name)
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -147,13 +147,13 @@ def test_looking_on_changes_no_event(tmp_path: Path):
 def test_tunables_and_limits_are_put_in_force():
     """The user's tunable beats the workload's, and the run ends at its time limit."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         assert machine.sysctl("vm.swappiness") == 7
         assert machine.sysctl("vm.page-cluster") == 0
         await machine.sleep("10s")
 
     settings = {"vm.swappiness": 3, "vm.page-cluster": 0}
-    workload = Workload(main, "machine", "tiny-64m", "3s", settings)
+    workload = Workload(opened(main), "machine", "tiny-64m", "3s", settings)
     outcome = run_machine(workload, RunOptions(settings=("vm.swappiness=7",)), name="w.py")
     assert outcome.machine.ended is not None
     assert (outcome.machine.ended.state, outcome.machine.now_ns) == ("until", 3 * NS_PER_S)
@@ -162,7 +162,7 @@ def test_tunables_and_limits_are_put_in_force():
 def test_failed_expectation(tmp_path: Path):
     """The outcome has it beside the summary, and the run's files are there."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         await machine.sleep("1s")
         machine.expect(False, "that pigs fly")
 
@@ -180,7 +180,7 @@ def test_failed_expectation(tmp_path: Path):
 def test_broken_invariant_is_reported_with_the_way_to_replay_it(tmp_path: Path):
     """A check that fails between two events ends the run with seed, last events and command."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         await machine.spawn("one")
         machine.mem.zone[0, 6] += 1
         for _ in range(50):
@@ -201,7 +201,7 @@ def test_broken_invariant_is_reported_with_the_way_to_replay_it(tmp_path: Path):
 def test_deadlock_is_reported(tmp_path: Path):
     """A workload that waits for what never comes ends with a report; samples keep nothing alive."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         await machine.engine.wait_queue("godot").wait()
 
     with pytest.raises(WorkloadError, match="nothing can happen any more at"):
@@ -212,7 +212,7 @@ def test_deadlock_is_reported(tmp_path: Path):
 def test_ctrl_c_keeps_what_was_written(tmp_path: Path):
     """An interrupted run has a whole log, its trees and a record that says so."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         await machine.sleep("1s")
         machine.engine.interrupt()
         await machine.sleep("1s")
@@ -285,10 +285,10 @@ def test_wrong_options_write_nothing(options: dict, text: str, tmp_path: Path):
 def test_snapshot_names():
     """A snapshot has a plain name that no other has."""
 
-    async def bad(machine: Machine) -> None:
+    async def bad(machine: OpenMachine) -> None:
         await machine.snapshot("../x")
 
-    async def twice(machine: Machine) -> None:
+    async def twice(machine: OpenMachine) -> None:
         await machine.snapshot("a")
         await machine.snapshot("a")
 
@@ -305,7 +305,7 @@ def test_samples_stay_few_and_keep_their_distance():
         intervals.append(intervals[-1] * longer(intervals[-1]))
     assert [ns // NS_PER_MS for ns in intervals] == [1, 2, 4, 8, 40, 200, 1000, 2000, 4000]
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         sampler = Sampler(machine.kernel, rows_max=20)
         while machine.now_ns < 3 * NS_PER_S:
             sampler.take()

@@ -6,14 +6,14 @@ import attrs
 import pytest
 
 from kernelsim.config.machine_file import load_machine
-from kernelsim.machine import Machine
 from kernelsim.report.machine_run import RunOutcome, idle_settings, run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.report.run_summary import WALL, summary_text
 from kernelsim.workload.api import Workload
+from kernelsim.workload.machine import MachineHandle
 
 
-async def small_main(machine: Machine) -> None:
+async def small_main(machine: MachineHandle) -> None:
     """Touch a little more memory than there is."""
     process = await machine.spawn("hog")
     area = await process.mmap("55M")
@@ -43,7 +43,7 @@ def test_summary_says_what_happened_and_to_whom():
 def test_summary_names_signals_and_checks():
     """A process that a signal ended shows its name; checks are told of when there were any."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: MachineHandle) -> None:
         process = await machine.spawn("stray")
         await process.touch_pages([1], [1])
 
@@ -57,7 +57,7 @@ def test_summary_names_signals_and_checks():
 def test_processes_are_one_table_and_the_longest_wait_for_memory_comes_first():
     """The hog that reclaims and swaps stands above those that did nothing, whatever their pid."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: MachineHandle) -> None:
         idle = [await machine.spawn(f"idle{number}") for number in range(2)]
         hog = await machine.spawn("hog")
         await hog.touch(await hog.mmap("80M"), write=True)
@@ -74,7 +74,7 @@ def test_processes_are_one_table_and_the_longest_wait_for_memory_comes_first():
 def test_a_long_table_says_how_many_more(nr_processes, nr_rows, last):
     """Twenty rows and one that counts the rest; what is left out is never a single one."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: MachineHandle) -> None:
         for _ in range(nr_processes):
             await machine.spawn("p")
 
@@ -86,7 +86,7 @@ def test_a_long_table_says_how_many_more(nr_processes, nr_rows, last):
 def test_summary_says_what_each_knob_does_to_results():
     """Seeds and the burst always, the others when given; no report is said to be none."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: MachineHandle) -> None:
         await machine.sleep("1ms")
 
     plain = dict(run(main).summary.facts)
@@ -120,7 +120,7 @@ def test_a_setting_that_changes_nothing_is_told_in_the_summary():
 def test_a_machine_file_that_sets_what_changes_nothing_is_told_so(tmp_path: Path):
     """As for a setting of the run; a machine that was recorded chose nothing."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: MachineHandle) -> None:
         await machine.sleep("1ms")
 
     path = tmp_path / "m.toml"

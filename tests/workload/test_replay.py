@@ -6,13 +6,13 @@ import subprocess
 import pytest
 
 from kernelsim.errors import RecordingError
-from kernelsim.machine import Machine
 from kernelsim.workload.lackey import is_recording, lackey_footprint, read_lackey
 from kernelsim.workload.replay import (
     BATCH_ACCESSES,
     recording_machine,
     recording_workload,
 )
+from tests.small_machine import OpenMachine
 
 pytestmark = [pytest.mark.mission("B5", "partly")]
 
@@ -26,7 +26,7 @@ def written(tmp_path, lines, name="t.lackey"):
 
 def replayed(path, machine=None):
     """Replay a trace; return result and machine."""
-    machine = machine or Machine(recording_machine(path))
+    machine = machine or OpenMachine(recording_machine(path))
     return machine.run(recording_workload(path)), machine
 
 
@@ -55,7 +55,7 @@ def test_a_real_recording(tmp_path, require_tool):
     options = ("--tool=lackey", "--trace-mem=yes", f"--log-file={path}")
     subprocess.run([valgrind, *options, "/bin/true"], check=True)
     footprint = lackey_footprint(path)
-    result, _ = replayed(path, Machine(recording_machine(path)))
+    result, _ = replayed(path, OpenMachine(recording_machine(path)))
 
     assert footprint.nr_runs == result.nr_runs
     assert sum(run.nr_pages for run in read_lackey(path)) == result.nr_accesses
@@ -91,7 +91,7 @@ def test_malformed_recordings_name_file_and_line(tmp_path, lines, line, rule):
     path = written(tmp_path, lines)
     with pytest.raises(RecordingError, match=rule) as caught:
         replayed(
-            path, Machine(recording_machine(written(tmp_path, [" L 10001000,8"], "ok.lackey")))
+            path, OpenMachine(recording_machine(written(tmp_path, [" L 10001000,8"], "ok.lackey")))
         )
 
     place = f"{path}: " if line is None else f"{path}:{line}: "

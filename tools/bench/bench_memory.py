@@ -23,6 +23,7 @@ from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import PGSCAN_DIRECT
 from kernelsim.mm.reclaim.vmscan import ScanControl
 from kernelsim.units import GIB, PAGE_SIZE
+from kernelsim.workload import MachineHandle
 from tools.bench.bench_engine import Row
 from tools.bench.peers import simpy_pages
 
@@ -41,10 +42,11 @@ import resource, time
 began = time.perf_counter()
 from kernelsim.config.machine_file import load_machine
 from kernelsim.machine import Machine
+from kernelsim.workload import MachineHandle
 async def main(machine):
     process = await machine.spawn("p")
     await process.touch(await process.mmap("1M"), write=True)
-Machine(load_machine("big-8x128g")).run(main)
+MachineHandle(Machine(load_machine("big-8x128g"))).run(main)
 print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
 """
 
@@ -90,7 +92,7 @@ def first_touch(nr_pages: int, rounds: int, burst_pages: int) -> float:
     """Return the pages a second that one process writes for the first time."""
     rates: list[float] = []
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: MachineHandle) -> None:
         process = await machine.spawn("p")
         for _ in range(rounds + 1):
             region = await process.mmap(nr_pages * PAGE_SIZE)
@@ -99,7 +101,7 @@ def first_touch(nr_pages: int, rounds: int, burst_pages: int) -> float:
             rates.append(nr_pages / (time.perf_counter() - began))
             await process.munmap(region)
 
-    Machine(load_machine("desktop-16g"), burst_pages=burst_pages).run(main)
+    MachineHandle(Machine(load_machine("desktop-16g"), burst_pages=burst_pages)).run(main)
     return statistics.median(rates[1:])
 
 
@@ -111,11 +113,13 @@ def scan(nr_pages: int, rounds: int) -> float:
     """
     rates: list[float] = []
 
-    async def main(machine: Machine) -> None:
+    machine = Machine(load_machine("desktop-16g"))
+
+    async def main(handle: MachineHandle) -> None:
         kernel = machine.kernel
         highest = len(kernel.phys.zone_types) - 1
-        process = await machine.spawn("p")
-        task = process.entry.task
+        process = await handle.spawn("p")
+        task = kernel.processes[process.pid].task
         reclaimer = Reclaimer(kernel, task)
         for _ in range(rounds + 1):
             region = await process.mmap(nr_pages * PAGE_SIZE)
@@ -130,7 +134,7 @@ def scan(nr_pages: int, rounds: int) -> float:
             rates.append((int(kernel.mem.vm_event[PGSCAN_DIRECT]) - before) / took)
             await process.munmap(region)
 
-    Machine(load_machine("desktop-16g")).run(main)
+    MachineHandle(machine).run(main)
     return statistics.median(rates[1:])
 
 

@@ -78,6 +78,11 @@ class StartImage:
 
 
 @attrs.frozen
+class StartPrinting:
+    """Touch what a C program touches when it first prints: the buffers of its output."""
+
+
+@attrs.frozen
 class Sleep:
     """Sleep off the CPU."""
 

@@ -28,6 +28,7 @@ from kernelsim.actors.messages.process import (
     Munmap,
     Sleep,
     StartImage,
+    StartPrinting,
     Touch,
     TouchPages,
     TouchResult,
@@ -55,6 +56,7 @@ from kernelsim.sim.actor import Actor
 from kernelsim.trace.ks import ks_process_exit, ks_process_start
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
+FIRST_REPORT_PAGES: Final = 3  # of its data that a program first writes when it prints
 ACCESSES_AT_ONCE: Final = 1 << 16  # of those that are listed one by one
 
 
@@ -82,13 +84,13 @@ class Process(Actor):
             Touch: self.on_touch,
             TouchPages: self.on_touch_pages,
             StartImage: self.on_start_image,
+            StartPrinting: self.on_start_printing,
             Exit: self.on_exit,
         }
 
     async def on_start(self) -> None:
         """Get a CPU, an address space and a fault handler."""
         kernel, entry = self._kernel, self.entry
-        entry.ref = self.ref
         entry.start_ns = self.engine.now_ns
         await self.task.get_cpu()
         self.mm = entry.mm = await make_address_space(kernel, self.task, entry.policy)
@@ -264,6 +266,12 @@ class Process(Actor):
         self.entry.image_rss_pages = IMAGE_FILE_PAGES
         self.entry.minflt += FORK_FAULTS + IMAGE_FILE_FAULTS
         self._kernel.mem.vm_event[PGFAULT] += FORK_FAULTS + IMAGE_FILE_FAULTS
+
+    async def on_start_printing(self, _message: StartPrinting) -> None:
+        """Touch the buffers of its output, in pages it has not written before."""
+        end = self.mm.start_brk >> PAGE_SHIFT
+        vpns = np.arange(end - FIRST_REPORT_PAGES, end)
+        await self.on_touch_pages(TouchPages(vpns, np.ones(len(vpns), np.uint8)))
 
     async def on_exit(self, message: Exit) -> None:
         """End of the program's own accord."""

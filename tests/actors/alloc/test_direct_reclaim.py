@@ -17,7 +17,7 @@ def with_pages(scenario, nr_pages=2000, **options):
         kernel = machine.kernel
         process = await machine.spawn("p", cpu=0)
         await process.touch(await process.mmap(nr_pages * PAGE), write=True)
-        task = process.entry.task
+        task = process._process.task
 
         async def reclaim():
             await task.get_cpu()
@@ -92,7 +92,7 @@ def test_the_reserves_are_its_own_while_it_reclaims():
     """PF_MEMALLOC is set during reclaim and no longer."""
 
     async def scenario(machine, process, reclaim):
-        task = process.entry.task
+        task = process._process.task
         machine.engine.sink = witness = Witness(task)
         await reclaim()
         assert set(witness.seen) == {(task.name, True)}

@@ -19,7 +19,7 @@ async def start(machine, policies=None, **sizes):
 
 async def report_oom(machine, process, nodemask=None):
     """Tell the OOM killer that a process found nothing to reclaim."""
-    task = process.entry.task
+    task = process._process.task
     return await machine.kernel.oom_killer.ask(
         OutOfMemory(GFP_HIGHUSER_MOVABLE, task.name, task.pid, nodemask)
     )
@@ -102,7 +102,7 @@ def test_who_is_exiting_is_not_killed():
             await process.touch(await process.mmap(1500 * PAGE), write=True)
 
         large = await machine.spawn("large", program)
-        while not large.entry.has_ended():
+        while not large._process.has_ended():
             await machine.sleep("1us")
         assert large.pid in machine.kernel.processes  # its pages are being freed
         assert await report_oom(machine, processes["small"])
@@ -138,7 +138,7 @@ def test_an_asker_that_is_dying_is_its_own_victim():
         processes = await start(machine, small=100, large=900)
         await processes["small"].kill()
         assert await report_oom(machine, processes["small"])
-        assert processes["small"].entry.task.oom_victim
+        assert processes["small"]._process.task.oom_victim
         assert await processes["small"].wait() == -9
         return processes["large"].exit_status, int(machine.mem.vm_event[OOM_KILL])
 
@@ -217,7 +217,7 @@ def test_the_allocating_task_is_killed_when_told_so(adj, victim):
     async def main(machine):
         machine.sysctl("vm.oom_kill_allocating_task", 1)
         processes = await start(machine, small=100, large=900)
-        processes["small"].entry.oom_score_adj = adj
+        processes["small"]._process.oom_score_adj = adj
         assert await report_oom(machine, processes["small"])
         assert await processes[victim].wait() == -9
 

@@ -13,7 +13,7 @@ def test_memory_that_two_processes_share_outlives_the_first():
         first = await machine.spawn("first")
         area = await first.mmap("1M")
         await first.touch(area, write=True)
-        mm = first.entry.mm
+        mm = first._process.mm
         mm.mm_users = 2  # as if a second one had been made with CLONE_VM
         await first.exit()
         assert machine.kernel.mms.by_number[mm.number] is mm

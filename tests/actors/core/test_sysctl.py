@@ -130,7 +130,7 @@ async def spawn_one(machine):
 
 async def map_all(process):
     """Map pages with holes between them until refused; return the number of areas and the errno."""
-    areas = process.entry.mm.map
+    areas = process._process.mm.map
     for number in range(100):
         try:
             await process.mmap(PAGE, address=0x10_0000_0000 + 2 * PAGE * number)

@@ -74,9 +74,9 @@ def test_a_write_to_a_read_only_mapping_ends_the_process_with_sigsegv(as_list):
     """Reading it is allowed."""
 
     async def scenario(machine, process):
-        change = process.entry.mm.mmap(2 * PAGE, PROT_READ)
+        change = process._process.mm.mmap(2 * PAGE, PROT_READ)
         region = Mapping(change.result, 2 * PAGE)
-        assert isinstance(process.entry.mm.map.find_vma(region.address), VmArea)
+        assert isinstance(process._process.mm.map.find_vma(region.address), VmArea)
         pages = [region.address // PAGE]
         assert (await process.touch(region)).signal == 0
         assert (await process.touch_pages(pages, [0])).signal == 0
@@ -246,7 +246,7 @@ def test_the_heap_grows_and_shrinks():
     """By brk, in pages; what is cut off is freed."""
 
     async def scenario(machine, process):
-        start = process.entry.mm.brk
+        start = process._process.mm.brk
         end = await process.brk("64K")
         assert end == start + (64 << 10)
         heap = Mapping(start, 64 << 10)
@@ -267,7 +267,7 @@ def test_a_touch_below_the_stack_makes_it_grow(one_by_one):
     """
 
     async def scenario(machine, process):
-        top, mm = process.stack("1M"), process.entry.mm
+        top, mm = process.stack("1M"), process._process.mm
         before, charged = mm.stack_vm, mm.commit.committed_pages
         if one_by_one:
             vpns = np.arange(top.address // PAGE, top.address // PAGE + 3)

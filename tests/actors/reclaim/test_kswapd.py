@@ -135,12 +135,12 @@ def test_it_gives_up_when_there_is_nothing_to_reclaim():
         process = await machine.spawn("p", oom_score_adj=-1000)
         await fill_down_to(machine, process, int(zone[Z_WMARK_LOW]) - 10)
         for _ in range(MAX_RECLAIM_RETRIES + 2):
-            wakeup_kswapd(machine.kernel, process.entry.task, 0, 3, GFP_HIGHUSER_MOVABLE)
+            wakeup_kswapd(machine.kernel, process._process.task, 0, 3, GFP_HIGHUSER_MOVABLE)
             await machine.sleep("1s")
         assert machine.kernel.lruvec[0, LV_KSWAPD_FAILURES] == MAX_RECLAIM_RETRIES
         assert kswapd.state.asleep
         runs = int(machine.mem.vm_event[PAGEOUTRUN])
-        wakeup_kswapd(machine.kernel, process.entry.task, 0, 3, GFP_HIGHUSER_MOVABLE)
+        wakeup_kswapd(machine.kernel, process._process.task, 0, 3, GFP_HIGHUSER_MOVABLE)
         await machine.sleep("1s")
         assert machine.mem.vm_event[PAGEOUTRUN] == runs
 
@@ -181,7 +181,7 @@ def test_the_task_that_allocates_says_that_it_wakes_kswapd():
     async def scenario(machine, kswapd, zone):
         process = await machine.spawn("p")
         await fill_down_to(machine, process, int(zone[Z_WMARK_LOW]) - 5)
-        return process.entry.task.name
+        return process._process.task.name
 
     done = with_kswapd(scenario)
     assert [event.actor for event in done.log.named(WAKEUP)] == [done.result]

@@ -27,7 +27,7 @@ class Peek:
 
     def __init__(self, machine, process):
         self.kernel = machine.kernel
-        self.number = process.entry.mm.number
+        self.number = process._process.mm.number
 
     def pte(self, address):
         """Return the entry of an address."""
@@ -247,14 +247,14 @@ def test_a_cpu_the_task_woke_up_on_is_remembered():
         sleeper = await machine.spawn("sleeper")
         peek = Peek(machine, sleeper)
         region, _ = await swap_out(machine, sleeper)
-        mm, first = sleeper.entry.mm, sleeper.entry.task.cpu
+        mm, first = sleeper._process.mm, sleeper._process.task.cpu
         assert first.number == 0
         offset = in_swap(peek, region)[0] - region.address
         await machine.spawn("busy", compute, cpu=0)  # takes the CPU when it is free
         mm.cpu_bitmap = 1 << 0
         result = await sleeper.touch(region, offset=offset, length=PAGE)
         assert result.majflt == 1
-        second = sleeper.entry.task.cpu
+        second = sleeper._process.task.cpu
         assert second is not first
         assert np.any(second.tlb.tag >> TLB_TAG_SHIFT == mm.ctx_id)
         assert mm.cpu_bitmap >> second.number & 1

@@ -120,9 +120,9 @@ def test_unmapping_interrupts_the_cpus_the_process_ran_on_and_no_others():
     async def main(machine):
         process = await machine.spawn("p")
         region = await process.mmap(64 * PAGE)
-        process.entry.task.cpus = (machine.kernel.cpus[2],)
+        process._process.task.cpus = (machine.kernel.cpus[2],)
         await process.touch(region, write=True)
-        process.entry.task.cpus = (machine.kernel.cpus[0],)
+        process._process.task.cpus = (machine.kernel.cpus[0],)
         await process.touch(region)
         before = [cpu.state.nr_ipis for cpu in machine.kernel.cpus]
         began_ns = machine.now_ns

@@ -1,13 +1,12 @@
 """What follows from the state of physical memory follows it when it changes."""
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import Z_MANAGED, Z_PRESENT
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.page.mempolicy import MPOL_PREFERRED, Mempolicy
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.tree import render_tree
-from tests.small_machine import run, small_machine
+from tests.small_machine import OpenMachine, run, small_machine
 
 NODE = "sys/devices/system/node"
 MEMORY = "sys/devices/system/memory"
@@ -20,7 +19,7 @@ def three_nodes() -> MachineSpec:
     return small_machine(cpus=("0", "1", "2"), distances=distances)
 
 
-def nids(machine: Machine, zones: tuple[int, ...]) -> list[int]:
+def nids(machine: OpenMachine, zones: tuple[int, ...]) -> list[int]:
     """Return the nodes of zone rows in their order, each once."""
     return list(dict.fromkeys(zone // len(machine.kernel.phys.zone_types) for zone in zones))
 
@@ -31,7 +30,7 @@ def test_zonelists_contexts_and_sysfs_follow_a_node_that_goes() -> None:
     The description of the machine still has three nodes.
     """
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         kernel = machine.kernel
         phys = kernel.phys
         near = Mempolicy(MPOL_PREFERRED, (1,))
@@ -39,7 +38,7 @@ def test_zonelists_contexts_and_sysfs_follow_a_node_that_goes() -> None:
         assert [[0, 1, 2], [1, 0, 2], [2, 0, 1]] == [nids(machine, z) for z in phys.zonelists]
         assert [1, 0, 2] == nids(machine, before.zonelist)
         assert kernel.alloc_contexts.get(0, near, GFP_HIGHUSER_MOVABLE) is before
-        shown = dict(render_tree(capture(machine)))
+        shown = dict(render_tree(capture(machine.kernel)))
         assert "0-2\n" == shown[f"{NODE}/online"]
 
         generation = phys.generation
@@ -50,7 +49,7 @@ def test_zonelists_contexts_and_sysfs_follow_a_node_that_goes() -> None:
         after = kernel.alloc_contexts.get(0, near, GFP_HIGHUSER_MOVABLE)
         assert [1, 2] == nids(machine, after.zonelist)
         assert ([1, 2], [2, 1]) == tuple(nids(machine, z) for z in phys.zonelists[1:])
-        shown = dict(render_tree(capture(machine)))
+        shown = dict(render_tree(capture(machine.kernel)))
         assert ("1-2\n", "0-2\n") == (shown[f"{NODE}/online"], shown[f"{NODE}/possible"])
         assert "1-2\n" == shown[f"{NODE}/has_memory"]
         assert "10 30\n" == shown[f"{NODE}/node1/distance"]
@@ -66,7 +65,7 @@ def test_zonelists_contexts_and_sysfs_follow_a_node_that_goes() -> None:
 def test_zonelists_follow_a_zone_that_loses_its_memory() -> None:
     """A zone without managed pages is in no list, a node without any has no memory in /sys."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         phys, zone = machine.kernel.phys, machine.mem.zone
         nr_types = len(phys.zone_types)
         kept = zone.copy()
@@ -74,7 +73,7 @@ def test_zonelists_follow_a_zone_that_loses_its_memory() -> None:
         phys.changed()
 
         assert [[0, 1], [1, 0], [0, 1]] == [nids(machine, z) for z in phys.zonelists]
-        shown = dict(render_tree(capture(machine)))
+        shown = dict(render_tree(capture(machine.kernel)))
         assert ("0-1\n", "0-2\n") == (shown[f"{NODE}/has_memory"], shown[f"{NODE}/has_cpu"])
         zone[:] = kept
 
@@ -87,7 +86,7 @@ def test_lists_built_after_boot_avoid_nodes_with_cpus() -> None:
     At boot the lists are built before that, and the later node comes first.
     """
 
-    async def main(machine: Machine) -> list[list[int]]:
+    async def main(machine: OpenMachine) -> list[list[int]]:
         phys = machine.kernel.phys
         at_boot = nids(machine, phys.zonelists[1])
         phys.changed()
@@ -101,10 +100,10 @@ def test_lists_built_after_boot_avoid_nodes_with_cpus() -> None:
 def test_memory_blocks_are_shown_as_they_are() -> None:
     """A block that went offline says so in /sys, with the zones it could go back to."""
 
-    async def main(machine: Machine) -> tuple[str, str]:
+    async def main(machine: OpenMachine) -> tuple[str, str]:
         block = machine.kernel.phys.memory_blocks.blocks[-1]
         block.state, block.valid_zones = "offline", "Normal Movable"
-        shown = dict(render_tree(capture(machine)))
+        shown = dict(render_tree(capture(machine.kernel)))
         folder = f"{MEMORY}/memory{block.index}"
         return shown[f"{folder}/state"], shown[f"{folder}/valid_zones"]
 

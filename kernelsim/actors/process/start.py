@@ -1,0 +1,41 @@
+"""Starting a process: its number, its task, its entry of the process table, its actor.
+
+Linux: kernel/fork.c:kernel_clone, 6.1; what exec sets up is in space/process_memory.py.
+Interface: `start_process`.
+"""
+
+from collections.abc import Sequence
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.parts.cpu import Cpu
+from kernelsim.actors.process.process import Process
+from kernelsim.mm.page.mempolicy import Mempolicy
+
+
+def start_process(
+    kernel: Kernel, comm: str, cpus: Sequence[Cpu], policy: Mempolicy | None, mempolicy: str
+) -> ProcessEntry:
+    """Start a process; it runs, and stands in the table, when its first message is answered.
+
+    Args:
+        kernel: The machine.
+        comm: Its name.
+        cpus: CPUs it may run on, in the order it prefers them.
+        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
+        mempolicy: The policy as its author gave it.
+    """
+    engine = kernel.engine
+    pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
+    task = Task(engine, f"{comm}-{pid}", pid, cpus)
+    entry = ProcessEntry(
+        comm=comm,
+        tasks=(task,),
+        policy=policy,
+        exited=engine.wait_queue(f"exit of {task.name}", waker=task.name),
+        signals=engine.wait_queue(f"signals of {task.name}"),
+        mempolicy=mempolicy,
+    )
+    entry.ref = engine.spawn(Process(kernel, entry))
+    return entry

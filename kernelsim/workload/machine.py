@@ -1,0 +1,263 @@
+"""The handle of a machine: what a workload may do with it.
+
+    async def main(machine):
+        process = await machine.spawn("hog")
+
+`await machine.spawn(…)` starts a process, `machine.sysctl(…)` reads or writes a tunable,
+`await machine.snapshot(…)` keeps what /proc shows now, `machine.expect(…)` states what must hold,
+`machine.rng("name")` is a stream of random integers of the seed.
+The machine itself, below, is `kernelsim.machine`; no workload needs to reach into it.
+Units: bytes, ns.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import attrs
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.sysctl import write_sysctl
+from kernelsim.actors.process.start import start_process
+from kernelsim.config.machine import MachineSpec
+from kernelsim.config.number_list import parse_number_list
+from kernelsim.config.sysctl import SYSCTLS, SysctlValue
+from kernelsim.config.sysctl_write import parse_value
+from kernelsim.errors import ConfigError
+from kernelsim.machine import Machine
+from kernelsim.mm.core.mem import (
+    Z_FREE,
+    Z_MANAGED,
+    Z_WATERMARK_BOOST,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+)
+from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
+from kernelsim.sim.rng import Rng
+from kernelsim.units import parse_duration
+from kernelsim.workload.arguments import cpus_of, process_name
+from kernelsim.workload.arguments import oom_score_adj as score_adj
+from kernelsim.workload.expectations import Expectations
+from kernelsim.workload.handle import ProcessHandle, Program
+from kernelsim.workload.panic import until_panic
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class LockStatistics:
+    """What using a lock, or a server such as a memory controller, cost.
+
+    Attributes:
+        nr_holds: Times it was taken.
+        nr_waits: Times it had to be waited for.
+        wait_ns: Time spent waiting in all.
+    """
+
+    nr_holds: int
+    nr_waits: int
+    wait_ns: int
+
+
+@attrs.frozen
+class ZoneStatistics:
+    """Free pages, watermarks and size of a zone, in pages, as /proc/zoneinfo has them."""
+
+    free: int
+    min: int
+    low: int
+    high: int
+    boost: int
+    managed: int
+
+
+async def _keep_nothing(_name: str) -> None:
+    """Keep no snapshot; what a machine does unless told otherwise."""
+
+
+class MachineHandle:
+    """One machine, seen from a workload.
+
+    Args:
+        machine: It.
+        on_snapshot: What to do when the workload takes a snapshot; gets its name.
+
+    Attributes:
+        processes: All that were started, in that order, those that have ended too.
+        notes: Lines for the summary of the run.
+        expectations: What the workload stated must hold, and whether it did.
+    """
+
+    def __init__(
+        self, machine: Machine, on_snapshot: Callable[[str], Awaitable[None]] = _keep_nothing
+    ) -> None:
+        self.processes: list[ProcessHandle] = []
+        self.notes: list[str] = []
+        self.expectations = Expectations()
+        self._machine = machine
+        self._on_snapshot = on_snapshot
+
+    @property
+    def spec(self) -> MachineSpec:
+        """What the machine is made of."""
+        return self._machine.spec
+
+    @property
+    def now_ns(self) -> int:
+        """The virtual time."""
+        return self._machine.now_ns
+
+    def run(self, main: Callable[["MachineHandle"], Awaitable[T]]) -> T | None:
+        """Boot the machine, run a workload on it, stop; returns and raises as `Engine.run`.
+
+        Raises:
+            CheckFailedError: Expectations of the workload did not hold; the text names all.
+        """
+        result = self.run_to_end(main)
+        self.expectations.require()
+        return result
+
+    def run_to_end(self, main: Callable[["MachineHandle"], Awaitable[T]]) -> T | None:
+        """Run as `run` does, and leave it to the caller to look at `expectations`."""
+        return self._machine.run(lambda _machine: main(self))
+
+    @property
+    def locks(self) -> dict[str, LockStatistics]:
+        """How long each lock and each server of the machine was waited for, by its name."""
+        return {
+            name: LockStatistics(account.nr_holds, account.nr_waits, account.wait_ns)
+            for name, account in self._machine.engine.accounts.items()
+        }
+
+    def zone(self, nid: int, name: str) -> ZoneStatistics:
+        """Return what a zone has now.
+
+        Args:
+            nid: Its node.
+            name: As /proc/zoneinfo has it: "DMA32", "Normal".
+
+        Raises:
+            ConfigError: The node has no such zone.
+        """
+        kernel = self._machine.kernel
+        types = [kind.value for kind in kernel.phys.zone_types]
+        if name not in types or type(nid) is not int or not 0 <= nid < len(kernel.nodes):
+            raise ConfigError("zone", (nid, name), f"must be a node and one of {', '.join(types)}")
+        row = kernel.mem.zone[nid * len(types) + types.index(name)].tolist()
+        fields = (Z_FREE, Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_MANAGED)
+        return ZoneStatistics(*(row[field] for field in fields))
+
+    async def spawn(
+        self,
+        name: str,
+        program: Program | None = None,
+        *,
+        cpu: int | Iterable[int] | None = None,
+        mempolicy: str | None = None,
+        oom_score_adj: int = 0,
+    ) -> ProcessHandle:
+        """Start a process.
+
+        Args:
+            name: Its comm.
+            program: What it does: an async function of the handle, run beside the workload; None
+                for a process that does what the workload asks through the handle.
+            cpu: The CPU it may run on, or several in the order it prefers them; None for all.
+            mempolicy: "bind:NODES", "preferred:NODE" or "local" (the default); NODES as "0,2-3".
+            oom_score_adj: -1000 … 1000.
+
+        Returns:
+            The handle, when the process runs.
+
+        Raises:
+            ConfigError: No such CPU, node or policy, or no name or score.
+        """
+        kernel = self._machine.kernel
+        process_name(name)
+        adj = score_adj(oom_score_adj)
+        cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
+        policy = parse_mempolicy(kernel, mempolicy)
+        entry = start_process(kernel, name, cpus, policy, mempolicy or "default")
+        entry.oom_score_adj = adj
+        handle = ProcessHandle(kernel, entry)
+        self.processes.append(handle)
+        await handle.start(program)
+        return handle
+
+    async def sleep(self, duration: int | str) -> None:
+        """Let virtual time pass: ns, or text such as "1s"."""
+        with until_panic(self._machine.kernel):
+            await self._machine.engine.sleep(parse_duration(duration))
+
+    def rng(self, name: str) -> Rng:
+        """Return the workload's own stream of random integers of that name, from the run's seed.
+
+        The same seed and name draw the same numbers, whatever else draws: see sim/rng.py for
+        `bits`, `below`, `between`, `chance`, `choice` and `shuffle`. No stream of the machine is
+        shared.
+
+        Raises:
+            ConfigError: The name is no text.
+        """
+        if not isinstance(name, str):
+            raise ConfigError("rng", name, 'must be a name such as "arrivals"')
+        return self._machine.engine.rng(f"workload/{name}")
+
+    def sysctl(self, name: str, value: SysctlValue | None = None) -> SysctlValue:
+        """Write a tunable if a value is given; return what is in force."""
+        if not isinstance(name, str):
+            raise ConfigError("sysctl", name, 'must be a name such as "vm.swappiness"')
+        if value is not None:
+            write_sysctl(self._machine.kernel, name, value)
+            if SYSCTLS[name].idle:
+                self.note_idle(name)
+        elif name not in SYSCTLS:
+            parse_value(name, None)  # says what is wrong with it
+        in_force: SysctlValue = getattr(self._machine.kernel.sysctl, SYSCTLS[name].attribute)
+        return in_force
+
+    def note_idle(self, name: str) -> None:
+        """Say in the summary that a tunable the user writes changes nothing yet."""
+        text = f"{name} is accepted and changes nothing yet: {SYSCTLS[name].idle}"
+        if text not in self.notes:
+            self.note(text)
+
+    async def snapshot(self, name: str) -> None:
+        """Keep what /proc and /sys show at this moment, under a name."""
+        await self._on_snapshot(name)
+
+    def expect(self, condition: object, text: str = "") -> bool:
+        """State that something holds; if it does not, the run goes on and ends with exit status 1.
+
+        Returns:
+            Whether it holds.
+
+        Raises:
+            WorkloadError: The condition is none, such as a text, or the text is none.
+        """
+        return self.expectations.state(condition, text, self.now_ns)
+
+    def note(self, text: str) -> None:
+        """Keep a line for the summary of the run."""
+        self.notes.append(text)
+
+
+def parse_mempolicy(kernel: Kernel, text: str | None) -> Mempolicy | None:
+    """Return the memory policy a text names; None for the local node.
+
+    Raises:
+        ConfigError: The text is no policy, or names a node without memory.
+    """
+    if text is None or text == "local":
+        return None
+    mode, _, listed = text.partition(":") if isinstance(text, str) else ("", "", "")
+    rule = 'must be "local", "bind:NODES" or "preferred:NODE", of nodes with memory'
+    try:
+        nodes = parse_number_list(listed)
+    except ValueError:
+        nodes = ()
+    nr_types = len(kernel.phys.zone_types)
+    with_memory = {zone // nr_types for zone in kernel.phys.zonelists[0]}
+    if mode not in (MPOL_BIND, MPOL_PREFERRED) or not nodes or not with_memory.issuperset(nodes):
+        raise ConfigError("mempolicy", text, rule)
+    return Mempolicy(mode, nodes)
