@@ -1,7 +1,8 @@
 """How many buffered writes may be on their way to a disk, so that reads are not drowned.
 
 Linux: block/blk-wbt.c, block/blk-rq-qos.c:rq_qos_wait, 6.1.
-# Differs from Linux: the depth is not scaled down when reads turn slow, nor up when there are none.
+# Differs from Linux: The depth to which writeback may fill the queue is not scaled down when reads
+# turn slow, nor up when there are none.
 A write counts from when its request begins, in the plug already, until it is done. Kswapd's writes
 are counted apart and may be more; those of others are held lower while the disk also reads. Disks
 have a write cache, so who waits is woken when all writes of the kind are done.

@@ -2,7 +2,8 @@
 
 Interface: a difference is a comment that begins a line with `# Differs from Linux: `, with the
 comment lines right below it; or the part of a docstring that begins with `Differs: ` or
-`Differs from Linux: `, up to the next part or empty line.
+`Differs from Linux: `, up to the next part or empty line. Each is read here without the code
+around it, so it is whole sentences that say what they are about.
 """
 
 import re
@@ -26,7 +27,7 @@ def differences() -> None:
         for line, text in sorted([*marked_comments(source), *docstring_parts(source)]):
             print(f"{name}:{line}: {text}")
     for key, why in IDLE.items():
-        print(f"kernelsim/config/sysctl.py {key}: it is accepted and changes nothing yet: {why}")
+        print(f"kernelsim/config/sysctl.py: {key} is accepted and changes nothing yet: {why}.")
 
 
 def sorted_sources(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:

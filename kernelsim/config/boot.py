@@ -1,6 +1,7 @@
 """Describe what a kernel already uses when the simulation takes over: the state after boot.
 
-Differs: a machine written by hand has an empty `BootState`: every managed page is free.
+Differs: A machine written by hand has an empty `BootState`: the kernel uses nothing of it, and
+every managed page is free.
 Interface: values only. `BootState.zones` has one `ZoneBoot` a populated zone, by node then zone.
 Units: pages, except what says `_kb` (KiB, as in meminfo) or `_bytes`.
 """

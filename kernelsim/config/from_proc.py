@@ -1,9 +1,9 @@
 """Make a machine from the text of a running kernel: a recorded snapshot, or /proc itself.
 
 Linux: what /proc/zoneinfo and its neighbours print.
-Differs: where memory lies inside a zone with holes is not printed; see `_memory_ranges`. Disks
-are not described either: they get the figures of a SATA SSD, in a recorded case those of its
-emulated machine.
+Differs: The kernel does not print where memory lies inside a zone with holes, so that is estimated.
+It does not describe disks either: they get the figures of a SATA SSD, in a recorded case those of
+its emulated machine.
 Interface: `machine_from_proc(directory)`.
 Units: pages; KiB in meminfo.
 

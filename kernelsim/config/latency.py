@@ -1,6 +1,7 @@
 """State what each step of the simulated hardware and kernel costs in virtual time.
 
-Differs: figures are typical ones of a server of about 2020; a machine file may set any of them.
+Differs: Costs of hardware and kernel are typical figures of a server of about 2020, not measured on
+the machine; a machine file may set any of them.
 Interface: `LatencySpec` is a value; unit in every name. Nothing here knows about memory state.
 Units: nanoseconds (`_ns`), bytes per second (`_bytes_per_s`).
 """

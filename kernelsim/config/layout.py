@@ -2,7 +2,8 @@
 
 Linux: arch/x86/mm/init.c:zone_sizes_init, mm/page_alloc.c:find_zone_movable_pfns_for_nodes and
 :free_area_init_core.
-Differs: `managed` is an estimate, see `reserved_estimate`; no ACPI tables at the end of memory.
+Differs: How many pages of a zone the buddy system gets is an estimate, see `reserved_estimate`, and
+no ACPI tables lie at the end of memory.
 Interface: `lay_out_nodes` turns sizes into zones; `NodeMemory` says what a person asked for.
 Units: pages of 4 KiB; pfn.
 

@@ -2,7 +2,7 @@
 
 Linux: what include/linux/mmzone.h (zone sizes), drivers/acpi/numa (distances) and mm/swapfile.c
 hold of the hardware.
-Differs: nothing here changes in a run; hotplug works on the node actors' own state.
+Nothing here changes in a run; hotplug works on the node actors' own state.
 Interface: `MachineSpec` and its parts are values; `load_machine` (machine_file.py) makes one from
 TOML, `machine_from_proc` (from_proc.py) from the text of a running kernel. Every node lists every
 zone type of the architecture, in the kernel's order, empty ones with zero pages.

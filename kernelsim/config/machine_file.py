@@ -1,6 +1,6 @@
 """Read machines from TOML files and presets, and write them back.
 
-Differs: two forms. What a person writes says `[[node]] memory = "4G"` and leaves the zones to
+There are two forms: what a person writes says `[[node]] memory = "4G"` and leaves the zones to
 `layout.py`; what `from-proc --out` writes has every zone and the state after boot (`[[nodes]]`).
 Interface: `load_machine(name_or_path)`, `machine_from_toml(table)`, `machine_text(machine)`,
 `preset_names()`.

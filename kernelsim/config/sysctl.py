@@ -1,8 +1,8 @@
 """Hold the kernel's tunables: name, default, range, unit and meaning of each.
 
 Linux: kernel/sysctl.c, mm/page_alloc.c, mm/page-writeback.c; Documentation/admin-guide/sysctl.
-Differs: keys that trigger an action (drop_caches, compact_memory) are steps of a
-workload, no settings; NUMA balancing, MGLRU and huge pages are off by default.
+Differs: Keys that trigger an action (drop_caches, compact_memory) are no settings here, and NUMA
+balancing, MGLRU and huge pages are off by default.
 Interface: `Sysctl` is a value with one attribute a key (`vm.swappiness` is `vm_swappiness`);
 `SYSCTLS` is the table, `IDLE` the part of it that changes nothing yet. Reading and writing values
 is sysctl_write.py's.
@@ -320,7 +320,7 @@ class Sysctl:
         "address-space randomisation",
         idle=_PLACING,
     )
-    # Differs from Linux: Debian switches NUMA balancing on by default; here it is off.
+    # Differs from Linux: NUMA balancing is off by default; Debian switches it on.
     kernel_numa_balancing: int = _knob(
         "kernel.numa_balancing",
         0,
@@ -336,7 +336,8 @@ class Sysctl:
         "multi-generational LRU",
         idle="only the classic LRU is built",
     )
-    # Differs from Linux: Debian's default is always; here huge pages are never made.
+    # Differs from Linux: Transparent huge pages are never made; Debian's default is to make them
+    # always.
     transparent_hugepage_enabled: str = _word(
         "transparent_hugepage.enabled",
         "always madvise [never]",

@@ -1,6 +1,6 @@
 """Write plain data as TOML and read it back with errors that name file and line.
 
-Differs: only what machine files need: tables, arrays of tables, nested arrays of numbers, strings.
+It writes what machine files need: tables, arrays of tables, nested arrays of numbers, strings.
 Interface: `read_toml(path)` and `toml_text(table)`; `value_text(value)` for one value;
 `read_text` refuses what is no UTF-8 text.
 """

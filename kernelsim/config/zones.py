@@ -1,8 +1,9 @@
 """Name the memory zones, say which of them an architecture has and where they end.
 
 Linux: include/linux/mmzone.h (enum zone_type), mm/page_alloc.c (zone_names), arch/x86/mm/init*.c.
-Differs: the highest address a 32-bit kernel maps directly is the round 896 MiB; real kernels end a
-few MiB lower, by the room their fixed mappings take (recorded machines keep the recorded figure).
+Differs: The highest address that a 32-bit kernel maps directly is the round 896 MiB. Real kernels
+end a few MiB lower, by the room their fixed mappings take; recorded machines keep the recorded
+figure.
 Interface: `zone_types(arch)` gives the zones in the kernel's order (also the order of printing);
 `zone_boundaries(arch)` gives the first pfn behind each zone that has a fixed end.
 Units: page frame numbers of 4 KiB pages.

@@ -1,8 +1,9 @@
 """The translation lookaside buffer of one CPU.
 
 Linux: arch/x86/mm/tlb.c (6.1) for the flushes and the address-space identifiers.
-Differs: one level instead of two; the second level of a Skylake server core (1536 entries, 12-way)
-decides the reach. Replacement is round robin inside a set. Upper levels of a walk are not cached.
+Differs: The TLB has one level instead of two; the second level of a Skylake server core (1536
+entries, 12-way) decides its reach. Replacement is round robin inside a set. Upper levels of a walk
+are not cached.
 
 Interface: `make_tlb` builds one for each CPU; the memory leafs look up and insert while they walk.
 An entry's tag is `asid << 36 | vpn`; asids start at 1, so 0 means empty.

@@ -13,6 +13,6 @@ listed by `kernelsim differences`. The rooms, each importing only from those bef
 
 Start with `core/mem.py` (physical memory in one NamedTuple of arrays), `core/list.py` and
 `core/vmstat.py`.
-# Differs from Linux: there is no page cache yet. The only file pages are those that a recorded
+# Differs from Linux: There is no page cache yet. The only file pages are those that a recorded
 # machine had at boot, and they stay.
 """

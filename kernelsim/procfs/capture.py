@@ -1,7 +1,7 @@
 """Take a snapshot of a running machine: what /proc and /sys show at the present virtual time.
 
 Linux: mm/vmstat.c, fs/proc/meminfo.c, mm/page-writeback.c:global_dirty_limits, 6.1.
-Differs: what the kernel itself uses (stacks, slab, vmalloc, per-cpu areas) stays what it was when
+Differs: What the kernel itself uses (stacks, slab, vmalloc, per-CPU areas) stays what it was when
 the machine was recorded; a machine written by hand has none of it.
 
 Interface: `capture` reads the machine and changes nothing.

@@ -1,7 +1,7 @@
 """Take a snapshot of the processes of a running machine.
 
 Linux: fs/proc/task_mmu.c:smaps_account, fs/proc/array.c, 6.1.
-Differs: a process has one thread.
+Differs: A process has one thread.
 
 Interface: `capture_processes`.
 Units: as in snapshot.py; a vpn is a virtual page number.

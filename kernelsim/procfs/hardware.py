@@ -2,9 +2,9 @@
 
 Linux: arch/x86/kernel/cpu/proc.c, drivers/base/cpu.c, drivers/base/topology.c,
 block/genhd.c:diskstats_show, drivers/base/node.c, 6.1.
-Differs: a CPU has no maker, family or caches, so cpuinfo names none; its flags are what is
-simulated. Each CPU is a core of its own, the CPUs of a node are one package. Requests are not
-merged, discarded or flushed, which shows as 0.
+Differs: A CPU has no maker, family or caches, so cpuinfo names none; its flags are what is
+simulated. Each CPU is a core of its own, and the CPUs of a node are one package. Requests to disks
+are not merged, discarded or flushed, which shows as 0.
 
 Interface: `render_*` return whole files, `cpu_tree` yields files below sys/devices/system/cpu,
 `tree_links` the symbolic links below sys.
@@ -130,7 +130,8 @@ def tree_links(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
     Source: Linux 6.1 drivers/base/node.c:register_cpu_under_node, :link_mem_sections
     """
-    # Differs from Linux: a node has no links back to its CPUs and blocks; no reader asks for them.
+    # Differs from Linux: A node in sysfs has no links back to its CPUs and blocks; no reader asks
+    # for them.
     for node in snapshot.nodes if snapshot.numa else ():
         members = [f"cpu/cpu{cpu}" for cpu in node.cpus]
         members += [f"memory/memory{index}" for index in _blocks_of(snapshot, node)]

@@ -2,7 +2,7 @@
 
 Linux: fs/proc/meminfo.c, drivers/base/node.c:node_read_meminfo, mm/swapfile.c:swap_show,
 mm/page_alloc.c:si_mem_available.
-Differs: huge pages, zswap, NFS and bounce buffers do not exist, so their lines show 0.
+Differs: Huge pages, zswap, NFS and bounce buffers do not exist, so their lines in meminfo show 0.
 
 Interface: `render_*` return the whole file, `meminfo_kb` the figures behind it.
 Units: kB in the files, pages in the snapshot.

@@ -1,7 +1,8 @@
 """Render the files of /proc/PID: maps, smaps, smaps_rollup, numa_maps, status, statm, stat.
 
 Linux: fs/proc/task_mmu.c, fs/proc/array.c, 6.1.
-Differs: signals, groups and terminals do not exist and are printed as none; huge pages as 0.
+Differs: Groups, terminals and handlers of signals do not exist and are printed as none in the files
+of a process; huge pages are printed as 0.
 
 Interface: `render_*` return whole files.
 Units: kB in maps-like files and status, pages in statm and the rss of stat, ticks of 10 ms in stat.

@@ -1,8 +1,8 @@
 """Render what describes the machine and its time: nodes, memory blocks, sysctls, uptime, stat.
 
 Linux: drivers/base/node.c, drivers/base/memory.c, fs/proc/uptime.c, fs/proc/stat.c.
-Differs: time is virtual, so boot was at second 0 of the epoch; of the interrupts there are only
-those one CPU sends another.
+Differs: Time is virtual, so boot was at second 0 of the epoch. Of the interrupts there are only
+those that one CPU sends another.
 
 Interface: `render_*` return whole files; `node_states` and `sysctl_lines` their parts.
 Units: nanoseconds in the snapshot; seconds, or ticks of 10 ms, in the files.

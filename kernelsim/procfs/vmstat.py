@@ -1,7 +1,7 @@
 """Render /proc/vmstat, nodeN/vmstat and nodeN/numastat.
 
 Linux: mm/vmstat.c:vmstat_text, drivers/base/node.c.
-Differs: counters of what does not exist (huge pages, balloon, zswap) are printed as 0.
+Differs: Counters of what does not exist (huge pages, balloon, zswap) are printed as 0.
 
 Interface: `vmstat_counters` returns what /proc/vmstat shows by name, `render_*` whole files.
 Units: pages or events; nr_kernel_stack is kB.

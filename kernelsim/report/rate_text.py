@@ -1,9 +1,9 @@
 """What `vmstat` and `sar -B` would have printed while a run went on, from its sampled counters.
 
 Layouts are those of procps 4.0.2 and sysstat 12.6. Time is virtual, and began at 00:00:00.
-Differs: pgsteal/s is what reclaim freed. sar itself adds up every pgsteal counter, so it says twice
-as much of a kernel newer than 5.7, and takes throttled reclaims for scanned pages. vmstat 4.0.2
-reads the sizes of memory for its first line only; here each line has its own.
+Differs: The pgsteal/s of `sar -B` is what reclaim freed. sar itself adds up every pgsteal counter,
+so it says twice as much of a kernel newer than 5.7, and takes throttled reclaims for scanned pages.
+vmstat 4.0.2 reads the sizes of memory for its first line only; here each line has its own.
 
 Interface: `vmstat_text`, `sar_paging_text` of a run directory's metrics.parquet.
 Units: kB, pages and events a second, percent of CPU time.

@@ -1,7 +1,8 @@
 """Who runs next on a CPU: the fair scheduler's accounts of virtual run time.
 
 Linux: kernel/sched/fair.c (CFS), 6.1.
-# Differs from Linux: all tasks have nice 0, so a run time counts as it is; no groups, no buddies.
+# Differs from Linux: All tasks have nice 0, so a run time counts as it is; there are no groups and
+# no buddies.
 A task that has run least is next. One that slept comes back a little behind the others, at most
 half a scheduling period, so it preempts a running task that is further ahead than the wake-up
 granularity; else it waits until a tick finds the running task's share used up.

@@ -3,8 +3,8 @@
 A trace has addresses but no system calls: its regions are mapped first, found by one pass over the
 file; a second pass replays the accesses in their order. Both stream, so the length of a trace
 costs time, not memory.
-Differs: a page visited again and again without a change of page in between is accessed once for
-each visit.
+Differs: In the replay of a recording, a page visited again and again without a change of page in
+between is accessed once for each visit.
 
 Interface: `recording_workload` makes the workload, `recording_machine` a machine that is a little
 too small for it; `replay` is the program of the process, for workloads that start it beside others.
@@ -131,8 +131,9 @@ async def replay_accesses(path: Path, handle: ProcessHandle) -> ReplayResult:
         fill = 0
         return result.signal
 
-    # Differs from Linux: what the program read from files is anonymous memory here, so the first
-    # access to each page counts as a store: it brings a page, not the shared zero page.
+    # Differs from Linux: What a recorded program read from files is anonymous memory in its replay,
+    # so the first access to each page counts as a store: it brings a page, not the shared zero
+    # page.
     seen: set[int] = set()
     for run in read_lackey(path):
         nr_runs += 1

@@ -1,9 +1,12 @@
 """Tests of `kernelsim differences`."""
 
+import re
+
 import kernelsim
 from kernelsim.cli import differences
 from kernelsim.config.sysctl import IDLE
 
+OUR_NAMES = {"kswapd", "mmap"}  # begin a sentence as they are written
 SOURCE = '''
 """Text with # Differs from Linux: in the middle."""
 x = 1
@@ -38,8 +41,22 @@ def test_command_prints_places_of_the_package(capsys):
     differences.differences()
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(f"{kernelsim.__name__}/") for line in lines)
-    places = [line.split(": ")[0] for line in lines]
+    places = [line.split(": ")[0] for line in lines if "changes nothing yet" not in line]
     assert len(places) == len(set(places))
+
+
+def test_each_difference_is_whole_sentences_that_stand_alone(capsys):
+    """It begins and ends as a sentence does, has a verb, and points at nothing outside of it."""
+    differences.differences()
+    for line in capsys.readouterr().out.splitlines():
+        text = line.split(": ", 1)[1]
+        first = text.split()[0]
+        assert first[0].isupper() or first in OUR_NAMES or "." in first, line
+        assert text.endswith("."), line
+        assert "  " not in text, line
+        for sentence in re.split(r"(?<=[a-z)`0-9])\. (?=[A-Z])", text):
+            assert len(sentence.split()) >= 4, line
+        assert not re.search(r"\b(below|above|marked|this search)\b[.;]", text), line
 
 
 def test_tunables_that_change_nothing_are_listed(capsys):
@@ -49,8 +66,8 @@ def test_tunables_that_change_nothing_are_listed(capsys):
     told = [line for line in lines if "accepted and changes nothing yet" in line]
     assert len(told) == len(IDLE)
     assert (
-        "kernelsim/config/sysctl.py vm.vfs_cache_pressure: it is accepted and changes nothing yet: "
-        "there are no dentries and inodes"
+        "kernelsim/config/sysctl.py: vm.vfs_cache_pressure is accepted and changes nothing yet: "
+        "there are no dentries and inodes."
     ) in told
 
 

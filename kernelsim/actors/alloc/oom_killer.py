@@ -1,8 +1,8 @@
 """The OOM killer: when reclaim gets nowhere, kill the process with the most to give.
 
 Linux: mm/oom_kill.c: out_of_memory, oom_kill_process, mark_oom_victim, 6.1.
-# Differs from Linux: the victim gives its memory back itself on its way out; the oom_reaper is not
-# a thread of its own.
+# Differs from Linux: The victim of an OOM kill gives its memory back itself on its way out; the
+# oom_reaper is not a thread of its own.
 Interface: ask `OutOfMemory`; the answer says whether somebody is dying. The asker tries again
 a moment later, or dies if it was the victim itself.
 """

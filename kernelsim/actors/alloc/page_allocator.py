@@ -2,7 +2,8 @@
 
 Linux: mm/page_alloc.c: get_page_from_freelist, __alloc_pages_slowpath, wake_all_kswapds,
 __alloc_pages_direct_reclaim, should_reclaim_retry, 6.1.
-# Differs from Linux: compaction is no part of the slow path, since all requests are of order 0.
+# Differs from Linux: The slow path of an allocation does not compact memory, since all requests are
+# of order 0.
 A request runs in the time of the task that makes it. It is served in bursts, and a burst ends
 where a zone's free pages cross the watermark the request must respect, so each band is entered
 exactly: above low nothing happens; below low kswapd is told and the task goes on; below min the
@@ -117,8 +118,8 @@ async def _alloc_pages_slowpath(
         grant = await get_page_from_freelist(
             kernel, task, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
         )
-        # Differs from Linux: a task killed by somebody else gives up here like an OOM victim,
-        # rather than reclaim before it dies; it gets no reserves.
+        # Differs from Linux: A task killed by another one gives up its allocation like an OOM
+        # victim, rather than reclaim before it dies; it gets no reserves.
         if grant.nr or task.memalloc or task.killed:
             return grant
         began_ns = kernel.engine.now_ns

@@ -2,7 +2,7 @@
 
 Linux: kernel/signal.c:complete_signal, 6.1. A signal whose default action ends the process kills
 all its threads; what it waits for is cut short where Linux waits killably.
-# Differs from Linux: no process has a handler for a signal or ignores one, and none is stopped.
+# Differs from Linux: No process has a handler for a signal or ignores one, and none is stopped.
 Interface: `send_signal`; `FATAL_SIGNALS` lists those that can be sent.
 """
 

@@ -28,8 +28,9 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
     """
     tunables = kernel.phys.tunables
     written = sysctl_write.write_sysctl(tunables.now, name, value, kernel.phys.era)
-    # Differs from Linux: a write of the value in force changes nothing. There it computes the
-    # watermarks too, from the memory of now; those of boot come from less (mm/boot/mm_init.py).
+    # Differs from Linux: Writing the value that is in force changes nothing. Linux computes the
+    # watermarks afresh then, from the memory of now; those of boot come from less
+    # (mm/boot/mm_init.py).
     if written == tunables.now:
         return
     tunables.now = written

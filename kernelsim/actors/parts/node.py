@@ -5,8 +5,9 @@ Every request that needs a lock is served in its turn: the answer comes at
 `max(now, lock is free) + hold`, where the hold is what the pages moved cost. A request from
 another node holds the lock longer, in the ratio of the distances, since every line it touches
 comes over the interconnect.
-# Differs from Linux: one request moves a burst of pages in one hold as long as all the holds of
-# the kernel's single batches together, so contention is exact in sum and coarse in time.
+# Differs from Linux: One request moves a burst of pages in one hold of zone->lock, which lasts as
+# long as all the holds of the kernel's single batches together, so contention is exact in sum and
+# coarse in time.
 Interface: ask; the messages of messages/node.py.
 
 Who writes a node's state, under which lock:
@@ -21,8 +22,8 @@ Who writes a node's state, under which lock:
     the reclaim-active mark      the task that allocates, by kswapd
     counters of vmstat           whoever counts, without a lock, as the kernel's per-CPU ones
 All of it may be read as the kernel reads it: without the lock, knowing it may be old.
-# Differs from Linux: a message is served when it comes, and answered when its hold of the lock is
-# over; between the two others already see what it did.
+# Differs from Linux: A message to a node is served when it comes, and answered when its hold of the
+# lock is over; between the two, others already see what it did.
 Units: pages, ns.
 """
 

@@ -181,7 +181,7 @@ class Reclaimer:
 
         Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
         """
-        # Differs from Linux: cond_resched comes every eighth page, not before each.
+        # Differs from Linux: Reclaim calls cond_resched after every eighth page, not before each.
         kernel, task, batch = self._kernel, self._task, self._batch
         stat = batch.stat
         for first in range(0, taken, CHUNK_PAGES):

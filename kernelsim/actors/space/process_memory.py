@@ -149,8 +149,9 @@ def take_anonymous(kernel: Kernel, pfns: I64, nr: int) -> I64:
 
     Those the swap cache or a reclaimer still wants are freed by reclaim.
     """
-    # Differs from Linux: no reference keeps reclaim from freeing a clean page of the swap cache
-    # while its TLB entries are flushed, so it leaves its list before, and lru_lock is paid after.
+    # Differs from Linux: No reference keeps reclaim from freeing a clean page of the swap cache
+    # while its TLB entries are flushed, so it leaves its list before, and the hold of lru_lock is
+    # paid for after.
     out = np.zeros(nr, np.int64)
     return out[: kernel.taken(free_swap_cache(kernel.mem, kernel.swap, pfns, nr, out))]
 

@@ -1,8 +1,8 @@
 """Find places for the free blocks a recorded kernel had, and give the rest of the zone to it.
 
 Linux: nothing; a kernel prints how many free blocks it has (buddyinfo, pagetypeinfo), not where.
-Differs: the places are ours. Whole free chunks lie at the top of the zone, the memory in use at
-the bottom.
+Differs: A recording does not say where the used pages of a zone lie, so the places are ours: whole
+free chunks lie at the top of the zone, the memory in use at the bottom.
 Interface: `place_boot_pages` fills one zone whose rows and pageblocks are set up.
 Units: pages; order k is 2^k pages.
 

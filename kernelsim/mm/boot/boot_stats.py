@@ -1,7 +1,8 @@
 """Set the counters to what a recorded kernel had counted.
 
 Linux: mm/vmstat.c (6.1): the names of /proc/vmstat and /proc/zoneinfo.
-Differs: counters of things the machine does not have are left out.
+Differs: Counters of things that the machine does not have are left out when a recorded state is
+taken over.
 Interface: `apply_boot_stats`.
 Units: as the counters.
 """

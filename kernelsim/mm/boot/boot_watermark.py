@@ -2,7 +2,8 @@
 
 Linux: mm/page_alloc.c:init_per_zone_wmark_min, mm/huge_memory.c:hugepage_init,
 mm/khugepaged.c:set_recommended_min_free_kbytes, mm/memblock.c.
-Differs: nothing in the figures of the recorded machines; huge pages are taken as switched off.
+Differs: The first watermarks are computed as if huge pages were switched off; the figures of all
+recorded machines are equal.
 Interface: `boot_watermarks` computes; `fit_init_pages` finds the size of the initramfs from the
 recorded figures.
 Units: pages of 4 KiB; KiB where the name says kbytes.

@@ -1,7 +1,8 @@
 """The blocks of hotpluggable memory a machine boots with.
 
 Linux: drivers/base/memory.c:memory_dev_init, arch/x86/mm/init_64.c:probe_memory_block_size, 6.1.
-Differs: a recorded machine keeps the blocks it had; the rest all are online.
+Differs: All memory blocks of a machine written by hand are online; a recorded machine keeps the
+blocks it had.
 
 Interface: `memory_dev_init`.
 Units: bytes, page frames.

@@ -1,11 +1,11 @@
 """Build physical memory from a machine's description.
 
 Linux: mm/mm_init.c and mm/memblock.c, 6.1.
-Differs: memory of a machine written by hand is all free but for the pages boot keeps, which lie at
-the bottom of each zone; that of a recorded one is as `boot_pages` says.
-# Differs from Linux: the first watermarks of a machine written by hand follow from the pages it has
+Differs: The memory of a machine written by hand is all free but for the pages that boot keeps,
+which lie at the bottom of each zone; that of a recorded one is as `boot_pages` says.
+# Differs from Linux: The first watermarks of a machine written by hand follow from the pages it has
 # for use. A kernel computes them while its init sections and its initramfs still hold pages, so
-# they are up to 2 % lower; and one with huge pages switched on sets min_free_kbytes higher.
+# they are up to 2 % lower, and one with huge pages switched on sets min_free_kbytes higher.
 Interface: `build` makes a `PhysMem`; `new_mem`, `init_zone` and `fill_zone` are the steps.
 Units: pages, pfn. Memory nobody touches costs nothing: columns are mapped, not filled.
 """

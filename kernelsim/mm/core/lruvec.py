@@ -1,8 +1,8 @@
 """What reclaim remembers of each node: costs, the age of what was evicted, states of kswapd.
 
 Linux: `struct lruvec` and the reclaim flags of `pglist_data` (include/linux/mmzone.h, 6.1).
-Differs: there is one lruvec a node (no memory cgroups); its fields are a row of an array that is
-passed to leafs beside `Mem`.
+Differs: There is one lruvec a node, since there are no memory cgroups; its fields are a row of an
+array that is passed to leafs beside `Mem`.
 
 Interface: `lruvec[nid, LV_*]`, made by `new_lruvec(nr_nodes)`. Written by the node's actor.
 Units: pages, but for the flags, which are 0 or 1.

@@ -2,7 +2,7 @@
 
 Linux: `struct page` (include/linux/mm_types.h), `struct zone` and `struct per_cpu_pages`
 (include/linux/mmzone.h), 6.1.
-Differs: a page is one entry in every column of `Pages` instead of a struct, a list is a row of
+Differs: A page is one entry in every column of `Pages` instead of a struct, a list is a row of
 `Mem.lists` and the two link columns, and every list of the machine has a number.
 
 Interface: leaf functions take one `Mem` and plain integers. Zero means "unset" everywhere, so
@@ -25,7 +25,8 @@ U32: TypeAlias = NDArray[np.uint32]
 U8: TypeAlias = NDArray[np.uint8]
 
 MAX_ORDER: Final = 11  # orders 0..10; include/linux/mmzone.h of 6.1 (later: MAX_PAGE_ORDER 10)
-# Differs from Linux: pageblocks of i386 without PAE are of order 10, 4 MiB.
+# Differs from Linux: A pageblock is of order 9 on every architecture; those of i386 without PAE are
+# of order 10, 4 MiB, in Linux.
 PAGEBLOCK_ORDER: Final = 9  # 2 MiB, a huge page of x86_64
 PAGEBLOCK_NR_PAGES: Final = 1 << PAGEBLOCK_ORDER
 MAX_ORDER_NR_PAGES: Final = 1 << (MAX_ORDER - 1)

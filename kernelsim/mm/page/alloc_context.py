@@ -2,8 +2,8 @@
 
 Linux: struct alloc_context of mm/internal.h, mm/page_alloc.c:prepare_alloc_pages, 6.1.
 Interface: `AllocContexts.get`; an `AllocContext` is a value.
-Differs: Linux makes one for each request; here those of one generation of the machine's memory are
-kept, as most requests are alike.
+Differs: Linux makes an allocation context for each request; here those of one generation of the
+machine's memory are kept, as most requests are alike.
 """
 
 import attrs

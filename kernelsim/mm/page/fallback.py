@@ -1,7 +1,8 @@
 """Steal free memory from another migratetype, as much as pays, when a zone's own is used up.
 
 Linux: mm/page_alloc.c (6.1), grouping of pages by mobility.
-Differs: no ALLOC_NOFRAGMENT: a request steals here before it tries the next zone.
+Differs: There is no ALLOC_NOFRAGMENT: a request steals a pageblock of another migratetype before it
+tries the next zone.
 Interface: `rmqueue_fallback` moves blocks between the lists of one zone; the caller then looks
 again. What happened is kept in Mem.extfrag; raised watermarks are flagged in Z_BOOSTED_WATERMARK.
 Units: pages; a block is named by its first pfn.

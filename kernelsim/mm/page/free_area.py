@@ -1,8 +1,8 @@
 """The free lists of a zone: blocks of 1 to 1024 pages, one list an order and migratetype.
 
 Linux: struct free_area, include/linux/mmzone.h; mm/page_alloc.c (6.1).
-Differs: memory nobody has touched is a range of the zone instead of list entries, and counts as
-the end of the movable list of the highest order.
+Differs: Memory that was never touched is a range of the zone instead of entries of free lists, and
+counts as the end of the movable list of the highest order.
 Interface: the steps the allocator is made of; they do not count Z_FREE, as blocks only change
 their place. `free_range` fills a zone at boot and does; `free_area_counts` is for reports.
 Units: pages; a block is named by its first pfn.

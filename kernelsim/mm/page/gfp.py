@@ -1,7 +1,7 @@
 """What a caller asks of the page allocator: gfp bits, and the three things derived from them.
 
 Linux: include/linux/gfp_types.h, include/linux/gfp.h, include/trace/events/mmflags.h (6.1).
-Differs: the bits of debugging options (KASAN) are left out.
+Differs: The bits of debugging options (KASAN) are left out of the GFP flags.
 Interface: `Gfp` and its combinations; `gfp_zone`, `gfp_migratetype`, `gfp_to_alloc_flags` decode
 them. `kernelsim.trace.show` writes them as the kernel's log and tracepoints do.
 """
@@ -82,7 +82,7 @@ def gfp_migratetype(gfp: Gfp) -> int:
 def gfp_to_alloc_flags(gfp: Gfp) -> int:
     """Return the ALLOC_* bits of the slow path, before those of OOM victims are added.
 
-    Differs from Linux: there are no real-time tasks, which would get ALLOC_HARDER.
+    Differs from Linux: There are no real-time tasks, which would get ALLOC_HARDER.
     Source: Linux 6.1 mm/page_alloc.c:gfp_to_alloc_flags
     """
     flags = ALLOC_WMARK_MIN | ALLOC_CPUSET

@@ -1,7 +1,8 @@
 """Memory policies: which nodes a task's pages may come from, and which is asked first.
 
 Linux: mm/mempolicy.c: policy_nodemask, policy_node, apply_policy_zone, check_highest_zone, 6.1.
-Differs: of the policies there are bind and preferred with one node; default and local are None.
+Differs: Of the memory policies there are bind and preferred with one node; default and local are
+None.
 Interface: a `Mempolicy` belongs to a process; `policy_zonelist` turns it into the zones one request
 tries, `policy_nodemask` into the nodes the request is confined to.
 Units: node numbers; zones as rows of `Mem.zone`, their types as positions in the machine's

@@ -1,7 +1,7 @@
 """The buddy system of a zone: split free blocks on the way out, merge them on the way back.
 
 Linux: mm/page_alloc.c (6.1).
-Differs: no MIGRATE_HIGHATOMIC reserve, no CMA, no ALLOC_NOFRAGMENT.
+Differs: The page allocator has no MIGRATE_HIGHATOMIC reserve, no CMA and no ALLOC_NOFRAGMENT.
 Interface: `rmqueue` and `rmqueue_run` take pages out, `free_one_page` puts them
 back; `zone_watermark_ok` and `watermark_floor` say who may take. All work on one zone row,
 under its lock. Below them lie `free_area` (the lists) and `fallback` (stealing).
@@ -214,8 +214,8 @@ def rmqueue_run(mem: Mem, zone: int, migratetype: int, nr_max: int) -> tuple[int
 def zone_statistics(mem: Mem, zone: int, cpu_nid: int, preferred_nid: int, nr_pages: int) -> None:
     """Count NUMA_* for pages a CPU of node `cpu_nid` got from a zone.
 
-    Differs from Linux: NUMA_FOREIGN is counted in the highest populated zone of the preferred
-    node, whatever zone the request preferred; sums of a node are the same.
+    Differs from Linux: NUMA_FOREIGN is counted in the highest populated zone of the preferred node,
+    whatever zone the request preferred; the sum over a node is the same.
     Source: Linux 6.1 mm/page_alloc.c:zone_statistics
     """
     if mem.zone[zone, Z_NUMA_STAT_OFF]:

@@ -1,7 +1,7 @@
 """Per-cpu lists of free single pages, and the two calls that everybody allocates and frees with.
 
 Linux: mm/page_alloc.c (6.1): rmqueue_pcplist, free_unref_page_list and what they call.
-Differs: the lists hold order 0 only, larger blocks go straight to the buddy system.
+Differs: The per-CPU page lists hold order 0 only; larger blocks go straight to the buddy system.
 Interface: `alloc_pages_bulk` and `free_unref_pages` do in one call what as many calls of one page
 would do; `rmqueue_bulk` and `drain_pages` fill and empty a list.
 Units: pages. A list is kept newest first: pages are taken and freed at its head, refilled and

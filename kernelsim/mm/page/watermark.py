@@ -3,7 +3,6 @@
 Linux: mm/page_alloc.c of 6.1 (calculate_min_free_kbytes, setup_per_zone_wmarks,
 setup_per_zone_lowmem_reserve, zone_batchsize, zone_highsize, boost_watermark), mm/vmstat.c:
 calculate_normal_threshold.
-Differs: nothing in the figures; the era "classic" gives the rules of 2.6.32.
 Interface: functions over `ZoneManaged` values, one a zone of the machine, all zone types of every
 node in the kernel's order; results stand in the same order.
 Units: pages of 4 KiB; KiB where the name says kbytes.

@@ -1,7 +1,6 @@
 """Build the order in which a request falls back from node to node and from zone to zone.
 
 Linux: mm/page_alloc.c of 6.1 (build_all_zonelists, build_zonelists, find_next_best_node).
-Differs: nothing in the order.
 Interface: `build_all_zonelists` returns one `Zonelists` a node; call it again after hotplug.
 Units: node numbers and zone indices (position of the type in the architecture's order).
 

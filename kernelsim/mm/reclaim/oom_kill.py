@@ -1,7 +1,7 @@
 """The OOM killer: who is killed when reclaim cannot help, and what the log says.
 
 Linux: mm/oom_kill.c, fs/proc/base.c:proc_oom_score (6.1).
-Differs: no memory cgroups and no cpusets; a task is a process with one mm.
+Differs: The OOM killer knows no memory cgroups and no cpusets, and a task is a process with one mm.
 
 Interface: `select_bad_process` over the `OomTask` values of all live processes, in the order they
 were created; `constrained_alloc` says beforehand what the request is confined to. The lines of the

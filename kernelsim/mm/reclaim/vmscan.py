@@ -2,9 +2,9 @@
 
 Linux: mm/vmscan.c (6.1): scan_control, prepare_scan_count, get_scan_count, shrink_lruvec,
 shrink_node and the decisions around them.
-Differs: no memory cgroups, no multi-generational LRU, no demotion to slower nodes. The loops
-themselves wait for locks and devices, so they live with the actors that run them; here are their
-steps.
+Differs: Reclaim knows no memory cgroups, no multi-generational LRU and no demotion to slower nodes.
+Its loops wait for locks and devices, so they live with the actors that run them, and vmscan has
+their steps.
 
 Interface: a reclaimer makes a `ScanControl`, and for each pass over a node:
     prepare_scan_count(…)   sets the costs and flags of the pass

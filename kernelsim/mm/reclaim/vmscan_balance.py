@@ -2,7 +2,7 @@
 
 Linux: mm/vmscan.c:balance_pgdat, :prepare_kswapd_sleep, :allow_direct_reclaim, :reclaim_throttle,
 :do_try_to_free_pages, and mm/page_alloc.c:should_reclaim_retry (6.1).
-Differs: no memory cgroups, no laptop mode, no freezing.
+Differs: kswapd knows no memory cgroups, no laptop mode and no freezing.
 
 Interface: kswapd makes a `BalanceRun` and asks it before and after each pass over its node.
 Units: pages; a throttle timeout is ns.

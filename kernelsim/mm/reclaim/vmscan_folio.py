@@ -1,7 +1,7 @@
 """Reclaim's decision about each page of a batch: free it, write it to swap, or keep it.
 
 Linux: mm/vmscan.c:shrink_folio_list (6.1).
-Differs: TLB flushes, I/O and freeing are left to the caller; see the lines marked below.
+Differs: The decision about one page leaves TLB flushes, I/O and freeing to its caller.
 
 Interface: `shrink_folio_list`, between isolating a batch and putting back the rest; see
 reclaim_batch.py for the order of calls.
@@ -196,11 +196,12 @@ def shrink_folio(
     if not mem.pages.flags[pfn] & PG_dirty:
         return _FREE
     if file:
-        # Differs from Linux: kswapd never writes file pages itself, flushers do.
+        # Differs from Linux: kswapd never writes file pages itself; that is left to the flushers.
         mem.node_stat[nid_of(mem, pfn), NR_VMSCAN_IMMEDIATE_RECLAIM] += 1
         mem.pages.flags[pfn] |= PG_reclaim
         return _ACTIVATE
-    # Differs from Linux: a dirty page that nobody maps and no swap entry names is freed at once.
+    # Differs from Linux: A dirty page that is mapped nowhere and named by no swap entry is freed at
+    # once.
     if mem.pages.flags[pfn] & PG_swapcache and swap_count(swap, mem.pages.private[pfn]) == 0:
         return _FREE
     if references == FOLIOREF_RECLAIM_CLEAN or not how & SHRINK_IO:

@@ -172,7 +172,7 @@ def shrink_active_list(
 
     Source: Linux 6.1 mm/vmscan.c:shrink_active_list
     """
-    # Differs from Linux: pages of executable file mappings get no second round.
+    # Differs from Linux: Pages of executable file mappings get no second round on the active list.
     stat = batch.stat
     taken = stat[STAT_NR_TAKEN]
     nr_mlocked = 0

@@ -1,8 +1,8 @@
 """What an address space looks like on each architecture: its size, and the shape of its tables.
 
 Linux: arch/x86/include/asm/page_*_types.h, pgtable_*_types.h and processor.h, 6.1.
-Differs: the three or four PMDs that PAE makes with the PGD come when they are needed, and its PGD
-takes a whole page as with PTI; a 32-bit kernel maps 1 GiB itself (VMSPLIT_3G).
+Differs: The three or four PMDs that PAE makes with the PGD come when they are needed, and its PGD
+takes a whole page as with PTI. A 32-bit kernel keeps 1 GiB for itself (VMSPLIT_3G).
 Interface: `ADDRESS_LAYOUTS` by the machine's arch.
 Units: bytes.
 """

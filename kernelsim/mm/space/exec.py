@@ -1,7 +1,8 @@
 """Lay out a fresh address space: image, heap, stack.
 
 Linux: fs/binfmt_elf.c:load_elf_binary, fs/exec.c:setup_arg_pages, arch/x86/mm/mmap.c (6.1).
-Differs: addresses are not randomized (as under `setarch -R`). The vDSO is not mapped.
+Differs: Addresses of a new process are not randomized (as under `setarch -R`). The vDSO is not
+mapped.
 
 Interface: `load_image` maps the segments of an image, then the stack, and sets the heap's start;
 `static_image` makes segments from three sizes. User addresses from the lowest, on x86-64 (32-bit

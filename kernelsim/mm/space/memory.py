@@ -2,9 +2,9 @@
 
 Linux: mm/memory.c (6.1): handle_pte_fault, do_anonymous_page, zap_pte_range; copy on write is
 in wp_page.py.
-Differs: each leaf does a run of pages that need the same thing. Allocating frames, swap and LRU
-lists are the caller's business; pgfault and pgmajfault are counted by the caller too, as
-handle_mm_fault does above these functions. Anonymous memory only.
+Differs: Each leaf of the fault path does a run of pages that need the same thing. Allocating
+frames, swap and LRU lists are left to its caller, which counts pgfault and pgmajfault too, as
+handle_mm_fault does above these functions. It knows anonymous memory only.
 
 Interface: a run is `nr` touches of the pages vpn, vpn + stride, …; lengths count touches. Kinds of
 fault and reasons to stop are the `FAULT_*` and `TOUCH_*` constants. A token lies in [0, 2**63).

@@ -143,8 +143,8 @@ class MmStruct:
             return VmChange(-errno.ENOMEM)
         if replaced and self.count_would_burst(vma.start, vma.end):
             return VmChange(-errno.ENOMEM)
-        # Differs from Linux: the charge comes before the old mapping goes, so that a refused
-        # MAP_FIXED leaves it whole.
+        # Differs from Linux: mmap charges the new mapping before the old one goes, so that a
+        # refused MAP_FIXED leaves the old one whole.
         if is_accountable(vma.flags):
             if not self.charge(vma.nr_pages):
                 return VmChange(-errno.ENOMEM)

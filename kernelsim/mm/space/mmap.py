@@ -1,8 +1,8 @@
 """The VMA map of one address space: which page numbers mean what.
 
 Linux: include/linux/mm_types.h:vm_area_struct, mm/mmap.c (6.1).
-Differs: a sorted list with bisect instead of a maple tree. Neighbours merge when flags, file and
-policy agree; anon_vma does not keep them apart.
+Differs: The areas of a process are a sorted list with bisect instead of a maple tree. Neighbours
+merge when flags, file and policy agree; anon_vma does not keep them apart.
 
 Interface: `VmaMap` knows only intervals; limits and accounting are in mm_struct.py. A range that
 came from `remove` keeps no reference to the map.
@@ -28,7 +28,8 @@ from kernelsim.units import KIB, PAGE_SHIFT, PAGE_SIZE
 TASK_SIZE: Final = (1 << 47) - PAGE_SIZE  # x86-64; arch/x86/include/asm/page_64_types.h
 STACK_GUARD_GAP: Final = 256 * PAGE_SIZE  # below a stack; mm/mmap.c:stack_guard_gap
 MMAP_MIN_ADDR: Final = 64 * KIB  # vm.mmap_min_addr
-# Differs from Linux: a 32-bit kernel puts the name into column 49.
+# Differs from Linux: The name of an area stands in the column of a 64-bit kernel; a 32-bit kernel
+# puts it into column 49.
 
 
 @attrs.frozen

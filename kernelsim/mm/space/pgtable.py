@@ -1,9 +1,10 @@
 """Page tables: entries, the walk, and the table pages themselves.
 
 Linux: arch/x86/include/asm/pgtable*.h, mm/memory.c:pmd_install and :free_pgtables (6.1).
-Differs: a table page's 512 entries lie in a row of `PageTables.entry`; its frame is a real page of
-a zone (flag PG_table) whose `Pages.private` is the row. An entry of an upper table holds the pfn
-of the next table, so a walk goes through the frames. No huge pages in the tables.
+Differs: The 512 entries of a page of page tables lie in a row of `PageTables.entry`; its frame is a
+real page of a zone (flag PG_table) whose `Pages.private` is the row. An entry of an upper table
+holds the pfn of the next table, so a walk goes through the frames. There are no huge pages in the
+tables.
 
 Interface: `pte_span` finds the row of the last level; `tables_needed` says how many frames to
 allocate, `install_tables` uses them, `free_pgtables` gives them back. The pool of

@@ -1,11 +1,11 @@
 """Reverse mapping: from a page frame to the page-table entries that map it.
 
 Linux: mm/rmap.c (6.1).
-Differs: there are no anon_vma chains. `Pages.mapping` and `Pages.index` name one mm that maps the
+Differs: There are no anon_vma chains. `Pages.mapping` and `Pages.index` name one mm that maps the
 page, and at which page number. Every other mm that maps it is related to that one by fork and maps
-it at the same place, because fork keeps addresses: the walk goes round the ring `Mms.fork_next`.
-No system call forks yet, so each ring has one member. A VMA marked for sequential reading counts
-like any other.
+it at the same place, because fork keeps addresses: the walk goes round the ring `Mms.fork_next`. No
+system call forks yet, so each ring has one member. A VMA marked for sequential reading counts like
+any other.
 
 Interface: for the reclaimers: `folio_referenced`, `try_to_unmap`, both for anonymous pages. Every
 entry that try_to_unmap takes is counted in `Mms.tlb_flush_batched`; flush before the page is freed.

@@ -1,7 +1,7 @@
 """Overcommit: how much memory may be promised.
 
 Linux: mm/util.c (6.1): __vm_enough_memory, vm_commit_limit; sysctls vm.overcommit_*.
-Differs: the committed pages are exact; Linux's per-cpu counter may be off by a batch.
+Differs: The number of committed pages is exact; Linux's per-CPU counter may be off by a batch.
 
 Interface: one `CommitAccount` a machine, charged by every `MmStruct`; `init_reserves` at boot. The
 totals are written by the machine when memory or swap changes.

@@ -1,7 +1,7 @@
 """A write to a page that is mapped read-only: make it writable, or copy it.
 
 Linux: mm/memory.c:do_wp_page (6.1).
-Differs: mapcount stands for the reference count when do_wp_page asks whether a page is shared.
+Differs: The mapcount stands for the reference count when do_wp_page asks whether a page is shared.
 
 Interface: such a write faults as FAULT_WP. `wp_page_reuse` serves a run of pages that belong to
 this process alone; what it leaves is for `wp_page_copy`. Pages come to be read-only when they are

@@ -2,7 +2,7 @@
 
 Linux: mm/swap_state.c:swap_vma_readahead, used when all swap devices seek for free, and
 :swap_cluster_readahead, used when one does not (6.1).
-Differs: 512 entries to a table of PTEs on every architecture.
+Differs: Swap readahead reckons with 512 entries to a table of PTEs on every architecture.
 
 Interface: a VMA keeps one number, 0 at first. `swap_ra_info` is asked at a major fault,
 `swap_ra_hit` is told of faults whose pages were cached; both return the VMA's new number.

@@ -1,9 +1,9 @@
 """The swap cache: pages that are in memory and have a swap slot.
 
 Linux: mm/swap_state.c, mm/page_io.c, mm/memory.c:do_swap_page, mm/swapfile.c:folio_free_swap (6.1).
-Differs: the cache is a column of `SwapArea` instead of a radix tree for each 64 MB; adding a page
-cannot fail for want of memory. Readahead is that of devices without seek cost: around the faulting
-address, not around the slot.
+Differs: The swap cache is a column of `SwapArea` instead of a radix tree for each 64 MB, so adding
+a page cannot fail for want of memory. Readahead is that of devices without seek cost: around the
+faulting address, not around the slot.
 
 Interface: a fault on a swap entry first tries `map_swapcache_run` (minor faults: the page is
 cached). When that stops at SWAP_RUN_NOT_CACHED, swap_readahead.py gives the window, `swapin_slots`
@@ -380,7 +380,8 @@ def do_swap_page(mem: Mem, swap: SwapArea, pfn: int, slot: int, write: bool) -> 
     only_user = write and not flags & PG_isolated
     if vm_swap_full(swap) or flags & PG_mlocked or only_user:
         folio_free_swap(mem, swap, pfn)
-    # Differs from Linux: swap entries do not say whether the page was exclusive; counts do.
+    # Differs from Linux: Swap entries do not say whether the page was exclusive; the counts of the
+    # slot and the page do.
     exclusive = left == 0 and mem.pages.mapcount[pfn] == 0
     mem.pages.flags[pfn] |= _ANON_FLAGS
     if exclusive:

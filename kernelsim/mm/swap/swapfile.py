@@ -1,8 +1,8 @@
 """Swap areas: which slot a page goes to, and how many users a slot has.
 
 Linux: mm/swapfile.c, mm/swap_slots.c (6.1).
-Differs: no discard, no swapoff, no continuation pages for a slot with more than 62 users; see the
-lines marked below.
+Differs: Swap areas know no discard, no swapoff, and no continuation pages for a slot with more than
+62 users.
 
 Interface: `swapon` builds all areas of a machine at once; `get_swap_slots` takes slots,
 `folio_alloc_swap` one through the CPU's cache of 64 taken ahead,
@@ -136,7 +136,7 @@ def setup_area(swap: SwapArea, number: int, first: int, end: int, size_pages: in
     swap.area[number, SA_MAX] = size_pages
     swap.area[number, SA_CLUSTER_NEXT] = start + 1
     free_end = end - 1 if swap.cluster[end - 1, CL_COUNT] else end
-    # Differs from Linux: the clusters of a new area are used in rising order, not every 64th.
+    # Differs from Linux: The clusters of a new swap area are used in rising order, not every 64th.
     if free_end > first + 1 and not swap.area[number, SA_ROTATIONAL]:
         swap.cluster[first + 1 : free_end, CL_FREE] = 1
         swap.cluster[first + 1 : free_end - 1, CL_NEXT] = np.arange(first + 3, free_end + 1)
@@ -280,8 +280,8 @@ def scan_swap_map(swap: SwapArea, number: int, cpu: int) -> int:
 @leaf
 def take_next_slot(swap: SwapArea, number: int) -> int:
     """Take the first free slot of an area from where the last search ended; there is one."""
-    # Differs from Linux: a slot that only a clean page of the swap cache holds is not taken from
-    # it during this search.
+    # Differs from Linux: A slot that only a clean page of the swap cache holds is not taken from it
+    # while a free slot is searched for.
     start = swap.area[number, SA_START]
     end = start + swap.area[number, SA_MAX]
     slot = swap.area[number, SA_CLUSTER_NEXT]
