@@ -89,15 +89,23 @@ class Process(Actor):
         }
 
     async def on_start(self) -> None:
-        """Get a CPU, an address space and a fault handler."""
+        """Get a CPU, an address space and a fault handler.
+
+        A process whose image cannot be loaded is killed.
+
+        Source: Linux 6.1 fs/exec.c:bprm_execve
+        """
         kernel, entry = self._kernel, self.entry
         entry.start_ns = self.engine.now_ns
         await self.task.get_cpu()
-        self.mm = entry.mm = await make_address_space(kernel, self.task, entry.policy)
+        self.mm, is_loaded = await make_address_space(kernel, self.task, entry.policy)
+        entry.mm = self.mm
         self._fault = FaultHandler(kernel, self.task, self.mm, entry.policy)
         self.engine.spawn(self._fault)
         kernel.processes[entry.pid] = entry
         trace(self, ks_process_start(entry.pid, 0, entry.comm, self.task.cpu.number))
+        if not is_loaded:
+            await self._exit(-SIGSEGV)
         await self.task.put_cpu()
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - an operation
@@ -253,14 +261,18 @@ class Process(Actor):
     async def on_start_image(self, _message: StartImage) -> None:
         """Touch what a static program touches before its main.
 
-        Its text is page cache the machine had before; it counts as resident only.
+        Its text is page cache the machine had before; it counts as resident only. A program that
+        gets no heap, since the commit limit is used up, does not survive its start.
         """
         stat = self.task.rss_stat
         stack, data = map_libc_start(self.mm)
         await self.on_touch_pages(TouchPages(stack[:1], np.ones(1, np.uint8)))
         stat.sync()  # exec adds the page of the arguments at once
         vpns = np.concatenate((stack[1:], data))
-        await self.on_touch_pages(TouchPages(vpns, np.ones(len(vpns), np.uint8)))
+        if not self.entry.has_ended():
+            await self.on_touch_pages(TouchPages(vpns, np.ones(len(vpns), np.uint8)))
+        if self.entry.has_ended():
+            return
         stat.count_faults(IMAGE_FILE_FAULTS, (0, 0, 0, 0))
         stat.pending[MM_FILEPAGES] += IMAGE_FILE_PAGES
         self.entry.image_rss_pages = IMAGE_FILE_PAGES
@@ -330,6 +342,8 @@ class Process(Actor):
 
     async def _exit(self, status: int) -> None:
         kernel, entry = self._kernel, self.entry
+        if entry.has_ended():
+            return
         on_cpu = self.task.on_cpu
         if not on_cpu:
             await self.task.get_cpu()

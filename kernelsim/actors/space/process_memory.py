@@ -58,8 +58,14 @@ def table_context(kernel: Kernel, task: Task, policy: Mempolicy | None) -> Alloc
     return alloc_context(kernel, task, policy, GFP_KERNEL_ACCOUNT | Gfp.ZERO)
 
 
-async def make_address_space(kernel: Kernel, task: Task, policy: Mempolicy | None) -> MmStruct:
+async def make_address_space(
+    kernel: Kernel, task: Task, policy: Mempolicy | None
+) -> tuple[MmStruct, bool]:
     """Give a new process an address space with an image, a heap and a stack, none of it touched.
+
+    Returns:
+        The address space, and whether the whole image is in it; if not, exec has failed behind
+        the point from which it cannot go back, and the process must die.
 
     Source: Linux 6.1 kernel/fork.c:mm_init, fs/binfmt_elf.c:load_elf_binary
     """
@@ -76,8 +82,7 @@ async def make_address_space(kernel: Kernel, task: Task, policy: Mempolicy | Non
         bss_bytes=IMAGE_BSS_BYTES,
         start=ADDRESS_LAYOUTS[kernel.spec.arch].image_start,
     )
-    load_image(mm, MappedFile("/init"), image)
-    return mm
+    return mm, not load_image(mm, MappedFile("/init"), image).failed
 
 
 def map_libc_start(mm: MmStruct) -> tuple[I64, I64]:
@@ -165,6 +170,7 @@ async def free_anonymous(kernel: Kernel, task: Task, pfns: I64, frames: I64) -> 
 
 async def free_frames(kernel: Kernel, task: Task, pfns: I64, nr: int) -> int:
     """Give frames that nobody uses back to their nodes."""
+    assert not nr or int(pfns[:nr].min()) > 0, "frame 0 belongs to the firmware, it ends all lists"
     cpu = task.cpu
     for nid, part in by_node(kernel, pfns, nr):
         await kernel.nodes[nid].ref.ask(FreePages(cpu.number, part, len(part), cpu.name))
@@ -191,6 +197,7 @@ async def free_address_space(kernel: Kernel, task: Task, mm: MmStruct) -> int:
 
     Source: Linux 6.1 mm/mmap.c:exit_mmap
     """
+    assert kernel.mms.mms.pgd_row[mm.number], f"{task.name} gives its address space back twice"
     freed = 0
     for vma in mm.exit_mmap().unmapped:
         freed += await zap(kernel, task, mm, vma.start, vma.end)
