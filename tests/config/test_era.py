@@ -9,13 +9,12 @@ from kernelsim.config.machine_file import machine_from_toml, machine_text
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.toml_text import read_toml
 from kernelsim.errors import ConfigError
-from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
 from tests.house_rules import sources
-from tests.small_machine import run
+from tests.small_machine import OpenMachine, opened, run
 
 
 def machine_of(era: str, **sysctl: object) -> MachineSpec:
@@ -39,7 +38,7 @@ def test_an_era_is_chosen_by_name_and_written_by_name(tmp_path) -> None:
 def test_swappiness_ends_at_100_in_classic_kernels() -> None:
     """In a machine file, as a setting of the run and when written; 6.1 takes 200."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         top = machine.sysctl("vm.swappiness", 200 if machine.spec.era is LINUX_6_1 else 100)
         with pytest.raises(ConfigError, match=f"from 0 to {top} "):
             machine.sysctl("vm.swappiness", top + 1)
@@ -52,7 +51,7 @@ def test_swappiness_ends_at_100_in_classic_kernels() -> None:
         machine_of("classic", **{"vm.swappiness": 101})
     rule = "must be a whole number from 0 to 100 (weight)"
     assert f"sysctl.vm.swappiness = 101: {rule} in the era classic" == str(in_file.value)
-    workload = Workload(main, "machine", machine_of("classic"))
+    workload = Workload(opened(main), "machine", machine_of("classic"))
     with pytest.raises(ConfigError) as in_setting:
         run_machine(workload, RunOptions(settings=("vm.swappiness=101",)), name="w.py")
     assert f"vm.swappiness = 101: {rule}" == str(in_setting.value)
@@ -62,7 +61,7 @@ def test_swappiness_ends_at_100_in_classic_kernels() -> None:
 def test_a_running_classic_machine_has_its_watermarks() -> None:
     """Min * 5/4 and min * 3/2, whatever the scale factor; it stays so when it is written."""
 
-    async def main(machine: Machine) -> None:
+    async def main(machine: OpenMachine) -> None:
         marks = [Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH]
         for factor in (10, 1000):
             machine.sysctl("vm.watermark_scale_factor", factor)

@@ -25,7 +25,7 @@ from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
 from tests.house_rules import sources
-from tests.small_machine import PAGE, free_pages, run, small_machine
+from tests.small_machine import PAGE, free_pages, opened, run, small_machine
 
 CASES = Path(__file__).parents[2] / "oracle" / "cases"
 MARKS = [Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH]
@@ -253,7 +253,7 @@ def test_writing_the_value_in_force_changes_nothing_on_a_recorded_machine(case, 
         assert (state(machine)[0] != states[0][0]) == boot_had_less
 
     for given in ((), settings):
-        workload = Workload(main, "machine", recorded)
+        workload = Workload(opened(main), "machine", recorded)
         run_machine(workload, RunOptions(settings=given), name="w.py")
     assert states[0] == states[1]
 
