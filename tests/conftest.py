@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 
 import hypothesis
 import pytest
@@ -15,6 +16,15 @@ hypothesis.settings.register_profile(
     "kernelsim-ci", hypothesis.settings.get_profile("kernelsim"), derandomize=True
 )
 hypothesis.settings.load_profile("kernelsim-ci" if IN_CI else "kernelsim")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_leafs() -> None:
+    """Compile what runs need before the first test, on all processors: tests read stderr."""
+    from kernelsim.report.compiling import compile_leafs  # noqa: PLC0415 - takes a second
+
+    import_module("kernelsim.report.machine_run")  # brings all leafs in
+    compile_leafs()
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ UNCALLED = {
     "Rng.chance": "workloads draw from machine.rng(name)",
     "Rng.choice": "workloads draw from machine.rng(name)",
     "Rng.shuffle": "workloads draw from machine.rng(name)",
+    "LeafCache.*_overload": "numba asks a cache",
+    "LeafLocator.*": "numba asks a locator",
     "Virtual*Channel.aclose": "trio.abc asks for it",
     "VirtualClock.start_clock": "trio.abc asks for it",
     "VirtualClock.deadline_to_sleep_time": "trio.abc asks for it",

@@ -10,7 +10,7 @@ An entry's tag is `asid << 36 | vpn`; asids start at 1, so 0 means empty.
 Units: pages; nanoseconds in `AccessCost`.
 """
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ TLB_SINGLE_PAGE_FLUSH_CEILING: Final = 33  # pages; arch/x86/mm/tlb.c
 class Tlb(NamedTuple):
     """Entries of one CPU's TLB."""
 
-    tag: NDArray[np.int64]  # [set, way] asid << 36 | vpn, 0 = empty
+    tag: Annotated[NDArray[np.int64], 2]  # [set, way] asid << 36 | vpn, 0 = empty
     victim: NDArray[np.int64]  # [set] the way that is replaced next
 
 

@@ -31,10 +31,12 @@ from kernelsim.errors import (
     OutputError,
     WorkloadError,
 )
+from kernelsim.hw.compile import compiling_time
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
+from kernelsim.report.compiling import compile_leafs
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.progress import Progress
 from kernelsim.report.run_end import RunEnd
@@ -103,6 +105,7 @@ class _Run:
         self.spec = machine_of(workload, options, self.settings)
         self.ring = RingSink()
         events = EventFilter.parse(options.trace)
+        self.compile_ns = compile_leafs(enabled=options.progress)
         self.machine = Machine(
             self.spec,
             seed=options.seed,
@@ -140,14 +143,16 @@ class _Run:
         error: BaseException | None = None
         result: object = None
         try:
-            result = self.handle.run_to_end(self._body)
+            with compiling_time() as late_ns:
+                result = self.handle.run_to_end(self._body)
         except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
             files = self.files
             cause = caught if files is None else files.cause_of(caught, self.machine.ended)
             error = self.end.explained(cause)
         finally:
             self.progress.stop()
-        wall_ns = time.perf_counter_ns() - began
+        wall_ns = time.perf_counter_ns() - began - late_ns()
+        self.compile_ns += late_ns()
         error = self.end.failure(error)
         if self.files is not None:
             error = self._write_end(self.files, error, wall_ns)
@@ -162,6 +167,7 @@ class _Run:
                 self.handle,
                 self.options,
                 wall_ns=wall_ns,
+                compile_ns=self.compile_ns,
                 nr_checks=self.nr_checks if self.options.check else None,
                 failure=error,
                 unreached=self.end.unreached(),
@@ -264,6 +270,7 @@ class _Run:
             "expectations": [attrs.asdict(each) for each in self.handle.expectations],
             "expectations_not_reached": self.end.unreached(),
             "wall_ns": wall_ns,
+            "compile_ns": self.compile_ns,
         }
         steps = (lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),)
         return files.end(record, t_ns=engine.now_ns, steps=steps, error=error)

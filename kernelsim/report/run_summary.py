@@ -92,6 +92,7 @@ def summarize(
     options: RunOptions,
     *,
     wall_ns: int,
+    compile_ns: int = 0,
     nr_checks: int | None = None,
     failure: CheckFailedError | None = None,
     unreached: Sequence[int] = (),
@@ -103,17 +104,19 @@ def summarize(
         handle: What its workload had of it.
         options: What the user chose.
         wall_ns: What the run took in real time.
+        compile_ns: What compiling took besides, before the run and in it.
         nr_checks: How often everything was checked, and held; None when nobody asked for it.
         failure: What makes the run's exit status 1.
         unreached: Lines of the workload with expectations that the run ended before.
     """
     ended = machine.ended
     assert ended is not None
+    compiling = f", and {format_duration(compile_ns)} for compiling" if compile_ns else ""
     facts = [
         ("ended", ended_text(ended, failure)),
         *expectation_facts(handle),
         ("virtual time", format_duration(ended.now_ns)),
-        (WALL, format_duration(wall_ns)),
+        (WALL, format_duration(wall_ns) + compiling),
         *knob_facts(machine, options),
         *event_facts(machine, handle),
     ]

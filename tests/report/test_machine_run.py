@@ -21,6 +21,7 @@ from kernelsim.errors import (
 from kernelsim.report.machine_run import RunOutcome, run_machine
 from kernelsim.report.progress import Progress, free_bar
 from kernelsim.report.run_options import RunOptions
+from kernelsim.report.run_summary import summary_text
 from kernelsim.report.sampler import ROWS_MAX, Sampler, longer
 from kernelsim.units import NS_PER_MS, NS_PER_S
 from kernelsim.workload.api import Workload
@@ -81,6 +82,7 @@ def digests(directory: Path) -> dict[str, str]:
         if path.name == "run.json":
             record = json.loads(data)
             assert record.pop("wall_ns") > 0
+            assert record.pop("compile_ns") >= 0
             data = json.dumps(record).encode()
         found[str(path.relative_to(directory))] = hashlib.sha256(data).hexdigest()
     return found
@@ -354,3 +356,25 @@ def test_touching_what_is_no_mapping_is_the_authors_mistake():
 
     with pytest.raises(WorkloadError, match="touch wants a mapping, as mmap returns it, not 12345"):
         run(main)
+
+
+def test_wall_time_is_told_without_compiling(tmp_path: Path, monkeypatch):
+    """Summary and run.json say apart from the wall time what compiling took."""
+
+    async def main(machine: OpenMachine) -> None:
+        await machine.sleep("1ms")
+
+    texts = []
+    for compile_ns in (90 * 10**9, 0):
+        monkeypatch.setattr(
+            "kernelsim.report.machine_run.compile_leafs", lambda *, enabled, ns=compile_ns: ns
+        )
+        run(main)  # whatever this run still compiles
+        out = tmp_path / str(compile_ns)
+        texts.append(summary_text(run(main, out=out).summary))
+        record = json.loads((out / "run.json").read_text())
+        assert record["compile_ns"] == compile_ns
+        assert record["wall_ns"] < 80 * 10**9
+    wall = [next(line for line in text.splitlines() if "wall time" in line) for text in texts]
+    assert wall[0].endswith(", and 90 s for compiling")
+    assert "compiling" not in wall[1]

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64, LRU_ACTIVE_FILE, Mem
+from kernelsim.mm.core.mem import I64, I64_2D, LRU_ACTIVE_FILE, Mem
 
 LV_ANON_COST: Final = 0  # I/O spent on reclaiming anonymous pages, decayed
 LV_FILE_COST: Final = 1
@@ -35,7 +35,7 @@ def new_lruvec(nr_nodes: int) -> I64:
 
 
 @leaf
-def lru_note_cost(mem: Mem, lruvec: I64, nid: int, file: int, nr_pages: int) -> None:
+def lru_note_cost(mem: Mem, lruvec: I64_2D, nid: int, file: int, nr_pages: int) -> None:
     """Record I/O caused by reclaim of one type of pages; halve both costs when they grow large.
 
     Source: Linux 6.1 mm/swap.c:lru_note_cost

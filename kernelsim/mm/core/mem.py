@@ -10,7 +10,7 @@ memory nobody touched costs nothing; page frame number 0 is never handed out and
 The node's actor owns the rows of its zones, a CPU's actor its per-cpu lists.
 """
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ I16: TypeAlias = NDArray[np.int16]
 U64: TypeAlias = NDArray[np.uint64]
 U32: TypeAlias = NDArray[np.uint32]
 U8: TypeAlias = NDArray[np.uint8]
+I64_2D: TypeAlias = Annotated[NDArray[np.int64], 2]  # of two dimensions, for the compiler
+I64_3D: TypeAlias = Annotated[NDArray[np.int64], 3]
+I32_2D: TypeAlias = Annotated[NDArray[np.int32], 2]
+U64_2D: TypeAlias = Annotated[NDArray[np.uint64], 2]
 
 MAX_ORDER: Final = 11  # orders 0..10; include/linux/mmzone.h of 6.1 (later: MAX_PAGE_ORDER 10)
 # Differs from Linux: A pageblock is of order 9 on every architecture; those of i386 without PAE are
@@ -139,18 +143,20 @@ class Mem(NamedTuple):
     """
 
     pages: Pages
-    lists: I64  # [list number, L_*]
-    zone: I64  # [zone row, Z_*]
-    lowmem_reserve: I64  # [zone row, highest zone index of the request], pages
+    lists: I64_2D  # [list number, L_*]
+    zone: I64_2D  # [zone row, Z_*]
+    lowmem_reserve: I64_2D  # [zone row, highest zone index of the request], pages
     block_mt: U8  # [pfn >> PAGEBLOCK_ORDER] migratetype of a pageblock
     block_zone: I16  # [pfn >> PAGEBLOCK_ORDER] zone row + 1, 0 = no zone; see `zone_of`
-    pcp_count: I64  # [zone row, cpu] pages on that CPU's three lists
-    pcp_free_factor: I64  # [zone row, cpu] doubles what is given back while nothing is taken
-    zone_stat: I64  # [zone row, vmstat.NR_* of a zone]
-    node_stat: I64  # [nid, vmstat.NR_* of a node]
-    numa_stat: I64  # [zone row, vmstat.NUMA_*]
+    pcp_count: I64_2D  # [zone row, cpu] pages on that CPU's three lists
+    pcp_free_factor: I64_2D  # [zone row, cpu] doubles what is given back while nothing is taken
+    zone_stat: I64_2D  # [zone row, vmstat.NR_* of a zone]
+    node_stat: I64_2D  # [nid, vmstat.NR_* of a node]
+    numa_stat: I64_2D  # [zone row, vmstat.NUMA_*]
     vm_event: I64  # [vmstat.VmEvent]
-    extfrag: I64  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by who reads them
+    extfrag: (
+        I64_2D  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by who reads them
+    )
 
 
 @leaf
@@ -198,7 +204,7 @@ def zone_of(mem: Mem, pfn: int) -> int:
 
 
 @inlined_leaf
-def node_at(block_zone: I16, zone: I64, pfn: int) -> int:
+def node_at(block_zone: I16, zone: I64_2D, pfn: int) -> int:
     """Return the node of a pfn that lies in a zone; as `nid_of`, but cheap in a loop."""
     row = int(block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
     while pfn >= zone[row, Z_START_PFN] + zone[row, Z_SPANNED]:

@@ -25,7 +25,7 @@ from typing import Final
 
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.lruvec import LV_NONRESIDENT_AGE, lru_note_cost
-from kernelsim.mm.core.mem import I64, Mem, PG_active, PG_swapbacked, PG_workingset, nid_of
+from kernelsim.mm.core.mem import I64_2D, Mem, PG_active, PG_swapbacked, PG_workingset, nid_of
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_ANON,
     NR_ACTIVE_FILE,
@@ -42,13 +42,13 @@ _SHADOW_WORKINGSET: Final = 2
 
 
 @leaf
-def workingset_age_nonresident(lruvec: I64, nid: int, nr_pages: int) -> None:
+def workingset_age_nonresident(lruvec: I64_2D, nid: int, nr_pages: int) -> None:
     """Advance the clock against which refault distances are measured."""
     lruvec[nid, LV_NONRESIDENT_AGE] += nr_pages
 
 
 @leaf
-def workingset_eviction(mem: Mem, lruvec: I64, pfn: int) -> int:
+def workingset_eviction(mem: Mem, lruvec: I64_2D, pfn: int) -> int:
     """Return the shadow of a page that is about to be freed, never 0; ages the node.
 
     Source: Linux 6.1 mm/workingset.c:workingset_eviction
@@ -63,7 +63,7 @@ def workingset_eviction(mem: Mem, lruvec: I64, pfn: int) -> int:
 
 
 @leaf
-def workingset_refault(mem: Mem, lruvec: I64, pfn: int, shadow: int, swap_free: int) -> bool:
+def workingset_refault(mem: Mem, lruvec: I64_2D, pfn: int, shadow: int, swap_free: int) -> bool:
     """Judge a page that is read again while its shadow was still there.
 
     Counts workingset_refault and, when the page is due for the active list, sets PG_active and

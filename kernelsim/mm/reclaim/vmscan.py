@@ -31,7 +31,7 @@ from kernelsim.mm.core.lruvec import (
     LV_REFAULTS_FILE,
 )
 from kernelsim.mm.core.mem import (
-    I64,
+    I64_2D,
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
@@ -258,7 +258,7 @@ def can_age_anon_pages(swap: SwapArea) -> bool:
     return bool(swap.state[SS_TOTAL] > 0)
 
 
-def prepare_scan_count(mem: Mem, lruvec: I64, nid: int, sc: ScanControl) -> None:
+def prepare_scan_count(mem: Mem, lruvec: I64_2D, nid: int, sc: ScanControl) -> None:
     """Set what the coming pass over a node depends on, and forget what the last one saw.
 
     Source: Linux 6.1 mm/vmscan.c:shrink_node, :prepare_scan_count
@@ -359,7 +359,7 @@ def too_many_isolated(mem: Mem, nid: int, sc: ScanControl, *, lru: int) -> bool:
 
 
 def finish_shrink_node(
-    lruvec: I64, nid: int, sc: ScanControl, *, nr_reclaimed_before: int
+    lruvec: I64_2D, nid: int, sc: ScanControl, *, nr_reclaimed_before: int
 ) -> str | None:
     """Draw the conclusions of a pass over a node; return the reason to throttle for, if any.
 
@@ -382,7 +382,7 @@ def finish_shrink_node(
     return throttle
 
 
-def snapshot_refaults(mem: Mem, lruvec: I64, nid: int) -> None:
+def snapshot_refaults(mem: Mem, lruvec: I64_2D, nid: int) -> None:
     """Remember the activations so far, when a reclaim run ends.
 
     Source: Linux 6.1 mm/vmscan.c:snapshot_refaults

@@ -21,7 +21,7 @@ from kernelsim.mm.core.lruvec import (
     LV_PGDAT_WRITEBACK,
 )
 from kernelsim.mm.core.mem import (
-    I64,
+    I64_2D,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
@@ -87,7 +87,9 @@ def pgdat_watermark_boosted(mem: Mem, nid: int, highest_zoneidx: int) -> bool:
     return any(mem.zone[row, Z_WATERMARK_BOOST] > 0 for row in zones)
 
 
-def prepare_kswapd_sleep(mem: Mem, lruvec: I64, nid: int, order: int, highest_zoneidx: int) -> bool:
+def prepare_kswapd_sleep(
+    mem: Mem, lruvec: I64_2D, nid: int, order: int, highest_zoneidx: int
+) -> bool:
     """Tell whether kswapd may sleep; a balanced node forgets its writeback troubles.
 
     Source: Linux 6.1 mm/vmscan.c:prepare_kswapd_sleep
@@ -100,7 +102,7 @@ def prepare_kswapd_sleep(mem: Mem, lruvec: I64, nid: int, order: int, highest_zo
     return False
 
 
-def clear_pgdat_congested(lruvec: I64, nid: int) -> None:
+def clear_pgdat_congested(lruvec: I64_2D, nid: int) -> None:
     """Forget that the node's reclaim waited for writeback."""
     lruvec[nid, LV_LRUVEC_CONGESTED] = 0
     lruvec[nid, LV_PGDAT_DIRTY] = 0
@@ -202,7 +204,7 @@ class BalanceRun:
                 self.stopped = True
                 self.gave_up = True
 
-    def finish(self, mem: Mem, lruvec: I64) -> bool:
+    def finish(self, mem: Mem, lruvec: I64_2D) -> bool:
         """End the run; return whether kcompactd is to be woken because a boost was worked off.
 
         The caller snapshots refaults. A run that gave up without reclaiming anything counts as a
@@ -233,7 +235,7 @@ def zone_reclaimable_pages(mem: Mem, swap: SwapArea, zone: int) -> int:
 
 
 def allow_direct_reclaim(
-    mem: Mem, swap: SwapArea, lruvec: I64, nid: int, *, normal_zoneidx: int
+    mem: Mem, swap: SwapArea, lruvec: I64_2D, nid: int, *, normal_zoneidx: int
 ) -> bool:
     """Tell whether an allocator may go into direct reclaim, or must wait for kswapd first.
 
@@ -252,7 +254,7 @@ def allow_direct_reclaim(
     return not reserve or free > reserve // 2
 
 
-def skip_throttle_noprogress(mem: Mem, swap: SwapArea, lruvec: I64, nid: int) -> bool:
+def skip_throttle_noprogress(mem: Mem, swap: SwapArea, lruvec: I64_2D, nid: int) -> bool:
     """Tell whether sleeping would not help a reclaimer that gets nowhere.
 
     Source: Linux 6.1 mm/vmscan.c:skip_throttle_noprogress
@@ -267,7 +269,7 @@ def skip_throttle_noprogress(mem: Mem, swap: SwapArea, lruvec: I64, nid: int) ->
     return 2 * write_pending <= reclaimable
 
 
-def reclaim_throttle(mem: Mem, swap: SwapArea, lruvec: I64, nid: int, *, reason: str) -> int:
+def reclaim_throttle(mem: Mem, swap: SwapArea, lruvec: I64_2D, nid: int, *, reason: str) -> int:
     """Return how long to sleep at most for a reason, in ns; 0 is not at all.
 
     For VMSCAN_THROTTLE_WRITEBACK the sleeper is counted until `end_writeback_throttle`.
@@ -284,12 +286,12 @@ def reclaim_throttle(mem: Mem, swap: SwapArea, lruvec: I64, nid: int, *, reason:
     return THROTTLE_TIMEOUT_NS[reason]
 
 
-def end_writeback_throttle(lruvec: I64, nid: int) -> None:
+def end_writeback_throttle(lruvec: I64_2D, nid: int) -> None:
     """Note that a task throttled for writeback woke up."""
     lruvec[nid, LV_NR_WRITEBACK_THROTTLED] -= 1
 
 
-def wakes_writeback_throttled(mem: Mem, lruvec: I64, nid: int) -> bool:
+def wakes_writeback_throttled(mem: Mem, lruvec: I64_2D, nid: int) -> bool:
     """Tell, after pages were written, whether those throttled for writeback should wake.
 
     Source: Linux 6.1 mm/vmscan.c:__acct_reclaim_writeback

@@ -21,6 +21,7 @@ from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.lruvec import LV_PGDAT_WRITEBACK
 from kernelsim.mm.core.mem import (
     I64,
+    I64_2D,
     Mem,
     PG_active,
     PG_anon,
@@ -100,7 +101,7 @@ def shrink_folio_list(
     pt: PageTables,
     mms: Mms,
     swap: SwapArea,
-    lruvec: I64,
+    lruvec: I64_2D,
     cpu: int,
     how: int,
     batch: ReclaimBatch,
@@ -160,7 +161,7 @@ def shrink_folio(
     pt: PageTables,
     mms: Mms,
     swap: SwapArea,
-    lruvec: I64,
+    lruvec: I64_2D,
     cpu: int,
     how: int,
     batch: ReclaimBatch,
@@ -224,7 +225,7 @@ def count_dirty_file(stat: I64, flags: int) -> None:
 
 
 @inlined_leaf
-def meet_writeback(mem: Mem, lruvec: I64, how: int, stat: I64, pfn: int) -> int:
+def meet_writeback(mem: Mem, lruvec: I64_2D, how: int, stat: I64, pfn: int) -> int:
     """Step over a page that is still being written: it waits on the active list.
 
     Kswapd counts it as `immediate`, and will be throttled, once the node is known to have only
@@ -322,7 +323,7 @@ def pageout(mem: Mem, swap: SwapArea, pfn: int) -> None:
 
 
 @inlined_leaf
-def remove_mapping(mem: Mem, swap: SwapArea, lruvec: I64, pfn: int) -> int:
+def remove_mapping(mem: Mem, swap: SwapArea, lruvec: I64_2D, pfn: int) -> int:
     """Take a clean unmapped page from its cache; it keeps no flag and no owner.
 
     Returns:

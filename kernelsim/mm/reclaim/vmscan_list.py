@@ -12,7 +12,7 @@ from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.list import list_add, list_del
 from kernelsim.mm.core.lruvec import lru_note_cost
 from kernelsim.mm.core.mem import (
-    I64,
+    I64_2D,
     L_TAIL,
     LRU_INACTIVE_FILE,
     Z_TYPE_INDEX,
@@ -119,7 +119,7 @@ def isolate_lru_folios(
 
 @leaf
 def putback_inactive(
-    mem: Mem, lruvec: I64, nid: int, lru: int, how: int, batch: ReclaimBatch
+    mem: Mem, lruvec: I64_2D, nid: int, lru: int, how: int, batch: ReclaimBatch
 ) -> int:
     """Put back what shrink_folio_list left in `batch.folios`, and count what it reclaimed.
 

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I32, I64, U64, Mem, PG_table, nid_of
+from kernelsim.mm.core.mem import I32, I64, I64_2D, U64_2D, Mem, PG_table, nid_of
 from kernelsim.mm.core.vmstat import NR_PAGE_TABLE_PAGES
 
 # Bits of an entry; arch/x86/include/asm/pgtable_types.h
@@ -52,7 +52,7 @@ class Mms(NamedTuple):
     """What leafs need to know of each mm; indexed by mm number, 0 is never an mm."""
 
     pgd_row: I64  # row of the top table, 0 = no such mm
-    rss: I64  # [mm, MM_*] pages
+    rss: I64_2D  # [mm, MM_*] pages
     hiwater_rss: I64  # pages, brought up to date before resident pages go down
     nr_ptes: I64  # table pages below the PGD; Linux's pgtables_bytes / 4096
     fork_next: I64  # ring of the mms that came from each other by fork; itself when alone
@@ -62,7 +62,7 @@ class Mms(NamedTuple):
 class PageTables(NamedTuple):
     """All table pages of the machine. Row 0 is never used; a free row holds only zeros."""
 
-    entry: U64  # [row, index in the table]
+    entry: U64_2D  # [row, index in the table]
     row_pfn: I32  # [row] frame of the table page, 0 = row free
     free_row: I32  # stack of free rows, the top is taken first
     state: I64  # [PT_*]
@@ -85,7 +85,7 @@ def get_mm_rss(mms: Mms, mm: int) -> int:
 
 
 @leaf
-def get_pte(entry: U64, row: int, index: int) -> int:
+def get_pte(entry: U64_2D, row: int, index: int) -> int:
     """Read `PageTables.entry` as a signed number, so that arithmetic stays in 64-bit integers."""
     return int(np.int64(entry[row, index]))
 
@@ -132,7 +132,7 @@ def pte_span(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int) -> tuple[int
 
 
 @leaf
-def walk(entry: U64, state: I64, private: I32, row: int, vpn: int) -> tuple[int, int]:
+def walk(entry: U64_2D, state: I64, private: I32, row: int, vpn: int) -> tuple[int, int]:
     """Walk from the top table in `row`; as `pte_span`, with only the arrays it needs."""
     bits = state[PT_BITS]
     mask = (1 << bits) - 1

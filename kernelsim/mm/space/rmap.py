@@ -14,7 +14,7 @@ entry that try_to_unmap takes is counted in `Mms.tlb_flush_batched`; flush befor
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I32, I64, U64, Mem, PG_dirty, PG_swapcache, node_at
+from kernelsim.mm.core.mem import I32, I64, U64_2D, Mem, PG_dirty, PG_swapcache, node_at
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
@@ -59,7 +59,7 @@ def folio_referenced(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
 
 @leaf
 def clear_young(
-    entry: U64,
+    entry: U64_2D,
     state: I64,
     private: I32,
     pgd_row: I64,
@@ -127,7 +127,7 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
 
 @leaf
 def swap_out_entries(
-    entry: U64,
+    entry: U64_2D,
     state: I64,
     private: I32,
     mms: Mms,

@@ -19,6 +19,7 @@ from typing import Final
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import (
     I64,
+    I64_2D,
     Mem,
     PG_anon,
     PG_anon_exclusive,
@@ -145,7 +146,7 @@ def folio_free_swap(mem: Mem, swap: SwapArea, pfn: int) -> bool:
 
 @leaf
 def begin_swap_read(
-    mem: Mem, swap: SwapArea, lruvec: I64, slots: I64, pfns: I64, n: int, target_slot: int
+    mem: Mem, swap: SwapArea, lruvec: I64_2D, slots: I64, pfns: I64, n: int, target_slot: int
 ) -> None:
     """Enter fresh pages for `slots[:n]` in the swap cache, locked, and put them on their lists.
 

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I32, I64, U8, U64
+from kernelsim.mm.core.mem import I32, I32_2D, I64, I64_2D, I64_3D, U8, U64
 
 SWAPFILE_CLUSTER: Final = 256  # slots; mm/swapfile.c
 SWAP_SLOTS_CACHE_SIZE: Final = 64  # slots a CPU takes at a time; include/linux/swap_slots.h
@@ -72,10 +72,10 @@ class SwapArea(NamedTuple):
     cache_pfn: I32  # [slot] page of the swap cache, 0 = none
     token: U64  # [slot] what the slot holds, as a number
     shadow: I64  # [slot] when its page was evicted, 0 = unknown; see workingset.py
-    cluster: I32  # [slot // SWAPFILE_CLUSTER, CL_*]
-    area: I64  # [area, SA_*]
-    cpu_cluster: I64  # [area, cpu, 2] cluster + 1 the CPU writes into, and the next slot to try
-    cpu_slots: I64  # [cpu, slots taken ahead]
+    cluster: I32_2D  # [slot // SWAPFILE_CLUSTER, CL_*]
+    area: I64_2D  # [area, SA_*]
+    cpu_cluster: I64_3D  # [area, cpu, 2] cluster + 1 the CPU writes into, and the next slot to try
+    cpu_slots: I64_2D  # [cpu, slots taken ahead]
     cpu_slots_left: I64  # [cpu] how many of them are left, the last ones of the row
     state: I64  # [SS_*]
 
