@@ -38,6 +38,7 @@ ORDER = (
     ("actors.reclaim",),
     ("actors.alloc",),
     ("actors.space",),
+    ("actors.process.calls",),
     ("actors.process",),
     ("procfs",),
     ("machine",),

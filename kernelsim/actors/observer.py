@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kernelsim.actors.core.task import Task
     from kernelsim.actors.messages.fault_handler import PageFault
     from kernelsim.actors.messages.node import AllocPages
-    from kernelsim.actors.messages.process import TouchPages
+    from kernelsim.mm.core.mem import I64, U8
     from kernelsim.mm.page.alloc_context import AllocContext
 
 
@@ -29,8 +29,8 @@ class Observer:
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""
 
-    def stored_listed(self, pid: int, touch: "TouchPages", first: int, nr: int, token: int) -> None:
-        """Hear that the CPU did the stores among the accesses `first` … `first + nr - 1`."""
+    def stored_listed(self, pid: int, vpns: "I64", writes: "U8", token: int) -> None:
+        """Hear that the CPU did the accesses to some pages, 1 in `writes` for each store."""
 
     def faulting(self, pid: int, fault: "PageFault") -> None:
         """Hear that a process waits for its fault handler."""

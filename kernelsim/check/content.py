@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.actors.messages.fault_handler import PageFault
+from kernelsim.actors.process.calls.effect import PageRange
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
 from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked
 from kernelsim.mm.swap.swapfile import SwapArea
@@ -39,7 +40,7 @@ class Content:
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
     store: PageFault | None = None
-    leaving: tuple[int, int] | None = None
+    leaving: PageRange | None = None
     _row: dict[int, int] = attrs.field(factory=dict)  # by block
 
     def row_of(self, block: int) -> int:

@@ -1,13 +1,13 @@
 """What a checker writes down while a machine runs: stores, and who may take which pages.
 
 It listens to what programs and processes are told, never looks at page tables, and so can say
-what every page must hold. Of a request for pages it works out itself how far down it may take a
-zone, and remembers each that went further.
+what every page must hold: what a call does to content is in its entry of the table of calls. Of a
+request for pages it works out itself how far down it may take a zone, and remembers each that went
+further.
 Interface: `observe` before the first process starts; `check_record` at a look.
 Units: pages, virtual page numbers, ns.
 """
 
-import errno
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,23 +18,16 @@ from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import AllocPages
-from kernelsim.actors.messages.process import (
-    Brk,
-    Madvise,
-    Mmap,
-    Munmap,
-    Touch,
-    TouchPages,
-    TouchResult,
-)
 from kernelsim.actors.observer import Observer
+from kernelsim.actors.process.calls.effect import StoreRun
+from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, U8
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+from kernelsim.units import PAGE_SHIFT
 
 PROBLEMS_MAX: Final = 100  # of grants, kept until the next look
 
@@ -63,33 +56,34 @@ class Record(Observer):
         return content
 
     def begins(self, process: ProcessEntry, operation: object) -> None:
-        """Note which pages may go while an operation is under way."""
-        self.content_of(process.pid).leaving = pages_leaving(process.mm, operation)
+        """Note which pages may go while a call is under way."""
+        effect = CALLS.by_value[type(operation)].effect
+        self.content_of(process.pid).leaving = effect.leaves(process.mm, operation)
 
     def ends(self, process: ProcessEntry, operation: object, result: object, token: int) -> None:
         """Note what the program now knows of its memory."""
         if process.has_ended():
             return
+        effect = CALLS.by_value[type(operation)].effect
         content = self.content_of(process.pid)
         leaving, content.leaving = content.leaving, None
-        if isinstance(operation, Mmap) and isinstance(result, int) and result >= 0:
-            leaving = page_range(result, operation.length)  # whatever was there, it is new now
-        elif leaving is not None and not has_left(operation, result, leaving):
-            leaving = None
-        if leaving is not None:
-            content.drop(*leaving)
-        if isinstance(result, TouchResult) and not result.signal:
-            enter_touch(content, operation, token)
+        dropped = effect.drops(operation, result, leaving)
+        if dropped is not None:
+            content.drop(*dropped)
+        for stores in effect.stores(operation, result):
+            if isinstance(stores, StoreRun):
+                content.write_run(*stores, token)
+            else:
+                content.write(stores, token)
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter a run of stores."""
         if nr:
             self.content_of(pid).write_run(vpn, nr, stride, token)
 
-    def stored_listed(self, pid: int, touch: TouchPages, first: int, nr: int, token: int) -> None:
-        """Enter the stores of a part of a list."""
-        is_store = touch.writes[first : first + nr] != 0
-        self.content_of(pid).write(touch.vpns[first : first + nr][is_store], token)
+    def stored_listed(self, pid: int, vpns: I64, writes: U8, token: int) -> None:
+        """Enter the stores among some accesses."""
+        self.content_of(pid).write(vpns[writes != 0], token)
 
     def faulting(self, pid: int, fault: PageFault) -> None:
         """Note which pages the fault handler may store to from now on."""
@@ -141,52 +135,6 @@ def observe(kernel: Kernel) -> Record:
     record = Record(kernel)
     kernel.observe(record)
     return record
-
-
-def page_range(address: int, length: int) -> tuple[int, int]:
-    """Return the pages [first, end) of a range of bytes."""
-    return address >> PAGE_SHIFT, -(-(address + length) // PAGE_SIZE)
-
-
-def pages_leaving(mm: MmStruct, operation: object) -> tuple[int, int] | None:
-    """Return the pages an operation unmaps or drops if it succeeds; None for none."""
-    if isinstance(operation, Munmap | Madvise | Mmap):
-        if operation.address and operation.address % PAGE_SIZE == 0:
-            return page_range(operation.address, operation.length)
-    elif isinstance(operation, Brk) and operation.increment < 0:
-        # A program knows where its heap ends; the record asks as the program could, with sbrk(0).
-        return -(-(mm.brk + operation.increment) // PAGE_SIZE), -(-mm.brk // PAGE_SIZE)
-    return None
-
-
-def has_left(operation: object, result: object, leaving: tuple[int, int]) -> bool:
-    """Tell by the answer whether an operation did what it was to do."""
-    if isinstance(operation, Brk):
-        assert isinstance(result, int)
-        return -(-result // PAGE_SIZE) == leaving[0]
-    if isinstance(operation, Madvise):
-        return result in (0, -errno.ENOMEM)  # with a hole in it, the rest is dropped all the same
-    return result == 0
-
-
-def enter_touch(content: Content, operation: object, token: int) -> None:
-    """Enter all stores of an access that the program was told has succeeded."""
-    if isinstance(operation, TouchPages):
-        content.write(operation.vpns[operation.writes != 0], token)
-    if not isinstance(operation, Touch) or not operation.write or operation.passes < 1:
-        return
-    address, stride = operation.address, operation.stride
-    nr = -(-operation.length // stride)
-    if nr < 1:
-        return
-    if stride % PAGE_SIZE == 0:
-        content.write_run(address >> PAGE_SHIFT, nr, stride >> PAGE_SHIFT, token)
-    elif stride < PAGE_SIZE:
-        first, last = address >> PAGE_SHIFT, (address + (nr - 1) * stride) >> PAGE_SHIFT
-        content.write_run(first, last + 1 - first, 1, token)
-    else:
-        addresses: I64 = address + stride * np.arange(nr, dtype=np.int64)
-        content.write(addresses >> PAGE_SHIFT, token)
 
 
 def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:

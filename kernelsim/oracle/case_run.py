@@ -20,7 +20,7 @@ from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.oracle.case_output import LOGS
 from kernelsim.oracle.compare import Comparison, compare_runs
 from kernelsim.oracle.compare_rows import rows_of
-from kernelsim.oracle.script_process import SUPPORTED, ScriptProcess, sysctl_of_path
+from kernelsim.oracle.script_process import ScriptProcess, supported_steps, sysctl_of_path
 from kernelsim.oracle.script_run import ScriptRun
 from kernelsim.report.machine_run import events_between_checks
 from kernelsim.report.run_options import SNAPSHOT_NAME
@@ -56,7 +56,7 @@ def check_case(case: Path) -> Script:
         raise RecordingError(str(case), None, "a case is a directory with a snapshot `before`")
     path = case / "script.txt"
     script = read_script(path) if path.exists() else parse_script("", str(path))
-    refuse_unsupported(script, SUPPORTED)
+    refuse_unsupported(script, supported_steps())
     made = [
         str(step.args[0])
         for command in script.commands

@@ -4,7 +4,7 @@ Each step does what the recorded program does and reports in its words, so that 
 a recorded one are compared line by line.
 
 Interface: make a `ScriptProcess` for a `Memhog` line and spawn it as a process's program.
-`SUPPORTED` names the steps it can do.
+`supported_steps` names the steps it can do.
 Units: bytes, ns; kB where the recorded lines say so.
 """
 
@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import numpy as np
 
+from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.oracle.script_run import ScriptRun
 from kernelsim.procfs.capture import capture
@@ -31,7 +32,7 @@ from kernelsim.procfs.process import (
 from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.vmstat import vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
-from kernelsim.workload.handle import Mapping, ProcessHandle
+from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_output import (
     MEM_KEYS,
@@ -46,8 +47,9 @@ from kernelsim.workload.script.script_output import (
     verbatim_lines,
     vmdelta_lines,
 )
-from kernelsim.workload.script.script_steps import Argument, Step
+from kernelsim.workload.script.script_steps import Argument, Step, form_of
 from kernelsim.workload.script.splitmix import SplitMix64
+from kernelsim.workload.syscall import MappedRange
 
 EINVAL: Final = 22
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
@@ -80,7 +82,7 @@ class ScriptProcess:
         self._run = run
         self._memhog = memhog
         self._name = "memhog"
-        self._regions: dict[str, Mapping] = {}
+        self._regions: dict[str, MappedRange] = {}
         self._vmstat: dict[str, int] = {}
         self._has_printed = False
         self._handle: ProcessHandle
@@ -101,7 +103,7 @@ class ScriptProcess:
             self._has_printed = True
             await self._handle.start_printing()
         try:
-            outcome = await STEPS[step.op](self, step)
+            outcome = await STEPS.get(step.op, ScriptProcess.call)(self, step)
         except SyscallError as error:
             outcome = Outcome(-1, error.errno)
         if outcome is None or self._handle.exit_status is not None:
@@ -151,28 +153,26 @@ class ScriptProcess:
         await self._handle.set_affinity(number)
         return Outcome()
 
-    async def mmap(self, step: Step) -> Outcome:
-        """mmap, mmapnr: map a region."""
-        name, size = step.args
-        mapping = await self._handle.mmap(number_of(size), noreserve=step.op == "mmapnr")
-        self._regions[str(name)] = mapping
-        return Outcome(fields=(("ptr", pointer(mapping.address)),))
-
-    async def munmap(self, step: Step) -> Outcome:
-        """Unmap a region."""
-        region = self._regions.get(str(step.args[0]))
-        if region is None:
-            return NO_REGION
-        await self._handle.munmap(region)
-        return Outcome()
-
-    async def madvise(self, step: Step) -> Outcome:
-        """Give the pages of a region back."""
-        region = self._regions.get(str(step.args[0]))
-        if region is None:
-            return NO_REGION
-        await self._handle.madvise_dontneed(region)
-        return Outcome()
+    async def call(self, step: Step) -> Outcome:
+        """Make the call of the table that a step spells."""
+        call = CALLS.by_step[step.op]
+        arguments: list[object] = []
+        new = ""
+        for kind, argument in zip(form_of(step.op).split(), step.args, strict=True):
+            if kind == "new":
+                new = str(argument)
+            elif kind in ("region", "gone"):
+                region = self._regions.get(str(argument))
+                if region is None:
+                    return NO_REGION
+                arguments.append(region)
+            elif argument is not None:
+                arguments.append(argument)
+        result = await self._handle.syscall(call.name, *arguments, **call.steps[step.op])
+        if isinstance(result, MappedRange):
+            self._regions[new] = result
+            return Outcome(fields=(("ptr", pointer(result.address)),))
+        return Outcome(result or 0)
 
     async def touch(self, step: Step) -> Outcome:
         """touchw, touchr: access a range, page by page or by another stride."""
@@ -354,9 +354,6 @@ StepFunction = Callable[[ScriptProcess, Step], Awaitable[Outcome | None]]
 STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("name", "adj", "uid"), ScriptProcess.identity),
     "cpu": ScriptProcess.cpu,
-    **dict.fromkeys(("mmap", "mmapnr"), ScriptProcess.mmap),
-    "munmap": ScriptProcess.munmap,
-    "madvise": ScriptProcess.madvise,
     **dict.fromkeys(("touchw", "touchr"), ScriptProcess.touch),
     **dict.fromkeys(("randw", "randr"), ScriptProcess.random),
     "randtime": ScriptProcess.randtime,
@@ -379,4 +376,11 @@ SILENT: Final = frozenset(  # steps without a line of their own
     {"name", "mem", "meminfo", "maps", "smaps", "rollup", "status", "statm", "oom_score"}
     | {"vm0", "vmd", "snap", "mark", "mkfile", "wait", "sleep", "hold"}
 )
-SUPPORTED: Final = frozenset({*STEPS, "madvise:dontneed"} - {"madvise"})
+
+
+def supported_steps() -> frozenset[str]:
+    """Return the steps that can be done, as `op:word` where only some words of one can."""
+    listed = {*STEPS}
+    for op, call in CALLS.by_step.items():
+        listed |= {f"{op}:{word}" for word in call.words} or {op}
+    return frozenset(listed)

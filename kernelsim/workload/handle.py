@@ -17,20 +17,10 @@ import attrs
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
-from kernelsim.actors.messages.process import (
-    Brk,
-    Exit,
-    Madvise,
-    Mmap,
-    Munmap,
-    Sleep,
-    StartImage,
-    StartPrinting,
-    Touch,
-    TouchPages,
-    TouchResult,
-)
-from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
+from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
+from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
+from kernelsim.actors.process.calls.table import CALLS
+from kernelsim.errors import ConfigError, ProcessEndedError, WorkloadError
 from kernelsim.mm.space.pgtable import MM_SWAPENTS
 from kernelsim.sim.actor import Actor
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
@@ -39,26 +29,13 @@ from kernelsim.workload.arguments import (
     cpus_of,
     oom_score_adj,
     process_name,
-    signed_size,
     whole_number,
 )
 from kernelsim.workload.panic import until_panic
+from kernelsim.workload.syscall import MappedRange, meaning_of, require_mapping, value_of
 
 UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
 Program = Callable[["ProcessHandle"], Awaitable[object]]
-
-
-@attrs.frozen
-class Mapping:
-    """A mapped range.
-
-    Attributes:
-        address: First address.
-        length: Bytes.
-    """
-
-    address: int
-    length: int
 
 
 @attrs.frozen
@@ -181,46 +158,68 @@ class ProcessHandle:
         """Do what a C program does when it first prints: touch the buffers of its output."""
         await self._ask(StartPrinting())
 
+    async def syscall(self, name: str, *arguments: object, **fields: object) -> Any:  # noqa: ANN401 - by the call
+        """Make any call of the table of system calls by its name.
+
+        Args:
+            name: Such as "munmap".
+            arguments: In the order of the manual: a mapping where it says address and length, a
+                size, a word such as "dontneed".
+            fields: Further ones by name, where the call has them.
+
+        Returns:
+            The mapping that was made, a number, or None, as the call says.
+
+        Raises:
+            SyscallError: The call failed, with its errno.
+            WorkloadError, ConfigError: There is no such call, or it takes other arguments.
+        """
+        call = CALLS.by_name.get(name)
+        if call is None:
+            raise ConfigError("syscall", name, f"must be one of {', '.join(sorted(CALLS.by_name))}")
+        value = value_of(call, arguments, fields)
+        return meaning_of(call, value, await self._ask(value))
+
     async def mmap(
         self, length: int | str, *, noreserve: bool = False, address: int = 0
-    ) -> Mapping:
+    ) -> MappedRange:
         """Map anonymous private memory; nothing is allocated until it is touched.
 
         With an address it goes there (MAP_FIXED), and what is there goes.
         """
         length = parse_size(length, key="length")
         address = whole_number("address", address, 0)
-        address = await self._ask(Mmap(length, noreserve, address))
-        if address < 0:
-            raise SyscallError(-address, "mmap")
-        return Mapping(address, length)
+        mapping: MappedRange = await self.syscall(
+            "mmap", length, noreserve=noreserve, address=address
+        )
+        return mapping
 
-    def stack(self, length: int | str) -> Mapping:
+    def stack(self, length: int | str) -> MappedRange:
         """Return the top of its stack; a touch below what is mapped makes the stack grow.
 
         The stack grows to its limit of 8 MiB, and stops 1 MiB above another mapping; a touch
         further down is a SIGSEGV.
         """
         size = parse_size(length, key="length")
-        return Mapping(self._process.mm.map.task_size - size, size)
+        return MappedRange(self._process.mm.map.task_size - size, size)
 
-    async def munmap(self, mapping: Mapping) -> None:
+    async def munmap(self, mapping: MappedRange) -> None:
         """Unmap a mapping and free its pages."""
-        _require_mapping("munmap", mapping)
-        self._check("munmap", await self._ask(Munmap(mapping.address, mapping.length)))
+        await self.syscall("munmap", mapping)
 
-    async def madvise_dontneed(self, mapping: Mapping) -> None:
+    async def madvise_dontneed(self, mapping: MappedRange) -> None:
         """Free the pages of a mapping; it reads as zero afterwards."""
-        _require_mapping("madvise_dontneed", mapping)
-        self._check("madvise", await self._ask(Madvise(mapping.address, mapping.length)))
+        require_mapping("madvise_dontneed", mapping)
+        await self.syscall("madvise", mapping, "dontneed")
 
     async def brk(self, increment: int | str) -> int:
         """Grow the heap, or shrink it by a negative increment; return its new end."""
-        return int(await self._ask(Brk(signed_size("increment", increment))))
+        end: int = await self.syscall("brk", increment)
+        return end
 
     async def touch(
         self,
-        mapping: Mapping,
+        mapping: MappedRange,
         *,
         write: bool = False,
         offset: int | str = 0,
@@ -236,7 +235,7 @@ class ProcessHandle:
         Raises:
             WorkloadError: The range is empty because it starts at the mapping's end or later.
         """
-        _require_mapping("touch", mapping)
+        require_mapping("touch", mapping)
         start = parse_size(offset, key="offset")
         size = mapping.length - start if length is None else parse_size(length, key="length")
         if length is None and start >= mapping.length:
@@ -309,10 +308,6 @@ class ProcessHandle:
     def _ended(self) -> ProcessEndedError:
         return ProcessEndedError(self.name, self.pid, self._process.exit_status or 0)
 
-    def _check(self, call: str, result: int) -> None:
-        if result < 0:
-            raise SyscallError(-result, call)
-
 
 class _ProgramActor(Actor):
     """Runs the program of a process, and ends the process when it returns."""
@@ -354,9 +349,3 @@ def _begun(program: Program, handle: ProcessHandle) -> Awaitable[object]:
     if not inspect.isawaitable(begun):
         raise WorkloadError("a program is an async function: async def program(process)")
     return begun
-
-
-def _require_mapping(call: str, mapping: object) -> None:
-    """Raise WorkloadError for what is no mapping."""
-    if not isinstance(mapping, Mapping):
-        raise WorkloadError(f"{call} wants a mapping, as mmap returns it, not {mapping!r}")

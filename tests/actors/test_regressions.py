@@ -6,11 +6,12 @@ from kernelsim.check.machine import check_machine
 from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.mm.core.vmstat import PSWPOUT
 from kernelsim.mm.space.pgtable import pte_at
-from kernelsim.workload.handle import Mapping, ProcessHandle
+from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.syscall import MappedRange
 from tests.small_machine import PAGE, OpenMachine, run, small_machine
 
 
-def pages_present(machine: OpenMachine, handle: ProcessHandle, mapping: Mapping) -> list[int]:
+def pages_present(machine: OpenMachine, handle: ProcessHandle, mapping: MappedRange) -> list[int]:
     """Return which pages of a mapping have an entry, counted from its start."""
     kernel = machine.kernel
     number, first = handle._process.mm.number, mapping.address // PAGE
@@ -110,7 +111,7 @@ def test_madvise_drops_what_lies_around_a_hole() -> None:
         process = await machine.spawn("adviser")
         mapping = await process.mmap(12 * PAGE)
         await process.touch(mapping, write=True)
-        await process.munmap(Mapping(mapping.address + 4 * PAGE, 4 * PAGE))
+        await process.munmap(MappedRange(mapping.address + 4 * PAGE, 4 * PAGE))
         with pytest.raises(SyscallError):
             await process.madvise_dontneed(mapping)
         return pages_present(machine, process, mapping)

@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernelsim.actors.messages.process import Brk, Munmap, Touch
 from kernelsim.actors.observer import Observer
-from kernelsim.actors.process import process
+from kernelsim.actors.process.calls import access, mapping
+from kernelsim.actors.process.calls.access import Touch, TouchResult
+from kernelsim.actors.process.calls.effect import PageRange, StoreRun, page_range
+from kernelsim.actors.process.calls.mapping import Brk, Munmap
+from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.actors.space import fault_handler
 from kernelsim.check.content import Content
 from kernelsim.check.machine import check_machine
-from kernelsim.check.record import enter_touch, has_left, observe, page_range
+from kernelsim.check.record import observe
 from kernelsim.cli import main as cli
 from kernelsim.config.machine_file import load_machine
 from kernelsim.errors import InvariantViolation
@@ -103,7 +106,7 @@ def test_a_sound_program_is_not_complained_of(tmp_path, capsys):
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_stores_of_a_replay_are_followed(tmp_path, capsys, monkeypatch, is_lost):
     """A recording replayed with `--check` has its stores followed too; one lost ends the run."""
-    real = process.touch_list
+    real = access.touch_list
 
     def forgetful(mem: Any, pt: Any, mms: Any, *rest: Any) -> Any:
         done = real(mem, pt, mms, *rest)
@@ -112,7 +115,7 @@ def test_stores_of_a_replay_are_followed(tmp_path, capsys, monkeypatch, is_lost)
             mem.pages.token[pte >> 12 & 0xFFFFFF] = 0
         return done
 
-    monkeypatch.setattr(process, "touch_list", forgetful)
+    monkeypatch.setattr(access, "touch_list", forgetful)
     path = tmp_path / "tiny.lackey"
     pages = [page for _ in range(3) for page in (0x1000, 0x1001, 0x1002, 0x1003)]
     path.write_text("".join(f" S {page:x}008,8\n" for page in pages))
@@ -280,12 +283,12 @@ def test_pages_on_their_way_from_swap_hold_what_their_slots_do():
 
 def test_a_process_that_leaves_stores_out_is_found(monkeypatch):
     """When an access has ended, all of it must have happened, whatever was told on the way."""
-    real = process.Process._touch_run
+    real = access._touch_run
 
-    async def hasty(self: Any, vma: Any, address: int, nr: int, *rest: Any) -> int:
-        return await real(self, vma, address, nr - 1, *rest) + PAGE_SIZE
+    async def hasty(caller: Any, vma: Any, address: int, nr: int, *rest: Any) -> int:
+        return await real(caller, vma, address, nr - 1, *rest) + PAGE_SIZE
 
-    monkeypatch.setattr(process.Process, "_touch_run", hasty)
+    monkeypatch.setattr(access, "_touch_run", hasty)
     with pytest.raises(InvariantViolation, match=r"holds 0, expected \d+ \(not mapped\)"):
         run(small, 1)
 
@@ -329,7 +332,7 @@ def test_pages_that_madvise_left_are_found(monkeypatch):
     async def zap(*_: object) -> int:
         return 0
 
-    monkeypatch.setattr(process, "zap", zap)
+    monkeypatch.setattr(mapping, "zap", zap)
     with pytest.raises(InvariantViolation, match=rf"holds {100 << 32 | 3}, expected 0"):
         run(small, 100)
 
@@ -356,17 +359,28 @@ def test_content_is_kept_by_page():
     }  # fmt: skip
 
 
+def dropped(value: Any, answer: int, leaving: PageRange) -> PageRange | None:
+    """Return what a call drops, as its entry of the table says."""
+    return CALLS.by_value[type(value)].effect.drops(value, answer, leaving)
+
+
 def test_an_operation_that_failed_changed_nothing():
     """A munmap that was refused, or a heap that did not shrink, keeps its content."""
-    assert has_left(Munmap(4096, 8192), 0, page_range(4096, 8192))
-    assert not has_left(Munmap(4096, 8192), -22, page_range(4096, 8192))
-    assert has_left(Brk(-4096), 4 * 4096 - 5, (4, 5))
-    assert not has_left(Brk(-4096), 5 * 4096 - 5, (4, 5))
+    leaving = page_range(4096, 8192)
+    assert leaving == dropped(Munmap(4096, 8192), 0, leaving)
+    assert dropped(Munmap(4096, 8192), -22, leaving) is None
+    assert dropped(Brk(-4096), 4 * 4096 - 5, PageRange(4, 5)) == (4, 5)
+    assert dropped(Brk(-4096), 5 * 4096 - 5, PageRange(4, 5)) is None
 
 
 def test_accesses_between_pages_are_entered():
     """Strides below and above a page that are no multiples of it store where they fall."""
     content = Content()
-    enter_touch(content, Touch(4000, 300, write=True, stride=100), 7)
-    enter_touch(content, Touch(20480, 20001, write=True, stride=10000), 8)
+    touches = (Touch(4000, 300, write=True, stride=100), Touch(20480, 20001, True, 10000))
+    for token, touch in enumerate(touches, start=7):
+        for stores in CALLS.by_value[Touch].effect.stores(touch, TouchResult()):
+            if isinstance(stores, StoreRun):
+                content.write_run(*stores, token)
+            else:
+                content.write(stores, token)
     assert content.tokens[0, :12].tolist() == [7, 7, 0, 0, 0, 8, 0, 8, 0, 8, 0, 0]

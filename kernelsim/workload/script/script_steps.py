@@ -1,7 +1,8 @@
 """The steps of portable scripts: their grammar and their typed values.
 
 A step is `op[:argument[:argument…]]`, one operation of a simulated or real process. `GRAMMAR`
-lists every op with its arguments, `ARGUMENT_RULES` what an argument looks like.
+lists every op of the recorded program with its arguments, `ARGUMENT_RULES` what an argument looks
+like; a call of the table of system calls may add steps.
 
 Interface: `parse_steps` turns the words of one process into `Step` values.
 Units: sizes in bytes, times in nanoseconds; a region is the name a process gave to its memory.
@@ -13,6 +14,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.units import NS_PER_MS, parse_size
 
@@ -117,6 +119,17 @@ ARGUMENT_RULES: Final[dict[str, tuple[str, str]]] = {
 }
 SIZE_RULE: Final = "a size in whole bytes, or a whole number of K, M, G or T"
 
+
+def form_of(op: str) -> str:
+    """Return the kinds of a step's arguments; those of a call of the table are the call's.
+
+    Raises:
+        KeyError: There is no such step.
+    """
+    call = CALLS.by_step.get(op)
+    return GRAMMAR[op] if call is None or call.form is None else call.form
+
+
 Argument: TypeAlias = int | str | tuple[int, ...] | None
 """Sizes in bytes, milliseconds in nanoseconds, nodes as a tuple; None where it is left out."""
 
@@ -148,9 +161,9 @@ def parse_steps(words: list[str]) -> Iterator[Step]:
     regions: set[str] = set()
     for text in words:
         op, *given = text.split(":")
-        if op not in GRAMMAR:
+        if op not in GRAMMAR and op not in CALLS.by_step:
             raise WorkloadError(f"step {text!r}: {op!r} is no step")
-        kinds = GRAMMAR[op].split()
+        kinds = form_of(op).split()
         required = sum(not kind.endswith("?") for kind in kinds)
         if not required <= len(given) <= len(kinds):
             form = ":".join([op, *(f"[{k[:-1]}]" if k.endswith("?") else k for k in kinds)])

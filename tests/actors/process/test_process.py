@@ -11,7 +11,7 @@ from kernelsim.errors import ProcessEndedError, SyscallError
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import PROT_READ
 from kernelsim.units import MIB
-from kernelsim.workload.handle import Mapping
+from kernelsim.workload.syscall import MappedRange
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
 pytestmark = [pytest.mark.mission("A7")]
@@ -57,7 +57,7 @@ def test_an_access_to_nothing_ends_the_process_with_sigsegv():
     async def scenario(machine, process):
         before = free_pages(machine) + int(machine.mem.pcp_count.sum())
         region = await process.mmap(4 * PAGE)
-        beyond = Mapping(region.address, 1 << 40)
+        beyond = MappedRange(region.address, 1 << 40)
         result = await process.touch(beyond, write=True)
         assert result.signal == SIGSEGV
         assert result.minflt >= 4
@@ -75,7 +75,7 @@ def test_a_write_to_a_read_only_mapping_ends_the_process_with_sigsegv(as_list):
 
     async def scenario(machine, process):
         change = process._process.mm.mmap(2 * PAGE, PROT_READ)
-        region = Mapping(change.result, 2 * PAGE)
+        region = MappedRange(change.result, 2 * PAGE)
         assert isinstance(process._process.mm.map.find_vma(region.address), VmArea)
         pages = [region.address // PAGE]
         assert (await process.touch(region)).signal == 0
@@ -249,7 +249,7 @@ def test_the_heap_grows_and_shrinks():
         start = process._process.mm.brk
         end = await process.brk("64K")
         assert end == start + (64 << 10)
-        heap = Mapping(start, 64 << 10)
+        heap = MappedRange(start, 64 << 10)
         await process.touch(heap, write=True)
         assert process.stats.rss_pages == 16
         assert await process.brk("-32K") == start + (32 << 10)

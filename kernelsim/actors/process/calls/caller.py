@@ -1,0 +1,130 @@
+"""The process that makes a call: what handlers work with, in its time.
+
+Interface: a `Caller` a process, made by its actor; its methods are what the families share.
+Units: bytes for addresses, pages where it says so.
+"""
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.signal import SIGSEGV
+from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
+from kernelsim.actors.space.fault_handler import FaultHandler
+from kernelsim.actors.space.process_memory import (
+    free_address_space,
+    free_tables,
+    make_address_space,
+    zap,
+)
+from kernelsim.actors.tracing import trace
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmChange
+from kernelsim.trace.ks import ks_process_exit, ks_process_start
+from kernelsim.units import PAGE_SHIFT
+
+
+class Caller:
+    """A process, seen from the calls it makes.
+
+    Args:
+        kernel: The machine.
+        entry: What the process table holds of it.
+
+    Attributes:
+        task: Its thread of control.
+        mm: Its address space.
+        nr_operations: Calls begun so far.
+    """
+
+    def __init__(self, kernel: Kernel, entry: ProcessEntry) -> None:
+        self.kernel = kernel
+        self.entry = entry
+        self.task = entry.task
+        self.mm: MmStruct
+        self.nr_operations = 0
+        self._fault: FaultHandler
+
+    @property
+    def token(self) -> int:
+        """What a store leaves in a page: who wrote it, and in which of its operations."""
+        return self.task.pid << 32 | self.nr_operations
+
+    async def start(self) -> None:
+        """Get a CPU, an address space and a fault handler, and enter the process table.
+
+        A process whose image cannot be loaded is killed.
+
+        Source: Linux 6.1 fs/exec.c:bprm_execve
+        """
+        kernel, entry, task = self.kernel, self.entry, self.task
+        entry.start_ns = kernel.engine.now_ns
+        await task.get_cpu()
+        self.mm, is_loaded = await make_address_space(kernel, task, entry.policy)
+        entry.mm = self.mm
+        self._fault = FaultHandler(kernel, task, self.mm, entry.policy)
+        kernel.engine.spawn(self._fault)
+        kernel.processes[entry.pid] = entry
+        trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
+        if not is_loaded:
+            await self.exit(-SIGSEGV)
+        await task.put_cpu()
+
+    async def enter_kernel(self) -> None:
+        """Spend the time of entering the kernel and leaving it."""
+        await self.task.compute(self.kernel.spec.latency.syscall_entry_ns)
+
+    async def finish(self, change: VmChange) -> int:
+        """Free the pages and tables that a change of mappings left behind; return its result."""
+        if change.unmapped:
+            self.task.rss_stat.sync()
+        kernel, task, mm = self.kernel, self.task, self.mm
+        for vma in change.unmapped:
+            await zap(kernel, task, mm, vma.start, vma.end)
+        if change.unmapped:
+            floor_vpn, ceiling_vpn = change.floor >> PAGE_SHIFT, change.ceiling >> PAGE_SHIFT
+            await free_tables(kernel, task, mm, floor_vpn, ceiling_vpn)
+        return change.result
+
+    async def page_fault(self, fault: PageFault) -> FaultResult:
+        """Wait for the fault handler, and count what it did."""
+        kernel, entry = self.kernel, self.entry
+        kernel.observer.faulting(entry.pid, fault)
+        served: FaultResult = await self._fault.ref.ask(fault)
+        kernel.observer.served(entry.pid, served.nr)
+        entry.minflt += served.minflt
+        entry.majflt += served.majflt
+        if served.user_ns:
+            await self.task.compute(served.user_ns, user=True)
+        return served
+
+    async def segfault(self) -> int:
+        """End by SIGSEGV; return its number."""
+        await self.exit(-SIGSEGV)
+        return SIGSEGV
+
+    def signal(self) -> int:
+        """Return the signal that ended it, or is about to; 0 for none."""
+        entry = self.entry
+        if entry.exit_status is not None and entry.exit_status < 0:
+            return -entry.exit_status
+        return entry.group_exit_code
+
+    async def exit(self, status: int) -> None:
+        """End with a status, or with minus a signal; the memory is free when this returns.
+
+        Source: Linux 6.1 kernel/exit.c:do_exit, kernel/fork.c:mmput
+        """
+        kernel, entry, task = self.kernel, self.entry, self.task
+        if entry.has_ended():
+            return
+        on_cpu = task.on_cpu
+        if not on_cpu:
+            await task.get_cpu()
+        entry.exit_status = status
+        self.mm.mm_users -= 1
+        nr_freed = 0 if self.mm.mm_users else await free_address_space(kernel, task, self.mm)
+        del kernel.processes[entry.pid]
+        self._fault.ref.stop()
+        trace(task, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
+        if not on_cpu:
+            await task.put_cpu()
+        entry.exited.wake_all()

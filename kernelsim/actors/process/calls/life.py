@@ -1,0 +1,101 @@
+"""Sleeping, ending, and what a C program does of its own before its main and when it prints.
+
+Linux: kernel/exit.c, fs/binfmt_elf.c, 6.1.
+Units: ns.
+"""
+
+from typing import Final
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.process.calls.access import TouchPages, touch_pages
+from kernelsim.actors.process.calls.call import Call
+from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.space.process_memory import (
+    FORK_FAULTS,
+    IMAGE_FILE_FAULTS,
+    IMAGE_FILE_PAGES,
+    map_libc_start,
+)
+from kernelsim.mm.core.vmstat import PGFAULT
+from kernelsim.mm.space.pgtable import MM_FILEPAGES
+from kernelsim.units import PAGE_SHIFT
+
+FIRST_REPORT_PAGES: Final = 3  # of its data that a program first writes when it prints
+
+
+@attrs.frozen
+class StartImage:
+    """Do what a C program does before its main: load its pages, ask for a heap."""
+
+
+@attrs.frozen
+class StartPrinting:
+    """Touch what a C program touches when it first prints: the buffers of its output."""
+
+
+@attrs.frozen
+class Sleep:
+    """Sleep off the CPU."""
+
+    ns: int
+
+
+@attrs.frozen
+class Exit:
+    """End with a status."""
+
+    status: int = 0
+
+
+async def start_image(caller: Caller, _message: StartImage) -> None:
+    """Touch what a static program touches before its main.
+
+    Its text is page cache the machine had before; it counts as resident only. A program that
+    gets no heap, since the commit limit is used up, does not survive its start.
+    """
+    stat, entry = caller.task.rss_stat, caller.entry
+    stack, data = map_libc_start(caller.mm)
+    await touch_pages(caller, TouchPages(stack[:1], np.ones(1, np.uint8)))
+    stat.sync()  # exec adds the page of the arguments at once
+    vpns = np.concatenate((stack[1:], data))
+    if not entry.has_ended():
+        await touch_pages(caller, TouchPages(vpns, np.ones(len(vpns), np.uint8)))
+    if entry.has_ended():
+        return
+    stat.count_faults(IMAGE_FILE_FAULTS, (0, 0, 0, 0))
+    stat.pending[MM_FILEPAGES] += IMAGE_FILE_PAGES
+    entry.image_rss_pages = IMAGE_FILE_PAGES
+    entry.minflt += FORK_FAULTS + IMAGE_FILE_FAULTS
+    caller.kernel.mem.vm_event[PGFAULT] += FORK_FAULTS + IMAGE_FILE_FAULTS
+
+
+async def start_printing(caller: Caller, _message: StartPrinting) -> None:
+    """Touch the buffers of its output, in pages it has not written before."""
+    end = caller.mm.start_brk >> PAGE_SHIFT
+    vpns = np.arange(end - FIRST_REPORT_PAGES, end)
+    await touch_pages(caller, TouchPages(vpns, np.ones(len(vpns), np.uint8)))
+
+
+async def sleep(caller: Caller, message: Sleep) -> None:
+    """Sleep off the CPU; a signal ends the sleep, and the process."""
+    entry = caller.entry
+    with caller.kernel.engine.move_on_after(message.ns):
+        await entry.signals.wait()
+    if entry.must_die():
+        await caller.exit(-entry.group_exit_code)
+
+
+async def exit_group(caller: Caller, message: Exit) -> None:
+    """End of the program's own accord."""
+    await caller.enter_kernel()
+    await caller.exit(message.status)
+
+
+CALLS: Final = (
+    Call(name="start of the image", value=StartImage, handler=start_image),
+    Call(name="start of printing", value=StartPrinting, handler=start_printing),
+    Call(name="sleep", value=Sleep, handler=sleep, is_program=False),
+    Call(name="exit", value=Exit, handler=exit_group),
+)

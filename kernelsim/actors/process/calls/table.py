@@ -1,0 +1,11 @@
+"""The table of all calls: one line a family.
+
+Interface: `CALLS`.
+"""
+
+from typing import Final
+
+from kernelsim.actors.process.calls import access, life, mapping
+from kernelsim.actors.process.calls.call import CallTable
+
+CALLS: Final = CallTable((mapping.CALLS, access.CALLS, life.CALLS))

@@ -1,0 +1,116 @@
+"""Calls of the table of system calls as a workload spells them, and what their answers mean to it.
+
+An entry's `form` says which arguments a call takes, in the words of portable scripts; here each
+kind of argument is read as an author gives it: a mapping, a size such as "64M", a word.
+Interface: `value_of` makes the value that a process is asked, `meaning_of` reads its answer.
+Units: bytes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from kernelsim.actors.process.calls.call import Call
+from kernelsim.errors import ConfigError, SyscallError, WorkloadError, shown
+from kernelsim.units import parse_size
+from kernelsim.workload.arguments import signed_size, whole_number
+
+
+@attrs.frozen
+class MappedRange:
+    """A mapped range.
+
+    Attributes:
+        address: First address.
+        length: Bytes.
+    """
+
+    address: int
+    length: int
+
+
+def value_of(call: Call, arguments: Sequence[object], fields: Mapping[str, object]) -> object:
+    """Return the value that asks for a call.
+
+    Args:
+        call: With a form.
+        arguments: As many as its form has, in that order.
+        fields: Others of the value's fields, by name.
+
+    Raises:
+        WorkloadError, ConfigError: An argument is missing, one too many, or not of its kind.
+    """
+    assert call.form is not None, "found by its name"
+    kinds = [kind for kind in call.form.split() if kind != "new"]
+    nr_needed = sum(not kind.endswith("?") for kind in kinds)
+    unknown = [name for name in fields if name not in attrs.fields_dict(call.value)]
+    if not nr_needed <= len(arguments) <= len(kinds) or unknown:
+        given = ", ".join([*map(shown, arguments), *unknown])
+        raise WorkloadError(f"{call.name} takes {', '.join(kinds) or 'nothing'}, not {given}")
+    parts: list[object] = []
+    for kind, argument in zip(kinds, arguments, strict=False):
+        parts += READERS[kind.rstrip("?")](call, argument)
+    return call.value(*parts, **fields)
+
+
+def meaning_of(call: Call, value: object, answer: int) -> int | MappedRange | None:
+    """Return what an answer means: the range that was mapped, a number, or nothing.
+
+    Raises:
+        SyscallError: The call failed.
+    """
+    number = call.errno_of(answer)
+    if number:
+        raise SyscallError(number, call.name)
+    if call.returns == "mapping":
+        length: int = getattr(value, "length")  # noqa: B009 - of each value that maps
+        return MappedRange(answer, length)
+    return answer if call.returns == "number" else None
+
+
+def require_mapping(call: str, mapping: object) -> MappedRange:
+    """Return a mapping.
+
+    Raises:
+        WorkloadError: It is none.
+    """
+    if isinstance(mapping, MappedRange):
+        return mapping
+    raise WorkloadError(f"{call} wants a mapping, as mmap returns it, not {mapping!r}")
+
+
+def _region(call: Call, argument: object) -> list[object]:
+    mapping = require_mapping(call.name, argument)
+    return [mapping.address, mapping.length]
+
+
+def _size(call: Call, argument: object) -> list[object]:
+    return [parse_size(argument, key=f"size of {call.name}")]  # type: ignore[arg-type]
+
+
+def _increment(_call: Call, argument: object) -> list[object]:
+    return [signed_size("increment", argument)]  # type: ignore[arg-type]
+
+
+def _number(call: Call, argument: object) -> list[object]:
+    return [whole_number(f"argument of {call.name}", argument, 0)]
+
+
+def _word(call: Call, argument: object) -> list[object]:
+    if argument not in call.words:
+        raise ConfigError(call.name, argument, f"must be one of {', '.join(call.words)}")
+    return [argument]
+
+
+READERS: Final[dict[str, Callable[[Call, object], list[object]]]] = {
+    "region": _region,
+    "gone": _region,
+    "size": _size,
+    "increment": _increment,
+    "number": _number,
+    "count": _number,
+    "advice": _word,
+    "mode": _word,
+    "word": _word,
+}
