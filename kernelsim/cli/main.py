@@ -29,7 +29,7 @@ from kernelsim.errors import (
     one_line,
     remarks_on,
 )
-from kernelsim.sim.signals import endings_interrupt
+from kernelsim.sim.signals import endings_interrupt, must_leave_at_once
 
 EXIT_DONE: Final = 0
 EXIT_CHECK_FAILED: Final = 1
@@ -90,7 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Words after the program's name; None takes those of the process.
     """
-    sys.exit(exit_status(sys.argv[1:] if arguments is None else list(arguments)))
+    status = exit_status(sys.argv[1:] if arguments is None else list(arguments))
+    if must_leave_at_once():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def exit_status(arguments: list[str]) -> int:

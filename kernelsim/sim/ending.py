@@ -12,9 +12,12 @@ import trio
 
 from kernelsim.errors import SimulationError
 from kernelsim.sim.clock import VirtualClock
+from kernelsim.sim.wait import Seat
 
 ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")  # in Python's own text for an object
-CLOSING_PASSES_MAX: Final = 100_000  # events a run may still need to clean up after its end
+# Events a run may still need to clean up after its end; after twice as many it is given up.
+CLOSING_PASSES_MAX: Final = 100_000
+PASSES_AN_ALARM: Final = CLOSING_PASSES_MAX // 2  # taken off when a signal has to wait long
 PASSES_A_SEAT: Final = 10  # and so many more for each living task
 
 
@@ -38,6 +41,10 @@ class Ended:
     error: BaseException | None = None
 
 
+class GivenUpError(Exception):
+    """A task goes on and on though it is cancelled: it catches what is to end it."""
+
+
 class Closing:
     """The end of a run, from the moment it is decided until no task is left.
 
@@ -50,11 +57,18 @@ class Closing:
         self._nr_passes = 0
         self._nr_passes_seen = -1
         self._is_writing = False  # `clock.on_end` writes what the run leaves behind
+        self.runaway: Seat | None = None  # the task for which the run was given up
 
     def is_stuck(self) -> bool:
-        """Return whether no task waited since this was asked last, and may be broken off."""
-        seen, self._nr_passes_seen = self._nr_passes_seen, self._nr_passes
-        return seen == self._nr_passes and not self._is_writing
+        """Return whether no task waited since this was asked last, and may be broken off.
+
+        Where tasks do wait and go on all the same, the time they have becomes shorter.
+        """
+        seen, now = self._nr_passes_seen, self._nr_passes
+        if 0 <= seen < now:
+            self._nr_passes += PASSES_AN_ALARM
+        self._nr_passes_seen = self._nr_passes
+        return seen == now and not self._is_writing
 
     def begin(self) -> bool:
         """Wake the task that cancels all others, once; return whether a task became runnable."""
@@ -77,7 +91,11 @@ class Closing:
         if self.begin():
             return True
         seats = list(self._clock.seats)
-        has_time = self._nr_passes < CLOSING_PASSES_MAX + PASSES_A_SEAT * len(seats)
+        nr_passes_max = CLOSING_PASSES_MAX + PASSES_A_SEAT * len(seats)
+        if self._nr_passes >= 2 * nr_passes_max:
+            self.runaway = self._clock.running
+            raise GivenUpError
+        has_time = self._nr_passes < nr_passes_max
         if has_time and reason != "empty":
             return False
         woken = False

@@ -18,6 +18,7 @@ Interface: `Engine`. Units: ns.
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
+import attrs
 import trio
 
 from kernelsim.errors import (
@@ -42,10 +43,11 @@ from kernelsim.sim.reports import (
     deadlock_report,
     foreign_wait,
     livelock_report,
+    runaway,
 )
 from kernelsim.sim.rng import Rng
 from kernelsim.sim.scope import VirtualScope
-from kernelsim.sim.signals import Interrupted, interruptible
+from kernelsim.sim.signals import Interrupted, interruptible, keep_for_ever
 from kernelsim.sim.wait import Seat
 from kernelsim.sim.watch import Watches
 
@@ -123,6 +125,7 @@ class Engine:
         self._nr_seats = 0
         self._nursery: trio.Nursery | None = None
         self._closing = Closing(self.clock)
+        self.is_stuck = self._closing.is_stuck
 
     @property
     def now_ns(self) -> int:
@@ -153,7 +156,9 @@ class Engine:
         except* Interrupted:
             self.interrupt()
         except* trio.TrioInternalError:  # broken off in the middle of trio's own work
-            if self.ended is None or self.ended.state != "interrupted":
+            if self._closing.runaway is not None:
+                self._give_up(self._closing.runaway)
+            elif self.ended is None or self.ended.state != "interrupted":
                 raise
         finally:
             if self.sink is not None:
@@ -187,10 +192,6 @@ class Engine:
     def interrupt(self) -> None:
         """End the run as Ctrl-C does: `run` raises KeyboardInterrupt."""
         self._end("interrupted", "interrupted from the keyboard", Interrupted())
-
-    def is_stuck(self) -> bool:
-        """Return whether no task waited since this was asked last; never while the run closes."""
-        return self._closing.is_stuck()
 
     def rng(self, name: str) -> Rng:
         """Return the stream of that name; the same object each time."""
@@ -347,6 +348,16 @@ class Engine:
         if self.ended is None:
             self.ended = Ended(state, self.now_ns, detail, error)
             self.clock.halt()
+
+    def _give_up(self, seat: Seat) -> None:
+        """Leave the tasks as they stand; to end one that catches its end would never end."""
+        keep_for_ever(self)
+        assert self.ended is not None
+        if self.ended.state != "interrupted":
+            mistake = runaway(seat)
+            self.ended = attrs.evolve(
+                self.ended, state="failed", detail=str(mistake), error=mistake
+            )
 
     def _end_mistaken(self, mistake: WorkloadError) -> None:
         self._end("failed", str(mistake), mistake)

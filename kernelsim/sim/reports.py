@@ -3,7 +3,7 @@
 The author of the workload is to blame if all who wait in the middle of something do so in a line
 of the author's: nothing of ours is under way then. Otherwise it is a bug of ours.
 
-Interface: `deadlock_report`, `livelock_report`, `foreign_wait` of the clock's seats;
+Interface: `deadlock_report`, `livelock_report`, `foreign_wait` of the clock's seats; `runaway`;
 `Report.error`. Units: ns.
 """
 
@@ -117,6 +117,12 @@ def foreign_wait(clock: VirtualClock) -> WorkloadError:
     seat = next(seat for seat in clock.seats if not seat.waiter.is_parked)
     how = "`await machine.sleep(…)` or `await engine.sleep(…)` lets time pass"
     rule = f"{seat.name} waits in {waits_in_trio(seat.task)}, outside of the run: {how}"
+    return WorkloadError(rule, *(waiting_place(seat.task) or ()))
+
+
+def runaway(seat: Seat) -> WorkloadError:
+    """Say which task cannot be ended, and in which line it goes on."""
+    rule = f"{seat.name} goes on though the run has ended: catch Exception, not every BaseException"
     return WorkloadError(rule, *(waiting_place(seat.task) or ()))
 
 

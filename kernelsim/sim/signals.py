@@ -10,7 +10,8 @@ SIGINT ignored, and nohup ignores SIGHUP, but such a run must be possible to end
 somebody else's only Python's own handler of Ctrl-C is replaced. Off the main thread nothing is.
 
 Interface: `endings_interrupt` for a command, `on_ending` to do something else than raise,
-`interruptible` for the engine; `Interrupted` is what is raised. Units: s of wall time.
+`interruptible` for the engine; `Interrupted` is what is raised. `keep_for_ever` and
+`must_leave_at_once` are for runs that cannot be ended at all. Units: s of wall time.
 """
 
 import signal
@@ -23,6 +24,9 @@ from typing import Final, NoReturn, Protocol
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S: Final = 1.0
 REPEAT_S: Final = 0.25
+
+
+_kept: Final[list[object]] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -55,6 +59,16 @@ class Run(Protocol):
 def endings_interrupt() -> AbstractContextManager[None]:
     """Raise `Interrupted` on each of the signals inside the block, however they were inherited."""
     return on_ending(_raise_interrupted, inherited=True)
+
+
+def keep_for_ever(run: object) -> None:
+    """Keep a run whose tasks cannot be ended: Python would wait for their end if it let them go."""
+    _kept.append(run)
+
+
+def must_leave_at_once() -> bool:
+    """Return whether this process has to end without Python's own tidying up."""
+    return bool(_kept)
 
 
 @contextmanager

@@ -162,9 +162,10 @@ async def main(machine):
     [
         "while True: pass",
         "while True: await machine.sleep(0)",
-        "import time; time.sleep(1000)",
+        "__import__('time').sleep(1000)",
         "try:\n        while True: pass\n    finally:\n        while True: pass",
         "try:\n        await machine.sleep('1000s')\n    finally:\n        while True: pass",
+        "while True:\n        try: await machine.sleep(1)\n        except: pass",
     ],
 )
 def test_one_signal_ends_a_workload_that_never_waits(tmp_path, loop, name):
@@ -173,6 +174,33 @@ def test_one_signal_ends_a_workload_that_never_waits(tmp_path, loop, name):
     text = BUSY.format(busy=str(tmp_path / "busy"), loop=loop)
     assert_it_ends(start(tmp_path, out, text), name)
     assert json.loads((out / "run.json").read_text())["exit_state"] == "interrupted"
+    assert_whole(out)
+
+
+@pytest.mark.slow
+def test_a_workload_that_catches_its_own_end_is_told(tmp_path):
+    """A run with a time limit ends though its main catches everything: one line, status 2."""
+    loop = "while True:\n        try: await machine.sleep('1s')\n        except: pass"
+    path, out = tmp_path / "w.py", tmp_path / "out"
+    path.write_text(BUSY.format(busy=str(tmp_path / "busy"), loop=loop))
+    words = [
+        sys.executable,
+        "-m",
+        "kernelsim",
+        "run",
+        str(path),
+        "--until",
+        "5s",
+        "--out",
+        str(out),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == cli.EXIT_WRONG_USE
+    assert done.stderr == (
+        f"kernelsim: {path}:10: main goes on though the run has ended: "
+        "catch Exception, not every BaseException\n"
+    )
+    assert json.loads((out / "run.json").read_text())["exit_state"] == "failed"
     assert_whole(out)
 
 
