@@ -2,6 +2,7 @@
 
 import pytest
 
+from kernelsim.errors import ConfigError
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.rng import Rng
 
@@ -58,8 +59,19 @@ def test_shuffle_and_choice_use_every_item():
     assert {rng.choice("abc") for _ in range(50)} == set("abc")
 
 
-@pytest.mark.parametrize("bound", [0, -3])
-def test_empty_range_is_refused(bound):
-    """There is no integer below 0 or less."""
-    with pytest.raises(ValueError, match="must be >= 1"):
-        Rng(1, "x").below(bound)
+@pytest.mark.parametrize(
+    ("method", "arguments", "said"),
+    [
+        ("below", (0,), "bound = 0: must be at least 1"),
+        ("below", (2.5,), "bound = 2.5: must be a whole number"),
+        ("between", (3, 2), "high = 2: must be at least 3"),
+        ("between", ("1", 2), "low = '1': must be a whole number"),
+        ("bits", (-1,), "count = -1: must be at least 0"),
+        ("choice", ([],), "bound = 0: must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(method, arguments, said):
+    """As the author's mistake: no number is below 0, and nothing is rounded."""
+    with pytest.raises(ConfigError) as caught:
+        getattr(Rng(1, "x"), method)(*arguments)
+    assert str(caught.value) == said
