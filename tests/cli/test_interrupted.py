@@ -300,7 +300,7 @@ def test_a_workload_cannot_hide_a_full_disk(capsys, tmp_path, monkeypatch):
     assert err == f"kernelsim: {place}: cannot write: No space left on device\n"
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert (record["exit_state"], record["snapshots"]) == ("output_failed", [])
-    said = command(capsys, "inspect", tmp_path / "out", "--event", "nothing")
+    said = command(capsys, "inspect", tmp_path / "out", "--event", "mark_victim")
     assert said[2].endswith(f"the run was cut short: {record['detail']}\n")
     said = command(capsys, "inspect", tmp_path / "out", "--sql", "select count(*) from events")
     assert said[2].endswith(f"the run was cut short: {record['detail']}\n")
