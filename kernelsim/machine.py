@@ -43,7 +43,8 @@ from kernelsim.mm.space.util import CommitAccount
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.mm.swap.swapfile import swapon
 from kernelsim.sim.ending import Ended
-from kernelsim.sim.engine import Engine, Sink
+from kernelsim.sim.engine import Engine
+from kernelsim.sim.sink import Sink
 from kernelsim.units import PAGE_SIZE
 
 T = TypeVar("T")

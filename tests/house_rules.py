@@ -52,10 +52,6 @@ ORDER = (
 )
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 SIDEWAYS = {("units", "errors")}  # allowed within a rank
-TYPES_ONLY = {  # their types still come from above
-    "kernelsim/actors/observer.py",
-    "kernelsim/actors/core/kernel.py",
-}
 PURE = {"config", "hw", "mm", "block", "sched", "procfs"}
 COMPILED = {"hw", "mm"}
 
@@ -193,7 +189,7 @@ def upward_imports(source: Source) -> Iterator[int]:
         first, _, rest = name.partition(".")
         if not first:
             yield line
-        if first != "kernelsim" or source.path in TYPES_ONLY:
+        if first != "kernelsim":
             continue
         target = room_of(rest) or "__init__"
         lower = RANKS[target] < RANKS[room]
@@ -202,9 +198,10 @@ def upward_imports(source: Source) -> Iterator[int]:
 
 
 def impurities(source: Source) -> Iterator[int]:
-    """Nothing waits in the folders of plain functions; only compiled folders import numba."""
+    """Plain folders neither wait nor know the engine; only compiled folders import numba."""
     for line, name in imports(source.tree):
-        if name.split(".")[0] == "trio" and source.folder in PURE:
+        waits = name.split(".")[0] == "trio" or name.startswith("kernelsim.sim.")
+        if waits and source.folder in PURE:
             yield line
         if name.split(".")[0] == "numba" and source.folder not in COMPILED:
             yield line

@@ -111,6 +111,7 @@ OFFENCES = [
     (upward_imports, "kernelsim/mm/core/a.py", "import kernelsim.mm.page.pcp\n", [1]),
     (upward_imports, "kernelsim/actors/core/a.py", "import kernelsim.actors.space.b\n", [1]),
     (impurities, "kernelsim/mm/a.py", "import trio\nasync def f(): ...\n", [1, 2]),
+    (impurities, "kernelsim/block/a.py", "from kernelsim.sim.engine import Engine\n", [1]),
     (
         impurities,
         "kernelsim/cli/a.py",

@@ -6,17 +6,16 @@ Linux: block/blk-wbt.c, block/blk-rq-qos.c:rq_qos_wait, 6.1.
 A write counts from when its request begins, in the plug already, until it is done. Kswapd's writes
 are counted apart and may be more; those of others are held lower while the disk also reads. Disks
 have a write cache, so who waits is woken when all writes of the kind are done.
-Interface: the disk has one; who writes back calls `try_begin`, sleeps in its queue if that is
-refused (whoever is woken has been counted), and calls `done` when the disk is done.
+Interface: a disk has one, and the queues its writers sleep in. A writer calls `try_begin`, and
+sleeps if that is refused; one that is woken has been counted. The disk calls `done`.
 Units: requests, ns.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import attrs
 
-from kernelsim.sim.engine import Engine
-from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import NS_PER_S
 
 RWB_DEF_DEPTH: Final = 16
@@ -27,47 +26,54 @@ WBT_RWQ_BG: Final = 0  # enum of block/blk-wbt.h
 WBT_RWQ_KSWAPD: Final = 1
 
 
+class Sleepers(Protocol):
+    """The queue in which writers of one kind sleep."""
+
+    @property
+    def nr_waiting(self) -> int:
+        """How many sleep."""
+        ...
+
+    def wake(self) -> int:
+        """Wake the first; return how many there were, 0 or 1."""
+        ...
+
+
 @attrs.define(eq=False)
 class WritebackThrottle:
     """The accounts of one disk.
 
     Attributes:
+        queues: Where writers sleep, by kind.
         inflight: Writes begun and not done, by kind.
         last_read_ns: When a read last began or ended.
     """
 
-    engine: Engine
-    name: str
+    queues: Sequence[Sleepers]
     inflight: list[int] = attrs.field(factory=lambda: [0, 0])
     last_read_ns: int = -CLOSE_IO_NS - 1
-    queues: list[WaitQueue] = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        """Make a queue for each kind of writers."""
-        kinds = ("others", "kswapd")
-        self.queues = [self.engine.wait_queue(f"{self.name} wbt {kind}") for kind in kinds]
-
-    def limit(self, kind: int) -> int:
+    def limit(self, kind: int, now_ns: int) -> int:
         """Return how many writes of a kind may be under way now.
 
         Source: Linux 6.1 block/blk-wbt.c:get_limit
         """
         if kind == WBT_RWQ_KSWAPD:
             return RWB_DEF_DEPTH
-        has_reads = self.engine.now_ns < self.last_read_ns + CLOSE_IO_NS
+        has_reads = now_ns < self.last_read_ns + CLOSE_IO_NS
         return WB_BACKGROUND if has_reads else WB_NORMAL
 
-    def try_begin(self, kind: int) -> bool:
+    def try_begin(self, kind: int, now_ns: int) -> bool:
         """Count one more write, if it may begin: nobody passes those who wait already.
 
         Source: Linux 6.1 block/blk-rq-qos.c:rq_qos_wait
         """
-        if self.queues[kind].nr_waiting or self.inflight[kind] >= self.limit(kind):
+        if self.queues[kind].nr_waiting or self.inflight[kind] >= self.limit(kind, now_ns):
             return False
         self.inflight[kind] += 1
         return True
 
-    def done(self, kind: int) -> None:
+    def done(self, kind: int, now_ns: int) -> None:
         """Count a write less; when it was the last, count and wake those who may go on.
 
         Source: Linux 6.1 block/blk-wbt.c:wbt_rqw_done, block/blk-rq-qos.c:rq_qos_wake_function
@@ -75,9 +81,9 @@ class WritebackThrottle:
         self.inflight[kind] -= 1
         queue = self.queues[kind]
         if not self.inflight[kind]:
-            while self.inflight[kind] < self.limit(kind) and queue.wake():
+            while self.inflight[kind] < self.limit(kind, now_ns) and queue.wake():
                 self.inflight[kind] += 1
 
-    def note_read(self) -> None:
+    def note_read(self, now_ns: int) -> None:
         """Note that a read began or ended."""
-        self.last_read_ns = self.engine.now_ns
+        self.last_read_ns = now_ns

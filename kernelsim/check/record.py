@@ -14,11 +14,9 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import AllocPages
-from kernelsim.actors.observer import Observer
+from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.actors.process.calls.effect import StoreRun
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
@@ -55,17 +53,15 @@ class Record(Observer):
             content = self.contents[pid] = Content()
         return content
 
-    def begins(self, process: ProcessEntry, operation: object) -> None:
+    def begins(self, pid: int, mm: MmStruct, operation: object) -> None:
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
-        self.content_of(process.pid).leaving = effect.leaves(process.mm, operation)
+        self.content_of(pid).leaving = effect.leaves(mm, operation)
 
-    def ends(self, process: ProcessEntry, operation: object, result: object, token: int) -> None:
+    def ends(self, pid: int, operation: object, result: object, token: int) -> None:
         """Note what the program now knows of its memory."""
-        if process.has_ended():
-            return
         effect = CALLS.by_value[type(operation)].effect
-        content = self.content_of(process.pid)
+        content = self.content_of(pid)
         leaving, content.leaving = content.leaving, None
         dropped = effect.drops(operation, result, leaving)
         if dropped is not None:
@@ -98,7 +94,7 @@ class Record(Observer):
 
     def asks(
         self,
-        task: Task,
+        task: Asker,
         context: AllocContext,
         zone: int,
         mark: int,

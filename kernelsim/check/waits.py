@@ -14,6 +14,7 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.mm.core.mem import PG_locked
+from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.wait import Seat
@@ -102,7 +103,7 @@ def check_kswapds(kernel: Kernel) -> Iterator[str]:
     """Find each kswapd that sleeps though it was woken, or though tasks wait for it."""
     for nid, state in enumerate(kernel.kswapd_states):
         name = f"kswapd{nid}"
-        queue = kernel.throttle_queue(nid, "pfmemalloc_wait")
+        queue = kernel.throttle_queue(nid, PFMEMALLOC_WAIT)
         if queue.nr_waiting and state.asleep:
             yield f"{queue.nr_waiting} tasks wait for {name}, which sleeps"
         kswapd = kernel.engine.actors.get(name)

@@ -7,8 +7,8 @@ Units: pages.
 
 from typing import Final
 
-from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.node import AllocPages
+from kernelsim.actors.parts.observer import Asker
 from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_NR_RESERVED_HIGHATOMIC,
@@ -30,7 +30,7 @@ HIGH: Final = 0x20
 
 
 def lowest_allowed(
-    mem: Mem, task: Task, context: AllocContext, zone: int, mark: int, alloc_flags: int
+    mem: Mem, task: Asker, context: AllocContext, zone: int, mark: int, alloc_flags: int
 ) -> int:
     """Return the free pages of a zone that a request of one page must find more than.
 

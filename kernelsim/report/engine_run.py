@@ -29,7 +29,8 @@ from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitAccount
 from kernelsim.sim.signals import Interrupted, on_ending
-from kernelsim.trace.sink import Fields, Sink
+from kernelsim.sim.sink import Sink
+from kernelsim.trace.tracepoint import Fields
 from kernelsim.units import format_duration, parse_duration
 from kernelsim.workload.api import Workload, telling, workload_mistake
 

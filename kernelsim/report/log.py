@@ -28,8 +28,7 @@ import structlog
 
 from kernelsim.report.event_filter import DEFAULT_FILTER, EventFilter
 from kernelsim.report.log_file import BUFFER_BYTES, LogFile
-from kernelsim.trace.sink import Fields
-from kernelsim.trace.tracepoint import SCHEMA_VERSION
+from kernelsim.trace.tracepoint import SCHEMA_VERSION, Fields
 
 # A number that is no int, such as one out of a NumPy column, is written as an int all the same.
 ENCODER: Final = msgspec.json.Encoder(enc_hook=operator.index)

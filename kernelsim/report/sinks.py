@@ -14,9 +14,9 @@ import attrs
 import msgspec
 
 from kernelsim.report.event_filter import DEFAULT_FILTER, EventFilter
+from kernelsim.sim.sink import Sink
 from kernelsim.trace.registry import TRACEPOINTS
-from kernelsim.trace.sink import Fields, Sink
-from kernelsim.trace.tracepoint import Tracepoint
+from kernelsim.trace.tracepoint import Fields, Tracepoint
 from kernelsim.units import NS_PER_S
 
 RING_EVENTS: Final = 64

@@ -16,7 +16,7 @@ Interface: `Engine`. Units: ns.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import trio
@@ -48,28 +48,13 @@ from kernelsim.sim.reports import (
 from kernelsim.sim.rng import Rng
 from kernelsim.sim.scope import VirtualScope
 from kernelsim.sim.signals import Interrupted, interruptible, keep_for_ever
+from kernelsim.sim.sink import Sink
 from kernelsim.sim.wait import Seat
 from kernelsim.sim.watch import Watches
 
 T = TypeVar("T")
 
 MAILBOX_CAPACITY: Final = 1 << 16  # messages; more waiting than that is a bug of the sender
-
-
-class Sink(Protocol):
-    """Where events go; what `kernelsim.report` provides."""
-
-    def wants(self, actor: str, event: str) -> bool:
-        """Return whether events of this name from this actor are kept."""
-        ...
-
-    def emit(self, t_ns: int, actor: str, event: str, fields: Any) -> None:  # noqa: ANN401
-        """Keep one event; the fields are a dict by name, or a tracepoint."""
-        ...
-
-    def flush(self) -> None:
-        """Write what is buffered."""
-        ...
 
 
 class Engine:

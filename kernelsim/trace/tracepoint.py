@@ -16,7 +16,7 @@ Interface: `Tracepoint`, `Field` to declare; `describe` to read a declaration ba
 Units: those each field names; "" is a plain number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, NamedTuple, get_type_hints
 
 import attrs
@@ -55,6 +55,10 @@ class Tracepoint(msgspec.Struct, frozen=True, gc=False):
         super().__init_subclass__()
         cls.event = cls.__name__
         cls.subsystem = cls.__module__.rpartition(".")[2]
+
+
+Fields = Mapping[str, object] | Tracepoint
+"""What an event says: a tracepoint's occurrence, or values by name, not to be changed later."""
 
 
 @attrs.frozen

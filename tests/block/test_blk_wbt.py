@@ -23,7 +23,8 @@ def with_throttle(scenario):
     """Run `scenario(engine, throttle)`."""
 
     async def main(engine):
-        await scenario(engine, WritebackThrottle(engine, "vda"))
+        queues = [engine.wait_queue(kind) for kind in ("others", "kswapd")]
+        await scenario(engine, WritebackThrottle(queues))
 
     Engine().run(main)
 
@@ -34,8 +35,8 @@ def test_kswapd_may_write_more_than_others_and_apart_from_them():
     async def scenario(engine, throttle):
         for kind, limit in ((WBT_RWQ_KSWAPD, RWB_DEF_DEPTH), (WBT_RWQ_BG, WB_NORMAL)):
             for _ in range(limit):
-                assert throttle.try_begin(kind)
-            assert not throttle.try_begin(kind)
+                assert throttle.try_begin(kind, engine.now_ns)
+            assert not throttle.try_begin(kind, engine.now_ns)
 
     with_throttle(scenario)
 
@@ -44,11 +45,11 @@ def test_a_disk_that_reads_is_given_fewer_writes():
     """Until a tenth of a second after the last read; kswapd is not held back."""
 
     async def scenario(engine, throttle):
-        throttle.note_read()
-        assert throttle.limit(WBT_RWQ_BG) == WB_BACKGROUND
-        assert throttle.limit(WBT_RWQ_KSWAPD) == RWB_DEF_DEPTH
+        throttle.note_read(engine.now_ns)
+        assert throttle.limit(WBT_RWQ_BG, engine.now_ns) == WB_BACKGROUND
+        assert throttle.limit(WBT_RWQ_KSWAPD, engine.now_ns) == RWB_DEF_DEPTH
         await engine.sleep(CLOSE_IO_NS)
-        assert throttle.limit(WBT_RWQ_BG) == WB_NORMAL
+        assert throttle.limit(WBT_RWQ_BG, engine.now_ns) == WB_NORMAL
 
     with_throttle(scenario)
 
@@ -58,10 +59,10 @@ def test_who_waits_goes_on_when_all_writes_are_done():
 
     async def scenario(engine, throttle):
         for _ in range(2):
-            assert throttle.try_begin(WBT_RWQ_BG)
+            assert throttle.try_begin(WBT_RWQ_BG, engine.now_ns)
 
-        engine.clock.schedule(100, lambda _: bool(throttle.done(WBT_RWQ_BG)), None)
-        engine.clock.schedule(200, lambda _: bool(throttle.done(WBT_RWQ_BG)), None)
+        engine.clock.schedule(100, lambda _: bool(throttle.done(WBT_RWQ_BG, engine.now_ns)), None)
+        engine.clock.schedule(200, lambda _: bool(throttle.done(WBT_RWQ_BG, engine.now_ns)), None)
         await throttle.queues[WBT_RWQ_BG].wait()
         assert engine.now_ns == 200
 
@@ -75,7 +76,7 @@ def test_writers_go_on_in_the_order_they_came():
 
     class Writer(Actor):
         async def run(self):
-            if not throttles[0].try_begin(WBT_RWQ_BG):
+            if not throttles[0].try_begin(WBT_RWQ_BG, self.engine.now_ns):
                 await throttles[0].queues[WBT_RWQ_BG].wait()
             begun.append(self.name)
 
@@ -90,13 +91,13 @@ def test_writers_go_on_in_the_order_they_came():
         assert begun == names[:limit]
         for nr_done in range(limit):
             assert len(begun) == limit, nr_done
-            throttle.done(WBT_RWQ_BG)
-            assert not throttle.try_begin(WBT_RWQ_BG)
+            throttle.done(WBT_RWQ_BG, engine.now_ns)
+            assert not throttle.try_begin(WBT_RWQ_BG, engine.now_ns)
             await engine.sleep(1)
         assert begun == names[: 2 * limit]
         assert throttle.inflight == [limit, 0]
         for _ in range(2 * limit):
-            throttle.done(WBT_RWQ_BG)
+            throttle.done(WBT_RWQ_BG, engine.now_ns)
             await engine.sleep(1)
         assert begun == names
         assert throttle.inflight == [0, 0]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernelsim.actors.observer import Observer
+from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.process.calls import access, mapping
 from kernelsim.actors.process.calls.access import Touch, TouchResult
 from kernelsim.actors.process.calls.effect import PageRange, StoreRun, page_range

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kernelsim.errors import InvariantViolation
+from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.sim.actor import Actor, Reply
@@ -97,7 +98,7 @@ CASES = {
     "node": (owe("node0"), "node0 is idle and owes 1 answers"),
     "lost wake-up": (lose_a_wake_up, "kswapd0 sleeps though it was woken"),
     "kswapd sleeps": (
-        sleep_in(lambda machine, _: machine.kernel.throttle_queue(0, "pfmemalloc_wait")),
+        sleep_in(lambda machine, _: machine.kernel.throttle_queue(0, PFMEMALLOC_WAIT)),
         "1 tasks wait for kswapd0, which sleeps",
     ),
     "read into nothing": (read_into_nothing, "slot 5 is being read, but no locked page takes it"),

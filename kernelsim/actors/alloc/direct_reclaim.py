@@ -16,11 +16,13 @@ from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import Z_NID
 from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PGSCAN_DIRECT_THROTTLE
 from kernelsim.mm.page.gfp import Gfp, gfp_zone
+from kernelsim.mm.reclaim.throttle_reason import NOPROGRESS, PFMEMALLOC_WAIT
 from kernelsim.mm.reclaim.vmscan import ScanControl, snapshot_refaults
 from kernelsim.mm.reclaim.vmscan_balance import (
     allow_direct_reclaim,
-    consider_reclaim_throttle,
     direct_reclaim_goes_on,
+    made_progress,
+    should_throttle_noprogress,
 )
 from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
 
@@ -67,11 +69,10 @@ async def _do_try_to_free_pages(
         sc.nr_scanned = 0
         for nid in nids:
             await reclaimer.shrink_node(sc, nid)
-        verdict = consider_reclaim_throttle(sc)
-        if verdict == "wake":
-            kernel.throttle_queue(nids[0], "VMSCAN_THROTTLE_NOPROGRESS").wake_all()
-        elif verdict is not None:
-            await reclaimer.throttle(nids[0], verdict)
+        if made_progress(sc):
+            kernel.throttle_queue(nids[0], NOPROGRESS).wake_all()
+        elif should_throttle_noprogress(sc):
+            await reclaimer.throttle(nids[0], NOPROGRESS)
         if task.killed or not direct_reclaim_goes_on(sc):
             break
     for nid in nids:
@@ -96,7 +97,7 @@ async def _throttle_direct_reclaim(kernel: Kernel, task: Task, zonelist: tuple[i
     if allowed():
         return False
     kernel.mem.vm_event[PGSCAN_DIRECT_THROTTLE] += 1
-    queue = kernel.throttle_queue(nid, "pfmemalloc_wait")
+    queue = kernel.throttle_queue(nid, PFMEMALLOC_WAIT)
     async with task.off_cpu():
         while not allowed() and not task.killed:
             rouse_kswapd(kernel, nid)

@@ -13,16 +13,17 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.observer import Observer
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.node import Node
+from kernelsim.actors.parts.observer import Observer
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.mm.core.mem import I64, Mem
 from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem
+from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.mm_struct import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
@@ -95,7 +96,9 @@ class Kernel:
     nr_placed: int = 0
     is_panic_told: bool = False
     observer: Observer = attrs.field(factory=Observer)
-    _throttle_queues: dict[tuple[int, str], WaitQueue] = attrs.field(factory=dict, init=False)
+    _throttle_queues: dict[tuple[int, ThrottleReason], WaitQueue] = attrs.field(
+        factory=dict, init=False
+    )
 
     @cached_property
     def mem(self) -> Mem:
@@ -148,11 +151,11 @@ class Kernel:
         area = int((starts <= slot).sum()) - 1
         return self.devices[self.spec.swaps[area].device], slot - int(starts[area])
 
-    def throttle_queue(self, nid: int, reason: str) -> WaitQueue:
+    def throttle_queue(self, nid: int, reason: ThrottleReason) -> WaitQueue:
         """Return where tasks throttled on a node for a reason sleep."""
         queue = self._throttle_queues.get((nid, reason))
         if queue is None:
-            queue = self.engine.wait_queue(f"node {nid} {reason}")
+            queue = self.engine.wait_queue(f"node {nid} {reason.name}")
             self._throttle_queues[nid, reason] = queue
         return queue
 

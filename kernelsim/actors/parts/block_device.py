@@ -19,6 +19,7 @@ from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WritebackThrottle
 from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.sim.actor import DEFERRED, Actor, Reply
+from kernelsim.sim.locks import WaitQueue
 from kernelsim.trace.block import block_rq_complete, block_rq_issue
 from kernelsim.units import NS_PER_S, PAGE_SIZE
 
@@ -68,13 +69,16 @@ class BlockDevice(Actor):
         self._active_ns = 0  # with a request or more under way, before the present such time
         self._active_since_ns = 0
         self.throttle: WritebackThrottle
+        self.wbt_queues: tuple[WaitQueue, ...]  # where writers back sleep, by WBT_RWQ_*
         self._slots = [0] * spec.queue_depth  # when each becomes free, a heap
         self._pipe_free_ns = 0
         self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
 
     async def on_start(self) -> None:
-        """Make the accounts of those who write back."""
-        self.throttle = WritebackThrottle(self.engine, self.name)
+        """Make the accounts of those who write back, and the queues they sleep in."""
+        kinds = ("others", "kswapd")
+        self.wbt_queues = tuple(self.engine.wait_queue(f"{self.name} wbt {kind}") for kind in kinds)
+        self.throttle = WritebackThrottle(self.wbt_queues)
 
     @property
     def is_full(self) -> bool:
@@ -106,7 +110,7 @@ class BlockDevice(Actor):
         self.statistics.in_flight_max = max(self.statistics.in_flight_max, self.nr_in_flight)
         spec = self.spec
         if not bio.is_write:
-            self.throttle.note_read()
+            self.throttle.note_read(self.engine.now_ns)
         now_ns = self.engine.now_ns
         begin_ns = max(now_ns, self._slots[0])
         latency_ns = spec.write_latency_ns if bio.is_write else spec.read_latency_ns
@@ -135,7 +139,7 @@ class BlockDevice(Actor):
             statistics.pages_written += bio.nr_pages
         else:
             statistics.read_ns += now_ns - began_ns
-            self.throttle.note_read()
+            self.throttle.note_read(self.engine.now_ns)
             statistics.nr_reads += 1
             statistics.pages_read += bio.nr_pages
         if wants(self, block_rq_complete):
@@ -144,7 +148,7 @@ class BlockDevice(Actor):
         if bio.receiver is not None:
             bio.receiver.tell(bio.end_io)
         if bio.throttled is not None:
-            self.throttle.done(bio.throttled)
+            self.throttle.done(bio.throttled, now_ns)
         if reply is not None:
             reply.send(None)
         while self._waiting and self.nr_in_flight < NR_REQUESTS:

@@ -46,12 +46,12 @@ from kernelsim.actors.messages.node import (
     PutbackInactive,
     ShrinkActive,
 )
-from kernelsim.actors.observer import Observer
+from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.tracing import Speaker, trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.zones import ZoneType, zone_name
 from kernelsim.mm.core.mem import (
-    I64,
+    I64_2D,
     Z_FREE,
     Z_MANAGED,
     Z_PCP_BATCH,
@@ -64,6 +64,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.swap import lru_add
 from kernelsim.mm.page.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
+from kernelsim.mm.reclaim.throttle_reason import WRITEBACK, ThrottleReason
 from kernelsim.mm.reclaim.vmscan_balance import wakes_writeback_throttled
 from kernelsim.mm.reclaim.vmscan_list import (
     isolate_lru_folios,
@@ -102,7 +103,7 @@ class Memory(Protocol):
         ...
 
     @property
-    def lruvec(self) -> I64:
+    def lruvec(self) -> I64_2D:
         """What reclaim remembers of each node, shape [nid, LV_*]."""
         ...
 
@@ -119,7 +120,7 @@ class Memory(Protocol):
         """Note that pages went out of use."""
         ...
 
-    def throttle_queue(self, nid: int, reason: str) -> WaitQueue:
+    def throttle_queue(self, nid: int, reason: ThrottleReason) -> WaitQueue:
         """Return where tasks throttled on a node for a reason sleep."""
         ...
 
@@ -299,7 +300,7 @@ class Node(Actor):
         Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback
         """
         memory, nr = self._memory, len(message.pfns)
-        queue = memory.throttle_queue(self.nid, "VMSCAN_THROTTLE_WRITEBACK")
+        queue = memory.throttle_queue(self.nid, WRITEBACK)
         end_swap_write(self._mem, message.pfns, nr, queue.nr_waiting > 0)
         if wakes_writeback_throttled(self._mem, memory.lruvec, self.nid):
             queue.wake_all()

@@ -46,9 +46,10 @@ class Process(Actor):
         observer = self._kernel.observer
         caller.nr_operations += 1
         await entry.task.get_cpu(wakeup=True)
-        observer.begins(entry, message)
+        observer.begins(entry.pid, caller.mm, message)
         result = await call.handler(caller, message)
-        observer.ends(entry, message, result, caller.token)
+        if not entry.has_ended():
+            observer.ends(entry.pid, message, result, caller.token)
         await entry.task.put_cpu()
         self.progress()
         if entry.must_die():

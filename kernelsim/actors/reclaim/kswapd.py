@@ -22,6 +22,7 @@ from kernelsim.mm.core.vmstat import (
     KSWAPD_LOW_WMARK_HIT_QUICKLY,
     PAGEOUTRUN,
 )
+from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
 from kernelsim.mm.reclaim.vmscan import snapshot_refaults
 from kernelsim.mm.reclaim.vmscan_balance import (
     BalanceRun,
@@ -82,7 +83,7 @@ class Kswapd(Actor):
     def _prepare_sleep(self, highest_zoneidx: int) -> bool:
         # Those throttled until kswapd has done its work must not sleep on when it does.
         kernel = self._kernel
-        kernel.throttle_queue(self.nid, "pfmemalloc_wait").wake_all()
+        kernel.throttle_queue(self.nid, PFMEMALLOC_WAIT).wake_all()
         return prepare_kswapd_sleep(kernel.mem, kernel.lruvec, self.nid, 0, highest_zoneidx)
 
     async def _sleep(self, timeout_ns: int | None) -> bool:
@@ -126,4 +127,4 @@ class Kswapd(Actor):
         if allow_direct_reclaim(
             kernel.mem, kernel.swap, kernel.lruvec, self.nid, normal_zoneidx=normal
         ):
-            kernel.throttle_queue(self.nid, "pfmemalloc_wait").wake_all()
+            kernel.throttle_queue(self.nid, PFMEMALLOC_WAIT).wake_all()

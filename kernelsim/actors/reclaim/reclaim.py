@@ -22,9 +22,9 @@ from kernelsim.actors.messages.node import (
     PutbackInactive,
     ShrinkActive,
 )
-from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
+from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE, BlockDevice
 from kernelsim.actors.tracing import trace, wants
-from kernelsim.block.blk_wbt import WBT_RWQ_BG, WritebackThrottle
+from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.reclaim.reclaim_batch import (
@@ -42,6 +42,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_WRITEBACK,
     new_reclaim_batch,
 )
+from kernelsim.mm.reclaim.throttle_reason import ISOLATED, WRITEBACK, ThrottleReason
 from kernelsim.mm.reclaim.vmscan import (
     ScanControl,
     finish_shrink_node,
@@ -63,12 +64,6 @@ from kernelsim.trace.vmscan import (
     mm_vmscan_write_folio,
 )
 
-THROTTLE_BITS = {  # reason bits of mm_vmscan_throttled; include/trace/events/vmscan.h
-    "VMSCAN_THROTTLE_WRITEBACK": 1,
-    "VMSCAN_THROTTLE_ISOLATED": 2,
-    "VMSCAN_THROTTLE_NOPROGRESS": 4,
-    "VMSCAN_THROTTLE_CONGESTED": 8,
-}
 CHUNK_PAGES = 8  # pages of a batch that are decided about in one go
 RECLAIM_WB_ANON_ASYNC = RECLAIM_NAMES["RECLAIM_WB_ANON"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
 RECLAIM_WB_FILE_ASYNC = RECLAIM_NAMES["RECLAIM_WB_FILE"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
@@ -125,7 +120,7 @@ class Reclaimer:
         if should_age_active_anon(self._kernel.mem, self._kernel.swap, nid):
             await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
 
-    async def throttle(self, nid: int, reason: str) -> None:
+    async def throttle(self, nid: int, reason: ThrottleReason) -> None:
         """Sleep for a reason until woken, at most as long as the reason allows.
 
         Source: Linux 6.1 mm/vmscan.c:reclaim_throttle
@@ -141,12 +136,12 @@ class Reclaimer:
         async with self._task.off_cpu():
             with engine.move_on_after(timeout_ns):
                 await kernel.throttle_queue(nid, reason).wait()
-        if reason == "VMSCAN_THROTTLE_WRITEBACK":
+        if reason is WRITEBACK:
             end_writeback_throttle(kernel.lruvec, nid)
         delayed_ns = engine.now_ns - began_ns
         trace(
             self._task,
-            mm_vmscan_throttled(nid, timeout_ns // 1000, delayed_ns // 1000, THROTTLE_BITS[reason]),
+            mm_vmscan_throttled(nid, timeout_ns // 1000, delayed_ns // 1000, reason.value),
         )
 
     async def _isolate(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, how: int) -> int:
@@ -163,7 +158,7 @@ class Reclaimer:
     ) -> int:
         kernel, task, batch = self._kernel, self._task, self._batch
         if too_many_isolated(kernel.mem, nid, sc, lru=lru):
-            await self.throttle(nid, "VMSCAN_THROTTLE_ISOLATED")
+            await self.throttle(nid, ISOLATED)
             if task.killed or too_many_isolated(kernel.mem, nid, sc, lru=lru):
                 return 0
         how = sc.how()
@@ -198,7 +193,7 @@ class Reclaimer:
             if stat[STAT_NR_UNMAPPED] > unmapped:
                 await self._flush_tlbs(max(1, nr_to_write))
             if nr_to_write:
-                await self._pageout(nid, to_write, to_write + nr_to_write)
+                await self._plug_writes(nid, to_write, to_write + nr_to_write)
 
     async def _free(self, nid: int, nr: int) -> None:
         if nr:
@@ -265,12 +260,13 @@ class Reclaimer:
             else:
                 await cpu.ref.ask(FlushTlb(None, (), times))
 
-    async def _pageout(self, nid: int, first: int, nr: int) -> None:
+    async def _plug_writes(self, nid: int, first: int, nr: int) -> None:
         """Give pages of the batch to the plug; requests that became large leave meanwhile.
 
         Source: Linux 6.1 mm/vmscan.c:pageout, block/blk-mq.c:blk_mq_submit_bio
         """
         kernel, plug, pfns = self._kernel, self._plug, self._batch.to_write
+        engine = kernel.engine
         slot_ns = kernel.spec.latency.swap_slot_ns
         private, kind = kernel.mem.pages.private, self._writer
         device, _ = kernel.swap_location(int(private[pfns[first]]))
@@ -279,8 +275,7 @@ class Reclaimer:
             done = plug.join(kernel.mem, pfns, done, nr, device.spec.max_segments)
             if done < nr:  # a batch may go to several disks, each with accounts of its own
                 device, _ = kernel.swap_location(int(private[pfns[done]]))
-            throttle = device.throttle
-            must_wait = done < nr and not throttle.try_begin(kind)
+            must_wait = done < nr and not device.throttle.try_begin(kind, engine.now_ns)
             is_due = done < nr and plug.is_due()
             if must_wait or is_due or done == nr:
                 await self._task.compute(slot_ns * (done - charged))
@@ -290,19 +285,19 @@ class Reclaimer:
             if must_wait or is_due:
                 await self._submit_writes(nid, plug.flush())
             if must_wait:
-                await self._wait_to_write(throttle)
+                await self._wait_to_write(device)
             pfn = int(pfns[done])
             plug.begin(int(private[pfn]), pfn)
             done += 1
 
-    async def _wait_to_write(self, throttle: WritebackThrottle) -> None:
+    async def _wait_to_write(self, device: BlockDevice) -> None:
         """Sleep until the disk takes one more write; it is counted then.
 
         Source: Linux 6.1 block/blk-wbt.c:__wbt_wait, which sleeps in io_schedule
         """
         async with self._task.off_cpu(in_iowait=True):
-            if not throttle.try_begin(self._writer):
-                await throttle.queues[self._writer].wait()
+            if not device.throttle.try_begin(self._writer, self._kernel.engine.now_ns):
+                await device.wbt_queues[self._writer].wait()
 
     async def _submit_writes(self, nid: int, requests: list[SwapRequest]) -> None:
         """Start writing pages to their slots; what follows happens when the disk is done."""

@@ -68,6 +68,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_WRITEBACK,
     ReclaimBatch,
 )
+from kernelsim.mm.reclaim.throttle_reason import CONGESTED, WRITEBACK, ThrottleReason
 from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL, SwapArea
 
 GFP_IO: Final = int(Gfp.IO)  # as plain integers: operators of flags take a microsecond each
@@ -360,7 +361,7 @@ def too_many_isolated(mem: Mem, nid: int, sc: ScanControl, *, lru: int) -> bool:
 
 def finish_shrink_node(
     lruvec: I64_2D, nid: int, sc: ScanControl, *, nr_reclaimed_before: int
-) -> str | None:
+) -> ThrottleReason | None:
     """Draw the conclusions of a pass over a node; return the reason to throttle for, if any.
 
     Source: Linux 6.1 mm/vmscan.c:shrink_node
@@ -372,11 +373,11 @@ def finish_shrink_node(
         if sc.unqueued_dirty == sc.file_taken:
             lruvec[nid, LV_PGDAT_DIRTY] = 1
         if sc.immediate:
-            throttle = "VMSCAN_THROTTLE_WRITEBACK"
+            throttle = WRITEBACK
         if sc.dirty and sc.dirty == sc.congested:
             lruvec[nid, LV_LRUVEC_CONGESTED] = 1
     elif lruvec[nid, LV_LRUVEC_CONGESTED]:
-        throttle = "VMSCAN_THROTTLE_CONGESTED"
+        throttle = CONGESTED
     if sc.nr_reclaimed > nr_reclaimed_before:
         lruvec[nid, LV_KSWAPD_FAILURES] = 0
     return throttle

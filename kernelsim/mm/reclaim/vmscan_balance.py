@@ -39,6 +39,13 @@ from kernelsim.mm.core.vmstat import (
     NR_ZONE_WRITE_PENDING,
 )
 from kernelsim.mm.page.page_alloc import reduced_mark, zone_watermark_ok
+from kernelsim.mm.reclaim.throttle_reason import (
+    CONGESTED,
+    NOPROGRESS,
+    THROTTLE_TIMEOUT_NS,
+    WRITEBACK,
+    ThrottleReason,
+)
 from kernelsim.mm.reclaim.vmscan import (
     DEF_PRIORITY,
     ScanControl,
@@ -48,19 +55,9 @@ from kernelsim.mm.reclaim.vmscan import (
     zones_upto,
 )
 from kernelsim.mm.swap.swapfile import SwapArea
-from kernelsim.units import NS_PER_S
 
 MAX_RECLAIM_RETRIES: Final = 16  # runs without progress before kswapd or the allocator gives up
 PAGE_ALLOC_COSTLY_ORDER: Final = 3
-HZ: Final = 250  # ticks a second, as the recorded kernels were built
-
-# How long a throttled reclaimer sleeps at most, by reason
-THROTTLE_TIMEOUT_NS: Final = {
-    "VMSCAN_THROTTLE_WRITEBACK": NS_PER_S // 10,
-    "VMSCAN_THROTTLE_ISOLATED": NS_PER_S // 50,
-    "VMSCAN_THROTTLE_NOPROGRESS": NS_PER_S // HZ,
-    "VMSCAN_THROTTLE_CONGESTED": NS_PER_S // HZ,
-}
 
 
 def pgdat_balanced(mem: Mem, nid: int, order: int, highest_zoneidx: int) -> bool:
@@ -269,17 +266,19 @@ def skip_throttle_noprogress(mem: Mem, swap: SwapArea, lruvec: I64_2D, nid: int)
     return 2 * write_pending <= reclaimable
 
 
-def reclaim_throttle(mem: Mem, swap: SwapArea, lruvec: I64_2D, nid: int, *, reason: str) -> int:
+def reclaim_throttle(
+    mem: Mem, swap: SwapArea, lruvec: I64_2D, nid: int, *, reason: ThrottleReason
+) -> int:
     """Return how long to sleep at most for a reason, in ns; 0 is not at all.
 
     For VMSCAN_THROTTLE_WRITEBACK the sleeper is counted until `end_writeback_throttle`.
 
     Source: Linux 6.1 mm/vmscan.c:reclaim_throttle
     """
-    if reason in ("VMSCAN_THROTTLE_CONGESTED", "VMSCAN_THROTTLE_NOPROGRESS"):
+    if reason in (CONGESTED, NOPROGRESS):
         if skip_throttle_noprogress(mem, swap, lruvec, nid):
             return 0
-    elif reason == "VMSCAN_THROTTLE_WRITEBACK":
+    elif reason is WRITEBACK:
         lruvec[nid, LV_NR_WRITEBACK_THROTTLED] += 1
         if lruvec[nid, LV_NR_WRITEBACK_THROTTLED] == 1:
             lruvec[nid, LV_NR_RECLAIM_START] = mem.node_stat[nid, NR_THROTTLED_WRITTEN]
@@ -301,20 +300,20 @@ def wakes_writeback_throttled(mem: Mem, lruvec: I64_2D, nid: int) -> bool:
     return throttled > 0 and written > SWAP_CLUSTER_MAX * throttled
 
 
-def consider_reclaim_throttle(sc: ScanControl) -> str | None:
-    """Say what a direct reclaimer's pass over a node means for sleepers.
-
-    Returns:
-        "wake" when those throttled for want of progress should wake, a reason to throttle
-        itself, or None.
+def made_progress(sc: ScanControl) -> bool:
+    """Tell whether a reclaimer got so far that tasks throttled for want of progress may go on.
 
     Source: Linux 6.1 mm/vmscan.c:consider_reclaim_throttle
     """
-    if sc.nr_reclaimed > sc.nr_scanned >> 3:
-        return "wake"
-    if not sc.is_kswapd and sc.priority == 1 and not sc.nr_reclaimed:
-        return "VMSCAN_THROTTLE_NOPROGRESS"
-    return None
+    return sc.nr_reclaimed > sc.nr_scanned >> 3
+
+
+def should_throttle_noprogress(sc: ScanControl) -> bool:
+    """Tell whether a direct reclaimer is to sleep since it gets nowhere at its last priorities.
+
+    Source: Linux 6.1 mm/vmscan.c:consider_reclaim_throttle
+    """
+    return not sc.is_kswapd and sc.priority == 1 and not sc.nr_reclaimed
 
 
 def direct_reclaim_goes_on(sc: ScanControl) -> bool:

@@ -9,7 +9,7 @@ Units: indices of zone types.
 import attrs
 
 from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
-from kernelsim.mm.core.mem import I64, Mem
+from kernelsim.mm.core.mem import I64_2D, Mem
 from kernelsim.mm.reclaim.vmscan_balance import (
     MAX_RECLAIM_RETRIES,
     pgdat_balanced,
@@ -41,7 +41,7 @@ class KswapdState:
 
 
 def should_wake_kswapd(
-    mem: Mem, lruvec: I64, state: KswapdState, nid: int, highest_zoneidx: int
+    mem: Mem, lruvec: I64_2D, state: KswapdState, nid: int, highest_zoneidx: int
 ) -> bool:
     """Note a request for free pages; return whether kswapd sleeps and should wake up for it.
 

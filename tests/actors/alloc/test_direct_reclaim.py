@@ -4,6 +4,7 @@ from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
 from kernelsim.mm.core.mem import SWAP_CLUSTER_MAX, Z_FREE, Z_WMARK_MIN
 from kernelsim.mm.core.vmstat import PGSCAN_DIRECT, PGSTEAL_DIRECT, PSWPOUT
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
+from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
 NO_BOOST = {"vm.watermark_boost_factor": 0}
@@ -124,7 +125,7 @@ def test_when_the_reserves_run_out_tasks_wait_for_kswapd_and_are_woken():
         process = await machine.spawn("p")
         region = await process.mmap("24M")
         await process.touch(region, write=True, passes=2)
-        return machine.kernel.throttle_queue(0, "pfmemalloc_wait").nr_waiting
+        return machine.kernel.throttle_queue(0, PFMEMALLOC_WAIT).nr_waiting
 
     done = run(small_machine(cpus=("0-1",), swap="32M"), main)
     assert done.result == 0
@@ -136,7 +137,7 @@ def test_a_throttled_task_that_is_killed_goes_on_to_die():
 
     async def main(machine):
         zone = machine.mem.zone[0]
-        queue = machine.kernel.throttle_queue(0, "pfmemalloc_wait")
+        queue = machine.kernel.throttle_queue(0, PFMEMALLOC_WAIT)
         process = await machine.spawn("p", cpu=0)
         region = await process.mmap("3M")
         await process.touch(region, write=True, length="1M")

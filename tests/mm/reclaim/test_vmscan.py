@@ -20,7 +20,8 @@ from kernelsim.mm.core.vmstat import (
     NR_ISOLATED_ANON,
     NR_ZONE_INACTIVE_ANON,
 )
-from kernelsim.mm.page.gfp import GFP_KERNEL, GFP_NOIO
+from kernelsim.mm.page.gfp import GFP_KERNEL, Gfp
+from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
 from kernelsim.mm.reclaim.vmscan import (
     DEACTIVATE_ANON,
     DEACTIVATE_FILE,
@@ -181,7 +182,7 @@ def test_direct_reclaim_scans_everything_at_first_priority():
 
 @pytest.mark.parametrize(
     ("gfp", "isolated", "wait"),
-    [(GFP_KERNEL, 12, False), (GFP_KERNEL, 13, True), (GFP_NOIO, 13, False)],
+    [(GFP_KERNEL, 12, False), (GFP_KERNEL, 13, True), (GFP_KERNEL & ~(Gfp.IO | Gfp.FS), 13, False)],
 )
 def test_too_many_isolated(box, gfp, isolated, wait):
     """A direct reclaimer waits while more than an eighth of the inactive list is off it."""
@@ -202,7 +203,7 @@ def test_pass_over_nothing_but_writeback_marks_the_node(box):
     sc.immediate = 1
     box.lruvec[0, LV_KSWAPD_FAILURES] = 7
     reason = finish_shrink_node(box.lruvec, 0, sc, nr_reclaimed_before=4)
-    assert reason == "VMSCAN_THROTTLE_WRITEBACK"
+    assert reason == WRITEBACK
     assert box.lruvec[0, LV_KSWAPD_FAILURES] == 0
 
 

@@ -22,19 +22,21 @@ from kernelsim.mm.core.vmstat import (
     NR_ZONE_WRITE_PENDING,
 )
 from kernelsim.mm.page.page_alloc import ALLOC_HIGH
+from kernelsim.mm.reclaim.throttle_reason import ISOLATED, NOPROGRESS, WRITEBACK
 from kernelsim.mm.reclaim.vmscan import DEF_PRIORITY, ScanControl
 from kernelsim.mm.reclaim.vmscan_balance import (
     MAX_RECLAIM_RETRIES,
     BalanceRun,
     ReclaimRetry,
     allow_direct_reclaim,
-    consider_reclaim_throttle,
     direct_reclaim_goes_on,
     end_writeback_throttle,
     kswapd_nr_to_reclaim,
+    made_progress,
     pgdat_balanced,
     prepare_kswapd_sleep,
     reclaim_throttle,
+    should_throttle_noprogress,
     wakes_writeback_throttled,
     zone_reclaimable_pages,
 )
@@ -193,16 +195,16 @@ def test_throttle_times(box):
     def sleep_ns(reason):
         return reclaim_throttle(box.mem, box.swap, box.lruvec, 0, reason=reason)
 
-    assert sleep_ns("VMSCAN_THROTTLE_WRITEBACK") == 100_000_000
-    assert sleep_ns("VMSCAN_THROTTLE_ISOLATED") == 20_000_000
-    assert sleep_ns("VMSCAN_THROTTLE_NOPROGRESS") == 0
+    assert sleep_ns(WRITEBACK) == 100_000_000
+    assert sleep_ns(ISOLATED) == 20_000_000
+    assert sleep_ns(NOPROGRESS) == 0
     box.mem.zone_stat[0, NR_ZONE_WRITE_PENDING] = 1
-    assert sleep_ns("VMSCAN_THROTTLE_NOPROGRESS") == 4_000_000
+    assert sleep_ns(NOPROGRESS) == 4_000_000
 
 
 def test_those_throttled_wake_after_enough_writes(box):
     """More than 32 pages written for each sleeper wake them early."""
-    reclaim_throttle(box.mem, box.swap, box.lruvec, 0, reason="VMSCAN_THROTTLE_WRITEBACK")
+    reclaim_throttle(box.mem, box.swap, box.lruvec, 0, reason=WRITEBACK)
     box.mem.node_stat[0, NR_THROTTLED_WRITTEN] += 32
     assert not wakes_writeback_throttled(box.mem, box.lruvec, 0)
     box.mem.node_stat[0, NR_THROTTLED_WRITTEN] += 1
@@ -215,15 +217,16 @@ def test_those_throttled_wake_after_enough_writes(box):
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"nr_scanned": 80, "nr_reclaimed": 11}, "wake"),
-        ({"nr_scanned": 80, "nr_reclaimed": 10}, None),
-        ({"nr_scanned": 80, "priority": 1}, "VMSCAN_THROTTLE_NOPROGRESS"),
-        ({"nr_scanned": 80, "priority": 1, "is_kswapd": True}, None),
+        ({"nr_scanned": 80, "nr_reclaimed": 11}, (True, False)),
+        ({"nr_scanned": 80, "nr_reclaimed": 10}, (False, False)),
+        ({"nr_scanned": 80, "priority": 1}, (False, True)),
+        ({"nr_scanned": 80, "priority": 1, "is_kswapd": True}, (False, False)),
     ],
 )
 def test_progress_wakes_and_its_absence_throttles(fields, expected):
     """More than an eighth reclaimed wakes others; none at priority 1 makes an allocator sleep."""
-    assert consider_reclaim_throttle(ScanControl(**fields)) == expected
+    sc = ScanControl(**fields)
+    assert (made_progress(sc), should_throttle_noprogress(sc)) == expected
 
 
 def test_direct_reclaim_goes_through_all_priorities_then_forces_active_lists():

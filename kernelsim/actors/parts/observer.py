@@ -6,33 +6,50 @@ Interface: `Kernel.observe` seats one; each call says what has just happened.
 Units: pages, virtual page numbers.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from kernelsim.actors.core.process_table import ProcessEntry
-    from kernelsim.actors.core.task import Task
-    from kernelsim.actors.messages.fault_handler import PageFault
-    from kernelsim.actors.messages.node import AllocPages
-    from kernelsim.mm.core.mem import I64, U8
-    from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.actors.messages.fault_handler import PageFault
+from kernelsim.actors.messages.node import AllocPages
+from kernelsim.mm.core.mem import I64, U8
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.space.mm_struct import MmStruct
+
+
+class Asker(Protocol):
+    """A task that asks for pages, as far as its rights to the reserves go."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the log."""
+        ...
+
+    @property
+    def memalloc(self) -> bool:
+        """Whether it reclaims, and may use all reserves."""
+        ...
+
+    @property
+    def killed(self) -> bool:
+        """Whether it is being killed, and may use half of them."""
+        ...
 
 
 class Observer:
     """Listens to nothing: what a machine has unless told otherwise. A checker overrides it all."""
 
-    def begins(self, process: "ProcessEntry", operation: object) -> None:
+    def begins(self, pid: int, mm: MmStruct, operation: object) -> None:
         """Hear that a process begins what its program asked for."""
 
-    def ends(self, process: "ProcessEntry", operation: object, result: object, token: int) -> None:
-        """Hear what the program is answered, and which token its stores left."""
+    def ends(self, pid: int, operation: object, result: object, token: int) -> None:
+        """Hear what a program that lives on is answered, and which token its stores left."""
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""
 
-    def stored_listed(self, pid: int, vpns: "I64", writes: "U8", token: int) -> None:
+    def stored_listed(self, pid: int, vpns: I64, writes: U8, token: int) -> None:
         """Hear that the CPU did the accesses to some pages, 1 in `writes` for each store."""
 
-    def faulting(self, pid: int, fault: "PageFault") -> None:
+    def faulting(self, pid: int, fault: PageFault) -> None:
         """Hear that a process waits for its fault handler."""
 
     def served(self, pid: int, nr: int) -> None:
@@ -40,8 +57,8 @@ class Observer:
 
     def asks(
         self,
-        task: "Task",
-        context: "AllocContext",
+        task: Asker,
+        context: AllocContext,
         zone: int,
         mark: int,
         alloc_flags: int,
@@ -49,5 +66,5 @@ class Observer:
     ) -> None:
         """Hear down to how many free pages of a zone a request means to go."""
 
-    def granted(self, request: "AllocPages", nr: int, nr_refills: int) -> None:
+    def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Hear what a request was granted, before anything else happens to the zone."""
