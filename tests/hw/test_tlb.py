@@ -6,21 +6,15 @@ import pytest
 from kernelsim.hw.tlb import (
     NR_TLB_SETS,
     NR_TLB_WAYS,
-    TLB_TAG_SHIFT,
-    Tlb,
     make_tlb,
     tlb_access,
     tlb_flush_all,
     tlb_flush_asid,
     tlb_flush_range,
 )
+from tests.tlb_look import in_tlb
 
 REACH = NR_TLB_SETS * NR_TLB_WAYS
-
-
-def tlb_lookup(tlb: Tlb, asid: int, vpn: int) -> bool:
-    """Tell whether a page's translation is in the TLB."""
-    return bool((tlb.tag[vpn & (NR_TLB_SETS - 1)] == asid << TLB_TAG_SHIFT | vpn).any())
 
 
 def hits_of_second_pass(nr_pages: int) -> int:
@@ -48,8 +42,8 @@ def test_address_spaces_do_not_share_entries() -> None:
     """An entry of one asid is no hit for another."""
     tlb = make_tlb()
     assert not tlb_access(tlb, 1, 77)
-    assert tlb_lookup(tlb, 1, 77)
-    assert not tlb_lookup(tlb, 2, 77)
+    assert in_tlb(tlb, 1, 77)
+    assert not in_tlb(tlb, 2, 77)
 
 
 def test_page_number_zero_is_not_there_before_it_is_entered() -> None:
@@ -64,8 +58,8 @@ def test_flush_range_drops_exactly_its_pages() -> None:
         tlb_access(tlb, 1, vpn)
         tlb_access(tlb, 2, vpn)
     assert tlb_flush_range(tlb, 1, 10, 5) == 5
-    assert [vpn for vpn in range(40) if not tlb_lookup(tlb, 1, vpn)] == [10, 11, 12, 13, 14]
-    assert all(tlb_lookup(tlb, 2, vpn) for vpn in range(40))
+    assert [vpn for vpn in range(40) if not in_tlb(tlb, 1, vpn)] == [10, 11, 12, 13, 14]
+    assert all(in_tlb(tlb, 2, vpn) for vpn in range(40))
 
 
 def test_flush_of_more_than_33_pages_drops_the_address_space() -> None:
@@ -73,9 +67,9 @@ def test_flush_of_more_than_33_pages_drops_the_address_space() -> None:
     tlb = make_tlb()
     tlb_access(tlb, 1, 5000)
     assert tlb_flush_range(tlb, 1, 0, 33) == 33
-    assert tlb_lookup(tlb, 1, 5000)
+    assert in_tlb(tlb, 1, 5000)
     assert tlb_flush_range(tlb, 1, 0, 34) == -1
-    assert not tlb_lookup(tlb, 1, 5000)
+    assert not in_tlb(tlb, 1, 5000)
 
 
 def test_flush_asid_and_flush_all() -> None:
@@ -85,6 +79,6 @@ def test_flush_asid_and_flush_all() -> None:
         tlb_access(tlb, 1, vpn)
     tlb_access(tlb, 2, 3)
     assert tlb_flush_asid(tlb, 1) == 7
-    assert tlb_lookup(tlb, 2, 3)
+    assert in_tlb(tlb, 2, 3)
     tlb_flush_all(tlb)
     assert not np.any(tlb.tag)

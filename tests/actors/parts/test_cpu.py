@@ -6,9 +6,10 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.cpu import FlushTlb
 from kernelsim.actors.parts.cpu import FLUSH_CEILING_PAGES, Cpu
 from kernelsim.config.latency import LatencySpec
-from kernelsim.hw.tlb import tlb_access, tlb_lookup
+from kernelsim.hw.tlb import tlb_access
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
+from tests.tlb_look import in_tlb
 
 COSTS = LatencySpec(
     context_switch_ns=100, time_slice_ns=1000, timer_tick_ns=200, ipi_ns=50, tlb_flush_ns=20
@@ -331,7 +332,7 @@ def test_a_flush_forgets_what_it_names_and_keeps_the_rest():
         tlb = cpus[0].tlb
 
         def known():
-            return [(asid, vpn) for asid in (5, 6) for vpn in (1, 2) if tlb_lookup(tlb, asid, vpn)]
+            return [(asid, vpn) for asid in (5, 6) for vpn in (1, 2) if in_tlb(tlb, asid, vpn)]
 
         for asid in (5, 6):
             for vpn in (1, 2):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelsim.hw.tlb import TLB_TAG_SHIFT, AccessCost, Tlb, make_tlb
+from kernelsim.hw.tlb import AccessCost, Tlb, make_tlb
 from kernelsim.mm.core.mem import (
     PG_anon,
     PG_anon_exclusive,
@@ -35,6 +35,7 @@ from kernelsim.mm.space.pgtable import (
     pte_pfn,
 )
 from tests.table_box import TableBox
+from tests.tlb_look import in_tlb
 
 ACCESSED, DIRTY, RW = 0x20, 0x40, 0x2
 COST = AccessCost(tlb_hit_ns=1, page_walk_step_ns=20, memory_ns=np.array([90, 150]))
@@ -153,7 +154,7 @@ def test_touch_fills_the_tlb_under_its_asid(box: Box) -> None:
     box.map(mm, 8, 1)
     tlb = make_tlb()
     box.touch(mm, 8, 1, tlb=tlb)
-    assert (tlb.tag[8] == mm << TLB_TAG_SHIFT | 8).any()
+    assert in_tlb(tlb, mm, 8)
 
 
 def test_list_of_pages_is_touched_in_order(box: Box) -> None:
