@@ -13,6 +13,20 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NEEDS_MORE = ("ls.lackey", " DIR")  # commands about files the reader brings along
 
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_list_of_what_a_workload_can_do_works(tmp_path):
+    """Run as it stands, with the import of the first example, its expectation holds."""
+    path = tmp_path / "w.py"
+    path.write_text(f"from kernelsim.workload import workload\n{EXAMPLES[1]}", encoding="utf-8")
+    command = [sys.executable, "-m", "kernelsim", "run", str(path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "expectations    1 held\n" in done.stdout
+    assert '"event":"written","pgfault":' in (tmp_path / "out" / "events.jsonl").read_text()
+    assert "locks waited for: {" in (tmp_path / "out" / "workload.out").read_text()
+
 
 def commands() -> list[str]:
     """Return the kernelsim commands of the README, comments off, one for each ` ; `."""
@@ -23,9 +37,7 @@ def commands() -> list[str]:
 
 def test_the_example_and_every_command_work(tmp_path):
     """Copied into an empty directory, each command of the README succeeds and says something."""
-    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert example is not None
-    (tmp_path / "hog.py").write_text(example[1], encoding="utf-8")
+    (tmp_path / "hog.py").write_text(EXAMPLES[0], encoding="utf-8")
     for folder in ("workloads", "tests/oracle/cases/d02_anon"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
 

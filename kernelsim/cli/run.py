@@ -44,10 +44,11 @@ def run(
     """Run a workload.
 
     Args:
-        workload: A Python file with one function marked @workload or @simulation, or a recording
-            made by valgrind --tool=lackey --trace-mem=yes (NAME.lackey, NAME.lackey.gz).
-        machine: A preset or a TOML file; the workload names one by default, and a recording gets
-            one a little too small for it.
+        workload: A Python file with one function marked @workload or @simulation, a portable
+            script (memhog mmap:a:1M touchw:a), or a recording made by valgrind --tool=lackey
+            --trace-mem=yes; its content tells which.
+        machine: A preset or a TOML file; the workload names one by default, a script gets
+            small-512m, and a recording a machine a little too small for it.
         seed: What a workload draws with machine.rng(NAME) comes from it. Nothing in a machine draws
             from it: a workload that does not draw gives the same results with every seed.
         schedule_seed: Permutes simultaneous events: each seed is another legal order, and so gives
@@ -127,17 +128,21 @@ def tracebacks(*, enabled: bool) -> Iterator[None]:
 
 
 def load(path: Path, machine: str | None) -> "Workload":
-    """Load a workload file or a recording of a real program.
+    """Load a Python file, a portable script or a recording of a real program, by its content.
 
     Args:
         path: Of the file.
         machine: What the command line says of the machine.
     """
     from kernelsim.workload.api import Workload, load_workload
-    from kernelsim.workload.lackey import is_recording
+    from kernelsim.workload.script.kinds import kind_of
+    from kernelsim.workload.script.run import script_workload
 
-    if not is_recording(path):
+    kind = kind_of(path)
+    if kind == "python":
         return load_workload(path)
+    if kind == "script":
+        return script_workload(path)
     from kernelsim.workload.replay import recording_machine, recording_workload
 
     spec = recording_machine(path) if machine is None else None

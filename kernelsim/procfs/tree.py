@@ -58,6 +58,7 @@ MACHINE_FILES: Final[dict[str, Callable[[Snapshot], str]]] = {
     "cpuinfo": render_cpuinfo,
     "diskstats": render_diskstats,
 }
+WALKING_FILES: Final = ("smaps", "smaps_rollup", "numa_maps")  # they walk the page tables
 PROC_SYS: Final = ("vm.", "kernel.")
 
 
@@ -68,9 +69,9 @@ def render_tree(snapshot: Snapshot) -> Files:
     for key, text in snapshot.sysctls.items():
         if key.startswith(PROC_SYS):
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"
-    nr_cpus = len(snapshot.cpus) or sum(len(node.cpus) for node in snapshot.nodes) or 1
+    nr_cpus = number_of_cpus(snapshot)
     for process in snapshot.processes:
-        yield from _below(f"proc/{process.pid}", _process_files(snapshot, process, nr_cpus))
+        yield from _below(f"proc/{process.pid}", process_files(snapshot, process))
     yield from _below("sys/devices/system/cpu", cpu_tree(snapshot))
     if snapshot.numa:
         yield from _below("sys/devices/system/node", _node_tree(snapshot, nr_cpus))
@@ -95,8 +96,14 @@ def render_recording(snapshot: Snapshot) -> Files:
             yield f"node{node.nid}/{name}", render_node(snapshot, node.nid)
 
 
-def _process_files(snapshot: Snapshot, process: ProcessSnapshot, nr_cpus: int) -> Files:
-    """Yield the files of one process."""
+def number_of_cpus(snapshot: Snapshot) -> int:
+    """Return the CPUs of a machine, 1 where the snapshot says nothing of them."""
+    return len(snapshot.cpus) or sum(len(node.cpus) for node in snapshot.nodes) or 1
+
+
+def process_files(snapshot: Snapshot, process: ProcessSnapshot) -> Files:
+    """Yield the files of one process, by their names in its directory."""
+    nr_cpus = number_of_cpus(snapshot)
     yield "comm", f"{process.comm}\n"
     yield "cmdline", f"{process.comm}\0"
     yield "maps", render_maps(process)

@@ -1,18 +1,15 @@
 """The log of one run: one event a line, `t_ns`, `actor`, `event`, then the event's own fields.
 
-There are two ways in, with the same lines coming out. People's code logs through structlog: a
-logger bound to its actor, whose processors stamp the virtual time and encode. The engine and the
-tracepoints call `emit` with a dict or a `Tracepoint`. Both ask one table first, by actor and
-event: it holds the beginning of the line, ready made, or nothing if the line is not wanted. So an
-event that is off costs one look-up.
+The engine, the tracepoints and the workload's own logger (workload/log.py) call `emit` with a dict
+or a `Tracepoint`. It asks one table first, by actor and event: that holds the beginning of the
+line, ready made, or nothing if the line is not wanted. So an event that is off costs one look-up.
 
 A line is built in place: the beginning with the time, then msgspec writes the fields as an object
 right behind it, and the object's opening brace becomes the comma between the two.
 
-Nothing here is global. structlog is not configured, loggers are not cached, two runs in one
-process do not meet.
+Two runs in one process do not meet.
 
-Interface: `RunLog(path, clock=…)`, `start` with the header, then `emit` or `bind`;
+Interface: `RunLog(path)`, `start` with the header, then `emit`;
 `close` at the end, or `with`. Fields hold JSON values; sets have no order and must not be logged.
 Units: `t_ns` is virtual time.
 """
@@ -21,10 +18,9 @@ import json
 import operator
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Self
 
 import msgspec
-import structlog
 
 from kernelsim.report.event_filter import DEFAULT_FILTER, EventFilter
 from kernelsim.report.log_file import BUFFER_BYTES, LogFile
@@ -36,35 +32,11 @@ RUN_ACTOR: Final = "run"  # in whose name the header is written
 COMMA: Final = ord(",")
 
 
-class Clock(Protocol):
-    """Knows the virtual time; an engine is one."""
-
-    @property
-    def now_ns(self) -> int:
-        """The present virtual time."""
-        ...
-
-
-class ActorLogger(structlog.BoundLoggerBase):
-    """structlog's logger for one actor. All levels would mean the same, so there is `info` only."""
-
-    def info(self, event: str, **fields: object) -> None:
-        """Log an event at the present virtual time, if it is wanted."""
-        log = self._logger
-        context = self._context
-        if log.wants(context["actor"], event):
-            line: Any = {**context, **fields, "event": event}
-            for processor in self._processors:
-                line = processor(log, "info", line)
-            log.file.info(line)
-
-
 class RunLog:
     """The sink that writes events.jsonl.
 
     Args:
         path: The file; created, or emptied if it exists.
-        clock: Gives structlog's lines their time.
         events: Which events to keep.
         buffer_bytes: Write to the file in pieces of about this size.
 
@@ -76,11 +48,9 @@ class RunLog:
         self,
         path: Path,
         *,
-        clock: Clock,
         events: EventFilter = DEFAULT_FILTER,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
-        self.clock = clock
         self.file = LogFile(path, buffer_bytes=buffer_bytes)
         self._events = events
         self._heads: dict[tuple[str, str], bytes] = {}  # empty: not wanted
@@ -94,17 +64,6 @@ class RunLog:
         assert not self._heads, "the header comes first"
         self.emit(0, RUN_ACTOR, "ks_run_start", {"schema": SCHEMA_VERSION, **fields})
         self.flush()
-
-    def bind(self, actor: str, **context: object) -> ActorLogger:
-        """Return structlog's logger for an actor, with more context for each line if given."""
-        logger: ActorLogger = structlog.wrap_logger(
-            self,
-            processors=[self._stamp, self._encode],
-            wrapper_class=ActorLogger,
-            context_class=dict,
-            cache_logger_on_first_use=False,
-        ).bind(actor=actor, **context)
-        return logger
 
     def wants(self, actor: str, event: str) -> bool:
         """Return whether an event of this name from this actor is written."""
@@ -156,17 +115,6 @@ class RunLog:
             head = b'{"t_ns":%d,' + names.replace("%", "%%").encode()
         self._heads[actor, event] = head
         return head
-
-    def _stamp(self, _logger: object, _method: str, event_dict: Any) -> Any:  # noqa: ANN401 - structlog's types
-        event_dict["t_ns"] = self.clock.now_ns
-        return event_dict
-
-    def _encode(self, _logger: object, _method: str, event_dict: Any) -> bytes:  # noqa: ANN401 - structlog's types
-        pop = event_dict.pop
-        head: bytes = self._heads[pop("actor"), pop("event")] % pop("t_ns")
-        if not event_dict:
-            return head + b"}\n"
-        return head + b"," + ENCODER.encode(event_dict)[1:] + b"\n"
 
 
 def json_text(text: str) -> str:

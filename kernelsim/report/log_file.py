@@ -56,7 +56,7 @@ class LogFile:
         return self.nr_written + self.buffer.count(b"\n", 0, self.committed)
 
     def info(self, line: bytes) -> None:
-        """Take one whole line. Named as structlog calls the logger it wraps."""
+        """Take one whole line."""
         buffer = self.buffer
         if len(buffer) != self.committed:  # left by a line that was interrupted
             del buffer[self.committed :]

@@ -13,6 +13,7 @@ the events are the same with and without.
 Units: ns.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -44,7 +45,7 @@ from kernelsim.report.run_files import RunFiles
 from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
-from kernelsim.report.rundir import METRICS
+from kernelsim.report.rundir import METRICS, OUTPUT
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.sim.signals import on_ending
@@ -114,7 +115,8 @@ class _Run:
             until_ns=until_ns_of(workload, options),
             on_boot=self._on_boot,
         )
-        self.handle = MachineHandle(self.machine, self._on_snapshot)
+        self.lines: list[str] = []
+        self.handle = MachineHandle(self.machine, self._on_snapshot, self._on_line)
         self.end = RunEnd(self.machine, self.handle, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
@@ -127,7 +129,7 @@ class _Run:
         self.files: RunFiles | None = None
         if options.out is not None:
             header = run_record(self.machine, options, name)
-            self.files = RunFiles.start(options.out, clock=engine, events=events, header=header)
+            self.files = RunFiles.start(options.out, events=events, header=header)
             engine.sink = TeeSink((self.files.log, self.ring))
 
     def go(self) -> RunOutcome:
@@ -235,6 +237,10 @@ class _Run:
                 raise
         self.snapshots.append(name)
 
+    def _on_line(self, line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        self.lines.append(line)
+
     def _write_tree(self, name: str) -> None:
         assert self.files is not None, "there is a directory"
         snapshot = capture(self.machine.kernel)
@@ -272,7 +278,11 @@ class _Run:
             "wall_ns": wall_ns,
             "compile_ns": self.compile_ns,
         }
-        steps = (lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),)
+        output = "".join(f"{line}\n" for line in self.lines)
+        steps = (
+            lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),
+            *((lambda: files.directory.write_text(OUTPUT, output),) if output else ()),
+        )
         return files.end(record, t_ns=engine.now_ns, steps=steps, error=error)
 
 

@@ -15,6 +15,7 @@ from kernelsim.errors import (
     OutputError,
     ProcessEndedError,
     SimulationError,
+    StuckError,
     add_remark,
 )
 from kernelsim.machine import Machine
@@ -61,7 +62,8 @@ class RunEnd:
             failure = CheckFailedError(str(workload_mistake(error, Path(self.name))))
             failure.__cause__ = error
             return failure
-        mistake = workload_mistake(error, Path(self.name))
+        mistake = self.workload.stuck() if isinstance(told, StuckError) else None
+        mistake = mistake or workload_mistake(error, Path(self.name))
         if mistake is not None:
             if mistake is not error:
                 mistake.__cause__ = error

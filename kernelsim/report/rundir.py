@@ -43,10 +43,14 @@ from kernelsim.report.whole import (
 EVENTS: Final = "events.jsonl"
 METRICS: Final = "metrics.parquet"
 RUN: Final = "run.json"
+OUTPUT: Final = "workload.out"  # what the workload printed
 PREVIOUS: Final = "previous"  # the earlier run, until this one has ended as well
 ASIDE: Final = TEMPORARY.format(PREVIOUS)  # the same while it is being set aside
 # Moved when the directory is used again: the last sign of completeness first.
-OURS: Final = (RUN, METRICS, "report.html", "trace.pftrace", "proc", "sys", "snapshots", EVENTS)
+OURS: Final = (
+    *(RUN, METRICS, OUTPUT, "report.html", "trace.pftrace"),
+    *("proc", "sys", "snapshots", EVENTS),
+)
 OUTPUT_FAILED: Final = "output_failed"  # exit state of a run whose files could not all be written
 GOOD_ENDS: Final = ("done", "until", "stopped")
 LOCK_TRIES: Final = 10  # whoever asks `is_being_written` holds the lock for a moment

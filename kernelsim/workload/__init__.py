@@ -1,6 +1,8 @@
 """What a workload author writes: Python functions, portable scripts, recordings.
 
-A mistake in a workload is a `WorkloadError` in one line, found when it is loaded where possible.
+`machine.py` and `handle.py` are all that a workload sees of a machine and of a process; neither
+shows what lies below. A mistake in a workload is a `WorkloadError` in one line, found when it is
+loaded where possible.
 """
 
 from kernelsim.units import GIB, KIB, MIB

@@ -45,7 +45,10 @@ from kernelsim.workload.source import expect_lines, foreign_imports, lines_witho
 Main = Callable[[Any], Awaitable[object]]
 
 MODULE_PREFIX: Final = "kernelsim_workload_"  # so that no file hides a module of that name
-PYTHON_SUFFIX: Final = ".py"
+
+
+def _not_known() -> None:
+    """Know nothing of why a run got stuck."""
 
 
 @attrs.frozen
@@ -67,6 +70,8 @@ class Workload:
     """First and last lines of the calls of `machine.expect` in its file."""
     warnings: tuple[str, ...] = ()
     """What in its files may keep one seed from giving one run, a line each."""
+    stuck: Callable[[], WorkloadError | None] = _not_known
+    """Why a run of it that got stuck did so, where the workload knows."""
 
 
 def simulation(function: Main) -> Workload:
@@ -141,8 +146,6 @@ def load_workload(path: Path) -> Workload:
     Raises:
         WorkloadError: No such file, no workload in it or several, or importing it raised.
     """
-    if path.suffix != PYTHON_SUFFIX:
-        raise WorkloadError("a Python workload is a file that ends in .py", path)
     try:
         source = path.read_bytes()
     except OSError as error:

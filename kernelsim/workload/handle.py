@@ -22,6 +22,10 @@ from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPr
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, ProcessEndedError, WorkloadError
 from kernelsim.mm.space.pgtable import MM_SWAPENTS
+from kernelsim.procfs.capture import capture
+from kernelsim.procfs.capture_process import capture_process
+from kernelsim.procfs.snapshot import ProcessSnapshot
+from kernelsim.procfs.tree import WALKING_FILES, process_files
 from kernelsim.sim.actor import Actor
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
 from kernelsim.workload.arguments import (
@@ -285,6 +289,32 @@ class ProcessHandle:
             ConfigError: There is no such CPU, or none is named.
         """
         self._process.task.cpus = tuple(cpus_of(self._kernel, "cpus", cpus))
+
+    def capture(self, *, usage: bool = False) -> ProcessSnapshot:
+        """Return what its /proc directory is rendered from, as values, at this moment.
+
+        Args:
+            usage: Whether to walk the page tables for what smaps says of each mapping.
+
+        Raises:
+            ProcessEndedError: It has no directory any more.
+        """
+        if self.pid not in self._kernel.processes:
+            raise self._ended()
+        return capture_process(self._kernel, self._process, usage=usage)
+
+    def proc(self, name: str) -> str:
+        """Return the text of a file of its /proc directory, such as "status" or "maps".
+
+        Raises:
+            ConfigError: There is none of that name.
+            ProcessEndedError: It has no directory any more.
+        """
+        usage = name in WALKING_FILES
+        files = dict(process_files(capture(self._kernel, usage=False), self.capture(usage=usage)))
+        if name not in files:
+            raise ConfigError("proc", name, f"must be one of {', '.join(files)}")
+        return files[name]
 
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""

@@ -33,12 +33,18 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
 )
 from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
+from kernelsim.procfs.capture import capture
+from kernelsim.procfs.snapshot import Snapshot
+from kernelsim.procfs.tree import WALKING_FILES, render_tree
+from kernelsim.procfs.vmstat import vmstat_counters
+from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.rng import Rng
 from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, process_name
 from kernelsim.workload.arguments import oom_score_adj as score_adj
 from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle, Program
+from kernelsim.workload.log import AuthorLogger, author_logger
 from kernelsim.workload.panic import until_panic
 
 T = TypeVar("T")
@@ -75,12 +81,17 @@ async def _keep_nothing(_name: str) -> None:
     """Keep no snapshot; what a machine does unless told otherwise."""
 
 
+def _print_nothing(_line: str) -> None:
+    """Print no line; what a machine does unless told otherwise."""
+
+
 class MachineHandle:
     """One machine, seen from a workload.
 
     Args:
         machine: It.
         on_snapshot: What to do when the workload takes a snapshot; gets its name.
+        on_line: What to do with each line that the workload prints.
 
     Attributes:
         processes: All that were started, in that order, those that have ended too.
@@ -89,13 +100,17 @@ class MachineHandle:
     """
 
     def __init__(
-        self, machine: Machine, on_snapshot: Callable[[str], Awaitable[None]] = _keep_nothing
+        self,
+        machine: Machine,
+        on_snapshot: Callable[[str], Awaitable[None]] = _keep_nothing,
+        on_line: Callable[[str], None] = _print_nothing,
     ) -> None:
         self.processes: list[ProcessHandle] = []
         self.notes: list[str] = []
         self.expectations = Expectations()
         self._machine = machine
         self._on_snapshot = on_snapshot
+        self._on_line = on_line
 
     @property
     def spec(self) -> MachineSpec:
@@ -225,6 +240,53 @@ class MachineHandle:
     async def snapshot(self, name: str) -> None:
         """Keep what /proc and /sys show at this moment, under a name."""
         await self._on_snapshot(name)
+
+    def print(self, *lines: str) -> None:
+        """Print lines as what the workload puts out: they go to workload.out of the run, too."""
+        for line in lines:
+            self._on_line(line)
+
+    def wait_queue(self, name: str) -> WaitQueue:
+        """Return a queue in which programs sleep until another one wakes them, in virtual time.
+
+        `await queue.wait()` sleeps, `queue.wake_all()` and `queue.wake_one()` wake; the name says
+        what for, in the report of who waits for what.
+        """
+        return self._machine.engine.wait_queue(name)
+
+    def capture(self, *, usage: bool = False) -> Snapshot:
+        """Return what /proc and /sys are rendered from, as values, at this moment.
+
+        Args:
+            usage: Whether to walk the page tables for what smaps says of each mapping.
+        """
+        return capture(self._machine.kernel, usage=usage)
+
+    def proc(self, name: str) -> str:
+        """Return the text of a file below /proc, such as "meminfo" or "100/status".
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        usage = str(name).rpartition("/")[2] in WALKING_FILES
+        for path, text in render_tree(self.capture(usage=usage)):
+            if path == f"proc/{name}":
+                return text
+        raise ConfigError("proc", name, 'must be a file below /proc, such as "meminfo"')
+
+    @property
+    def vmstat(self) -> dict[str, int]:
+        """The counters of /proc/vmstat by name, at this moment: pgfault, pswpout, nr_free_pages."""
+        return vmstat_counters(self.capture())
+
+    @property
+    def log(self) -> AuthorLogger:
+        """The author's own events in the run's log: `machine.log.info("phase", number=2)`.
+
+        structlog's logger: `machine.log.bind(trial=1)` is one with a field in each event. An event
+        has the virtual time and the actor that is running, `main` or a process's program.
+        """
+        return author_logger(self._machine.engine)
 
     def expect(self, condition: object, text: str = "") -> bool:
         """State that something holds; if it does not, the run goes on and ends with exit status 1.

@@ -3,7 +3,6 @@
 import json
 import sys
 
-import attrs
 import pytest
 
 from kernelsim.cli import inspect
@@ -14,22 +13,15 @@ from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.vmscan import mm_vmscan_kswapd_wake
 
 
-@attrs.define
-class Clock:
-    """A virtual time set by hand."""
-
-    now_ns: int = 0
-
-
 @pytest.fixture
 def run_path(tmp_path):
     """A run that ended."""
     directory = RunDirectory.create(tmp_path / "run")
-    with RunLog(directory.events_path, clock=Clock(2_000_000_000)) as log:
+    with RunLog(directory.events_path) as log:
         log.start({"seed": 1})
         wake = mm_vmscan_kswapd_wake(nid=0, zid=2, order=0)
         log.emit(1_000_000_000, "kswapd0", wake.event, wake)
-        log.bind("db-101").info("ks_fault", pid=101, kind="anon")
+        log.emit(2_000_000_000, "db-101", "ks_fault", {"pid": 101, "kind": "anon"})
     directory.finish({"exit_state": "done"})
     return tmp_path / "run"
 

@@ -158,7 +158,7 @@ def written(seed, path):
     logs = []
 
     def sink(engine):
-        logs.append(RunLog(path, clock=engine))
+        logs.append(RunLog(path))
         return logs[0]
 
     run(seed, sink)

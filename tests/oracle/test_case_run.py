@@ -9,8 +9,8 @@ import pytest
 from kernelsim.errors import InvariantViolation, RecordingError, WorkloadError
 from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.oracle.case_run import check_case, run_case
-from kernelsim.oracle.script_process import STEPS, supported_steps
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.script.process import STEPS, supported_steps
 from kernelsim.workload.script.script_steps import GRAMMAR
 
 CASES = Path(__file__).parents[1] / "oracle" / "cases"
@@ -217,7 +217,7 @@ def test_a_checked_run_finds_what_is_wrong(tmp_path, monkeypatch, after):
     shifts = {"spoil": -1, "mend": 1}
 
     async def spoil(process, step):
-        process._run.machine.mem.zone[0, Z_FREE] += shifts[step.args[0]]
+        process._state.machine._machine.mem.zone[0, Z_FREE] += shifts[step.args[0]]
 
     monkeypatch.setitem(STEPS, "mark", spoil)
     for name in ("unchecked", "checked"):

@@ -6,20 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-import attrs
 import pytest
 
 from kernelsim.errors import ConfigError, OutputError
 from kernelsim.report.log import RunLog
 from kernelsim.report.metrics import MetricsRecorder
 from kernelsim.report.rundir import RunDirectory, is_being_written
-
-
-@attrs.define
-class Clock:
-    """A virtual time set by hand."""
-
-    now_ns: int = 0
 
 
 def tree(path):
@@ -30,7 +22,7 @@ def tree(path):
 def make_run(path):
     """Write a small run."""
     directory = RunDirectory.create(path)
-    with RunLog(directory.events_path, clock=Clock()) as log:
+    with RunLog(directory.events_path) as log:
         log.start({})
     metrics = MetricsRecorder(("t_ns", "pgfault"))
     metrics.append((0, 1))
@@ -72,7 +64,7 @@ def test_earlier_run_is_set_aside(tmp_path):
 def end(path, state):
     """Run into a directory, ending in this state; None is a run that was cut short."""
     directory = RunDirectory.create(path)
-    with RunLog(directory.events_path, clock=Clock()) as log:
+    with RunLog(directory.events_path) as log:
         log.start({"ends": state})
     if state is None:
         directory.close()
@@ -129,7 +121,7 @@ def test_a_kill_while_the_previous_is_removed_bars_nobody(tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     directory = RunDirectory.create(path)
-    with RunLog(directory.events_path, clock=Clock()) as log:
+    with RunLog(directory.events_path) as log:
         log.start({})
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)

@@ -92,13 +92,9 @@ def test_mistakes_in_the_file_are_one_line(load, text, said):
 
 
 def test_missing_file_and_foreign_names_are_one_line(tmp_path, load):
-    """So are a file that is not there, a directory, and another kind of file."""
-    for path, said in [
-        (tmp_path / "none.py", "none.py: No such file or directory"),
-        (tmp_path / "w.txt", "w.txt: a Python workload is a file that ends in .py"),
-    ]:
-        with pytest.raises(WorkloadError, match=said):
-            load_workload(path)
+    """So are a file that is not there, and a directory."""
+    with pytest.raises(WorkloadError, match=r"none\.py: No such file or directory"):
+        load_workload(tmp_path / "none.py")
     (tmp_path / "d.py").mkdir()
     with pytest.raises(WorkloadError, match=r"d\.py: Is a directory"):
         load_workload(tmp_path / "d.py")

@@ -23,6 +23,7 @@ from kernelsim.units import NS_PER_S
 from kernelsim.workload.script.script_steps import Step, parse_steps
 
 DEFAULT_NAME: Final = "memhog"
+PROGRAMS: Final = ("memhog", "memhogdyn")  # the recorded program, linked statically or not
 
 
 @attrs.frozen
@@ -197,13 +198,13 @@ def refuse_unsupported(script: Script, supported: frozenset[str]) -> None:
 def _parse_command(number: int, text: str) -> Command:
     """Parse one line that is not blank."""
     word, _, rest = text.partition(" ")
-    if word in ("memhog", "memhogdyn"):
+    if word in PROGRAMS:
         words = rest.split()
         background = words[-1:] == ["&"]
         steps = tuple(parse_steps(words[: len(words) - background]))
         return Memhog(number, text, steps, background, dynamic=word == "memhogdyn")
     if word not in COMMANDS:
-        names = ", ".join(("memhog", "memhogdyn", *COMMANDS))
+        names = ", ".join((*PROGRAMS, *COMMANDS))
         raise WorkloadError(f"{word!r} is no command ({names})")
     form, pattern, make = COMMANDS[word]
     match = re.fullmatch(pattern, text)

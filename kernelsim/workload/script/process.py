@@ -17,9 +17,6 @@ import numpy as np
 
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError, WorkloadError
-from kernelsim.oracle.script_run import ScriptRun
-from kernelsim.procfs.capture import capture
-from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.meminfo import meminfo_kb
 from kernelsim.procfs.process import (
     render_maps,
@@ -49,6 +46,7 @@ from kernelsim.workload.script.script_output import (
 )
 from kernelsim.workload.script.script_steps import Argument, Step, form_of
 from kernelsim.workload.script.splitmix import SplitMix64
+from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.syscall import MappedRange
 
 EINVAL: Final = 22
@@ -74,12 +72,12 @@ class ScriptProcess:
     """The program of one line of a script.
 
     Args:
-        run: The script's run.
+        state: What the script's processes share.
         memhog: The line.
     """
 
-    def __init__(self, run: ScriptRun, memhog: Memhog) -> None:
-        self._run = run
+    def __init__(self, state: ScriptState, memhog: Memhog) -> None:
+        self._state = state
         self._memhog = memhog
         self._name = "memhog"
         self._regions: dict[str, MappedRange] = {}
@@ -97,8 +95,8 @@ class ScriptProcess:
                 return
 
     async def _do(self, number: int, step: Step) -> None:
-        engine, before = self._run.machine.engine, self._handle.stats
-        began_ns = engine.now_ns
+        machine, before = self._state.machine, self._handle.stats
+        began_ns = machine.now_ns
         if step.op not in SILENT and not self._has_printed:
             self._has_printed = True
             await self._handle.start_printing()
@@ -120,18 +118,17 @@ class ScriptProcess:
                     errno=outcome.errno,
                     minflt=now.pgfault - before.pgfault - majflt,
                     majflt=majflt,
-                    duration_ns=engine.now_ns - began_ns,
+                    duration_ns=machine.now_ns - began_ns,
                     fields=outcome.fields,
                 )
             )
         )
 
     def _say(self, *lines: str) -> None:
-        self._run.lines.extend(lines)
+        self._state.machine.print(*lines)
 
     def _snapshot(self, *, usage: bool = False) -> ProcessSnapshot:
-        kernel = self._run.machine.kernel
-        return capture_process(kernel, kernel.processes[self._handle.pid], usage=usage)
+        return self._handle.capture(usage=usage)
 
     async def identity(self, step: Step) -> Outcome | None:
         """name, adj, uid: say who the process is."""
@@ -148,7 +145,7 @@ class ScriptProcess:
     async def cpu(self, step: Step) -> Outcome:
         """Pin the process to one CPU."""
         number = number_of(step.args[0])
-        if number >= self._run.handle.spec.nr_cpus:
+        if number >= self._state.machine.spec.nr_cpus:
             return Outcome(-1, EINVAL)
         await self._handle.set_affinity(number)
         return Outcome()
@@ -183,7 +180,7 @@ class ScriptProcess:
         start = number_of(offset or 0)
         if start > region.length:
             rule = f"step {step.text!r} begins behind the end of its region, {region.length} bytes"
-            raise WorkloadError(rule, self._run.file, self._memhog.line)
+            raise WorkloadError(rule, self._state.file, self._memhog.line)
         await self._handle.touch(
             region,
             write=step.op == "touchw",
@@ -213,19 +210,19 @@ class ScriptProcess:
     async def randtime(self, step: Step) -> Outcome:
         """Access random pages for a time."""
         name, seed, duration, percent = step.args
-        region, engine = self._regions.get(str(name)), self._run.machine.engine
+        region, machine = self._regions.get(str(name)), self._state.machine
         if region is None:
             return NO_REGION
         numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
-        end_ns = engine.now_ns + number_of(duration)
+        end_ns = machine.now_ns + number_of(duration)
         accesses, nr_writes, n = 0, 0, TIMED_BATCH
-        while engine.now_ns < end_ns and self._handle.exit_status is None:
+        while machine.now_ns < end_ns and self._handle.exit_status is None:
             pages, writes = numbers.draw_accesses(nr_pages, number_of(percent), n)
             done = await self._handle.touch_pages((region.address >> PAGE_SHIFT) + pages, writes)
             accesses += n
             nr_writes += int(writes.sum())
             # Where nothing faults, all accesses take as long as those before, and many go at once.
-            nr_in_time = (end_ns - engine.now_ns) * n // max(1, done.latency_ns)
+            nr_in_time = (end_ns - machine.now_ns) * n // max(1, done.latency_ns)
             n = min(2 * n, RANDOM_BATCH, nr_in_time // TIMED_BATCH * TIMED_BATCH)
             if done.minflt or done.majflt or n < TIMED_BATCH:
                 n = TIMED_BATCH
@@ -255,7 +252,7 @@ class ScriptProcess:
     def _report_growth(self, total: int, *, zones: bool) -> None:
         fields: list[tuple[str, int]] = [("grown_kB", total // KIB)]
         if zones:
-            snapshot = capture(self._run.machine.kernel, usage=False)
+            snapshot = self._state.machine.capture()
             fields += [
                 (f"free_{node.nid}_{zone.name}", zone.stats.get("nr_free_pages", 0))
                 for node, zone in snapshot.zones()
@@ -273,13 +270,13 @@ class ScriptProcess:
 
     async def meminfo(self, _step: Step) -> None:
         """Print the main lines of /proc/meminfo."""
-        snapshot = capture(self._run.machine.kernel, usage=False)
+        snapshot = self._state.machine.capture()
         self._say(meminfo_line(self._name, meminfo_kb(snapshot)))
 
     async def file(self, step: Step) -> None:
         """Print a file of its /proc directory."""
         process = self._snapshot(usage=step.op in ("rollup", "smaps"))
-        nr_cpus = len(self._run.machine.kernel.cpus)
+        nr_cpus = self._state.machine.spec.nr_cpus
         renderers: dict[str, Callable[[ProcessSnapshot], str]] = {
             "maps": render_maps,
             "smaps": render_smaps,
@@ -293,17 +290,17 @@ class ScriptProcess:
 
     async def vmstat(self, step: Step) -> None:
         """vm0, vmd: remember the counters; print what changed since, and remember afresh."""
-        now = vmstat_counters(capture(self._run.machine.kernel, usage=False))
+        now = vmstat_counters(self._state.machine.capture())
         if step.op == "vmd":
             self._say(*vmdelta_lines(str(step.args[0]), self._vmstat, now))
         self._vmstat = now
 
     async def snap(self, step: Step) -> None:
         """Write a snapshot directory."""
-        began_ns = self._run.machine.now_ns
+        began_ns = self._state.machine.now_ns
         name = str(step.args[0])
-        await self._run.handle.snapshot(name)
-        self._say(*snapshot_lines(self._name, name, self._run.machine.now_ns - began_ns))
+        await self._state.machine.snapshot(name)
+        self._say(*snapshot_lines(self._name, name, self._state.machine.now_ns - began_ns))
 
     async def mark(self, step: Step) -> None:
         """Print a mark."""
@@ -312,16 +309,16 @@ class ScriptProcess:
     async def poke(self, step: Step) -> Outcome:
         """Write a sysctl through its file."""
         path, value = map(str, step.args)
-        self._run.handle.sysctl(sysctl_of_path(path), value)
+        self._state.machine.sysctl(sysctl_of_path(path), value)
         return Outcome()
 
     async def mkfile(self, step: Step) -> None:
         """Make a file that others wait for."""
-        self._run.make_file(str(step.args[0]))
+        self._state.make_file(str(step.args[0]))
 
     async def wait(self, step: Step) -> None:
         """Wait for a file that another process makes."""
-        await self._wait_for_others(step, self._run.wait_for_file(str(step.args[0])))
+        await self._wait_for_others(step, self._state.wait_for_file(str(step.args[0])))
 
     async def sleep(self, step: Step) -> None:
         """Sleep."""
@@ -333,9 +330,9 @@ class ScriptProcess:
 
     async def _wait_for_others(self, step: Step, waiting: Awaitable[object]) -> None:
         place = (self._memhog.line, step.text)
-        self._run.waiting.append(place)
+        self._state.waiting.append(place)
         await waiting
-        self._run.waiting.remove(place)
+        self._state.waiting.remove(place)
 
 
 def number_of(argument: Argument) -> int:

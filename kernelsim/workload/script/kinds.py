@@ -1,0 +1,58 @@
+"""Tell what a workload file is, by its content: Python, a portable script, or a recording.
+
+Interface: `kind_of`.
+"""
+
+import ast
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+from kernelsim.errors import WorkloadError, shown
+from kernelsim.workload.lackey import is_recording
+from kernelsim.workload.script.script import COMMANDS, PROGRAMS
+
+Kind = Literal["python", "script", "lackey"]
+KINDS: Final = (
+    "a Python file with one @workload or @simulation, a portable script (lines such as "
+    "`memhog mmap:a:1M touchw:a`), or a recording of valgrind --tool=lackey --trace-mem=yes"
+)
+HEAD_BYTES: Final = 1 << 16  # of a file; a recording may be larger than memory
+LACKEY: Final = re.compile(r"(==\d+==.*|I  [0-9a-fA-F]+,\d+| [LSM] [0-9a-fA-F]+,\d+)\s*")
+PYTHON_ONLY: Final = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def kind_of(path: Path) -> Kind:
+    """Return what a file is.
+
+    Raises:
+        WorkloadError: It cannot be read, or is none of these; says what was seen.
+    """
+    if is_recording(path):  # its mistakes are told as a recording's
+        return "lackey"
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise WorkloadError(error.strerror or str(error), path) from None
+    text = head.decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    first = lines[0] if lines else ""
+    if LACKEY.fullmatch(first):
+        return "lackey"
+    is_command = first.split(" ", maxsplit=1)[0].strip() in (*PROGRAMS, *COMMANDS)
+    if is_command and not _is_python(text):
+        return "script"
+    if path.suffix == ".py" or _is_python(text):
+        return "python"
+    seen = f"it begins with {shown(first.strip())}" if first else "it is empty"
+    raise WorkloadError(f"must be {KINDS}; {seen}", path)
+
+
+def _is_python(text: str) -> bool:
+    """Return whether a text is a program: one that imports or defines something."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, PYTHON_ONLY) for node in tree.body)
