@@ -27,6 +27,7 @@ from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.core.lruvec import new_lruvec
 from kernelsim.mm.core.mem import (
+    MAX_ORDER_NR_PAGES,
     MIGRATE_UNMOVABLE,
     Z_SPANNED,
     Z_START_PFN,
@@ -181,10 +182,13 @@ def _find_zero_page(kernel: Kernel) -> int:
     flags = kernel.mem.pages.flags
     for zone in kernel.phys.zonelists[0]:
         start = int(kernel.mem.zone[zone, Z_START_PFN])
-        part = flags[start : start + int(kernel.mem.zone[zone, Z_SPANNED])]
-        kept = np.flatnonzero(part & np.uint32(PG_reserved | PG_kernel))
-        if len(kept):
-            return start + int(kept[0])
+        end = start + int(kernel.mem.zone[zone, Z_SPANNED])
+        # It lies near the start: to look at the column of all of a large zone would map it all.
+        for first in range(start, end, MAX_ORDER_NR_PAGES):
+            part = flags[first : min(first + MAX_ORDER_NR_PAGES, end)]
+            kept = np.flatnonzero(part & np.uint32(PG_reserved | PG_kernel))
+            if len(kept):
+                return first + int(kept[0])
     for zone in kernel.phys.zonelists[0]:  # nothing reserved: it takes a page as the kernel would
         pfn = rmqueue(kernel.mem, zone, 0, MIGRATE_UNMOVABLE)
         if pfn:

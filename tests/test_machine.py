@@ -325,3 +325,31 @@ def test_a_run_ends_at_its_time_limit():
 
     done = run(small_machine(), main, until_ns=1_000_000)
     assert (done.result, done.machine.now_ns) == (None, 1_000_000)
+
+
+BOOT = """
+import resource, sys
+from kernelsim.config.machine_file import load_machine
+from kernelsim.machine import Machine
+
+def resident():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+before = resident()
+machine = Machine(load_machine(sys.argv[1]))
+columns = sum(column.nbytes for column in machine.mem.pages)
+print(columns, resident() - before, machine.kernel.zero_pfn)
+"""
+
+
+@pytest.mark.slow
+def test_boot_touches_a_small_share_of_the_columns(tmp_path):
+    """4 TiB in one node boot in less than a hundredth of what their pages' columns could take."""
+    file = tmp_path / "huge.toml"
+    file.write_text('name = "huge"\n[[node]]\ncpus = "0-7"\nmemory = "4T"\n')
+    command = [sys.executable, "-c", BOOT, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    columns, resident, zero_pfn = map(int, done.stdout.split())
+    assert columns >= 40 << 30
+    assert resident < columns // 100
+    assert zero_pfn == 1 << 20  # what boot keeps of the zone Normal, which starts at 4 GiB

@@ -12,6 +12,7 @@ Units: pages, pfn. Memory nobody touches costs nothing: columns are mapped, not 
 
 import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any, Final
 
@@ -81,12 +82,13 @@ MAP_NORESERVE: Final = 0x4000  # asm-generic/mman.h; the mmap module of 3.11 doe
 def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
     """Return an array of zeros that costs memory only where it is written, page by page.
 
-    Huge pages are refused: one written entry would cost 2 MiB.
+    Huge pages are refused: one written entry would cost 2 MiB. A host without them gives none.
     """
     size = prod(shape) * np.dtype(dtype).itemsize
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
     area = mmap.mmap(-1, max(size, 1), flags=flags)
-    area.madvise(mmap.MADV_HUGEPAGE)
+    with suppress(OSError):
+        area.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(area, dtype=dtype, count=prod(shape)).reshape(shape)
 
 
