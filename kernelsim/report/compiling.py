@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import attrs
 from rich.console import Console
@@ -30,7 +30,9 @@ from kernelsim.hw.compile import (
     lock_file,
     missing_leafs,
 )
-from kernelsim.report.compile_display import CompileDisplay
+
+if TYPE_CHECKING:
+    from kernelsim.report.compile_display import CompileDisplay
 
 WORKERS_MAX: Final = 4  # more wait for each other most of the time: a leaf needs those it calls
 LOOK_S: Final = 0.1
@@ -50,6 +52,8 @@ def compile_leafs(*, enabled: bool = True, console: Console | None = None) -> in
     began_ns = time.perf_counter_ns()
     if not missing_leafs():
         return 0
+    from kernelsim.report.compile_display import CompileDisplay  # noqa: PLC0415 - seldom needed
+
     display = CompileDisplay(console or Console(stderr=True), enabled=enabled)
     if not can_keep_leafs():
         display.keep_nothing(lock_file().parent)
@@ -72,7 +76,7 @@ def nr_workers() -> int:
 
 
 @contextmanager
-def compile_lock(display: CompileDisplay) -> Iterator[None]:
+def compile_lock(display: "CompileDisplay") -> Iterator[None]:
     """Let one process at a time compile, where the file system has locks."""
     with ExitStack() as stack:
         with suppress(OSError):
@@ -125,7 +129,7 @@ class Worker:
 class Compilation:
     """All jobs, handed out to processes: callees first, the longest way up first."""
 
-    def __init__(self, jobs: list[CompileJob], display: CompileDisplay) -> None:
+    def __init__(self, jobs: list[CompileJob], display: "CompileDisplay") -> None:
         self.waiting = by_urgency(jobs)
         self.undone = {job.name for job in jobs}
         self.workers: list[Worker] = []

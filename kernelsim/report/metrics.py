@@ -13,14 +13,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.errors import readable
+
+if TYPE_CHECKING:
+    import duckdb  # takes a tenth of a second, so only what uses it imports it
 
 ROWS_AT_FIRST: Final = 256  # doubled when full
 
@@ -80,8 +82,10 @@ class MetricsRecorder:
                 shutil.copyfile(Path(scratch) / "metrics", path)
 
 
-def copy_metrics(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def copy_metrics(connection: "duckdb.DuckDBPyConnection", path: Path) -> None:
     """Write the table `metrics` to a file; raises OSError as `MetricsRecorder.write`."""
+    import duckdb  # noqa: PLC0415 - see above
+
     target = quoted(str(path), "'")
     try:
         connection.execute(f"COPY metrics TO {target} (FORMAT parquet, USE_TMP_FILE false)")
@@ -99,8 +103,10 @@ def named_for_sql(file: Path, scratch: Path) -> Path:
     return file if is_sql_text(file) else Path(shutil.copy(file, scratch))
 
 
-def connect() -> duckdb.DuckDBPyConnection:
+def connect() -> "duckdb.DuckDBPyConnection":
     """Open a database in memory: one thread for one order, and nothing loaded from a network."""
+    import duckdb  # noqa: PLC0415 - see above
+
     return duckdb.connect(
         ":memory:",
         config={
@@ -111,7 +117,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     )
 
 
-def write_failure(error: duckdb.Error) -> str:
+def write_failure(error: "duckdb.Error") -> str:
     """Take the system's reason out of duckdb's message, which may be text with JSON behind it."""
     text = str(error).partition("\n")[0]
     with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -70,3 +70,12 @@ def test_equal_rows_give_equal_bytes(tmp_path):
         subprocess.run(command, env={"PYTHONHASHSEED": hash_seed}, check=True)
         digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
     assert digests[1:] == digests[:-1]
+
+
+def test_a_run_without_a_directory_imports_no_database():
+    """What takes a tenth of a second to import is imported only by a run that writes metrics."""
+    program = "import sys, kernelsim.report.machine_run; print('duckdb' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

@@ -102,10 +102,14 @@ def test_shell_syntax():
 
 
 def test_first_use_sets_up_once(checkout):
-    """Without an environment one is made and filled, in one line; the next use makes none."""
+    """Without an environment one is made and filled, and each step said; then none is made."""
     done, log = checkout.dev("run", "w.py")
     assert done.returncode == 0
-    assert done.stderr == "tools/dev: setting up .venv …\n"
+    assert done.stderr.splitlines() == [
+        "tools/dev: setting up .venv, only this once: Python …",
+        "tools/dev: setting up .venv, only this once: its packages, about 30 s …",
+        "tools/dev: .venv is ready",
+    ]
     assert [True, True] == asked(log, "-m venv", f"--editable {checkout.top}[test]")
     assert log[-1] == f"{checkout.top}|-P -m kernelsim run w.py"
     done, log = checkout.dev("run", "w.py")
