@@ -140,7 +140,7 @@ class StuckError(SimulationError):
 
 
 class DeadlockError(StuckError):
-    """Nobody can ever move again, and the run is not over."""
+    """No task can ever move again, and the run is not over."""
 
 
 class LivelockError(StuckError):

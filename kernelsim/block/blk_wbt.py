@@ -5,7 +5,7 @@ Linux: block/blk-wbt.c, block/blk-rq-qos.c:rq_qos_wait, 6.1.
 # turn slow, nor up when there are none.
 A write counts from when its request begins, in the plug already, until it is done. Kswapd's writes
 are counted apart and may be more; those of others are held lower while the disk also reads. Disks
-have a write cache, so who waits is woken when all writes of the kind are done.
+have a write cache, so a waiting task is woken when all writes of the kind are done.
 Interface: a disk has one, and the queues its writers sleep in. A writer calls `try_begin`, and
 sleeps if that is refused; one that is woken has been counted. The disk calls `done`.
 Units: requests, ns.
@@ -64,7 +64,7 @@ class WritebackThrottle:
         return WB_BACKGROUND if has_reads else WB_NORMAL
 
     def try_begin(self, kind: int, now_ns: int) -> bool:
-        """Count one more write, if it may begin: nobody passes those who wait already.
+        """Count one more write, if it may begin: no task passes those that wait already.
 
         Source: Linux 6.1 block/blk-rq-qos.c:rq_qos_wait
         """

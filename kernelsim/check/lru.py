@@ -2,7 +2,7 @@
 
 Linux: what mm/swap.c and mm/vmscan.c keep true between two lock holds (6.1).
 
-Interface: `check_lru` between two steps of the machine; nobody may be inside a list operation.
+Interface: `check_lru` between two steps of the machine; no list operation may be under way.
 Cost: one walk of the lists and a few passes over the pages on them, some 40 ms for a million.
 """
 

@@ -5,7 +5,7 @@ writes nothing and shares no code with what it checks: it reads the columns as a
 Cost: a few passes over the columns, some 20 ms for 4 GiB.
 
 Places of a page: a free block, the zone's untouched range, a per-cpu list, an LRU list, a page
-table, the kernel, taken off its LRU list, mapped, or in the hands of whoever allocated it.
+table, the kernel, taken off its LRU list, mapped, or held by the task that allocated it.
 """
 
 from typing import Final, TypeAlias

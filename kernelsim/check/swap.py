@@ -3,7 +3,7 @@
 Linux: what mm/swapfile.c and mm/swap_state.c keep true between two lock holds (6.1).
 
 Interface: `check_swap` for the swap map and the swap cache, `check_swap_entries` for the page
-tables too. Between two steps of the machine; nobody may hold a slot that is not in the cache yet.
+tables too. Between two steps of the machine; no task may hold a slot that is not in the cache yet.
 """
 
 from typing import Final
@@ -86,7 +86,7 @@ def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
         f"slot {slots[i]} is cached without SWAP_HAS_CACHE"
         for i in np.flatnonzero(users & SWAP_HAS_CACHE == 0)
     ]
-    wanted = users & SWAP_MAP_COUNT != 0  # otherwise nobody will read it again
+    wanted = users & SWAP_MAP_COUNT != 0  # otherwise it will not be read again
     idle = is_idle(flags) & wanted & (pages.mapcount[pfns] == 0)
     problems += check_content(mem, swap, slots[idle])
     cached = np.flatnonzero(pages.flags & np.uint32(PG_swapcache) != 0)
@@ -224,7 +224,7 @@ def check_swap_entries(
 
 
 def check_mapped_content(mem: Mem, swap: SwapArea, tables: Tables) -> list[str]:
-    """Return the cached pages that nobody has written since, and that differ from their slots."""
+    """Return the cached pages that were not written since, and that differ from their slots."""
     slots = np.flatnonzero(swap.cache_pfn != 0)
     if not len(slots):
         return []

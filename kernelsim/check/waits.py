@@ -1,4 +1,4 @@
-"""Check that whoever waits in a machine can still be woken by somebody.
+"""Check that each task that waits in a machine can still be woken.
 
 An asker is owed an answer by a living actor that is at work on it; a CPU that has tasks in its
 queue runs one; who was told to wake up does; who waits for a page to be read, for kswapd, or for
@@ -24,7 +24,7 @@ EXIT_QUEUE = "exit of "
 
 
 def check_waits(kernel: Kernel) -> list[str]:
-    """Return who waits for what will never come, one line each."""
+    """Return which tasks wait for what will never come, one line each."""
     return [
         *check_answers(kernel),
         *check_owed(kernel),
@@ -35,7 +35,7 @@ def check_waits(kernel: Kernel) -> list[str]:
 
 
 def is_waiting(seat: Seat) -> bool:
-    """Tell whether a task waits and nobody has decided yet how that ends."""
+    """Tell whether a task waits and it is not decided yet how that ends."""
     return seat.waiter.is_parked and not seat.waiter.is_decided
 
 

@@ -34,8 +34,8 @@ def lowest_allowed(
 ) -> int:
     """Return the free pages of a zone that a request of one page must find more than.
 
-    Bits of `alloc_flags` count only for who may have them: all reserves for a task that reclaims,
-    a half for one that is killed, and what the request's own mask says.
+    Bits of `alloc_flags` count only for tasks that may have them: all reserves for a task that
+    reclaims, a half for one that is killed, and what the request's own mask says.
 
     Args:
         mem: Physical memory.

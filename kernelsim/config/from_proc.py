@@ -58,7 +58,7 @@ from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE
 
 __all__ = ["machine_from_proc"]
 
-REMOTE_DISTANCE: Final = 20  # linux/topology.h; when nobody says more
+REMOTE_DISTANCE: Final = 20  # linux/topology.h; when the recording does not say
 LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area of a PC
 _TYPES: Final = {kind.value: kind for kind in ZoneType}
 

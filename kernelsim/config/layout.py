@@ -112,7 +112,7 @@ def _place(nodes: Sequence[NodeMemory], *, arch: str) -> list[_Ranges]:
         start = cursor if node.start_pfn is None else node.start_pfn
         if node.device_pages and ZoneType.ZONE_DEVICE not in zone_types(arch):
             raise ConfigError(f"node[{nid}].device_memory", arch, "only x86_64 has ZONE_DEVICE")
-        # Frames of the legacy hole count as RAM somebody bought; those of the PCI hole move up.
+        # Frames of the legacy hole count as RAM that was bought; those of the PCI hole move up.
         ranges = _fill(start, node.nr_pages, holes)
         if ranges and ranges[-1][1] > limit:
             size = f"up to pfn {ranges[-1][1]}"

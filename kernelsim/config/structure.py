@@ -1,7 +1,7 @@
 """Turn plain data into attrs values and back, strictly, with one-line errors.
 
 Differs from bare cattrs: no silent conversions (2.5 is no int, "4" is no int, 1 is no bool), keys
-that nobody knows are refused with the nearest known one, and the first fault is told as
+that are unknown are refused with the nearest known one, and the first fault is told as
 key = value.
 Interface: `structure(data, cls)` and `unstructure(value)`; `flat_settings` reads tunables.
 """

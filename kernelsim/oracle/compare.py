@@ -1,7 +1,7 @@
 """Hold one run of a recorded case against the recording of a real kernel, row by row.
 
 Rows that the kernel does not repeat itself are left out: where a repeat of the recording (a
-directory of the same name with `_r2` … `_r9`) lies outside a row's class, nobody is held to it.
+directory of the same name with `_r2` … `_r9`) lies outside a row's class, the row is not compared.
 
 Interface: `compare_runs` decides, `render` prints for people, `to_json` for programs.
 Units: an error is a share of the real value (0.02 is two percent); slack is in the row's unit.

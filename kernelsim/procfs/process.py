@@ -205,7 +205,7 @@ def render_status(
 
 
 def _status_identity(process: ProcessSnapshot) -> Iterator[str]:
-    """Yield who the process is."""
+    """Yield the lines that identify the process."""
     yield f"Name:\t{process.comm}"
     yield "Umask:\t0022"
     yield f"State:\t{process.state} ({STATE_NAMES[process.state]})"

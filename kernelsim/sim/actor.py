@@ -103,7 +103,7 @@ class Actor:
         engine: Set at spawn.
         ref: The handle others get; set at spawn.
         mailbox: Messages that wait, each with the wait of its asker if it was asked.
-        promises: The waits of everybody who is to get an answer, in the order they asked.
+        promises: The waits of all askers that are to get an answer, in the order they asked.
         is_serving: It has taken a message from its mailbox, and waits before it is done with it.
     """
 
@@ -188,7 +188,7 @@ class Actor:
     def settle(
         self, asker: Waiter, at_ns: int | None, value: object, error: BaseException | None = None
     ) -> None:
-        """Keep a promise: give who asked the answer or an exception, now or at a later time."""
+        """Keep a promise: give the asker the answer or an exception, now or at a later time."""
         self.promises.pop(asker, None)
         clock = asker.seat.clock
         clock.wake(asker, clock.now_ns if at_ns is None else at_ns, value, error)

@@ -28,7 +28,7 @@ class ChannelStatistics:
     Attributes:
         nr_sent: Values accepted from senders.
         nr_received: Values taken by receivers.
-        nr_buffered: Values that arrived and nobody took yet.
+        nr_buffered: Values that arrived and were not taken yet.
         nr_under_way: Values sent and not arrived.
         nr_senders_waiting: Tasks waiting for room.
         nr_receivers_waiting: Tasks waiting for a value.
@@ -43,7 +43,7 @@ class ChannelStatistics:
 
 
 class Channel(Generic[T]):
-    """The state both ends share. A value that arrives goes to the receiver who waits longest."""
+    """The state both ends share. A value that arrives goes to the receiver that waits longest."""
 
     __slots__ = (
         "arrived", "capacity", "clock", "is_receiver_closed", "is_sender_closed", "latency_ns",
@@ -74,10 +74,10 @@ class Channel(Generic[T]):
 
         Raises:
             trio.WouldBlock: The channel is full.
-            trio.BrokenResourceError: Nobody will ever receive.
+            trio.BrokenResourceError: The receiving end is closed.
             trio.ClosedResourceError: This end is closed.
         """
-        if self.receivers and not self.latency_ns:  # somebody waits, so it is not closed or full
+        if self.receivers and not self.latency_ns:  # a receiver waits, so it is not closed or full
             clock = self.clock
             if clock.wake(self.receivers.popleft(), clock.now_ns, value):
                 self.nr_sent += 1
@@ -153,7 +153,7 @@ class Channel(Generic[T]):
         self._end_receivers()
 
     def close_receiver(self) -> list[T]:
-        """Nobody receives any more: senders get BrokenResourceError. Return what is left."""
+        """Close the receiving end: senders get BrokenResourceError. Return what is left."""
         self.is_receiver_closed = True
         left = [*self.arrived, *self.under_way, *(value for _, value in self.senders)]
         self.arrived.clear()
@@ -261,7 +261,7 @@ class VirtualReceiveChannel(trio.abc.ReceiveChannel[T]):
         return self._channel.receive_nowait()
 
     async def aclose(self) -> None:
-        """Close this end; values nobody took are lost."""
+        """Close this end; values that were not taken are lost."""
         self._channel.close_receiver()
 
     def statistics(self) -> ChannelStatistics:

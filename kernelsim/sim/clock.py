@@ -13,8 +13,9 @@ so the order of all others, and where a limit strikes, is the same; most switche
 Ties: events of one instant run in the order in which they were scheduled. With a schedule seed
 the tie comes from that seed and the event's number instead: another legal order for each seed.
 
-Interface: `schedule` a callback; `open_wait`, then `wait` for somebody to `wake` that waiter;
-`sleep`. Everything that waits in virtual time waits here, or the deadlock report would not know.
+Interface: `schedule` a callback; `open_wait`, then `wait` until something calls `wake` on that
+waiter; `sleep`. Everything that waits in virtual time waits here, or the deadlock
+report would not know.
 Units: ns.
 """
 
@@ -75,7 +76,7 @@ class VirtualClock(trio.abc.Clock):
         self.root = self.running = Seat(self, "engine", 0)
         self.seats: dict[Seat, None] = {}
         self.limit_ns = FOREVER_NS  # nothing later than this happens
-        self.watch_ns = FOREVER_NS  # when to ask on_halt whether everybody makes progress
+        self.watch_ns = FOREVER_NS  # when to ask on_halt whether every task makes progress
         self.number_max = FOREVER_NS
         self.instant_max = EVENTS_PER_INSTANT_MAX >> 1  # counted twice, see _stands_still
         self.tick_ns = FOREVER_NS  # on_tick is called before time passes this,
@@ -243,11 +244,11 @@ class VirtualClock(trio.abc.Clock):
             raise ValueError(f"ns(={ns!r}) must be an int >= 0")
         waiter = self.open_wait(("time", at_ns))
         self.wake(waiter, at_ns)
-        waiter.is_given = False  # nobody handed anything over: it may be cancelled
+        waiter.is_given = False  # nothing was handed over: it may be cancelled
         await self.wait(waiter)
 
     def open_wait(self, why: object) -> Waiter:
-        """Begin a wait of the running task: hand the waiter to whoever shall wake it.
+        """Begin a wait of the running task: hand the waiter to what shall wake it.
 
         Args:
             why: What it waits for, for reports: something to print, or a tuple of such.
@@ -349,7 +350,7 @@ class VirtualClock(trio.abc.Clock):
     def _stands_still(self) -> bool:
         """Tell whether the run ends because of too many events at one instant.
 
-        After the first half of them it begins to count who is woken again and again.
+        After the first half of them it begins to count which tasks are woken again and again.
         """
         if self._counted_ns != self._instant_ns:
             self._counted_ns = self._instant_ns

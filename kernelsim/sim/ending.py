@@ -28,7 +28,7 @@ class Ended:
     Attributes:
         state: "done": main returned. "until": virtual time reached its limit. "stopped":
             `Engine.stop`, or the state it was told. "interrupted": Ctrl-C. "failed": main raised,
-            or an actor raised a user error or an outcome nobody caught. "crashed": an actor
+            or an actor raised a user error or an outcome that was not caught. "crashed": an actor
             raised anything else. "deadlock", "livelock", "max_events".
         now_ns: Virtual time of the end.
         detail: What happened, for a person; empty for "done".

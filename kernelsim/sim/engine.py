@@ -4,7 +4,7 @@
     result = engine.run(main)               # main: async function of the engine
 
 A run ends when `main` returns, at `until_ns`, after `max_events`, when `stop` is called, on Ctrl-C,
-when an actor crashes, when nobody can move (deadlock) or nobody gets anywhere (livelock). In every
+when an actor crashes, when no task can move (deadlock) or none gets anywhere (livelock). In every
 case all tasks are cancelled in the order of their creation, the sink is flushed, and `engine.ended`
 says what happened; the last five raise an error whose text is the report.
 
@@ -75,7 +75,7 @@ class Engine:
         ended: How the run ended; None before.
         actors: The living ones by name.
         accounts: Waiting times by name of lock or server.
-        nr_dropped: Told messages that reached nobody.
+        nr_dropped: Told messages that reached no actor.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Engine:
         return FifoServer(self.clock, name, self._account(name))
 
     def wait_queue(self, name: str, *, waker: str | None = None) -> WaitQueue:
-        """Return a new wait queue; `waker` names the actor that wakes those who wait."""
+        """Return a new wait queue; `waker` names the actor that wakes the waiters."""
         return WaitQueue(self.clock, name, waker)
 
     def channel(

@@ -19,7 +19,7 @@ class Event(Protocol):
 
     @property
     def is_stale(self) -> bool:
-        """Nobody is interested any more; it is left out, and its time is not gone to."""
+        """It is not wanted any more: it is left out, and its time is not gone to."""
         ...
 
     def fire(self) -> bool:
@@ -39,7 +39,7 @@ class Call:
         self._argument = argument
 
     def fire(self) -> bool:
-        """Call it, in nobody's task; whom it wakes is made runnable by an event of its own."""
+        """Call it, in no task; a task it wakes is made runnable by an event of its own."""
         clock = self._clock
         clock.running = clock.root
         try:

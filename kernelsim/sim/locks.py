@@ -1,9 +1,9 @@
 """Where actors meet: a spinlock, a FIFO server, a wait queue.
 
-`SpinLock` is held across waits by whoever took it; the others spin, first come first served.
+`SpinLock` is held across waits by the task that took it; the others spin, first come first served.
 `FifoServer` is the same queue for holds whose length is known when they are asked for: a
 reservation, without a switch. Both remember who waited how long on whom. `WaitQueue` is where
-tasks sleep until told, and it remembers a wake-up that found nobody.
+tasks sleep until told, and it remembers a wake-up that found no task.
 
 Linux: spinlock_t (queued spinlocks are first come first served), wait_queue_head_t.
 Interface: made by `Engine.spinlock`, `server`, `wait_queue`. Units: ns.
@@ -24,7 +24,7 @@ class WaitAccount:
 
     Attributes:
         nr_holds: Times it was taken.
-        nr_waits: Times somebody had to wait, also in vain.
+        nr_waits: Times a task had to wait, also in vain.
         hold_ns: Time it was held in all.
         wait_ns: Time spent waiting in all; the sum of `by_pair`.
         wait_ns_max: Longest single wait.
@@ -39,7 +39,7 @@ class WaitAccount:
     by_pair: dict[tuple[str, str], int] = attrs.field(factory=dict)
 
     def add_wait(self, wait_ns: int) -> None:
-        """Record that somebody waited for so long in all."""
+        """Record that a task waited for so long in all."""
         self.nr_waits += 1
         self.wait_ns += wait_ns
         self.wait_ns_max = max(self.wait_ns_max, wait_ns)
@@ -230,15 +230,15 @@ class _HeldLock:
 
 
 class WaitQueue:
-    """Tasks that sleep until told. A wake-up that finds nobody is lost, and remembered.
+    """Tasks that sleep until told. A wake-up that finds no task is lost, and remembered.
 
     Args:
         clock: Of the run.
         name: For reports, for example "kswapd_wait".
-        waker: The actor that has to wake those who sleep here; None for no particular one.
+        waker: The actor that has to wake the tasks that sleep here; None for no particular one.
 
     Attributes:
-        unheard_ns: Time of a wake-up that found nobody, if none was heard since.
+        unheard_ns: Time of a wake-up that found no task, if none was heard since.
     """
 
     def __init__(self, clock: VirtualClock, name: str, waker: str | None = None) -> None:

@@ -51,12 +51,12 @@ class Wait:
 
 @attrs.frozen
 class Report:
-    """Why nobody gets on.
+    """Why no task gets on.
 
     Attributes:
         kind: The error class that carries it.
         headline: One line with the virtual time and the culprit.
-        waits: Everybody who waits, longest first.
+        waits: All waits, longest first.
         mistake: What the workload's author did wrong; None if it is a bug of ours.
     """
 

@@ -27,7 +27,7 @@ class VirtualScope:
         ns: Cancel it after so long, >= 0; None for never.
 
     Attributes:
-        cancel_called: Somebody cancelled it, or its time was up.
+        cancel_called: It was cancelled, or its time was up.
         is_stale: The block is done; its timeout means nothing any more.
     """
 

@@ -53,7 +53,7 @@ class Waiter(outcome.Outcome[Any]):
     Attributes:
         why: What it waits for; its text goes into reports.
         since_ns: Virtual time at which it began to wait.
-        is_decided: Somebody has decided how this wait ends.
+        is_decided: How this wait ends is decided.
         is_given: It ends with something handed over at the instant of the decision.
         is_parked: The task is not runnable.
         is_stale: Cancelled; its event in the heap means nothing any more.
@@ -128,7 +128,7 @@ class Waiter(outcome.Outcome[Any]):
         return trio.lowlevel.Abort.FAILED
 
     def abandon(self) -> None:
-        """Give the seat a new waiter: nobody waits with this one, whatever is on its way to it."""
+        """Give the seat a new waiter: no task waits with this one, whatever is on its way to it."""
         if self.is_decided:
             self.is_stale = True
             self.seat.clock.note_stale()

@@ -1,4 +1,4 @@
-"""Who is watched for progress, and who made none for too long. Units: ns."""
+"""Which actors are watched for progress, and which made none for too long. Units: ns."""
 
 import attrs
 
@@ -33,12 +33,12 @@ class Watches:
             self.since_ns[name] = now_ns
 
     def due_ns(self) -> int:
-        """Return the first time at which somebody may have made no progress for too long."""
+        """Return the first time at which an actor may have made no progress for too long."""
         due = (self.since_ns[name] + limit_ns for name, limit_ns in self.limits_ns.items())
         return min(due, default=FOREVER_NS)
 
     def stuck(self, now_ns: int) -> dict[str, int]:
-        """Return who made no progress for too long, and since when."""
+        """Return which actors made no progress for too long, and since when."""
         return {
             name: since_ns
             for name, since_ns in self.since_ns.items()

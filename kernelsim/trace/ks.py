@@ -64,7 +64,7 @@ class ks_message_dropped(Tracepoint, frozen=True):
 
 
 class ks_deadlock(Tracepoint, frozen=True):
-    """Nobody can ever move again; one such event for each that waits."""
+    """No actor can ever move again; one such event for each that waits."""
 
     when: ClassVar[str] = "when it was found"
 
@@ -73,7 +73,7 @@ class ks_deadlock(Tracepoint, frozen=True):
 
 
 class ks_livelock(Tracepoint, frozen=True):
-    """Somebody made no progress for too long; one such event for each that waits."""
+    """An actor made no progress for too long; one such event for each that waits."""
 
     when: ClassVar[str] = "when it was found"
 
@@ -111,7 +111,7 @@ class ks_fault(Tracepoint, frozen=True):
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
     nr_pages: Annotated[int, Field("unsigned long", "pages of the burst", "pages")]
-    kind: Annotated[str, Field("char[]", "anon, zero, wp, swap, file")]
+    kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp")]
     major: Annotated[bool, Field("bool", "whether it waited for a device")]
     latency_ns: Annotated[int, Field("long", "of the whole burst", "ns")]
     lock_ns: Annotated[int, Field("long", "part of it spent spinning", "ns")]

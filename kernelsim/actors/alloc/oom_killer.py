@@ -3,7 +3,7 @@
 Linux: mm/oom_kill.c: out_of_memory, oom_kill_process, mark_oom_victim, 6.1.
 # Differs from Linux: The victim of an OOM kill gives its memory back itself on its way out; the
 # oom_reaper is not a thread of its own.
-Interface: ask `OutOfMemory`; the answer says whether somebody is dying. The asker tries again
+Interface: ask `OutOfMemory`; the answer says whether a process is dying. The asker tries again
 a moment later, or dies if it was the victim itself.
 """
 
@@ -48,7 +48,7 @@ class OomKiller(Actor):
         self._kernel = kernel
 
     def receive(self, message: Any) -> bool:  # noqa: ANN401 - an OutOfMemory
-        """Kill somebody, unless a victim is still on its way out; False if nobody is left.
+        """Kill a process, unless a victim is still on its way out; False if none is left.
 
         Source: Linux 6.1 mm/oom_kill.c:out_of_memory
         """

@@ -66,7 +66,7 @@ class Kernel:
         nr_placed: Pages put into use since the start, less those taken out of it; see
             `nr_in_flight`.
         is_panic_told: The workload has heard of the panic.
-        observer: Who listens to stores and grants; nobody unless checking is on.
+        observer: What listens to stores and grants; it does nothing unless checking is on.
     """
 
     engine: Engine
@@ -124,7 +124,7 @@ class Kernel:
     def nr_in_flight(self) -> int:
         """Pages some task holds: granted and not in use yet, or out of use and not back.
 
-        Whoever moves pages between nodes and their places says so with `placed` and `taken`, in
+        Code that moves pages between nodes and their places says so with `placed` and `taken`, in
         the step that moves them; a checker counts the pages that are nowhere and compares.
         """
         return sum(node.nr_granted for node in self.nodes) - self.nr_placed
@@ -140,7 +140,7 @@ class Kernel:
         return nr_pages
 
     def observe(self, observer: Observer) -> None:
-        """Let somebody listen from now on to what processes store and what nodes grant."""
+        """Let an observer listen from now on to what processes store and what nodes grant."""
         self.observer = observer
         for node in self.nodes:
             node.observer = observer
@@ -160,7 +160,7 @@ class Kernel:
         return queue
 
     def wake_throttled(self) -> None:
-        """Wake everybody who is throttled; those who still must wait find out themselves."""
+        """Wake all throttled tasks; those that still must wait find out themselves."""
         for queue in self._throttle_queues.values():
             queue.wake_all()
 

@@ -169,7 +169,7 @@ async def free_anonymous(kernel: Kernel, task: Task, pfns: I64, frames: I64) -> 
 
 
 async def free_frames(kernel: Kernel, task: Task, pfns: I64, nr: int) -> int:
-    """Give frames that nobody uses back to their nodes."""
+    """Give frames that are not used any more back to their nodes."""
     assert not nr or int(pfns[:nr].min()) > 0, "frame 0 belongs to the firmware, it ends all lists"
     cpu = task.cpu
     for nid, part in by_node(kernel, pfns, nr):

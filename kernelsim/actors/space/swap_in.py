@@ -66,7 +66,7 @@ class SwapIn:
 
         Returns:
             Pages mapped, and how many of these faults were major: 0 or 1. No page is mapped when
-            the task is being killed, or somebody else changed the entry meanwhile.
+            the task is being killed, or another task changed the entry meanwhile.
         """
         kernel, task = self._kernel, self._task
         latency = kernel.spec.latency
@@ -118,7 +118,7 @@ class SwapIn:
         slots = self._still_missing(target, nr)
         await self._free(self._pfns[len(slots) : nr].copy())
         pfns = self._pfns[: len(slots)].copy()
-        if target not in slots:  # somebody else reads it already, or no page was to be had
+        if target not in slots:  # another task reads it already, or no page was to be had
             await self._free(pfns)
             await self._wait_for(target)
             return

@@ -7,7 +7,7 @@ which lie at the bottom of each zone; that of a recorded one is as `boot_pages` 
 # for use. A kernel computes them while its init sections and its initramfs still hold pages, so
 # they are up to 2 % lower, and one with huge pages switched on sets min_free_kbytes higher.
 Interface: `build` makes a `PhysMem`; `new_mem`, `init_zone` and `fill_zone` are the steps.
-Units: pages, pfn. Memory nobody touches costs nothing: columns are mapped, not filled.
+Units: pages, pfn. Memory that is never touched costs nothing: columns are mapped, not filled.
 """
 
 import mmap

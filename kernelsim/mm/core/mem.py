@@ -6,8 +6,8 @@ Differs: A page is one entry in every column of `Pages` instead of a struct, a l
 `Mem.lists` and the two link columns, and every list of the machine has a number.
 
 Interface: leaf functions take one `Mem` and plain integers. Zero means "unset" everywhere, so
-memory nobody touched costs nothing; page frame number 0 is never handed out and ends every list.
-The node's actor owns the rows of its zones, a CPU's actor its per-cpu lists.
+memory that was never touched costs nothing; page frame number 0 is never handed out and ends
+every list. actors/parts/node.py says which code writes which part under which lock.
 """
 
 from typing import Annotated, Final, NamedTuple, TypeAlias
@@ -72,7 +72,7 @@ PG_anon_exclusive: Final = 1 << 14
 PG_buddy: Final = 1 << 15  # head of a free block; its order and list are in Pages.private
 PG_table: Final = 1 << 16  # a page-table page; its row in the pool is in Pages.private
 PG_kernel: Final = 1 << 17  # belongs to the kernel (boot, slab, kernel stack); never on an LRU
-PG_pcp: Final = 1 << 18  # on a per-cpu list, counted free by nobody
+PG_pcp: Final = 1 << 18  # on a per-cpu list, not counted free
 PG_isolated: Final = 1 << 19  # taken off its LRU by a reclaimer
 PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
 PG_readahead: Final = 1 << 21
@@ -96,7 +96,7 @@ class Pages(NamedTuple):
     token: U64  # what the page holds, as a number; writing changes it
 
 
-# Columns of Mem.zone. Written by the node's actor, but for Z_PCP_* (set with the watermarks).
+# Columns of Mem.zone; actors/parts/node.py says who writes them.
 Z_NID: Final = 0
 Z_TYPE_INDEX: Final = 1  # position in the machine's zone_types, Linux's zone_idx()
 Z_START_PFN: Final = 2
@@ -154,9 +154,7 @@ class Mem(NamedTuple):
     node_stat: I64_2D  # [nid, vmstat.NR_* of a node]
     numa_stat: I64_2D  # [zone row, vmstat.NUMA_*]
     vm_event: I64  # [vmstat.VmEvent]
-    extfrag: (
-        I64_2D  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by who reads them
-    )
+    extfrag: I64_2D  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by the reader
 
 
 @leaf

@@ -190,7 +190,7 @@ def rmqueue_fallback(mem: Mem, zone: int, order: int, start_type: int) -> bool:
 def note_extfrag(
     mem: Mem, pfn: int, order: int, fallback_order: int, start_type: int, fallback: int
 ) -> None:
-    """Keep what the tracepoint mm_page_alloc_extfrag says, until somebody reads it."""
+    """Keep what the tracepoint mm_page_alloc_extfrag says, until it is read."""
     mem.extfrag[0, 0] += 1
     row = mem.extfrag[0, 0]
     if row < NR_EXTFRAG_ROWS:

@@ -88,7 +88,7 @@ def page_is_buddy(mem: Mem, zone: int, pfn: int, order: int) -> bool:
 def get_page_from_free_area(mem: Mem, zone: int, order: int, migratetype: int) -> int:
     """Return the first block of a free list, 0 when there is none.
 
-    Memory nobody has touched becomes a list entry here, one block at a time.
+    Memory that was never touched becomes a list entry here, one block at a time.
 
     Source: Linux 6.1 mm/page_alloc.c:get_page_from_free_area
     """

@@ -1,4 +1,4 @@
-"""Per-cpu lists of free single pages, and the two calls that everybody allocates and frees with.
+"""Per-cpu lists of free single pages, and the two calls that allocate and free through them.
 
 Linux: mm/page_alloc.c (6.1): rmqueue_pcplist, free_unref_page_list and what they call.
 Differs: The per-CPU page lists hold order 0 only; larger blocks go straight to the buddy system.

@@ -42,7 +42,7 @@ class OomTask:
     oom_score_adj: int = 0
     uid: int = 0
     has_mm: bool = True  # False once it is exiting: what it had is being freed already
-    will_free_mem: bool = False  # a fatal signal is pending, whoever sent it
+    will_free_mem: bool = False  # a fatal signal is pending, from any sender
     policy: Mempolicy | None = None
     is_victim: bool = False  # chosen before, its memory is not free yet
     oom_skip: bool = False  # MMF_OOM_SKIP: its memory was taken already, or cannot be
@@ -152,7 +152,7 @@ def check_panic_on_oom(panic_on_oom: int, constraint: str) -> str | None:
 class Selection:
     """What select_bad_process found."""
 
-    chosen: OomTask | None  # None: nobody may be killed, or a victim is still dying
+    chosen: OomTask | None  # None: no process may be killed, or a victim is still dying
     points: int = 0
     aborted: bool = False  # an earlier victim's memory is still to come: wait for it
 
@@ -162,8 +162,8 @@ def select_bad_process(
 ) -> Selection:
     """Choose the task with the most points; of equals, the one created last.
 
-    While a victim is on its way out nobody is chosen. Who is exiting of its own accord is passed
-    over, and who was killed by somebody else counts as any other.
+    While a victim is on its way out no other is chosen. A process that exits of its own accord is
+    passed over; one that was killed by another process counts as any other.
 
     Args:
         tasks: All processes, in order of creation.

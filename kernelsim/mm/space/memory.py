@@ -335,8 +335,9 @@ def unmap_range(
 ) -> tuple[int, int, int]:
     """Clear the PTEs of `nr` pages, batch by batch.
 
-    The caller frees the pages nobody maps any more (`out_pfns`; some may be in the swap cache or
-    under writeback) and drops one use of each swap slot. It must flush TLBs before it frees.
+    The caller frees the pages that are not mapped any more (`out_pfns`; some may be in the swap
+    cache or under writeback) and drops one use of each swap slot. It must flush TLBs
+    before it frees.
 
     Returns:
         Pages, slots, and the vpn to go on from: `vpn + nr` when all is done, less when an out

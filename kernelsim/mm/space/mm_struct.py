@@ -61,7 +61,7 @@ class Rlimits:
 
 @attrs.define(kw_only=True)
 class MmStruct:
-    """One address space. Owned by its process; threads and vfork children share it."""
+    """One address space, of one process or of several: `mm_users` counts them."""
 
     number: int
     ctx_id: int

@@ -1,7 +1,7 @@
 """Page tables: entries, the walk, and the table pages themselves.
 
 Linux: arch/x86/include/asm/pgtable*.h, mm/memory.c:pmd_install and :free_pgtables (6.1).
-Differs: The 512 entries of a page of page tables lie in a row of `PageTables.entry`; its frame is a
+Differs: The entries of a page of page tables lie in a row of `PageTables.entry`; its frame is a
 real page of a zone (flag PG_table) whose `Pages.private` is the row. An entry of an upper table
 holds the pfn of the next table, so a walk goes through the frames. There are no huge pages in the
 tables.

@@ -95,7 +95,7 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
     (`Pages.mapcount` before). A dirty entry makes the page dirty. Owner and index stay.
 
     Returns:
-        True when nobody maps the page any more; False, with nothing done, without a swap slot.
+        True when the page is not mapped any more; False, with nothing done, without a swap slot.
 
     Source: Linux 6.1 mm/rmap.c:try_to_unmap
     """

@@ -5,7 +5,7 @@ sync_mm_rss, 6.1.
 A fault adds its pages to counters of the task, and every 66th fault adds these to the address
 space, so what /proc shows lags by up to 65 faults. Page tables and `Mms.rss` are always exact;
 here is only how far /proc is behind.
-Interface: the fault handler tells of faults, whoever unmaps on the task's behalf calls `sync`.
+Interface: the fault handler tells of faults, code that unmaps on the task's behalf calls `sync`.
 Units: faults; pages by kind (MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES).
 """
 

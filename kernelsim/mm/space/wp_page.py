@@ -84,7 +84,7 @@ def wp_page_copy(
 ) -> tuple[int, int]:
     """Replace pages mapped read-only by private copies in `pfns[:n]`, which are then written.
 
-    `out_pfns` gets the old pages that nobody maps any more (those in the swap cache) and must
+    `out_pfns` gets the old pages that are not mapped any more (those in the swap cache) and must
     have room for min(nr, n). The caller puts the new pages on an LRU list.
 
     Returns:

@@ -4,10 +4,10 @@ Linux: mm/swap_state.c:swap_vma_readahead, used when all swap devices seek for f
 :swap_cluster_readahead, used when one does not (6.1).
 Differs: Swap readahead reckons with 512 entries to a table of PTEs on every architecture.
 
-Interface: a VMA keeps one number, 0 at first. `swap_ra_info` is asked at a major fault,
-`swap_ra_hit` is told of faults whose pages were cached; both return the VMA's new number.
+Interface: the caller keeps one number for each VMA, 0 at first. `swap_ra_info` is asked at a major
+fault, `swap_ra_hit` is told of faults whose pages were cached; both return the VMA's new number.
 Where seeking costs, the machine keeps one `ClusterReadahead`: its window is an aligned block of
-slots, whoever their pages belong to.
+slots, of any process.
 Units: page numbers and pages; slots.
 """
 

@@ -216,7 +216,7 @@ def end_swap_write(mem: Mem, pfns: I64, n: int, throttled: bool) -> int:
 
 @leaf
 def release_page(mem: Mem, pfn: int) -> bool:
-    """Make a page that nobody maps and no cache holds ready for the allocator.
+    """Make a page that is neither mapped nor cached ready for the allocator.
 
     Returns:
         False when a reclaimer has it off its list: bare of all flags but PG_isolated it is freed
@@ -257,7 +257,7 @@ def free_swap_cache(mem: Mem, swap: SwapArea, pfns: I64, n: int, out: I64) -> in
 
 @leaf
 def free_swap_and_cache(mem: Mem, swap: SwapArea, slots: I64, n: int, out: I64) -> int:
-    """Drop one use of each slot, as unmapping a swap entry does, and the page cached for nobody.
+    """Drop one use of each slot, as unmapping an entry does; the last one frees the cached page.
 
     Returns:
         Pages to free, in `out` (at least `n` long).

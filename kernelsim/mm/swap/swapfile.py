@@ -59,7 +59,7 @@ NR_CLUSTER_FIELDS: Final = 4
 
 # Entries of SwapArea.state
 SS_TOTAL: Final = 0  # total_swap_pages: usable slots of all areas
-SS_FREE: Final = 1  # nr_swap_pages: slots nobody holds
+SS_FREE: Final = 1  # nr_swap_pages: slots that are not in use
 SS_TURN: Final = 2  # slots the first area gave since areas of equal priority took turns
 SS_SLOT_CACHE: Final = 3  # 1 = CPUs take slots ahead; swap_slot_cache_active
 SS_ORDER: Final = 4  # from here on: areas in the order they are asked
@@ -336,7 +336,7 @@ def take_slot(swap: SwapArea, slot: int) -> None:
 
 @leaf
 def free_slot(swap: SwapArea, slot: int) -> None:
-    """Give a slot back that nobody holds any more.
+    """Give a slot back that is not in use any more.
 
     Source: Linux 6.1 mm/swapfile.c:swap_entry_free, :swap_range_free, :dec_cluster_info_page
     """
@@ -372,7 +372,7 @@ def swap_duplicate(swap: SwapArea, slot: int, nr: int) -> bool:
 
 @leaf
 def swap_free(swap: SwapArea, slot: int) -> int:
-    """Count one entry less; the slot is given back when nobody holds it.
+    """Count one entry less; the slot is given back when it was the last.
 
     Returns:
         Entries that still name it.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.messages.node import DrainPages
+from kernelsim.actors.space.fault_handler import KIND_NAMES
 from kernelsim.config.latency import LatencySpec
 from kernelsim.hw.tlb import TLB_TAG_SHIFT
 from kernelsim.mm.core.mem import PG_locked
@@ -16,6 +17,7 @@ from kernelsim.mm.space.pgtable import (
     pte_pfn,
     pte_swap_slot,
 )
+from kernelsim.trace.registry import TRACEPOINTS
 from tests.small_machine import PAGE, run, small_machine
 
 COSTS = LatencySpec()
@@ -287,3 +289,9 @@ def test_a_burst_costs_as_much_as_its_pages_one_by_one(nr_pages):
         assert result.latency_ns == nr_pages * each_ns
 
     with_process(scenario)
+
+
+def test_the_kinds_of_a_burst_are_those_its_tracepoint_names():
+    """The documentation of ks_fault lists the kinds that the fault handler can say."""
+    fields = {field.name: field.doc for field in TRACEPOINTS["ks_fault"].fields}
+    assert ", ".join(KIND_NAMES) == fields["kind"]
