@@ -18,7 +18,7 @@ def pages_present(machine: OpenMachine, handle: ProcessHandle, mapping: MappedRa
     return [
         page
         for page in range(-(-mapping.length // PAGE))
-        if pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, number, first + page)
+        if pte_at(*kernel.space, number, first + page)
     ]
 
 

@@ -37,7 +37,7 @@ from kernelsim.workload import workload
 
 def entry(machine, process, vpn):
     kernel = machine._machine.kernel
-    return pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, process._process.mm.number, vpn)
+    return pte_at(*kernel.space, process._process.mm.number, vpn)
 
 @workload(machine="tiny-64m")
 async def main(machine):
@@ -152,13 +152,13 @@ def after_touching(damage: Callable[[OpenMachine, Any, int], None]) -> list[str]
 def unmap(machine: OpenMachine, user: Any, vpn: int) -> None:
     """Clear an entry of the page table."""
     kernel = machine.kernel
-    set_pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, user.mm.number, vpn, 0)
+    set_pte_at(*kernel.space, user.mm.number, vpn, 0)
 
 
 def map_elsewhere(machine: OpenMachine, user: Any, vpn: int) -> None:
     """Let a page that was only read stand for another page that holds zero."""
     kernel = machine.kernel
-    state = kernel.mem, kernel.pool.pt, kernel.mms.mms, user.mm.number
+    state = *kernel.space, user.mm.number
     pte = pte_at(*state, vpn + 300)
     set_pte_at(*state, vpn + 300, (pte & ~(0xFFFFFF << 12)) | 9 << 12)
 

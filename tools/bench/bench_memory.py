@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.config.machine_file import load_machine
 from kernelsim.machine import Machine
@@ -120,7 +121,7 @@ def scan(nr_pages: int, rounds: int) -> float:
         highest = len(kernel.phys.zone_types) - 1
         process = await handle.spawn("p")
         task = kernel.processes[process.pid].task
-        reclaimer = Reclaimer(kernel, task)
+        reclaimer = Reclaimer(Current(kernel, task))
         for _ in range(rounds + 1):
             region = await process.mmap(nr_pages * PAGE_SIZE)
             await process.touch(region, write=True)

@@ -8,8 +8,7 @@ Units: pages, ns.
 """
 
 from kernelsim.actors.alloc.wakeup_kswapd import rouse_kswapd
-from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.actors.tracing import trace
 from kernelsim.config.zones import ZoneType
@@ -27,12 +26,11 @@ from kernelsim.mm.reclaim.vmscan_balance import (
 from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
 
 
-async def try_to_free_pages(kernel: Kernel, task: Task, gfp: Gfp, zonelist: tuple[int, ...]) -> int:
+async def try_to_free_pages(current: Current, gfp: Gfp, zonelist: tuple[int, ...]) -> int:
     """Free at least a batch of pages for a request.
 
     Args:
-        kernel: The machine.
-        task: The task that reclaims; on a CPU.
+        current: The task that reclaims.
         gfp: Of the request.
         zonelist: Zone rows the request may use.
 
@@ -42,7 +40,8 @@ async def try_to_free_pages(kernel: Kernel, task: Task, gfp: Gfp, zonelist: tupl
 
     Source: Linux 6.1 mm/vmscan.c:try_to_free_pages
     """
-    if await _throttle_direct_reclaim(kernel, task, zonelist):
+    kernel, task = current
+    if await _throttle_direct_reclaim(current, zonelist):
         return 1
     sc = ScanControl(
         reclaim_idx=gfp_zone(gfp, kernel.phys.zone_types),
@@ -54,17 +53,16 @@ async def try_to_free_pages(kernel: Kernel, task: Task, gfp: Gfp, zonelist: tupl
     kernel.mem.vm_event[ALLOCSTALL_DMA + sc.reclaim_idx] += 1
     task.memalloc = True
     try:
-        await _do_try_to_free_pages(kernel, task, sc, nids)
+        await _do_try_to_free_pages(current, sc, nids)
     finally:
         task.memalloc = False
     trace(task, mm_vmscan_direct_reclaim_end(sc.nr_reclaimed))
     return sc.nr_reclaimed
 
 
-async def _do_try_to_free_pages(
-    kernel: Kernel, task: Task, sc: ScanControl, nids: list[int]
-) -> None:
-    reclaimer = Reclaimer(kernel, task)
+async def _do_try_to_free_pages(current: Current, sc: ScanControl, nids: list[int]) -> None:
+    kernel, task = current
+    reclaimer = Reclaimer(current)
     while True:
         sc.nr_scanned = 0
         for nid in nids:
@@ -79,8 +77,9 @@ async def _do_try_to_free_pages(
         snapshot_refaults(kernel.mem, kernel.lruvec, nid)
 
 
-async def _throttle_direct_reclaim(kernel: Kernel, task: Task, zonelist: tuple[int, ...]) -> bool:
+async def _throttle_direct_reclaim(current: Current, zonelist: tuple[int, ...]) -> bool:
     """Wait for kswapd when even the reserves run out; True if the task was killed meanwhile."""
+    kernel, task = current
     phys = kernel.phys
     nr_types = len(phys.zone_types)
     normal = phys.zone_types.index(ZoneType.ZONE_NORMAL)

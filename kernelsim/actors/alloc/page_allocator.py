@@ -15,8 +15,7 @@ import msgspec
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
 from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
-from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.node import AllocPages, DrainPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.mm.core.mem import (
@@ -30,7 +29,8 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
 )
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import Gfp, gfp_to_alloc_flags
+from kernelsim.mm.page.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_to_alloc_flags
+from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, watermark_floor
 from kernelsim.mm.reclaim.vmscan_balance import ReclaimRetry
 
@@ -45,14 +45,11 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
 NOTHING = Grant(0, 0)
 
 
-async def alloc_pages(
-    kernel: Kernel, task: Task, context: AllocContext, want: int, out: I64
-) -> Grant:
+async def alloc_pages(current: Current, context: AllocContext, want: int, out: I64) -> Grant:
     """Get at least one page and at most `want`, whatever it takes.
 
     Args:
-        kernel: The machine.
-        task: Who asks, on a CPU; it may sleep in here.
+        current: Who asks; it may sleep in here.
         context: Where to look.
         want: Pages wanted, >= 1; fewer are granted at a watermark.
         out: Array for the page frame numbers, from index 0.
@@ -60,15 +57,14 @@ async def alloc_pages(
     Returns:
         The grant; none only if the task was killed.
     """
-    grant = await get_page_from_freelist(kernel, task, context, want, out, mark=Z_WMARK_LOW)
+    grant = await get_page_from_freelist(current, context, want, out, mark=Z_WMARK_LOW)
     if grant.nr:
         return grant
-    return await _alloc_pages_slowpath(kernel, task, context, want, out)
+    return await _alloc_pages_slowpath(current, context, want, out)
 
 
 async def get_page_from_freelist(
-    kernel: Kernel,
-    task: Task,
+    current: Current,
     context: AllocContext,
     want: int,
     out: I64,
@@ -77,6 +73,7 @@ async def get_page_from_freelist(
     alloc_flags: int = 0,
 ) -> Grant:
     """Take pages from the first zone that has more free than the watermark asks for."""
+    kernel, task = current
     mem, clock = kernel.mem, kernel.engine.clock
     for zone in context.zonelist:
         floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
@@ -94,21 +91,22 @@ async def get_page_from_freelist(
         # ZONE_BOOSTED_WATERMARK is a bit of zone->flags: the task that sees it clears it, unlocked.
         if mem.zone[zone, Z_BOOSTED_WATERMARK]:
             mem.zone[zone, Z_BOOSTED_WATERMARK] = 0
-            wakeup_kswapd(kernel, task, nid, int(mem.zone[zone, Z_TYPE_INDEX]), Gfp(0))
+            wakeup_kswapd(current, nid, int(mem.zone[zone, Z_TYPE_INDEX]), Gfp(0))
         if got:
             return Grant(got, nid)
     return NOTHING
 
 
 async def _alloc_pages_slowpath(
-    kernel: Kernel, task: Task, context: AllocContext, want: int, out: I64
+    current: Current, context: AllocContext, want: int, out: I64
 ) -> Grant:
+    kernel, task = current
     # Below low each step is at most a reclaim batch, so that kswapd, which the wake-up below made
     # ready, competes page by page as it does in the kernel.
     want = min(want, SWAP_CLUSTER_MAX)
     retry = ReclaimRetry()
     while True:
-        if wake_all_kswapds(kernel, task, context):  # one that slept runs before this task
+        if wake_all_kswapds(current, context):  # one that slept runs before this task
             await task.compute(kernel.spec.latency.context_switch_ns)
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:
@@ -116,16 +114,16 @@ async def _alloc_pages_slowpath(
         elif task.oom_victim:
             alloc_flags |= ALLOC_OOM
         grant = await get_page_from_freelist(
-            kernel, task, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
+            current, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
         )
         # Differs from Linux: A task killed by another one gives up its allocation like an OOM
         # victim, rather than reclaim before it dies; it gets no reserves.
         if grant.nr or task.memalloc or task.killed:
             return grant
         began_ns = kernel.engine.now_ns
-        nr_reclaimed = await try_to_free_pages(kernel, task, context.gfp, context.zonelist)
+        nr_reclaimed = await try_to_free_pages(current, context.gfp, context.zonelist)
         task.waits.reclaim_ns += kernel.engine.now_ns - began_ns
-        grant = await _after_reclaim(kernel, task, context, want, out, alloc_flags)
+        grant = await _after_reclaim(current, context, want, out, alloc_flags)
         if grant.nr:
             return grant
         if retry.should_retry(
@@ -148,15 +146,16 @@ async def _alloc_pages_slowpath(
 
 
 async def _after_reclaim(
-    kernel: Kernel, task: Task, context: AllocContext, want: int, out: I64, alloc_flags: int
+    current: Current, context: AllocContext, want: int, out: I64, alloc_flags: int
 ) -> Grant:
     """Try again; if what was freed hides in the CPUs' lists, empty them and try once more.
 
     Source: Linux 6.1 mm/page_alloc.c:__alloc_pages_direct_reclaim
     """
+    kernel, task = current
     for drained in (False, True):
         grant = await get_page_from_freelist(
-            kernel, task, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
+            current, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
         )
         if grant.nr or drained:
             return grant
@@ -166,3 +165,20 @@ async def _after_reclaim(
                     request = DrainPages(zone, cpu.number, task.cpu.name)
                     await kernel.node_of(zone).ref.ask(request)
     return NOTHING
+
+
+def alloc_context(current: Current, policy: Mempolicy | None, gfp: Gfp) -> AllocContext:
+    """Return what a task's request is served by: its policy, and the node it runs on.
+
+    Source: Linux 6.1 mm/mempolicy.c:alloc_pages
+    """
+    kernel, task = current
+    return kernel.alloc_contexts.get(task.cpu.nid, policy, gfp)
+
+
+def table_context(current: Current, policy: Mempolicy | None) -> AllocContext:
+    """Return what page tables are allocated by: the policy of the task, in zones below HighMem.
+
+    Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one (GFP_PGTABLE_USER)
+    """
+    return alloc_context(current, policy, GFP_KERNEL_ACCOUNT | Gfp.ZERO)

@@ -3,8 +3,8 @@
 Linux: mm/vmscan.c:wakeup_kswapd, mm/page_alloc.c:wake_all_kswapds (6.1).
 """
 
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.kswapd import WakeUp
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.core.mem import Z_NID
@@ -14,7 +14,7 @@ from kernelsim.mm.reclaim.vmscan_kswapd import should_wake_kswapd
 from kernelsim.trace.vmscan import mm_vmscan_wakeup_kswapd
 
 
-def wakeup_kswapd(kernel: Kernel, task: Task, nid: int, highest_zoneidx: int, gfp: Gfp) -> bool:
+def wakeup_kswapd(current: Current, nid: int, highest_zoneidx: int, gfp: Gfp) -> bool:
     """Ask for free pages in the zones of a node up to an index; a kswapd at work takes note.
 
     Returns:
@@ -22,6 +22,7 @@ def wakeup_kswapd(kernel: Kernel, task: Task, nid: int, highest_zoneidx: int, gf
 
     Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
     """
+    kernel, task = current
     state = kernel.kswapd_states[nid]
     if not should_wake_kswapd(kernel.mem, kernel.lruvec, state, nid, highest_zoneidx):
         return False
@@ -38,7 +39,7 @@ def rouse_kswapd(kernel: Kernel, nid: int) -> None:
         kernel.kswapds[nid].tell(WakeUp())
 
 
-def wake_all_kswapds(kernel: Kernel, task: Task, context: AllocContext) -> bool:
+def wake_all_kswapds(current: Current, context: AllocContext) -> bool:
     """Tell the kswapd of every node of the zonelist that a request went below low.
 
     Returns:
@@ -47,6 +48,7 @@ def wake_all_kswapds(kernel: Kernel, task: Task, context: AllocContext) -> bool:
     Source: Linux 6.1 mm/page_alloc.c:wake_all_kswapds
     """
     woken = False
-    for nid in dict.fromkeys(int(kernel.mem.zone[zone, Z_NID]) for zone in context.zonelist):
-        woken |= wakeup_kswapd(kernel, task, nid, context.highest_zoneidx, context.gfp)
+    nids = (int(current.kernel.mem.zone[zone, Z_NID]) for zone in context.zonelist)
+    for nid in dict.fromkeys(nids):
+        woken |= wakeup_kswapd(current, nid, context.highest_zoneidx, context.gfp)
     return woken

@@ -1,6 +1,6 @@
 """Starting a process: its number, its task, its entry of the process table, its actor.
 
-Linux: kernel/fork.c:kernel_clone, 6.1; what exec sets up is in space/process_memory.py.
+Linux: kernel/fork.c:kernel_clone, 6.1; what exec sets up is in space/address_space.py.
 Interface: `start_process`.
 """
 

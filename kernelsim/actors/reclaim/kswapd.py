@@ -11,6 +11,7 @@ Units: pages, ns.
 from contextlib import nullcontext
 from typing import Final
 
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.reclaim.reclaim import Reclaimer
@@ -51,7 +52,7 @@ class Kswapd(Actor):
         self.state = kernel.kswapd_states[nid]
         self._kernel = kernel
         self._task = task
-        self._reclaimer = Reclaimer(kernel, task, WBT_RWQ_KSWAPD)
+        self._reclaimer = Reclaimer(Current(kernel, task), WBT_RWQ_KSWAPD)
 
     async def run(self) -> None:
         """Sleep until asked, balance the node, sleep again."""

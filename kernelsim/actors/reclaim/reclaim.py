@@ -10,9 +10,8 @@ Units: pages, ns.
 
 import numpy as np
 
-from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.swap_io import submit_bio
-from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.cpu import FlushTlb
 from kernelsim.actors.messages.node import (
@@ -73,14 +72,13 @@ class Reclaimer:
     """One task that reclaims: its work space, and the steps it takes.
 
     Args:
-        kernel: The machine.
-        task: Who reclaims, on a CPU.
+        current: The task that reclaims.
         writer: WBT_RWQ_*, how its writes are counted.
     """
 
-    def __init__(self, kernel: Kernel, task: Task, writer: int = WBT_RWQ_BG) -> None:
-        self._kernel = kernel
-        self._task = task
+    def __init__(self, current: Current, writer: int = WBT_RWQ_BG) -> None:
+        self._current = current
+        self._kernel, self._task = current
         self._writer = writer
         self._batch = new_reclaim_batch()
         self._plug = SwapPlug()
@@ -185,7 +183,7 @@ class Reclaimer:
             unmapped, to_write = int(stat[STAT_NR_UNMAPPED]), int(stat[STAT_NR_TO_WRITE])
             kernel.taken(
                 shrink_folio_list(
-                    kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, kernel.lruvec,
+                    *kernel.space, kernel.swap, kernel.lruvec,
                     task.cpu.number, how, batch, first, last,
                 )
             )  # fmt: skip

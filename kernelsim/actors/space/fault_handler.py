@@ -13,19 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import Grant, alloc_pages
-from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.alloc.free_pages import free_frames
+from kernelsim.actors.alloc.page_allocator import Grant, alloc_context, alloc_pages, table_context
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.messages.node import LruAdd
 from kernelsim.actors.space.memory_access import clear_pages
-from kernelsim.actors.space.process_memory import (
-    alloc_context,
-    free_anonymous,
-    free_frames,
-    table_context,
-    take_anonymous,
-)
+from kernelsim.actors.space.mmu_gather import free_anonymous, take_anonymous
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
@@ -62,21 +56,20 @@ class FaultHandler(Actor):
     """The actor that serves one process's faults.
 
     Args:
-        kernel: The machine.
-        task: The process's thread of control.
+        current: The process's task.
         mm: Its address space.
         policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
     """
 
-    def __init__(self, kernel: Kernel, task: Task, mm: MmStruct, policy: Mempolicy | None) -> None:
-        super().__init__(f"fault-{task.pid}")
-        self._kernel = kernel
-        self._task = task
+    def __init__(self, current: Current, mm: MmStruct, policy: Mempolicy | None) -> None:
+        super().__init__(f"fault-{current.task.pid}")
+        self._current = current
+        self._kernel, self._task = current
         self._mm = mm
         self._policy = policy
-        self._pfns = np.zeros(max(kernel.burst_pages, 512), np.int64)
+        self._pfns = np.zeros(max(self._kernel.burst_pages, 512), np.int64)
         self._tables = np.zeros(1024, np.int64)
-        self._swap_in = SwapIn(kernel, task, mm, self.user_context)
+        self._swap_in = SwapIn(current, mm, self.user_context)
 
     async def receive(self, message: Any) -> FaultResult:  # noqa: ANN401 - a PageFault
         """Serve a fault and log it."""
@@ -91,7 +84,7 @@ class FaultHandler(Actor):
         kernel = self._kernel
         limit = kernel.burst_pages if message.stride < FAR_STRIDE_PAGES else 1
         kind, length = fault_run(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, self._mm.number, message.vpn,
+            *kernel.space, self._mm.number, message.vpn,
             min(message.nr, limit), message.stride, message.write,
         )  # fmt: skip
         if kind == FAULT_SWAP:
@@ -129,23 +122,23 @@ class FaultHandler(Actor):
             return KILLED
         if not fault.write:
             done = map_zero(
-                kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, fault.vpn, length,
+                *kernel.space, mm.number, fault.vpn, length,
                 fault.stride, kernel.zero_pfn,
             )  # fmt: skip
             await self._task.compute((latency.fault_entry_ns + latency.pte_set_ns) * done)
             return self._touched(fault, done, majflt=0)
         await self._task.compute(latency.fault_entry_ns)
-        grant = await alloc_pages(kernel, self._task, self.user_context(), length, self._pfns)
+        grant = await alloc_pages(self._current, self.user_context(), length, self._pfns)
         if not grant.nr:
             return KILLED
-        await clear_pages(kernel, self._task, grant.nid, grant.nr)
+        await clear_pages(self._current, grant.nid, grant.nr)
         return await self._map(fault, grant)
 
     async def _map(self, fault: PageFault, grant: Grant) -> FaultResult:
         kernel, mm, task = self._kernel, self._mm, self._task
         latency = kernel.spec.latency
         done = map_anon(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, fault.vpn, grant.nr,
+            *kernel.space, mm.number, fault.vpn, grant.nr,
             fault.stride, self._pfns, grant.nr, True, True, fault.token,
         )  # fmt: skip
         kernel.placed(done)
@@ -162,7 +155,7 @@ class FaultHandler(Actor):
         done = length
         if not spurious:
             done = wp_page_reuse(
-                kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, fault.vpn, length,
+                *kernel.space, mm.number, fault.vpn, length,
                 fault.stride,
             )  # fmt: skip
             if not done:
@@ -178,23 +171,23 @@ class FaultHandler(Actor):
         """
         kernel, mm, task = self._kernel, self._mm, self._task
         latency = kernel.spec.latency
-        grant = await alloc_pages(kernel, task, self.user_context(), 1, self._pfns)
+        grant = await alloc_pages(self._current, self.user_context(), 1, self._pfns)
         if not grant.nr:
             return KILLED
         await task.compute(latency.fault_entry_ns + latency.page_copy_ns)
         unused = np.zeros(1, np.int64)
         done, nr_unused = wp_page_copy(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, fault.vpn, 1, 1, self._pfns, 1,
+            *kernel.space, mm.number, fault.vpn, 1, 1, self._pfns, 1,
             fault.token, unused,
         )  # fmt: skip
         kernel.placed(done)
         frames = take_anonymous(kernel, unused, nr_unused)
         if not done:  # no longer a page to be copied: let the access find out
-            await free_frames(kernel, task, self._pfns, 1)
+            await free_frames(self._current, self._pfns, 1)
             return FaultResult(0, 1, 0, 0)
         result = self._touched(fault, done, majflt=0)
         await kernel.nodes[grant.nid].ref.ask(LruAdd(self._pfns, 1, task.cpu.name))
-        await free_anonymous(kernel, task, unused[:nr_unused], frames)
+        await free_anonymous(self._current, unused[:nr_unused], frames)
         return result
 
     async def _make_tables(self, fault: PageFault, length: int) -> bool:
@@ -202,20 +195,18 @@ class FaultHandler(Actor):
         kernel, mm = self._kernel, self._mm
         span = (length - 1) * fault.stride + 1
         while True:
-            needed = tables_needed(
-                kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, fault.vpn, span
-            )
+            needed = tables_needed(*kernel.space, mm.number, fault.vpn, span)
             if not needed:
                 return True
-            context = table_context(kernel, self._task, self._policy)
+            context = table_context(self._current, self._policy)
             want = min(needed, len(self._tables))
-            grant = await alloc_pages(kernel, self._task, context, want, self._tables)
+            grant = await alloc_pages(self._current, context, want, self._tables)
             if not grant.nr:
                 return False
-            await clear_pages(kernel, self._task, grant.nid, grant.nr)
+            await clear_pages(self._current, grant.nid, grant.nr)
             kernel.pool.reserve(grant.nr)
             used = install_tables(
-                kernel.mem, kernel.pool.pt, kernel.mms.mms, mm.number, fault.vpn, span,
+                *kernel.space, mm.number, fault.vpn, span,
                 self._tables, grant.nr,
             )  # fmt: skip
             kernel.placed(used)
@@ -229,7 +220,7 @@ class FaultHandler(Actor):
         kernel, task, mm = self._kernel, self._task, self._mm
         mm.cpu_bitmap |= 1 << task.cpu.number  # it may have slept, and woken up on another CPU
         done, _, user_ns, _, _ = touch_present(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, task.cpu.tlb, mm.number, mm.ctx_id,
+            *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id,
             fault.vpn, nr, fault.stride, fault.write, fault.token, 1 << 60,
             task.cpu.access_cost,
         )  # fmt: skip
@@ -237,7 +228,7 @@ class FaultHandler(Actor):
 
     def user_context(self) -> AllocContext:
         """Return what a page of the program is allocated by: its policy, or its CPU's node."""
-        return alloc_context(self._kernel, self._task, self._policy, GFP_HIGHUSER_MOVABLE)
+        return alloc_context(self._current, self._policy, GFP_HIGHUSER_MOVABLE)
 
 
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp")

@@ -6,8 +6,7 @@ longer; with many the controller's queue is.
 Units: ns, bytes.
 """
 
-from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.interconnect import Transfer
 from kernelsim.actors.messages.node import MemoryTraffic
 from kernelsim.mm.core.mem import I64, U8
@@ -15,11 +14,12 @@ from kernelsim.mm.space.mmap import VmArea
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
-async def clear_pages(kernel: Kernel, task: Task, nid: int, nr_pages: int) -> None:
+async def clear_pages(current: Current, nid: int, nr_pages: int) -> None:
     """Clear pages of a node on the task's CPU.
 
     Source: Linux 6.1 arch/x86/lib/clear_page_64.S; include/linux/highmem.h:clear_user_highpage
     """
+    kernel, task = current
     clock = kernel.engine.clock
     cpu = task.cpu
     began_ns = clock.now_ns

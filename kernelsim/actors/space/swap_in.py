@@ -11,15 +11,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages
-from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.swap_io import runs, submit_bio
-from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
 from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
-from kernelsim.actors.space.process_memory import free_frames
 from kernelsim.mm.core.mem import I64, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -44,17 +43,14 @@ class SwapIn:
     """Serves faults on swap entries for one fault handler.
 
     Args:
-        kernel: The machine.
-        task: The faulting task.
+        current: The faulting task.
         mm: Its address space.
         context: Returns what its pages are allocated by.
     """
 
-    def __init__(
-        self, kernel: Kernel, task: Task, mm: MmStruct, context: Callable[[], AllocContext]
-    ) -> None:
-        self._kernel = kernel
-        self._task = task
+    def __init__(self, current: Current, mm: MmStruct, context: Callable[[], AllocContext]) -> None:
+        self._current = current
+        self._kernel, self._task = current
         self._mm = mm
         self._context = context
         self._readahead: dict[int, int] = {}  # state by start of the VMA
@@ -73,7 +69,7 @@ class SwapIn:
         majflt = 0
         while not task.killed:
             nr, why, hits = map_swapcache_run(
-                kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, self._mm.number,
+                *kernel.space, kernel.swap, self._mm.number,
                 fault.vpn, length, fault.stride, fault.write, fault.token,
             )  # fmt: skip
             if nr:
@@ -98,7 +94,7 @@ class SwapIn:
 
     def _slot_of(self, vpn: int) -> int:
         kernel = self._kernel
-        pte = pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, self._mm.number, vpn)
+        pte = pte_at(*kernel.space, self._mm.number, vpn)
         return pte_swap_slot(pte)
 
     async def _wait_for(self, slot: int) -> None:
@@ -136,7 +132,7 @@ class SwapIn:
         have = 0
         while have < nr:
             out = self._pfns[have:]
-            grant = await alloc_pages(self._kernel, self._task, self._context(), nr - have, out)
+            grant = await alloc_pages(self._current, self._context(), nr - have, out)
             if not grant.nr:
                 break
             have += grant.nr
@@ -160,7 +156,7 @@ class SwapIn:
             page_cluster=page_cluster,
         )
         return swapin_slots(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, kernel.swap, mm.number, start, end,
+            *kernel.space, kernel.swap, mm.number, start, end,
             self._slots,
         )  # fmt: skip
 
@@ -173,7 +169,7 @@ class SwapIn:
         return np.array(wanted, np.int64)
 
     async def _free(self, pfns: I64) -> None:
-        await free_frames(self._kernel, self._task, pfns, len(pfns))
+        await free_frames(self._current, pfns, len(pfns))
 
     async def _submit(self, slots: I64, pfns: I64, target: int) -> None:
         kernel, task = self._kernel, self._task

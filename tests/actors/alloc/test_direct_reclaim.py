@@ -1,6 +1,7 @@
 """Tests of direct reclaim: what it does for the task that asks, and how it is held back."""
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
+from kernelsim.actors.core.current import Current
 from kernelsim.mm.core.mem import SWAP_CLUSTER_MAX, Z_FREE, Z_WMARK_MIN
 from kernelsim.mm.core.vmstat import PGSCAN_DIRECT, PGSTEAL_DIRECT, PSWPOUT
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
@@ -23,7 +24,7 @@ def with_pages(scenario, nr_pages=2000, **options):
         async def reclaim():
             await task.get_cpu()
             nr = await try_to_free_pages(
-                kernel, task, GFP_HIGHUSER_MOVABLE, kernel.phys.zonelists[0]
+                Current(kernel, task), GFP_HIGHUSER_MOVABLE, kernel.phys.zonelists[0]
             )
             await task.put_cpu()
             return nr

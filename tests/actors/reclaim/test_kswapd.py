@@ -1,6 +1,7 @@
 """Tests of kswapd's life: boot, two kinds of sleep, wake-ups that count and those that do not."""
 
 from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.kswapd import WakeUp
 from kernelsim.actors.reclaim.kswapd import SHORT_SLEEP_NS
 from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
@@ -65,7 +66,7 @@ def test_a_wake_up_of_a_balanced_node_is_ignored():
     """Whoever asks: above high there is nothing to do."""
 
     async def scenario(machine, kswapd, zone):
-        wakeup_kswapd(machine.kernel, kswapd._task, 0, 3, GFP_HIGHUSER_MOVABLE)
+        wakeup_kswapd(Current(machine.kernel, kswapd._task), 0, 3, GFP_HIGHUSER_MOVABLE)
         assert kswapd.state.asleep
         await machine.sleep("1s")
         assert machine.mem.vm_event[PAGEOUTRUN] == 0
@@ -134,13 +135,14 @@ def test_it_gives_up_when_there_is_nothing_to_reclaim():
     async def scenario(machine, kswapd, zone):
         process = await machine.spawn("p", oom_score_adj=-1000)
         await fill_down_to(machine, process, int(zone[Z_WMARK_LOW]) - 10)
+        current = Current(machine.kernel, process._process.task)
         for _ in range(MAX_RECLAIM_RETRIES + 2):
-            wakeup_kswapd(machine.kernel, process._process.task, 0, 3, GFP_HIGHUSER_MOVABLE)
+            wakeup_kswapd(current, 0, 3, GFP_HIGHUSER_MOVABLE)
             await machine.sleep("1s")
         assert machine.kernel.lruvec[0, LV_KSWAPD_FAILURES] == MAX_RECLAIM_RETRIES
         assert kswapd.state.asleep
         runs = int(machine.mem.vm_event[PAGEOUTRUN])
-        wakeup_kswapd(machine.kernel, process._process.task, 0, 3, GFP_HIGHUSER_MOVABLE)
+        wakeup_kswapd(current, 0, 3, GFP_HIGHUSER_MOVABLE)
         await machine.sleep("1s")
         assert machine.mem.vm_event[PAGEOUTRUN] == runs
 

@@ -34,7 +34,7 @@ class Peek:
     def pte(self, address):
         """Return the entry of an address."""
         kernel = self.kernel
-        return int(pte_at(kernel.mem, kernel.pool.pt, kernel.mms.mms, self.number, address // PAGE))
+        return int(pte_at(*kernel.space, self.number, address // PAGE))
 
     def pfn(self, address):
         """Return the frame of an address."""

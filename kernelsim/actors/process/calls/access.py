@@ -117,7 +117,7 @@ async def _touch_run(
             left_ns = kernel.spec.latency.time_slice_ns
         burst = min(nr - done, kernel.burst_pages)
         touched, why, elapsed_ns, _, _ = touch_present(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, cpu.tlb, mm.number, mm.ctx_id, vpn,
+            *kernel.space, cpu.tlb, mm.number, mm.ctx_id, vpn,
             burst, stride, touch.write, caller.token, left_ns, cpu.access_cost,
         )  # fmt: skip
         if touch.write:
@@ -154,7 +154,7 @@ async def _touch_list(caller: Caller, message: TouchPages, result: TouchResult) 
         mm.cpu_bitmap |= 1 << cpu.number
         last = min(n, done + kernel.burst_pages)
         touched, why, elapsed_ns, _, _ = touch_list(
-            kernel.mem, kernel.pool.pt, kernel.mms.mms, cpu.tlb, mm.number, mm.ctx_id,
+            *kernel.space, cpu.tlb, mm.number, mm.ctx_id,
             vpns, writes, done, last, caller.token,
             kernel.spec.latency.time_slice_ns, cpu.access_cost,
         )  # fmt: skip

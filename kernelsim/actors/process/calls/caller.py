@@ -4,17 +4,14 @@ Interface: a `Caller` a process, made by its actor; its methods are what the fam
 Units: bytes for addresses, pages where it says so.
 """
 
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
+from kernelsim.actors.space.address_space import free_address_space, make_address_space
 from kernelsim.actors.space.fault_handler import FaultHandler
-from kernelsim.actors.space.process_memory import (
-    free_address_space,
-    free_tables,
-    make_address_space,
-    zap,
-)
+from kernelsim.actors.space.mmu_gather import free_tables, zap
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmChange
@@ -31,6 +28,7 @@ class Caller:
 
     Attributes:
         task: Its thread of control.
+        current: That task on this machine, for kernel code to run in its time.
         mm: Its address space.
         nr_operations: Calls begun so far.
     """
@@ -39,6 +37,7 @@ class Caller:
         self.kernel = kernel
         self.entry = entry
         self.task = entry.task
+        self.current = Current(kernel, entry.task)
         self.mm: MmStruct
         self.nr_operations = 0
         self._fault: FaultHandler
@@ -58,9 +57,9 @@ class Caller:
         kernel, entry, task = self.kernel, self.entry, self.task
         entry.start_ns = kernel.engine.now_ns
         await task.get_cpu()
-        self.mm, is_loaded = await make_address_space(kernel, task, entry.policy)
+        self.mm, is_loaded = await make_address_space(self.current, entry.policy)
         entry.mm = self.mm
-        self._fault = FaultHandler(kernel, task, self.mm, entry.policy)
+        self._fault = FaultHandler(self.current, self.mm, entry.policy)
         kernel.engine.spawn(self._fault)
         kernel.processes[entry.pid] = entry
         trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
@@ -76,12 +75,12 @@ class Caller:
         """Free the pages and tables that a change of mappings left behind; return its result."""
         if change.unmapped:
             self.task.rss_stat.sync()
-        kernel, task, mm = self.kernel, self.task, self.mm
+        current, mm = self.current, self.mm
         for vma in change.unmapped:
-            await zap(kernel, task, mm, vma.start, vma.end)
+            await zap(current, mm, vma.start, vma.end)
         if change.unmapped:
             floor_vpn, ceiling_vpn = change.floor >> PAGE_SHIFT, change.ceiling >> PAGE_SHIFT
-            await free_tables(kernel, task, mm, floor_vpn, ceiling_vpn)
+            await free_tables(current, mm, floor_vpn, ceiling_vpn)
         return change.result
 
     async def page_fault(self, fault: PageFault) -> FaultResult:
@@ -121,7 +120,7 @@ class Caller:
             await task.get_cpu()
         entry.exit_status = status
         self.mm.mm_users -= 1
-        nr_freed = 0 if self.mm.mm_users else await free_address_space(kernel, task, self.mm)
+        nr_freed = 0 if self.mm.mm_users else await free_address_space(self.current, self.mm)
         del kernel.processes[entry.pid]
         self._fault.ref.stop()
         trace(task, ks_process_exit(entry.pid, entry.comm, status, nr_freed))

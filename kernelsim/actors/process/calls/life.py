@@ -12,14 +12,14 @@ import numpy as np
 from kernelsim.actors.process.calls.access import TouchPages, touch_pages
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
-from kernelsim.actors.space.process_memory import (
+from kernelsim.mm.core.vmstat import PGFAULT
+from kernelsim.mm.space.pgtable import MM_FILEPAGES
+from kernelsim.mm.space.static_program import (
     FORK_FAULTS,
     IMAGE_FILE_FAULTS,
     IMAGE_FILE_PAGES,
     map_libc_start,
 )
-from kernelsim.mm.core.vmstat import PGFAULT
-from kernelsim.mm.space.pgtable import MM_FILEPAGES
 from kernelsim.units import PAGE_SHIFT
 
 FIRST_REPORT_PAGES: Final = 3  # of its data that a program first writes when it prints

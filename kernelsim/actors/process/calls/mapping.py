@@ -12,7 +12,7 @@ import attrs
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
-from kernelsim.actors.space.process_memory import zap
+from kernelsim.actors.space.mmu_gather import zap
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.vm_flags import MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE
 from kernelsim.units import PAGE_SIZE
@@ -86,7 +86,7 @@ async def madvise(caller: Caller, message: Madvise) -> int:
         return -errno.EINVAL
     end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
     caller.task.rss_stat.sync()
-    await zap(caller.kernel, caller.task, caller.mm, message.address, end)
+    await zap(caller.current, caller.mm, message.address, end)
     # What is mapped has been dropped; that there was a hole is only told.
     return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
 

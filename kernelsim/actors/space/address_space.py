@@ -1,0 +1,67 @@
+"""The birth and the death of an address space.
+
+Linux: kernel/fork.c:mm_init, fs/binfmt_elf.c:load_elf_binary, mm/mmap.c:exit_mmap, 6.1.
+Both run in the time of the process's own task.
+Units: bytes for addresses; pages.
+"""
+
+import numpy as np
+
+from kernelsim.actors.alloc.free_pages import free_frames
+from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.space.memory_access import clear_pages
+from kernelsim.actors.space.mmu_gather import free_tables, zap
+from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
+from kernelsim.mm.space.exec import load_image, static_image
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import MappedFile
+from kernelsim.mm.space.pgtable import pgd_alloc, pgd_free
+from kernelsim.mm.space.static_program import IMAGE_BSS_BYTES, IMAGE_DATA_BYTES, IMAGE_TEXT_BYTES
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+
+async def make_address_space(current: Current, policy: Mempolicy | None) -> tuple[MmStruct, bool]:
+    """Give a new process an address space with an image, a heap and a stack, none of it touched.
+
+    Returns:
+        The address space, and whether the whole image is in it; if not, exec has failed behind
+        the point from which it cannot go back, and the process must die.
+
+    Source: Linux 6.1 kernel/fork.c:mm_init, fs/binfmt_elf.c:load_elf_binary
+    """
+    kernel, task = current
+    out = np.zeros(1, np.int64)
+    grant = await alloc_pages(current, table_context(current, policy), 1, out)
+    await clear_pages(current, grant.nid, 1)
+    mm = kernel.mms.mm_alloc(task.pid)
+    kernel.pool.reserve(1)
+    pgd_alloc(*kernel.space, mm.number, int(out[0]))
+    kernel.placed(1)
+    image = static_image(
+        text_bytes=IMAGE_TEXT_BYTES,
+        data_bytes=IMAGE_DATA_BYTES,
+        bss_bytes=IMAGE_BSS_BYTES,
+        start=ADDRESS_LAYOUTS[kernel.spec.arch].image_start,
+    )
+    return mm, not load_image(mm, MappedFile("/init"), image).failed
+
+
+async def free_address_space(current: Current, mm: MmStruct) -> int:
+    """Unmap everything, free the page tables, forget the address space; return frames freed.
+
+    Source: Linux 6.1 mm/mmap.c:exit_mmap
+    """
+    kernel, task = current
+    assert kernel.mms.mms.pgd_row[mm.number], f"{task.name} gives its address space back twice"
+    freed = 0
+    for vma in mm.exit_mmap().unmapped:
+        freed += await zap(current, mm, vma.start, vma.end)
+    end_vpn = (mm.map.task_size + PAGE_SIZE) >> PAGE_SHIFT  # the table of the last page included
+    freed += await free_tables(current, mm, 0, end_vpn)
+    tables = np.zeros(1, np.int64)
+    tables[0] = pgd_free(*kernel.space, mm.number)
+    freed += await free_frames(current, tables, kernel.taken(1))
+    kernel.mms.mm_free(mm)
+    return freed

@@ -1,0 +1,59 @@
+"""The static program that every process runs, and what its C library does before main.
+
+Linux: arch/x86/entry/vdso/vma.c:map_vdso (6.1). Sizes as /proc showed them of the recording tool.
+Units: bytes; pages.
+"""
+
+import numpy as np
+
+from kernelsim.mm.core.mem import I64
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import MappedFile
+from kernelsim.mm.space.vm_flags import MAP_PRIVATE, PROT_READ
+from kernelsim.units import PAGE_SHIFT
+
+IMAGE_TEXT_BYTES = 808 << 10
+
+
+IMAGE_DATA_BYTES = 40 << 10
+
+
+IMAGE_BSS_BYTES = 344 << 10
+
+
+IMAGE_HEAP_BYTES = 136 << 10  # what its libc asks for before main
+
+
+IMAGE_FILE_PAGES = 190  # of text and data, mapped while it starts; they are page cache anyway
+
+
+IMAGE_ANON_PAGES = 11  # of data, bss and heap, written while it starts
+
+
+IMAGE_STACK_PAGES = 2
+
+
+FORK_FAULTS = 22  # of the parent's pages that the child copies before exec
+
+
+IMAGE_FILE_FAULTS = 19  # each maps 16 pages at most (fault_around_bytes), some at an edge fewer
+
+
+VDSO_PAGES = (("[vdso]", 2), ("[vvar]", 4))  # the second lies below the first
+
+
+def map_libc_start(mm: MmStruct) -> tuple[I64, I64]:
+    """Give a program what its C library asks for before main.
+
+    Returns:
+        Virtual page numbers of the stack, and of data, bss and heap, that it then writes.
+
+    Source: Linux 6.1 arch/x86/entry/vdso/vma.c:map_vdso
+    """
+    for name, nr_pages in VDSO_PAGES:
+        mm.mmap(nr_pages << PAGE_SHIFT, PROT_READ, MAP_PRIVATE, file=MappedFile(name))
+    mm.set_brk(mm.brk + IMAGE_HEAP_BYTES)
+    stack = (mm.start_stack >> PAGE_SHIFT) - np.arange(IMAGE_STACK_PAGES, dtype=np.int64)
+    data = (mm.start_data >> PAGE_SHIFT) + np.arange(IMAGE_ANON_PAGES, dtype=np.int64)
+    data[-1] = mm.start_brk >> PAGE_SHIFT
+    return stack, data
