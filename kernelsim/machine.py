@@ -22,9 +22,11 @@ from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim.kswapd import Kswapd
+from kernelsim.actors.space.bursts import Bursts
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
+from kernelsim.mm.burst.columns import C_SEED, C_ZERO_PFN, Burst, new_burst
 from kernelsim.mm.core.lruvec import new_lruvec
 from kernelsim.mm.core.mem import (
     MAX_ORDER_NR_PAGES,
@@ -46,7 +48,7 @@ from kernelsim.mm.swap.swapfile import swapon
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.sink import Sink
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import NS_PER_S, PAGE_SIZE
 
 T = TypeVar("T")
 
@@ -130,6 +132,7 @@ class Machine:
         for node in kernel.nodes:
             engine.spawn(node)
             node.wire()
+        kernel.bursts = Bursts(kernel)
         for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
             engine.spawn(actor)
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
@@ -152,6 +155,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         total_swap_pages=sum(a.nr_slots for a in spec.swaps),
     )
     layout = ADDRESS_LAYOUTS[spec.arch]
+    burst = make_burst(spec)
     kernel = Kernel(
         engine=engine,
         spec=spec,
@@ -161,20 +165,45 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         swap=swap,
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,
+        burst=burst,
         cluster_readahead=ClusterReadahead() if any(rotational) else None,
     )
     for node in spec.nodes:
         towards = tuple(row[node.nid] for row in spec.distances)
         kernel.nodes.append(Node(node.nid, kernel, spec.zone_types, towards, spec.latency))
-        kernel.kswapd_states.append(KswapdState())
+        kernel.kswapd_states.append(
+            KswapdState(asleep=burst.kswapd_asleep[node.nid : node.nid + 1])
+        )
     for number, nid in enumerate(phys.cpu_nid):
-        kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, spec.nr_cpus))
-    kernel.interconnect = Interconnect(spec.latency)
+        kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, burst, spec.nr_cpus))
+    kernel.interconnect = Interconnect(spec.latency, burst)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
     kernel.zero_pfn = _find_zero_page(kernel)
+    burst.cost[C_ZERO_PFN] = kernel.zero_pfn
+    burst.cost[C_SEED] = engine.rng("cache misses").bits(62)
     boot_sysctls(kernel)
     return kernel
+
+
+def make_burst(spec: MachineSpec) -> Burst:
+    """Return the burst of a machine, with its costs; nothing runs in it yet."""
+    latency, nr_nodes = spec.latency, len(spec.nodes)
+    burst = new_burst(
+        nr_cpus=spec.nr_cpus, nr_nodes=nr_nodes, nr_zones=nr_nodes * len(spec.zone_types)
+    )
+    page_ns = PAGE_SIZE * NS_PER_S
+    burst.cost[:C_SEED] = (
+        latency.fault_entry_ns, latency.pte_set_ns, latency.zone_lock_hold_page_ns,
+        latency.lru_lock_hold_page_ns, latency.page_zeroing_ns,
+        page_ns // latency.memory_bandwidth_bytes_per_s,
+        page_ns // latency.interconnect_bandwidth_bytes_per_s,
+        latency.tlb_hit_ns, latency.page_walk_step_ns, latency.cost_spread_permille,
+    )  # fmt: skip
+    burst.distance[:] = spec.distances
+    for nid, row in enumerate(spec.distances):
+        burst.memory_ns[nid] = [latency.memory_access_ns(distance) for distance in row]
+    return burst
 
 
 def _find_zero_page(kernel: Kernel) -> int:

@@ -29,6 +29,7 @@ ORDER = (
     ("mm.boot",),
     ("mm.space",),
     ("mm.swap",),
+    ("mm.burst",),
     ("mm.reclaim",),
     ("block", "sched"),
     ("actors",),

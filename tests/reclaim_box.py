@@ -18,7 +18,7 @@ from kernelsim.mm.core.mem import (
     lru_list,
 )
 from kernelsim.mm.core.swap import lru_add
-from kernelsim.mm.page.pcp import alloc_pages_bulk, free_unref_pages
+from kernelsim.mm.page.pcp import alloc_pages_bulk
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_IO,
     SHRINK_KSWAPD,
@@ -51,6 +51,7 @@ from kernelsim.mm.swap.swap_state import (
     map_swapcache_run,
 )
 from kernelsim.mm.swap.swapfile import swapon
+from tests.free_pages import free_unref_pages
 from tests.table_box import set_pte_at
 
 MM = 1

@@ -38,12 +38,12 @@ def wants(who: Named, point: type[Tracepoint]) -> bool:
     return sink is not None and sink.wants(who.name, point.event)
 
 
-def trace(who: Named, point: Tracepoint) -> None:
-    """Log an occurrence; it is dropped when it is not wanted."""
+def trace(who: Named, point: Tracepoint, *, at_ns: int | None = None) -> None:
+    """Log an occurrence, now or as of another time; it is dropped when it is not wanted."""
     engine = who.engine
     sink = engine.sink
     if sink is not None and sink.wants(who.name, point.event):
-        sink.emit(engine.now_ns, who.name, point.event, point)
+        sink.emit(engine.now_ns if at_ns is None else at_ns, who.name, point.event, point)
 
 
 def trace_all(who: Named, points: Iterable[Tracepoint]) -> None:

@@ -17,7 +17,6 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.process.calls.effect import PageRange
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
 from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked
@@ -34,12 +33,12 @@ class Content:
 
     Attributes:
         tokens: By row and page of a block; 0 for pages never written.
-        store: What its fault handler is asked to do, if it stores.
+        store: The page and token of the store that its fault is served for, if it is one.
         leaving: Pages [first, end) that an operation under way unmaps or drops.
     """
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
-    store: PageFault | None = None
+    store: tuple[int, int] | None = None
     leaving: PageRange | None = None
     _row: dict[int, int] = attrs.field(factory=dict)  # by block
 
@@ -159,9 +158,8 @@ def check_content(
         first, end = (0, 1 << 52) if is_ending else content.leaving or (0, 0)
         legal = (vpns >= first) & (vpns < end) & ~pages.has_entry(vpns)
     if content.store is not None:
-        is_early = in_run(vpns, content.store) & (held == content.store.token)
-        legal |= is_early
-        yield from passed_over(pages, content, found, vpns[is_early])
+        vpn, token = content.store
+        legal |= (vpns == vpn) & (held == token)
     order = np.argsort(vpns)
     yield from cut_short(
         f"pid {pages.pid} vpn {vpns[i]:#x}: holds {held[i]}, expected {wanted[i]} "
@@ -190,26 +188,3 @@ def tokens_by_row(pages: Pages, content: Content) -> U64:
         else:
             found.ravel()[places[known]] = pages.token[known]
     return found
-
-
-def in_run(vpns: I64, store: PageFault) -> NDArray[np.bool_]:
-    """Tell which pages a fault handler was asked to store to."""
-    behind = vpns - store.vpn
-    inside: NDArray[np.bool_] = (behind >= 0) & (behind < store.nr * store.stride)
-    inside &= behind % store.stride == 0
-    return inside
-
-
-def passed_over(pages: Pages, content: Content, found: U64, early: I64) -> Iterator[str]:
-    """Find pages left out by the fault handler, which has stored to a later one already."""
-    store = content.store
-    if store is None or not len(early):
-        return
-    run = np.arange(store.vpn, int(early.max()), store.stride, dtype=np.int64)
-    rows = np.array([content.known_row(block) for block in (run >> BLOCK_BITS).tolist()], np.int64)
-    held = np.where(rows >= 0, found[rows, run & (BLOCK_PAGES - 1)], 0)
-    yield from cut_short(
-        f"pid {pages.pid} vpn {run[i]:#x}: holds {held[i]}, but the store of {store.token} has "
-        f"reached vpn {early.max():#x}"
-        for i in np.flatnonzero(held != store.token).tolist()
-    )

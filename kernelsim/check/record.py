@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.actors.process.calls.effect import StoreRun
@@ -22,7 +21,6 @@ from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
-from kernelsim.mm.core.mem import I64, U8
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT
@@ -77,20 +75,16 @@ class Record(Observer):
         if nr:
             self.content_of(pid).write_run(vpn, nr, stride, token)
 
-    def stored_listed(self, pid: int, vpns: I64, writes: U8, token: int) -> None:
-        """Enter the stores among some accesses."""
-        self.content_of(pid).write(vpns[writes != 0], token)
-
-    def faulting(self, pid: int, fault: PageFault) -> None:
-        """Note which pages the fault handler may store to from now on."""
-        self.content_of(pid).store = fault if fault.write else None
+    def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
+        """Note which page may be stored to from now on."""
+        self.content_of(pid).store = (vpn, token) if write else None
 
     def served(self, pid: int, nr: int) -> None:
-        """Enter the stores that the fault handler says it did."""
+        """Enter the store that was done with the fault."""
         content = self.content_of(pid)
-        fault, content.store = content.store, None
-        if fault is not None:
-            self.stored(pid, fault.vpn, nr, fault.stride, fault.token)
+        store, content.store = content.store, None
+        if store is not None:
+            self.stored(pid, store[0], nr, 1, store[1])
 
     def asks(
         self,

@@ -85,6 +85,10 @@ class LatencySpec:
     swap_slot_ns: int = _cost(
         100, "enter a page in the swap cache and in a request: with a new slot, or with its old one"
     )
+    cost_spread_permille: int = _cost(
+        0,
+        "spread of one step of a fault or of a lock's hold, as standard deviation over mean",
+    )
     timer_tick_ns: int = _cost(
         4_000_000, "period of the scheduler tick: CONFIG_HZ=250 as in Debian 12", minimum=1
     )

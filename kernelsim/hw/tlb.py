@@ -5,7 +5,8 @@ Differs: The TLB has one level instead of two; the second level of a Skylake ser
 entries, 12-way) decides its reach. Replacement is round robin inside a set. Upper levels of a walk
 are not cached.
 
-Interface: `make_tlb` builds one for each CPU; the memory leafs look up and insert while they walk.
+Interface: each CPU has a `Tlb`, its rows of the burst's arrays; what accesses memory looks up and
+inserts while it walks.
 An entry's tag is `asid << 36 | vpn`; asids start at 1, so 0 means empty.
 Units: pages; nanoseconds in `AccessCost`.
 """
@@ -36,13 +37,6 @@ class AccessCost(NamedTuple):
     tlb_hit_ns: int
     page_walk_step_ns: int  # one level of a walk
     memory_ns: NDArray[np.int64]  # [nid] access to that node's memory from this CPU
-
-
-def make_tlb(nr_sets: int = NR_TLB_SETS, nr_ways: int = NR_TLB_WAYS) -> Tlb:
-    """Return an empty TLB; `nr_sets` must be a power of two."""
-    assert nr_sets > 0, "a TLB has at least one set"
-    assert nr_sets & (nr_sets - 1) == 0, "the set is picked by the low bits of the page number"
-    return Tlb(np.zeros((nr_sets, nr_ways), np.int64), np.zeros(nr_sets, np.int64))
 
 
 @leaf

@@ -249,7 +249,7 @@ def band_table(machine: Machine) -> SummaryTable:
     """Return when each zone first entered each band of its watermarks, and how often it did."""
     rows = []
     for node in machine.kernel.nodes:
-        for zone, entries in node.band_entries.items():
+        for zone, entries in node.bands.entries.items():
             cells = [
                 f"{format_duration(first_ns)}, {times} ×" if times else "never"
                 for times, first_ns in reversed(entries[:-1])

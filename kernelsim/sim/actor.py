@@ -213,6 +213,11 @@ class Actor:
             put_off.fail(error)
         return True
 
+    @property
+    def is_told(self) -> bool:
+        """Whether nobody waits for an answer to the message being served."""
+        return self._asker is None
+
     def defer(self) -> Reply:
         """Put off the answer to the message being served; `receive` returns DEFERRED then.
 

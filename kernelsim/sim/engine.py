@@ -186,11 +186,11 @@ class Engine:
 
     def spinlock(self, name: str) -> SpinLock:
         """Return a new spinlock; those of one name share an account."""
-        return SpinLock(self.clock, name, self._account(name))
+        return SpinLock(self.clock, name, self.account(name))
 
     def server(self, name: str) -> FifoServer:
         """Return a new first come, first served server; those of one name share an account."""
-        return FifoServer(self.clock, name, self._account(name))
+        return FifoServer(self.clock, name, self.account(name))
 
     def wait_queue(self, name: str, *, waker: str | None = None) -> WaitQueue:
         """Return a new wait queue; `waker` names the actor that wakes the waiters."""
@@ -230,7 +230,8 @@ class Engine:
         if self.sink is not None and self.sink.wants(actor, event):
             self.sink.emit(self.clock.now_ns, actor, event, fields)
 
-    def _account(self, name: str) -> WaitAccount:
+    def account(self, name: str) -> WaitAccount:
+        """Return the waiting times of the locks and servers of a name."""
         return self.accounts.setdefault(name, WaitAccount())
 
     async def _run_root(self, main: Callable[["Engine"], Awaitable[T]], results: list[T]) -> None:

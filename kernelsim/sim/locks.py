@@ -68,33 +68,37 @@ class FifoServer:
         self.account = WaitAccount() if account is None else account
         self.free_ns = 0
         self._clock = clock
-        self._queue: deque[tuple[int, int, str]] = deque()  # (begin, end, user) not yet over
-        self._ahead_ns: dict[str, int] = {}  # time by user in the queue
+        self._holds: deque[tuple[int, int, str]] = deque()  # (begin, end, user), the latest ones
 
     def reserve(self, hold_ns: int, user: str) -> tuple[int, int]:
         """Queue behind all earlier requests; return (begin, end) of the service in virtual time.
 
         The caller is served from `begin` to `end` and must not go on before `end`.
         """
+        now_ns = self._clock.now_ns
+        free_ns = self.free_ns
+        begin_ns = max(now_ns, free_ns)
+        self.free_ns = begin_ns + hold_ns
+        self.record(now_ns, begin_ns, hold_ns, user)
+        return begin_ns, begin_ns + hold_ns
+
+    def record(self, asked_ns: int, begin_ns: int, hold_ns: int, user: str) -> None:
+        """Enter a service in the account: asked for, begun, how long. In the order they begin."""
         if hold_ns < 0:
             raise ValueError(f"hold_ns(={hold_ns}) of {self.name} must be >= 0")
-        now_ns = self._clock.now_ns
-        account = self.account
+        account, holds = self.account, self._holds
         account.nr_holds += 1
         account.hold_ns += hold_ns
-        begin_ns = self.free_ns
-        if begin_ns <= now_ns:
-            begin_ns = now_ns
-            self._queue.clear()
-            self._ahead_ns.clear()
+        if begin_ns == asked_ns:
+            holds.clear()
         else:
-            account.add_wait(begin_ns - now_ns)
-            self._blame_all_ahead(user, now_ns)
-        self.free_ns = end_ns = begin_ns + hold_ns
+            account.add_wait(begin_ns - asked_ns)
+            while holds and holds[0][1] <= asked_ns:
+                holds.popleft()
+            for other_begin_ns, other_end_ns, holder in holds:
+                account.blame(user, holder, other_end_ns - max(other_begin_ns, asked_ns))
         if hold_ns:
-            self._queue.append((begin_ns, end_ns, user))
-            self._ahead_ns[user] = self._ahead_ns.get(user, 0) + hold_ns
-        return begin_ns, end_ns
+            holds.append((begin_ns, begin_ns + hold_ns, user))
 
     async def serve(self, hold_ns: int) -> int:
         """Be served: wait for the turn and for its end; return how long the wait was, in ns."""
@@ -103,19 +107,6 @@ class FifoServer:
         begin_ns, end_ns = self.reserve(hold_ns, clock.running.name)
         await clock.sleep(end_ns - now_ns)
         return begin_ns - now_ns
-
-    def _blame_all_ahead(self, user: str, now_ns: int) -> None:
-        queue = self._queue
-        ahead_ns = self._ahead_ns
-        while queue[0][1] <= now_ns:
-            begin_ns, end_ns, gone = queue.popleft()
-            ahead_ns[gone] -= end_ns - begin_ns
-            if not ahead_ns[gone]:
-                del ahead_ns[gone]
-        served_begin_ns, _, served = queue[0]
-        for holder, wait_ns in ahead_ns.items():
-            done_ns = now_ns - served_begin_ns if holder == served else 0
-            self.account.blame(user, holder, wait_ns - done_ns)
 
 
 class SpinLock:

@@ -241,7 +241,7 @@ def test_requests_that_may_go_below_min_are_not_complained_of():
 
     async def watched(machine: OpenMachine) -> None:
         await pressed(machine)
-        below_min.append(sum(zone[0][0] for zone in machine.kernel.nodes[0].band_entries.values()))
+        below_min.append(sum(zone[0][0] for zone in machine.kernel.nodes[0].bands.entries.values()))
 
     checked(watched, every=50)
     assert below_min[0] > 0

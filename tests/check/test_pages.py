@@ -35,7 +35,8 @@ from kernelsim.mm.core.mem import (
     pcp_list,
 )
 from kernelsim.mm.page.page_alloc import rmqueue
-from kernelsim.mm.page.pcp import alloc_pages_bulk, free_unref_pages
+from kernelsim.mm.page.pcp import alloc_pages_bulk
+from tests.free_pages import free_unref_pages
 from tests.free_zone import free_block
 from tests.small_machine import small_machine
 

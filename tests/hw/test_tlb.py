@@ -6,12 +6,12 @@ import pytest
 from kernelsim.hw.tlb import (
     NR_TLB_SETS,
     NR_TLB_WAYS,
-    make_tlb,
     tlb_access,
     tlb_flush_all,
     tlb_flush_asid,
     tlb_flush_range,
 )
+from tests.tlb_box import make_tlb
 from tests.tlb_look import in_tlb
 
 REACH = NR_TLB_SETS * NR_TLB_WAYS

@@ -15,7 +15,6 @@ from kernelsim.mm.core.mem import (
     PG_uptodate,
 )
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_FILE_PAGES, NR_SWAPCACHED
-from kernelsim.mm.page.pcp import free_unref_pages
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_PUTBACK
 from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
 from kernelsim.mm.space.memory import unmap_range
@@ -23,6 +22,7 @@ from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_RW, pte_pfn, pte_swa
 from kernelsim.mm.space.wp_page import wp_page_reuse
 from kernelsim.mm.swap.swap_state import free_swap_and_cache, free_swap_cache
 from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
+from tests.free_pages import free_unref_pages
 
 BASE = 512
 NR_VPNS = 48

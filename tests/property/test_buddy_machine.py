@@ -31,7 +31,9 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.vmstat import NUMA_HIT, NUMA_LOCAL, PGALLOC_DMA, PGFREE
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.page_alloc import rmqueue
-from kernelsim.mm.page.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
+from kernelsim.mm.page.pcp import alloc_pages_bulk
+from kernelsim.mm.page.pcp_free import drain_pages
+from tests.free_pages import free_unref_pages
 from tests.free_zone import free_block, pages_of
 
 START, END = 700, 700 + 2 * 1024 + 200  # begins and ends inside a MAX_ORDER block

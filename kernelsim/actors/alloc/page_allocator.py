@@ -87,7 +87,9 @@ async def get_page_from_freelist(
         )  # fmt: skip
         began_ns = clock.now_ns
         got, _ = await kernel.nodes[nid].ref.ask(request)
-        task.waits.lock_ns += clock.now_ns - began_ns
+        spent_ns = clock.now_ns - began_ns  # spinning, and working under the lock
+        task.waits.lock_ns += spent_ns
+        task.stime_ns += spent_ns
         # ZONE_BOOSTED_WATERMARK is a bit of zone->flags: the task that sees it clears it, unlocked.
         if mem.zone[zone, Z_BOOSTED_WATERMARK]:
             mem.zone[zone, Z_BOOSTED_WATERMARK] = 0

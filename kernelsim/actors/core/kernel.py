@@ -8,11 +8,12 @@ pages and kswapd, without a lock.
 """
 
 from functools import cached_property
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
@@ -20,6 +21,8 @@ from kernelsim.actors.parts.node import Node
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
+from kernelsim.mm.burst.columns import Burst
+from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.mem import I64, Mem
 from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem
@@ -34,6 +37,14 @@ from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
 
 PANIC: Final = "panic"  # state of the end of a run whose simulated kernel panicked
+
+
+class BurstRunner(Protocol):
+    """What lets CPUs go on in compiled code; see space/bursts.py."""
+
+    async def run(self, task: Task) -> int:
+        """Let the CPU of a task go on from now; return STOP_* when it stops."""
+        ...
 
 
 @attrs.define
@@ -63,10 +74,11 @@ class Kernel:
         alloc_contexts: What requests are served by.
         zero_pfn: The shared zero page.
         next_pid: Pid of the next process.
-        nr_placed: Pages put into use since the start, less those taken out of it; see
-            `nr_in_flight`.
+        burst: What the CPUs do in compiled code, and when each lock is free.
+        bursts: Lets them go on with it.
         is_panic_told: The workload has heard of the panic.
         observer: What listens to stores and grants; it does nothing unless checking is on.
+        is_observed: Whether checking is on.
     """
 
     engine: Engine
@@ -77,6 +89,8 @@ class Kernel:
     swap: SwapArea
     lruvec: I64
     burst_pages: int
+    burst: Burst
+    bursts: BurstRunner = attrs.field(init=False)
     cpus: list[Cpu] = attrs.field(factory=list)
     nodes: list[Node] = attrs.field(factory=list)
     interconnect: Interconnect = attrs.field(init=False)
@@ -93,9 +107,9 @@ class Kernel:
     )
     zero_pfn: int = 0
     next_pid: int = 100
-    nr_placed: int = 0
     is_panic_told: bool = False
     observer: Observer = attrs.field(factory=Observer)
+    is_observed: bool = False
     _throttle_queues: dict[tuple[int, ThrottleReason], WaitQueue] = attrs.field(
         factory=dict, init=False
     )
@@ -129,19 +143,34 @@ class Kernel:
         """
         return sum(node.nr_granted for node in self.nodes) - self.nr_placed
 
+    @property
+    def nr_placed(self) -> int:
+        """Pages put into use since the start, less those taken out of it."""
+        return int(self.burst.placed[0])
+
+    @cached_property
+    def cpu_numbers(self) -> dict[str, int]:
+        """Numbers of the CPUs by name."""
+        return {cpu.name: cpu.number for cpu in self.cpus}
+
+    def drawn_ns(self, cpu: Cpu, mean_ns: int) -> int:
+        """Return how long a step of a mean takes a CPU this time."""
+        return drawn_ns(self.burst, cpu.number, mean_ns, 1)
+
     def placed(self, nr_pages: int) -> int:
         """Note that granted pages came into use: mapped, a page table, in the swap cache."""
-        self.nr_placed += nr_pages
+        self.burst.placed[0] += nr_pages
         return nr_pages
 
     def taken(self, nr_pages: int) -> int:
         """Note that pages went out of use and are on their way back to their node."""
-        self.nr_placed -= nr_pages
+        self.burst.placed[0] -= nr_pages
         return nr_pages
 
     def observe(self, observer: Observer) -> None:
         """Let an observer listen from now on to what processes store and what nodes grant."""
         self.observer = observer
+        self.is_observed = True
         for node in self.nodes:
             node.observer = observer
 

@@ -12,6 +12,7 @@ from typing import Final
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.messages.process import TakeSignal
+from kernelsim.mm.burst.columns import B_KILLED
 
 SIGKILL: Final = 9
 SIGSEGV: Final = 11
@@ -35,6 +36,8 @@ def send_signal(kernel: Kernel, process: ProcessEntry, number: int) -> None:
     process.group_exit_code = process.group_exit_code or number
     for task in process.tasks:
         task.killed = True
+        if task.on_cpu:
+            task.cpu.row[B_KILLED] = 1
     process.signals.wake_all()
     kernel.wake_throttled()
     if not kernel.engine.actors[process.ref.name].is_serving:

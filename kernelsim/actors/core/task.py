@@ -93,12 +93,17 @@ class Task:
         self.nvcsw += 1
         await self.cpu.ref.ask(Deschedule(self.name, in_iowait))
 
-    async def compute(self, ns: int, *, user: bool = False) -> None:
-        """Use the CPU for a time, then let others have it if it is their turn."""
+    async def compute(self, ns: int, *, user: bool = False, resched: bool = True) -> None:
+        """Use the CPU for a time, then let others have it if it is their turn.
+
+        Args:
+            ns: How long.
+            user: In user mode.
+            resched: Whether it ends where the kernel may switch: in user mode, at a cond_resched,
+                when a system call or a fault returns; PREEMPT_VOLUNTARY switches nowhere else.
+        """
         state = self.cpu.state
-        stolen_ns = state.stolen_ns
-        if stolen_ns:
-            state.stolen_ns = 0
+        stolen_ns = self.cpu.take_stolen_ns()
         if ns + stolen_ns:
             await self.engine.sleep(ns + stolen_ns)
         if user:
@@ -106,7 +111,7 @@ class Task:
             state.user_ns += ns
         else:
             self.stime_ns += ns
-        if state.run_queue and self.cpu.must_give_way():
+        if resched and state.run_queue and self.cpu.must_give_way():
             await self.give_way()
 
     async def give_way(self) -> None:

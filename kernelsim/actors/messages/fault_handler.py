@@ -13,32 +13,30 @@ class PageFault(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         vpn: Virtual page number that faulted.
-        nr: Touches the program will make from there on, the fault handler may serve them at once.
-        stride: Pages between two touches.
         write: It is a store.
         vma: The area it lies in; it permits the access.
         token: What a store writes.
+        entered_ns: When the kernel was entered for it, if that has been paid for; -1 if not.
     """
 
     vpn: int
-    nr: int
-    stride: int
     write: bool
     vma: VmArea
     token: int
+    entered_ns: int = -1
 
 
 class FaultResult(msgspec.Struct, frozen=True, gc=False):
     """What was done.
 
     Attributes:
-        nr: Touches served, from the first on; 0 only when the process is being killed.
+        is_served: The access is done; if not, it has to be tried again, or the process is killed.
         minflt: Faults served without I/O.
         majflt: Faults that waited for I/O.
-        user_ns: Time of the accesses themselves, to be spent in user mode.
+        user_ns: Time of the access itself, to be spent in user mode.
     """
 
-    nr: int
+    is_served: bool
     minflt: int
     majflt: int
     user_ns: int

@@ -61,11 +61,13 @@ class DrainPages(msgspec.Struct, frozen=True, gc=False):
     user: str
 
 
-class LruAdd(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Put pages that just came into use on their lists: the first `nr` of `pfns`."""
+class LruAddDrain(msgspec.Struct, frozen=True, gc=False):
+    """Move the pages of a CPU's folio_batch that lie on this node to their lists.
 
-    pfns: I64
-    nr: int
+    Those of the first run on it; answered with the pages that nobody uses any more, to be freed.
+    """
+
+    cpu: int
     user: str
 
 

@@ -23,13 +23,14 @@ from kernelsim.config.latency import LatencySpec
 from kernelsim.hw.tlb import (
     AccessCost,
     Tlb,
-    make_tlb,
     tlb_flush_all,
     tlb_flush_asid,
     tlb_flush_range,
 )
+from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN, Burst
 from kernelsim.sched.fair import FairQueue, SchedEntity
 from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
+from kernelsim.sim.event import FOREVER_NS
 from kernelsim.trace.ks import ks_sched_switch
 from kernelsim.trace.tlb import tlb_flush
 
@@ -50,7 +51,6 @@ class CpuState:
         slice_end_ns: When the running task should look whether it is to give way: the next tick.
         need_resched: It is to give way to a task that woke up.
         run_queue: Waiting tasks with the way to answer them.
-        stolen_ns: Time taken by interrupts that the running task has not been charged yet.
         nr_switches: Context switches, as Linux counts them: to and from the idle task, too.
         nr_ipis: Interrupts received.
         nr_iowait: Tasks that left this CPU to wait for I/O and have not been woken.
@@ -67,7 +67,6 @@ class CpuState:
     slice_end_ns: int = 0
     need_resched: bool = False
     run_queue: deque[tuple[str, Reply, int]] = attrs.field(factory=deque)
-    stolen_ns: int = 0
     nr_switches: int = 0
     nr_ipis: int = 0
     nr_iowait: int = 0
@@ -87,6 +86,7 @@ class Cpu(Actor):
         nid: Node it belongs to.
         distances: From its node to each node, 10 is local.
         latency: Costs of a switch, an interrupt, a flush, an access.
+        burst: Where its TLB is, and its part in what CPUs do in compiled code.
         nr_cpus: CPUs of the machine; the more there are, the longer the scheduler's periods.
     """
 
@@ -96,6 +96,7 @@ class Cpu(Actor):
         nid: int,
         distances: tuple[int, ...],
         latency: LatencySpec,
+        burst: Burst,
         nr_cpus: int = 1,
     ) -> None:
         super().__init__(f"cpu{number}")
@@ -105,7 +106,9 @@ class Cpu(Actor):
         # kernel/sched/fair.c:get_update_sysctl_factor
         factor = min(nr_cpus, TUNABLE_SCALING_CPUS).bit_length()
         self.fair = FairQueue(latency_ns=2 * latency.time_slice_ns * factor)
-        self.tlb: Tlb = make_tlb()
+        self.row = burst.run[number]
+        self.tlb = Tlb(burst.tlb_tag[number], burst.tlb_victim[number])
+        self.row[B_SLICE_END] = FOREVER_NS
         self.access_cost = AccessCost(
             latency.tlb_hit_ns,
             latency.page_walk_step_ns,
@@ -139,6 +142,7 @@ class Cpu(Actor):
         if message.wakeup and fair.preempts(entity, now_ns):
             state.need_resched = True
             state.slice_end_ns = min(state.slice_end_ns, now_ns)
+        self._note_slice_end()
         return DEFERRED
 
     def on_deschedule(self, message: Deschedule) -> None:
@@ -165,7 +169,7 @@ class Cpu(Actor):
         state.nr_ipis += message.times
         cost_ns = self.flush(message.asid, message.vpns, TLB_REMOTE_SHOOTDOWN)
         if state.current is not None:
-            state.stolen_ns += cost_ns * message.times
+            self.row[B_STOLEN] += cost_ns * message.times
         waits_ns = (self._latency.ipi_ns + cost_ns) * message.times
         return At(self.engine.now_ns + waits_ns, None)
 
@@ -193,6 +197,7 @@ class Cpu(Actor):
         if state.need_resched or self.fair.check_preempt_tick(now_ns):
             return True
         state.slice_end_ns = self._next_tick_ns(now_ns)
+        self._note_slice_end()
         return False
 
     def busy_total_ns(self) -> int:
@@ -239,7 +244,19 @@ class Cpu(Actor):
         state.need_resched = False
         state.slice_end_ns = self._next_tick_ns(now_ns + cost_ns)
         self.fair.run(entity, now_ns + cost_ns)
+        self._note_slice_end()
         return cost_ns
+
+    def take_stolen_ns(self) -> int:
+        """Return what interrupts took of the running task's time since it was last charged."""
+        stolen_ns = int(self.row[B_STOLEN])
+        if stolen_ns:
+            self.row[B_STOLEN] = 0
+        return stolen_ns
+
+    def _note_slice_end(self) -> None:
+        """Tell the burst when the running task has to look up: never while nobody else waits."""
+        self.row[B_SLICE_END] = self.state.slice_end_ns if self.state.run_queue else FOREVER_NS
 
     def _next_tick_ns(self, now_ns: int) -> int:
         tick_ns = self._latency.timer_tick_ns

@@ -9,9 +9,11 @@ Units: bytes, ns.
 from typing import Any
 
 from kernelsim.actors.messages.interconnect import Transfer
+from kernelsim.actors.parts.shared_server import SharedServer
 from kernelsim.config.latency import LatencySpec
+from kernelsim.mm.burst.columns import Burst
+from kernelsim.mm.burst.servers import link
 from kernelsim.sim.actor import Actor, At
-from kernelsim.sim.locks import FifoServer
 from kernelsim.units import NS_PER_S
 
 
@@ -20,19 +22,28 @@ class Interconnect(Actor):
 
     Args:
         latency: Bandwidth of a link.
+        burst: Knows when each link is free.
     """
 
-    def __init__(self, latency: LatencySpec) -> None:
+    def __init__(self, latency: LatencySpec, burst: Burst) -> None:
         super().__init__("interconnect")
-        self.links: dict[tuple[int, int], FifoServer] = {}
+        self.links: dict[tuple[int, int], SharedServer] = {}
+        self._burst = burst
         self._bytes_per_s = latency.interconnect_bandwidth_bytes_per_s
 
     def receive(self, message: Any) -> At:  # noqa: ANN401 - a Transfer
         """Serve a transfer in its turn on the link."""
         assert isinstance(message, Transfer)
-        key = (message.source, message.target)
-        link = self.links.get(key)
-        if link is None:
-            link = self.links[key] = self.engine.server(f"link{key[0]}-{key[1]}")
+        server = self.server(message.source, message.target)
         hold_ns = message.size_bytes * NS_PER_S // self._bytes_per_s
-        return At(link.reserve(hold_ns, message.user)[1], None)
+        return At(server.reserve(hold_ns, message.user)[1], None)
+
+    def server(self, source: int, target: int) -> SharedServer:
+        """Return the link from one node to another."""
+        server = self.links.get((source, target))
+        if server is None:
+            name, index = f"link{source}-{target}", link(self._burst, source, target)
+            engine = self.engine
+            server = SharedServer(engine.clock, name, engine.account(name), self._burst, index)
+            self.links[source, target] = server
+        return server

@@ -5,9 +5,6 @@ Every request that needs a lock is served in its turn: the answer comes at
 `max(now, lock is free) + hold`, where the hold is what the pages moved cost. A request from
 another node holds the lock longer, in the ratio of the distances, since every line it touches
 comes over the interconnect.
-# Differs from Linux: One request moves a burst of pages in one hold of zone->lock, which lasts as
-# long as all the holds of the kernel's single batches together, so contention is exact in sum and
-# coarse in time.
 Interface: ask; the messages of messages/node.py.
 
 Who writes a node's state, under which lock:
@@ -22,13 +19,15 @@ Who writes a node's state, under which lock:
     the reclaim-active mark      the task that allocates, by kswapd
     counters of vmstat           whoever counts, without a lock, as the kernel's per-CPU ones
 All of it may be read as the kernel reads it: without the lock, knowing it may be old.
-# Differs from Linux: A message to a node is served when it comes, and answered when its hold of the
-# lock is over; between the two, others already see what it did.
+What a lock guards changes when the lock is granted (shared_server.py): a message that must queue
+is served at its turn, one that need not is served in line, and both are answered when the hold is
+over.
 Units: pages, ns.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -40,89 +39,38 @@ from kernelsim.actors.messages.node import (
     EndSwapWrite,
     FreePages,
     IsolateLru,
-    LruAdd,
+    LruAddDrain,
     LruDeleted,
     MemoryTraffic,
     PutbackInactive,
     ShrinkActive,
 )
+from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.observer import Observer
+from kernelsim.actors.parts.shared_server import NodeLock, SharedServer, Work
+from kernelsim.actors.parts.zone_bands import ZoneBands
 from kernelsim.actors.tracing import Speaker, trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.zones import ZoneType, zone_name
-from kernelsim.mm.core.mem import (
-    I64_2D,
-    Z_FREE,
-    Z_MANAGED,
-    Z_PCP_BATCH,
-    Z_WATERMARK_BOOST,
-    Z_WMARK_HIGH,
-    Z_WMARK_LOW,
-    Z_WMARK_MIN,
-    Mem,
-)
-from kernelsim.mm.core.swap import lru_add
-from kernelsim.mm.page.pcp import alloc_pages_bulk, drain_pages, free_unref_pages
+from kernelsim.mm.burst.servers import controller, drawn_ns, lru_lock
+from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
+from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
+from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
+from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_unref_run
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
-from kernelsim.mm.reclaim.throttle_reason import WRITEBACK, ThrottleReason
+from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
 from kernelsim.mm.reclaim.vmscan_balance import wakes_writeback_throttled
 from kernelsim.mm.reclaim.vmscan_list import (
     isolate_lru_folios,
     putback_inactive,
     shrink_active_list,
 )
-from kernelsim.mm.space.page_table_pool import Space
 from kernelsim.mm.swap.swap_readahead import missing_slots
 from kernelsim.mm.swap.swap_state import begin_swap_read, end_swap_read, end_swap_write
-from kernelsim.mm.swap.swapfile import SwapArea
-from kernelsim.sim.actor import Actor, At
-from kernelsim.sim.locks import FifoServer, WaitQueue
+from kernelsim.sim.actor import Actor, At, Reply
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
-from kernelsim.trace.ks import ks_lock_wait, ks_swapin, ks_watermark
+from kernelsim.trace.ks import ks_swapin
 from kernelsim.units import NS_PER_S
-
-BANDS = ("below_min", "low_min", "high_low", "above_high")  # of a zone's free pages
-
-
-class Memory(Protocol):
-    """What a node works with that is the whole machine's."""
-
-    @property
-    def mem(self) -> Mem:
-        """Physical memory; a node writes the rows of its zones."""
-        ...
-
-    @property
-    def space(self) -> Space:
-        """Page tables, for the references of pages that are looked at."""
-        ...
-
-    @property
-    def swap(self) -> SwapArea:
-        """Swap slots."""
-        ...
-
-    @property
-    def lruvec(self) -> I64_2D:
-        """What reclaim remembers of each node, shape [nid, LV_*]."""
-        ...
-
-    @property
-    def swap_reads(self) -> dict[int, WaitQueue]:
-        """Slots being read from disk, with the queue of those who wait."""
-        ...
-
-    def placed(self, nr_pages: int) -> int:
-        """Note that granted pages came into use."""
-        ...
-
-    def taken(self, nr_pages: int) -> int:
-        """Note that pages went out of use."""
-        ...
-
-    def throttle_queue(self, nid: int, reason: ThrottleReason) -> WaitQueue:
-        """Return where tasks throttled on a node for a reason sleep."""
-        ...
 
 
 class Node(Actor):
@@ -152,18 +100,17 @@ class Node(Actor):
         self._zones = range(nid * len(zone_types), (nid + 1) * len(zone_types))
         self._distances = distances
         self._latency = latency
-        self.zone_locks: dict[int, FifoServer] = {}
-        self.lru_lock: FifoServer
-        self.controller: FifoServer
+        self._burst = memory.burst
+        self.zone_locks: dict[int, NodeLock] = {}
+        self.lru_lock: NodeLock
+        self.controller: SharedServer
         self.observer = Observer()
-        self.nr_granted = 0  # pages handed out and not given back
-        self.band_entries: dict[int, list[list[int]]] = {}  # by zone and band: times, first at ns
-        self._bands: dict[int, int] = {}  # index into BANDS by zone that has pages, as logged last
+        self.bands: ZoneBands
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,
             DrainPages: self.on_drain_pages,
-            LruAdd: self.on_lru_add,
+            LruAddDrain: self.on_lru_add_drain,
             LruDeleted: self.on_lru_deleted,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
@@ -174,100 +121,159 @@ class Node(Actor):
             MemoryTraffic: self.on_memory_traffic,
         }
 
+    @property
+    def nr_granted(self) -> int:
+        """Pages handed out and not given back."""
+        return int(self._burst.granted[self.nid])
+
     def wire(self) -> None:
         """Make the locks; called when the engine is known."""
+        burst, node = self._burst, f"node {self.nid}"
+        self.zone_locks = {
+            zone: self._lock(f"{zone_name(self.nid, each)} zone->lock", zone)
+            for zone, each in zip(self._zones, self._zone_types, strict=True)
+        }
+        self.lru_lock = self._lock(f"{node} lru_lock", lru_lock(burst, self.nid))
+        self.controller = self._server(f"{node} memory controller", controller(burst, self.nid))
+        self.bands = ZoneBands(self, self.nid, self._mem, self._zones, burst)
+
+    def _server(self, name: str, index: int) -> SharedServer:
         engine = self.engine
-        names = (f"{zone_name(self.nid, each)} zone->lock" for each in self._zone_types)
-        locks = map(engine.server, names)
-        self.zone_locks = dict(zip(self._zones, locks, strict=True))
-        self.lru_lock = engine.server(f"node {self.nid} lru_lock")
-        self.controller = engine.server(f"node {self.nid} memory controller")
-        managed = [zone for zone in self._zones if self._mem.zone[zone, Z_MANAGED]]
-        self._bands = {zone: self._band_of(zone) for zone in managed}
+        return SharedServer(engine.clock, name, engine.account(name), self._burst, index)
+
+    def _lock(self, name: str, index: int) -> NodeLock:
+        return NodeLock(self, self.engine.clock, self._server(name, index), self._burst)
 
     def receive(self, message: Any) -> Any:  # noqa: ANN401 - the messages above
         """Serve a message."""
         return self._handlers[type(message)](message)
 
     def on_alloc_pages(self, message: AllocPages) -> Any:  # noqa: ANN401 - (got, refills), maybe later
-        """Serve pages from the CPU's list, refilling it under the zone's lock."""
-        zone = message.zone
+        """Serve pages from the CPU's list; one that is empty is refilled under the zone's lock."""
+        number = pcp_list(self._mem, message.zone, message.cpu, message.migratetype)
+        nr_listed = int(self._mem.lists[number, L_COUNT])
+        if nr_listed:
+            return self._take_pages(message, message.floor, min(message.want, nr_listed))
+        return self._under_zone_lock(message.zone, partial(self._refill, message), message.user)
+
+    def _refill(self, message: AllocPages) -> tuple[tuple[int, int], int]:
+        """Refill the list, and take pages from it as long as that leaves enough free.
+
+        The first was asked for above the watermark, and is served wherever free pages are now.
+
+        Source: Linux 6.1 mm/page_alloc.c:rmqueue_pcplist
+        """
+        nr_batch = refill_batch(self._mem, message.zone)
+        got, refills = self._take_pages(message, -1, 1)
+        if got and message.want > 1:
+            rest = min(message.want, nr_batch) - 1
+            got += self._take_pages(message, message.floor, rest, 1)[0] if rest else 0
+        self.bands.look()
+        self.trace_extfrag()
+        hold_ns = self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, nr_batch)
+        return (got, refills), hold_ns * self._distances[message.cpu_nid] // 10
+
+    def _take_pages(
+        self, message: AllocPages, floor: int, want: int, done: int = 0
+    ) -> tuple[int, int]:
         got, refills = alloc_pages_bulk(
-            self._mem, zone, message.cpu, message.cpu_nid, message.preferred_nid,
-            message.migratetype, message.floor, message.want, message.out, message.start,
+            self._mem, message.zone, message.cpu, message.cpu_nid, message.preferred_nid,
+            message.migratetype, floor, want, message.out, message.start + done,
         )  # fmt: skip
         self.observer.granted(message, got, refills)
-        self.nr_granted += got
+        self._burst.granted[self.nid] += got
         if got and wants(self, mm_page_alloc):
-            trace_all(
-                self,
-                (
-                    mm_page_alloc(int(pfn), 0, message.gfp, message.migratetype)
-                    for pfn in message.out[message.start : message.start + got]
-                ),
-            )
-        if not refills:
-            return got, refills
-        self._log_bands()
-        self._trace_extfrag()
-        moved = refills * int(self._mem.zone[zone, Z_PCP_BATCH])
-        hold_ns = moved * self._latency.zone_lock_hold_page_ns
-        return At(self._zone_locked(zone, hold_ns, message.cpu_nid, message.user), (got, refills))
+            for pfn in message.out[message.start + done :][:got].tolist():
+                trace(self, mm_page_alloc(pfn, 0, message.gfp, message.migratetype))
+        return got, refills
 
     def on_free_pages(self, message: FreePages) -> Any:  # noqa: ANN401 - the answer, maybe later
-        """Put pages on the CPU's lists, draining them under the zones' locks when they are full."""
+        """Put pages on the CPU's lists; one that gets full is drained under the zone's lock."""
         if wants(self, mm_page_free):
             trace_all(self, (mm_page_free(int(pfn), 0) for pfn in message.pfns[: message.nr]))
-        nr_holds = free_unref_pages(self._mem, message.cpu, message.pfns, message.nr)
-        self.nr_granted -= message.nr
-        if not nr_holds:
+        self._burst.granted[self.nid] -= message.nr
+        at, zone = free_unref_run(self._mem, message.cpu, message.pfns, 0, message.nr)
+        if zone < 0:
             return 0
-        self._log_bands()
-        zone = self._main_zone()
-        moved = nr_holds * int(self._mem.zone[zone, Z_PCP_BATCH])
-        hold_ns = moved * self._latency.zone_lock_hold_page_ns
-        return At(self._zone_locked(zone, hold_ns, self.nid, message.user), nr_holds)
+        return self._under_zone_lock(zone, partial(self._free, message, at, zone), message.user)
 
-    def on_drain_pages(self, message: DrainPages) -> At:
+    def _free(self, message: FreePages, at: int, zone: int) -> tuple[int, int]:
+        """Drain the list that is full, and go on with the rest of the pages.
+
+        Source: Linux 6.1 mm/page_alloc.c:free_unref_page_commit
+        """
+        mem, cpu, nr_drained, nr_holds = self._mem, message.cpu, 0, 0
+        while zone >= 0:
+            nr_drained += drain_full(mem, zone, cpu, message.pfns, at)
+            nr_holds += 1
+            at, zone = free_unref_run(mem, cpu, message.pfns, at, message.nr)
+        self.bands.look()
+        hold_ns = self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, nr_drained)
+        return nr_holds, hold_ns
+
+    def on_drain_pages(self, message: DrainPages) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Empty a CPU's list into the buddy system."""
+        return self._under_zone_lock(message.zone, partial(self._drain, message), message.user)
+
+    def _drain(self, message: DrainPages) -> tuple[int, int]:
         drained = drain_pages(self._mem, message.zone, message.cpu)
-        self._log_bands()
-        hold_ns = drained * self._latency.zone_lock_hold_page_ns
-        return At(self._zone_locked(message.zone, hold_ns, self.nid, message.user), drained)
+        self.bands.look()
+        return drained, self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, drained)
 
-    def on_lru_add(self, message: LruAdd) -> At:
-        """Put pages on their lists."""
-        lru_add(self._mem, message.pfns, message.nr)
-        return self._lru_locked(message.nr, message.user)
+    def on_lru_add_drain(self, message: LruAddDrain) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Move pages of a folio_batch to their lists."""
+        return self._under_lru_lock(partial(self._lru_add_drain, message), message.user)
 
-    def on_lru_deleted(self, message: LruDeleted) -> At:
+    def _lru_add_drain(self, message: LruAddDrain) -> tuple[I64, int]:
+        nid, nr_pages = folio_batch_run(self._mem, message.cpu)
+        if nid != self.nid:  # another task emptied it meanwhile
+            return np.zeros(0, np.int64), 0
+        out = np.zeros(nr_pages, np.int64)
+        nr_free = folio_batch_move_lru(self._mem, message.cpu, nr_pages, out)
+        self._memory.taken(nr_free)
+        return out[:nr_free], self._lru_hold_ns(message.user, nr_pages)
+
+    def on_lru_deleted(self, message: LruDeleted) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Hold the lock for pages that have left their lists."""
-        return self._lru_locked(message.nr, message.user)
+        hold_ns = self._lru_hold_ns(message.user, message.nr)
+        return self._under_lru_lock(lambda: (None, hold_ns), message.user)
 
-    def on_isolate_lru(self, message: IsolateLru) -> At:
+    def on_isolate_lru(self, message: IsolateLru) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Take a batch off a list."""
+        return self._under_lru_lock(partial(self._isolate_lru, message), message.user)
+
+    def _isolate_lru(self, message: IsolateLru) -> tuple[tuple[int, int, int], int]:
         result = isolate_lru_folios(
             self._mem, self.nid, message.lru, message.nr_to_scan, message.reclaim_idx,
             message.how, message.batch,
         )  # fmt: skip
-        return self._lru_locked(result[1], message.user, result)
+        return result, self._lru_hold_ns(message.user, result[1])
 
-    def on_putback_inactive(self, message: PutbackInactive) -> At:
+    def on_putback_inactive(self, message: PutbackInactive) -> Any:  # noqa: ANN401 - maybe later
         """Put the rest of a batch back; what its owners freed meanwhile goes to the allocator."""
+        return self._under_lru_lock(partial(self._putback_inactive, message), message.user)
+
+    def _putback_inactive(self, message: PutbackInactive) -> tuple[int, int]:
         memory, batch = self._memory, message.batch
         nr = putback_inactive(self._mem, memory.lruvec, self.nid, message.lru, message.how, batch)
         memory.taken(nr - int(batch.stat[STAT_NR_RECLAIMED]))
-        return self._lru_locked(int(batch.stat[STAT_NR_TAKEN]), message.user, nr)
+        return nr, self._lru_hold_ns(message.user, int(batch.stat[STAT_NR_TAKEN]))
 
-    def on_shrink_active(self, message: ShrinkActive) -> At:
+    def on_shrink_active(self, message: ShrinkActive) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move a batch to the inactive list."""
+        return self._under_lru_lock(partial(self._shrink_active, message), message.user)
+
+    def _shrink_active(self, message: ShrinkActive) -> tuple[tuple[int, int], int]:
         stat = message.batch.stat
         moved = shrink_active_list(*self._memory.space, self.nid, message.lru, message.batch)
         nr_to_free = self._memory.taken(int(stat[STAT_NR_TO_FREE]))
-        return self._lru_locked(int(stat[STAT_NR_TAKEN]), message.user, (moved, nr_to_free))
+        return (moved, nr_to_free), self._lru_hold_ns(message.user, int(stat[STAT_NR_TAKEN]))
 
-    def on_begin_swap_read(self, message: BeginSwapRead) -> At:
+    def on_begin_swap_read(self, message: BeginSwapRead) -> Any:  # noqa: ANN401 - maybe later
         """Enter pages in the swap cache; from now on others find them, locked, and sleep."""
+        return self._under_lru_lock(partial(self._begin_swap_read, message), message.user)
+
+    def _begin_swap_read(self, message: BeginSwapRead) -> tuple[I64, int]:
         memory, target = self._memory, message.target
         begun = np.array(missing_slots(memory.swap, message.slots.tolist()), np.int64)
         begin_swap_read(
@@ -276,7 +282,7 @@ class Node(Actor):
         queue = self.engine.wait_queue(f"swap slot {target}")
         memory.swap_reads.update(dict.fromkeys(begun.tolist(), queue))
         memory.placed(len(begun))
-        return self._lru_locked(len(message.slots), message.user, begun)
+        return begun, self._lru_hold_ns(message.user, len(message.slots))
 
     def on_end_swap_read(self, message: EndSwapRead) -> None:
         """Fill the pages and wake who waits for them; no lock is taken.
@@ -294,63 +300,43 @@ class Node(Actor):
         point = ks_swapin(message.device, message.target, len(slots), ahead, latency_ns)
         trace(Speaker(self.engine, message.comm), point)
 
-    def on_end_swap_write(self, message: EndSwapWrite) -> At:
+    def on_end_swap_write(self, message: EndSwapWrite) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Let written pages be freed; wake those throttled when enough was written.
 
         Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback
         """
+        return self._under_lru_lock(partial(self._end_swap_write, message), "interrupt")
+
+    def _end_swap_write(self, message: EndSwapWrite) -> tuple[None, int]:
         memory, nr = self._memory, len(message.pfns)
         queue = memory.throttle_queue(self.nid, WRITEBACK)
         end_swap_write(self._mem, message.pfns, nr, queue.nr_waiting > 0)
         if wakes_writeback_throttled(self._mem, memory.lruvec, self.nid):
             queue.wake_all()
-        return self._lru_locked(nr, "interrupt")
+        return None, self._lru_hold_ns("interrupt", nr)
 
     def on_memory_traffic(self, message: MemoryTraffic) -> At:
         """Let bytes pass the controller in their turn."""
         hold_ns = message.size_bytes * NS_PER_S // self._latency.memory_bandwidth_bytes_per_s
         return At(self.controller.reserve(hold_ns, message.user)[1], None)
 
-    def _lru_locked(self, nr_pages: int, user: str, result: object = None) -> At:
-        begin_ns, end_ns = self.lru_lock.reserve(
-            nr_pages * self._latency.lru_lock_hold_page_ns, user
-        )
-        self._log_wait(self.lru_lock, begin_ns, user)
-        return At(end_ns, result)
+    def _under_zone_lock(self, zone: int, work: Work, user: str) -> Any:  # noqa: ANN401
+        return self.zone_locks[zone].serve(work, user, self.way_back)
 
-    def _zone_locked(self, zone: int, hold_ns: int, nid: int, user: str) -> int:
-        lock = self.zone_locks[zone]
-        begin_ns, end_ns = lock.reserve(hold_ns * self._distances[nid] // 10, user)
-        self._log_wait(lock, begin_ns, user)
-        return end_ns
+    def _under_lru_lock(self, work: Work, user: str) -> Any:  # noqa: ANN401
+        return self.lru_lock.serve(work, user, self.way_back)
 
-    def _band_of(self, zone: int) -> int:
-        row = self._mem.zone[zone]
-        free = row[Z_FREE] - row[Z_WATERMARK_BOOST]
-        if free > row[Z_WMARK_HIGH]:
-            return 3
-        return int(free > row[Z_WMARK_LOW]) + int(free > row[Z_WMARK_MIN])
+    def _lru_hold_ns(self, user: str, nr_pages: int) -> int:
+        return self._drawn_ns(user, self._latency.lru_lock_hold_page_ns, nr_pages)
 
-    def _log_bands(self) -> None:
-        """Log which watermarks the free pages crossed since the last look, one by one."""
-        engine = self.engine
-        if engine.sink is None:
-            return
-        for zone, before in self._bands.items():
-            now = self._band_of(zone)
-            if now == before:
-                continue
-            self._bands[zone] = now
-            step = 1 if now > before else -1
-            entries = self.band_entries.setdefault(zone, [[0, 0] for _ in BANDS])
-            for band in range(before + step, now + step, step):
-                entries[band][0] += 1
-                entries[band][1] = entries[band][1] or engine.now_ns
-            zid, free = zone - self._zones.start, int(self._mem.zone[zone, Z_FREE])
-            for band in range(before, now, step):
-                trace(self, ks_watermark(self.nid, zid, BANDS[band], BANDS[band + step], free))
+    def _drawn_ns(self, user: str, mean_ns: int, nr_steps: int) -> int:
+        """Return how long steps of a mean take this time; an interrupt's take their mean."""
+        cpu = self._memory.cpu_numbers.get(user)
+        if cpu is None or not nr_steps:
+            return mean_ns * nr_steps
+        return drawn_ns(self._burst, cpu, mean_ns, nr_steps)
 
-    def _trace_extfrag(self) -> None:
+    def trace_extfrag(self) -> None:
         """Log the pageblocks that were just mixed up, and forget them."""
         rows = self._mem.extfrag
         if not rows[0, 0]:
@@ -365,11 +351,6 @@ class Node(Actor):
             ),
         )
 
-    def _log_wait(self, lock: FifoServer, begin_ns: int, user: str) -> None:
-        wait_ns = begin_ns - self.engine.clock.now_ns
-        if wait_ns:
-            trace(self, ks_lock_wait(lock.name, user, wait_ns, lock.free_ns - begin_ns))
-
-    def _main_zone(self) -> int:
-        sizes = self._mem.zone[self._zones.start : self._zones.stop, Z_MANAGED]
-        return self._zones.start + int(sizes.argmax())
+    def way_back(self) -> Reply | None:
+        """Put the answer to the present message off; None if it was told and wants none."""
+        return None if self.is_told else self.defer()

@@ -8,9 +8,7 @@ Units: pages, virtual page numbers.
 
 from typing import Protocol
 
-from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import AllocPages
-from kernelsim.mm.core.mem import I64, U8
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 
@@ -46,14 +44,11 @@ class Observer:
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""
 
-    def stored_listed(self, pid: int, vpns: I64, writes: U8, token: int) -> None:
-        """Hear that the CPU did the accesses to some pages, 1 in `writes` for each store."""
-
-    def faulting(self, pid: int, fault: PageFault) -> None:
-        """Hear that a process waits for its fault handler."""
+    def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
+        """Hear that a process has faulted on a page; a store that waits would leave the token."""
 
     def served(self, pid: int, nr: int) -> None:
-        """Hear that the handler did the first `nr` of the accesses it was asked for."""
+        """Hear that the fault is served, and whether the access is done: 1, or 0."""
 
     def asks(
         self,

@@ -11,6 +11,7 @@ Units: pages, ns.
 import numpy as np
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.swap_io import submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.cpu import FlushTlb
@@ -143,6 +144,7 @@ class Reclaimer:
         )
 
     async def _isolate(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, how: int) -> int:
+        await lru_add_drain(self._current)
         request = IsolateLru(lru, nr_to_scan, sc.reclaim_idx, how, self._batch, self._task.cpu.name)
         taken, scanned, skipped = await self._kernel.nodes[nid].ref.ask(request)
         point = mm_vmscan_lru_isolate(

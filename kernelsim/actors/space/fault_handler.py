@@ -3,8 +3,9 @@
 Linux: mm/memory.c: handle_mm_fault, do_anonymous_page, do_swap_page; arch/x86/mm/fault.c, 6.1.
 Each process has its own, working in that process's time: the process waits for its answer, and
 that wait is the stall. It runs on the process's CPU, and leaves it whenever it sleeps.
-A fault is served as a burst: a run of pages of one VMA that need the same thing. The burst is cut
-where the page allocator grants less, at a watermark.
+A message is one fault on one page. Faults that need no more than a page of the CPU's list, a lock
+and the memory controller do not come here as long as CPUs go on by themselves (mm/burst): those
+take the same steps, at the same times.
 Interface: ask `PageFault`, answered with a `FaultResult`.
 Units: pages, ns.
 """
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from kernelsim.actors.alloc.free_pages import free_frames
-from kernelsim.actors.alloc.page_allocator import Grant, alloc_context, alloc_pages, table_context
+from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, table_context
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lru_add import folio_add_lru
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
-from kernelsim.actors.messages.node import LruAdd
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mmu_gather import free_anonymous, take_anonymous
 from kernelsim.actors.space.swap_in import SwapIn
@@ -28,8 +29,8 @@ from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
-    FAULT_NONE_PRESENT,
     FAULT_SWAP,
+    FAULT_WP,
     FAULT_ZERO_WP,
     fault_run,
     map_anon,
@@ -46,10 +47,9 @@ from kernelsim.units import PAGE_SHIFT
 
 X86_PF_WRITE = 2  # bits of an exception's error code; arch/x86/include/asm/trap_pf.h
 X86_PF_USER = 4
-FAR_STRIDE_PAGES = 512  # pages further apart than a table covers are faulted one by one
 
 
-KILLED = FaultResult(0, 0, 0, 0)
+KILLED = FaultResult(is_served=False, minflt=0, majflt=0, user_ns=0)
 
 
 class FaultHandler(Actor):
@@ -67,164 +67,144 @@ class FaultHandler(Actor):
         self._kernel, self._task = current
         self._mm = mm
         self._policy = policy
-        self._pfns = np.zeros(max(self._kernel.burst_pages, 512), np.int64)
-        self._tables = np.zeros(1024, np.int64)
+        self._pfn = np.zeros(1, np.int64)
         self._swap_in = SwapIn(current, mm, self.user_context)
 
     async def receive(self, message: Any) -> FaultResult:  # noqa: ANN401 - a PageFault
         """Serve a fault and log it."""
         assert isinstance(message, PageFault)
+        kernel, task, clock = self._kernel, self._task, self.engine.clock
         if wants(self, page_fault_user):
             error_code = X86_PF_USER | (X86_PF_WRITE if message.write else 0)
             trace(self, page_fault_user(message.vpn << PAGE_SHIFT, 0, error_code))
-        clock = self.engine.clock
-        began_ns = clock.now_ns
-        waits = self._task.waits
-        lock_ns, reclaim_ns, io_ns = waits.lock_ns, waits.reclaim_ns, waits.io_ns
-        kernel = self._kernel
-        limit = kernel.burst_pages if message.stride < FAR_STRIDE_PAGES else 1
-        kind, length = fault_run(
-            *kernel.space, self._mm.number, message.vpn,
-            min(message.nr, limit), message.stride, message.write,
-        )  # fmt: skip
-        if kind == FAULT_SWAP:
-            nr, majflt = await self._swap_in.serve(message, length)
-            result = self._touched(message, nr, majflt=majflt)
-            per_page_ns = kernel.spec.latency.fault_entry_ns + kernel.spec.latency.pte_set_ns
-            await self._task.compute(per_page_ns * nr)
-        elif kind in (FAULT_ANON, FAULT_ZERO_WP):
-            result = await self._do_anonymous_page(message, length)
-        else:
-            result = await self._do_wp_page(message, length, spurious=kind == FAULT_NONE_PRESENT)
-        change = RSS_CHANGE[kind if message.write or kind == FAULT_SWAP else FAULT_NONE_PRESENT]
-        self._task.rss_stat.count_faults(result.minflt + result.majflt, change)
-        kernel.mem.vm_event[PGFAULT] += result.minflt + result.majflt
+        began_ns = message.entered_ns
+        if began_ns < 0:
+            began_ns = clock.now_ns
+            latency = kernel.spec.latency
+            await task.compute(kernel.drawn_ns(task.cpu, latency.fault_entry_ns), resched=False)
+        waits = task.waits
+        before = (waits.lock_ns, waits.reclaim_ns, waits.io_ns)
+        kind, _ = fault_run(*kernel.space, self._mm.number, message.vpn, 1, 1, message.write)
+        result = await self._handle(message, kind)
+        nr_faults = result.minflt + result.majflt
+        task.rss_stat.count_faults(nr_faults, rss_change(kind, message.write))
+        kernel.mem.vm_event[PGFAULT] += nr_faults
         kernel.mem.vm_event[PGMAJFAULT] += result.majflt
-        if wants(self._task, ks_fault):
+        if wants(task, ks_fault):
             point = ks_fault(
-                pid=self._task.pid,
+                pid=task.pid,
                 vpn=message.vpn,
-                nr_pages=result.nr,
+                nr_pages=int(result.is_served),
                 kind=KIND_NAMES[kind],
                 major=bool(result.majflt),
                 latency_ns=clock.now_ns - began_ns,
-                lock_ns=waits.lock_ns - lock_ns,
-                reclaim_ns=waits.reclaim_ns - reclaim_ns,
-                io_ns=waits.io_ns - io_ns,
+                lock_ns=waits.lock_ns - before[0],
+                reclaim_ns=waits.reclaim_ns - before[1],
+                io_ns=waits.io_ns - before[2],
             )
-            trace(self._task, point)
+            trace(task, point)
         return result
 
-    async def _do_anonymous_page(self, fault: PageFault, length: int) -> FaultResult:
-        kernel, mm = self._kernel, self._mm
-        latency = kernel.spec.latency
-        if not await self._make_tables(fault, length):
+    async def _handle(self, fault: PageFault, kind: int) -> FaultResult:
+        """Serve a fault of a kind, in the kernel.
+
+        Source: Linux 6.1 mm/memory.c:handle_pte_fault
+        """
+        kernel = self._kernel
+        if not await self._make_tables(fault):
             return KILLED
-        if not fault.write:
-            done = map_zero(
-                *kernel.space, mm.number, fault.vpn, length,
-                fault.stride, kernel.zero_pfn,
-            )  # fmt: skip
-            await self._task.compute((latency.fault_entry_ns + latency.pte_set_ns) * done)
-            return self._touched(fault, done, majflt=0)
-        await self._task.compute(latency.fault_entry_ns)
-        grant = await alloc_pages(self._current, self.user_context(), length, self._pfns)
+        space, number = kernel.space, self._mm.number  # the pool of tables may have grown
+        if kind == FAULT_SWAP:
+            is_mapped, majflt = await self._swap_in.serve(fault)
+            if not is_mapped:
+                return FaultResult(is_served=False, minflt=1 - majflt, majflt=majflt, user_ns=0)
+            return await self._leave(fault, majflt=majflt)
+        if kind == FAULT_ZERO_WP or (kind == FAULT_ANON and fault.write):
+            return await self._do_anonymous_page(fault)
+        if kind == FAULT_ANON:
+            map_zero(*space, number, fault.vpn, 1, 1, kernel.zero_pfn)
+        elif kind == FAULT_WP and not wp_page_reuse(*space, number, fault.vpn, 1, 1):
+            return await self._copy_page(fault)
+        return await self._leave(fault, majflt=0)
+
+    async def _do_anonymous_page(self, fault: PageFault) -> FaultResult:
+        """Map a fresh page.
+
+        Source: Linux 6.1 mm/memory.c:do_anonymous_page
+        """
+        kernel = self._kernel
+        grant = await alloc_pages(self._current, self.user_context(), 1, self._pfn)
         if not grant.nr:
             return KILLED
-        await clear_pages(self._current, grant.nid, grant.nr)
-        return await self._map(fault, grant)
-
-    async def _map(self, fault: PageFault, grant: Grant) -> FaultResult:
-        kernel, mm, task = self._kernel, self._mm, self._task
-        latency = kernel.spec.latency
+        await clear_pages(self._current, grant.nid, 1)
         done = map_anon(
-            *kernel.space, mm.number, fault.vpn, grant.nr,
-            fault.stride, self._pfns, grant.nr, True, True, fault.token,
-        )  # fmt: skip
-        kernel.placed(done)
-        assert done == grant.nr, "the address space of a faulting process changed under it"
-        result = self._touched(fault, done, majflt=0)
-        await kernel.nodes[grant.nid].ref.ask(LruAdd(self._pfns, done, task.cpu.name))
-        await task.compute(latency.fault_entry_ns * (done - 1) + latency.pte_set_ns * done)
-        return result
-
-    async def _do_wp_page(self, fault: PageFault, length: int, *, spurious: bool) -> FaultResult:
-        """Make pages writable that only this process maps; no frame is needed."""
-        kernel, mm = self._kernel, self._mm
-        latency = kernel.spec.latency
-        done = length
-        if not spurious:
-            done = wp_page_reuse(
-                *kernel.space, mm.number, fault.vpn, length,
-                fault.stride,
-            )  # fmt: skip
-            if not done:
-                return await self._copy_page(fault)
-        result = self._touched(fault, done, majflt=0)
-        await self._task.compute((latency.fault_entry_ns + latency.pte_set_ns) * done)
-        return result
+            *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, True, True, fault.token
+        )
+        assert done == 1, "the address space of a faulting process changed under it"
+        kernel.placed(1)
+        return await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
 
     async def _copy_page(self, fault: PageFault) -> FaultResult:
         """Give the process a private copy of a page that others, or the swap cache, have too.
 
         Source: Linux 6.1 mm/memory.c:wp_page_copy
         """
-        kernel, mm, task = self._kernel, self._mm, self._task
-        latency = kernel.spec.latency
-        grant = await alloc_pages(self._current, self.user_context(), 1, self._pfns)
+        kernel, task = self._kernel, self._task
+        grant = await alloc_pages(self._current, self.user_context(), 1, self._pfn)
         if not grant.nr:
             return KILLED
-        await task.compute(latency.fault_entry_ns + latency.page_copy_ns)
+        await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
         unused = np.zeros(1, np.int64)
         done, nr_unused = wp_page_copy(
-            *kernel.space, mm.number, fault.vpn, 1, 1, self._pfns, 1,
-            fault.token, unused,
-        )  # fmt: skip
+            *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token, unused
+        )
         kernel.placed(done)
         frames = take_anonymous(kernel, unused, nr_unused)
         if not done:  # no longer a page to be copied: let the access find out
-            await free_frames(self._current, self._pfns, 1)
-            return FaultResult(0, 1, 0, 0)
-        result = self._touched(fault, done, majflt=0)
-        await kernel.nodes[grant.nid].ref.ask(LruAdd(self._pfns, 1, task.cpu.name))
+            await free_frames(self._current, self._pfn, 1)
+            return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0)
+        result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
         await free_anonymous(self._current, unused[:nr_unused], frames)
         return result
 
-    async def _make_tables(self, fault: PageFault, length: int) -> bool:
-        """Build the page tables a run needs from frames of the zones; False if killed meanwhile."""
-        kernel, mm = self._kernel, self._mm
-        span = (length - 1) * fault.stride + 1
-        while True:
-            needed = tables_needed(*kernel.space, mm.number, fault.vpn, span)
-            if not needed:
-                return True
+    async def _make_tables(self, fault: PageFault) -> bool:
+        """Build the page tables a page needs from frames of the zones; False if killed meanwhile.
+
+        Source: Linux 6.1 mm/memory.c:__handle_mm_fault, :__pte_alloc
+        """
+        kernel = self._kernel
+        while tables_needed(*kernel.space, self._mm.number, fault.vpn, 1):
             context = table_context(self._current, self._policy)
-            want = min(needed, len(self._tables))
-            grant = await alloc_pages(self._current, context, want, self._tables)
+            grant = await alloc_pages(self._current, context, 1, self._pfn)
             if not grant.nr:
                 return False
-            await clear_pages(self._current, grant.nid, grant.nr)
-            kernel.pool.reserve(grant.nr)
-            used = install_tables(
-                *kernel.space, mm.number, fault.vpn, span,
-                self._tables, grant.nr,
-            )  # fmt: skip
-            kernel.placed(used)
-            assert used == grant.nr, "page tables appeared while others were being allocated"
-            if used == needed:
-                return True
+            await clear_pages(self._current, grant.nid, 1)
+            kernel.pool.reserve(1)
+            used = install_tables(*kernel.space, self._mm.number, fault.vpn, 1, self._pfn, 1)
+            assert used == 1, "a page table appeared while another was being allocated"
+            kernel.placed(1)
+        return True
 
-    def _touched(self, fault: PageFault, nr: int, *, majflt: int) -> FaultResult:
-        # The program's instruction runs again as soon as its page is there. Doing it here, before
-        # anything else can happen, keeps a tiny machine from reclaiming a page nobody ever used.
+    async def _leave(self, fault: PageFault, *, majflt: int, new_pfn: int = 0) -> FaultResult:
+        """Let the program have its page, put a new one on the LRU, and leave the kernel.
+
+        The instruction runs again as soon as its page is there. Doing it here, before anything
+        else can happen, keeps a tiny machine from reclaiming a page that was never used.
+        """
         kernel, task, mm = self._kernel, self._task, self._mm
         mm.cpu_bitmap |= 1 << task.cpu.number  # it may have slept, and woken up on another CPU
         done, _, user_ns, _, _ = touch_present(
-            *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id,
-            fault.vpn, nr, fault.stride, fault.write, fault.token, 1 << 60,
-            task.cpu.access_cost,
+            *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, fault.vpn, 1, 1, fault.write,
+            fault.token, 1 << 60, task.cpu.access_cost,
         )  # fmt: skip
-        return FaultResult(done, max(nr - majflt, 0), majflt, user_ns)
+        if new_pfn:
+            await folio_add_lru(self._current, new_pfn)
+        await task.compute(kernel.spec.latency.pte_set_ns, resched=False)
+        return FaultResult(bool(done), 1 - majflt, majflt, user_ns)
+
+    def note_hits(self, vma_start: int, last_vpn: int, hits: int) -> None:
+        """Note that faults of a burst found pages in the swap cache, for readahead."""
+        self._swap_in.note_hits(vma_start, last_vpn, hits)
 
     def user_context(self) -> AllocContext:
         """Return what a page of the program is allocated by: its policy, or its CPU's node."""
@@ -232,5 +212,10 @@ class FaultHandler(Actor):
 
 
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp")
-# What a fault adds to MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES; by kind.
-RSS_CHANGE = ((0, 0, 0, 0), (0, 1, 0, 0), (0, 1, 0, 0), (0, 1, -1, 0), (0, 0, 0, 0))
+
+
+def rss_change(kind: int, write: bool) -> tuple[int, int, int, int]:
+    """Return what a fault adds to MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES."""
+    if kind == FAULT_SWAP:
+        return (0, 1, -1, 0)
+    return (0, 1, 0, 0) if write and kind in (FAULT_ANON, FAULT_ZERO_WP) else (0, 0, 0, 0)

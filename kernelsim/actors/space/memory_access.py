@@ -1,4 +1,4 @@
-"""A CPU streaming through memory: clearing fresh pages, wherever they are; runs of accesses.
+"""A CPU streaming through memory: clearing fresh pages, wherever they are.
 
 The CPU is busy for as long as clearing takes at that distance, and at least until the memory
 controller, and the link to a remote node, have served the bytes. With few CPUs the first is
@@ -9,9 +9,7 @@ Units: ns, bytes.
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.interconnect import Transfer
 from kernelsim.actors.messages.node import MemoryTraffic
-from kernelsim.mm.core.mem import I64, U8
-from kernelsim.mm.space.mmap import VmArea
-from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+from kernelsim.units import PAGE_SIZE
 
 
 async def clear_pages(current: Current, nid: int, nr_pages: int) -> None:
@@ -30,19 +28,5 @@ async def clear_pages(current: Current, nid: int, nr_pages: int) -> None:
         await kernel.interconnect.ref.ask(Transfer(cpu.nid, nid, size_bytes, cpu.name))
     await kernel.nodes[nid].ref.ask(MemoryTraffic(size_bytes, cpu.name))
     waited_ns = clock.now_ns - began_ns
-    task.stime_ns += min(waited_ns, busy_ns)
-    await task.compute(max(0, busy_ns - waited_ns))
-
-
-def run_length(vpns: I64, writes: U8, first: int, n: int, vma: VmArea, burst: int) -> int:
-    """Count accesses from `first` on that go to the next page each, alike, inside the VMA."""
-    last = min(n, first + burst)
-    length = 1
-    while (
-        first + length < last
-        and vpns[first + length] == vpns[first] + length
-        and writes[first + length] == writes[first]
-        and vpns[first + length] < vma.end >> PAGE_SHIFT
-    ):
-        length += 1
-    return length
+    task.stime_ns += waited_ns
+    await task.compute(max(0, busy_ns - waited_ns), resched=False)

@@ -11,6 +11,7 @@ import numpy as np
 from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.messages.cpu import FlushTlb
 from kernelsim.actors.messages.node import LruDeleted
 from kernelsim.mm.core.mem import I64
@@ -34,6 +35,7 @@ async def zap(current: Current, mm: MmStruct, start: int, end: int) -> int:
     slots = np.zeros(ZAP_BATCH_PAGES, np.int64)
     freed = 0
     is_flushed = False
+    await lru_add_drain(current)
     while vpn < last:
         nr_pfns, nr_slots, vpn = unmap_range(*kernel.space, mm.number, vpn, last - vpn, pfns, slots)
         frames = take_anonymous(kernel, pfns, nr_pfns)

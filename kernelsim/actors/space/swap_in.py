@@ -57,25 +57,23 @@ class SwapIn:
         self._slots = np.zeros(WINDOW_MAX, np.int64)
         self._pfns = np.zeros(WINDOW_MAX, np.int64)
 
-    async def serve(self, fault: PageFault, length: int) -> tuple[int, int]:
-        """Map pages from the swap cache, reading the first one if it is not there.
+    async def serve(self, fault: PageFault) -> tuple[bool, int]:
+        """Map a page from the swap cache, reading it if it is not there.
 
         Returns:
-            Pages mapped, and how many of these faults were major: 0 or 1. No page is mapped when
+            Whether it is mapped, and how many major faults that was: 0 or 1. It is not mapped when
             the task is being killed, or another task changed the entry meanwhile.
         """
         kernel, task = self._kernel, self._task
-        latency = kernel.spec.latency
         majflt = 0
         while not task.killed:
             nr, why, hits = map_swapcache_run(
                 *kernel.space, kernel.swap, self._mm.number,
-                fault.vpn, length, fault.stride, fault.write, fault.token,
+                fault.vpn, 1, 1, fault.write, fault.token,
             )  # fmt: skip
             if nr:
-                self._note_hits(fault, fault.vpn + (nr - 1) * fault.stride, hits)
-                return nr, majflt
-            await task.compute(latency.fault_entry_ns)
+                self.note_hits(fault.vma.start, fault.vpn, hits)
+                return True, majflt
             if why == SWAP_RUN_NOT_CACHED:
                 majflt = 1
                 await self._read_window(fault)
@@ -83,13 +81,13 @@ class SwapIn:
                 await self._wait_for(self._slot_of(fault.vpn))
             else:
                 break
-        return 0, majflt
+        return False, majflt
 
-    def _note_hits(self, fault: PageFault, last_vpn: int, hits: int) -> None:
+    def note_hits(self, start: int, last_vpn: int, hits: int) -> None:
+        """Note that faults in the VMA at `start` found pages cached, and which was the last."""
         if self._kernel.cluster_readahead is not None:
             self._kernel.cluster_readahead.hits += hits
             return
-        start = fault.vma.start
         self._readahead[start] = swap_ra_hit(self._readahead.get(start, 0), last_vpn, hits=hits)
 
     def _slot_of(self, vpn: int) -> int:

@@ -35,6 +35,7 @@ PAGEBLOCK_ORDER: Final = 9  # 2 MiB, a huge page of x86_64
 PAGEBLOCK_NR_PAGES: Final = 1 << PAGEBLOCK_ORDER
 MAX_ORDER_NR_PAGES: Final = 1 << (MAX_ORDER - 1)
 SWAP_CLUSTER_MAX: Final = 32  # pages; include/linux/swap.h
+PAGEVEC_SIZE: Final = 15  # pages of a folio_batch; include/linux/pagevec.h
 
 # enum migratetype, include/linux/mmzone.h
 MIGRATE_UNMOVABLE: Final = 0
@@ -76,6 +77,7 @@ PG_pcp: Final = 1 << 18  # on a per-cpu list, not counted free
 PG_isolated: Final = 1 << 19  # taken off its LRU by a reclaimer
 PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
 PG_readahead: Final = 1 << 21
+PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; on no list yet
 
 
 class Pages(NamedTuple):
@@ -154,6 +156,7 @@ class Mem(NamedTuple):
     node_stat: I64_2D  # [nid, vmstat.NR_* of a node]
     numa_stat: I64_2D  # [zone row, vmstat.NUMA_*]
     vm_event: I64  # [vmstat.VmEvent]
+    lru_batch: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] new pages on their way to the LRU; [cpu, 0] = n
     extfrag: I64_2D  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by the reader
 
 

@@ -7,9 +7,10 @@ Units: indices of zone types.
 """
 
 import attrs
+import numpy as np
 
 from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
-from kernelsim.mm.core.mem import I64_2D, Mem
+from kernelsim.mm.core.mem import I64, I64_2D, Mem
 from kernelsim.mm.reclaim.vmscan_balance import (
     MAX_RECLAIM_RETRIES,
     pgdat_balanced,
@@ -23,11 +24,19 @@ class KswapdState:
 
     Attributes:
         highest_zoneidx: Highest zone index of the requests since it last looked; None for none.
-        asleep: Whether it sleeps and a wake-up has to be told.
     """
 
     highest_zoneidx: int | None = None
-    asleep: bool = False
+    _asleep: I64 = attrs.field(factory=lambda: np.zeros(1, np.int64))  # bursts read it too
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it sleeps and a wake-up has to be told."""
+        return bool(self._asleep[0])
+
+    @asleep.setter
+    def asleep(self, value: bool) -> None:
+        self._asleep[0] = value
 
     def wants(self, highest_zoneidx: int) -> None:
         """Note that a request may use zones up to an index; kswapd at work will see it."""

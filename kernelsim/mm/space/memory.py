@@ -19,7 +19,6 @@ from kernelsim.hw.leaf import leaf
 from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
 from kernelsim.mm.core.mem import (
     I64,
-    U8,
     Mem,
     PG_anon,
     PG_anon_exclusive,
@@ -51,7 +50,7 @@ from kernelsim.mm.space.pgtable import (
 )
 from kernelsim.mm.space.rmap import find_owner
 
-# Why touch_present and touch_list stopped
+# Why touch_present stopped
 TOUCH_DONE: Final = 0
 TOUCH_FAULT: Final = 1  # the next page needs the fault handler
 TOUCH_TIME: Final = 2  # max_ns is used up
@@ -127,56 +126,6 @@ def touch_present(
         done += 1
         vpn += stride
     return done, reason, elapsed, hits, done - hits
-
-
-@leaf
-def touch_list(
-    mem: Mem,
-    pt: PageTables,
-    mms: Mms,
-    tlb: Tlb,
-    mm: int,
-    asid: int,
-    vpns: I64,
-    writes: U8,
-    start: int,
-    n: int,
-    token: int,
-    max_ns: int,
-    cost: AccessCost,
-) -> tuple[int, int, int, int, int]:
-    """Access the pages `vpns[start:n]`; `writes[i]` is 1 for a store. Returns as touch_present."""
-    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
-    mask = (1 << pt.state[PT_BITS]) - 1
-    walk_ns = pt.state[PT_LEVELS] * cost.page_walk_step_ns
-    elapsed = 0
-    hits = 0
-    reason = TOUCH_DONE
-    done = start
-    while done < n:
-        if elapsed >= max_ns:
-            reason = TOUCH_TIME
-            break
-        vpn = vpns[done]
-        write = writes[done] != 0
-        row, _ = walk(entry, pt.state, private, top, vpn)
-        pte = get_pte(entry, row, vpn & mask) if row else 0
-        permit = _WRITABLE if write else _READABLE
-        if pte & permit != permit:
-            reason = TOUCH_FAULT
-            break
-        pfn = pte_pfn(pte)
-        entry[row, vpn & mask] = pte | _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
-        if write:
-            mem.pages.token[pfn] = token
-        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
-        if tlb_access(tlb, asid, vpn):
-            hits += 1
-            elapsed += cost.tlb_hit_ns
-        else:
-            elapsed += walk_ns
-        done += 1
-    return done - start, reason, elapsed, hits, done - start - hits
 
 
 @leaf

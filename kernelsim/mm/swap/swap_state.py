@@ -23,6 +23,7 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_anon,
     PG_anon_exclusive,
+    PG_batched,
     PG_dirty,
     PG_isolated,
     PG_locked,
@@ -219,16 +220,16 @@ def release_page(mem: Mem, pfn: int) -> bool:
     """Make a page that is neither mapped nor cached ready for the allocator.
 
     Returns:
-        False when a reclaimer has it off its list: bare of all flags but PG_isolated it is freed
-        when the reclaimer puts it back.
+        False when a reclaimer has it off its list, or it waits in a folio_batch: bare of all other
+        flags it is freed when the reclaimer puts it back, or the batch is emptied.
     """
-    isolated = mem.pages.flags[pfn] & PG_isolated
+    held = mem.pages.flags[pfn] & (PG_isolated | PG_batched)
     if mem.pages.flags[pfn] & PG_lru:
         lruvec_del_folio(mem, pfn)
-    mem.pages.flags[pfn] = isolated
+    mem.pages.flags[pfn] = held
     mem.pages.mapping[pfn] = 0
     mem.pages.index[pfn] = 0
-    return isolated == 0
+    return held == 0
 
 
 @leaf

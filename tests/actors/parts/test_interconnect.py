@@ -3,6 +3,7 @@
 from kernelsim.actors.messages.interconnect import Transfer
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.config.latency import LatencySpec
+from kernelsim.mm.burst.columns import new_burst
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 
@@ -25,7 +26,7 @@ class Sender(Actor):
 def arrivals(*transfers):
     """Start all transfers at time 0; return when each had passed, and the links."""
     log = {}
-    links = Interconnect(COSTS)
+    links = Interconnect(COSTS, new_burst(nr_cpus=1, nr_nodes=3, nr_zones=3))
 
     async def main(engine):
         engine.spawn(links)

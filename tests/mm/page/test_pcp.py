@@ -23,7 +23,9 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.vmstat import NUMA_HIT, NUMA_LOCAL, PGALLOC_DMA, PGFREE
 from kernelsim.mm.page.page_alloc import watermark_floor
-from kernelsim.mm.page.pcp import alloc_pages_bulk, drain_pages, free_unref_pages, rmqueue_bulk
+from kernelsim.mm.page.pcp import alloc_pages_bulk, rmqueue_bulk
+from kernelsim.mm.page.pcp_free import drain_pages
+from tests.free_pages import free_unref_pages
 from tests.free_zone import add_zone, pages_of
 
 MOVABLE = MIGRATE_MOVABLE

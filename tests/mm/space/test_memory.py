@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelsim.hw.tlb import AccessCost, Tlb, make_tlb
+from kernelsim.hw.tlb import AccessCost, Tlb
 from kernelsim.mm.core.mem import (
     PG_anon,
     PG_anon_exclusive,
@@ -22,7 +22,6 @@ from kernelsim.mm.space.memory import (
     fault_run,
     map_anon,
     map_zero,
-    touch_list,
     touch_present,
     unmap_range,
 )
@@ -35,6 +34,7 @@ from kernelsim.mm.space.pgtable import (
     pte_pfn,
 )
 from tests.table_box import TableBox
+from tests.tlb_box import make_tlb
 from tests.tlb_look import in_tlb
 
 ACCESSED, DIRTY, RW = 0x20, 0x40, 0x2
@@ -155,19 +155,6 @@ def test_touch_fills_the_tlb_under_its_asid(box: Box) -> None:
     tlb = make_tlb()
     box.touch(mm, 8, 1, tlb=tlb)
     assert in_tlb(tlb, mm, 8)
-
-
-def test_list_of_pages_is_touched_in_order(box: Box) -> None:
-    """Random accesses set their own bits, count hits, and stop at a fault or out of time."""
-    mm = box.new_mm()
-    pfns = box.map(mm, 0, 4)
-    vpns, writes = np.array([3, 1, 3, 9, 0]), np.array([1, 0, 1, 0, 1], np.uint8)
-    tlb = make_tlb()
-    args = (*box.state, tlb, mm, mm, vpns, writes)
-    assert touch_list(*args, 0, 5, 9, FOR_EVER, COST) == (3, TOUCH_FAULT, 2 * 170 + 91, 1, 2)
-    assert touch_list(*args, 4, 5, 9, FOR_EVER, COST) == (1, TOUCH_DONE, 170, 0, 1)
-    assert touch_list(*args, 0, 5, 9, 100, COST) == (2, TOUCH_TIME, 182, 2, 0)
-    assert box.mem.pages.token[pfns].tolist() == [9, 7, 7, 9]
 
 
 @pytest.mark.mission("V2")

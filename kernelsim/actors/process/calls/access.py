@@ -1,8 +1,6 @@
 """Accesses to memory: a range by strides, or pages in a given order.
 
-An access runs on the process's CPU in time slices, page by page in a compiled leaf; the first page
-that faults goes to the process's fault handler, with all that follow it and need the same, and the
-process waits.
+What an access does on the process's CPU is in space/accesses.py; here is what a program asks for.
 Linux: arch/x86/mm/fault.c:do_user_addr_fault decides between a fault and SIGSEGV, 6.1.
 Units: bytes for addresses and lengths, pages where it says so, ns.
 """
@@ -12,14 +10,13 @@ from typing import Final
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
-from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores
-from kernelsim.actors.space.memory_access import run_length
 from kernelsim.mm.core.mem import I64, U8
-from kernelsim.mm.space.memory import TOUCH_FAULT, touch_list, touch_present
+from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -105,32 +102,10 @@ async def _touch_run(
     caller: Caller, vma: VmArea, address: int, nr: int, touch: Touch, result: TouchResult
 ) -> int:
     """Access `nr` strides of one VMA; return how many bytes further the program got."""
-    kernel, task, mm = caller.kernel, caller.task, caller.mm
     stride = max(1, touch.stride >> PAGE_SHIFT)
-    vpn = address >> PAGE_SHIFT
-    done = 0
-    while done < nr and not task.killed:
-        cpu = task.cpu
-        mm.cpu_bitmap |= 1 << cpu.number
-        left_ns = max(1, cpu.state.slice_end_ns - kernel.engine.now_ns)
-        if not cpu.state.run_queue:
-            left_ns = kernel.spec.latency.time_slice_ns
-        burst = min(nr - done, kernel.burst_pages)
-        touched, why, elapsed_ns, _, _ = touch_present(
-            *kernel.space, cpu.tlb, mm.number, mm.ctx_id, vpn,
-            burst, stride, touch.write, caller.token, left_ns, cpu.access_cost,
-        )  # fmt: skip
-        if touch.write:
-            kernel.observer.stored(task.pid, vpn, touched, stride, caller.token)
-        done += touched
-        vpn += touched * stride
-        if elapsed_ns:
-            await task.compute(elapsed_ns, user=True)
-        if why == TOUCH_FAULT and not task.killed:
-            fault = PageFault(vpn, nr - done, stride, touch.write, vma, caller.token)
-            served = await _fault(caller, fault, result)
-            done += served
-            vpn += served * stride
+    done = await caller.accesses.run(
+        vma, address >> PAGE_SHIFT, nr, stride, caller.token, result, write=touch.write
+    )
     return done * touch.stride
 
 
@@ -146,40 +121,31 @@ async def _touch_bytes(
 
 
 async def _touch_list(caller: Caller, message: TouchPages, result: TouchResult) -> None:
-    kernel, task, mm = caller.kernel, caller.task, caller.mm
+    mm, task = caller.mm, caller.task
     vpns, writes = message.vpns, message.writes
-    done, n = 0, len(vpns)
-    while done < n and not task.killed:
-        cpu = task.cpu
-        mm.cpu_bitmap |= 1 << cpu.number
-        last = min(n, done + kernel.burst_pages)
-        touched, why, elapsed_ns, _, _ = touch_list(
-            *kernel.space, cpu.tlb, mm.number, mm.ctx_id,
-            vpns, writes, done, last, caller.token,
-            kernel.spec.latency.time_slice_ns, cpu.access_cost,
-        )  # fmt: skip
-        kernel.observer.stored_listed(
-            task.pid, vpns[done : done + touched], writes[done : done + touched], caller.token
-        )
-        done += touched
-        if elapsed_ns:
-            await task.compute(elapsed_ns, user=True)
-        if why != TOUCH_FAULT or task.killed:
-            continue
-        vpn, write = int(vpns[done]), bool(writes[done])
-        vma = mm.fault_vma(vpn << PAGE_SHIFT, write=write)
-        if vma is None:
+    done = 0
+    while done < len(vpns) and not task.killed:
+        nr = _nr_permitted(mm, vpns[done:], writes[done:] != 0)
+        if not nr:  # the stack may grow over it
+            address, write = int(vpns[done]) << PAGE_SHIFT, bool(writes[done])
+            if mm.fault_vma(address, write=write) is not None:
+                continue
             result.signal = await caller.segfault()
             break
-        ahead = run_length(vpns, writes, done, n, vma, kernel.burst_pages)
-        done += await _fault(caller, PageFault(vpn, ahead, 1, write, vma, caller.token), result)
+        part = slice(done, done + nr)
+        done += await caller.accesses.listed(mm, vpns[part], writes[part], caller.token, result)
 
 
-async def _fault(caller: Caller, fault: PageFault, result: TouchResult) -> int:
-    served = await caller.page_fault(fault)
-    result.minflt += served.minflt
-    result.majflt += served.majflt
-    return served.nr
+def _nr_permitted(mm: MmStruct, vpns: I64, is_store: NDArray[np.bool_]) -> int:
+    """Return how many accesses from the first on lie in VMAs that permit them."""
+    allowed = np.zeros(len(vpns), np.bool_)
+    for vma in mm.map:
+        inside = (vpns >= vma.vpn) & (vpns < vma.end >> PAGE_SHIFT)
+        if vma.permits(write=True):
+            allowed |= inside
+        elif vma.permits(write=False):
+            allowed |= inside & ~is_store
+    return len(vpns) if allowed.all() else int(allowed.argmin())
 
 
 def _touch_stores(value: Touch, answer: TouchResult | None) -> Iterable[Stores]:

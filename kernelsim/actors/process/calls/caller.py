@@ -8,7 +8,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import SIGSEGV
-from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
+from kernelsim.actors.space.accesses import Accesses
 from kernelsim.actors.space.address_space import free_address_space, make_address_space
 from kernelsim.actors.space.fault_handler import FaultHandler
 from kernelsim.actors.space.mmu_gather import free_tables, zap
@@ -31,6 +31,7 @@ class Caller:
         current: That task on this machine, for kernel code to run in its time.
         mm: Its address space.
         nr_operations: Calls begun so far.
+        accesses: Its loads and stores.
     """
 
     def __init__(self, kernel: Kernel, entry: ProcessEntry) -> None:
@@ -40,6 +41,7 @@ class Caller:
         self.current = Current(kernel, entry.task)
         self.mm: MmStruct
         self.nr_operations = 0
+        self.accesses: Accesses
         self._fault: FaultHandler
 
     @property
@@ -61,6 +63,7 @@ class Caller:
         entry.mm = self.mm
         self._fault = FaultHandler(self.current, self.mm, entry.policy)
         kernel.engine.spawn(self._fault)
+        self.accesses = Accesses(self.current, entry, self._fault)
         kernel.processes[entry.pid] = entry
         trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
         if not is_loaded:
@@ -82,18 +85,6 @@ class Caller:
             floor_vpn, ceiling_vpn = change.floor >> PAGE_SHIFT, change.ceiling >> PAGE_SHIFT
             await free_tables(current, mm, floor_vpn, ceiling_vpn)
         return change.result
-
-    async def page_fault(self, fault: PageFault) -> FaultResult:
-        """Wait for the fault handler, and count what it did."""
-        kernel, entry = self.kernel, self.entry
-        kernel.observer.faulting(entry.pid, fault)
-        served: FaultResult = await self._fault.ref.ask(fault)
-        kernel.observer.served(entry.pid, served.nr)
-        entry.minflt += served.minflt
-        entry.majflt += served.majflt
-        if served.user_ns:
-            await self.task.compute(served.user_ns, user=True)
-        return served
 
     async def segfault(self) -> int:
         """End by SIGSEGV; return its number."""

@@ -1,0 +1,65 @@
+"""What a node's actor works with that is the whole machine's, as far as it needs to know it.
+
+Interface: `Memory`, which the machine's state fits (core/kernel.py).
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from kernelsim.mm.burst.columns import Burst
+from kernelsim.mm.core.mem import I64_2D, Mem
+from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
+from kernelsim.mm.space.page_table_pool import Space
+from kernelsim.mm.swap.swapfile import SwapArea
+from kernelsim.sim.locks import WaitQueue
+
+
+class Memory(Protocol):
+    """What a node works with that is the whole machine's."""
+
+    @property
+    def mem(self) -> Mem:
+        """Physical memory; a node writes the rows of its zones."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """Page tables, for the references of pages that are looked at."""
+        ...
+
+    @property
+    def swap(self) -> SwapArea:
+        """Swap slots."""
+        ...
+
+    @property
+    def lruvec(self) -> I64_2D:
+        """What reclaim remembers of each node, shape [nid, LV_*]."""
+        ...
+
+    @property
+    def swap_reads(self) -> dict[int, WaitQueue]:
+        """Slots being read from disk, with the queue of those who wait."""
+        ...
+
+    @property
+    def burst(self) -> Burst:
+        """What the CPUs do in compiled code, and when each lock is free."""
+        ...
+
+    @property
+    def cpu_numbers(self) -> Mapping[str, int]:
+        """Numbers of the CPUs by name."""
+        ...
+
+    def placed(self, nr_pages: int) -> int:
+        """Note that granted pages came into use."""
+        ...
+
+    def taken(self, nr_pages: int) -> int:
+        """Note that pages went out of use."""
+        ...
+
+    def throttle_queue(self, nid: int, reason: ThrottleReason) -> WaitQueue:
+        """Return where tasks throttled on a node for a reason sleep."""
+        ...

@@ -1,0 +1,130 @@
+"""Locks and pipes that actors and bursts queue at alike.
+
+When one is free stands in the burst's arrays, so that both see every hold.
+
+A lock guards what it guards: work under a `NodeLock` is done when the lock is granted, not when it
+is asked for. What need not wait is done at once; what must wait is done at its turn, and until then
+others see the lists as they were. How long the lock is held follows from the work, and may be
+known only when that is done.
+Interface: `SharedServer` is a `FifoServer`; `NodeLock.serve` gives what `receive` returns.
+Units: ns.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from kernelsim.actors.tracing import Named, trace
+from kernelsim.mm.burst.columns import Burst
+from kernelsim.sim.actor import DEFERRED, At, Reply
+from kernelsim.sim.clock import VirtualClock
+from kernelsim.sim.locks import FifoServer, WaitAccount
+from kernelsim.trace.ks import ks_lock_wait
+
+Work = Callable[[], tuple[Any, int]]
+"""Does what is to be done under a lock; returns the answer and how long the lock is held, ns."""
+
+
+class SharedServer(FifoServer):
+    """A first come, first served server of a machine's burst.
+
+    Args:
+        clock: Of the run.
+        name: For reports.
+        account: Where waits are recorded.
+        burst: Whose array holds when it is free.
+        index: Its number there.
+    """
+
+    def __init__(
+        self, clock: VirtualClock, name: str, account: WaitAccount, burst: Burst, index: int
+    ) -> None:
+        self._free_ns = burst.free_ns
+        self.index = index
+        super().__init__(clock, name, account)
+
+    @property
+    def free_ns(self) -> int:
+        """When it is free for the next request."""
+        return int(self._free_ns[self.index])
+
+    @free_ns.setter
+    def free_ns(self, at_ns: int) -> None:
+        self._free_ns[self.index] = at_ns
+
+
+class NodeLock:
+    """A spinlock of a node; its waiters spin in the order they came.
+
+    Args:
+        owner: In whose name waits are logged.
+        clock: Of the run.
+        server: When it is free, and its account.
+        burst: Told how many actors wait, which a burst must not overtake.
+    """
+
+    def __init__(
+        self, owner: Named, clock: VirtualClock, server: SharedServer, burst: Burst
+    ) -> None:
+        self.server = server
+        self._owner = owner
+        self._clock = clock
+        self._queued = burst.queued
+        self._waiting: deque[tuple[Work, str, int, Reply | None]] = deque()
+
+    @property
+    def name(self) -> str:
+        """As in logs and reports."""
+        return self.server.name
+
+    @property
+    def account(self) -> WaitAccount:
+        """How long it was held and waited for, by whom."""
+        return self.server.account
+
+    @property
+    def free_ns(self) -> int:
+        """When it is free for the next who asks."""
+        return self.server.free_ns
+
+    def serve(self, work: Work, user: str, defer: Callable[[], Reply | None]) -> Any:  # noqa: ANN401
+        """Do some work when the lock is granted; what `receive` returns for it.
+
+        Args:
+            work: What to do.
+            user: Who asks, for the account.
+            defer: Puts the answer off, and gives the way back; None when nobody waits for it.
+        """
+        now_ns = self._clock.now_ns
+        if not self._waiting and self.server.free_ns <= now_ns:
+            result, hold_ns = work()
+            self.hold(now_ns, hold_ns, user)
+            return At(now_ns + hold_ns, result)
+        self._waiting.append((work, user, now_ns, defer()))
+        self._queued[self.server.index] = len(self._waiting)
+        if len(self._waiting) == 1:
+            self._clock.schedule(self.server.free_ns, self._grant, None)
+        return DEFERRED
+
+    def hold(self, asked_ns: int, hold_ns: int, user: str) -> None:
+        """Hold the lock from now on."""
+        now_ns = self._clock.now_ns
+        self.server.free_ns = now_ns + hold_ns
+        self.note(asked_ns, now_ns, hold_ns, user)
+
+    def note(self, asked_ns: int, begin_ns: int, hold_ns: int, user: str) -> None:
+        """Enter a hold in the account, and its wait in the log."""
+        self.server.record(asked_ns, begin_ns, hold_ns, user)
+        if begin_ns > asked_ns:
+            point = ks_lock_wait(self.name, user, begin_ns - asked_ns, hold_ns)
+            trace(self._owner, point, at_ns=begin_ns)
+
+    def _grant(self, _argument: None) -> None:
+        work, user, asked_ns, reply = self._waiting.popleft()
+        self._queued[self.server.index] = len(self._waiting)
+        result, hold_ns = work()
+        self.hold(asked_ns, hold_ns, user)
+        if reply is not None:
+            reply.send(result, self.server.free_ns)
+        if self._waiting:
+            self._clock.schedule(self.server.free_ns, self._grant, None)

@@ -1,0 +1,236 @@
+"""What a program does with its memory: loads and stores, on its CPU, until they are done.
+
+A run of accesses goes on in compiled code as far as it can (bursts.py); an access that needs more
+goes to the fault handler, and the program waits. With `burst_pages` of 1 every access takes that
+way, message by message; the outcome is the same.
+Interface: `Accesses.run` does a run, `Accesses.listed` accesses in a given order.
+Units: virtual page numbers, pages, ns.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lru_add import lru_add_drain
+from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
+from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
+from kernelsim.actors.tracing import trace, wants
+from kernelsim.mm.burst.columns import (
+    ACCESSES_MAX,
+    B_ALLOC_FLAGS,
+    B_ASID,
+    B_AT,
+    B_DONE,
+    B_ENTERED,
+    B_FAULT_LOCK_NS,
+    B_FAULT_NS,
+    B_FIRST_VPN,
+    B_HIGHEST,
+    B_HITS,
+    B_LAST_HIT,
+    B_LEFT,
+    B_LISTED,
+    B_LOCK_NS,
+    B_MM,
+    B_NID,
+    B_NR_FAULTS,
+    B_NR_ZONES,
+    B_PREFERRED,
+    B_SLICE_END,
+    B_STIME,
+    B_STOLEN,
+    B_STOP,
+    B_STRIDE,
+    B_TOKEN,
+    B_USER_NS,
+    B_UTIME,
+    B_VPN,
+    B_WRITE,
+    NR_KINDS,
+    STOP_DRAIN,
+    STOP_ENTERED,
+    STOP_FAULT,
+    STOP_SLICE,
+)
+from kernelsim.mm.core.mem import I64, U8
+from kernelsim.mm.page.gfp import gfp_to_alloc_flags
+from kernelsim.mm.page.page_alloc import ALLOC_OOM
+from kernelsim.mm.space.memory import FAULT_SWAP, TOUCH_FAULT, touch_present
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
+from kernelsim.trace.ks import ks_fault
+from kernelsim.units import PAGE_SHIFT
+
+NO_END: Final = 1 << 60  # ns
+
+
+class FaultCounts(Protocol):
+    """Where faults are counted, besides the process."""
+
+    minflt: int
+    majflt: int
+
+
+class Accesses:
+    """The accesses of one process.
+
+    Args:
+        current: The task of the process.
+        entry: The process.
+        handler: Its fault handler.
+    """
+
+    def __init__(self, current: Current, entry: ProcessEntry, handler: FaultHandler) -> None:
+        self._current = current
+        self._kernel = current.kernel
+        self._entry = entry
+        self._handler = handler
+
+    async def run(
+        self, vma: VmArea, vpn: int, nr: int, stride: int, token: int, result: FaultCounts,
+        *, write: bool,
+    ) -> int:  # fmt: skip
+        """Access `nr` pages of a VMA, `stride` apart; return how many, fewer if it is killed."""
+        task, done = self._entry.task, 0
+        pages_at_once = self._kernel.burst_pages
+        while done < nr and not task.killed:
+            at = vpn + done * stride
+            if pages_at_once == 1:
+                done += await self._one(vma, at, token, result, write=write)
+                continue
+            row = self._begin(token, min(nr - done, pages_at_once))
+            row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
+            await self._kernel.bursts.run(task)
+            done += await self._settle(row, lambda _vpn: vma, result)
+        return done
+
+    async def listed(
+        self, mm: MmStruct, vpns: I64, writes: U8, token: int, result: FaultCounts
+    ) -> int:
+        """Access pages in a given order, each inside a VMA that permits it; return as `run`."""
+        task, done, nr = self._entry.task, 0, len(vpns)
+        pages_at_once = min(self._kernel.burst_pages, ACCESSES_MAX)
+        packed = vpns << 1 | (writes != 0)
+
+        def vma_of(vpn: int) -> VmArea:
+            vma = mm.map.find_vma(vpn << PAGE_SHIFT)
+            assert vma is not None, "whoever listed the accesses has looked"
+            return vma
+
+        while done < nr and not task.killed:
+            if pages_at_once == 1:
+                vpn, write = int(vpns[done]), bool(writes[done])
+                done += await self._one(vma_of(vpn), vpn, token, result, write=write)
+                continue
+            row = self._begin(token, min(nr - done, pages_at_once))
+            self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
+            row[B_LISTED], row[B_AT] = 1, 0
+            await self._kernel.bursts.run(task)
+            done += await self._settle(row, vma_of, result)
+        return done
+
+    async def _one(
+        self, vma: VmArea, vpn: int, token: int, result: FaultCounts, *, write: bool
+    ) -> int:
+        """Access one page; return 1, or 0 if that has to be tried again or it is killed."""
+        kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
+        mm.cpu_bitmap |= 1 << task.cpu.number
+        done, why, elapsed_ns, _, _ = touch_present(
+            *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, vpn, 1, 1, write, token, NO_END,
+            task.cpu.access_cost,
+        )  # fmt: skip
+        if done and write:
+            kernel.observer.stored(task.pid, vpn, 1, 1, token)
+        if elapsed_ns:
+            await task.compute(elapsed_ns, user=True)
+        if why == TOUCH_FAULT and not task.killed:
+            done = await self._fault(PageFault(vpn, write, vma, token), result)
+        return done
+
+    def _begin(self, token: int, nr: int) -> I64:
+        """Fill in what the CPU needs to know to go on by itself."""
+        kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
+        cpu = task.cpu
+        mm.cpu_bitmap |= 1 << cpu.number
+        context = self._handler.user_context()
+        row: I64 = cpu.row
+        kept = row[[B_SLICE_END, B_STOLEN]]
+        row[:] = 0
+        row[[B_SLICE_END, B_STOLEN]] = kept
+        row[B_MM], row[B_ASID], row[B_TOKEN], row[B_LEFT] = mm.number, mm.ctx_id, token, nr
+        row[B_NID], row[B_PREFERRED] = cpu.nid, context.preferred_nid
+        row[B_HIGHEST], row[B_NR_ZONES] = context.highest_zoneidx, len(context.zonelist)
+        flags = gfp_to_alloc_flags(context.gfp)
+        row[B_ALLOC_FLAGS] = flags | ALLOC_OOM if task.oom_victim else flags
+        kernel.burst.zones[cpu.number, : len(context.zonelist)] = context.zonelist
+        return row
+
+    async def _settle(self, row: I64, vma_of: Callable[[int], VmArea], result: FaultCounts) -> int:
+        """Enter what has come of a burst, and do what stopped it; return the accesses done."""
+        kernel, entry = self._kernel, self._entry
+        task = entry.task
+        columns: list[int] = row.tolist()
+        task.utime_ns += columns[B_UTIME]
+        task.cpu.state.user_ns += columns[B_UTIME]
+        task.stime_ns += columns[B_STIME]
+        task.waits.lock_ns += columns[B_LOCK_NS]
+        for kind in range(NR_KINDS):
+            if columns[B_NR_FAULTS + kind]:
+                self._count(columns, kind, result)
+        if columns[B_HITS] or columns[B_NR_FAULTS + FAULT_SWAP]:
+            vpn = columns[B_LAST_HIT]
+            self._handler.note_hits(vma_of(vpn).start, vpn, columns[B_HITS])
+        done, stop = columns[B_DONE], columns[B_STOP]
+        if stop == STOP_SLICE:
+            if task.cpu.must_give_way():
+                await task.give_way()
+        elif stop == STOP_DRAIN:
+            await lru_add_drain(self._current)
+            await task.compute(kernel.spec.latency.pte_set_ns, resched=False)
+            await task.compute(max(0, columns[B_USER_NS]), user=True)
+        elif stop in (STOP_FAULT, STOP_ENTERED):
+            if columns[B_LISTED]:
+                packed = int(kernel.burst.access[task.cpu.number, columns[B_AT]])
+                vpn, write = packed >> 1, bool(packed & 1)
+            else:
+                vpn, write = columns[B_VPN], bool(columns[B_WRITE])
+            entered_ns = columns[B_ENTERED] if stop == STOP_ENTERED else -1
+            fault = PageFault(vpn, write, vma_of(vpn), columns[B_TOKEN], entered_ns)
+            done += await self._fault(fault, result)
+        return done
+
+    def _count(self, columns: list[int], kind: int, result: FaultCounts) -> None:
+        """Count the faults of a kind that a burst served."""
+        entry, nr = self._entry, columns[B_NR_FAULTS + kind]
+        task = entry.task
+        entry.minflt += nr
+        result.minflt += nr
+        task.rss_stat.count_faults(nr, rss_change(kind, bool(columns[B_WRITE])))
+        if wants(task, ks_fault):
+            point = ks_fault(
+                pid=task.pid,
+                vpn=columns[B_FIRST_VPN + kind],
+                nr_pages=nr,
+                kind=KIND_NAMES[kind],
+                major=False,
+                latency_ns=columns[B_FAULT_NS + kind],
+                lock_ns=columns[B_FAULT_LOCK_NS + kind],
+                reclaim_ns=0,
+                io_ns=0,
+            )
+            trace(task, point)
+
+    async def _fault(self, fault: PageFault, result: FaultCounts) -> int:
+        """Wait for the fault handler; return 1 when the access is done."""
+        kernel, entry = self._kernel, self._entry
+        kernel.observer.faulting(entry.pid, fault.vpn, fault.token, write=fault.write)
+        served: FaultResult = await self._handler.ref.ask(fault)
+        kernel.observer.served(entry.pid, int(served.is_served))
+        result.minflt += served.minflt
+        result.majflt += served.majflt
+        entry.minflt += served.minflt
+        entry.majflt += served.majflt
+        if served.user_ns:
+            await entry.task.compute(served.user_ns, user=True)
+        return int(served.is_served)

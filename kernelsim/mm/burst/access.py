@@ -1,0 +1,134 @@
+"""Accesses inside a burst: which is next, and what it costs when the page is there.
+
+Interface: `next_access` and `advance` go through what a CPU was asked to do; `access_page` does one
+access; `may_enter` tells whether a fault on a page can be served inside the burst; `stop` ends a
+CPU's part.
+Units: ns, virtual page numbers.
+"""
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.hw.tlb import Tlb, tlb_access
+from kernelsim.mm.burst.columns import (
+    B_ASID,
+    B_AT,
+    B_DONE,
+    B_LEFT,
+    B_LISTED,
+    B_MM,
+    B_NID,
+    B_PHASE,
+    B_STOP,
+    B_STRIDE,
+    B_TOKEN,
+    B_VPN,
+    B_WRITE,
+    C_TLB_HIT,
+    C_WALK_STEP,
+    STOPPED,
+    Burst,
+)
+from kernelsim.mm.core.mem import Mem, PG_anon_exclusive, PG_locked, PG_swapcache, node_at
+from kernelsim.mm.space.memory import FAULT_SWAP, FAULT_WP, fault_kind
+from kernelsim.mm.space.pgtable import (
+    _PAGE_ACCESSED,
+    _PAGE_DIRTY,
+    _PAGE_PRESENT,
+    _PAGE_RW,
+    _PAGE_USER,
+    PT_BITS,
+    PT_LEVELS,
+    Mms,
+    PageTables,
+    get_pte,
+    pte_pfn,
+    pte_swap_slot,
+    walk,
+)
+from kernelsim.mm.swap.swapfile import SwapArea
+
+
+@leaf
+def next_access(burst: Burst, cpu: int) -> tuple[int, bool]:
+    """Return the page of a CPU's next access, and whether it is a store."""
+    run = burst.run[cpu]
+    if run[B_LISTED]:
+        packed = int(burst.access[cpu, run[B_AT]])
+        return packed >> 1, packed & 1 != 0
+    return int(run[B_VPN]), run[B_WRITE] != 0
+
+
+@leaf
+def advance(burst: Burst, cpu: int) -> None:
+    """Note that an access was done."""
+    run = burst.run[cpu]
+    run[B_DONE] += 1
+    run[B_LEFT] -= 1
+    run[B_AT] += 1
+    run[B_VPN] += run[B_STRIDE]
+
+
+@leaf
+def stop(burst: Burst, cpu: int, why: int) -> None:
+    """End a CPU's part in the burst, at the time its columns say."""
+    burst.run[cpu, B_PHASE] = STOPPED
+    burst.run[cpu, B_STOP] = why
+
+
+@leaf
+def access_page(
+    mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int, vpn: int, write: bool
+) -> int:
+    """Access a page as the CPU does; return what it costs, or -1 when the page is not there.
+
+    A TLB hit or a walk of every level, and an access to the memory of the page's node. Sets the
+    accessed bit (on a TLB hit too, unlike hardware), for a store the dirty bit and the token.
+    """
+    run = burst.run[cpu]
+    entry = pt.entry
+    row, _ = walk(entry, pt.state, mem.pages.private, int(mms.pgd_row[run[B_MM]]), vpn)
+    if row == 0:
+        return -1
+    at = vpn & ((1 << pt.state[PT_BITS]) - 1)
+    pte = get_pte(entry, row, at)
+    permit = _PAGE_PRESENT | _PAGE_USER | (_PAGE_RW if write else 0)
+    if pte & permit != permit:
+        return -1
+    pfn = pte_pfn(pte)
+    entry[row, at] = pte | _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
+    if write:
+        mem.pages.token[pfn] = run[B_TOKEN]
+    access_ns = int(burst.memory_ns[run[B_NID], node_at(mem.block_zone, mem.zone, pfn)])
+    tlb = Tlb(burst.tlb_tag[cpu], burst.tlb_victim[cpu])
+    if tlb_access(tlb, int(run[B_ASID]), vpn):
+        return access_ns + int(burst.cost[C_TLB_HIT])
+    return access_ns + int(pt.state[PT_LEVELS] * burst.cost[C_WALK_STEP])
+
+
+@leaf
+def may_enter(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    swap: SwapArea,
+    burst: Burst,
+    cpu: int,
+    vpn: int,
+    write: bool,
+) -> bool:
+    """Tell whether a fault looks as if it could be served inside the burst."""
+    top = int(mms.pgd_row[burst.run[cpu, B_MM]])
+    row, _ = walk(pt.entry, pt.state, mem.pages.private, top, vpn)
+    if row == 0:
+        return False
+    pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
+    kind = fault_kind(pte, write)
+    if kind == FAULT_SWAP:
+        pfn = int(swap.cache_pfn[pte_swap_slot(pte)])
+        return pfn != 0 and mem.pages.flags[pfn] & PG_locked == 0
+    if kind == FAULT_WP:
+        pfn = pte_pfn(pte)
+        flags = mem.pages.flags[pfn]
+        if flags & PG_anon_exclusive:
+            return True
+        return mem.pages.mapcount[pfn] <= 1 and flags & PG_swapcache == 0
+    return True

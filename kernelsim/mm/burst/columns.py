@@ -1,0 +1,188 @@
+"""What each CPU is doing inside a burst, as columns of arrays.
+
+Interface: `Burst` is made once a machine. A CPU takes part while its `B_PHASE` is not `OUT`; the
+actor of its process fills the columns in and reads the results when it is stopped.
+Units: ns, virtual page numbers, pages.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from kernelsim.hw.tlb import NR_TLB_SETS, NR_TLB_WAYS
+from kernelsim.mm.core.mem import I64, I64_2D, I64_3D
+
+# Phases: what happens at B_TIME.
+OUT: Final = 0  # takes no part
+USER: Final = 1  # the program goes on with its next access
+FAULT: Final = 2  # the kernel has been entered, the fault is looked at
+REFILL: Final = 3  # zone->lock is granted
+CLEAR: Final = 4  # the fresh page is there: its bytes go to the interconnect, if it is remote,
+TRAFFIC: Final = 5  # and to the memory controller
+MAP: Final = 6  # the page is clean
+LRU: Final = 7  # lru_lock is granted
+STOPPED: Final = 8  # waits to be taken out; B_STOP says why
+
+# Why a CPU stopped
+STOP_DONE: Final = 0  # all accesses are done
+STOP_FAULT: Final = 1  # the next access needs what only the fault handler can do
+STOP_ENTERED: Final = 2  # the same, found out when the cost of entering the kernel was paid
+STOP_SLICE: Final = 3  # others want the CPU and its time may be over
+STOP_KILLED: Final = 4  # a fatal signal is pending
+STOP_DRAIN: Final = 5  # a fault is served, but its full folio_batch waits behind actors at lru_lock
+
+# What makes a burst return before its time, besides a CPU that stopped
+CALL_NOTHING: Final = 0
+CALL_BOOSTED: Final = 1  # a pageblock was stolen and the watermark boosted: kswapd is to wake up
+CALL_EXTFRAG: Final = 2  # the same, for the tracepoint
+CALL_FREE: Final = 3  # pages of a folio_batch lost their last user; they are in `spare`
+
+# Columns of `Burst.run`: what is asked for,
+B_PHASE: Final = 0
+B_TIME: Final = 1  # of its next event
+B_SEQ: Final = 2  # when that was scheduled, for ties
+B_MM: Final = 3  # number of the address space
+B_ASID: Final = 4
+B_VPN: Final = 5  # of the next access, unless they are listed
+B_STRIDE: Final = 6  # pages
+B_WRITE: Final = 7
+B_LEFT: Final = 8  # accesses to go
+B_LISTED: Final = 9  # 1: accesses are those of `Burst.access`, from B_AT on
+B_AT: Final = 10
+B_TOKEN: Final = 11  # what a store leaves
+B_SLICE_END: Final = 12  # it has to look up at this time, if others wait for the CPU
+B_NID: Final = 13  # node of the CPU
+B_PREFERRED: Final = 14  # node the policy wants
+B_NR_ZONES: Final = 15  # of `Burst.zones`
+B_HIGHEST: Final = 52  # highest zone index a request may use
+B_ALLOC_FLAGS: Final = 53  # ALLOC_* below the low watermark
+B_STOLEN: Final = 16  # ns that interrupts took and the task has not been charged
+B_KILLED: Final = 17
+# what it is in the middle of,
+B_PFN: Final = 18
+B_ZONE: Final = 19  # where B_PFN is from, or is to come from
+B_BEGAN: Final = 20  # when the present wait, or the clearing, began
+B_KIND: Final = 21  # of the fault
+B_ENTERED: Final = 22  # when the fault began
+B_USER_NS: Final = 23  # of the access that is to follow; -1 when it has to be tried again
+# and what has come of it.
+B_STOP: Final = 24
+B_DONE: Final = 25  # accesses
+B_UTIME: Final = 26
+B_STIME: Final = 27
+B_LOCK_NS: Final = 28  # waits and work under zone locks
+B_HITS: Final = 29  # pages that swap readahead had brought
+B_LAST_HIT: Final = 30  # vpn of the last fault on the swap cache
+B_HOLD: Final = 31  # of the lock it has or waits for
+B_NR_FAULTS: Final = 32  # by kind (FAULT_*) from here on,
+B_FIRST_VPN: Final = 37  # the page of the first,
+B_FAULT_NS: Final = 42  # their latencies,
+B_FAULT_LOCK_NS: Final = 47  # and the part of these under zone locks
+NR_BURST_COLUMNS: Final = 54
+NR_KINDS: Final = 5
+
+ACCESSES_MAX: Final = 4096  # listed at once
+ZONES_MAX: Final = 64  # of a zonelist
+
+# Columns of `Burst.holds`
+H_SERVER: Final = 0
+H_ASKED: Final = 1
+H_BEGIN: Final = 2
+H_HOLD: Final = 3
+H_CPU: Final = 4
+NR_HOLD_COLUMNS: Final = 5
+HOLDS_MAX: Final = 4096  # between two looks of the actors
+
+# Columns of `Burst.notes`: zones whose free pages crossed a watermark
+N_TIME: Final = 0
+N_ZONE: Final = 1
+N_BAND: Final = 2
+N_FREE: Final = 3
+NR_NOTE_COLUMNS: Final = 4
+NOTES_MAX: Final = 1024
+
+# Columns of `Burst.traffic`
+T_COUNT: Final = 0
+T_WAITS: Final = 1
+T_HOLD: Final = 2
+T_WAIT: Final = 3
+T_WAIT_MAX: Final = 4
+NR_TRAFFIC_COLUMNS: Final = 5
+
+# Entries of `Burst.cost`, ns unless they say otherwise
+C_FAULT_ENTRY: Final = 0
+C_PTE_SET: Final = 1
+C_ZONE_HOLD_PAGE: Final = 2
+C_LRU_HOLD_PAGE: Final = 3
+C_CLEAR_PAGE: Final = 4
+C_CONTROLLER_PAGE: Final = 5
+C_LINK_PAGE: Final = 6
+C_TLB_HIT: Final = 7
+C_WALK_STEP: Final = 8
+C_SPREAD: Final = 9  # of a step, in 1/1000 of its mean
+C_SEED: Final = 10  # where the spread is drawn from
+C_NR_NODES: Final = 11
+C_NR_ZONES: Final = 12
+C_ZERO_PFN: Final = 13
+NR_COSTS: Final = 14
+
+
+class Burst(NamedTuple):
+    """The burst of one machine."""
+
+    run: I64_2D  # [cpu, B_*]
+    zones: I64_2D  # [cpu, ZONES_MAX] zone rows a request may use, in the order they are tried
+    kswapd_asleep: I64  # [nid] 1: it sleeps, and a request below low has to wake it
+    kswapd_wanted: I64  # [nid] highest zone index + 1 of such requests since the actors looked
+    access: I64_2D  # [cpu, ACCESSES_MAX] vpn << 1 | is a store
+    free_ns: I64  # [server] when it is free for the next request
+    queued: I64  # [server] requests of actors that wait there
+    holds: I64_2D  # [1 + HOLDS_MAX, H_*] of locks, in the order of their grants; [0, 0] = how many
+    traffic: I64_2D  # [server, T_*] of controllers and links
+    notes: I64_2D  # [1 + NOTES_MAX, N_*]; [0, 0] = how many
+    band: I64  # [zone] where its free pages were when that was noted last; -1 for no pages
+    granted: I64  # [nid] pages handed out and not given back
+    placed: I64  # [1] pages put into use, less those taken out of it
+    seq: I64  # [1] events scheduled so far
+    cost: I64  # [C_*]
+    distance: I64_2D  # [nid, nid] 10 is local
+    memory_ns: I64_2D  # [nid of the CPU, nid] access to that node's memory
+    nr_draws: I64  # [cpu] numbers drawn so far
+    tlb_tag: I64_3D  # [cpu, set, way] as Tlb.tag
+    tlb_victim: I64_2D  # [cpu, set]
+    spare: I64  # room for pfns
+
+
+def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
+    """Return a burst in which no CPU takes part; costs and distances are filled in by the caller.
+
+    Servers are numbered: zone->lock of every zone, lru_lock of every node, the memory controllers,
+    then the links from node to node.
+    """
+    nr_servers = nr_zones + 2 * nr_nodes + nr_nodes * nr_nodes
+    cost = np.zeros(NR_COSTS, np.int64)
+    cost[C_NR_NODES] = nr_nodes
+    cost[C_NR_ZONES] = nr_zones
+    return Burst(
+        run=np.zeros((nr_cpus, NR_BURST_COLUMNS), np.int64),
+        zones=np.zeros((nr_cpus, ZONES_MAX), np.int64),
+        kswapd_asleep=np.zeros(nr_nodes, np.int64),
+        kswapd_wanted=np.zeros(nr_nodes, np.int64),
+        access=np.zeros((nr_cpus, ACCESSES_MAX), np.int64),
+        free_ns=np.zeros(nr_servers, np.int64),
+        queued=np.zeros(nr_servers, np.int64),
+        holds=np.zeros((1 + HOLDS_MAX, NR_HOLD_COLUMNS), np.int64),
+        traffic=np.zeros((nr_servers, NR_TRAFFIC_COLUMNS), np.int64),
+        notes=np.zeros((1 + NOTES_MAX, NR_NOTE_COLUMNS), np.int64),
+        band=np.full(nr_zones, -1, np.int64),
+        granted=np.zeros(nr_nodes, np.int64),
+        placed=np.zeros(1, np.int64),
+        seq=np.zeros(1, np.int64),
+        cost=cost,
+        distance=np.full((nr_nodes, nr_nodes), 10, np.int64),
+        memory_ns=np.zeros((nr_nodes, nr_nodes), np.int64),
+        nr_draws=np.zeros(nr_cpus, np.int64),
+        tlb_tag=np.zeros((nr_cpus, NR_TLB_SETS, NR_TLB_WAYS), np.int64),
+        tlb_victim=np.zeros((nr_cpus, NR_TLB_SETS), np.int64),
+        spare=np.zeros(32, np.int64),
+    )

@@ -1,0 +1,381 @@
+"""The steps of a fault inside a burst: allocate, clear, map, put on the LRU.
+
+Linux: mm/memory.c:do_anonymous_page, mm/page_alloc.c:rmqueue_pcplist, mm/swap.c:folio_add_lru, 6.1.
+Each step happens at its time and says when the next one does. The fault handler's actor takes the
+same steps, one await each.
+
+Interface: `begin_fault` when the kernel has been entered, then `fault_step` for what is due.
+Units: ns, pages.
+"""
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.burst.access import access_page, advance, next_access, stop
+from kernelsim.mm.burst.columns import (
+    B_ALLOC_FLAGS,
+    B_BEGAN,
+    B_ENTERED,
+    B_FAULT_LOCK_NS,
+    B_FAULT_NS,
+    B_FIRST_VPN,
+    B_HIGHEST,
+    B_HITS,
+    B_HOLD,
+    B_KIND,
+    B_LAST_HIT,
+    B_LOCK_NS,
+    B_MM,
+    B_NID,
+    B_NR_FAULTS,
+    B_NR_ZONES,
+    B_PFN,
+    B_PHASE,
+    B_PREFERRED,
+    B_STIME,
+    B_TIME,
+    B_TOKEN,
+    B_USER_NS,
+    B_UTIME,
+    B_ZONE,
+    C_CLEAR_PAGE,
+    C_CONTROLLER_PAGE,
+    C_LINK_PAGE,
+    C_LRU_HOLD_PAGE,
+    C_PTE_SET,
+    C_ZERO_PFN,
+    C_ZONE_HOLD_PAGE,
+    CALL_BOOSTED,
+    CALL_EXTFRAG,
+    CALL_FREE,
+    CALL_NOTHING,
+    CLEAR,
+    LRU,
+    MAP,
+    N_BAND,
+    N_FREE,
+    N_TIME,
+    N_ZONE,
+    REFILL,
+    STOP_DRAIN,
+    STOP_ENTERED,
+    TRAFFIC,
+    USER,
+    Burst,
+)
+from kernelsim.mm.burst.servers import (
+    controller,
+    drawn_ns,
+    is_queued,
+    link,
+    lru_lock,
+    note_hold,
+    pass_traffic,
+    take_lock,
+)
+from kernelsim.mm.core.folio_batch import (
+    folio_batch_add,
+    folio_batch_move_lru,
+    folio_batch_run,
+)
+from kernelsim.mm.core.mem import (
+    L_COUNT,
+    MIGRATE_MOVABLE,
+    Z_BOOSTED_WATERMARK,
+    Z_FREE,
+    Z_NID,
+    Z_WATERMARK_BOOST,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+    Mem,
+    pcp_list,
+)
+from kernelsim.mm.core.vmstat import PGFAULT
+from kernelsim.mm.page.page_alloc import watermark_floor
+from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
+from kernelsim.mm.space.memory import (
+    FAULT_ANON,
+    FAULT_SWAP,
+    FAULT_WP,
+    FAULT_ZERO_WP,
+    fault_run,
+    map_anon,
+    map_zero,
+)
+from kernelsim.mm.space.pgtable import Mms, PageTables, tables_needed
+from kernelsim.mm.space.wp_page import wp_page_reuse
+from kernelsim.mm.swap.swap_state import map_swapcache_run
+from kernelsim.mm.swap.swapfile import SwapArea
+
+
+@leaf
+def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int) -> None:
+    """Look at a fault whose entry has been paid: serve it, or begin to get a page for it.
+
+    Source: Linux 6.1 mm/memory.c:handle_pte_fault
+    """
+    run = burst.run[cpu]
+    now_ns, mm = int(run[B_TIME]), int(run[B_MM])
+    vpn, write = next_access(burst, cpu)
+    kind, _ = fault_run(mem, pt, mms, mm, vpn, 1, 1, write)
+    run[B_KIND] = kind
+    served = 1
+    if tables_needed(mem, pt, mms, mm, vpn, 1):
+        served = 0
+    elif (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
+        allocate(mem, burst, cpu, now_ns)
+        return
+    elif kind == FAULT_ANON:
+        served = map_zero(mem, pt, mms, mm, vpn, 1, 1, int(burst.cost[C_ZERO_PFN]))
+    elif kind == FAULT_SWAP:
+        served, _, hits = map_swapcache_run(
+            mem, pt, mms, swap, mm, vpn, 1, 1, write, int(run[B_TOKEN])
+        )
+        if served:
+            run[B_HITS] += hits
+            run[B_LAST_HIT] = vpn
+    elif kind == FAULT_WP:
+        served = wp_page_reuse(mem, pt, mms, mm, vpn, 1, 1)
+    if served == 0:
+        stop(burst, cpu, STOP_ENTERED)
+        return
+    run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
+    finish(mem, burst, cpu, now_ns + int(burst.cost[C_PTE_SET]))
+
+
+@leaf
+def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
+    """Take a page from the CPU's list, or queue for zone->lock to refill it.
+
+    Source: Linux 6.1 mm/page_alloc.c:get_page_from_freelist, :rmqueue_pcplist
+    """
+    run = burst.run[cpu]
+    zone = zone_above(mem, burst, cpu, Z_WMARK_LOW, 0)
+    if zone < 0 and may_go_below_low(mem, burst, cpu):
+        zone = zone_above(mem, burst, cpu, Z_WMARK_MIN, int(run[B_ALLOC_FLAGS]))
+    if zone < 0:
+        stop(burst, cpu, STOP_ENTERED)
+        return
+    run[B_ZONE] = zone
+    if mem.lists[pcp_list(mem, zone, cpu, MIGRATE_MOVABLE), L_COUNT]:
+        take_page(mem, burst, cpu)
+        run[B_PHASE] = CLEAR
+        return
+    if is_queued(burst, zone):
+        stop(burst, cpu, STOP_ENTERED)
+        return
+    hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_ZONE_HOLD_PAGE]), refill_batch(mem, zone))
+    hold_ns = hold_ns * int(burst.distance[run[B_NID], mem.zone[zone, Z_NID]]) // 10
+    run[B_BEGAN] = now_ns
+    run[B_HOLD] = hold_ns
+    run[B_TIME] = take_lock(burst, zone, now_ns, hold_ns)
+    run[B_PHASE] = REFILL
+
+
+@leaf
+def zone_above(mem: Mem, burst: Burst, cpu: int, mark: int, alloc_flags: int) -> int:
+    """Return the first zone with more free pages than a watermark asks for, -1 for none."""
+    highest = int(burst.run[cpu, B_HIGHEST])
+    for i in range(burst.run[cpu, B_NR_ZONES]):
+        zone = int(burst.zones[cpu, i])
+        if mem.zone[zone, Z_FREE] > watermark_floor(mem, zone, mark, highest, alloc_flags):
+            return zone
+    return -1
+
+
+@leaf
+def may_go_below_low(mem: Mem, burst: Burst, cpu: int) -> bool:
+    """Tell whether every kswapd that a request below low has to tell is at work already.
+
+    Source: Linux 6.1 mm/page_alloc.c:wake_all_kswapds
+    """
+    run = burst.run[cpu]
+    for i in range(run[B_NR_ZONES]):
+        if burst.kswapd_asleep[mem.zone[burst.zones[cpu, i], Z_NID]]:
+            return False
+    for i in range(run[B_NR_ZONES]):
+        nid = mem.zone[burst.zones[cpu, i], Z_NID]
+        burst.kswapd_wanted[nid] = max(burst.kswapd_wanted[nid], run[B_HIGHEST] + 1)
+    return True
+
+
+@leaf
+def take_page(mem: Mem, burst: Burst, cpu: int) -> bool:
+    """Take one page of the zone from the CPU's list, refilling it if it is empty."""
+    run = burst.run[cpu]
+    zone = int(run[B_ZONE])
+    got, _ = alloc_pages_bulk(
+        mem, zone, cpu, int(run[B_NID]), int(run[B_PREFERRED]), MIGRATE_MOVABLE, -1, 1,
+        burst.spare, 0,
+    )  # fmt: skip
+    run[B_PFN] = burst.spare[0]
+    burst.granted[mem.zone[zone, Z_NID]] += got
+    return got == 1
+
+
+@leaf
+def refill(mem: Mem, burst: Burst, cpu: int) -> int:
+    """Refill the CPU's list under zone->lock and take a page; return CALL_* for the actors."""
+    run = burst.run[cpu]
+    zone = int(run[B_ZONE])
+    note_hold(burst, zone, cpu)
+    got = take_page(mem, burst, cpu)
+    note_band(mem, burst, zone, int(run[B_TIME]))
+    run[B_TIME] += run[B_HOLD]
+    lock_ns = run[B_TIME] - run[B_BEGAN]
+    run[B_LOCK_NS] += lock_ns
+    run[B_FAULT_LOCK_NS + run[B_KIND]] += lock_ns
+    if got:
+        run[B_PHASE] = CLEAR
+    else:
+        stop(burst, cpu, STOP_ENTERED)
+    if mem.zone[zone, Z_BOOSTED_WATERMARK]:
+        return CALL_BOOSTED
+    return CALL_EXTFRAG if mem.extfrag[0, 0] else CALL_NOTHING
+
+
+@leaf
+def band_of(mem: Mem, zone: int) -> int:
+    """Return where the free pages of a zone are: 0 below min, 1, 2, 3 above high."""
+    row = mem.zone[zone]
+    free = row[Z_FREE] - row[Z_WATERMARK_BOOST]
+    if free > row[Z_WMARK_HIGH]:
+        return 3
+    return int(free > row[Z_WMARK_LOW]) + int(free > row[Z_WMARK_MIN])
+
+
+@leaf
+def note_band(mem: Mem, burst: Burst, zone: int, now_ns: int) -> None:
+    """Note for the log that free pages crossed a watermark; the last row is written over."""
+    band = band_of(mem, zone)
+    if band == burst.band[zone]:
+        return
+    burst.band[zone] = band
+    burst.notes[0, 0] = min(burst.notes[0, 0] + 1, len(burst.notes) - 1)
+    row = burst.notes[burst.notes[0, 0]]
+    row[N_TIME] = now_ns
+    row[N_ZONE] = zone
+    row[N_BAND] = band
+    row[N_FREE] = mem.zone[zone, Z_FREE]
+
+
+@leaf
+def clear(mem: Mem, burst: Burst, cpu: int) -> None:
+    """Begin to clear the page: its bytes cross the interconnect if it lies on another node."""
+    run = burst.run[cpu]
+    nid, target = int(run[B_NID]), int(mem.zone[run[B_ZONE], Z_NID])
+    run[B_BEGAN] = run[B_TIME]
+    run[B_PHASE] = TRAFFIC
+    if nid != target:
+        server, hold_ns = link(burst, nid, target), int(burst.cost[C_LINK_PAGE])
+        run[B_TIME] = pass_traffic(burst, server, int(run[B_TIME]), hold_ns)
+
+
+@leaf
+def traffic(mem: Mem, burst: Burst, cpu: int) -> None:
+    """Let the page's bytes pass the controller; the CPU is busy at least as long as it clears."""
+    run = burst.run[cpu]
+    nid = int(mem.zone[run[B_ZONE], Z_NID])
+    hold_ns = int(burst.cost[C_CONTROLLER_PAGE])
+    passed_ns = pass_traffic(burst, controller(burst, nid), int(run[B_TIME]), hold_ns)
+    busy_ns = int(burst.cost[C_CLEAR_PAGE] * burst.distance[run[B_NID], nid]) // 10
+    run[B_TIME] = max(passed_ns, int(run[B_BEGAN]) + busy_ns)
+    run[B_PHASE] = MAP
+
+
+@leaf
+def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None:
+    """Map the page, let the program have it, and put it in the CPU's folio_batch."""
+    run = burst.run[cpu]
+    now_ns = int(run[B_TIME])
+    vpn, write = next_access(burst, cpu)
+    burst.spare[0] = run[B_PFN]
+    done = map_anon(
+        mem, pt, mms, int(run[B_MM]), vpn, 1, 1, burst.spare, 1, True, True, int(run[B_TOKEN])
+    )
+    assert done == 1, "the address space of a faulting process changed under it"
+    burst.placed[0] += 1
+    run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
+    if folio_batch_add(mem, cpu, int(run[B_PFN])):
+        ask_lru_lock(mem, burst, cpu, now_ns)
+    else:
+        finish(mem, burst, cpu, now_ns + int(burst.cost[C_PTE_SET]))
+
+
+@leaf
+def ask_lru_lock(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
+    """Queue for the lru_lock of the first pages in the CPU's folio_batch."""
+    run = burst.run[cpu]
+    nid, nr_pages = folio_batch_run(mem, cpu)
+    server = lru_lock(burst, nid)
+    if is_queued(burst, server):
+        run[B_TIME] = now_ns
+        count_fault(mem, burst, cpu, now_ns)
+        if run[B_USER_NS] >= 0:
+            advance(burst, cpu)
+        stop(burst, cpu, STOP_DRAIN)
+        return
+    hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_LRU_HOLD_PAGE]), nr_pages)
+    run[B_HOLD] = hold_ns
+    run[B_BEGAN] = now_ns
+    run[B_TIME] = take_lock(burst, server, now_ns, hold_ns)
+    run[B_PHASE] = LRU
+
+
+@leaf
+def drain(mem: Mem, burst: Burst, cpu: int) -> int:
+    """Move pages of the folio_batch under lru_lock; return CALL_* for the actors."""
+    run = burst.run[cpu]
+    nid, nr_pages = folio_batch_run(mem, cpu)
+    note_hold(burst, lru_lock(burst, nid), cpu)
+    nr_free = folio_batch_move_lru(mem, cpu, nr_pages, burst.spare[1:])
+    burst.spare[0] = nr_free
+    now_ns = int(run[B_TIME] + run[B_HOLD])
+    if mem.lru_batch[cpu, 0]:
+        ask_lru_lock(mem, burst, cpu, now_ns)
+    else:
+        finish(mem, burst, cpu, now_ns + int(burst.cost[C_PTE_SET]))
+    return CALL_FREE if nr_free else CALL_NOTHING
+
+
+@leaf
+def count_fault(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
+    """Count a fault that was served, and go on to the next access."""
+    run = burst.run[cpu]
+    kind = int(run[B_KIND])
+    vpn, _ = next_access(burst, cpu)
+    if run[B_NR_FAULTS + kind] == 0:
+        run[B_FIRST_VPN + kind] = vpn
+    run[B_NR_FAULTS + kind] += 1
+    run[B_FAULT_NS + kind] += end_ns - run[B_ENTERED]
+    run[B_STIME] += end_ns - run[B_ENTERED]
+    mem.vm_event[PGFAULT] += 1
+
+
+@leaf
+def finish(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
+    """Leave the kernel; the access that faulted is done right behind it, if it can be now."""
+    run = burst.run[cpu]
+    count_fault(mem, burst, cpu, end_ns)
+    run[B_TIME] = end_ns
+    run[B_PHASE] = USER
+    if run[B_USER_NS] >= 0:
+        run[B_TIME] += run[B_USER_NS]
+        run[B_UTIME] += run[B_USER_NS]
+        advance(burst, cpu)
+
+
+@leaf
+def fault_step(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> int:
+    """Do the step of a fault that is due on a CPU; return CALL_* for the actors."""
+    phase = burst.run[cpu, B_PHASE]
+    if phase == REFILL:
+        return refill(mem, burst, cpu)
+    if phase == LRU:
+        return drain(mem, burst, cpu)
+    if phase == CLEAR:
+        clear(mem, burst, cpu)
+    elif phase == TRAFFIC:
+        traffic(mem, burst, cpu)
+    else:
+        map_page(mem, pt, mms, burst, cpu)
+    return CALL_NOTHING

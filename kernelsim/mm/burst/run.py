@@ -1,0 +1,127 @@
+"""The loop of a burst: what is due first, on whichever CPU, up to a time.
+
+Interface: `run_burst`, called by the machine's burst actor.
+Units: ns.
+"""
+
+from typing import Final
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.burst.access import access_page, advance, may_enter, next_access, stop
+from kernelsim.mm.burst.columns import (
+    B_ENTERED,
+    B_KILLED,
+    B_LEFT,
+    B_PHASE,
+    B_SEQ,
+    B_SLICE_END,
+    B_STOLEN,
+    B_TIME,
+    B_UTIME,
+    C_FAULT_ENTRY,
+    CALL_NOTHING,
+    FAULT,
+    OUT,
+    STOP_DONE,
+    STOP_FAULT,
+    STOP_KILLED,
+    STOP_SLICE,
+    STOPPED,
+    USER,
+    Burst,
+)
+from kernelsim.mm.burst.faults import begin_fault, fault_step
+from kernelsim.mm.burst.servers import drawn_ns
+from kernelsim.mm.core.mem import Mem
+from kernelsim.mm.space.pgtable import Mms, PageTables
+from kernelsim.mm.swap.swapfile import SwapArea
+
+NEVER_NS: Final = 1 << 62
+
+
+@leaf
+def first_due(burst: Burst) -> int:
+    """Return the CPU whose next event is the first; -1 when none takes part."""
+    first = -1
+    run = burst.run
+    for cpu in range(len(run)):
+        phase = run[cpu, B_PHASE]
+        if phase in (OUT, STOPPED):
+            continue
+        if first < 0 or run[cpu, B_TIME] < run[first, B_TIME]:
+            first = cpu
+        elif run[cpu, B_TIME] == run[first, B_TIME] and run[cpu, B_SEQ] < run[first, B_SEQ]:
+            first = cpu
+    return first
+
+
+@leaf
+def go_on(
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int,
+    before_ns: int,
+) -> None:  # fmt: skip
+    """Let a program do its accesses up to a time, its end, or the first one that faults."""
+    run = burst.run[cpu]
+    while True:
+        if run[B_LEFT] == 0:
+            stop(burst, cpu, STOP_DONE)
+            return
+        if run[B_KILLED]:
+            stop(burst, cpu, STOP_KILLED)
+            return
+        if run[B_TIME] >= run[B_SLICE_END]:
+            stop(burst, cpu, STOP_SLICE)
+            return
+        if run[B_TIME] >= before_ns:
+            return
+        vpn, write = next_access(burst, cpu)
+        access_ns = access_page(mem, pt, mms, burst, cpu, vpn, write)
+        if access_ns < 0:
+            break
+        run[B_TIME] += access_ns + run[B_STOLEN]
+        run[B_STOLEN] = 0
+        run[B_UTIME] += access_ns
+        advance(burst, cpu)
+    if not may_enter(mem, pt, mms, swap, burst, cpu, vpn, write):
+        stop(burst, cpu, STOP_FAULT)
+        return
+    run[B_ENTERED] = run[B_TIME]
+    entry_ns = drawn_ns(burst, cpu, int(burst.cost[C_FAULT_ENTRY]), 1)
+    run[B_TIME] += entry_ns + run[B_STOLEN]
+    run[B_STOLEN] = 0
+    run[B_PHASE] = FAULT
+
+
+@leaf
+def run_burst(
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, before_ns: int,
+    nr_max: int,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Do what is due before a time, at most so many events.
+
+    Returns:
+        Events done, the CPU that had the last one, CALL_* for the actors, and when the next event
+        is due. It ends early when that CPU stopped, or the actors have to act.
+    """
+    done = 0
+    call = CALL_NOTHING
+    cpu = -1
+    while done < nr_max and burst.holds[0, 0] < len(burst.holds) - 2:
+        due = first_due(burst)
+        if due < 0 or burst.run[due, B_TIME] >= before_ns:
+            break
+        cpu = due
+        done += 1
+        phase = burst.run[cpu, B_PHASE]
+        if phase == USER:
+            go_on(mem, pt, mms, swap, burst, cpu, before_ns)
+        elif phase == FAULT:
+            begin_fault(mem, pt, mms, swap, burst, cpu)
+        else:
+            call = fault_step(mem, pt, mms, burst, cpu)
+        burst.seq[0] += 1
+        burst.run[cpu, B_SEQ] = burst.seq[0]
+        if call != CALL_NOTHING or burst.run[cpu, B_PHASE] == STOPPED:
+            break
+    due = first_due(burst)
+    return done, cpu, call, int(burst.run[due, B_TIME]) if due >= 0 else NEVER_NS
