@@ -43,8 +43,8 @@ from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.mm_struct import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.util import CommitAccount
+from kernelsim.mm.swap.swap_area import swapon
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
-from kernelsim.mm.swap.swapfile import swapon
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.sink import Sink

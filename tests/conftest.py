@@ -19,12 +19,12 @@ hypothesis.settings.load_profile("kernelsim-ci" if IN_CI else "kernelsim")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_leafs() -> None:
+def compiled_leaves() -> None:
     """Compile what runs need before the first test, on all processors: tests read stderr."""
-    from kernelsim.report.compiling import compile_leafs  # noqa: PLC0415 - takes a second
+    from kernelsim.report.compiling import compile_leaves  # noqa: PLC0415 - takes a second
 
-    import_module("kernelsim.report.machine_run")  # brings all leafs in
-    compile_leafs()
+    import_module("kernelsim.report.machine_run")  # brings all leaves in
+    compile_leaves()
 
 
 @pytest.fixture

@@ -44,13 +44,10 @@ from kernelsim.mm.space.pgtable import (
     pte_at,
     tables_needed,
 )
-from kernelsim.mm.swap.swap_state import (
-    begin_swap_read,
-    end_swap_read,
-    end_swap_write,
-    map_swapcache_run,
-)
-from kernelsim.mm.swap.swapfile import swapon
+from kernelsim.mm.swap.do_swap_page import map_swapcache_run
+from kernelsim.mm.swap.page_io import end_swap_read, end_swap_write
+from kernelsim.mm.swap.swap_area import swapon
+from kernelsim.mm.swap.swap_state import begin_swap_read
 from tests.free_pages import free_unref_pages
 from tests.table_box import set_pte_at
 

@@ -14,7 +14,7 @@ from kernelsim.check.machine import require_sound
 from kernelsim.errors import CheckFailedError, ConfigError
 from kernelsim.mm.core.mem import Z_WMARK_MIN, PG_kernel
 from kernelsim.mm.core.vmstat import NR_PAGE_TABLE_PAGES
-from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
+from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from tests.small_machine import PAGE, OpenMachine, Run, free_pages, run, small_machine
 
 TOP = Path(__file__).resolve().parent.parent

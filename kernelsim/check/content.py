@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kernelsim.actors.process.calls.effect import PageRange
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
 from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked
-from kernelsim.mm.swap.swapfile import SwapArea
+from kernelsim.mm.swap.swap_area import SwapArea
 
 BLOCK_BITS: Final = 9
 BLOCK_PAGES: Final = 1 << BLOCK_BITS

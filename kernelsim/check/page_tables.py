@@ -1,6 +1,6 @@
 """Check page tables against everything that is counted or remembered about them.
 
-Read-only, and independent of the leafs it checks: it reads the tables as columns and counts again.
+Read-only, and independent of the leaves it checks: it reads the tables as columns and counts again.
 Interface: `check_page_tables` returns one line for each fault found, at most `LINES_MAX` of a kind,
 and an empty list when all is well.
 """

@@ -29,7 +29,7 @@ from kernelsim.mm.core.vmstat import (
     NR_ZONE_WRITE_PENDING,
 )
 from kernelsim.mm.space.pgtable import _PAGE_DIRTY, MM_SWAPENTS, Mms, PageTables
-from kernelsim.mm.swap.swapfile import (
+from kernelsim.mm.swap.swap_area import (
     CL_AREA,
     CL_COUNT,
     CL_FREE,

@@ -1,6 +1,6 @@
 """All page tables of a machine as columns, for the checkers that compare them with the rest.
 
-It walks the tables itself, a level at a time, without the leafs it helps to check.
+It walks the tables itself, a level at a time, without the leaves it helps to check.
 Interface: `walk_tables` once a look; what it returns is read by several checkers.
 Cost: some 15 ms for a million entries.
 """

@@ -46,10 +46,10 @@ def oracle(
     """
     from kernelsim.oracle.case_run import run_case
     from kernelsim.oracle.compare import Comparison, render, to_json
-    from kernelsim.report.compiling import compile_leafs
+    from kernelsim.report.compiling import compile_leaves
 
     check_places(cases, out)
-    compile_leafs()
+    compile_leaves()
     not_run = {} if len(cases) == 1 else reasons_against(cases)
     results: list[Comparison] = []
 

@@ -1,12 +1,13 @@
-"""Compile leafs before they are called: what there is to do, and a process that does it.
+"""Compile leaves before they are called: what there is to do, and a process that does it.
 
-    jobs = missing_leafs()              # in the process that wants to run
+    jobs = missing_leaves()              # in the process that wants to run
     python -m kernelsim.hw.compile      # does one job for each line it reads, and answers it
 
-A leaf has the leafs it calls compiled in, so these come first: `CompileJob.needs`. The processes
+A leaf has the leaves it calls compiled in, so these come first: `CompileJob.needs`. The processes
 hand on what they compiled by the cache on disk, and so does the last of them to the run.
 
-Interface: `missing_leafs`, `can_keep_leafs`, `lock_file`, `compiling_time`; `main` is the process.
+Interface: `missing_leaves`, `can_keep_leaves`, `lock_file`, `compiling_time`; `main` is the
+process.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ import numba
 from numba.core import event
 from numba.core.registry import cpu_target
 
-from kernelsim.hw.leaf import LEAFS
+from kernelsim.hw.leaf import LEAVES
 from kernelsim.hw.leaf_cache import PACKAGE, STAMP, cache_root, is_writable
 from kernelsim.hw.leaf_types import declared_types, signatures
 
@@ -49,12 +50,12 @@ class CompileJob:
     needs: tuple[str, ...]
 
 
-def missing_leafs() -> list[CompileJob]:
-    """List the leafs of this package, as far as imported, that the cache does not hold.
+def missing_leaves() -> list[CompileJob]:
+    """List the leaves of this package, as far as imported, that the cache does not hold.
 
-    To look for each takes as long as a short run. So a file says for which leafs it was done.
+    To look for each takes as long as a short run. So a file says for which leaves it was done.
     """
-    found = {name_of(each): each for each in LEAFS if each.py_func.__module__.startswith(PACKAGE)}
+    found = {name_of(each): each for each in LEAVES if each.py_func.__module__.startswith(PACKAGE)}
     stamp = stamp_of(found)
     if stamp.is_file():
         return []
@@ -70,15 +71,15 @@ def missing_leafs() -> list[CompileJob]:
     ]
 
 
-def stamp_of(leafs: Mapping[str, Any]) -> Path:
-    """Name the file that says that the cache holds these leafs; a new folder in it ends that."""
-    places = [f"{name} {each._cache.cache_path}" for name, each in sorted(leafs.items())]  # noqa: SLF001 - ours
+def stamp_of(leaves: Mapping[str, Any]) -> Path:
+    """Name the file that says that the cache holds these leaves; a new folder in it ends that."""
+    places = [f"{name} {each._cache.cache_path}" for name, each in sorted(leaves.items())]  # noqa: SLF001 - ours
     compiler = (numba.__version__, cpu_target.target_context.codegen().magic_tuple())
     digest = hashlib.sha256("\n".join([*places, repr(compiler)]).encode())
     return cache_root() / f"{digest.hexdigest()[:16]}{STAMP}"
 
 
-def can_keep_leafs() -> bool:
+def can_keep_leaves() -> bool:
     """Tell whether the cache can be written: else one process cannot compile for another."""
     return is_writable(cache_root())
 
@@ -100,11 +101,11 @@ def name_of(dispatcher: Any) -> str:  # noqa: ANN401 - numba ships no types
 
 
 def callees(dispatcher: Any) -> list[Any]:  # noqa: ANN401 - numba ships no types
-    """Return the leafs that a leaf's code names."""
+    """Return the leaves that a leaf's code names."""
     function = dispatcher.py_func
     named = [function.__globals__.get(name) for name in function.__code__.co_names]
     types = [getattr(value, "_numba_type_", None) for value in named]
-    return [kind.dispatcher for kind in types if kind is not None and kind.dispatcher in LEAFS]
+    return [kind.dispatcher for kind in types if kind is not None and kind.dispatcher in LEAVES]
 
 
 def weight_of(dispatcher: Any) -> int:  # noqa: ANN401 - numba ships no types

@@ -10,7 +10,7 @@ A leaf is compiled for the types its annotations declare (leaf_types.py), once. 
 would compile it again for each kind of integer and each constant that a caller hands on. It also
 means that a leaf can be compiled before it is called: compile.py does, all at once.
 
-A call from Python would take longer than most leafs run: numba looks into every array of every
+A call from Python would take longer than most leaves run: numba looks into every array of every
 NamedTuple, 30 of them, to find the types out. So a leaf remembers the types it was first called
 with, and goes straight to the code compiled for them when it is called with these again.
 """
@@ -29,7 +29,7 @@ from kernelsim.hw.leaf_types import declared_types, fitting
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LEAFS: Final[list[Any]] = []  # what numba compiles of each leaf, in the order of the source
+LEAVES: Final[list[Any]] = []  # what numba compiles of each leaf, in the order of the source
 
 
 def leaf(function: Callable[P, R]) -> Callable[P, R]:
@@ -43,7 +43,7 @@ def leaf(function: Callable[P, R]) -> Callable[P, R]:
 def inlined_leaf(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a leaf as part of every leaf that calls it.
 
-    For steps taken once a page. A call between leafs hands on each member of each array of each
+    For steps taken once a page. A call between leaves hands on each member of each array of each
     NamedTuple, some hundred words, and costs more than such a step; which calls the compiler leaves
     out of its own accord changes with any edit.
     """
@@ -51,15 +51,15 @@ def inlined_leaf(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def compiled_leaf(function: Callable[P, R], **options: bool) -> Callable[P, R]:
-    """Compile a leaf with numba's options besides those all leafs have."""
+    """Compile a leaf with numba's options besides those all leaves have."""
     if numba.config.DISABLE_JIT:  # to step through a leaf, or to see which lines a test reaches
         return function
-    # Without the runtime that counts references: leafs allocate nothing, and counting one for each
-    # array of `Mem` on every call between leafs would cost more than most of them do. And without
+    # Without the runtime that counts references: leaves allocate nothing, and counting one for each
+    # array of `Mem` on every call between leaves would cost more than most of them do. And without
     # an entry for C programs, which nobody calls and which takes long to compile.
     dispatcher = numba.njit(_nrt=False, no_cfunc_wrapper=True, **options)(function)
     dispatcher._cache = LeafCache(function)  # noqa: SLF001 - as numba's `enable_caching` does
-    LEAFS.append(dispatcher)
+    LEAVES.append(dispatcher)
     compiled: Callable[P, R] = shortcut(dispatcher)
     return compiled
 
@@ -103,7 +103,7 @@ def shortcut(dispatcher: Any) -> Any:  # noqa: ANN401 - numba ships no types
         return entry(*args)
 
     dispatcher.get_call_template = lambda args, kws: call_template(dispatcher, args, kws)
-    call._numba_type_ = numba.types.Dispatcher(dispatcher)  # type: ignore[attr-defined]  # numba's name for what other leafs call
+    call._numba_type_ = numba.types.Dispatcher(dispatcher)  # type: ignore[attr-defined]  # numba's name for what other leaves call
     return call
 
 

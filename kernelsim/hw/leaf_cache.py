@@ -1,7 +1,7 @@
-"""Where compiled leafs are kept, and under which name.
+"""Where compiled leaves are kept, and under which name.
 
 numba itself names what it keeps by the place of the source file and looks only at that file when
-it asks whether the result is still good. But a leaf has the leafs it calls and the constants it
+it asks whether the result is still good. But a leaf has the leaves it calls and the constants it
 reads compiled in, and is the same in every checkout. So here the folder's name is a digest of the
 function's module and of every module of ours that it imports, and nothing else: a second checkout
 or a touched file compiles nothing, and an edit compiles what it can have changed.
@@ -137,7 +137,7 @@ def is_writable(folder: Path) -> bool:
 
 @cache
 def cache_folder(module: str, file: str) -> Path:
-    """Make the folder for the leafs of a module as its source is now, and drop old folders.
+    """Make the folder for the leaves of a module as its source is now, and drop old folders.
 
     Args:
         module: The module's name.

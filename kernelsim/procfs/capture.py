@@ -45,8 +45,8 @@ from kernelsim.mm.core.vmstat import (
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.phys_mem import BOOT_GENERATION, PgData
 from kernelsim.mm.page.watermark import calculate_normal_threshold
-from kernelsim.mm.reclaim.vmscan_balance import MAX_RECLAIM_RETRIES
-from kernelsim.mm.swap.swapfile import SA_INUSE, SA_MAX, SA_PRIO, SS_FREE, SS_TOTAL
+from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
+from kernelsim.mm.swap.swap_area import SA_INUSE, SA_MAX, SA_PRIO, SS_FREE, SS_TOTAL
 from kernelsim.procfs.capture_process import capture_processes
 from kernelsim.procfs.snapshot import (
     PAGE_KB,

@@ -41,7 +41,7 @@ from kernelsim.mm.space.pgtable import (
     PT_LEVELS,
 )
 from kernelsim.mm.space.vm_flags import SMAPS_LETTERS, VmFlag
-from kernelsim.mm.swap.swapfile import SWAP_MAP_COUNT
+from kernelsim.mm.swap.swap_area import SWAP_MAP_COUNT
 from kernelsim.procfs.snapshot import MemoryUsage, NumaUsage, ProcessSnapshot, VmaSnapshot
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 

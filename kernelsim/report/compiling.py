@@ -1,13 +1,13 @@
 """Compile what runs need before the first one, on all processors, and say so meanwhile.
 
-    compile_ns = compile_leafs()        # returns at once when the cache holds everything
+    compile_ns = compile_leaves()        # returns at once when the cache holds everything
 
 It is done once for each version and computer; the cache is shared by all checkouts
 (hw/leaf_cache.py). One process at a time does it, others wait for it. When it cannot be done here
 (the cache is read-only, the disk full, a process of ours dies), the run compiles what it calls
 when it calls it, as it would without.
 
-Interface: `compile_leafs`. Units: ns of wall time.
+Interface: `compile_leaves`. Units: ns of wall time.
 """
 
 import fcntl
@@ -26,9 +26,9 @@ from rich.console import Console
 from kernelsim.hw.compile import (
     KEPT,
     CompileJob,
-    can_keep_leafs,
+    can_keep_leaves,
     lock_file,
-    missing_leafs,
+    missing_leaves,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ LOOK_S: Final = 0.1
 PROGRAM: Final = (sys.executable, "-P", "-m", "kernelsim.hw.compile")
 
 
-def compile_leafs(*, enabled: bool = True, console: Console | None = None) -> int:
-    """Compile all leafs imported so far that the cache does not hold.
+def compile_leaves(*, enabled: bool = True, console: Console | None = None) -> int:
+    """Compile all leaves imported so far that the cache does not hold.
 
     Args:
         enabled: False says nothing.
@@ -50,17 +50,17 @@ def compile_leafs(*, enabled: bool = True, console: Console | None = None) -> in
         How long it took, ns.
     """
     began_ns = time.perf_counter_ns()
-    if not missing_leafs():
+    if not missing_leaves():
         return 0
     from kernelsim.report.compile_display import CompileDisplay  # noqa: PLC0415 - seldom needed
 
     display = CompileDisplay(console or Console(stderr=True), enabled=enabled)
-    if not can_keep_leafs():
+    if not can_keep_leaves():
         display.keep_nothing(lock_file().parent)
         return 0
     try:
         with compile_lock(display):
-            jobs = missing_leafs()
+            jobs = missing_leaves()
             if jobs:
                 Compilation(jobs, display).run(nr_workers())
     finally:

@@ -37,7 +37,7 @@ from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
-from kernelsim.report.compiling import compile_leafs
+from kernelsim.report.compiling import compile_leaves
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.progress import Progress
 from kernelsim.report.run_end import RunEnd
@@ -106,7 +106,7 @@ class _Run:
         self.spec = machine_of(workload, options, self.settings)
         self.ring = RingSink()
         events = EventFilter.parse(options.trace)
-        self.compile_ns = compile_leafs(enabled=options.progress)
+        self.compile_ns = compile_leaves(enabled=options.progress)
         self.machine = Machine(
             self.spec,
             seed=options.seed,

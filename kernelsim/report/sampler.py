@@ -33,7 +33,7 @@ from kernelsim.mm.core.vmstat import (
     PGSKIP_DMA,
     VM_EVENT_NAMES,
 )
-from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
+from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
 from kernelsim.report.metrics import MetricsRecorder

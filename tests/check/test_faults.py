@@ -32,7 +32,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_INACTIVE_ANON, NR_SWAPCACHED, NR_WRITEBACK
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, rmqueue
 from kernelsim.mm.space.pgtable import MM_ANONPAGES
-from kernelsim.mm.swap.swapfile import SS_FREE
+from kernelsim.mm.swap.swap_area import SS_FREE
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload

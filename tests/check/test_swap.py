@@ -18,17 +18,9 @@ from kernelsim.mm.space.pgtable import (
     mk_swap_pte,
     pgd_alloc,
 )
+from kernelsim.mm.swap.swap_area import CL_COUNT, CL_FREE, SA_INUSE, SS_FREE, swapon
 from kernelsim.mm.swap.swap_state import add_to_swap_cache
-from kernelsim.mm.swap.swapfile import (
-    CL_COUNT,
-    CL_FREE,
-    SA_INUSE,
-    SS_FREE,
-    get_swap_slots,
-    put_swap_slot,
-    swap_duplicate,
-    swapon,
-)
+from kernelsim.mm.swap.swapfile import get_swap_slots, put_swap_slot, swap_duplicate
 from tests.table_box import set_pte_at
 
 FIRST = 1024

@@ -1,4 +1,4 @@
-"""Tests of compiling leafs before they are called."""
+"""Tests of compiling leaves before they are called."""
 
 import os
 import subprocess
@@ -7,10 +7,10 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-import kernelsim.machine  # noqa: F401 - brings all leafs in
+import kernelsim.machine  # noqa: F401 - brings all leaves in
 from kernelsim.hw import compile as compile_module
 from kernelsim.hw import leaf_cache
-from kernelsim.hw.compile import LEAFS, callees, compiling_time, missing_leafs, name_of, weight_of
+from kernelsim.hw.compile import LEAVES, callees, compiling_time, missing_leaves, name_of, weight_of
 from kernelsim.hw.leaf import leaf
 from kernelsim.hw.leaf_cache import LeafCache
 
@@ -31,10 +31,10 @@ def above(values: NDArray[np.int64]) -> int:
 
 
 def test_jobs_name_what_they_need(tmp_path, monkeypatch):
-    """What the cache lacks is a job, and needs the jobs of the leafs it calls."""
-    monkeypatch.setattr(compile_module, "stamp_of", lambda _leafs: tmp_path / "none")
+    """What the cache lacks is a job, and needs the jobs of the leaves it calls."""
+    monkeypatch.setattr(compile_module, "stamp_of", lambda _leaves: tmp_path / "none")
     monkeypatch.setattr(compile_module, "is_kept", lambda each: "zone_of" in name_of(each))
-    jobs = {job.name: job for job in missing_leafs()}
+    jobs = {job.name: job for job in missing_leaves()}
     assert jobs["kernelsim.mm.core.mem:nid_of"].needs == ()
     assert (
         "kernelsim.mm.core.mem:nid_of"
@@ -50,11 +50,11 @@ def test_a_full_cache_is_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(compile_module, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(leaf_cache, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(compile_module, "is_kept", lambda each: looked.append(each) or True)
-    assert missing_leafs() == missing_leafs() == []
+    assert missing_leaves() == missing_leaves() == []
     once = len(looked)
     assert once == len({name_of(each) for each in looked}) > 100
     leaf_cache.cache_folder.__wrapped__("a_new_module", "a_new_file.py")
-    assert missing_leafs() == []
+    assert missing_leaves() == []
     assert len(looked) == 2 * once
 
 
@@ -72,7 +72,7 @@ def test_a_leaf_is_compiled_once_for_all_callers(monkeypatch):
     anew = leaf(above._numba_type_.dispatcher.py_func)
     assert anew(np.arange(5)) == 20 + 2 + 8
     assert len(below._numba_type_.dispatcher.overloads) == 1
-    assert all(len(each.overloads) <= 2 for each in LEAFS if each.py_func.__module__ != __name__)
+    assert all(len(each.overloads) <= 2 for each in LEAVES if each.py_func.__module__ != __name__)
 
 
 def test_compiling_time_counts_compiling_only():

@@ -14,7 +14,7 @@ from kernelsim.hw import leaf
 
 
 class Columns(NamedTuple):
-    """Arrays that go together, as leafs take them."""
+    """Arrays that go together, as leaves take them."""
 
     wide: NDArray[np.int64]
     narrow: NDArray[np.int32]
@@ -109,10 +109,10 @@ def test_an_array_of_other_dimensions_is_another_type(shape):
             compiled(np.array(1, np.int64))
 
 
-def test_leafs_are_plain_functions_without_the_compiler(tmp_path):
+def test_leaves_are_plain_functions_without_the_compiler(tmp_path):
     """NUMBA_DISABLE_JIT=1 runs them as Python, to step through them."""
     program = (
-        "from kernelsim.mm.swap.swapfile import *; print(swap_count(swapon([300], [0], 1), 0))"
+        "from kernelsim.mm.swap.swap_area import *; print(swap_count(swapon([300], [0], 1), 0))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

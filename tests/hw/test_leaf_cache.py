@@ -20,7 +20,7 @@ print(list_add._numba_type_.dispatcher._cache.cache_path)
 
 
 def cache_dir_of_a_process(**environment):
-    """Run a process that imports leafs; give back where it keeps them."""
+    """Run a process that imports leaves; give back where it keeps them."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={**os.environ, **environment},
@@ -72,7 +72,7 @@ def total(values: NDArray[np.int64]) -> int:
 @pytest.fixture
 def compiled(tmp_path, monkeypatch):
     """Give a function that makes a leaf anew, as a new process would, with a cache of the test."""
-    monkeypatch.setattr(leaf_cache, "cache_folder", lambda _module, _file: tmp_path / "leafs")
+    monkeypatch.setattr(leaf_cache, "cache_folder", lambda _module, _file: tmp_path / "leaves")
     return lambda: leaf(total)
 
 
@@ -96,7 +96,7 @@ def test_what_was_compiled_is_kept(compiled):
 def test_a_broken_file_is_as_good_as_none(compiled, tmp_path, suffix, content):
     """Where a file of the cache was cut short, overwritten or lost, the leaf is compiled again."""
     compiles(compiled())
-    (file,) = (tmp_path / "leafs").glob(f"*.{suffix}")
+    (file,) = (tmp_path / "leaves").glob(f"*.{suffix}")
     if content is None:
         file.unlink()
     else:
@@ -107,7 +107,7 @@ def test_a_broken_file_is_as_good_as_none(compiled, tmp_path, suffix, content):
 
 def test_a_full_disk_does_no_harm(compiled, tmp_path):
     """A leaf that cannot be kept works; nothing is left behind that could be taken for one."""
-    (tmp_path / "leafs").write_text("a file where the folder should be")
+    (tmp_path / "leaves").write_text("a file where the folder should be")
     for _ in range(2):
         function = compiled()
         assert compiles(function)

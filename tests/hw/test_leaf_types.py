@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import kernelsim.machine  # noqa: F401 - brings all leafs in
-from kernelsim.hw.leaf import LEAFS
+import kernelsim.machine  # noqa: F401 - brings all leaves in
+from kernelsim.hw.leaf import LEAVES
 from kernelsim.hw.leaf_types import declared_types, fitting, signatures
 
 
@@ -62,9 +62,7 @@ def test_an_annotation_that_says_too_little_is_refused():
         declared_types(says_too_little)
 
 
-def test_all_leafs_declare_their_types():
+def test_all_leaves_declare_their_types():
     """The types of each leaf of the package can be read; few are for more than one set of them."""
-    several = [
-        leaf.py_func.__name__ for leaf in LEAFS if len(signatures(declared_types(leaf.py_func))) > 1
-    ]
-    assert len(several) < len(LEAFS) / 10
+    several = [leaf for leaf in LEAVES if len(signatures(declared_types(leaf.py_func))) > 1]
+    assert len(several) < len(LEAVES) / 10

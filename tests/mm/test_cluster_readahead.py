@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from kernelsim.mm.swap.swap_area import swapon
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead, cluster_slots
-from kernelsim.mm.swap.swapfile import get_swap_slots, swap_duplicate, swapon
+from kernelsim.mm.swap.swapfile import get_swap_slots, swap_duplicate
 
 
 def test_first_fault_reads_an_aligned_block():

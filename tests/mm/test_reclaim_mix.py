@@ -20,8 +20,8 @@ from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
 from kernelsim.mm.space.memory import unmap_range
 from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_RW, pte_pfn, pte_swap_slot
 from kernelsim.mm.space.wp_page import wp_page_reuse
-from kernelsim.mm.swap.swap_state import free_swap_and_cache, free_swap_cache
-from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
+from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from tests.free_pages import free_unref_pages
 
 BASE = 512

@@ -6,18 +6,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kernelsim.check.swap import check_free_clusters, check_usage
-from kernelsim.mm.swap.swapfile import (
+from kernelsim.mm.swap.swap_area import (
     SS_FREE,
     SS_TOTAL,
     SWAP_HAS_CACHE,
-    get_swap_slots,
-    put_swap_slot,
     swap_count,
-    swap_duplicate,
-    swap_free,
     swapon,
     vm_swap_full,
 )
+from kernelsim.mm.swap.swapfile import get_swap_slots, put_swap_slot, swap_duplicate, swap_free
 
 SIZES = st.lists(st.integers(2, 900), min_size=1, max_size=3)
 

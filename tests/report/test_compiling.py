@@ -14,7 +14,7 @@ from rich.console import Console
 from kernelsim.hw.compile import CompileJob
 from kernelsim.report import compiling
 from kernelsim.report.compile_display import CompileDisplay
-from kernelsim.report.compiling import Worker, by_urgency, compile_leafs
+from kernelsim.report.compiling import Worker, by_urgency, compile_leaves
 
 # A process that answers as the real one does, and says in a file what it was given.
 ANSWERS = """
@@ -47,8 +47,8 @@ def fake(tmp_path, monkeypatch):
         log.write_text("")
         text = program.format(log=str(log), answer=answer)
         monkeypatch.setattr(compiling, "PROGRAM", (sys.executable, "-c", text))
-        monkeypatch.setattr(compiling, "missing_leafs", lambda: list(JOBS))
-        monkeypatch.setattr(compiling, "can_keep_leafs", lambda: True)
+        monkeypatch.setattr(compiling, "missing_leaves", lambda: list(JOBS))
+        monkeypatch.setattr(compiling, "can_keep_leaves", lambda: True)
         monkeypatch.setattr(compiling, "lock_file", lambda: tmp_path / "lock")
         return log
 
@@ -66,7 +66,7 @@ def test_each_job_is_done_once_after_those_it_needs(fake, monkeypatch, workers):
     monkeypatch.setattr(compiling, "nr_workers", lambda: workers)
     log = fake()
     shown = console()
-    assert compile_leafs(console=shown) > 0
+    assert compile_leaves(console=shown) > 0
     done = log.read_text().split()
     assert sorted(done) == sorted(job.name for job in JOBS)
     assert [name for name in done if name != "m:lone"] == ["m:leaf", "m:middle", "m:top"]
@@ -79,7 +79,7 @@ def test_a_terminal_sees_a_bar(fake):
     """On a terminal one line is drawn over and over, with what is done and what time is left."""
     fake()
     shown = console(is_terminal=True)
-    compile_leafs(console=shown)
+    compile_leaves(console=shown)
     assert "of 4, about 1 s left" in shown.file.getvalue()
 
 
@@ -87,7 +87,7 @@ def test_nothing_is_said_when_nothing_should_be(fake):
     """With the display switched off all is done in silence."""
     log = fake()
     shown = console()
-    compile_leafs(enabled=False, console=shown)
+    compile_leaves(enabled=False, console=shown)
     assert len(log.read_text().split()) == len(JOBS)
     assert shown.file.getvalue() == ""
 
@@ -95,18 +95,18 @@ def test_nothing_is_said_when_nothing_should_be(fake):
 def test_with_a_full_cache_nothing_is_done(fake, monkeypatch):
     """When nothing is missing it takes no time at all and says nothing."""
     log = fake()
-    monkeypatch.setattr(compiling, "missing_leafs", list)
+    monkeypatch.setattr(compiling, "missing_leaves", list)
     shown = console()
-    assert compile_leafs(console=shown) == 0
+    assert compile_leaves(console=shown) == 0
     assert (log.read_text(), shown.file.getvalue()) == ("", "")
 
 
 def test_a_cache_that_cannot_be_written_is_said(fake, monkeypatch):
     """Compiling ahead would be for nothing: the run compiles what it calls, each time."""
     log = fake()
-    monkeypatch.setattr(compiling, "can_keep_leafs", lambda: False)
+    monkeypatch.setattr(compiling, "can_keep_leaves", lambda: False)
     shown = console()
-    assert compile_leafs(console=shown) == 0
+    assert compile_leaves(console=shown) == 0
     assert log.read_text() == ""
     (line,) = shown.file.getvalue().splitlines()
     assert line.startswith("kernelsim: every run has to compile what it calls: ")
@@ -121,7 +121,7 @@ def test_it_gives_up_when_it_is_of_no_use(fake, answer, program):
     """When results are not kept or a process dies no more is tried; the run does the rest."""
     log = fake(answer, program)
     shown = console()
-    compile_leafs(console=shown)
+    compile_leaves(console=shown)
     assert len(log.read_text().split()) <= 2
     assert shown.file.getvalue().splitlines()[-1] == (
         "kernelsim: compiled 0 of 4 functions ahead; the run compiles what it calls"
@@ -132,13 +132,13 @@ def test_a_second_process_waits_for_the_first(fake, tmp_path, monkeypatch):
     """While another process compiles we wait and say so; then there is nothing left to do."""
     log = fake()
     answers = [list(JOBS), []]
-    monkeypatch.setattr(compiling, "missing_leafs", lambda: answers.pop(0))
+    monkeypatch.setattr(compiling, "missing_leaves", lambda: answers.pop(0))
     shown = console()
     with (tmp_path / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         timer = threading.Timer(0.3, fcntl.flock, (held, fcntl.LOCK_UN))
         timer.start()
-        compile_leafs(console=shown)
+        compile_leaves(console=shown)
         timer.join()
     assert log.read_text() == ""
     assert shown.file.getvalue() == (
@@ -154,7 +154,7 @@ def test_ctrl_c_ends_the_processes(fake, monkeypatch):
     monkeypatch.setattr(Worker, "end", lambda worker: ended.append(worker) or end(worker))
     monkeypatch.setattr(CompileDisplay, "look", lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        compile_leafs(console=console())
+        compile_leaves(console=console())
     assert ended
     assert {worker.process.poll() for worker in ended} == {-signal.SIGKILL}
 

@@ -367,7 +367,7 @@ def test_wall_time_is_told_without_compiling(tmp_path: Path, monkeypatch):
     texts = []
     for compile_ns in (90 * 10**9, 0):
         monkeypatch.setattr(
-            "kernelsim.report.machine_run.compile_leafs", lambda *, enabled, ns=compile_ns: ns
+            "kernelsim.report.machine_run.compile_leaves", lambda *, enabled, ns=compile_ns: ns
         )
         run(main)  # whatever this run still compiles
         out = tmp_path / str(compile_ns)

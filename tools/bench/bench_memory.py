@@ -22,7 +22,7 @@ from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.config.machine_file import load_machine
 from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import PGSCAN_DIRECT
-from kernelsim.mm.reclaim.vmscan import ScanControl
+from kernelsim.mm.reclaim.scan_control import ScanControl
 from kernelsim.units import GIB, PAGE_SIZE
 from kernelsim.workload import MachineHandle
 from tools.bench.bench_engine import Row

@@ -15,14 +15,11 @@ from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import Z_NID
 from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PGSCAN_DIRECT_THROTTLE
 from kernelsim.mm.page.gfp import Gfp, gfp_zone
+from kernelsim.mm.reclaim.scan_control import ScanControl
 from kernelsim.mm.reclaim.throttle_reason import NOPROGRESS, PFMEMALLOC_WAIT
-from kernelsim.mm.reclaim.vmscan import ScanControl, snapshot_refaults
-from kernelsim.mm.reclaim.vmscan_balance import (
-    allow_direct_reclaim,
-    direct_reclaim_goes_on,
-    made_progress,
-    should_throttle_noprogress,
-)
+from kernelsim.mm.reclaim.vmscan import snapshot_refaults
+from kernelsim.mm.reclaim.vmscan_direct import allow_direct_reclaim, direct_reclaim_goes_on
+from kernelsim.mm.reclaim.vmscan_throttle import made_progress, should_throttle_noprogress
 from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
 
 

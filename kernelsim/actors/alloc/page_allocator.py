@@ -32,7 +32,7 @@ from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_to_alloc_flags
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, watermark_floor
-from kernelsim.mm.reclaim.vmscan_balance import ReclaimRetry
+from kernelsim.mm.reclaim.vmscan_direct import ReclaimRetry
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

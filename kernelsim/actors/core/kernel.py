@@ -30,8 +30,8 @@ from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.mm_struct import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
+from kernelsim.mm.swap.swap_area import SA_START, SS_TOTAL, SwapArea
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
-from kernelsim.mm.swap.swapfile import SA_START, SS_TOTAL, SwapArea
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue

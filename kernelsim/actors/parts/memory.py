@@ -10,7 +10,7 @@ from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.core.mem import I64_2D, Mem
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.space.page_table_pool import Space
-from kernelsim.mm.swap.swapfile import SwapArea
+from kernelsim.mm.swap.swap_area import SwapArea
 from kernelsim.sim.locks import WaitQueue
 
 

@@ -59,14 +59,15 @@ from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_unref_run
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
 from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
-from kernelsim.mm.reclaim.vmscan_balance import wakes_writeback_throttled
 from kernelsim.mm.reclaim.vmscan_list import (
     isolate_lru_folios,
     putback_inactive,
     shrink_active_list,
 )
+from kernelsim.mm.reclaim.vmscan_throttle import wakes_writeback_throttled
+from kernelsim.mm.swap.page_io import end_swap_read, end_swap_write
 from kernelsim.mm.swap.swap_readahead import missing_slots
-from kernelsim.mm.swap.swap_state import begin_swap_read, end_swap_read, end_swap_write
+from kernelsim.mm.swap.swap_state import begin_swap_read
 from kernelsim.sim.actor import Actor, At, Reply
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
 from kernelsim.trace.ks import ks_swapin

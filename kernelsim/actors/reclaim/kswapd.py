@@ -25,11 +25,8 @@ from kernelsim.mm.core.vmstat import (
 )
 from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
 from kernelsim.mm.reclaim.vmscan import snapshot_refaults
-from kernelsim.mm.reclaim.vmscan_balance import (
-    BalanceRun,
-    allow_direct_reclaim,
-    prepare_kswapd_sleep,
-)
+from kernelsim.mm.reclaim.vmscan_direct import allow_direct_reclaim
+from kernelsim.mm.reclaim.vmscan_kswapd import BalanceRun, prepare_kswapd_sleep
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.vmscan import mm_vmscan_kswapd_sleep, mm_vmscan_kswapd_wake
 from kernelsim.units import NS_PER_S

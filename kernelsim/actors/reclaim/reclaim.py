@@ -42,19 +42,17 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_WRITEBACK,
     new_reclaim_batch,
 )
+from kernelsim.mm.reclaim.scan_control import ScanControl, may_shrink_active, plan_shrink
 from kernelsim.mm.reclaim.throttle_reason import ISOLATED, WRITEBACK, ThrottleReason
 from kernelsim.mm.reclaim.vmscan import (
-    ScanControl,
     finish_shrink_node,
     get_scan_count,
-    may_shrink_active,
-    plan_shrink,
     prepare_scan_count,
     should_age_active_anon,
     too_many_isolated,
 )
-from kernelsim.mm.reclaim.vmscan_balance import end_writeback_throttle, reclaim_throttle
 from kernelsim.mm.reclaim.vmscan_folio import shrink_folio_list
+from kernelsim.mm.reclaim.vmscan_throttle import end_writeback_throttle, reclaim_throttle
 from kernelsim.trace.show import RECLAIM_NAMES
 from kernelsim.trace.vmscan import (
     mm_vmscan_lru_isolate,

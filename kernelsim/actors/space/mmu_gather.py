@@ -18,7 +18,7 @@ from kernelsim.mm.core.mem import I64
 from kernelsim.mm.space.memory import unmap_range
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import free_pgtables
-from kernelsim.mm.swap.swap_state import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
 from kernelsim.units import PAGE_SHIFT
 
 ZAP_BATCH_PAGES = 512  # pages unmapped between two flushes; MMU_GATHER_BUNDLE is of this order

@@ -23,16 +23,12 @@ from kernelsim.mm.core.mem import I64, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_swap_slot
+from kernelsim.mm.swap.do_swap_page import SWAP_RUN_LOCKED, SWAP_RUN_NOT_CACHED, map_swapcache_run
 from kernelsim.mm.swap.swap_readahead import (
     cluster_slots,
     missing_slots,
     swap_ra_hit,
     swap_ra_info,
-)
-from kernelsim.mm.swap.swap_state import (
-    SWAP_RUN_LOCKED,
-    SWAP_RUN_NOT_CACHED,
-    map_swapcache_run,
     swapin_slots,
 )
 

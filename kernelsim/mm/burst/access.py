@@ -44,7 +44,7 @@ from kernelsim.mm.space.pgtable import (
     pte_swap_slot,
     walk,
 )
-from kernelsim.mm.swap.swapfile import SwapArea
+from kernelsim.mm.swap.swap_area import SwapArea
 
 
 @leaf

@@ -103,8 +103,8 @@ from kernelsim.mm.space.memory import (
 )
 from kernelsim.mm.space.pgtable import Mms, PageTables, tables_needed
 from kernelsim.mm.space.wp_page import wp_page_reuse
-from kernelsim.mm.swap.swap_state import map_swapcache_run
-from kernelsim.mm.swap.swapfile import SwapArea
+from kernelsim.mm.swap.do_swap_page import map_swapcache_run
+from kernelsim.mm.swap.swap_area import SwapArea
 
 
 @leaf

@@ -34,7 +34,7 @@ from kernelsim.mm.burst.faults import begin_fault, fault_step
 from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.mem import Mem
 from kernelsim.mm.space.pgtable import Mms, PageTables
-from kernelsim.mm.swap.swapfile import SwapArea
+from kernelsim.mm.swap.swap_area import SwapArea
 
 NEVER_NS: Final = 1 << 62
 

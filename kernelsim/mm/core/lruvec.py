@@ -2,7 +2,7 @@
 
 Linux: `struct lruvec` and the reclaim flags of `pglist_data` (include/linux/mmzone.h, 6.1).
 Differs: There is one lruvec a node, since there are no memory cgroups; its fields are a row of an
-array that is passed to leafs beside `Mem`.
+array that is passed to leaves beside `Mem`.
 
 Interface: `lruvec[nid, LV_*]`, made by `new_lruvec(nr_nodes)`. Costs and age are written under the
 node's lru_lock, the flags of kswapd by kswapd and by the tasks that wake it.

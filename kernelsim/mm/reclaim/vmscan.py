@@ -1,24 +1,23 @@
 """How much of which list to scan: the balance between anonymous and file pages.
 
-Linux: mm/vmscan.c (6.1): scan_control, prepare_scan_count, get_scan_count, shrink_lruvec,
-shrink_node and the decisions around them.
+Linux: mm/vmscan.c (6.1): prepare_scan_count, get_scan_count, shrink_node and the decisions around
+them.
 Differs: Reclaim knows no memory cgroups, no multi-generational LRU and no demotion to slower nodes.
 Its loops wait for locks and devices, so they live with the actors that run them, and vmscan has
 their steps.
 
-Interface: a reclaimer makes a `ScanControl`, and for each pass over a node:
+Interface: a reclaimer makes a `ScanControl` (scan_control.py), and for each pass over a node:
     prepare_scan_count(…)   sets the costs and flags of the pass
     get_scan_count(…)       pages to scan of each of the four lists
     ShrinkPlan              hands these out in batches and stops when enough was reclaimed
     finish_shrink_node(…)   what the pass said about the node
-Priorities of a run, when kswapd is in balance, and when to give up are in vmscan_balance.py.
+vmscan_kswapd.py says when kswapd starts and stops, vmscan_direct.py when a task that needs pages
+does, vmscan_throttle.py when either sleeps.
 Units: pages. A priority p scans 1/2**p of a list in one pass.
 """
 
 from math import isqrt
 from typing import Final
-
-import attrs
 
 from kernelsim.mm.core.lruvec import (
     LV_ANON_COST,
@@ -32,11 +31,9 @@ from kernelsim.mm.core.lruvec import (
 )
 from kernelsim.mm.core.mem import (
     I64_2D,
-    LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
-    SWAP_CLUSTER_MAX,
     Z_FREE,
     Z_MANAGED,
     Z_WATERMARK_BOOST,
@@ -52,170 +49,19 @@ from kernelsim.mm.core.vmstat import (
     WORKINGSET_ACTIVATE_ANON,
     WORKINGSET_ACTIVATE_FILE,
 )
-from kernelsim.mm.page.gfp import GFP_KERNEL, Gfp
-from kernelsim.mm.reclaim.reclaim_batch import (
-    SHRINK_IO,
-    SHRINK_KSWAPD,
-    SHRINK_MAY_UNMAP,
-    SHRINK_MAY_WRITEPAGE,
-    STAT_NR_CONGESTED,
-    STAT_NR_DIRTY,
-    STAT_NR_IMMEDIATE,
-    STAT_NR_RECLAIMED,
-    STAT_NR_SCANNED,
-    STAT_NR_TAKEN,
-    STAT_NR_UNQUEUED_DIRTY,
-    STAT_NR_WRITEBACK,
-    ReclaimBatch,
+from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.reclaim.scan_control import (
+    _EVICTABLE,
+    DEACTIVATE_ANON,
+    DEACTIVATE_FILE,
+    ScanControl,
 )
 from kernelsim.mm.reclaim.throttle_reason import CONGESTED, WRITEBACK, ThrottleReason
-from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL, SwapArea
+from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL, SwapArea
 
-GFP_IO: Final = int(Gfp.IO)  # as plain integers: operators of flags take a microsecond each
 GFP_IO_FS: Final = int(Gfp.IO | Gfp.FS)
-DEF_PRIORITY: Final = 12  # include/linux/mmzone.h
 MAX_SWAPPINESS: Final = 200
-DEACTIVATE_ANON: Final = 1
-DEACTIVATE_FILE: Final = 2
-_EVICTABLE: Final = (LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_INACTIVE_FILE, LRU_ACTIVE_FILE)
 _GB_SHIFT: Final = 18  # pages to GB
-
-
-@attrs.define
-class ScanControl:
-    """What one reclaimer is after and how far it got; as Linux's `struct scan_control`."""
-
-    nr_to_reclaim: int = SWAP_CLUSTER_MAX
-    is_kswapd: bool = False
-    order: int = 0
-    reclaim_idx: int = 0  # highest zone type to reclaim from
-    gfp_mask: Gfp = GFP_KERNEL
-    may_writepage: bool = True
-    may_unmap: bool = True
-    may_swap: bool = True
-    swappiness: int = 60  # 0 … 200
-    priority: int = DEF_PRIORITY
-
-    # Set by prepare_scan_count for one pass over a node
-    anon_cost: int = 0
-    file_cost: int = 0
-    may_deactivate: int = 0  # DEACTIVATE_ANON | DEACTIVATE_FILE
-    cache_trim_mode: bool = False  # plenty of idle file pages: spare the anonymous ones
-    file_is_tiny: bool = False  # file pages ran out: anonymous ones only
-    force_deactivate: bool = False
-    skipped_deactivate: bool = False  # an active list was spared
-
-    # Results
-    nr_scanned: int = 0
-    nr_reclaimed: int = 0
-    compaction_ready: bool = False
-
-    # Seen in the current pass over a node
-    dirty: int = 0
-    unqueued_dirty: int = 0
-    congested: int = 0
-    writeback: int = 0
-    immediate: int = 0
-    file_taken: int = 0
-    taken: int = 0
-
-    def how(self) -> int:
-        """Return the bits that isolate_lru_folios and shrink_folio_list are told."""
-        bits = SHRINK_KSWAPD if self.is_kswapd else 0
-        bits |= SHRINK_MAY_UNMAP if self.may_unmap else 0
-        bits |= SHRINK_MAY_WRITEPAGE if self.may_writepage else 0
-        return bits | (SHRINK_IO if int(self.gfp_mask) & GFP_IO else 0)
-
-    def add_batch(self, batch: ReclaimBatch, *, lru: int) -> int:
-        """Add what shrink_folio_list saw in a batch of an inactive list; return its reclaimed.
-
-        Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list
-        """
-        stat = batch.stat
-        self.nr_scanned += int(stat[STAT_NR_SCANNED])
-        self.dirty += int(stat[STAT_NR_DIRTY])
-        self.congested += int(stat[STAT_NR_CONGESTED])
-        self.unqueued_dirty += int(stat[STAT_NR_UNQUEUED_DIRTY])
-        self.writeback += int(stat[STAT_NR_WRITEBACK])
-        self.immediate += int(stat[STAT_NR_IMMEDIATE])
-        self.taken += int(stat[STAT_NR_TAKEN])
-        if lru >= LRU_INACTIVE_FILE:
-            self.file_taken += int(stat[STAT_NR_TAKEN])
-        return int(stat[STAT_NR_RECLAIMED])
-
-
-@attrs.define
-class ShrinkPlan:
-    """The pages to scan of each list in one pass over a node, handed out in batches.
-
-    Call `next_round` until it returns nothing; scan what it names; then tell `end_round`.
-    """
-
-    nr: list[int]  # [lru] pages still to scan
-    nr_to_reclaim: int
-    proportional_reclaim: bool  # scan everything, however much was reclaimed
-    targets: list[int] = attrs.field(init=False)
-    nr_reclaimed: int = 0
-
-    def __attrs_post_init__(self) -> None:
-        """Remember the targets that the proportions are kept by."""
-        self.targets = list(self.nr)
-
-    def next_round(self) -> list[tuple[int, int]]:
-        """Take a batch of each list that has pages left: pairs of list and pages to scan."""
-        nr = self.nr
-        if not (nr[LRU_INACTIVE_ANON] or nr[LRU_ACTIVE_FILE] or nr[LRU_INACTIVE_FILE]):
-            return []
-        batches = []
-        for lru in _EVICTABLE:
-            if nr[lru]:
-                nr_to_scan = min(nr[lru], SWAP_CLUSTER_MAX)
-                nr[lru] -= nr_to_scan
-                batches.append((lru, nr_to_scan))
-        return batches
-
-    def end_round(self, nr_reclaimed: int) -> None:
-        """Add what a round reclaimed; when it is enough, cut the rest in proportion.
-
-        The list type with less left to scan stops. The other goes on until it was scanned to
-        the same percentage of its target.
-
-        Source: Linux 6.1 mm/vmscan.c:shrink_lruvec
-        """
-        self.nr_reclaimed += nr_reclaimed
-        if self.nr_reclaimed < self.nr_to_reclaim or self.proportional_reclaim:
-            return
-        nr, targets = self.nr, self.targets
-        nr_anon = nr[LRU_INACTIVE_ANON] + nr[LRU_ACTIVE_ANON]
-        nr_file = nr[LRU_INACTIVE_FILE] + nr[LRU_ACTIVE_FILE]
-        if not nr_file or not nr_anon:
-            nr[:] = [0] * len(nr)
-            return
-        smaller, larger, left = LRU_INACTIVE_FILE, LRU_INACTIVE_ANON, nr_file
-        if nr_file > nr_anon:
-            smaller, larger, left = LRU_INACTIVE_ANON, LRU_INACTIVE_FILE, nr_anon
-        percentage = left * 100 // (targets[smaller] + targets[smaller + 1] + 1)
-        nr[smaller] = nr[smaller + 1] = 0
-        for lru in (larger, larger + 1):
-            nr_scanned = targets[lru] - nr[lru]
-            nr[lru] = max(0, targets[lru] * (100 - percentage) // 100 - nr_scanned)
-
-
-def plan_shrink(sc: ScanControl, nr: list[int]) -> ShrinkPlan:
-    """Start a pass over a node with the scan counts of `get_scan_count`."""
-    proportional = not sc.is_kswapd and sc.priority == DEF_PRIORITY
-    return ShrinkPlan(nr, sc.nr_to_reclaim, proportional)
-
-
-def may_shrink_active(sc: ScanControl, *, lru: int) -> bool:
-    """Tell whether an active list may be shrunk now; if not, the control remembers it.
-
-    Source: Linux 6.1 mm/vmscan.c:shrink_list
-    """
-    if sc.may_deactivate & (DEACTIVATE_FILE if lru == LRU_ACTIVE_FILE else DEACTIVATE_ANON):
-        return True
-    sc.skipped_deactivate = True
-    return False
 
 
 def node_zones(mem: Mem, nid: int) -> range:
@@ -390,3 +236,13 @@ def snapshot_refaults(mem: Mem, lruvec: I64_2D, nid: int) -> None:
     """
     lruvec[nid, LV_REFAULTS_ANON] = mem.node_stat[nid, WORKINGSET_ACTIVATE_ANON]
     lruvec[nid, LV_REFAULTS_FILE] = mem.node_stat[nid, WORKINGSET_ACTIVATE_FILE]
+
+
+def zone_reclaimable_pages(mem: Mem, swap: SwapArea, zone: int) -> int:
+    """Return the pages of a zone that reclaim could free at best.
+
+    Source: Linux 6.1 mm/vmscan.c:zone_reclaimable_pages
+    """
+    first = LRU_INACTIVE_ANON if can_reclaim_anon_pages(swap) else LRU_INACTIVE_FILE
+    columns = slice(NR_ZONE_INACTIVE_ANON + first, NR_ZONE_INACTIVE_ANON + LRU_ACTIVE_FILE + 1)
+    return int(mem.zone_stat[zone, columns].sum())

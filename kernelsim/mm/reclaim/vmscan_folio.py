@@ -73,14 +73,10 @@ from kernelsim.mm.reclaim.reclaim_batch import (
 )
 from kernelsim.mm.space.pgtable import Mms, PageTables
 from kernelsim.mm.space.rmap import folio_referenced, try_to_unmap
-from kernelsim.mm.swap.swap_state import add_to_swap_cache, delete_from_swap_cache, folio_free_swap
-from kernelsim.mm.swap.swapfile import (
-    SwapArea,
-    folio_alloc_swap,
-    swap_count,
-    swap_duplicate,
-    vm_swap_full,
-)
+from kernelsim.mm.swap.free_swap import folio_free_swap
+from kernelsim.mm.swap.swap_area import SwapArea, swap_count, vm_swap_full
+from kernelsim.mm.swap.swap_state import add_to_swap_cache, delete_from_swap_cache
+from kernelsim.mm.swap.swapfile import folio_alloc_swap, swap_duplicate
 
 # Outcomes of folio_check_references
 FOLIOREF_RECLAIM: Final = 0

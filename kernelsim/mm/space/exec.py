@@ -4,7 +4,7 @@ Linux: fs/binfmt_elf.c:load_elf_binary, fs/exec.c:setup_arg_pages, arch/x86/mm/m
 Differs: Addresses of a new process are not randomized (as under `setarch -R`).
 
 Interface: `load_image` maps the segments of an image, then the stack, and sets the heap's start
-(the vDSO comes with what a C library does before main, in actors/space/process_memory.py);
+(the vDSO comes with what a C library does before main, in static_program.py);
 `static_image` makes segments from three sizes. User addresses from the lowest, on x86-64 (32-bit
 ones are in address_layout.py):
     0 … 64 KiB       never mapped (a NULL pointer faults)

@@ -311,7 +311,7 @@ class MmStruct:
 
 @attrs.define
 class MmRegistry:
-    """Gives out mm numbers, lowest first, and holds what leafs know of each mm.
+    """Gives out mm numbers, lowest first, and holds what leaves know of each mm.
 
     `mms` is replaced when it grows: pass `registry.mms` afresh.
     """

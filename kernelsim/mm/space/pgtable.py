@@ -49,7 +49,7 @@ PT_LEVELS: Final = 2
 
 
 class Mms(NamedTuple):
-    """What leafs need to know of each mm; indexed by mm number, 0 is never an mm."""
+    """What leaves need to know of each mm; indexed by mm number, 0 is never an mm."""
 
     pgd_row: I64  # row of the top table, 0 = no such mm
     rss: I64_2D  # [mm, MM_*] pages

@@ -16,8 +16,17 @@ from typing import Final
 import attrs
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64
-from kernelsim.mm.swap.swapfile import SWAP_MAP_BAD, SwapArea, swap_count
+from kernelsim.mm.core.mem import I64, Mem
+from kernelsim.mm.space.pgtable import (
+    PT_BITS,
+    Mms,
+    PageTables,
+    get_pte,
+    is_swap_pte,
+    pte_span,
+    pte_swap_slot,
+)
+from kernelsim.mm.swap.swap_area import SWAP_MAP_BAD, SwapArea, swap_count
 
 SWAP_RA_ORDER_CEILING: Final = 5  # log2 pages
 SWAP_RA_WIN_SHIFT: Final = 6  # PAGE_SHIFT / 2
@@ -153,4 +162,29 @@ def cluster_slots(swap: SwapArea, start: int, end: int, out: I64) -> int:
         if swap.map[slot] != SWAP_MAP_BAD and swap_count(swap, slot) and not swap.cache_pfn[slot]:
             out[found] = slot
             found += 1
+    return found
+
+
+@leaf
+def swapin_slots(
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, mm: int, start: int, end: int, out: I64
+) -> int:
+    """Collect the slots named by the entries of pages [start, end) that are not in the cache.
+
+    The range lies in one table of PTEs. Returns how many are in `out`, in rising address order.
+
+    Source: Linux 6.1 mm/swap_state.c:swap_vma_readahead
+    """
+    mask = (1 << pt.state[PT_BITS]) - 1
+    row, _ = pte_span(mem, pt, mms, mm, start)
+    found = 0
+    if row == 0:
+        return 0
+    for vpn in range(start, end):
+        pte = get_pte(pt.entry, row, vpn & mask)
+        if is_swap_pte(pte):
+            slot = pte_swap_slot(pte)
+            if swap.cache_pfn[slot] == 0:
+                out[found] = slot
+                found += 1
     return found

@@ -12,7 +12,7 @@ from kernelsim.mm.core.vmstat import (
     PAGEOUTRUN,
 )
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
-from kernelsim.mm.reclaim.vmscan_balance import MAX_RECLAIM_RETRIES
+from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from tests.small_machine import PAGE, run, small_machine
 
 NO_BOOST = {"vm.watermark_boost_factor": 0}

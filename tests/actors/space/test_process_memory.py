@@ -3,7 +3,7 @@
 import numpy as np
 
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
-from kernelsim.mm.swap.swapfile import SS_FREE, SS_TOTAL
+from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
 

@@ -21,22 +21,24 @@ from kernelsim.mm.core.vmstat import (
     NR_ZONE_INACTIVE_ANON,
 )
 from kernelsim.mm.page.gfp import GFP_KERNEL, Gfp
-from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
-from kernelsim.mm.reclaim.vmscan import (
+from kernelsim.mm.reclaim.scan_control import (
     DEACTIVATE_ANON,
     DEACTIVATE_FILE,
     ScanControl,
     ShrinkPlan,
+    may_shrink_active,
+    plan_shrink,
+)
+from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
+from kernelsim.mm.reclaim.vmscan import (
     finish_shrink_node,
     get_scan_count,
     inactive_is_low,
-    may_shrink_active,
-    plan_shrink,
     prepare_scan_count,
     should_age_active_anon,
     too_many_isolated,
 )
-from kernelsim.mm.swap.swapfile import SS_FREE
+from kernelsim.mm.swap.swap_area import SS_FREE
 
 BASE = 512
 

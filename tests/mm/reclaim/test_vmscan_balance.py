@@ -22,23 +22,26 @@ from kernelsim.mm.core.vmstat import (
     NR_ZONE_WRITE_PENDING,
 )
 from kernelsim.mm.page.page_alloc import ALLOC_HIGH
+from kernelsim.mm.reclaim.scan_control import DEF_PRIORITY, MAX_RECLAIM_RETRIES, ScanControl
 from kernelsim.mm.reclaim.throttle_reason import ISOLATED, NOPROGRESS, WRITEBACK
-from kernelsim.mm.reclaim.vmscan import DEF_PRIORITY, ScanControl
-from kernelsim.mm.reclaim.vmscan_balance import (
-    MAX_RECLAIM_RETRIES,
-    BalanceRun,
+from kernelsim.mm.reclaim.vmscan import zone_reclaimable_pages
+from kernelsim.mm.reclaim.vmscan_direct import (
     ReclaimRetry,
     allow_direct_reclaim,
     direct_reclaim_goes_on,
-    end_writeback_throttle,
+)
+from kernelsim.mm.reclaim.vmscan_kswapd import (
+    BalanceRun,
     kswapd_nr_to_reclaim,
-    made_progress,
     pgdat_balanced,
     prepare_kswapd_sleep,
+)
+from kernelsim.mm.reclaim.vmscan_throttle import (
+    end_writeback_throttle,
+    made_progress,
     reclaim_throttle,
     should_throttle_noprogress,
     wakes_writeback_throttled,
-    zone_reclaimable_pages,
 )
 
 

@@ -68,7 +68,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_WRITEBACK,
 )
 from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
-from kernelsim.mm.swap.swapfile import SS_FREE
+from kernelsim.mm.swap.swap_area import SS_FREE
 
 BASE = 512
 DIRECT = SHRINK_MAY_UNMAP | SHRINK_MAY_WRITEPAGE | SHRINK_IO

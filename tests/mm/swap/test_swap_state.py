@@ -35,25 +35,24 @@ from kernelsim.mm.space.pgtable import (
     MM_SWAPENTS,
     pte_swap_slot,
 )
-from kernelsim.mm.swap.swap_readahead import swap_ra_hit, swap_ra_info, swapin_nr_pages, unpack_ra
-from kernelsim.mm.swap.swap_state import (
+from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_DONE,
     SWAP_RUN_LOCKED,
     SWAP_RUN_NOT_CACHED,
     SWAP_RUN_NOT_SWAP,
     SWAP_RUN_SHARED,
-    begin_swap_read,
-    free_swap_and_cache,
-    free_swap_cache,
+)
+from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.swap.swap_area import SS_FREE, swap_count
+from kernelsim.mm.swap.swap_readahead import (
+    swap_ra_hit,
+    swap_ra_info,
+    swapin_nr_pages,
     swapin_slots,
+    unpack_ra,
 )
-from kernelsim.mm.swap.swapfile import (
-    SS_FREE,
-    get_swap_slots,
-    put_swap_slot,
-    swap_count,
-    swap_duplicate,
-)
+from kernelsim.mm.swap.swap_state import begin_swap_read
+from kernelsim.mm.swap.swapfile import get_swap_slots, put_swap_slot, swap_duplicate
 
 BASE = 512
 

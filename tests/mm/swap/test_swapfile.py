@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kernelsim.check.swap import check_free_clusters, check_usage
-from kernelsim.mm.swap.swapfile import (
+from kernelsim.mm.swap.swap_area import (
     SA_INUSE,
     SS_FREE,
     SS_TOTAL,
@@ -12,14 +12,16 @@ from kernelsim.mm.swap.swapfile import (
     SWAP_MAP_MAX,
     SWAP_SLOTS_CACHE_SIZE,
     SWAPFILE_CLUSTER,
+    swap_count,
+    swapon,
+    vm_swap_full,
+)
+from kernelsim.mm.swap.swapfile import (
     folio_alloc_swap,
     get_swap_slots,
     put_swap_slot,
-    swap_count,
     swap_duplicate,
     swap_free,
-    swapon,
-    vm_swap_full,
 )
 
 
