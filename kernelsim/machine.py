@@ -26,7 +26,7 @@ from kernelsim.actors.space.bursts import Bursts
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
-from kernelsim.mm.burst.columns import C_SEED, C_ZERO_PFN, Burst, new_burst
+from kernelsim.mm.burst.columns import C_SEED, C_SPREAD, C_ZERO_PFN, Burst, new_burst
 from kernelsim.mm.core.lruvec import new_lruvec
 from kernelsim.mm.core.mem import (
     MAX_ORDER_NR_PAGES,
@@ -176,6 +176,9 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         )
     for number, nid in enumerate(phys.cpu_nid):
         kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, burst, spec.nr_cpus))
+    phase_ns = engine.rng("timer phase").below(spec.latency.timer_tick_ns)
+    for cpu in kernel.cpus:
+        cpu.tick_phase_ns = phase_ns
     kernel.interconnect = Interconnect(spec.latency, burst)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
@@ -198,8 +201,9 @@ def make_burst(spec: MachineSpec) -> Burst:
         latency.lru_lock_hold_page_ns, latency.page_zeroing_ns,
         page_ns // latency.memory_bandwidth_bytes_per_s,
         page_ns // latency.interconnect_bandwidth_bytes_per_s,
-        latency.tlb_hit_ns, latency.page_walk_step_ns, latency.cost_spread_permille,
+        latency.tlb_hit_ns, latency.page_walk_step_ns, latency.cache_line_ns,
     )  # fmt: skip
+    burst.cost[C_SPREAD] = latency.cache_line_spread_permille
     burst.distance[:] = spec.distances
     for nid, row in enumerate(spec.distances):
         burst.memory_ns[nid] = [latency.memory_access_ns(distance) for distance in row]

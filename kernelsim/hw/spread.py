@@ -1,8 +1,8 @@
-"""How long a step takes this time: its mean, and what cache misses add or spare.
+"""How long a path through the kernel takes this time: its mean, and what cache misses add or spare.
 
-A path through the kernel touches some cache lines; each is there, or comes from memory. So the same
-path takes another time each time it runs, and a long path, being the sum of many such steps, varies
-less for its length than a short one.
+A path touches some cache lines; each is there, or comes from memory. So the same path takes another
+time each time it runs, and a long path, being the sum of many such accesses, varies less for its
+length than a short one.
 
 Interface: `spread_ns`; the same numbers in compiled code and from Python. Numbers are drawn from a
 counter, so what one CPU draws depends on nothing the others do.
@@ -43,17 +43,25 @@ def mixed_bits(seed: int, number: int) -> int:
 
 @leaf
 def spread_ns(
-    seed: int, nr_draws: NDArray[np.int64], cpu: int, mean_ns: int, nr_steps: int, spread: int
+    seed: int, nr_draws: NDArray[np.int64], cpu: int, mean_ns: int, line_ns: int, spread: int
 ) -> int:
-    """Return how long `nr_steps` steps of a mean take a CPU this time.
+    """Return how long a path of a mean takes a CPU this time.
 
-    Each step takes at least `1 - spread` of its mean; the rest is exponential, so the coefficient
-    of variation of one step is the spread, and that of n steps the spread over the root of n.
+    It is taken for n accesses to cache lines, n its mean over theirs, but at least one; its
+    coefficient of variation is theirs over the root of n. What varies is exponential.
+
+    Args:
+        seed: Of the machine.
+        nr_draws: Numbers drawn so far, by CPU.
+        cpu: The CPU.
+        mean_ns: Of the path.
+        line_ns: Mean of one access to a cache line.
+        spread: Its coefficient of variation in 1/1000, at most 1000.
     """
-    total_ns = mean_ns * nr_steps
-    if spread == 0 or total_ns == 0:
-        return total_ns
+    if spread == 0 or mean_ns == 0:
+        return mean_ns
     nr_draws[cpu] += 1
     drawn = _QUANTILE[mixed_bits(seed + cpu, nr_draws[cpu]) >> (62 - _BITS)]
-    varies = int(total_ns * spread / np.sqrt(nr_steps))
-    return total_ns + varies * (drawn - _MEAN) // (1000 * _ONE)
+    nr_lines = max(mean_ns / line_ns, 1.0)
+    varies = int(mean_ns * spread / np.sqrt(nr_lines))
+    return mean_ns + varies * (drawn - _MEAN) // (1000 * _ONE)

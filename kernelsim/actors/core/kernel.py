@@ -154,8 +154,8 @@ class Kernel:
         return {cpu.name: cpu.number for cpu in self.cpus}
 
     def drawn_ns(self, cpu: Cpu, mean_ns: int) -> int:
-        """Return how long a step of a mean takes a CPU this time."""
-        return drawn_ns(self.burst, cpu.number, mean_ns, 1)
+        """Return how long a path of a mean takes a CPU this time."""
+        return drawn_ns(self.burst, cpu.number, mean_ns)
 
     def placed(self, nr_pages: int) -> int:
         """Note that granted pages came into use: mapped, a page table, in the swap cache."""

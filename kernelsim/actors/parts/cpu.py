@@ -106,6 +106,7 @@ class Cpu(Actor):
         # kernel/sched/fair.c:get_update_sysctl_factor
         factor = min(nr_cpus, TUNABLE_SCALING_CPUS).bit_length()
         self.fair = FairQueue(latency_ns=2 * latency.time_slice_ns * factor)
+        self.tick_phase_ns = 0  # of all CPUs alike: Linux's skew_tick is off by default
         self.row = burst.run[number]
         self.tlb = Tlb(burst.tlb_tag[number], burst.tlb_victim[number])
         self.row[B_SLICE_END] = FOREVER_NS
@@ -259,5 +260,5 @@ class Cpu(Actor):
         self.row[B_SLICE_END] = self.state.slice_end_ns if self.state.run_queue else FOREVER_NS
 
     def _next_tick_ns(self, now_ns: int) -> int:
-        tick_ns = self._latency.timer_tick_ns
-        return (now_ns // tick_ns + 1) * tick_ns
+        tick_ns, phase_ns = self._latency.timer_tick_ns, self.tick_phase_ns
+        return ((now_ns - phase_ns) // tick_ns + 1) * tick_ns + phase_ns

@@ -335,7 +335,7 @@ class Node(Actor):
         cpu = self._memory.cpu_numbers.get(user)
         if cpu is None or not nr_steps:
             return mean_ns * nr_steps
-        return drawn_ns(self._burst, cpu, mean_ns, nr_steps)
+        return drawn_ns(self._burst, cpu, mean_ns * nr_steps)
 
     def trace_extfrag(self) -> None:
         """Log the pageblocks that were just mixed up, and forget them."""

@@ -22,13 +22,14 @@ def start_process(
     Args:
         kernel: The machine.
         comm: Its name.
-        cpus: CPUs it may run on, in the order it prefers them.
+        cpus: CPUs it may run on; it begins on any of those that have least to do.
         policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
         mempolicy: The policy as its author gave it.
     """
     engine = kernel.engine
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
-    task = Task(engine, f"{comm}-{pid}", pid, cpus)
+    first = engine.rng("first CPU").below(len(cpus))  # of several that are idle alike
+    task = Task(engine, f"{comm}-{pid}", pid, [*cpus[first:], *cpus[:first]])
     entry = ProcessEntry(
         comm=comm,
         tasks=(task,),

@@ -119,12 +119,13 @@ C_CONTROLLER_PAGE: Final = 5
 C_LINK_PAGE: Final = 6
 C_TLB_HIT: Final = 7
 C_WALK_STEP: Final = 8
-C_SPREAD: Final = 9  # of a step, in 1/1000 of its mean
+C_LINE: Final = 9  # access to a cache line in the kernel
+C_SPREAD: Final = 14  # of that, in 1/1000 of its mean
 C_SEED: Final = 10  # where the spread is drawn from
 C_NR_NODES: Final = 11
 C_NR_ZONES: Final = 12
 C_ZERO_PFN: Final = 13
-NR_COSTS: Final = 14
+NR_COSTS: Final = 15
 
 
 class Burst(NamedTuple):

@@ -163,7 +163,8 @@ def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
     if is_queued(burst, zone):
         stop(burst, cpu, STOP_ENTERED)
         return
-    hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_ZONE_HOLD_PAGE]), refill_batch(mem, zone))
+    hold_ns = int(burst.cost[C_ZONE_HOLD_PAGE]) * refill_batch(mem, zone)
+    hold_ns = drawn_ns(burst, cpu, hold_ns)
     hold_ns = hold_ns * int(burst.distance[run[B_NID], mem.zone[zone, Z_NID]]) // 10
     run[B_BEGAN] = now_ns
     run[B_HOLD] = hold_ns
@@ -314,7 +315,7 @@ def ask_lru_lock(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
             advance(burst, cpu)
         stop(burst, cpu, STOP_DRAIN)
         return
-    hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_LRU_HOLD_PAGE]), nr_pages)
+    hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_LRU_HOLD_PAGE]) * nr_pages)
     run[B_HOLD] = hold_ns
     run[B_BEGAN] = now_ns
     run[B_TIME] = take_lock(burst, server, now_ns, hold_ns)

@@ -86,7 +86,7 @@ def go_on(
         stop(burst, cpu, STOP_FAULT)
         return
     run[B_ENTERED] = run[B_TIME]
-    entry_ns = drawn_ns(burst, cpu, int(burst.cost[C_FAULT_ENTRY]), 1)
+    entry_ns = drawn_ns(burst, cpu, int(burst.cost[C_FAULT_ENTRY]))
     run[B_TIME] += entry_ns + run[B_STOLEN]
     run[B_STOLEN] = 0
     run[B_PHASE] = FAULT

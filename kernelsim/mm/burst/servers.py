@@ -14,6 +14,7 @@ from kernelsim.mm.burst.columns import (
     B_BEGAN,
     B_HOLD,
     B_TIME,
+    C_LINE,
     C_NR_NODES,
     C_NR_ZONES,
     C_SEED,
@@ -52,10 +53,11 @@ def link(burst: Burst, source: int, target: int) -> int:
 
 
 @leaf
-def drawn_ns(burst: Burst, cpu: int, mean_ns: int, nr_steps: int) -> int:
-    """Return how long steps of a mean take a CPU this time."""
+def drawn_ns(burst: Burst, cpu: int, mean_ns: int) -> int:
+    """Return how long a path of a mean takes a CPU this time."""
+    cost = burst.cost
     return spread_ns(
-        burst.cost[C_SEED], burst.nr_draws, cpu, mean_ns, nr_steps, burst.cost[C_SPREAD]
+        int(cost[C_SEED]), burst.nr_draws, cpu, mean_ns, int(cost[C_LINE]), int(cost[C_SPREAD])
     )
 
 
