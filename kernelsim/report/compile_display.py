@@ -67,9 +67,12 @@ class CompileDisplay:
             self._said_ns = time.perf_counter_ns()
 
     def stop(self) -> None:
-        """Take the bar away, and say how long it took."""
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
+
+    def tell_end(self) -> None:
+        """Say how long it took, or that it was given up."""
         took_ns = time.perf_counter_ns() - self._began_ns
         if self._jobs_done < self._jobs:
             done = f"{self._jobs_done} of {self._jobs}"
@@ -89,7 +92,7 @@ class CompileDisplay:
                 auto_refresh=False,
                 transient=True,
             )
-            self._bar.add_task("", total=self._weight, nr=0, of=self._jobs, left="")
+            self._bar.add_task("", total=self._weight, nr=0, of=self._jobs, left=self._left())
             self._bar.start()
         task = self._bar.task_ids[0]
         self._bar.update(

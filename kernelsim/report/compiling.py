@@ -65,6 +65,7 @@ def compile_leaves(*, enabled: bool = True, console: Console | None = None) -> i
                 Compilation(jobs, display).run(nr_workers())
     finally:
         display.stop()
+    display.tell_end()
     return time.perf_counter_ns() - began_ns
 
 

@@ -153,8 +153,10 @@ def test_ctrl_c_ends_the_processes(fake, monkeypatch):
     end = Worker.end
     monkeypatch.setattr(Worker, "end", lambda worker: ended.append(worker) or end(worker))
     monkeypatch.setattr(CompileDisplay, "look", lambda _: signal.raise_signal(signal.SIGINT))
+    shown = console()
     with pytest.raises(KeyboardInterrupt):
-        compile_leaves(console=console())
+        compile_leaves(console=shown)
+    assert len(shown.file.getvalue().splitlines()) == 1, "nothing is said of a run that goes on"
     assert ended
     assert {worker.process.poll() for worker in ended} == {-signal.SIGKILL}
 
