@@ -32,7 +32,12 @@ WIDTH: Final = 100  # characters a line
 SHOWN: Final = ("cpus", "memory", "kind")  # keys with a default that an example has all the same
 EXAMPLE_KIND: Final = "ssd"
 RESERVE_KBYTES: Final = 8192  # an example for what is computed at boot
-UNITS: Final = {"_ns": "ns", "_hz": "Hz", "_bytes_per_s": "bytes a second"}
+UNITS: Final = {
+    "_ns": "ns",
+    "_hz": "Hz",
+    "_bytes_per_s": "bytes a second",
+    "_permille": "thousandths",
+}
 
 
 def example_text() -> str:
