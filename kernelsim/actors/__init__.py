@@ -12,4 +12,54 @@ importing only from those before it:
     alloc/     asking for pages, and what to do when there are none
     space/     faults, and making and tearing down address spaces
     process/   the process and its operations
+
+The map (`python -m tools.actor_map` prints it; a test compares). A message is heard by one kind of
+actor. It comes from the files that make it; these run in the time of the actors that use them, so
+an actor tells, or asks, all those that its own code and the code it calls make messages for.
+
+    oom_killer (alloc/oom_killer.py)
+        owns  the choice of a victim
+        hears OutOfMemory
+        from  alloc/page_allocator
+        tells process
+    block_device (parts/block_device.py)
+        owns  its queue, the accounts of its writers, its statistics
+        hears SubmitBio
+        from  reclaim/reclaim space/swap_in
+        tells node
+    cpu (parts/cpu.py)
+        owns  its TLB, its run queue, its account of time
+        hears Deschedule FlushTlb Schedule
+        from  core/task reclaim/reclaim space/mmu_gather
+        tells no other
+    interconnect (parts/interconnect.py)
+        owns  the links
+        hears Transfer
+        from  space/memory_access
+        tells no other
+    node (parts/node.py)
+        owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
+              memory controller
+        hears AllocPages BeginSwapRead DrainPages EndSwapRead EndSwapWrite FreePages IsolateLru
+              LruAddDrain LruDeleted MemoryTraffic PutbackInactive ShrinkActive
+        from  alloc/free_pages alloc/page_allocator core/lru_add reclaim/reclaim space/bursts
+              space/memory_access space/mmu_gather space/swap_in
+        tells no other
+    process (process/process.py)
+        owns  its address space and its entry of the process table
+        hears Brk Exit Madvise Mmap Munmap Sleep StartImage StartPrinting TakeSignal Touch
+              TouchPages
+        from  core/signal workload/handle
+        tells block_device cpu fault_handler interconnect kswapd node oom_killer
+    kswapd (reclaim/kswapd.py)
+        owns  its run over the node; what it is asked for is shared with those who ask
+              (`KswapdState`)
+        hears WakeUp
+        from  alloc/wakeup_kswapd
+        tells block_device cpu node
+    fault_handler (space/fault_handler.py)
+        owns  readahead states of its areas; with its process, the page tables, as under mmap_lock
+        hears PageFault
+        from  space/accesses
+        tells block_device cpu interconnect kswapd node oom_killer
 """

@@ -3,6 +3,7 @@
 Linux: mm/oom_kill.c: out_of_memory, oom_kill_process, mark_oom_victim, 6.1.
 # Differs from Linux: The victim of an OOM kill gives its memory back itself on its way out; the
 # oom_reaper is not a thread of its own.
+Owns: the choice of a victim.
 Interface: ask `OutOfMemory`; the answer says whether a process is dying. The asker tries again
 a moment later, or dies if it was the victim itself.
 """

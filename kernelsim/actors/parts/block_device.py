@@ -3,6 +3,7 @@
 Linux: block/blk-mq.c; the device itself is hardware.
 A request takes a free slot of the device, waits its access latency there, then its data passes the
 pipe, one request after another. At most `NR_REQUESTS` wait; who submits more, waits for room.
+Owns: its queue, the accounts of its writers, its statistics.
 Interface: ask `SubmitBio`; the answer means "accepted", for a read or a synchronous write that
 asks to wait, "done". The receiver a bio names is told its `end_io` at completion.
 Units: bytes, ns, sectors of 512 bytes.

@@ -4,6 +4,7 @@ Linux: kernel/sched/core.c (__schedule, ttwu), arch/x86/mm/tlb.c, 6.1.
 Who is next, and whether it takes the CPU at once, is decided in fair.py.
 # Differs from Linux: A running task gives way at the next boundary of what it does, and a CPU that
 # became idle takes no tasks from another one's queue.
+Owns: its TLB, its run queue, its account of time.
 Interface: a task asks to `Schedule` and is answered when it may run; it asks to `Deschedule` when
 it blocks or its slice is over. Other CPUs ask to `FlushTlb` and wait for the answer, as senders
 of an inter-processor interrupt do. The task that runs here may read `must_give_way`.

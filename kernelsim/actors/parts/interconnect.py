@@ -2,6 +2,7 @@
 
 A link is a first come, first served server in each direction, so remote traffic of several CPUs
 queues. On a machine of one node nothing passes here.
+Owns: the links.
 Interface: ask `Transfer`; the answer comes when the last byte has passed.
 Units: bytes, ns.
 """

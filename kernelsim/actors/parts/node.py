@@ -5,6 +5,8 @@ Every request that needs a lock is served in its turn: the answer comes at
 `max(now, lock is free) + hold`, where the hold is what the pages moved cost. A request from
 another node holds the lock longer, in the ratio of the distances, since every line it touches
 comes over the interconnect.
+Owns: its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its memory
+controller.
 Interface: ask; the messages of messages/node.py.
 
 Who writes a node's state, under which lock:

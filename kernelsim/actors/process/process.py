@@ -1,6 +1,7 @@
 """A user process: runs the calls and accesses its program asks for, one after the other.
 
 Linux: the user side of a task, 6.1. What each call does is an entry of the table in calls/.
+Owns: its address space and its entry of the process table.
 Interface: ask a value of one of the calls; the answer is its result. Asking an ended process gives
 `None` at once. What others may know of it is in its entry of the process table.
 """

@@ -2,6 +2,7 @@
 
 Linux: mm/vmscan.c: kswapd, kswapd_try_to_sleep, balance_pgdat, 6.1.
 It never holds an allocator up by itself; it races them for the CPU, the node's locks and the disk.
+Owns: its run over the node; what it is asked for is shared with those who ask (`KswapdState`).
 Interface: tell it `WakeUp` when its `KswapdState` says that it sleeps, having noted there what for;
 everything else it decides from the node's counters. It marks the node's zones as being reclaimed
 and works their boosts off; see parts/node.py for who writes what.

@@ -6,6 +6,7 @@ that wait is the stall. It runs on the process's CPU, and leaves it whenever it 
 A message is one fault on one page. Faults that need no more than a page of the CPU's list, a lock
 and the memory controller do not come here as long as CPUs go on by themselves (mm/burst): those
 take the same steps, at the same times.
+Owns: readahead states of its areas; with its process, the page tables, as under mmap_lock.
 Interface: ask `PageFault`, answered with a `FaultResult`.
 Units: pages, ns.
 """
