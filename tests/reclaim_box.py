@@ -94,7 +94,7 @@ class ReclaimBox:
         tables = self.take(need, MIGRATE_UNMOVABLE)
         install_tables(mem, pt, self.mms, MM, vpn, nr, tables, need)
         pfns = self.take(nr)
-        assert map_anon(mem, pt, self.mms, MM, vpn, nr, 1, pfns, nr, True, True, token) == nr
+        assert map_anon(mem, pt, self.mms, MM, vpn, nr, 1, pfns, nr, token) == nr
         lru_add(mem, pfns, nr)
         return pfns
 

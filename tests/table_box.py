@@ -92,7 +92,7 @@ class TableBox:
         """Write to fresh pages; return their frames."""
         self.install(mm, vpn, nr)
         pfns = self.take(nr)
-        assert map_anon(*self.state, mm, vpn, nr, 1, pfns, nr, True, True, token) == nr
+        assert map_anon(*self.state, mm, vpn, nr, 1, pfns, nr, token) == nr
         return pfns
 
     def pte(self, mm: int, vpn: int) -> int:

@@ -68,7 +68,7 @@ class PageTableMachine(RuleBasedStateMachine):
         kinds = [self.model.get((mm, place), ("none", 0, 0))[0] for place in places]
         expected = next((i for i, kind in enumerate(kinds) if kind in ("anon", "swap")), nr)
         pfns = self.take(nr)
-        done = map_anon(*self.box.state, mm, vpn, nr, stride, pfns, nr, True, True, token)
+        done = map_anon(*self.box.state, mm, vpn, nr, stride, pfns, nr, token)
         assert done == expected
         for place, pfn in zip(places[:done], pfns[:done].tolist(), strict=True):
             self.model[mm, place] = ("anon", pfn, token)

@@ -138,9 +138,7 @@ class FaultHandler(Actor):
         if not grant.nr:
             return KILLED
         await clear_pages(self._current, grant.nid, 1)
-        done = map_anon(
-            *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, True, True, fault.token
-        )
+        done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
         return await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))

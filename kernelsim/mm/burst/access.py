@@ -6,7 +6,7 @@ CPU's part.
 Units: ns, virtual page numbers.
 """
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.hw.tlb import Tlb, tlb_access
 from kernelsim.mm.burst.columns import (
     B_ASID,
@@ -17,8 +17,10 @@ from kernelsim.mm.burst.columns import (
     B_MM,
     B_NID,
     B_PHASE,
+    B_ROW,
     B_STOP,
     B_STRIDE,
+    B_TABLE,
     B_TOKEN,
     B_VPN,
     B_WRITE,
@@ -47,7 +49,7 @@ from kernelsim.mm.space.pgtable import (
 from kernelsim.mm.swap.swap_area import SwapArea
 
 
-@leaf
+@inlined_leaf
 def next_access(burst: Burst, cpu: int) -> tuple[int, bool]:
     """Return the page of a CPU's next access, and whether it is a store."""
     run = burst.run[cpu]
@@ -57,7 +59,7 @@ def next_access(burst: Burst, cpu: int) -> tuple[int, bool]:
     return int(run[B_VPN]), run[B_WRITE] != 0
 
 
-@leaf
+@inlined_leaf
 def advance(burst: Burst, cpu: int) -> None:
     """Note that an access was done."""
     run = burst.run[cpu]
@@ -67,14 +69,30 @@ def advance(burst: Burst, cpu: int) -> None:
     run[B_VPN] += run[B_STRIDE]
 
 
-@leaf
+@inlined_leaf
 def stop(burst: Burst, cpu: int, why: int) -> None:
     """End a CPU's part in the burst, at the time its columns say."""
     burst.run[cpu, B_PHASE] = STOPPED
     burst.run[cpu, B_STOP] = why
 
 
-@leaf
+@inlined_leaf
+def row_of(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int, vpn: int) -> int:
+    """Return the row of a page's table of PTEs; 0 if there is none.
+
+    A table does not go while its process accesses memory, so the last one is remembered.
+    """
+    run = burst.run[cpu]
+    table = vpn >> pt.state[PT_BITS]
+    if run[B_ROW] and run[B_TABLE] == table:
+        return int(run[B_ROW])
+    row, _ = walk(pt.entry, pt.state, mem.pages.private, int(mms.pgd_row[run[B_MM]]), vpn)
+    run[B_TABLE] = table
+    run[B_ROW] = row
+    return row
+
+
+@inlined_leaf
 def access_page(
     mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int, vpn: int, write: bool
 ) -> int:
@@ -84,17 +102,16 @@ def access_page(
     accessed bit (on a TLB hit too, unlike hardware), for a store the dirty bit and the token.
     """
     run = burst.run[cpu]
-    entry = pt.entry
-    row, _ = walk(entry, pt.state, mem.pages.private, int(mms.pgd_row[run[B_MM]]), vpn)
+    row = row_of(mem, pt, mms, burst, cpu, vpn)
     if row == 0:
         return -1
     at = vpn & ((1 << pt.state[PT_BITS]) - 1)
-    pte = get_pte(entry, row, at)
+    pte = get_pte(pt.entry, row, at)
     permit = _PAGE_PRESENT | _PAGE_USER | (_PAGE_RW if write else 0)
     if pte & permit != permit:
         return -1
     pfn = pte_pfn(pte)
-    entry[row, at] = pte | _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
+    pt.entry[row, at] = pte | _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
     if write:
         mem.pages.token[pfn] = run[B_TOKEN]
     access_ns = int(burst.memory_ns[run[B_NID], node_at(mem.block_zone, mem.zone, pfn)])
@@ -116,8 +133,7 @@ def may_enter(
     write: bool,
 ) -> bool:
     """Tell whether a fault looks as if it could be served inside the burst."""
-    top = int(mms.pgd_row[burst.run[cpu, B_MM]])
-    row, _ = walk(pt.entry, pt.state, mem.pages.private, top, vpn)
+    row = row_of(mem, pt, mms, burst, cpu, vpn)
     if row == 0:
         return False
     pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))

@@ -56,6 +56,8 @@ B_PREFERRED: Final = 14  # node the policy wants
 B_NR_ZONES: Final = 15  # of `Burst.zones`
 B_HIGHEST: Final = 52  # highest zone index a request may use
 B_ALLOC_FLAGS: Final = 53  # ALLOC_* below the low watermark
+B_TABLE: Final = 54  # which table of PTEs was walked to last, by the page numbers it translates
+B_ROW: Final = 55  # and its row; 0: none yet
 B_STOLEN: Final = 16  # ns that interrupts took and the task has not been charged
 B_KILLED: Final = 17
 # what it is in the middle of,
@@ -78,7 +80,7 @@ B_NR_FAULTS: Final = 32  # by kind (FAULT_*) from here on,
 B_FIRST_VPN: Final = 37  # the page of the first,
 B_FAULT_NS: Final = 42  # their latencies,
 B_FAULT_LOCK_NS: Final = 47  # and the part of these under zone locks
-NR_BURST_COLUMNS: Final = 54
+NR_BURST_COLUMNS: Final = 56
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once

@@ -8,8 +8,8 @@ Interface: `begin_fault` when the kernel has been entered, then `fault_step` for
 Units: ns, pages.
 """
 
-from kernelsim.hw.leaf import leaf
-from kernelsim.mm.burst.access import access_page, advance, next_access, stop
+from kernelsim.hw.leaf import inlined_leaf, leaf
+from kernelsim.mm.burst.access import access_page, advance, next_access, row_of, stop
 from kernelsim.mm.burst.columns import (
     B_ALLOC_FLAGS,
     B_BEGAN,
@@ -91,23 +91,23 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.vmstat import PGFAULT
 from kernelsim.mm.page.page_alloc import watermark_floor
-from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
+from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch, take_listed_page
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
     FAULT_SWAP,
     FAULT_WP,
     FAULT_ZERO_WP,
-    fault_run,
-    map_anon,
+    fault_kind,
+    map_anon_page,
     map_zero,
 )
-from kernelsim.mm.space.pgtable import Mms, PageTables, tables_needed
+from kernelsim.mm.space.pgtable import MM_ANONPAGES, PT_BITS, Mms, PageTables, get_pte
 from kernelsim.mm.space.wp_page import wp_page_reuse
 from kernelsim.mm.swap.do_swap_page import map_swapcache_run
 from kernelsim.mm.swap.swap_area import SwapArea
 
 
-@leaf
+@inlined_leaf
 def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int) -> None:
     """Look at a fault whose entry has been paid: serve it, or begin to get a page for it.
 
@@ -116,10 +116,13 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
     run = burst.run[cpu]
     now_ns, mm = int(run[B_TIME]), int(run[B_MM])
     vpn, write = next_access(burst, cpu)
-    kind, _ = fault_run(mem, pt, mms, mm, vpn, 1, 1, write)
+    row = row_of(mem, pt, mms, burst, cpu, vpn)
+    kind = FAULT_ANON
+    if row:
+        kind = fault_kind(get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1)), write)
     run[B_KIND] = kind
     served = 1
-    if tables_needed(mem, pt, mms, mm, vpn, 1):
+    if row == 0:
         served = 0
     elif (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
         allocate(mem, burst, cpu, now_ns)
@@ -142,7 +145,7 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
     finish(mem, burst, cpu, now_ns + int(burst.cost[C_PTE_SET]))
 
 
-@leaf
+@inlined_leaf
 def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
     """Take a page from the CPU's list, or queue for zone->lock to refill it.
 
@@ -157,7 +160,9 @@ def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
         return
     run[B_ZONE] = zone
     if mem.lists[pcp_list(mem, zone, cpu, MIGRATE_MOVABLE), L_COUNT]:
-        take_page(mem, burst, cpu)
+        nid = int(run[B_NID])
+        run[B_PFN] = take_listed_page(mem, zone, cpu, nid, int(run[B_PREFERRED]), MIGRATE_MOVABLE)
+        burst.granted[mem.zone[zone, Z_NID]] += 1
         run[B_PHASE] = CLEAR
         return
     if is_queued(burst, zone):
@@ -172,7 +177,7 @@ def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
     run[B_PHASE] = REFILL
 
 
-@leaf
+@inlined_leaf
 def zone_above(mem: Mem, burst: Burst, cpu: int, mark: int, alloc_flags: int) -> int:
     """Return the first zone with more free pages than a watermark asks for, -1 for none."""
     highest = int(burst.run[cpu, B_HIGHEST])
@@ -259,7 +264,7 @@ def note_band(mem: Mem, burst: Burst, zone: int, now_ns: int) -> None:
     row[N_FREE] = mem.zone[zone, Z_FREE]
 
 
-@leaf
+@inlined_leaf
 def clear(mem: Mem, burst: Burst, cpu: int) -> None:
     """Begin to clear the page: its bytes cross the interconnect if it lies on another node."""
     run = burst.run[cpu]
@@ -271,7 +276,7 @@ def clear(mem: Mem, burst: Burst, cpu: int) -> None:
         run[B_TIME] = pass_traffic(burst, server, int(run[B_TIME]), hold_ns)
 
 
-@leaf
+@inlined_leaf
 def traffic(mem: Mem, burst: Burst, cpu: int) -> None:
     """Let the page's bytes pass the controller; the CPU is busy at least as long as it clears."""
     run = burst.run[cpu]
@@ -283,17 +288,16 @@ def traffic(mem: Mem, burst: Burst, cpu: int) -> None:
     run[B_PHASE] = MAP
 
 
-@leaf
+@inlined_leaf
 def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None:
     """Map the page, let the program have it, and put it in the CPU's folio_batch."""
     run = burst.run[cpu]
     now_ns = int(run[B_TIME])
     vpn, write = next_access(burst, cpu)
-    burst.spare[0] = run[B_PFN]
-    done = map_anon(
-        mem, pt, mms, int(run[B_MM]), vpn, 1, 1, burst.spare, 1, True, True, int(run[B_TOKEN])
-    )
-    assert done == 1, "the address space of a faulting process changed under it"
+    row = row_of(mem, pt, mms, burst, cpu, vpn)
+    at = vpn & ((1 << pt.state[PT_BITS]) - 1)
+    map_anon_page(mem, pt, row, at, int(run[B_MM]), vpn, int(run[B_PFN]), int(run[B_TOKEN]))
+    mms.rss[run[B_MM], MM_ANONPAGES] += 1
     burst.placed[0] += 1
     run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
     if folio_batch_add(mem, cpu, int(run[B_PFN])):
@@ -338,7 +342,7 @@ def drain(mem: Mem, burst: Burst, cpu: int) -> int:
     return CALL_FREE if nr_free else CALL_NOTHING
 
 
-@leaf
+@inlined_leaf
 def count_fault(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
     """Count a fault that was served, and go on to the next access."""
     run = burst.run[cpu]
@@ -352,7 +356,7 @@ def count_fault(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
     mem.vm_event[PGFAULT] += 1
 
 
-@leaf
+@inlined_leaf
 def finish(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
     """Leave the kernel; the access that faulted is done right behind it, if it can be now."""
     run = burst.run[cpu]

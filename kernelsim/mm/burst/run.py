@@ -6,7 +6,7 @@ Units: ns.
 
 from typing import Final
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.burst.access import access_page, advance, may_enter, next_access, stop
 from kernelsim.mm.burst.columns import (
     B_ENTERED,
@@ -39,23 +39,30 @@ from kernelsim.mm.swap.swap_area import SwapArea
 NEVER_NS: Final = 1 << 62
 
 
-@leaf
-def first_due(burst: Burst) -> int:
-    """Return the CPU whose next event is the first; -1 when none takes part."""
+@inlined_leaf
+def first_due(burst: Burst) -> tuple[int, int]:
+    """Return the CPU whose next event is the first, -1 for none, and when the next of others is."""
     first = -1
+    other_ns = NEVER_NS
     run = burst.run
     for cpu in range(len(run)):
         phase = run[cpu, B_PHASE]
         if phase in (OUT, STOPPED):
             continue
-        if first < 0 or run[cpu, B_TIME] < run[first, B_TIME]:
+        at_ns = run[cpu, B_TIME]
+        if first < 0:
             first = cpu
-        elif run[cpu, B_TIME] == run[first, B_TIME] and run[cpu, B_SEQ] < run[first, B_SEQ]:
+        elif at_ns < run[first, B_TIME] or (
+            at_ns == run[first, B_TIME] and run[cpu, B_SEQ] < run[first, B_SEQ]
+        ):
+            other_ns = run[first, B_TIME]
             first = cpu
-    return first
+        else:
+            other_ns = min(other_ns, at_ns)
+    return first, other_ns
 
 
-@leaf
+@inlined_leaf
 def go_on(
     mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int,
     before_ns: int,
@@ -106,22 +113,30 @@ def run_burst(
     done = 0
     call = CALL_NOTHING
     cpu = -1
-    while done < nr_max and burst.holds[0, 0] < len(burst.holds) - 2:
-        due = first_due(burst)
+    nr_holds_max = len(burst.holds) - 2
+    while done < nr_max and call == CALL_NOTHING:
+        due, other_ns = first_due(burst)
         if due < 0 or burst.run[due, B_TIME] >= before_ns:
             break
         cpu = due
-        done += 1
-        phase = burst.run[cpu, B_PHASE]
-        if phase == USER:
-            go_on(mem, pt, mms, swap, burst, cpu, before_ns)
-        elif phase == FAULT:
-            begin_fault(mem, pt, mms, swap, burst, cpu)
-        else:
-            call = fault_step(mem, pt, mms, burst, cpu)
-        burst.seq[0] += 1
-        burst.run[cpu, B_SEQ] = burst.seq[0]
-        if call != CALL_NOTHING or burst.run[cpu, B_PHASE] == STOPPED:
+        run = burst.run[cpu]
+        limit_ns = min(other_ns, before_ns)
+        while True:  # events of this CPU, as long as no other one is due
+            done += 1
+            if run[B_PHASE] == USER:
+                # Of two that are due at once this one is the first, and does one access.
+                go_on(mem, pt, mms, swap, burst, cpu, max(limit_ns, int(run[B_TIME]) + 1))
+            elif run[B_PHASE] == FAULT:
+                begin_fault(mem, pt, mms, swap, burst, cpu)
+            else:
+                call = fault_step(mem, pt, mms, burst, cpu)
+            burst.seq[0] += 1
+            run[B_SEQ] = burst.seq[0]
+            if call != CALL_NOTHING or run[B_PHASE] == STOPPED or run[B_TIME] >= limit_ns:
+                break
+            if done >= nr_max or burst.holds[0, 0] >= nr_holds_max:
+                break
+        if run[B_PHASE] == STOPPED or burst.holds[0, 0] >= nr_holds_max:
             break
-    due = first_due(burst)
+    due, _ = first_due(burst)
     return done, cpu, call, int(burst.run[due, B_TIME]) if due >= 0 else NEVER_NS

@@ -8,7 +8,7 @@ which then has to stop (`is_queued`).
 Units: ns.
 """
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.hw.spread import spread_ns
 from kernelsim.mm.burst.columns import (
     B_BEGAN,
@@ -33,26 +33,26 @@ from kernelsim.mm.burst.columns import (
 )
 
 
-@leaf
+@inlined_leaf
 def lru_lock(burst: Burst, nid: int) -> int:
     """Return the server that stands for a node's lru_lock."""
     return int(burst.cost[C_NR_ZONES]) + nid
 
 
-@leaf
+@inlined_leaf
 def controller(burst: Burst, nid: int) -> int:
     """Return the server that stands for a node's memory controller."""
     return int(burst.cost[C_NR_ZONES] + burst.cost[C_NR_NODES]) + nid
 
 
-@leaf
+@inlined_leaf
 def link(burst: Burst, source: int, target: int) -> int:
     """Return the server that stands for the link from one node to another."""
     nr_nodes = int(burst.cost[C_NR_NODES])
     return int(burst.cost[C_NR_ZONES]) + 2 * nr_nodes + source * nr_nodes + target
 
 
-@leaf
+@inlined_leaf
 def drawn_ns(burst: Burst, cpu: int, mean_ns: int) -> int:
     """Return how long a path of a mean takes a CPU this time."""
     cost = burst.cost
@@ -61,13 +61,13 @@ def drawn_ns(burst: Burst, cpu: int, mean_ns: int) -> int:
     )
 
 
-@leaf
+@inlined_leaf
 def is_queued(burst: Burst, server: int) -> bool:
     """Tell whether a burst must not queue at a lock, since actors wait there."""
     return burst.queued[server] != 0
 
 
-@leaf
+@inlined_leaf
 def take_lock(burst: Burst, server: int, now_ns: int, hold_ns: int) -> int:
     """Queue for a lock and hold it for a time; return when it is granted."""
     begin_ns = max(now_ns, int(burst.free_ns[server]))
@@ -88,7 +88,7 @@ def note_hold(burst: Burst, server: int, cpu: int) -> None:
     row[H_CPU] = cpu
 
 
-@leaf
+@inlined_leaf
 def pass_traffic(burst: Burst, server: int, now_ns: int, hold_ns: int) -> int:
     """Let bytes pass a controller or a link in their turn; return when the last has passed."""
     begin_ns = max(now_ns, int(burst.free_ns[server]))

@@ -10,7 +10,7 @@ Units: pages; a block is named by its first pfn.
 
 from typing import Final
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import (
     MAX_ORDER,
     MIGRATE_ISOLATE,
@@ -151,6 +151,20 @@ def rmqueue_smallest(mem: Mem, zone: int, order: int, migratetype: int) -> int:
             expand(mem, zone, pfn, order, current_order, migratetype)
             return pfn
     return 0
+
+
+@inlined_leaf
+def prep_new_page(mem: Mem, pfn: int) -> None:
+    """Wipe the columns of a page that is handed out."""
+    pages = mem.pages
+    pages.flags[pfn] = 0
+    pages.next[pfn] = 0
+    pages.prev[pfn] = 0
+    pages.mapcount[pfn] = 0
+    pages.mapping[pfn] = 0
+    pages.index[pfn] = 0
+    pages.private[pfn] = 0
+    pages.token[pfn] = 0
 
 
 @leaf

@@ -8,7 +8,7 @@ Units: pages. A list is kept newest first: pages are taken and freed at its head
 drained at its tail. Pages on it have PG_pcp and are not in Z_FREE.
 """
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.list import list_add
 from kernelsim.mm.core.mem import (
     I32,
@@ -25,6 +25,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.vmstat import PGALLOC_DMA
 from kernelsim.mm.page.page_alloc import (
+    prep_new_page,
     prep_new_pages,
     rmqueue_run,
     zone_statistics,
@@ -104,6 +105,31 @@ def take_pages(mem: Mem, number: int, count: int, out: I32 | I64, at: int) -> No
     else:
         mem.lists[number, L_TAIL] = 0
     mem.lists[number, L_COUNT] -= count
+
+
+@inlined_leaf
+def take_listed_page(
+    mem: Mem, zone: int, cpu: int, cpu_nid: int, preferred_nid: int, migratetype: int
+) -> int:
+    """Take one page from the head of a list that is not empty, and count it.
+
+    Source: Linux 6.1 mm/page_alloc.c:__rmqueue_pcplist
+    """
+    number = pcp_list(mem, zone, cpu, migratetype)
+    pfn = int(mem.lists[number, L_HEAD])
+    after = mem.pages.next[pfn]
+    mem.lists[number, L_HEAD] = after
+    if after:
+        mem.pages.prev[after] = 0
+    else:
+        mem.lists[number, L_TAIL] = 0
+    mem.lists[number, L_COUNT] -= 1
+    mem.pcp_count[zone, cpu] -= 1
+    prep_new_page(mem, pfn)
+    mem.pcp_free_factor[zone, cpu] >>= 1
+    mem.vm_event[PGALLOC_DMA + mem.zone[zone, Z_TYPE_INDEX]] += 1
+    zone_statistics(mem, zone, cpu_nid, preferred_nid, 1)
+    return pfn
 
 
 @leaf

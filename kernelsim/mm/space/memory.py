@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
 from kernelsim.mm.core.mem import (
     I64,
@@ -65,6 +65,7 @@ FAULT_WP: Final = 4  # write to a page mapped read-only
 _READABLE: Final = _PAGE_PRESENT | _PAGE_USER
 _WRITABLE: Final = _PAGE_PRESENT | _PAGE_USER | _PAGE_RW
 _ANON_FLAGS: Final = PG_anon | PG_swapbacked | PG_uptodate | PG_anon_exclusive
+_WRITTEN: Final = _WRITABLE | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_NX
 _NO_OWNER_MASK: Final = ~(PG_anon | PG_anon_exclusive) & 0xFFFF_FFFF
 
 
@@ -185,6 +186,24 @@ def fault_run(
     return kind, length
 
 
+@inlined_leaf
+def map_anon_page(
+    mem: Mem, pt: PageTables, row: int, at: int, mm: int, vpn: int, pfn: int, token: int
+) -> None:
+    """Map a fresh frame, written and writable, in an entry of a table of PTEs.
+
+    Source: Linux 6.1 mm/memory.c:do_anonymous_page
+    """
+    pages = mem.pages
+    pt.entry[row, at] = mk_pte(pfn, _WRITTEN)
+    pages.flags[pfn] |= np.uint32(_ANON_FLAGS)
+    pages.mapcount[pfn] = 1
+    pages.mapping[pfn] = mm
+    pages.index[pfn] = vpn
+    pages.token[pfn] = token
+    mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] += 1
+
+
 @leaf
 def map_anon(
     mem: Mem,
@@ -196,14 +215,12 @@ def map_anon(
     stride: int,
     pfns: I64,
     n: int,
-    writable: bool,
-    write: bool,
     token: int,
 ) -> int:
-    """Map fresh zeroed frames where there is no PTE or only the shared zero page.
+    """Map fresh frames for stores where there is no PTE or only the shared zero page.
 
     The pages get an owner, mapcount 1 and are counted resident; putting them on an LRU list is
-    left to the caller. A write leaves `token` in the pages, otherwise they hold 0.
+    left to the caller. The stores leave `token` in the pages.
 
     Returns:
         How many were mapped; fewer than min(nr, n) when a table is missing or a PTE is in use.
@@ -212,11 +229,6 @@ def map_anon(
     """
     entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
     mask = (1 << pt.state[PT_BITS]) - 1
-    bits = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_NX
-    if writable:
-        bits |= _PAGE_RW | _PAGE_DIRTY
-    pages = mem.pages
-    content = token if write else 0
     row, end = 0, 0
     done = 0
     wanted = min(nr, n)
@@ -228,14 +240,7 @@ def map_anon(
         pte = get_pte(entry, row, vpn & mask)
         if pte != 0 and pte & _PAGE_SPECIAL == 0:
             break
-        pfn = int(pfns[done])
-        entry[row, vpn & mask] = mk_pte(pfn, bits)
-        pages.flags[pfn] |= np.uint32(_ANON_FLAGS)
-        pages.mapcount[pfn] = 1
-        pages.mapping[pfn] = mm
-        pages.index[pfn] = vpn
-        pages.token[pfn] = content
-        mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] += 1
+        map_anon_page(mem, pt, row, vpn & mask, mm, vpn, int(pfns[done]), token)
         done += 1
         vpn += stride
     mms.rss[mm, MM_ANONPAGES] += done

@@ -103,7 +103,7 @@ def test_remote_page_costs_the_remote_access(box: Box) -> None:
     mm = box.new_mm()
     box.install(mm, 0, 2)
     pfns = np.array([2000, 4000])
-    map_anon(*box.state, mm, 0, 2, 1, pfns, 2, True, True, 7)
+    map_anon(*box.state, mm, 0, 2, 1, pfns, 2, 7)
     assert box.touch(mm, 0, 2)[2] == 2 * 4 * 20 + 90 + 150
 
 
@@ -233,9 +233,9 @@ def test_mapping_stops_at_what_is_there_or_missing(box: Box) -> None:
     mm = box.new_mm()
     box.map(mm, 500, 1)
     pfns = box.take(20)
-    assert map_anon(*box.state, mm, 498, 20, 1, pfns, 20, True, True, 1) == 2
-    assert map_anon(*box.state, mm, 510, 20, 1, pfns[2:], 18, True, True, 1) == 2
-    assert map_anon(*box.state, mm, 0, 20, 1, pfns[4:], 3, True, True, 1) == 3
+    assert map_anon(*box.state, mm, 498, 20, 1, pfns, 20, 1) == 2
+    assert map_anon(*box.state, mm, 510, 20, 1, pfns[2:], 18, 1) == 2
+    assert map_anon(*box.state, mm, 0, 20, 1, pfns[4:], 3, 1) == 3
     assert map_zero(*box.state, mm, 497, 9, 1, 1) == 1
     assert get_mm_rss(box.registry.mms, mm) == 8
 
