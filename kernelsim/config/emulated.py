@@ -31,6 +31,7 @@ EMULATED_CPU: Final = LatencySpec(
     syscall_entry_ns=5_000,
     context_switch_ns=20_000,
     ipi_ns=20_000,
+    ipi_send_ns=2_000,
     tlb_flush_ns=5_000,
     tlb_flush_page_ns=2_000,
 )

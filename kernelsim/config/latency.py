@@ -77,6 +77,9 @@ class LatencySpec:
     ipi_ns: int = _cost(
         1_000, "inter-processor interrupt until the target acknowledges; ipistorm 0.5-2 us"
     )
+    ipi_send_ns: int = _cost(
+        100, "queue a call for another CPU and interrupt it: a locked list, a write to the x2APIC"
+    )
     tlb_flush_ns: int = _cost(200, "flush of a whole TLB: write to CR3, 400-600 cycles with PCID")
     tlb_flush_page_ns: int = _cost(100, "invlpg of one page: 120-250 cycles (Agner Fog)")
     scan_page_ns: int = _cost(

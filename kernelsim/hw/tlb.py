@@ -55,24 +55,14 @@ def tlb_access(tlb: Tlb, asid: int, vpn: int) -> bool:
 
 
 @leaf
-def tlb_flush_range(tlb: Tlb, asid: int, vpn: int, nr: int) -> int:
-    """Drop the entries of `nr` pages; more than the ceiling drops the whole address space.
-
-    Returns:
-        Pages flushed one by one, or -1 when all of the address space went.
-
-    Source: Linux 6.1 arch/x86/mm/tlb.c:flush_tlb_func
-    """
-    if nr > TLB_SINGLE_PAGE_FLUSH_CEILING:
-        tlb_flush_asid(tlb, asid)
-        return -1
+def tlb_flush_range(tlb: Tlb, asid: int, vpn: int, nr: int) -> None:
+    """Drop the entries of `nr` pages."""
     for page in range(vpn, vpn + nr):
         tag = (asid << TLB_TAG_SHIFT) | page
         line = page & (tlb.tag.shape[0] - 1)
         for way in range(tlb.tag.shape[1]):
             if tlb.tag[line, way] == tag:
                 tlb.tag[line, way] = 0
-    return nr
 
 
 @leaf
@@ -85,9 +75,3 @@ def tlb_flush_asid(tlb: Tlb, asid: int) -> int:
                 tlb.tag[line, way] = 0
                 dropped += 1
     return dropped
-
-
-@leaf
-def tlb_flush_all(tlb: Tlb) -> None:
-    """Drop every entry."""
-    tlb.tag[:] = 0

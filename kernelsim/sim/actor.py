@@ -337,12 +337,22 @@ class ActorRef:
             if result is not DEFERRED:
                 return result
         else:
-            try:
-                actor.mailbox.send_nowait((message, waiter))
-            except REFUSALS as error:
-                raise self._refusal(error, "asked") from None
-            actor.promises[waiter] = None
+            self.ask_later(message, waiter)
         return await clock.wait(waiter)
+
+    def ask_later(self, message: object, asker: Waiter) -> None:
+        """Send a message whose answer is given to a waiter, for which a task will wait later.
+
+        Raises:
+            ActorEndedError: The actor has ended.
+            SimulationError: Its mailbox is full, which is a bug of the senders.
+        """
+        actor = self._actor
+        try:
+            actor.mailbox.send_nowait((message, asker))
+        except REFUSALS as error:
+            raise self._refusal(error, "asked") from None
+        actor.promises[asker] = None
 
     def stop(self) -> None:
         """End the actor after the messages it already has; nothing happens if it has ended."""

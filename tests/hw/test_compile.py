@@ -94,7 +94,7 @@ def test_compiling_time_counts_compiling_only(monkeypatch):
 
 def test_the_process_answers_each_job(tmp_path):
     """It compiles what it is told to and says whether it was kept; on a full disk it was not."""
-    name = "kernelsim.hw.tlb:tlb_flush_all\n"
+    name = "kernelsim.hw.tlb:tlb_flush_asid\n"
     folder = tmp_path / "cache"
     answers = []
     for _ in range(2):

@@ -41,11 +41,13 @@ class FlushTlb:
     """Forget translations of one address space; the answer is the acknowledgement.
 
     Attributes:
-        asid: Of the address space; None for everything the TLB holds.
-        vpns: Virtual page numbers to forget; none for all of the address space.
+        asid: Of the address space; None for the one that is loaded, if it has changed.
+        vpn: First page to forget.
+        nr_pages: How many; above the ceiling, or without an asid, all of the address space.
         times: Interrupts that ask the same, one after the other.
     """
 
     asid: int | None
-    vpns: tuple[int, ...]
+    vpn: int
+    nr_pages: int
     times: int = 1

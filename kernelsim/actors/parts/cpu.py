@@ -19,27 +19,17 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.messages.cpu import Deschedule, FlushTlb, Schedule
+from kernelsim.actors.parts.tlb_state import TLB_REMOTE_SHOOTDOWN, TlbState
 from kernelsim.actors.tracing import trace
 from kernelsim.config.latency import LatencySpec
-from kernelsim.hw.tlb import (
-    AccessCost,
-    Tlb,
-    tlb_flush_all,
-    tlb_flush_asid,
-    tlb_flush_range,
-)
+from kernelsim.hw.tlb import AccessCost, Tlb
 from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN, Burst
 from kernelsim.sched.fair import FairQueue, SchedEntity
 from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
 from kernelsim.sim.event import FOREVER_NS
 from kernelsim.trace.ks import ks_sched_switch
-from kernelsim.trace.tlb import tlb_flush
 
-TLB_REMOTE_SHOOTDOWN: Final = 1  # enum tlb_flush_reason, include/linux/mm_types.h
-TLB_LOCAL_SHOOTDOWN: Final = 2
-TLB_FLUSH_ALL: Final = (1 << 64) - 1  # `pages` of the tracepoint when everything goes
 TUNABLE_SCALING_CPUS: Final = 8  # more make periods no longer; SCHED_TUNABLESCALING_LOG
-FLUSH_CEILING_PAGES: Final = 33  # above it the whole address space goes; arch/x86/mm/tlb.c
 
 
 @attrs.define
@@ -110,6 +100,7 @@ class Cpu(Actor):
         self.tick_phase_ns = 0  # of all CPUs alike: Linux's skew_tick is off by default
         self.row = burst.run[number]
         self.tlb = Tlb(burst.tlb_tag[number], burst.tlb_victim[number])
+        self.tlb_state = TlbState(self, number, self.tlb, latency)
         self.row[B_SLICE_END] = FOREVER_NS
         self.access_cost = AccessCost(
             latency.tlb_hit_ns,
@@ -166,29 +157,30 @@ class Cpu(Actor):
             reply.send(False, now_ns + self._switch_to(task, fair.waiting.pop(place), now_ns))
 
     def on_flush_tlb(self, message: FlushTlb) -> At:
-        """Take the interrupt, flush, acknowledge."""
-        state = self.state
+        """Take the interrupt, flush, acknowledge; a lazy CPU leaves the address space instead.
+
+        Source: Linux 6.1 arch/x86/mm/tlb.c:flush_tlb_func
+        """
+        state, tlb_state = self.state, self.tlb_state
         state.nr_ipis += message.times
-        cost_ns = self.flush(message.asid, message.vpns, TLB_REMOTE_SHOOTDOWN)
+        cost_ns = 0
+        if self.is_lazy():
+            tlb_state.leave_mm()
+        else:
+            cost_ns = tlb_state.flush(
+                message.asid, message.vpn, message.nr_pages, TLB_REMOTE_SHOOTDOWN
+            )
         if state.current is not None:
             self.row[B_STOLEN] += cost_ns * message.times
         waits_ns = (self._latency.ipi_ns + cost_ns) * message.times
         return At(self.engine.now_ns + waits_ns, None)
 
-    def flush(
-        self, asid: int | None, vpns: tuple[int, ...], reason: int = TLB_LOCAL_SHOOTDOWN
-    ) -> int:
-        """Forget translations; return the time it takes this CPU, in ns."""
-        trace(self, tlb_flush(reason, len(vpns) or TLB_FLUSH_ALL))
-        if asid is None:
-            tlb_flush_all(self.tlb)
-            return self._latency.tlb_flush_ns
-        if not vpns or len(vpns) > FLUSH_CEILING_PAGES:
-            tlb_flush_asid(self.tlb, asid)
-            return self._latency.tlb_flush_ns
-        for vpn in vpns:
-            tlb_flush_range(self.tlb, asid, vpn, 1)
-        return self._latency.tlb_flush_page_ns * len(vpns)
+    def is_lazy(self) -> bool:
+        """Return whether it keeps an address space loaded that the running task does not use.
+
+        Source: Linux 6.1 arch/x86/mm/tlb.c:tlb_is_not_lazy
+        """
+        return self.state.current != self.tlb_state.user
 
     def must_give_way(self) -> bool:
         """Return whether the running task should let another one run."""

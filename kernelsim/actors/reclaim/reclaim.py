@@ -13,8 +13,8 @@ import numpy as np
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.swap_io import submit_bio
+from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.messages.block_device import SubmitBio
-from kernelsim.actors.messages.cpu import FlushTlb
 from kernelsim.actors.messages.node import (
     EndSwapWrite,
     FreePages,
@@ -189,7 +189,7 @@ class Reclaimer:
             )  # fmt: skip
             nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
             if stat[STAT_NR_UNMAPPED] > unmapped:
-                await self._flush_tlbs(max(1, nr_to_write))
+                await try_to_unmap_flush(self._current, max(1, nr_to_write))
             if nr_to_write:
                 await self._plug_writes(nid, to_write, to_write + nr_to_write)
 
@@ -233,30 +233,6 @@ class Reclaimer:
             nid, taken, 0, moved, taken - moved, sc.priority, _reclaim_flags(lru)
         )
         trace(self._task, point)
-
-    async def _flush_tlbs(self, times: int) -> None:
-        """Have every CPU that may hold entries of the unmapped pages forget them all.
-
-        Args:
-            times: Flushes to pay for; a page cannot be written before stores to it have stopped,
-                so each written one asks for its own.
-
-        Source: Linux 6.1 mm/rmap.c:try_to_unmap_flush, :try_to_unmap_flush_dirty
-        """
-        kernel, task = self._kernel, self._task
-        batched = kernel.mms.mms.tlb_flush_batched
-        bitmap = 0
-        for number, mm in kernel.mms.by_number.items():
-            if batched[number]:
-                batched[number] = 0
-                bitmap |= mm.cpu_bitmap
-        for cpu in kernel.cpus:
-            if not bitmap >> cpu.number & 1:
-                continue
-            if cpu is task.cpu:
-                await task.compute(cpu.flush(None, ()) * times)
-            else:
-                await cpu.ref.ask(FlushTlb(None, (), times))
 
     async def _plug_writes(self, nid: int, first: int, nr: int) -> None:
         """Give pages of the batch to the plug; requests that became large leave meanwhile.

@@ -135,7 +135,7 @@ class Accesses:
     ) -> int:
         """Access one page; return 1, or 0 if that has to be tried again or it is killed."""
         kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
-        mm.cpu_bitmap |= 1 << task.cpu.number
+        task.cpu.tlb_state.switch_mm(mm, task.name)
         done, why, elapsed_ns, _, _ = touch_present(
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, vpn, 1, 1, write, token, NO_END,
             task.cpu.access_cost,
@@ -152,7 +152,7 @@ class Accesses:
         """Fill in what the CPU needs to know to go on by itself."""
         kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
         cpu = task.cpu
-        mm.cpu_bitmap |= 1 << cpu.number
+        cpu.tlb_state.switch_mm(mm, task.name)
         context = self._handler.user_context()
         row: I64 = cpu.row
         kept = row[[B_SLICE_END, B_STOLEN]]

@@ -191,7 +191,7 @@ class FaultHandler(Actor):
         else can happen, keeps a tiny machine from reclaiming a page that was never used.
         """
         kernel, task, mm = self._kernel, self._task, self._mm
-        mm.cpu_bitmap |= 1 << task.cpu.number  # it may have slept, and woken up on another CPU
+        task.cpu.tlb_state.switch_mm(mm, task.name)  # it may have woken up on another CPU
         done, _, user_ns, _, _ = touch_present(
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, fault.vpn, 1, 1, fault.write,
             fault.token, 1 << 60, task.cpu.access_cost,

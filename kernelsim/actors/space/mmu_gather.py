@@ -12,7 +12,7 @@ from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain
-from kernelsim.actors.messages.cpu import FlushTlb
+from kernelsim.actors.core.tlb_flush import flush_freed_tables, flush_tlb_mm_range
 from kernelsim.actors.messages.node import LruDeleted
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.space.memory import unmap_range
@@ -34,7 +34,7 @@ async def zap(current: Current, mm: MmStruct, start: int, end: int) -> int:
     pfns = np.zeros(ZAP_BATCH_PAGES, np.int64)
     slots = np.zeros(ZAP_BATCH_PAGES, np.int64)
     freed = 0
-    is_flushed = False
+    unflushed = vpn  # first page since the last flush
     await lru_add_drain(current)
     while vpn < last:
         nr_pfns, nr_slots, vpn = unmap_range(*kernel.space, mm.number, vpn, last - vpn, pfns, slots)
@@ -42,28 +42,13 @@ async def zap(current: Current, mm: MmStruct, start: int, end: int) -> int:
         if nr_slots:
             freed += await _free_slots(current, slots, nr_slots)
         if nr_pfns:
-            await flush_tlbs(current, mm)
-            is_flushed = True
+            await flush_tlb_mm_range(current, mm, unflushed, vpn - unflushed)
+            unflushed = vpn
             freed += await free_anonymous(current, pfns[:nr_pfns], frames)
         await task.compute(kernel.spec.latency.pte_set_ns * (nr_pfns + nr_slots))
-    if not is_flushed:  # entries of the zero page, or of pages others map too, are gone as well
-        await flush_tlbs(current, mm)
+    if unflushed < last:  # entries of the zero page, or of pages others map too, are gone as well
+        await flush_tlb_mm_range(current, mm, unflushed, last - unflushed)
     return freed
-
-
-async def flush_tlbs(current: Current, mm: MmStruct) -> None:
-    """Have every CPU the address space ran on forget it, and wait for their word.
-
-    Source: Linux 6.1 arch/x86/mm/tlb.c:flush_tlb_mm_range
-    """
-    kernel, task = current
-    mm.tlb_gen += 1
-    for cpu in kernel.cpus:
-        if mm.cpu_bitmap >> cpu.number & 1:
-            if cpu is task.cpu:
-                await task.compute(cpu.flush(mm.ctx_id, ()))
-            else:
-                await cpu.ref.ask(FlushTlb(mm.ctx_id, ()))
 
 
 async def _free_slots(current: Current, slots: I64, nr: int) -> int:
@@ -100,6 +85,9 @@ async def free_tables(current: Current, mm: MmStruct, floor_vpn: int, ceiling_vp
     freed = 0
     while True:
         nr = free_pgtables(*kernel.space, mm.number, floor_vpn, ceiling_vpn, tables)
-        freed += await free_frames(current, tables, kernel.taken(nr))
+        kernel.taken(nr)
+        if nr:
+            await flush_freed_tables(current, mm)
+        freed += await free_frames(current, tables, nr)
         if nr < len(tables):
             return freed

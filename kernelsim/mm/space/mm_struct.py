@@ -92,9 +92,9 @@ class MmStruct:
     """Given to every new mapping: VM_LOCKED after mlockall(MCL_FUTURE)."""
 
     cpu_bitmap: int = 0
-    """Bit n: CPU n may hold TLB entries of this address space (mm_cpumask)."""
+    """Bit n: CPU n has this address space loaded, and is to hear of its flushes (mm_cpumask)."""
     tlb_gen: int = 1
-    """How often translations were changed with a flush."""
+    """How often translations were changed; a CPU whose TLB is behind flushes before it goes on."""
     mm_users: int = 1  # processes that use it; several with CLONE_VM
 
     def mmap(

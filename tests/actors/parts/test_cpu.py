@@ -3,13 +3,11 @@
 import pytest
 
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.cpu import FlushTlb
-from kernelsim.actors.parts.cpu import FLUSH_CEILING_PAGES, Cpu
+from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.config.latency import LatencySpec
-from kernelsim.hw.tlb import tlb_access
+from kernelsim.mm.burst.columns import new_burst
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
-from tests.tlb_look import in_tlb
 
 COSTS = LatencySpec(
     context_switch_ns=100, time_slice_ns=1000, timer_tick_ns=200, ipi_ns=50, tlb_flush_ns=20
@@ -37,7 +35,8 @@ def on_cpus(count, scenario):
     engine = Engine()
 
     async def main(engine):
-        cpus = [Cpu(number, 0, (10,), COSTS) for number in range(count)]
+        burst = new_burst(nr_cpus=count, nr_nodes=1, nr_zones=1)
+        cpus = [Cpu(number, 0, (10,), COSTS, burst) for number in range(count)]
         for cpu in cpus:
             engine.spawn(cpu)
         refs = []
@@ -284,69 +283,6 @@ def test_off_the_cpu_others_run():
     assert seen["times"] == (500, 0)
 
 
-@pytest.mark.parametrize(
-    ("vpns", "flush_ns"),
-    [
-        ((), COSTS.tlb_flush_ns),
-        ((7,), COSTS.tlb_flush_page_ns),
-        (tuple(range(FLUSH_CEILING_PAGES)), FLUSH_CEILING_PAGES * COSTS.tlb_flush_page_ns),
-        (tuple(range(FLUSH_CEILING_PAGES + 1)), COSTS.tlb_flush_ns),
-    ],
-)
-def test_a_flush_costs_an_interrupt_and_its_pages(vpns, flush_ns):
-    """The sender waits for interrupt and flush; above the ceiling the whole space is flushed."""
-
-    async def scenario(engine, cpus, start):
-        await cpus[0].ref.ask(FlushTlb(5, vpns))
-        assert engine.now_ns == COSTS.ipi_ns + flush_ns
-        assert cpus[0].state.nr_ipis == 1
-
-    on_cpus(1, scenario)
-
-
-def test_the_flush_is_paid_by_the_task_that_runs_there():
-    """Its next step takes longer by what the interrupt stole, and is charged for its own part."""
-    log = []
-
-    async def scenario(engine, cpus, start):
-        task = Task(engine, "a", 1, cpus)
-
-        async def body():
-            await task.get_cpu()
-            await task.compute(200)
-            await task.compute(200)
-            log.append((engine.now_ns, task.stime_ns))
-
-        start("a", body)
-        await engine.sleep(150)
-        await cpus[0].ref.ask(FlushTlb(5, ()))
-
-    on_cpus(1, scenario)
-    assert log == [(100 + 400 + COSTS.tlb_flush_ns, 400)]
-
-
-def test_a_flush_forgets_what_it_names_and_keeps_the_rest():
-    """One page, one address space, everything."""
-
-    async def scenario(engine, cpus, start):
-        tlb = cpus[0].tlb
-
-        def known():
-            return [(asid, vpn) for asid in (5, 6) for vpn in (1, 2) if in_tlb(tlb, asid, vpn)]
-
-        for asid in (5, 6):
-            for vpn in (1, 2):
-                tlb_access(tlb, asid, vpn)
-        await cpus[0].ref.ask(FlushTlb(5, (1,)))
-        assert known() == [(5, 2), (6, 1), (6, 2)]
-        await cpus[0].ref.ask(FlushTlb(5, ()))
-        assert known() == [(6, 1), (6, 2)]
-        await cpus[0].ref.ask(FlushTlb(None, ()))
-        assert known() == []
-
-    on_cpus(1, scenario)
-
-
 def test_a_task_that_does_not_run_cannot_leave():
     """Leaving a CPU one is not on is a bug and says so."""
 
@@ -354,16 +290,5 @@ def test_a_task_that_does_not_run_cannot_leave():
         task = Task(engine, "ghost", 1, cpus)
         with pytest.raises(AssertionError, match="ghost is not running on cpu0"):
             await task.put_cpu()
-
-    on_cpus(1, scenario)
-
-
-def test_flushes_asked_for_together_are_paid_one_by_one():
-    """Each is an interrupt for the other CPU, and the sender waits for all of them."""
-
-    async def scenario(engine, cpus, start):
-        await cpus[0].ref.ask(FlushTlb(None, (), times=5))
-        assert engine.now_ns == 5 * (COSTS.ipi_ns + COSTS.tlb_flush_ns)
-        assert cpus[0].state.nr_ipis == 5
 
     on_cpus(1, scenario)
