@@ -62,9 +62,10 @@ class Machine:
 
     Args:
         spec: What it is made of.
-        seed: What a workload draws comes from it; nothing in the machine draws.
+        seed: What is random on a real machine comes from it, and what a workload draws.
         schedule_seed: Permutes simultaneous events; None keeps their order.
-        burst_pages: Most pages a task touches or faults in one go, 1 … 4096; 1 is exact.
+        burst_pages: Most pages a task touches before the log gets its events, 1 … 4096; 1 takes
+            every step by messages.
         until_ns: The run ends at this virtual time; None for when the workload ends.
         max_events: The run ends with an error after so many events; None for no limit.
         sink: Where events are logged; None for nowhere.

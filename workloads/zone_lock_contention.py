@@ -37,7 +37,7 @@ async def throughput(machine: MachineHandle, cpus: Iterable[int]) -> tuple[int, 
     return pages * 10**9 // (machine.now_ns - began_ns), 1000 * waited_ns // pages
 
 
-@workload(machine="numa-2x16cpu", burst_pages=63)
+@workload(machine="numa-2x16cpu")
 async def main(machine: MachineHandle) -> None:
     """Measure the curve on node 0, then half the CPUs on each node."""
     waits = {}

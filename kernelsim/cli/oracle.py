@@ -37,9 +37,9 @@ def oracle(
     Args:
         cases: Directories of recorded cases.
         out: Keep what our run wrote: of one case in this directory, of several in one each below.
-        seed: Nothing in a case draws from it, so it changes no result.
-        burst_pages: Most pages a task touches or faults in one go before others come in. It
-            changes results; 1 is exact.
+        seed: Decides the time of cache misses, the phase of the timer, the first CPU of a task.
+        burst_pages: Most pages a task touches before the log gets its events. It changes no
+            counter; with 1 every step is a message, which is slower.
         check: Check all invariants while a case runs, and at its end.
         json: Print one JSON object a case instead of tables.
         all: List the rows inside their class too.

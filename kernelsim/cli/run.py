@@ -49,15 +49,16 @@ def run(
             --trace-mem=yes; its content tells which.
         machine: A preset or a TOML file; the workload names one by default, a script gets
             small-512m, and a recording a machine a little too small for it.
-        seed: What a workload draws with machine.rng(NAME) comes from it. Nothing in a machine draws
-            from it: a workload that does not draw gives the same results with every seed.
+        seed: What is random on a real machine comes from it: the time of cache misses, the phase of
+            the timer, the CPU a task starts on. So does what a workload draws with
+            machine.rng(NAME).
         schedule_seed: Permutes simultaneous events: each seed is another legal order, and so gives
             other results. Without it they happen in the order they were planned in.
         settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated. One that
             changes nothing yet is named in the summary; `kernelsim differences` lists them.
-        burst_pages: Most pages a task touches or faults in one go, 1 to 4096, before other CPUs
-            and kswapd come in; 512 by default, or what the workload says. It changes results: the
-            smaller, the finer CPUs interleave and the slower the run; 1 is exact.
+        burst_pages: Most pages a task touches before the log gets its events, 1 to 4096; 512 by
+            default, or what the workload says. A ks_fault covers up to that many pages; counters
+            stay the same. With 1 every step is a message: ten times slower, for experiments.
         trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
             actor=GLOB; may be repeated. Changes what is logged, no result.
         check: Check all invariants, and that every page holds what its process wrote, while the

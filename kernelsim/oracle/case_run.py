@@ -80,7 +80,7 @@ def run_case(
         case: Directory of the recording.
         out: Directory our run is written to; made if it is not there.
         seed: Of the run.
-        burst_pages: Most pages a task touches or faults in one go; 1 is exact.
+        burst_pages: Most pages a task touches before the log gets its events; see Machine.
         check: Check all invariants while the case runs, and at its end.
 
     Raises:

@@ -145,11 +145,14 @@ def knob_facts(machine: Machine, options: RunOptions) -> list[tuple[str, str]]:
     order = "none: simultaneous events happen in the order they were planned in"
     if engine.schedule_seed is not None:
         order = f"{engine.schedule_seed}: its own order of simultaneous events, so other results"
-    burst = "exact, others may come in after each page"
+    burst = "every step by messages: slower, the same counters"
     if burst_pages > 1:
-        burst = "most pages touched before others come in; results depend on it, 1 is exact"
+        burst = "most pages in one event of the log; changes the speed, no counter"
     facts = [
-        ("seed", f"{engine.seed}: only a workload draws from it, nothing in the machine does"),
+        (
+            "seed",
+            f"{engine.seed}: cache misses, timer phase, the first CPU; what the workload draws",
+        ),
         ("schedule seed", order),
         ("burst pages", f"{burst_pages}: {burst}"),
     ]

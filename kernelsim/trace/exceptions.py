@@ -11,9 +11,9 @@ from kernelsim.trace.tracepoint import Field, Tracepoint
 
 
 class page_fault_user(Tracepoint, frozen=True):
-    """User code touched an address that needs the fault handler; one for a burst of pages."""
+    """User code touched an address that needs the fault handler."""
 
-    when: ClassVar[str] = "start of the burst of faults; ks_fault is its end"
+    when: ClassVar[str] = "start of the fault; ks_fault is its end"
     page_level: ClassVar[bool] = True
 
     address: Annotated[int, Field("unsigned long", "the address touched", "bytes", show_hex)]

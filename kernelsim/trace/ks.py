@@ -1,6 +1,6 @@
 """Events of our own, of the engine and of the actors, that Linux has no tracepoint for.
 
-Their names begin with `ks_`. Each is a burst, a batch or a decision, never one page.
+Their names begin with `ks_`. Each is a run of pages, a batch or a decision.
 Units: times are virtual ns.
 """
 # ruff: noqa: N801 - a tracepoint's class has the tracepoint's name
@@ -104,16 +104,16 @@ class ks_sched_switch(Tracepoint, frozen=True):
 
 
 class ks_fault(Tracepoint, frozen=True):
-    """A burst of page faults of one kind was served."""
+    """Page faults of one kind, up to --burst-pages of them, were served."""
 
-    when: ClassVar[str] = "end of the burst; it began latency_ns before"
+    when: ClassVar[str] = "end of the last fault, and of what the CPU did beside them"
 
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
-    nr_pages: Annotated[int, Field("unsigned long", "pages of the burst", "pages")]
+    nr_pages: Annotated[int, Field("unsigned long", "pages served", "pages")]
     kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp")]
     major: Annotated[bool, Field("bool", "whether it waited for a device")]
-    latency_ns: Annotated[int, Field("long", "of the whole burst", "ns")]
+    latency_ns: Annotated[int, Field("long", "sum over the faults", "ns")]
     lock_ns: Annotated[int, Field("long", "part of it spent spinning", "ns")]
     reclaim_ns: Annotated[int, Field("long", "part of it spent in direct reclaim", "ns")]
     io_ns: Annotated[int, Field("long", "part of it spent waiting for a device", "ns")]

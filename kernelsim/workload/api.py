@@ -65,7 +65,7 @@ class Workload:
     settings: Mapping[str, object] = attrs.field(factory=dict)
     """Tunables put in force before it starts, such as {"vm.swappiness": 10}."""
     burst_pages: int | None = None
-    """Most pages handled in one go; None for the default."""
+    """Most pages touched before the log gets its events; None for the default."""
     expect_lines: tuple[tuple[int, int], ...] = ()
     """First and last lines of the calls of `machine.expect` in its file."""
     warnings: tuple[str, ...] = ()
@@ -109,8 +109,8 @@ def workload(
         machine: A description, a preset or a TOML file; None leaves it to the command line.
         until: The run ends at this virtual time: ns, or text such as "10s".
         settings: Tunables put in force before it starts, such as {"vm.swappiness": 10}.
-        burst_pages: Most pages a task touches or faults in one go before others come in; it
-            changes results, 1 is exact; None for the default.
+        burst_pages: Most pages a task touches before the log gets its events; it changes the
+            speed, no counter, and 1 takes every step by messages; None for the default.
 
     Raises:
         WorkloadError: The function is not async or does not take one argument, or an option is

@@ -238,9 +238,9 @@ def test_help_says_what_each_knob_does_to_results(capsys):
     assert cli.exit_status(["run", "--help"]) == cli.EXIT_DONE
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for told in (
-        "Nothing in a machine draws from it",
+        "What is random on a real machine comes from it",
         "each seed is another legal order, and so gives other results",
-        "It changes results: the smaller, the finer CPUs interleave and the slower the run;",
+        "counters stay the same. With 1 every step is a message: ten times slower",
         "Changes what is logged, no result",
         "Changes no result, only the time the run takes",
         "--no-report changes nothing",
@@ -257,8 +257,10 @@ def test_no_report_is_said_to_change_nothing(run, write):
 
 
 def test_help_of_the_oracle_says_so_too(capsys):
-    """Its knobs do the same, and a seed does nothing in a case."""
+    """Its knobs do the same."""
     assert cli.exit_status(["oracle", "--help"]) == cli.EXIT_DONE
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "Nothing in a case draws from it, so it changes no result" in text
-    assert "It changes results; 1 is exact" in text
+    assert (
+        "Decides the time of cache misses, the phase of the timer, the first CPU of a task" in text
+    )
+    assert "It changes no counter; with 1 every step is a message" in text

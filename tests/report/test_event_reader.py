@@ -102,13 +102,14 @@ def test_selection():
 
 
 def test_between():
-    """Either end may be left out; times are virtual, in ns."""
+    """Either end may be left out; times are virtual, in ns, which a bare number is too."""
+    assert parse_between("1..2") == (1, 2)
     assert parse_between("1s..2500ms") == (1_000_000_000, 2_500_000_000)
     assert parse_between("3us..") == (3_000, None)
     assert parse_between("..7ns") == (0, 7)
 
 
-@pytest.mark.parametrize("text", ["", "..", "1s", "1..2", "2s..1s", "1s..2s..3s", "1s-2s", "a..b"])
+@pytest.mark.parametrize("text", ["", "..", "1s", "2..1", "2s..1s", "1s..2s..3s", "1s-2s", "a..b"])
 def test_bad_between_is_refused(text):
     """What is not a stretch of time is refused in one line."""
     with pytest.raises(ConfigError) as caught:

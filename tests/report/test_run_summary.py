@@ -90,9 +90,9 @@ def test_summary_says_what_each_knob_does_to_results():
         await machine.sleep("1ms")
 
     plain = dict(run(main).summary.facts)
-    assert plain["seed"] == "1: only a workload draws from it, nothing in the machine does"
+    assert plain["seed"] == "1: cache misses, timer phase, the first CPU; what the workload draws"
     assert plain["schedule seed"].startswith("none: ")
-    assert plain["burst pages"].startswith("512: most pages touched before others come in;")
+    assert plain["burst pages"].startswith("512: most pages in one event of the log;")
     assert not {"trace", "no report"} & plain.keys()
     knobs = RunOptions(
         seed=3, schedule_seed=0, burst_pages=1, trace=("kmem:*",), report=False, machine="tiny-64m"
@@ -100,7 +100,7 @@ def test_summary_says_what_each_knob_does_to_results():
     told = dict(run_machine(Workload(main, "machine"), knobs, name="w.py").summary.facts)
     assert told["seed"].startswith("3: ")
     assert told["schedule seed"].startswith("0: its own order of simultaneous events")
-    assert told["burst pages"] == "1: exact, others may come in after each page"
+    assert told["burst pages"] == "1: every step by messages: slower, the same counters"
     assert told["trace"] == "kmem:*: chooses what is logged, changes no result"
     assert told["no report"] == "changes nothing: there are no reports yet"
 

@@ -59,7 +59,7 @@ class Kernel:
         mms: Address spaces.
         swap: Swap slots; an empty area without swap.
         lruvec: What reclaim remembers of each node, shape [nid, LV_*].
-        burst_pages: Most pages handled in one go.
+        burst_pages: Most pages touched before the log gets its events; 1: by messages only.
         cpus: Actors by CPU number.
         nodes: Actors by node number.
         interconnect: Actor of the links.

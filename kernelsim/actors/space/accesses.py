@@ -35,6 +35,7 @@ from kernelsim.mm.burst.columns import (
     B_MM,
     B_NID,
     B_NR_FAULTS,
+    B_NR_ZERO,
     B_NR_ZONES,
     B_PREFERRED,
     B_SLICE_END,
@@ -56,9 +57,11 @@ from kernelsim.mm.burst.columns import (
 from kernelsim.mm.core.mem import I64, U8
 from kernelsim.mm.page.gfp import gfp_to_alloc_flags
 from kernelsim.mm.page.page_alloc import ALLOC_OOM
-from kernelsim.mm.space.memory import FAULT_SWAP, TOUCH_FAULT, touch_present
+from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, TOUCH_FAULT, touch_present
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
+from kernelsim.trace.exceptions import page_fault_user
+from kernelsim.trace.kmem import mm_page_alloc
 from kernelsim.trace.ks import ks_fault
 from kernelsim.units import PAGE_SHIFT
 
@@ -87,13 +90,22 @@ class Accesses:
         self._entry = entry
         self._handler = handler
 
+    def _pages_at_once(self) -> int:
+        """Return how many pages a burst may have; 1, by messages, where each is to be logged."""
+        kernel = self._kernel
+        if wants(self._handler, page_fault_user):
+            return 1
+        if any(wants(node, mm_page_alloc) for node in kernel.nodes):
+            return 1
+        return kernel.burst_pages
+
     async def run(
         self, vma: VmArea, vpn: int, nr: int, stride: int, token: int, result: FaultCounts,
         *, write: bool,
     ) -> int:  # fmt: skip
         """Access `nr` pages of a VMA, `stride` apart; return how many, fewer if it is killed."""
         task, done = self._entry.task, 0
-        pages_at_once = self._kernel.burst_pages
+        pages_at_once = self._pages_at_once()
         while done < nr and not task.killed:
             at = vpn + done * stride
             if pages_at_once == 1:
@@ -110,7 +122,7 @@ class Accesses:
     ) -> int:
         """Access pages in a given order, each inside a VMA that permits it; return as `run`."""
         task, done, nr = self._entry.task, 0, len(vpns)
-        pages_at_once = min(self._kernel.burst_pages, ACCESSES_MAX)
+        pages_at_once = min(self._pages_at_once(), ACCESSES_MAX)
         packed = vpns << 1 | (writes != 0)
 
         def vma_of(vpn: int) -> VmArea:
@@ -206,7 +218,9 @@ class Accesses:
         task = entry.task
         entry.minflt += nr
         result.minflt += nr
-        task.rss_stat.count_faults(nr, rss_change(kind, bool(columns[B_WRITE])))
+        nr_zero = columns[B_NR_ZERO] if kind == FAULT_ANON else 0
+        task.rss_stat.count_faults(nr_zero, rss_change(kind, write=False))
+        task.rss_stat.count_faults(nr - nr_zero, rss_change(kind, write=True))
         if wants(task, ks_fault):
             point = ks_fault(
                 pid=task.pid,

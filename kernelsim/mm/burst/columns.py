@@ -80,7 +80,8 @@ B_NR_FAULTS: Final = 32  # by kind (FAULT_*) from here on,
 B_FIRST_VPN: Final = 37  # the page of the first,
 B_FAULT_NS: Final = 42  # their latencies,
 B_FAULT_LOCK_NS: Final = 47  # and the part of these under zone locks
-NR_BURST_COLUMNS: Final = 56
+B_NR_ZERO: Final = 56  # of the faults, those that mapped the zero page
+NR_BURST_COLUMNS: Final = 57
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once

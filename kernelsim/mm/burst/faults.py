@@ -26,6 +26,7 @@ from kernelsim.mm.burst.columns import (
     B_MM,
     B_NID,
     B_NR_FAULTS,
+    B_NR_ZERO,
     B_NR_ZONES,
     B_PFN,
     B_PHASE,
@@ -347,7 +348,9 @@ def count_fault(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
     """Count a fault that was served, and go on to the next access."""
     run = burst.run[cpu]
     kind = int(run[B_KIND])
-    vpn, _ = next_access(burst, cpu)
+    vpn, write = next_access(burst, cpu)
+    if kind == FAULT_ANON and not write:
+        run[B_NR_ZERO] += 1
     if run[B_NR_FAULTS + kind] == 0:
         run[B_FIRST_VPN + kind] = vpn
     run[B_NR_FAULTS + kind] += 1

@@ -1,8 +1,8 @@
 """New pages on their way to the LRU lists: each CPU collects fifteen, then takes lru_lock once.
 
 Linux: mm/swap.c: folio_add_lru, folio_batch_add_and_move, lru_add_drain_cpu, 6.1.
-# Differs from Linux: Only pages to be added to an LRU list are batched; what is activated,
-# deactivated or rotated moves at once.
+Differs: Only pages to be added to an LRU list are batched; what is activated, deactivated or
+rotated moves at once.
 
 A page in a batch has PG_batched, which stands for the reference the batch holds: when its last user
 goes meanwhile, it stays, bare of all other flags, and is freed when the batch is emptied.

@@ -1,8 +1,6 @@
 """The LRU lists of a node: adding, removing, marking and rotating pages.
 
 Linux: mm/swap.c and include/linux/mm_inline.h (6.1).
-Differs: A page goes on its LRU list at once instead of waiting in a per-CPU batch of 15
-(`folio_batch`), so `lru_add_drain` has nothing to do.
 
 Interface: each node has five lists, `LRU_INACTIVE_ANON` … `LRU_UNEVICTABLE`. Which one a page
 belongs to follows from its flags: PG_swapbacked (anon) or not (file), PG_active, PG_unevictable.
