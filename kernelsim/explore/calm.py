@@ -1,0 +1,114 @@
+"""What must be true when all processes of a run have ended and some time has passed.
+
+Nothing is under way: kswapd sleeps, no task waits for another, the disks are idle. And all is
+back: each zone has the pages it had at boot, swap is empty, nothing is promised to anyone. Only
+pages that were on their way to swap when their process ended may stay in the swap cache, each with
+its slot, until reclaim finds them (mm/swap_state.c:free_swap_cache).
+Interface: `Baseline.of` at boot; `unrest` lists what still goes on, `losses` what is missing.
+Units: pages.
+"""
+
+from collections.abc import Iterator
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.check.waits import is_idle, is_waiting
+from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, zone_of
+from kernelsim.mm.swap.swapfile import SS_FREE, SWAP_MAP_COUNT
+from kernelsim.sim.actor import Actor
+
+
+@attrs.frozen
+class Baseline:
+    """What a machine had free when it had booted.
+
+    Attributes:
+        unused: Pages free or on a CPU's list, by zone row.
+        slots: Free swap slots.
+        committed: Committed_AS.
+    """
+
+    unused: I64
+    slots: int
+    committed: int
+
+    @classmethod
+    def of(cls, kernel: Kernel) -> "Baseline":
+        """Return what a machine has free now."""
+        return cls(
+            unused_pages(kernel),
+            free_slots(kernel),
+            kernel.mms.commit.committed_pages,
+        )
+
+
+def unused_pages(kernel: Kernel) -> I64:
+    """Return the pages of each zone that nobody uses, shape [zone row].
+
+    They are free, on a CPU's list, or left over in the swap cache.
+    """
+    mem = kernel.mem
+    unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
+    for pfn in kernel.swap.cache_pfn[left_over_slots(kernel)].tolist():
+        unused[zone_of(mem, pfn)] += 1
+    return unused
+
+
+def left_over_slots(kernel: Kernel) -> I64:
+    """Return the swap slots that only a page of the swap cache holds."""
+    swap = kernel.swap
+    return np.flatnonzero((swap.cache_pfn != 0) & (swap.map & np.uint8(SWAP_MAP_COUNT) == 0))
+
+
+def free_slots(kernel: Kernel) -> int:
+    """Return the swap slots that nobody uses: free, left over, or taken ahead by a CPU."""
+    swap = kernel.swap
+    ahead = int(swap.cpu_slots_left.sum())
+    return int(swap.state[SS_FREE]) + len(left_over_slots(kernel)) + ahead
+
+
+def unrest(kernel: Kernel, own: tuple[Actor, ...]) -> Iterator[str]:
+    """Find what still goes on, one line each.
+
+    Args:
+        kernel: The machine.
+        own: Actors that are no part of it.
+    """
+    for process in kernel.processes.values():
+        yield f"{process.task.name} has not ended"
+    for nid, state in enumerate(kernel.kswapd_states):
+        if not state.asleep:
+            yield f"kswapd{nid} does not sleep"
+    for cpu in kernel.cpus:
+        if cpu.state.current is not None or cpu.state.run_queue:
+            yield f"{cpu.name} has something to run"
+    for device in kernel.devices.values():
+        if device.nr_in_flight:
+            yield f"{device.name} has {device.nr_in_flight} requests under way"
+    for slot in kernel.swap_reads:
+        yield f"slot {slot} is being read"
+    idle_by_name = {
+        actor.name: is_idle(actor) or actor in own for actor in kernel.engine.actors.values()
+    }
+    for seat in kernel.engine.clock.seats:
+        if is_waiting(seat) and not idle_by_name.get(seat.name, True):
+            yield f"{seat.name} waits for {seat.waiter.why}"
+
+
+def losses(kernel: Kernel, before: Baseline) -> Iterator[str]:
+    """Find what did not come back, one line each; nothing is under way."""
+    unused, zone = unused_pages(kernel), kernel.mem.zone
+    for row in range(len(zone)):
+        if unused[row] != before.unused[row]:
+            yield f"zone {row} has {unused[row]} pages not in use, {before.unused[row]} at boot"
+        high = min(int(zone[row, Z_WMARK_HIGH]), int(before.unused[row]))
+        if unused[row] < high:
+            yield f"zone {row} has {unused[row]} pages not in use, below its high mark of {high}"
+    slots = free_slots(kernel)
+    if slots != before.slots:
+        yield f"{slots} swap slots are not in use, {before.slots} at boot"
+    committed = kernel.mms.commit.committed_pages
+    if committed != before.committed:
+        yield f"{committed} pages are promised, {before.committed} were at boot"

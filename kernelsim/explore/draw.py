@@ -1,0 +1,63 @@
+"""Draw a whole plan from one seed.
+
+    plan = draw_plan(seed=1, run=17)
+
+Swarm testing: each run switches whole features on or off and gives the rest wild weights, so that
+paths are reached that a mix of everything hides.
+
+Interface: `draw_plan`; `draws_text` says what was drawn, for people.
+Source: A. Groce et al., "Swarm testing", ISSTA 2012
+"""
+
+from typing import Final
+
+from kernelsim.config.era import CLASSIC
+from kernelsim.explore.draw_machine import draw_machine
+from kernelsim.explore.draw_mix import Site, draw_faults, draw_kinds, draw_script
+from kernelsim.explore.plan import Plan
+from kernelsim.sim.rng import Rng
+from kernelsim.units import PAGE_SIZE
+from kernelsim.workload.script.script import parse_script
+
+LOAD_EVENTS: Final = (300, 1000, 2000, 2000, 4000, 4000, 8000)
+CHECK_EVENTS: Final = (100, 300, 300, 1000)
+BURSTS: Final = (512,) * 6 + (64, 7, 1)
+MIB_PAGES: Final = (1 << 20) // PAGE_SIZE
+
+
+def draw_plan(seed: int, run: int) -> Plan:
+    """Return run number `run` of a campaign: the same for the same two numbers."""
+    table, spec = draw_machine(Rng(seed, f"stress/{run}/machine"))
+    rng = Rng(seed, f"stress/{run}/mix")
+    site = Site(
+        nr_cpus=spec.nr_cpus,
+        with_memory=tuple(node.nid for node in spec.nodes if node.managed_pages),
+        is_classic=spec.era is CLASSIC,
+        pages=sum(node.managed_pages for node in spec.nodes),
+    )
+    script = draw_script(rng, site, draw_kinds(rng))
+    names = [
+        command.name
+        for command in parse_script("\n".join(script)).commands
+        if hasattr(command, "steps")
+    ]
+    rng = Rng(seed, f"stress/{run}/run")
+    load_events = rng.choice(LOAD_EVENTS)
+    faults = draw_faults(
+        rng,
+        names,
+        [device.name for device in spec.devices],
+        nr_cpus=spec.nr_cpus,
+        events=load_events // 2,
+    )
+    return Plan(
+        name=f"seed {seed} run {run}",
+        seed=rng.bits(31),
+        schedule_seed=rng.bits(31) if rng.chance(1, 2) else None,
+        burst_pages=rng.choice(BURSTS),
+        check_every=rng.choice(CHECK_EVENTS),
+        load_events=load_events,
+        script=tuple(script),
+        fault=tuple(faults),
+        machine=table,
+    )

@@ -1,0 +1,247 @@
+"""Draw the processes of a run, and what goes wrong: kinds switched on and off, the rest weighed wild.
+
+Each kind is a function that returns the steps of one process, in the words of portable scripts.
+Interface: `draw_script` returns the lines, `draw_faults` the faults of a script.
+Units: pages, ms; `size` is a text such as "12K".
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+
+from kernelsim.explore.draw_machine import tunables
+from kernelsim.explore.plan import KILL, LATE_CPU, SLOW_DISK, Fault
+from kernelsim.sim.rng import Rng
+from kernelsim.units import NS_PER_MS, PAGE_SIZE
+
+WEIGHTS: Final = (1, 1, 2, 8, 32)
+FOOTPRINTS: Final = (20, 80, 110, 150, 150, 250, 400)  # of all processes, in percent of memory
+PAGES_MAX: Final = 40_000  # of all processes, so that a run is short on a large machine too
+
+
+@attrs.frozen(kw_only=True)
+class Site:
+    """Where a process is to run.
+
+    Attributes:
+        nr_cpus: CPUs of the machine.
+        with_memory: Nodes with memory.
+        is_classic: Its era.
+        pages: About how many the process shall use.
+    """
+
+    nr_cpus: int
+    with_memory: tuple[int, ...]
+    is_classic: bool
+    pages: int
+
+
+def size(pages: int) -> str:
+    """Write a number of pages as a size."""
+    return f"{max(1, pages) * PAGE_SIZE // 1024}K"
+
+
+def hog(rng: Rng, site: Site) -> list[str]:
+    """Write all it has, again and again."""
+    passes = rng.between(1, 3)
+    return [f"mmap:a:{size(site.pages)}", f"touchw:a:0:{size(site.pages)}:{passes}", "touchr:a"]
+
+
+def zipf(rng: Rng, site: Site) -> list[str]:
+    """Access pages by Zipf's law: each octave of ranks gets the same number of accesses."""
+    steps, pages, names = [], max(1, site.pages // 64), "abcdefg"
+    for name in names:
+        steps.append(f"mmap:{name}:{size(pages)}")
+        pages *= 2
+        if pages > site.pages:
+            break
+    used = names[: len(steps)]
+    for _ in range(rng.between(1, 3)):
+        for name in used:
+            op = rng.choice(("randw", "randw", "randr"))
+            steps.append(f"{op}:{name}:{rng.below(1000)}:{max(1, site.pages // 8)}")
+    return steps
+
+
+def strider(rng: Rng, site: Site) -> list[str]:
+    """Access every few pages, then all."""
+    stride = size(rng.choice((2, 3, 17, 512, 1024)))
+    length = size(site.pages)
+    return [
+        f"mmap:a:{length}",
+        f"touchw:a:0:{length}:1:{stride}",
+        f"touchr:a:0:{length}:2",
+        f"touchw:a:0:{length}:1:{rng.choice((64, 512, 4096, 6000))}",
+    ]
+
+
+def phases(rng: Rng, site: Site) -> list[str]:
+    """Use one region for a time, then another, then the first again."""
+    half, pause = size(site.pages // 2), f"sleep:{rng.between(0, 200)}"
+    steps = [f"mmap:a:{half}", f"mmap:b:{half}", f"touchw:a:0:{half}:{rng.between(1, 3)}", pause]
+    return [*steps, f"touchw:b:0:{half}:2", pause, "touchr:a", "touchw:a"]
+
+
+def leaker(rng: Rng, site: Site) -> list[str]:
+    """Take more and more and never give any back."""
+    piece = max(1, site.pages // rng.between(4, 16))
+    steps = [f"grow:{size(piece)}:{size(piece * 2)}" for _ in range(rng.between(2, 5))]
+    return [word for step in steps for word in (step, f"sleep:{rng.between(0, 50)}")]
+
+
+def sleeper(rng: Rng, site: Site) -> list[str]:
+    """Have memory, sleep for long, want it again."""
+    steps = [f"mmap:a:{size(site.pages)}", "touchw:a", f"sleep:{rng.between(1, 3000)}"]
+    return [*steps, rng.choice(("touchr:a", "touchw:a"))]
+
+
+def exiter(rng: Rng, site: Site) -> list[str]:
+    """Come and go."""
+    return [f"mmap:a:{size(rng.between(1, max(1, site.pages // 4)))}", "touchw:a"]
+
+
+def mapper(rng: Rng, site: Site) -> list[str]:
+    """Map, use, drop and unmap, in turns."""
+    steps, live = [], ""
+    for turn in range(rng.between(2, 6)):
+        name = "abcdef"[turn]
+        op = rng.choice(("mmap", "mmap", "mmapnr"))
+        steps += [f"{op}:{name}:{size(rng.between(1, site.pages))}", f"touchw:{name}"]
+        live += name
+        if rng.chance(1, 3):
+            steps.append(f"madvise:{rng.choice(live)}:dontneed")
+        if rng.chance(1, 2):
+            gone = rng.choice(live)
+            live = live.replace(gone, "")
+            steps.append(f"munmap:{gone}")
+    return steps
+
+
+def breaker(rng: Rng, site: Site) -> list[str]:
+    """Grow and shrink the heap."""
+    steps, live = [], ""
+    for turn in range(rng.between(3, 8)):
+        if live and rng.chance(1, 2):
+            steps.append(f"free:{live[-1]}")
+            live = live[:-1]
+        else:
+            name = "hijklmno"[turn]
+            steps.append(f"mallocw:{name}:{size(rng.between(1, site.pages))}")
+            live += name
+    return steps
+
+
+def bound(rng: Rng, site: Site) -> list[str]:
+    """Have a memory policy."""
+    mode = rng.choice(("bind", "bind", "preferred"))
+    nodes = [rng.choice(site.with_memory)]
+    if mode == "bind" and rng.chance(1, 3):
+        nodes = sorted({*nodes, rng.choice(site.with_memory)})
+    return [f"setpol:{mode}:{','.join(map(str, nodes))}", *hog(rng, site)]
+
+
+def changer(rng: Rng, site: Site) -> list[str]:
+    """Write tunables while others run."""
+    steps, known = [], tunables(is_classic=site.is_classic)
+    for _ in range(rng.between(1, 5)):
+        name = rng.choice(tuple(known))
+        path = f"/proc/sys/{name.replace('.', '/')}"
+        steps += [f"poke:{path}:{rng.choice(known[name])}", f"sleep:{rng.between(0, 20)}"]
+    return steps
+
+
+def prone(rng: Rng, site: Site) -> list[str]:
+    """Be the one the OOM killer takes, or the one it must not."""
+    adj = rng.choice((1000, 500, -500, -1000))
+    return [f"adj:{adj}", *hog(rng, attrs.evolve(site, pages=site.pages * rng.between(1, 4)))]
+
+
+KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
+    "hog": hog,
+    "zipf": zipf,
+    "strider": strider,
+    "phases": phases,
+    "leaker": leaker,
+    "sleeper": sleeper,
+    "exiter": exiter,
+    "mapper": mapper,
+    "breaker": breaker,
+    "bound": bound,
+    "changer": changer,
+    "prone": prone,
+}
+
+
+def draw_kinds(rng: Rng) -> dict[str, int]:
+    """Switch whole kinds on or off; return the weights of those that are on."""
+    on = {kind: rng.choice(WEIGHTS) for kind in KINDS if rng.chance(1, 2)}
+    return on or {rng.choice(tuple(KINDS)): 1}
+
+
+def draw_script(rng: Rng, site: Site, kinds: dict[str, int]) -> list[str]:
+    """Return the lines of a script.
+
+    Args:
+        rng: Where all is drawn from.
+        site: Of the machine; its pages are those of all memory.
+        kinds: What processes there are, with weights.
+    """
+    is_many = rng.chance(1, 8)  # many small ones
+    nr = rng.between(8, 24) if is_many else rng.choice((1, 2, 2, 3, 3, 4, 6))
+    pages = min(site.pages * rng.choice(FOOTPRINTS) // 100, PAGES_MAX)
+    bag = [kind for kind, weight in kinds.items() for _ in range(weight)]
+    has_pauses, has_kills, has_users = rng.chance(1, 2), rng.chance(1, 4), rng.chance(1, 4)
+    lines: list[str] = []
+    for number in range(nr):
+        kind = rng.choice(bag)
+        share = max(1, pages // nr * rng.choice((1, 2, 2, 3, 4)) // 2)
+        steps = KINDS[kind](rng, attrs.evolve(site, pages=share))
+        first = [f"name:{kind}{number}"]
+        if rng.chance(1, 3):
+            first.append(f"cpu:{rng.below(site.nr_cpus)}")
+        if has_users and rng.chance(1, 2):
+            first.append(f"uid:{rng.choice((0, 1000))}")
+        lines.append(" ".join(["memhog", *first, *steps, "&"]))
+        if has_pauses and rng.chance(1, 2):
+            lines.append(f"sleep 0.{rng.choice(('0001', '001', '01', '1'))}")
+        if has_kills and rng.chance(1, 3):
+            lines.append(f"kill {kind}{number}")
+    return [*lines, "wait"]
+
+
+def draw_faults(
+    rng: Rng, names: Sequence[str], disks: Sequence[str], *, nr_cpus: int, events: int
+) -> list[Fault]:
+    """Return what goes wrong.
+
+    Args:
+        rng: Where all is drawn from.
+        names: Of the processes.
+        disks: Names.
+        nr_cpus: CPUs of the machine.
+        events: Steps of the engine in which faults come.
+    """
+    on = [kind for kind in (SLOW_DISK, LATE_CPU, KILL) if rng.chance(1, 3)]
+    faults: list[Fault] = []
+    for kind in on:
+        for _ in range(rng.between(1, 4)):
+            event = rng.below(events)
+            if kind == KILL:
+                faults.append(Fault(kind=KILL, target=rng.choice(names), event=event))
+            elif kind == LATE_CPU:
+                by_ns = rng.choice((10_000, 1_000_000, 50_000_000))
+                target = str(rng.below(nr_cpus))
+                faults.append(Fault(kind=LATE_CPU, target=target, event=event, by_ns=by_ns))
+            elif disks:
+                by_ns, for_ns = rng.choice(((500_000, 50), (20_000_000, 500), (2_000_000_000, 100)))
+                faults.append(
+                    Fault(
+                        kind=SLOW_DISK,
+                        target=rng.choice(disks),
+                        event=event,
+                        by_ns=by_ns,
+                        for_ns=for_ns * NS_PER_MS,
+                    )
+                )
+    return faults

@@ -1,0 +1,87 @@
+"""What goes wrong in a run: disks that are slow or stall, CPUs that are late, sudden kills.
+
+Interface: spawn `FaultInjector` and tell it a `Fault` when it is due. A fault whose target is not
+there is none.
+Units: ns.
+"""
+
+from typing import Any, Final
+
+import attrs
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.signal import SIGKILL, send_signal
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.config.machine import BlockDeviceSpec
+from kernelsim.explore.plan import KILL, SLOW_DISK, Fault
+from kernelsim.sim.actor import Actor
+
+KEEPER_PID: Final = 20  # of the threads that keep a CPU; below all processes
+
+
+class FaultInjector(Actor):
+    """The actor that does to a machine what its plan says.
+
+    Args:
+        kernel: The machine.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__("faults")
+        self._kernel = kernel
+        self._nr_keepers = 0
+
+    def receive(self, message: Any) -> None:  # noqa: ANN401 - a Fault
+        """Let something go wrong."""
+        assert isinstance(message, Fault)
+        if message.kind == SLOW_DISK:
+            self._slow_disk(message)
+        elif message.kind == KILL:
+            self._kill(message.target)
+        else:
+            number = int(message.target)
+            if number < len(self._kernel.cpus):
+                self._nr_keepers += 1
+                self.engine.spawn(_CpuKeeper(self._kernel, message, self._nr_keepers))
+
+    def _slow_disk(self, fault: Fault) -> None:
+        device = self._kernel.devices.get(fault.target)
+        if device is None:
+            return
+        usual = device.spec
+        device.spec = attrs.evolve(
+            usual,
+            read_latency_ns=usual.read_latency_ns + fault.by_ns,
+            write_latency_ns=usual.write_latency_ns + fault.by_ns,
+        )
+        until_ns = self.engine.now_ns + fault.for_ns
+        self.engine.clock.schedule(until_ns, _recover, (device, usual))
+
+    def _kill(self, name: str) -> None:
+        for process in list(self._kernel.processes.values()):
+            if process.comm == name:
+                send_signal(self._kernel, process, SIGKILL)
+
+
+def _recover(item: tuple[BlockDevice, BlockDeviceSpec]) -> bool:
+    device, usual = item
+    device.spec = usual
+    return False
+
+
+class _CpuKeeper(Actor):
+    """A thread of the kernel that keeps a CPU for a time and lets nobody else in."""
+
+    def __init__(self, kernel: Kernel, fault: Fault, number: int) -> None:
+        super().__init__(f"keeper{number}")
+        self._kernel = kernel
+        self._fault = fault
+
+    async def run(self) -> None:
+        """Take the CPU when its turn comes, keep it, end."""
+        cpu = self._kernel.cpus[int(self._fault.target)]
+        task = Task(self.engine, self.name, KEEPER_PID, (cpu,))
+        await task.get_cpu(wakeup=True)
+        await task.compute(self._fault.by_ns)
+        await task.put_cpu()

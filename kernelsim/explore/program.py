@@ -1,0 +1,187 @@
+"""What a process of a plan does: the steps of a portable script, through the handles of authors.
+
+A step that fails as a system call is over; a process that was killed stops.
+
+Interface: `Program` is the program of one line; `spawn_options` what its first steps say of how
+it starts; `OPS` names the steps there are.
+Units: bytes, ns.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import numpy as np
+
+from kernelsim.errors import SyscallError
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+from kernelsim.workload.handle import Mapping, ProcessHandle
+from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.script.script import Memhog
+from kernelsim.workload.script.script_steps import Argument, Step
+from kernelsim.workload.script.splitmix import SplitMix64
+
+RANDOM_BATCH: Final = 1024  # accesses handed to the process at once
+PROC_SYS: Final = "/proc/sys/"
+
+
+class Program:
+    """The program of one process.
+
+    Args:
+        machine: Where it runs.
+        memhog: Its line of the script.
+    """
+
+    def __init__(self, machine: MachineHandle, memhog: Memhog) -> None:
+        self._machine = machine
+        self._steps = memhog.steps
+        self._regions: dict[str, Mapping] = {}
+        self._process: ProcessHandle
+
+    async def __call__(self, process: ProcessHandle) -> None:
+        """Do the steps in order."""
+        self._process = process
+        for step in self._steps:
+            try:
+                await OPS[step.op](self, step)
+            except SyscallError:
+                continue
+            if process.exit_status is not None:
+                return
+
+    async def started(self, _step: Step) -> None:
+        """name, setpol: done when it started."""
+
+    async def adj(self, step: Step) -> None:
+        """Set its oom_score_adj."""
+        self._process.oom_score_adj = number_of(step.args[0])
+
+    async def uid(self, step: Step) -> None:
+        """Set its user."""
+        self._process.uid = number_of(step.args[0])
+
+    async def cpu(self, step: Step) -> None:
+        """Bind it to a CPU."""
+        number = number_of(step.args[0])
+        if number < self._machine.spec.nr_cpus:
+            await self._process.set_affinity(number)
+
+    async def mmap(self, step: Step) -> None:
+        """mmap, mmapnr: map a region."""
+        name, size = step.args
+        self._regions.pop(str(name), None)
+        self._regions[str(name)] = await self._process.mmap(
+            number_of(size), noreserve=step.op == "mmapnr"
+        )
+
+    async def munmap(self, step: Step) -> None:
+        """Unmap a region."""
+        region = self._regions.pop(str(step.args[0]), None)
+        if region is not None:
+            await self._process.munmap(region)
+
+    async def mallocw(self, step: Step) -> None:
+        """Grow the heap and write the new part, as malloc of a small size does."""
+        name, size = step.args
+        end = await self._process.brk(number_of(size))
+        region = Mapping(end - number_of(size), number_of(size))
+        self._regions[str(name)] = region
+        await self._process.touch(region, write=True)
+
+    async def free(self, step: Step) -> None:
+        """Give the top of the heap back, as free and trim do."""
+        region = self._regions.pop(str(step.args[0]), None)
+        if region is not None:
+            await self._process.brk(-region.length)
+
+    async def madvise(self, step: Step) -> None:
+        """Give the pages of a region back."""
+        region = self._regions.get(str(step.args[0]))
+        if region is not None:
+            await self._process.madvise_dontneed(region)
+
+    async def touch(self, step: Step) -> None:
+        """touchw, touchr: access a range, page by page or by another stride."""
+        name, offset, length, passes, stride = step.args
+        region = self._regions.get(str(name))
+        start = number_of(offset or 0)
+        if region is not None and start < region.length:
+            size = region.length - start if length is None else number_of(length)
+            await self._process.touch(
+                region,
+                write=step.op == "touchw",
+                offset=start,
+                length=min(size, region.length - start),
+                stride=number_of(stride or PAGE_SIZE),
+                passes=number_of(passes or 1),
+            )
+
+    async def random(self, step: Step) -> None:
+        """randw, randr: access so many random pages."""
+        name, seed, count = step.args
+        region = self._regions.get(str(name))
+        if region is None:
+            return
+        numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
+        left = number_of(count)
+        while left and self._process.exit_status is None:
+            n = min(left, RANDOM_BATCH)
+            vpns = (region.address >> PAGE_SHIFT) + numbers.draw_pages(nr_pages, n)
+            await self._process.touch_pages(vpns, np.full(n, step.op == "randw", np.uint8))
+            left -= n
+
+    async def grow(self, step: Step) -> None:
+        """Map and write one piece after the other, and keep them all."""
+        piece, most = number_of(step.args[0]), number_of(step.args[1])
+        for _ in range(most // piece):
+            await self._process.touch(await self._process.mmap(piece), write=True)
+            if self._process.exit_status is not None:
+                return
+
+    async def sleep(self, step: Step) -> None:
+        """Sleep."""
+        await self._process.sleep(number_of(step.args[0]))
+
+    async def poke(self, step: Step) -> None:
+        """Write a tunable through its file."""
+        path, value = map(str, step.args)
+        self._machine.sysctl(path.removeprefix(PROC_SYS).replace("/", "."), value)
+
+    async def hold(self, _step: Step) -> None:
+        """Wait until killed."""
+        await self._process.wait()
+
+
+def number_of(argument: Argument) -> int:
+    """Return an argument the grammar knows to be a number."""
+    assert isinstance(argument, int), "the grammar gives a number here"
+    return argument
+
+
+def spawn_options(memhog: Memhog) -> dict[str, str]:
+    """Return what steps of a line say of how the process starts: its memory policy."""
+    for step in memhog.steps:
+        if step.op == "setpol":
+            mode, nodes = step.args
+            listed = ",".join(map(str, nodes)) if isinstance(nodes, tuple) else ""
+            return {"mempolicy": f"{mode}:{listed}" if listed else str(mode)}
+    return {}
+
+
+OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
+    **dict.fromkeys(("name", "setpol"), Program.started),
+    "adj": Program.adj,
+    "uid": Program.uid,
+    "cpu": Program.cpu,
+    **dict.fromkeys(("mmap", "mmapnr"), Program.mmap),
+    "munmap": Program.munmap,
+    "mallocw": Program.mallocw,
+    "free": Program.free,
+    "madvise": Program.madvise,
+    **dict.fromkeys(("touchw", "touchr"), Program.touch),
+    **dict.fromkeys(("randw", "randr"), Program.random),
+    "grow": Program.grow,
+    "sleep": Program.sleep,
+    "poke": Program.poke,
+    "hold": Program.hold,
+}
