@@ -48,6 +48,7 @@ ORDER = (
     ("check",),
     ("report",),
     ("oracle",),
+    ("explore",),
     ("cli",),
     ("__main__",),
 )

@@ -67,6 +67,16 @@ COMMANDS: Final = (
         "Run recorded cases of a real kernel here and compare, row by row.",
     ),
     Command(
+        "stress",
+        "kernelsim.cli.stress:stress",
+        "Run random mixes of processes on random machines, looking for bugs of ours.",
+    ),
+    Command(
+        "replay",
+        "kernelsim.cli.replay:replay",
+        "Run a random run of `kernelsim stress` again, to the byte.",
+    ),
+    Command(
         "events",
         "kernelsim.cli.events:events",
         "List the events that a run may log, with their fields.",

@@ -1,10 +1,10 @@
 """Random runs that look for bugs of ours, and the cutting down of those that find one.
 
-    plan.py     a run as plain data: a portable script, a machine file, faults
-    draw.py     one seed draws a plan: draw_machine.py the machine, draw_mix.py processes and faults
-    program.py faults.py     what a plan's processes do, and what goes wrong meanwhile
-    run.py calm.py digest.py     load with all invariants checked, then calm; how it failed
-    probes.py   which rare paths a campaign reached
-    shrink.py   a small plan that still fails
-    worker.py campaign.py    many runs on all cores
+plan.py     a run as plain data: a portable script, a machine file, faults
+draw.py     one seed draws a plan: draw_machine.py the machine, draw_mix.py processes and faults
+program.py faults.py     what a plan's processes do, and what goes wrong meanwhile
+run.py calm.py digest.py     load with all invariants checked, then calm; how it failed
+probes.py   which rare paths a campaign reached
+shrink.py   a small plan that still fails
+worker.py campaign.py    many runs on all cores
 """

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from kernelsim.report.event_filter import DEFAULT_FILTER
 from kernelsim.report.log import ENCODER
 from kernelsim.report.sinks import RingSink
-from kernelsim.trace.sink import Fields
+from kernelsim.trace.tracepoint import Fields
 
 DIGEST_BYTES = 16
 

@@ -5,7 +5,7 @@
 Swarm testing: each run switches whole features on or off and gives the rest wild weights, so that
 paths are reached that a mix of everything hides.
 
-Interface: `draw_plan`; `draws_text` says what was drawn, for people.
+Interface: `draw_plan`.
 Source: A. Groce et al., "Swarm testing", ISSTA 2012
 """
 
@@ -16,13 +16,11 @@ from kernelsim.explore.draw_machine import draw_machine
 from kernelsim.explore.draw_mix import Site, draw_faults, draw_kinds, draw_script
 from kernelsim.explore.plan import Plan
 from kernelsim.sim.rng import Rng
-from kernelsim.units import PAGE_SIZE
-from kernelsim.workload.script.script import parse_script
+from kernelsim.workload.script.script import Memhog, parse_script
 
-LOAD_EVENTS: Final = (300, 1000, 2000, 2000, 4000, 4000, 8000)
-CHECK_EVENTS: Final = (100, 300, 300, 1000)
+LOAD_EVENTS: Final = (500, 2000, 4000, 8000, 8000, 8000, 16_000, 30_000)
+CHECK_EVENTS: Final = (100, 300, 500, 1000)
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
-MIB_PAGES: Final = (1 << 20) // PAGE_SIZE
 
 
 def draw_plan(seed: int, run: int) -> Plan:
@@ -36,11 +34,8 @@ def draw_plan(seed: int, run: int) -> Plan:
         pages=sum(node.managed_pages for node in spec.nodes),
     )
     script = draw_script(rng, site, draw_kinds(rng))
-    names = [
-        command.name
-        for command in parse_script("\n".join(script)).commands
-        if hasattr(command, "steps")
-    ]
+    commands = parse_script("\n".join(script)).commands
+    names = [command.name for command in commands if isinstance(command, Memhog)]
     rng = Rng(seed, f"stress/{run}/run")
     load_events = rng.choice(LOAD_EVENTS)
     faults = draw_faults(

@@ -1,7 +1,8 @@
 """Draw a machine: any that a machine file can say, small ones more often.
 
-Interface: `draw_machine` returns the table of a machine file, and how many pages it manages.
-Units: KiB and pages in names.
+Interface: `draw_machine` returns the table of a machine file and its machine; `tunables` the values
+that a run may write.
+Units: MiB in names.
 """
 
 from typing import Any, Final
@@ -10,10 +11,8 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError
 from kernelsim.sim.rng import Rng
-from kernelsim.units import PAGE_SIZE
 
-MIB_PAGES: Final = (1 << 20) // PAGE_SIZE
-SMALL_MIB: Final = (8, 10, 12, 16, 16, 24, 32, 48, 64)  # of a node
+SMALL_MIB: Final = (6, 8, 8, 8, 10, 12, 16, 24, 32, 64)  # of a node
 LARGE_MIB: Final = (128, 256, 512, 1024, 4096, 65_536)
 ARCHES: Final = ("x86_64",) * 6 + ("i386", "i386pae")
 NR_NODES: Final = (1,) * 6 + (2, 2, 2, 3, 4)
@@ -66,7 +65,9 @@ def _draw_table(rng: Rng) -> dict[str, Any]:
 def _distances(rng: Rng, nr_nodes: int) -> list[list[int]]:
     """Draw a table, perhaps one that is not symmetric."""
     choices = (11, 16, 20, 21, 31, 40, 120, 254)
-    rows = [[10 if a == b else rng.choice(choices) for b in range(nr_nodes)] for a in range(nr_nodes)]
+    rows = [
+        [10 if a == b else rng.choice(choices) for b in range(nr_nodes)] for a in range(nr_nodes)
+    ]
     if rng.chance(3, 4):
         for a in range(nr_nodes):
             for b in range(a):

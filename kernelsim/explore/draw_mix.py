@@ -1,4 +1,4 @@
-"""Draw the processes of a run, and what goes wrong: kinds switched on and off, the rest weighed wild.
+"""Draw the processes of a run, and what goes wrong: kinds are on or off, the rest has wild weights.
 
 Each kind is a function that returns the steps of one process, in the words of portable scripts.
 Interface: `draw_script` returns the lines, `draw_faults` the faults of a script.

@@ -71,6 +71,8 @@ class Plan:
         script: Lines of a portable script.
         fault: What goes wrong.
         machine: As in a machine file.
+        seen_kind: How it failed when it was written down; "" if it did not.
+        seen_digest: What its run left then, as a digest.
     """
 
     name: str
@@ -79,9 +81,11 @@ class Plan:
     burst_pages: int = 512
     check_every: int = 500
     load_events: int = 5000
-    script: tuple[str, ...]
+    script: tuple[str, ...] = ()
     fault: tuple[Fault, ...] = ()
     machine: dict[str, Any]
+    seen_kind: str = ""
+    seen_digest: str = ""
 
     def spec(self) -> MachineSpec:
         """Return the machine.
@@ -121,7 +125,7 @@ def plan_text(plan: Plan) -> str:
     fields = attrs.asdict(plan, recurse=False)
     machine = fields.pop("machine")
     fields["fault"] = [attrs.asdict(fault) for fault in plan.fault]
-    table |= {key: value for key, value in fields.items() if value not in (None, ())}
+    table |= {key: value for key, value in fields.items() if value not in (None, (), "")}
     return toml_text(table | {"machine": machine})
 
 
@@ -131,17 +135,27 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError, WorkloadError: In one line, with the file's name: what and the rule.
     """
-    table = read_toml(path)
-    if table.pop("format", None) != FORMAT:
-        raise ConfigError("format", table.get("format"), f"must be {FORMAT}, a plan of ours", path)
-    machine = table.pop("machine", None)
-    if not isinstance(machine, dict):
-        raise ConfigError("machine", machine, "must be a table, as a machine file has it", path)
     try:
-        plan = structure({**table, "machine": {}}, Plan)
-        plan = attrs.evolve(plan, machine=machine)
+        plan = plan_of(read_toml(path))
         plan.spec()
     except ConfigError as error:
         raise ConfigError(error.key, error.value, error.rule, path) from None
     parse_script(plan.script_text(), str(path))
     return plan
+
+
+def plan_of(table: dict[str, Any]) -> Plan:
+    """Return the plan of a table.
+
+    Raises:
+        ConfigError: A key is missing, or its value has the wrong type.
+    """
+    version = table.get("format")
+    if version != FORMAT:
+        raise ConfigError("format", version, f"must be {FORMAT}, a plan of ours")
+    machine = table.get("machine")
+    if not isinstance(machine, dict):
+        raise ConfigError("machine", machine, "must be a table, as a machine file has it")
+    rest = {key: value for key, value in table.items() if key != "format"}
+    plan = structure({**rest, "machine": {}}, Plan)
+    return attrs.evolve(plan, machine=machine)

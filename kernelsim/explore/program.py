@@ -2,23 +2,27 @@
 
 A step that fails as a system call is over; a process that was killed stops.
 
-Interface: `Program` is the program of one line; `spawn_options` what its first steps say of how
-it starts; `OPS` names the steps there are.
+Interface: `Program` is the program of one line; `policy_of` what a line says of how its
+process starts; `OPS` names the steps there are, beside those of the table of system calls.
 Units: bytes, ns.
 """
 
+import errno
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import numpy as np
 
+from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
-from kernelsim.workload.handle import Mapping, ProcessHandle
+from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script import Memhog
-from kernelsim.workload.script.script_steps import Argument, Step
+from kernelsim.workload.script.script_steps import Argument, Step, form_of
 from kernelsim.workload.script.splitmix import SplitMix64
+from kernelsim.workload.syscall import MappedRange
 
 RANDOM_BATCH: Final = 1024  # accesses handed to the process at once
 PROC_SYS: Final = "/proc/sys/"
@@ -30,12 +34,14 @@ class Program:
     Args:
         machine: Where it runs.
         memhog: Its line of the script.
+        failed: How many calls failed, by the name of the errno; counted up.
     """
 
-    def __init__(self, machine: MachineHandle, memhog: Memhog) -> None:
+    def __init__(self, machine: MachineHandle, memhog: Memhog, failed: Counter[str]) -> None:
         self._machine = machine
         self._steps = memhog.steps
-        self._regions: dict[str, Mapping] = {}
+        self._failed = failed
+        self._regions: dict[str, MappedRange] = {}
         self._process: ProcessHandle
 
     async def __call__(self, process: ProcessHandle) -> None:
@@ -43,9 +49,9 @@ class Program:
         self._process = process
         for step in self._steps:
             try:
-                await OPS[step.op](self, step)
-            except SyscallError:
-                continue
+                await OPS.get(step.op, Program.call)(self, step)
+            except SyscallError as error:
+                self._failed[errno.errorcode[error.errno]] += 1
             if process.exit_status is not None:
                 return
 
@@ -66,25 +72,32 @@ class Program:
         if number < self._machine.spec.nr_cpus:
             await self._process.set_affinity(number)
 
-    async def mmap(self, step: Step) -> None:
-        """mmap, mmapnr: map a region."""
-        name, size = step.args
-        self._regions.pop(str(name), None)
-        self._regions[str(name)] = await self._process.mmap(
-            number_of(size), noreserve=step.op == "mmapnr"
-        )
-
-    async def munmap(self, step: Step) -> None:
-        """Unmap a region."""
-        region = self._regions.pop(str(step.args[0]), None)
-        if region is not None:
-            await self._process.munmap(region)
+    async def call(self, step: Step) -> None:
+        """Make the call of the table that a step spells."""
+        call = CALLS.by_step[step.op]
+        arguments: list[object] = []
+        new = ""
+        for kind, argument in zip(form_of(step.op).split(), step.args, strict=True):
+            if kind == "new":
+                new = str(argument)
+                self._regions.pop(new, None)
+            elif kind in ("region", "gone"):
+                regions = self._regions
+                region = (regions.pop if kind == "gone" else regions.get)(str(argument), None)
+                if region is None:  # the call that was to map it failed
+                    return
+                arguments.append(region)
+            elif argument is not None:
+                arguments.append(argument)
+        result = await self._process.syscall(call.name, *arguments, **call.steps[step.op])
+        if isinstance(result, MappedRange):
+            self._regions[new] = result
 
     async def mallocw(self, step: Step) -> None:
         """Grow the heap and write the new part, as malloc of a small size does."""
         name, size = step.args
         end = await self._process.brk(number_of(size))
-        region = Mapping(end - number_of(size), number_of(size))
+        region = MappedRange(end - number_of(size), number_of(size))
         self._regions[str(name)] = region
         await self._process.touch(region, write=True)
 
@@ -93,12 +106,6 @@ class Program:
         region = self._regions.pop(str(step.args[0]), None)
         if region is not None:
             await self._process.brk(-region.length)
-
-    async def madvise(self, step: Step) -> None:
-        """Give the pages of a region back."""
-        region = self._regions.get(str(step.args[0]))
-        if region is not None:
-            await self._process.madvise_dontneed(region)
 
     async def touch(self, step: Step) -> None:
         """touchw, touchr: access a range, page by page or by another stride."""
@@ -158,14 +165,14 @@ def number_of(argument: Argument) -> int:
     return argument
 
 
-def spawn_options(memhog: Memhog) -> dict[str, str]:
-    """Return what steps of a line say of how the process starts: its memory policy."""
+def policy_of(memhog: Memhog) -> str | None:
+    """Return the memory policy that the steps of a line say the process has from its start."""
     for step in memhog.steps:
         if step.op == "setpol":
             mode, nodes = step.args
             listed = ",".join(map(str, nodes)) if isinstance(nodes, tuple) else ""
-            return {"mempolicy": f"{mode}:{listed}" if listed else str(mode)}
-    return {}
+            return f"{mode}:{listed}" if listed else str(mode)
+    return None
 
 
 OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
@@ -173,11 +180,8 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     "adj": Program.adj,
     "uid": Program.uid,
     "cpu": Program.cpu,
-    **dict.fromkeys(("mmap", "mmapnr"), Program.mmap),
-    "munmap": Program.munmap,
     "mallocw": Program.mallocw,
     "free": Program.free,
-    "madvise": Program.madvise,
     **dict.fromkeys(("touchw", "touchr"), Program.touch),
     **dict.fromkeys(("randw", "randr"), Program.random),
     "grow": Program.grow,

@@ -11,6 +11,7 @@ Interface: `run_plan`, `Result`, `Failure`. Units: ns.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -32,21 +33,21 @@ from kernelsim.explore.calm import Baseline, losses, unrest
 from kernelsim.explore.digest import DigestSink
 from kernelsim.explore.faults import FaultInjector
 from kernelsim.explore.plan import Plan
-from kernelsim.explore.program import Program, spawn_options
+from kernelsim.explore.program import Program, policy_of
 from kernelsim.machine import Machine
-from kernelsim.mm.core.vmstat import VM_EVENT_NAMES
+from kernelsim.mm.core.vmstat import NODE_STAT_NAMES, NUMA_STAT_NAMES, VM_EVENT_NAMES
+from kernelsim.mm.swap.swapfile import SS_FREE
 from kernelsim.sim.actor import ActorRef
 from kernelsim.units import NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
-from kernelsim.workload.script.script import DEFAULT_NAME, Kill, Memhog, Sleep, Sysctl, Wait
+from kernelsim.workload.script.script import Kill, Memhog, Sleep, Sysctl, Wait
 
 INVARIANT: Final = "invariant"
 DEADLOCK: Final = "deadlock"
 LIVELOCK: Final = "livelock"
 EXCEPTION: Final = "exception"
 DETERMINISM: Final = "determinism"
-CLASSES: Final = (INVARIANT, DEADLOCK, LIVELOCK, EXCEPTION, DETERMINISM)
 
 CALM_LOOK_NS: Final = 200 * NS_PER_MS  # kswapd sleeps 100 ms before it sleeps for good
 CALM_LOOKS: Final = 300  # a minute of virtual time
@@ -60,7 +61,7 @@ class Failure:
     """How a run failed.
 
     Attributes:
-        kind: One of `CLASSES`.
+        kind: Its class, one of the five constants above.
         text: The report, maybe many lines.
         signs: What is the same in another run that fails for the same reason: its lines without
             numbers.
@@ -133,6 +134,8 @@ class _Run:
         self.faults = sorted(plan.fault, key=lambda fault: fault.event, reverse=True)
         self.injector: ActorRef
         self.check_due = self.began = 0
+        self.nr_full = 0
+        self.failed: Counter[str] = Counter()
         self.is_over = False
 
     def go(self) -> Result:
@@ -145,10 +148,8 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
             failure = failure_of(error)
         engine, ended = self.machine.engine, self.machine.ended
-        events = dict(zip(VM_EVENT_NAMES, self.kernel.mem.vm_event.tolist(), strict=True))
-        counts = {name: n for name, n in (events | self.sink.counts).items() if n}
-        counts |= {f"ended by {n}": 1 for n in self._signals()}
         state = "done" if ended is None else ended.state
+        counts = self._counts(state)
         now_ns = engine.now_ns if ended is None else ended.now_ns
         return Result(
             failure=failure,
@@ -160,10 +161,22 @@ class _Run:
             last_events=tuple(self.sink.ring.lines()) if failure else (),
         )
 
-    def _signals(self) -> Iterator[int]:
-        for status in sorted({each.exit_status or 0 for each in self.handle.processes}):
-            if status < 0:
-                yield -status
+    def _counts(self, state: str) -> dict[str, int]:
+        """Return what happened how often, and a word for what has no counter."""
+        mem, events = self.kernel.mem, self.sink.counts
+        counts = dict(zip(VM_EVENT_NAMES, mem.vm_event.tolist(), strict=True))
+        counts |= zip(NODE_STAT_NAMES, mem.node_stat.sum(axis=0).tolist(), strict=True)
+        counts |= zip(NUMA_STAT_NAMES, mem.numa_stat.sum(axis=0).tolist(), strict=True)
+        counts |= events
+        counts |= {f"failed with {name}": nr for name, nr in sorted(self.failed.items())}
+        counts["swap is full"] = self.nr_full
+        counts["a victim that dies anyway"] = events["mark_victim"] - counts["oom_kill"]
+        counts["panic"] = int(state == PANIC)
+        for process in self.handle.processes:
+            if (status := process.exit_status or 0) < 0:
+                name = f"ended by {-status}"
+                counts[name] = counts.get(name, 0) + 1
+        return {name: nr for name, nr in counts.items() if nr > 0}
 
     def _on_boot(self, machine: Machine) -> None:
         observe(self.kernel)
@@ -179,6 +192,7 @@ class _Run:
         number = clock.number - self.began
         if clock.number >= self.check_due:
             self.check_due = clock.number + self.check_every
+            self.nr_full += int(self.kernel.nr_swap_pages and not self.kernel.swap.state[SS_FREE])
             require_sound(self.kernel)
         while self.faults and self.faults[-1].event <= number:
             self.injector.tell(self.faults.pop())
@@ -224,9 +238,9 @@ class _Run:
             if self.is_over:
                 return
             if isinstance(command, Memhog):
-                program = Program(self.handle, command)
-                options = spawn_options(command)
-                process = await self.handle.spawn(command.name, program, **options)
+                program = Program(self.handle, command, self.failed)
+                policy = policy_of(command)
+                process = await self.handle.spawn(command.name, program, mempolicy=policy)
                 if command.background:
                     background.append(process)
                 else:

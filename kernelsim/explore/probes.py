@@ -1,0 +1,62 @@
+"""Rare paths, and whether a campaign reached them.
+
+A path nobody reaches is one that no run checks: the table of a campaign says which those are.
+Interface: `PROBES`; `reached` names those that a run's counts show.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import attrs
+
+
+@attrs.frozen
+class Probe:
+    """One path.
+
+    Attributes:
+        name: What happens there.
+        counts: Counters or events; one of them not 0 shows that it was taken.
+    """
+
+    name: str
+    counts: tuple[str, ...]
+
+
+PROBES: Final = (
+    Probe("kswapd is woken", ("mm_vmscan_wakeup_kswapd",)),
+    Probe("kswapd frees pages", ("pgsteal_kswapd",)),
+    Probe("kswapd is soon below low again", ("kswapd_low_wmark_hit_quickly",)),
+    Probe("kswapd falls below high while it lies down", ("kswapd_high_wmark_hit_quickly",)),
+    Probe("direct reclaim", ("mm_vmscan_direct_reclaim_begin",)),
+    Probe("direct reclaim frees pages", ("pgsteal_direct",)),
+    Probe("direct reclaim waits for kswapd", ("pgscan_direct_throttle",)),
+    Probe("reclaim is throttled", ("mm_vmscan_throttled",)),
+    Probe("pages are activated", ("pgactivate",)),
+    Probe("pages are deactivated", ("pgdeactivate",)),
+    Probe("written pages are rotated", ("pgrotated",)),
+    Probe("a page of the wrong zone is skipped", ("pgskip_dma", "pgskip_dma32", "pgskip_normal")),
+    Probe("pages go to swap", ("pswpout",)),
+    Probe("pages come from swap", ("pswpin",)),
+    Probe("a page read ahead is used", ("swap_ra_hit",)),
+    Probe("a refault", ("workingset_refault_anon",)),
+    Probe("a refault activates", ("workingset_activate_anon",)),
+    Probe("swap is full", ("swap is full",)),
+    Probe("an allocation in ZONE_MOVABLE", ("pgalloc_movable",)),
+    Probe("an allocation from another node", ("numa_miss",)),
+    Probe("a lock is waited for", ("ks_lock_wait",)),
+    Probe("a zone crosses a mark", ("ks_watermark",)),
+    Probe("the OOM killer kills", ("oom_kill",)),
+    Probe("the OOM killer counts on one that dies", ("a victim that dies anyway",)),
+    Probe("the kernel panics", ("panic",)),
+    Probe("a process dies of SIGSEGV", ("ended by 11",)),
+    Probe("a process is killed", ("ended by 9",)),
+    Probe("a call fails with ENOMEM", ("failed with ENOMEM",)),
+)
+
+
+def reached(counts: Mapping[str, int]) -> Iterator[str]:
+    """Name the probes that the counts of a run show."""
+    for probe in PROBES:
+        if any(counts.get(name) for name in probe.counts):
+            yield probe.name

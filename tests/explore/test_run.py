@@ -1,0 +1,146 @@
+"""Runs of plans: what happens in load and calm, and how failures are told apart."""
+
+import attrs
+import pytest
+
+from kernelsim.cli import main as cli
+from kernelsim.errors import ActorCrashedError, DeadlockError, InvariantViolation, LivelockError
+from kernelsim.explore import run as run_module
+from kernelsim.explore.draw import draw_plan
+from kernelsim.explore.plan import Fault, Plan, plan_text
+from kernelsim.explore.run import failure_of, run_plan
+
+pytestmark = pytest.mark.mission("B3", "partly")
+
+MACHINE = {
+    "name": "m",
+    "node": [{"cpus": "0-1", "memory": "16M"}],
+    "device": [{"name": "vda"}],
+    "swap": [{"size": "32M", "device": "vda"}],
+}
+PRESSED = Plan(
+    name="pressed",
+    load_events=50_000,
+    script=(
+        "memhog name:a mmap:a:10M touchw:a touchr:a &",
+        "memhog name:b mmap:a:10M touchw:a touchr:a &",
+        "wait",
+    ),
+    machine=MACHINE,
+)
+
+
+@pytest.mark.slow
+def test_random_runs_hold_every_invariant():
+    """Drawn runs end in calm with all their memory back, and reach swap and OOM kills."""
+    results = [run_plan(draw_plan(3, number)) for number in range(40)]
+    assert [] == [result.failure.text for result in results if result.failure]
+    assert {"done"} <= {result.state for result in results} <= {"done", "panic"}
+    reached = {name for result in results for name in result.counts}
+    assert {"pswpout", "pswpin", "allocstall_normal", "pgscan_direct"} <= reached
+
+
+def test_a_plan_has_one_result():
+    """The same plan leaves the same bytes; another seed of the schedule leaves others."""
+    first, again = run_plan(PRESSED), run_plan(PRESSED)
+    assert first == again
+    assert first.failure is None
+    assert first.counts["pswpin"] > 0
+    assert first.digest != run_plan(attrs.evolve(PRESSED, schedule_seed=5)).digest
+
+
+def test_load_ends_by_killing_what_still_lives():
+    """After the steps of the load all processes are killed, and calm follows."""
+    holds = attrs.evolve(PRESSED, script=("memhog mmap:a:1M touchw:a hold &", "wait"))
+    endless = attrs.evolve(PRESSED, script=(f"memhog mmap:a:12M touchw:a:0:12M:{10**6}",))
+    result = run_plan(attrs.evolve(endless, load_events=500))
+    assert result.failure is None
+    assert result.counts["ended by 9"] == 1
+    assert run_plan(attrs.evolve(holds, load_events=60)).failure is not None  # nothing ends it
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind="slow-disk", target="vda", event=100, by_ns=10**9, for_ns=10**8),
+        Fault(kind="late-cpu", target="0", event=100, by_ns=10**7),
+        Fault(kind="kill", target="b", event=300),
+    ],
+)
+def test_a_fault_changes_the_run(fault):
+    """Each kind of fault has an effect, breaks no invariant, and repeats to the byte."""
+    usual = run_plan(PRESSED)
+    first, again = (run_plan(attrs.evolve(PRESSED, fault=(fault,))) for _ in range(2))
+    assert first == again
+    assert first.failure is None
+    assert first.digest != usual.digest
+    assert ("ended by 9" in first.counts) == (fault.kind == "kill")
+
+
+@pytest.mark.parametrize("fault", [("vdz", "slow-disk"), ("9", "late-cpu"), ("nobody", "kill")])
+def test_a_fault_without_its_target_is_none(fault):
+    """What is not there cannot fail; so machines and scripts can be cut down below a fault."""
+    target, kind = fault
+    faults = (Fault(kind=kind, target=target, event=50, by_ns=10**6, for_ns=10**6),)
+    assert run_plan(attrs.evolve(PRESSED, fault=faults)).failure is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sign"),
+    [
+        (InvariantViolation("2 hold\n  pfn 7 has 3\n  b-100 is"), "invariant", "pfn # has #"),
+        (DeadlockError("a waits at 12\n  more"), "deadlock", "a waits at #"),
+        (LivelockError("b"), "livelock", "b"),
+        (ActorCrashedError("c at 7"), "exception", "ActorCrashedError: c at #"),
+        (KeyError(5), "exception", "KeyError: #"),
+    ],
+)
+def test_failures_have_a_class_and_a_sign(error, kind, sign):
+    """The class follows from the error; the sign leaves out what differs from run to run."""
+    failure = failure_of(error)
+    assert (kind, sign) == (failure.kind, failure.signs[0])
+    assert failure.is_like(failure_of(error))
+    assert not failure.is_like(failure_of(LivelockError("other")))
+    assert not failure.is_like(None)
+
+
+def test_memory_that_does_not_come_back_is_a_failure(monkeypatch):
+    """Calm asks that every page is back."""
+    monkeypatch.setattr(run_module, "losses", lambda *_: ["zone 1 has less"])
+    failure = run_plan(PRESSED).failure
+    assert failure is not None
+    assert ("invariant", ("zone # has less",)) == (failure.kind, failure.signs)
+
+
+def test_unrest_without_end_is_a_failure(monkeypatch):
+    """A machine that does not come to rest in a minute of virtual time is a livelock."""
+    monkeypatch.setattr(run_module, "unrest", lambda *_: iter(["kswapd0 does not sleep"]))
+    failure = run_plan(PRESSED).failure
+    assert failure is not None
+    assert ("livelock", True) == (failure.kind, "kswapd0 does not sleep" in failure.text)
+
+
+def test_replay_prints_the_draws_and_how_it_went(tmp_path, capsys):
+    """`kernelsim replay` shows the plan first, then the end of the run, and compares digests."""
+    path = tmp_path / "p.toml"
+    digest = run_plan(PRESSED).digest
+    path.write_text(plan_text(attrs.evolve(PRESSED, seen_kind="deadlock", seen_digest=digest)))
+    assert cli.exit_status(["replay", str(path)]) == cli.EXIT_DONE
+    out = capsys.readouterr().out
+    assert out.startswith('format = 1\nname = "pressed"\n')
+    assert f"digest {digest}\nthe same as when it was written down, to the byte\n" in out
+    path.write_text(plan_text(attrs.evolve(PRESSED, seen_kind="deadlock", seen_digest="00")))
+    assert cli.exit_status(["replay", str(path)]) == cli.EXIT_DONE
+    assert capsys.readouterr().out.endswith("written down: deadlock, digest 00\n")
+
+
+def test_a_replay_that_fails_ends_with_status_3(tmp_path, capsys, monkeypatch):
+    """The report has the class, what does not hold, the last events and the command."""
+    monkeypatch.setattr(run_module, "losses", lambda *_: ["zone 1 has less"])
+    path = tmp_path / "p.toml"
+    path.write_text(plan_text(PRESSED))
+    assert cli.exit_status(["replay", str(path)]) == cli.EXIT_OUR_BUG
+    err = capsys.readouterr().err
+    assert err.startswith("invariant: not all is back in the calm:\n  zone 1 has less\n")
+    assert err.endswith(f"replay: kernelsim replay {path}\n")
+    assert cli.exit_status(["replay", str(tmp_path / "none.toml")]) == cli.EXIT_WRONG_USE
