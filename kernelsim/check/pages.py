@@ -238,6 +238,10 @@ def check_places(mem: Mem, view: View, in_flight: int | None, found: Findings) -
     found.none_of(idle & (mem.pages.mapcount != 0), "free or kernel pages that are mapped")
     found.none_of(mem.pages.mapcount < 0, "pages with a mapcount below 0")
     found.none_of((view.zone < 0) & (places > 0) & ((flags & PG_reserved) == 0), "pages in no zone")
+    batched = np.zeros(len(flags), np.int64)
+    for batch in mem.lru_batch:
+        np.add.at(batched, batch[1 : 1 + batch[0]], 1)
+    found.none_of(batched != ((flags & PG_batched) != 0), "folio batches and page flag disagree")
     held = (mem.pages.mapcount > 0) | ((flags & HELD_FLAGS) != 0)
     nowhere = int(((view.zone >= 0) & (places == 0) & ~held).sum())
     if in_flight is not None:

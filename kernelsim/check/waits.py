@@ -77,7 +77,15 @@ def check_owed(kernel: Kernel) -> Iterator[str]:
         if is_idle(device) and device.promises and not device.nr_in_flight:
             yield f"{device.name} has nothing under way and owes {len(device.promises)} answers"
     processes = [kernel.engine.actors[entry.ref.name] for entry in kernel.processes.values()]
-    for actor in (*kernel.nodes, kernel.interconnect, *processes):
+    for node in filter(is_idle, kernel.nodes):
+        locks = (*node.zone_locks.values(), node.lru_lock)
+        queued = sum(int(kernel.burst.queued[lock.server.index]) for lock in locks)
+        if len(node.promises) > queued:
+            yield (
+                f"{node.name} is idle and owes {len(node.promises)} answers, "
+                f"{queued} wait for its locks"
+            )
+    for actor in (kernel.interconnect, *processes):
         if is_idle(actor) and actor.promises:
             yield f"{actor.name} is idle and owes {len(actor.promises)} answers"
 

@@ -3,7 +3,8 @@
 Nothing is under way: kswapd sleeps, no task waits for another, the disks are idle. And all is
 back: each zone has the pages it had at boot, swap is empty, nothing is promised to anyone. Only
 pages that were on their way to swap when their process ended may stay in the swap cache, each with
-its slot, until reclaim finds them (mm/swap_state.c:free_swap_cache).
+its slot, until reclaim finds them (mm/swap_state.c:free_swap_cache), and new pages in the batch of
+a CPU until it is full (mm/swap.c:folio_batch_add_and_move).
 Interface: `Baseline.of` at boot; `unrest` lists what still goes on, `losses` what is missing.
 Units: pages.
 """
@@ -15,7 +16,7 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.waits import is_idle, is_waiting
-from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, zone_of
+from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_batched, zone_of
 from kernelsim.mm.swap.swapfile import SS_FREE, SWAP_MAP_COUNT
 from kernelsim.sim.actor import Actor
 
@@ -47,11 +48,13 @@ class Baseline:
 def unused_pages(kernel: Kernel) -> I64:
     """Return the pages of each zone that nobody uses, shape [zone row].
 
-    They are free, on a CPU's list, or left over in the swap cache.
+    They are free, on a CPU's list, or left over in the swap cache or in a CPU's folio batch.
     """
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
-    for pfn in kernel.swap.cache_pfn[left_over_slots(kernel)].tolist():
+    left = kernel.swap.cache_pfn[left_over_slots(kernel)].tolist()
+    left += np.flatnonzero(mem.pages.flags == np.uint32(PG_batched)).tolist()
+    for pfn in left:
         unused[zone_of(mem, pfn)] += 1
     return unused
 
