@@ -17,7 +17,7 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.waits import is_idle, is_waiting
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_batched, zone_of
-from kernelsim.mm.swap.swapfile import SS_FREE, SWAP_MAP_COUNT
+from kernelsim.mm.swap.swap_area import SS_FREE, SWAP_MAP_COUNT
 from kernelsim.sim.actor import Actor
 
 

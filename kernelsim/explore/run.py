@@ -36,7 +36,7 @@ from kernelsim.explore.plan import Plan
 from kernelsim.explore.program import Program, policy_of
 from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import NODE_STAT_NAMES, NUMA_STAT_NAMES, VM_EVENT_NAMES
-from kernelsim.mm.swap.swapfile import SS_FREE
+from kernelsim.mm.swap.swap_area import SS_FREE
 from kernelsim.sim.actor import ActorRef
 from kernelsim.units import NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
