@@ -18,8 +18,9 @@ from kernelsim.explore.plan import Plan
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.script.script import Memhog, parse_script
 
-LOAD_EVENTS: Final = (500, 2000, 4000, 8000, 8000, 8000, 16_000, 30_000)
-CHECK_EVENTS: Final = (100, 300, 500, 1000)
+LOAD_EVENTS: Final = (500, 2000, 4000, 8000, 8000, 16_000)  # of a run that is observed
+CHECK_EVENTS: Final = (100, 300, 1000)
+UNOBSERVED: Final = 8  # times as many steps of both where nobody writes down what is stored
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
 
 
@@ -37,7 +38,9 @@ def draw_plan(seed: int, run: int) -> Plan:
     commands = parse_script("\n".join(script)).commands
     names = [command.name for command in commands if isinstance(command, Memhog)]
     rng = Rng(seed, f"stress/{run}/run")
-    load_events = rng.choice(LOAD_EVENTS)
+    is_observed = rng.chance(1, 3)
+    more = 1 if is_observed else UNOBSERVED
+    load_events = more * rng.choice(LOAD_EVENTS)
     faults = draw_faults(
         rng,
         names,
@@ -50,7 +53,8 @@ def draw_plan(seed: int, run: int) -> Plan:
         seed=rng.bits(31),
         schedule_seed=rng.bits(31) if rng.chance(1, 2) else None,
         burst_pages=rng.choice(BURSTS),
-        check_every=rng.choice(CHECK_EVENTS),
+        check_every=more * rng.choice(CHECK_EVENTS),
+        observe=is_observed,
         load_events=load_events,
         script=tuple(script),
         fault=tuple(faults),

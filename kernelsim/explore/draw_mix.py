@@ -16,7 +16,7 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import NS_PER_MS, PAGE_SIZE
 
 WEIGHTS: Final = (1, 1, 2, 8, 32)
-FOOTPRINTS: Final = (20, 80, 110, 150, 150, 250, 400)  # of all processes, in percent of memory
+FOOTPRINTS: Final = (20, 110, 150, 150, 200, 300, 400)  # of all processes, in percent of memory
 PAGES_MAX: Final = 40_000  # of all processes, so that a run is short on a large machine too
 
 

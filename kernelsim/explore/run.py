@@ -51,7 +51,7 @@ DETERMINISM: Final = "determinism"
 
 CALM_LOOK_NS: Final = 200 * NS_PER_MS  # kswapd sleeps 100 ms before it sleeps for good
 CALM_LOOKS: Final = 300  # a minute of virtual time
-CALM_EVENTS: Final = 200_000  # of the engine, that ending and coming to rest may take
+CALM_EVENTS: Final = 1_000_000  # of the engine, that ending and coming to rest may take
 PAGES_PER_CHECK_EVENT: Final = 64  # a look costs as much as that many steps on a big machine
 VARYING: Final = re.compile(r"\b[a-z]+\d*-\d+|0x[0-9a-f]+|-?\d+")  # tasks, addresses, numbers
 
@@ -179,7 +179,8 @@ class _Run:
         return {name: nr for name, nr in counts.items() if nr > 0}
 
     def _on_boot(self, machine: Machine) -> None:
-        observe(self.kernel)
+        if self.plan.observe:
+            observe(self.kernel)
         clock = machine.engine.clock
         self.injector = machine.engine.spawn(FaultInjector(self.kernel))
         self.began = clock.number

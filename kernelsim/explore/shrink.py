@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 RUNS_MAX: Final = 400
 SCHEDULES: Final = (None, 1, 2, 3)  # tried where leaving a process out changed who meets whom
-CLOSE_LOOK: Final = 20  # steps between two looks: a fault is seen soon after it happened
+CLOSE_LOOK: Final = 100  # steps between two looks: a fault is seen soon after it happened
 
 
 @attrs.define

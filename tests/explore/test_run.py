@@ -33,11 +33,11 @@ PRESSED = Plan(
 @pytest.mark.slow
 def test_random_runs_hold_every_invariant():
     """Drawn runs end in calm with all their memory back, and reach swap and OOM kills."""
-    results = [run_plan(draw_plan(3, number)) for number in range(40)]
+    results = [run_plan(draw_plan(1, number)) for number in range(40)]
     assert [] == [result.failure.text for result in results if result.failure]
     assert {"done"} <= {result.state for result in results} <= {"done", "panic"}
     reached = {name for result in results for name in result.counts}
-    assert {"pswpout", "pswpin", "allocstall_normal", "pgscan_direct"} <= reached
+    assert {"pswpout", "pswpin", "mm_vmscan_direct_reclaim_begin", "pgsteal_kswapd"} <= reached
 
 
 def test_a_plan_has_one_result():
