@@ -56,7 +56,10 @@ def test_load_ends_by_killing_what_still_lives():
     result = run_plan(attrs.evolve(endless, load_events=500))
     assert result.failure is None
     assert result.counts["ended by 9"] == 1
-    assert run_plan(attrs.evolve(holds, load_events=60)).failure is not None  # nothing ends it
+    assert run_plan(attrs.evolve(holds, load_events=60)).failure is None
+    stuck = run_plan(holds).failure  # nothing comes to pass any more, so no step ends the load
+    assert stuck is not None
+    assert stuck.kind == "deadlock"
 
 
 @pytest.mark.parametrize(

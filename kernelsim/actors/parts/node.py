@@ -194,8 +194,8 @@ class Node(Actor):
         """Put pages on the CPU's lists; one that gets full is drained under the zone's lock."""
         if wants(self, mm_page_free):
             trace_all(self, (mm_page_free(int(pfn), 0) for pfn in message.pfns[: message.nr]))
-        self._burst.granted[self.nid] -= message.nr
         at, zone = free_unref_run(self._mem, message.cpu, message.pfns, 0, message.nr)
+        self._burst.granted[self.nid] -= at  # the rest stays in the task's hands until the grant
         if zone < 0:
             return 0
         return self._under_zone_lock(zone, partial(self._free, message, at, zone), message.user)
@@ -206,6 +206,7 @@ class Node(Actor):
         Source: Linux 6.1 mm/page_alloc.c:free_unref_page_commit
         """
         mem, cpu, nr_drained, nr_holds = self._mem, message.cpu, 0, 0
+        self._burst.granted[self.nid] -= message.nr - at
         while zone >= 0:
             nr_drained += drain_full(mem, zone, cpu, message.pfns, at)
             nr_holds += 1
