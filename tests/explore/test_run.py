@@ -20,7 +20,7 @@ MACHINE = {
 }
 PRESSED = Plan(
     name="pressed",
-    load_events=50_000,
+    load_events=500_000,
     script=(
         "memhog name:a mmap:a:10M touchw:a touchr:a &",
         "memhog name:b mmap:a:10M touchw:a touchr:a &",
@@ -67,7 +67,7 @@ def test_load_ends_by_killing_what_still_lives():
     [
         Fault(kind="slow-disk", target="vda", event=100, by_ns=10**9, for_ns=10**8),
         Fault(kind="late-cpu", target="0", event=100, by_ns=10**7),
-        Fault(kind="kill", target="b", event=300),
+        Fault(kind="kill", target="b", event=8000),
     ],
 )
 def test_a_fault_changes_the_run(fault):
