@@ -40,7 +40,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.page.page_alloc import rmqueue
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
-from kernelsim.mm.space.mm_struct import MmRegistry
+from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.util import CommitAccount
 from kernelsim.mm.swap.swap_area import swapon

@@ -35,7 +35,7 @@ from kernelsim.mm.reclaim.vmscan_list import (
     shrink_active_list,
 )
 from kernelsim.mm.space.memory import map_anon
-from kernelsim.mm.space.mm_struct import make_mms
+from kernelsim.mm.space.mm_registry import make_mms
 from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,

@@ -19,7 +19,7 @@ from kernelsim.mm.core.mem import (
     PG_anon_exclusive,
 )
 from kernelsim.mm.space.memory import map_anon
-from kernelsim.mm.space.mm_struct import MmRegistry
+from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,

@@ -9,7 +9,7 @@ from kernelsim.config.zones import ZoneType
 from kernelsim.mm.boot.mm_init import init_zone, new_mem
 from kernelsim.mm.core.mem import PG_dirty, PG_swapbacked, PG_swapcache, PG_uptodate
 from kernelsim.mm.core.vmstat import NR_SWAPCACHED
-from kernelsim.mm.space.mm_struct import make_mms
+from kernelsim.mm.space.mm_registry import make_mms
 from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.pgtable import (
     MM_SWAPENTS,

@@ -5,7 +5,8 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct
+from kernelsim.mm.space.mm_registry import MmRegistry
+from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,

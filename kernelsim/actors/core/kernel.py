@@ -28,7 +28,7 @@ from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
-from kernelsim.mm.space.mm_struct import MmRegistry
+from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
 from kernelsim.mm.swap.swap_area import SA_START, SS_TOTAL, SwapArea
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead

@@ -14,7 +14,8 @@ import attrs
 from kernelsim.actors.core.task import Task
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.reclaim.oom_kill import OomTask
-from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct
+from kernelsim.mm.space.mm_registry import MmRegistry
+from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.locks import WaitQueue

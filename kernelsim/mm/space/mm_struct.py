@@ -5,7 +5,8 @@ Linux: include/linux/mm_types.h:mm_struct; mm/mmap.c (6.1).
 Interface: a method that a system call uses returns a `VmChange`; its `result` is the address (0
 where Linux returns 0) or a negative errno; after an error nothing has changed. `unmapped`
 pieces still have page-table entries: the caller zaps them (`unmap_range`), and may free tables
-between `floor` and `ceiling`. `mm.number` indexes `Mms`; page-table state lives there.
+between `floor` and `ceiling`. `mm.number` indexes `Mms`, which the
+registry (mm_registry.py) keeps; page-table state lives there.
 Units: addresses and lengths in bytes, sizes of the whole (`total_vm` …) in pages.
 """
 
@@ -13,12 +14,10 @@ import errno
 from typing import Final
 
 import attrs
-import numpy as np
 
 from kernelsim.mm.space.mmap import (
     MMAP_MIN_ADDR,
     STACK_GUARD_GAP,
-    TASK_SIZE,
     MappedFile,
     VmaMap,
     VmArea,
@@ -26,7 +25,6 @@ from kernelsim.mm.space.mmap import (
     get_unmapped_area,
     page_align,
 )
-from kernelsim.mm.space.pgtable import NR_MM_COUNTERS, Mms, get_mm_rss
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
 from kernelsim.mm.space.vm_flags import (
     MAP_LOCKED,
@@ -45,7 +43,6 @@ from kernelsim.mm.space.vm_flags import (
 )
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
-NR_MMS_MIN: Final = 64
 RLIM_INFINITY: Final = (1 << 64) - 1
 
 
@@ -307,83 +304,3 @@ class MmStruct:
             self.stack_vm += nr_pages
         elif is_data_mapping(flags):
             self.data_vm += nr_pages
-
-
-@attrs.define
-class MmRegistry:
-    """Gives out mm numbers, lowest first, and holds what leaves know of each mm.
-
-    `mms` is replaced when it grows: pass `registry.mms` afresh.
-    """
-
-    commit: CommitAccount
-    mms: Mms = attrs.Factory(lambda: make_mms(NR_MMS_MIN))
-    by_number: dict[int, MmStruct] = attrs.Factory(dict)
-    next_ctx_id: int = 1
-    task_size: int = TASK_SIZE
-
-    def mm_alloc(
-        self, owner_pid: int, *, rlimits: Rlimits | None = None, cap_sys_admin: bool = True
-    ) -> MmStruct:
-        """Create an empty address space; `pgd_alloc` must give it a top table."""
-        number = 1
-        while number in self.by_number:
-            number += 1
-        if number == len(self.mms.pgd_row):
-            self.grow()
-        mm = MmStruct(
-            number=number,
-            ctx_id=self.next_ctx_id,
-            owner_pid=owner_pid,
-            commit=self.commit,
-            map=VmaMap(task_size=self.task_size),
-            rlimits=rlimits or Rlimits(),
-            cap_sys_admin=cap_sys_admin,
-            cap_ipc_lock=cap_sys_admin,
-        )
-        self.next_ctx_id += 1
-        self.by_number[number] = mm
-        self.mms.fork_next[number] = number
-        return mm
-
-    def mm_free(self, mm: MmStruct) -> None:
-        """Forget an address space whose pages and tables are all gone (kernel/fork.c:check_mm)."""
-        mms, number = self.mms, mm.number
-        assert not mms.rss[number].any(), "an mm ends with pages still counted"
-        assert mms.nr_ptes[number] == 0, "an mm ends with page tables"
-        assert mms.pgd_row[number] == 0, "an mm ends with its PGD"
-        before = number
-        while mms.fork_next[before] != number:
-            before = int(mms.fork_next[before])
-        mms.fork_next[before] = mms.fork_next[number]
-        mms.fork_next[number] = 0
-        mms.hiwater_rss[number] = 0
-        mms.tlb_flush_batched[number] = 0
-        del self.by_number[number]
-
-    def hiwater_rss(self, mm: MmStruct) -> int:
-        """Return the most pages that were resident at one time (VmHWM).
-
-        Source: Linux 6.1 include/linux/mm.h:get_mm_hiwater_rss
-        """
-        return int(max(self.mms.hiwater_rss[mm.number], get_mm_rss(self.mms, mm.number)))
-
-    def grow(self) -> None:
-        """Double the arrays."""
-        grown = make_mms(2 * len(self.mms.pgd_row))
-        for old, new in zip(self.mms, grown, strict=True):
-            new[: len(old)] = old
-        self.mms = grown
-
-
-def make_mms(nr_mms: int) -> Mms:
-    """Return empty arrays for mm numbers below `nr_mms`."""
-    zeros = np.zeros
-    return Mms(
-        pgd_row=zeros(nr_mms, np.int64),
-        rss=zeros((nr_mms, NR_MM_COUNTERS), np.int64),
-        hiwater_rss=zeros(nr_mms, np.int64),
-        nr_ptes=zeros(nr_mms, np.int64),
-        fork_next=zeros(nr_mms, np.int64),
-        tlb_flush_batched=zeros(nr_mms, np.int64),
-    )

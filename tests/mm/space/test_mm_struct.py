@@ -1,13 +1,13 @@
-"""Address spaces: system calls, limits, accounting, layout, and the registry."""
+"""Address spaces: system calls, limits, accounting, layout."""
 
 import errno
 
 import attrs
-import numpy as np
 import pytest
 
 from kernelsim.mm.space.exec import load_image, mmap_base, static_image
-from kernelsim.mm.space.mm_struct import MmRegistry, MmStruct, Rlimits
+from kernelsim.mm.space.mm_registry import MmRegistry
+from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
 from kernelsim.mm.space.mmap import TASK_SIZE, MappedFile
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER
 from kernelsim.mm.space.vm_flags import (
@@ -28,11 +28,6 @@ PROGRAM = MappedFile("/bin/memhog", 12, (8, 1))
 IMAGE = static_image(text_bytes=600 * KIB, data_bytes=20 * KIB, bss_bytes=30 * KIB)
 
 
-def new_registry() -> MmRegistry:
-    """Return a registry of a machine with 4 GB."""
-    return MmRegistry(commit_account(GIB // 1024))
-
-
 def set_tunable(mm: MmStruct, **values: int) -> None:
     """Put a tunable into force."""
     tunables = mm.commit.tunables
@@ -41,7 +36,7 @@ def set_tunable(mm: MmStruct, **values: int) -> None:
 
 def new_process(rlimits: Rlimits | None = None, *, root: bool = True) -> MmStruct:
     """Return an address space with a program in it."""
-    mm = new_registry().mm_alloc(1, rlimits=rlimits, cap_sys_admin=root)
+    mm = MmRegistry(commit_account(GIB // 1024)).mm_alloc(1, rlimits=rlimits, cap_sys_admin=root)
     assert not load_image(mm, PROGRAM, IMAGE).failed
     return mm
 
@@ -236,46 +231,3 @@ def test_stack_does_not_grow_into_the_guard_gap() -> None:
         mm.mmap(PAGE_SIZE, prot, fixed, address=stack - MIB)
         assert (mm.fault_vma(stack, write=True) is not None) == grown
         assert mm.fault_vma(stack + PAGE_SIZE, write=True) is not None
-
-
-def test_numbers_are_reused_lowest_first_and_contexts_never() -> None:
-    """A freed number is given out again; ctx_id goes on."""
-    registry = new_registry()
-    first, second, third = (registry.mm_alloc(pid) for pid in (1, 2, 3))
-    assert [mm.number for mm in (first, second, third)] == [1, 2, 3]
-    registry.mm_free(second)
-    again = registry.mm_alloc(4)
-    assert (again.number, again.ctx_id) == (2, 4)
-
-
-def test_registry_grows() -> None:
-    """More address spaces than rows keep what was counted."""
-    registry = new_registry()
-    registry.mm_alloc(1)
-    registry.mms.rss[1, 1] = 5
-    numbers = [registry.mm_alloc(pid).number for pid in range(2, 200)]
-    assert numbers == list(range(2, 200))
-    assert registry.mms.rss[1, 1] == 5
-    assert registry.hiwater_rss(registry.by_number[1]) == 5
-
-
-def test_forgetting_an_mm_with_pages_is_refused() -> None:
-    """An mm that still has pages counted cannot end."""
-    registry = new_registry()
-    mm = registry.mm_alloc(1)
-    registry.mms.rss[1, 1] = 1
-    with pytest.raises(AssertionError, match="pages"):
-        registry.mm_free(mm)
-
-
-def test_fork_ring_closes_when_a_member_leaves() -> None:
-    """Parent and two children form a ring; the middle one's end leaves a ring of two."""
-    registry = new_registry()
-    parent, one, two = (registry.mm_alloc(pid) for pid in (1, 2, 3))
-    ring = registry.mms.fork_next
-    ring[[parent.number, one.number, two.number]] = one.number, two.number, parent.number
-    registry.mm_free(one)
-    assert (ring[1], ring[3], ring[2]) == (3, 1, 0)
-    registry.mm_free(parent)
-    assert np.flatnonzero(ring).tolist() == [3]
-    assert ring[3] == 3

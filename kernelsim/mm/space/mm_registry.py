@@ -1,0 +1,103 @@
+"""All address spaces of a machine: their numbers, their birth and end, their rows in `Mms`.
+
+Linux: kernel/fork.c:mm_alloc, :mm_init, :check_mm (6.1).
+
+Compiled code knows an address space by its number only. The registry gives out that number, and
+keeps the arrays indexed by it: the PGD, resident pages, page tables, the ring of relatives.
+
+Interface: `mm_alloc` makes an empty address space, `mm_free` forgets one; `by_number` holds those
+that live.
+Units: pages.
+"""
+
+from typing import Final
+
+import attrs
+import numpy as np
+
+from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
+from kernelsim.mm.space.mmap import TASK_SIZE, VmaMap
+from kernelsim.mm.space.pgtable import NR_MM_COUNTERS, Mms, get_mm_rss
+from kernelsim.mm.space.util import CommitAccount
+
+NR_MMS_MIN: Final = 64
+
+
+@attrs.define
+class MmRegistry:
+    """Gives out mm numbers, lowest first, and holds what leaves know of each mm.
+
+    `mms` is replaced when it grows: pass `registry.mms` afresh.
+    """
+
+    commit: CommitAccount
+    mms: Mms = attrs.Factory(lambda: make_mms(NR_MMS_MIN))
+    by_number: dict[int, MmStruct] = attrs.Factory(dict)
+    next_ctx_id: int = 1
+    task_size: int = TASK_SIZE
+
+    def mm_alloc(
+        self, owner_pid: int, *, rlimits: Rlimits | None = None, cap_sys_admin: bool = True
+    ) -> MmStruct:
+        """Create an empty address space; `pgd_alloc` must give it a top table."""
+        number = 1
+        while number in self.by_number:
+            number += 1
+        if number == len(self.mms.pgd_row):
+            self.grow()
+        mm = MmStruct(
+            number=number,
+            ctx_id=self.next_ctx_id,
+            owner_pid=owner_pid,
+            commit=self.commit,
+            map=VmaMap(task_size=self.task_size),
+            rlimits=rlimits or Rlimits(),
+            cap_sys_admin=cap_sys_admin,
+            cap_ipc_lock=cap_sys_admin,
+        )
+        self.next_ctx_id += 1
+        self.by_number[number] = mm
+        self.mms.fork_next[number] = number
+        return mm
+
+    def mm_free(self, mm: MmStruct) -> None:
+        """Forget an address space whose pages and tables are all gone (kernel/fork.c:check_mm)."""
+        mms, number = self.mms, mm.number
+        assert not mms.rss[number].any(), "an mm ends with pages still counted"
+        assert mms.nr_ptes[number] == 0, "an mm ends with page tables"
+        assert mms.pgd_row[number] == 0, "an mm ends with its PGD"
+        before = number
+        while mms.fork_next[before] != number:
+            before = int(mms.fork_next[before])
+        mms.fork_next[before] = mms.fork_next[number]
+        mms.fork_next[number] = 0
+        mms.hiwater_rss[number] = 0
+        mms.tlb_flush_batched[number] = 0
+        del self.by_number[number]
+
+    def hiwater_rss(self, mm: MmStruct) -> int:
+        """Return the most pages that were resident at one time (VmHWM).
+
+        Source: Linux 6.1 include/linux/mm.h:get_mm_hiwater_rss
+        """
+        return int(max(self.mms.hiwater_rss[mm.number], get_mm_rss(self.mms, mm.number)))
+
+    def grow(self) -> None:
+        """Double the arrays."""
+        grown = make_mms(2 * len(self.mms.pgd_row))
+        for old, new in zip(self.mms, grown, strict=True):
+            new[: len(old)] = old
+        self.mms = grown
+
+
+def make_mms(nr_mms: int) -> Mms:
+    """Return empty arrays for mm numbers below `nr_mms`."""
+    zeros = np.zeros
+    return Mms(
+        pgd_row=zeros(nr_mms, np.int64),
+        rss=zeros((nr_mms, NR_MM_COUNTERS), np.int64),
+        hiwater_rss=zeros(nr_mms, np.int64),
+        nr_ptes=zeros(nr_mms, np.int64),
+        fork_next=zeros(nr_mms, np.int64),
+        tlb_flush_batched=zeros(nr_mms, np.int64),
+    )
