@@ -45,8 +45,9 @@ from kernelsim.report.run_options import NO_REPORT, RunOptions
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
 from kernelsim.units import NS_PER_S, NS_PER_US, format_duration
-from kernelsim.workload.handle import ProcessHandle, ProcessStatistics
+from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.process_statistics import ProcessStatistics
 
 LOCKS_MAX: Final = 5
 PROCESSES_MAX: Final = 20

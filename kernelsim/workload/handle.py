@@ -12,8 +12,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-import attrs
-
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
@@ -21,7 +19,6 @@ from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, ProcessEndedError, WorkloadError
-from kernelsim.mm.space.pgtable import MM_SWAPENTS
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
@@ -36,39 +33,11 @@ from kernelsim.workload.arguments import (
     whole_number,
 )
 from kernelsim.workload.panic import until_panic
+from kernelsim.workload.process_statistics import ProcessStatistics, process_statistics
 from kernelsim.workload.syscall import MappedRange, meaning_of, require_mapping, value_of
 
 UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
 Program = Callable[["ProcessHandle"], Awaitable[object]]
-
-
-@attrs.frozen
-class ProcessStatistics:
-    """What a process has done and has.
-
-    Attributes:
-        pgfault: Faults, major ones included.
-        pgmajfault: Faults that waited for I/O.
-        rss_pages: Resident pages.
-        swap_pages: Pages on swap.
-        utime_ns: CPU time of the program.
-        stime_ns: CPU time of the kernel for it.
-        run_delay_ns: Time in run queues.
-        lock_ns: Time getting pages from nodes.
-        reclaim_ns: Time in direct reclaim.
-        io_ns: Time waiting for its own reads.
-    """
-
-    pgfault: int
-    pgmajfault: int
-    rss_pages: int
-    swap_pages: int
-    utime_ns: int
-    stime_ns: int
-    run_delay_ns: int
-    lock_ns: int
-    reclaim_ns: int
-    io_ns: int
 
 
 class ProcessHandle:
@@ -127,23 +96,7 @@ class ProcessHandle:
     @property
     def stats(self) -> ProcessStatistics:
         """What it has done and has; pages are 0 after its end."""
-        process = self._process
-        task, waits = process.task, process.task.waits
-        rss = [0, 0, 0, 0]
-        if self.pid in self._kernel.processes:  # neither before its start nor after its end
-            rss = [int(pages) for pages in self._kernel.mms.mms.rss[process.mm.number]]
-        return ProcessStatistics(
-            pgfault=process.minflt + process.majflt,
-            pgmajfault=process.majflt,
-            rss_pages=sum(rss) - rss[MM_SWAPENTS],
-            swap_pages=rss[MM_SWAPENTS],
-            utime_ns=task.utime_ns,
-            stime_ns=task.stime_ns,
-            run_delay_ns=task.run_delay_ns,
-            lock_ns=waits.lock_ns,
-            reclaim_ns=waits.reclaim_ns,
-            io_ns=waits.io_ns,
-        )
+        return process_statistics(self._kernel, self._process)
 
     async def start(self, program: Program | None) -> None:
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
