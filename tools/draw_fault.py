@@ -54,7 +54,7 @@ def noted(messages: list[Message]) -> Iterator[None]:
     ask, tell = ActorRef.ask, ActorRef.tell
 
     def note(ref: ActorRef, message: object) -> Message:
-        clock = ref._actor.engine.clock  # noqa: SLF001 - there is no other way to listen to all
+        clock = ref._clock  # noqa: SLF001 - there is no other way to listen to all
         kept = Message(clock.now_ns, clock.running.name, ref.name, type(message).__name__)
         messages.append(kept)
         return kept
@@ -62,7 +62,7 @@ def noted(messages: list[Message]) -> Iterator[None]:
     async def noting_ask(ref: ActorRef, message: object) -> Any:  # noqa: ANN401 - any answer
         kept = note(ref, message)
         answer = await ask(ref, message)
-        kept.answered_ns = ref._actor.engine.clock.now_ns  # noqa: SLF001 - as above
+        kept.answered_ns = ref._clock.now_ns  # noqa: SLF001 - as above
         return answer
 
     def noting_tell(ref: ActorRef, message: object) -> None:

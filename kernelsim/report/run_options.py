@@ -58,12 +58,16 @@ def replay_command(options: RunOptions, workload: str) -> str:
         words += ["--set", setting]
     if options.burst_pages is not None:
         words += ["--burst-pages", str(options.burst_pages)]
+    for word in options.trace:
+        words += ["--trace", word]
     if options.until is not None:
         words += ["--until", options.until]
     if options.check and options.check_every is not None:
         words += ["--check-every", str(options.check_every)]
     elif options.check:
         words.append("--check")
+    if not options.report:
+        words.append("--no-report")
     return shell_command(words)
 
 

@@ -291,10 +291,11 @@ class Actor:
 class ActorRef:
     """The handle others hold: tell, ask, stop, kill, join."""
 
-    __slots__ = ("_actor", "_why_ask", "_why_join", "name")
+    __slots__ = ("_actor", "_clock", "_why_ask", "_why_join", "name")
 
     def __init__(self, actor: Actor) -> None:
-        self._actor = actor
+        self._actor: Actor | None = actor
+        self._clock = actor.engine.clock
         self._why_ask = ("answer of", actor.name)
         self._why_join = ("end of", actor.name)
         self.name = actor.name
@@ -302,7 +303,11 @@ class ActorRef:
     @property
     def has_ended(self) -> bool:
         """Whether the actor has ended, for whatever reason."""
-        return self._actor.mailbox.is_receiver_closed
+        return self._actor is None or self._actor.mailbox.is_receiver_closed
+
+    def let_go(self) -> None:
+        """Forget the actor, which has ended, so that a handle does not keep all it knew."""
+        self._actor = None
 
     def tell(self, message: object) -> None:
         """Send a message that wants no answer.
@@ -311,6 +316,8 @@ class ActorRef:
             ActorEndedError: The actor has ended.
             SimulationError: Its mailbox is full, which is a bug of the senders.
         """
+        if self._actor is None:
+            raise self._refusal(None, "told")
         try:
             self._actor.mailbox.send_nowait((message, None))
         except REFUSALS as error:
@@ -324,8 +331,9 @@ class ActorRef:
             SimulationError: Its mailbox is full, which is a bug of the senders.
             Exception: Whatever serving the message raised.
         """
-        actor = self._actor
-        clock = actor.engine.clock
+        actor, clock = self._actor, self._clock
+        if actor is None:
+            raise self._refusal(None, "asked")
         waiter = clock.open_wait(self._why_ask)
         if (
             actor.serves_inline
@@ -348,6 +356,8 @@ class ActorRef:
             SimulationError: Its mailbox is full, which is a bug of the senders.
         """
         actor = self._actor
+        if actor is None:
+            raise self._refusal(None, "asked")
         try:
             actor.mailbox.send_nowait((message, asker))
         except REFUSALS as error:
@@ -361,14 +371,13 @@ class ActorRef:
 
     def kill(self) -> None:
         """End the actor at once: what it waits for is cancelled. Its `finally` blocks run."""
-        if not self.has_ended:
+        if self._actor is not None and not self.has_ended:
             self._actor.scope.cancel()
 
     async def join(self) -> None:
         """Wait until the actor has ended, for whatever reason."""
-        if not self.has_ended:
-            actor = self._actor
-            clock = actor.engine.clock
+        actor, clock = self._actor, self._clock
+        if actor is not None and not self.has_ended:
             waiter = clock.open_wait(self._why_join)
             actor.joiners.append(waiter)
             try:
@@ -377,8 +386,8 @@ class ActorRef:
                 forget(actor.joiners, waiter)
                 raise
 
-    def _refusal(self, error: Exception, verb: str) -> SimulationError:
-        sender = self._actor.engine.clock.running.name
+    def _refusal(self, error: Exception | None, verb: str) -> SimulationError:
+        sender = self._clock.running.name
         if isinstance(error, trio.WouldBlock):
             return SimulationError(f"{sender} {verb} {self.name}, whose mailbox is full")
         return ActorEndedError(f"{sender} {verb} {self.name}, which has ended")

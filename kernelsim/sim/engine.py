@@ -329,6 +329,7 @@ class Engine:
             self.clock.wake(joiner, self.now_ns)
         del self.actors[actor.name]
         self.unwatch(actor.name)
+        actor.ref.let_go()
 
     def _end(self, state: str, detail: str = "", error: BaseException | None = None) -> None:
         if self.ended is None:

@@ -1,7 +1,7 @@
 """Tests of what a user may choose for a run."""
 
 from kernelsim.report.machine_run import run_machine
-from kernelsim.report.run_options import RunOptions
+from kernelsim.report.run_options import RunOptions, replay_command
 from kernelsim.workload.api import Workload
 
 
@@ -19,3 +19,15 @@ def test_until_is_the_same_number_in_python_and_on_the_command_line():
         for workload, options in ((of_author, RunOptions()), (of_user, RunOptions(until="1000")))
     ]
     assert ends == [1000, 1000]
+
+
+def test_the_replay_command_keeps_every_option():
+    """All but the output directory, what was traced and that no report was wanted included."""
+    options = RunOptions(
+        machine="tiny-64m", seed=2, schedule_seed=3, settings=("vm.swappiness=1",), burst_pages=4,
+        trace=("kmem:*", "actor=cpu0"), check=True, until="1s", report=False,
+    )  # fmt: skip
+    assert replay_command(options, "w.py") == (
+        "kernelsim run w.py --machine tiny-64m --seed 2 --schedule-seed 3 --set vm.swappiness=1 "
+        "--burst-pages 4 --trace 'kmem:*' --trace actor=cpu0 --until 1s --check --no-report"
+    )

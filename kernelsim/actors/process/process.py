@@ -2,8 +2,8 @@
 
 Linux: the user side of a task, 6.1. What each call does is an entry of the table in calls/.
 Owns: its address space and its entry of the process table.
-Interface: ask a value of one of the calls; the answer is its result. Asking an ended process gives
-`None` at once. What others may know of it is in its entry of the process table.
+Interface: ask a value of one of the calls; the answer is its result, `None` if it ends before.
+Then the actor ends, too. What others may know of it is in its entry of the process table.
 """
 
 from typing import Any

@@ -47,7 +47,11 @@ def list_add_tail(mem: Mem, number: int, pfn: int) -> None:
 
 @leaf
 def list_del(mem: Mem, number: int, pfn: int) -> None:
-    """Take a page off the list it is on."""
+    """Take a page off the list it is on.
+
+    Loops that empty a list end here at the latest, however corrupt it is.
+    """
+    assert mem.lists[number, L_COUNT] > 0, "a page is taken off a list that is empty"
     before = mem.pages.prev[pfn]
     after = mem.pages.next[pfn]
     if before:

@@ -179,6 +179,7 @@ def rmqueue_fallback(mem: Mem, zone: int, order: int, start_type: int) -> bool:
         fallback = find_suitable_fallback(mem, zone, current_order, start_type)
         while fallback < 0:
             current_order += 1
+            assert current_order < MAX_ORDER, "a free block of another type is gone again"
             fallback = find_suitable_fallback(mem, zone, current_order, start_type)
     pfn = get_page_from_free_area(mem, zone, current_order, fallback)
     steal_suitable_fallback(mem, zone, pfn, start_type, can_steal)

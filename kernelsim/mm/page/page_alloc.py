@@ -191,10 +191,11 @@ def rmqueue(mem: Mem, zone: int, order: int, migratetype: int) -> int:
     Source: Linux 6.1 mm/page_alloc.c:rmqueue_buddy
     """
     pfn = rmqueue_smallest(mem, zone, order, migratetype)
-    while not pfn:
+    if not pfn:
         if not rmqueue_fallback(mem, zone, order, migratetype):
             return 0
         pfn = rmqueue_smallest(mem, zone, order, migratetype)
+        assert pfn, "a block that was stolen is on no list of its new type"
     prep_new_pages(mem, pfn, 1 << order)
     mem.zone[zone, Z_FREE] -= 1 << order
     mem.vm_event[PGALLOC_DMA + mem.zone[zone, Z_TYPE_INDEX]] += 1 << order

@@ -89,6 +89,7 @@ def take_pages(mem: Mem, number: int, count: int, out: I32 | I64, at: int) -> No
     pfn = int(mem.lists[number, L_HEAD])
     taken = 0
     while taken < count:
+        assert pfn, "a per-CPU list has fewer pages than its count"
         first = pfn
         out[at + taken] = pfn
         taken += 1
@@ -117,6 +118,7 @@ def take_listed_page(
     """
     number = pcp_list(mem, zone, cpu, migratetype)
     pfn = int(mem.lists[number, L_HEAD])
+    assert pfn, "a per-CPU list has fewer pages than its count"
     after = mem.pages.next[pfn]
     mem.lists[number, L_HEAD] = after
     if after:

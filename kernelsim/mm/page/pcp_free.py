@@ -65,6 +65,7 @@ def cut_run_tail(mem: Mem, number: int, count: int) -> tuple[int, int, bool]:
     """
     before = mem.pages.prev
     tail = int(mem.lists[number, L_TAIL])
+    assert tail, "a per-CPU list has fewer pages than its count"
     last = tail
     pfn = int(before[last])
     step = 1 if pfn == tail + 1 else -1

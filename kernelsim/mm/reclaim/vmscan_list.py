@@ -101,7 +101,7 @@ def isolate_lru_folios(
         update_lru_size(mem, zone, lru, -1)
         batch.folios[taken] = pfn
         taken += 1
-    while first:
+    for _ in range(skipped):
         after = int(mem.pages.next[first])
         list_add(mem, number, first)
         first = after

@@ -82,6 +82,7 @@ def clear_young(
                 referenced += 1
             left -= 1
         mm = fork_next[mm]
+        assert mm or not owner, "the owner of a page is in no ring"
         if mm == owner:
             break
     return referenced
@@ -159,6 +160,7 @@ def swap_out_entries(
             mms.tlb_flush_batched[mm] += 1
             left -= 1
         mm = int(mms.fork_next[mm])
+        assert mm or not owner, "the owner of a page is in no ring"
         if mm == owner:
             break
     return left, dirty
@@ -175,3 +177,4 @@ def find_owner(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> None:
             pages.mapping[pfn] = other
             return
         other = int(mms.fork_next[other])
+        assert other, "an address space is in no ring"

@@ -178,8 +178,11 @@ def take_next_slot(swap: SwapArea, number: int) -> int:
     start = swap.area[number, SA_START]
     end = start + swap.area[number, SA_MAX]
     slot = swap.area[number, SA_CLUSTER_NEXT]
-    while slot == end or swap.map[slot] != 0:
+    for _ in range(end - start):
+        if slot != end and swap.map[slot] == 0:
+            break
         slot = start + 1 if slot >= end - 1 else slot + 1
+    assert swap.map[slot] == 0, "an area that is counted as not full has no free slot"
     swap.area[number, SA_CLUSTER_NEXT] = slot + 1
     take_slot(swap, slot)
     return int(slot)

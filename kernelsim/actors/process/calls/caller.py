@@ -101,6 +101,8 @@ class Caller:
     async def exit(self, status: int) -> None:
         """End with a status, or with minus a signal; the memory is free when this returns.
 
+        The actor goes when it has answered the messages it already has.
+
         Source: Linux 6.1 kernel/exit.c:do_exit, kernel/fork.c:mmput
         """
         kernel, entry, task = self.kernel, self.entry, self.task
@@ -118,3 +120,4 @@ class Caller:
         if not on_cpu:
             await task.put_cpu()
         entry.exited.wake_all()
+        entry.ref.stop()
