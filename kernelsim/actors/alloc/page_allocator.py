@@ -108,8 +108,8 @@ async def _alloc_pages_slowpath(
     want = min(want, SWAP_CLUSTER_MAX)
     retry = ReclaimRetry()
     while True:
-        if wake_all_kswapds(current, context):  # one that slept runs before this task
-            await task.compute(kernel.spec.latency.context_switch_ns)
+        wake_all_kswapds(current, context)
+        await task.cond_resched()
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:
             alloc_flags = ALLOC_NO_WATERMARKS

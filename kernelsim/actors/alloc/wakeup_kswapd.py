@@ -14,21 +14,17 @@ from kernelsim.mm.reclaim.vmscan_kswapd import should_wake_kswapd
 from kernelsim.trace.vmscan import mm_vmscan_wakeup_kswapd
 
 
-def wakeup_kswapd(current: Current, nid: int, highest_zoneidx: int, gfp: Gfp) -> bool:
+def wakeup_kswapd(current: Current, nid: int, highest_zoneidx: int, gfp: Gfp) -> None:
     """Ask for free pages in the zones of a node up to an index; a kswapd at work takes note.
-
-    Returns:
-        Whether it slept and wakes up.
 
     Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
     """
     kernel, task = current
     state = kernel.kswapd_states[nid]
     if not should_wake_kswapd(kernel.mem, kernel.lruvec, state, nid, highest_zoneidx):
-        return False
+        return
     trace(task, mm_vmscan_wakeup_kswapd(nid, highest_zoneidx, 0, int(gfp)))
     rouse_kswapd(kernel, nid)
-    return True
 
 
 def rouse_kswapd(kernel: Kernel, nid: int) -> None:
@@ -39,16 +35,13 @@ def rouse_kswapd(kernel: Kernel, nid: int) -> None:
         kernel.kswapds[nid].tell(WakeUp())
 
 
-def wake_all_kswapds(current: Current, context: AllocContext) -> bool:
+def wake_all_kswapds(current: Current, context: AllocContext) -> None:
     """Tell the kswapd of every node of the zonelist that a request went below low.
 
-    Returns:
-        Whether one of them slept and wakes up.
+    One that slept gets an idle CPU, or this one if it preempts the task there.
 
     Source: Linux 6.1 mm/page_alloc.c:wake_all_kswapds
     """
-    woken = False
     nids = (int(current.kernel.mem.zone[zone, Z_NID]) for zone in context.zonelist)
     for nid in dict.fromkeys(nids):
-        woken |= wakeup_kswapd(current, nid, context.highest_zoneidx, context.gfp)
-    return woken
+        wakeup_kswapd(current, nid, context.highest_zoneidx, context.gfp)
