@@ -4,7 +4,7 @@ Linux: what /proc/zoneinfo and its neighbours print.
 Differs: The kernel does not print where memory lies inside a zone with holes, so that is estimated.
 It does not describe disks either: they get the figures of a SATA SSD, in a recorded case those of
 its emulated machine.
-Interface: `machine_from_proc(directory)`.
+Interface: `machine_from_proc(directory)`. The state of its memory is read by boot_from_proc.py.
 Units: pages; KiB in meminfo.
 
 Only zoneinfo is needed. A recorded case has case.toml beside the snapshot; it says the
@@ -19,7 +19,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from kernelsim.config.boot import BootState, MemoryBlockBoot, NodeBoot, PcpBoot, ZoneBoot
+from kernelsim.config.boot_from_proc import boot_state_from_proc
 from kernelsim.config.emulated import EMULATED_CPU, emulated_disk
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine import (
@@ -37,22 +37,15 @@ from kernelsim.config.proc_text import (
     CaseFile,
     NodesText,
     ZoneinfoZone,
-    parse_buddyinfo,
     parse_case,
-    parse_meminfo,
-    parse_memory_blocks,
-    parse_node_meminfo,
     parse_nodes,
-    parse_numastat,
-    parse_pagetypeinfo,
     parse_swaps,
     parse_sysctl,
-    parse_vmstat,
     parse_zoneinfo,
 )
 from kernelsim.config.sysctl import SYSCTLS, Sysctl
 from kernelsim.config.sysctl_write import sysctl_from_text
-from kernelsim.config.zones import MIGRATE_TYPES, NR_PAGE_ORDERS, ZoneType, zone_types
+from kernelsim.config.zones import ZoneType, zone_types
 from kernelsim.errors import ConfigError, RecordingError
 from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE
 
@@ -60,7 +53,6 @@ __all__ = ["machine_from_proc"]
 
 REMOTE_DISTANCE: Final = 20  # linux/topology.h; when the recording does not say
 LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area of a PC
-_TYPES: Final = {kind.value: kind for kind in ZoneType}
 
 
 def machine_from_proc(directory: Path | str) -> MachineSpec:
@@ -94,7 +86,9 @@ def machine_from_proc(directory: Path | str) -> MachineSpec:
             devices=devices,
             latency=EMULATED_CPU if case is not None else LatencySpec(),
             sysctl=sysctl,
-            boot=_boot(folder, zones, nids=nids, uptime_ns=uptime_ns),
+            boot=boot_state_from_proc(
+                folder, zones, nids=nids, node_roots=_node_roots(folder), uptime_ns=uptime_ns
+            ),
         )
     except ConfigError as error:
         raise ConfigError(error.key, error.value, error.rule, folder) from None
@@ -140,7 +134,7 @@ def _node(nid: int, zones: tuple[ZoneinfoZone, ...], cpus: tuple[int, ...]) -> N
     """Return a node with its zones."""
     specs = tuple(
         ZoneSpec(
-            type=_TYPES[zone.name],
+            type=ZoneType(zone.name),
             start_pfn=(zone.start_pfn or 0) if zone.populated else 0,
             spanned_pages=zone.pages["spanned"],
             present_pages=zone.pages["present"],
@@ -212,6 +206,12 @@ def _sys_node_tree(folder: Path) -> Path | None:
         if tree.is_dir():
             return tree
     return None
+
+
+def _node_roots(folder: Path) -> tuple[Path, ...]:
+    """Return the directories that may hold nodeN/meminfo and nodeN/numastat."""
+    tree = _sys_node_tree(folder)
+    return (folder,) if tree is None else (folder, tree)
 
 
 def _read_sys_nodes(
@@ -289,112 +289,3 @@ def _sysctl(folder: Path) -> tuple[Sysctl, int]:
         return sysctl_from_text(known), int(seconds) * NS_PER_S + int(fraction)
     except ConfigError as error:
         raise ConfigError(error.key, error.value, error.rule, folder) from None
-
-
-def _boot(
-    folder: Path, zones: tuple[ZoneinfoZone, ...], *, nids: list[int], uptime_ns: int
-) -> BootState:
-    """Return the state the snapshot shows; files that are not there leave their part empty."""
-    free = _free_blocks(folder)
-    blocks = None
-    if (folder / "memory_blocks.txt").is_file():
-        blocks = parse_memory_blocks(folder / "memory_blocks.txt")
-    stats = {zone.nid: zone.node_stats for zone in zones if zone.node_stats is not None}
-    return BootState(
-        zones=tuple(_zone_boot(folder, zone, free) for zone in zones if zone.populated),
-        nodes=tuple(
-            NodeBoot(
-                nid=nid,
-                stats=stats.get(nid, {}),
-                meminfo_kb=_optional(folder, nid, "meminfo"),
-                numastat=_optional(folder, nid, "numastat"),
-            )
-            for nid in nids
-        ),
-        vmstat=parse_vmstat(folder / "vmstat") if (folder / "vmstat").is_file() else {},
-        meminfo_kb=parse_meminfo(folder / "meminfo") if (folder / "meminfo").is_file() else {},
-        memory_blocks=tuple(
-            MemoryBlockBoot(
-                index=index,
-                state=block["state"],
-                valid_zones=block["valid_zones"],
-                removable=int(block.get("removable", "0")),
-            )
-            for index, block in sorted(blocks.blocks.items() if blocks is not None else ())
-        ),
-        block_size_bytes=blocks.block_size_bytes if blocks is not None else 0,
-        auto_online_blocks=blocks.auto_online_blocks if blocks is not None else "offline",
-        uptime_ns=uptime_ns,
-    )
-
-
-def _optional(folder: Path, nid: int, name: str) -> dict[str, int]:
-    """Return nodeN/meminfo or nodeN/numastat, {} when it is not there."""
-    tree = _sys_node_tree(folder)
-    roots = (folder,) if tree is None else (folder, tree)
-    parse = parse_node_meminfo if name == "meminfo" else parse_numastat
-    for root in roots:
-        path = root / f"node{nid}" / name
-        if path.is_file():
-            return parse(path)
-    return {}
-
-
-_FreeBlocks = dict[tuple[int, str], tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]]
-
-
-def _free_blocks(folder: Path) -> _FreeBlocks:
-    """Return (node, zone) → (free blocks by type and order, pageblocks by type)."""
-    result: _FreeBlocks = {}
-    if (folder / "buddyinfo").is_file():
-        for line in parse_buddyinfo(folder / "buddyinfo"):
-            result[(line.nid, line.name)] = ((line.counts,), ())
-    path = folder / "pagetypeinfo"
-    try:
-        info = parse_pagetypeinfo(path) if path.is_file() else None
-    except RecordingError as error:
-        if error.rule.startswith("Permission"):  # only root may read it on a live host
-            return result
-        raise
-    for key, rows in info.free.items() if info is not None else ():
-        counts = tuple(
-            rows.get(name, (0,) * len(next(iter(rows.values())))) for name in MIGRATE_TYPES
-        )
-        blocks = info.blocks.get(key, {}) if info is not None else {}
-        result[key] = (counts, tuple(blocks.get(name, 0) for name in MIGRATE_TYPES))
-    return result
-
-
-def _zone_boot(folder: Path, zone: ZoneinfoZone, free: _FreeBlocks) -> ZoneBoot:
-    """Return the state of one populated zone."""
-    counts, pageblocks = free.get((zone.nid, zone.name), ((), ()))
-    nr_free = sum(count << order for row in counts for order, count in enumerate(row))
-    if nr_free > zone.pages["managed"] or max(map(len, counts), default=0) > NR_PAGE_ORDERS:
-        place = f"node {zone.nid} zone {zone.name}"
-        managed = zone.pages["managed"]
-        rule = f"free blocks of {place}: {nr_free} pages, but it manages {managed} (zoneinfo)"
-        raise RecordingError(str(folder / "pagetypeinfo"), None, rule)
-    low, mid, high = zone.watermarks
-    return ZoneBoot(
-        nid=zone.nid,
-        type=_TYPES[zone.name],
-        watermark_min=low,
-        watermark_low=mid,
-        watermark_high=high,
-        watermark_boost=zone.boost,
-        protection=zone.protection,
-        free=counts,
-        pageblocks=pageblocks,
-        pcp=tuple(
-            PcpBoot(
-                cpu=pageset.cpu,
-                count=pageset.count,
-                high=pageset.high,
-                batch=pageset.batch,
-                vm_stats_threshold=pageset.vm_stats_threshold or 0,
-            )
-            for pageset in zone.pagesets
-        ),
-        stats=zone.stats,
-        node_unreclaimable=zone.node_unreclaimable or 0,
-    )
