@@ -1,4 +1,4 @@
-"""The trace reader, held against a model that reads one line after the other."""
+"""Runs of pages of a trace, held against a model that reads one line after the other."""
 
 import gzip
 import subprocess
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernelsim.errors import RecordingError
 from kernelsim.workload.lackey import (
     AccessRun,
     AddressRegion,
@@ -15,22 +14,9 @@ from kernelsim.workload.lackey import (
     read_lackey,
     regions_of,
 )
+from tests.lackey_trace import HEADER, line_of, write_trace
 
-HEADER = "==7== Lackey, an example Valgrind tool\n==7== Command: /bin/true\n==7== \n"
 BIG = 1 << 20
-
-
-def write(tmp_path, text, name="t.lackey"):
-    """Write a trace file."""
-    path = tmp_path / name
-    path.write_bytes(text.encode("latin-1"))
-    return path
-
-
-def line_of(kind, address, size):
-    """Return a trace line as lackey prints it."""
-    column = "I " if kind == "I" else f" {kind}"
-    return f"{column} {address:08x},{size}\n"
 
 
 def model_visits(lines):
@@ -89,7 +75,7 @@ ACCESSES = st.lists(
 def test_reader_equals_line_by_line_model(tmp_path_factory, accesses):
     """Runs of a trace in one block are exactly those of the model, straddling accesses included."""
     text = HEADER + "".join(line_of(*access) for access in accesses)
-    path = write(tmp_path_factory.mktemp("lackey"), text)
+    path = write_trace(tmp_path_factory.mktemp("lackey"), text)
 
     assert model_runs(accesses) == list(read_lackey(path, block_bytes=BIG))
 
@@ -97,7 +83,7 @@ def test_reader_equals_line_by_line_model(tmp_path_factory, accesses):
 @given(ACCESSES, st.integers(1, 300))
 def test_small_blocks_cut_runs_where_they_end(tmp_path_factory, accesses, block_bytes):
     """However small the blocks, each is bundled as the model bundles its whole lines."""
-    path = write(
+    path = write_trace(
         tmp_path_factory.mktemp("lackey"), "".join(line_of(*access) for access in accesses)
     )
     blocks = model_blocks(accesses, block_bytes)
@@ -109,7 +95,7 @@ def test_small_blocks_cut_runs_where_they_end(tmp_path_factory, accesses, block_
 def test_loads_then_stores_of_a_page_are_two_runs(tmp_path):
     """Loads before the first store are one run, the store and all after it another."""
     lines = [("L", 0x5000, 8), ("L", 0x5008, 8), ("S", 0x5000, 4), ("L", 0x5000, 4)]
-    path = write(tmp_path, "".join(line_of(*line) for line in lines))
+    path = write_trace(tmp_path, "".join(line_of(*line) for line in lines))
 
     assert [
         AccessRun(vpn=5, nr_pages=1, write=False, exec=False, nr_accesses=2),
@@ -119,7 +105,7 @@ def test_loads_then_stores_of_a_page_are_two_runs(tmp_path):
 
 def test_ascending_pages_are_one_run(tmp_path):
     """A write that walks upwards through memory is one run of pages."""
-    path = write(tmp_path, "".join(line_of("S", 0x10000 + 512 * i, 8) for i in range(64)))
+    path = write_trace(tmp_path, "".join(line_of("S", 0x10000 + 512 * i, 8) for i in range(64)))
 
     run = AccessRun(vpn=16, nr_pages=8, write=True, exec=False, nr_accesses=64)
     assert [run] == list(read_lackey(path))
@@ -131,13 +117,15 @@ def test_gzip_traces_are_unpacked(tmp_path):
     packed = tmp_path / "t.lackey.gz"
     packed.write_bytes(gzip.compress(text.encode()))
 
-    assert list(read_lackey(write(tmp_path, text))) == list(read_lackey(packed))
+    assert list(read_lackey(write_trace(tmp_path, text))) == list(read_lackey(packed))
 
 
 def test_footprint_counts_lines_and_pages(tmp_path):
     """The footprint counts access lines, and each page once; straddling touches both pages."""
     lines = [("I", 0x1000, 4), ("S", 0x1FFC, 8), ("L", 0x9000, 8), ("L", 0x9000, 8)]
-    footprint = lackey_footprint(write(tmp_path, HEADER + "".join(line_of(*n) for n in lines)))
+    footprint = lackey_footprint(
+        write_trace(tmp_path, HEADER + "".join(line_of(*n) for n in lines))
+    )
 
     assert (4, 3, 2) == (footprint.nr_accesses, footprint.nr_pages, footprint.nr_pages_written)
 
@@ -147,76 +135,10 @@ def test_regions_join_over_small_gaps(tmp_path):
     pages = [0x100, 0x111, 0x123, 0x124]
     text = "".join(line_of("L", page << 12, 8) for page in pages) + line_of("S", 0x124000, 8)
 
-    assert regions_of(write(tmp_path, text + line_of("I", 0x111000, 2))) == (
+    assert regions_of(write_trace(tmp_path, text + line_of("I", 0x111000, 2))) == (
         AddressRegion(vpn=0x100, nr_pages=0x12, write=False, exec=True),
         AddressRegion(vpn=0x123, nr_pages=2, write=True, exec=False),
     )
-
-
-GOOD = line_of("L", 0x1000, 8)
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "rule"),
-    [
-        (GOOD + "X  00001000,8\n", 2, "kind in three columns"),
-        (GOOD + GOOD + " L 0000zz00,8\n" + GOOD, 3, "hex digits"),
-        (" L 0000100A,8\n", 1, "hex digits"),
-        (" L ,8\n", 1, "hex digits"),
-        (" L 11112222333344445,8\n", 1, "1 to 16"),
-        (" L 00001000\n", 1, "a comma and a size"),
-        (" L 00001000,\n", 1, "a comma and a size"),
-        (" L 00001000,x\n", 1, "a comma and a size"),
-        (" L 00001000,0\n", 1, "a comma and a size"),
-        (" L 00001000,8 \n", 1, "a comma and a size"),
-        (GOOD + "\n" + GOOD, 2, "kind in three columns"),
-        (GOOD + "== not valgrind\n", 2, "kind in three columns"),
-        (GOOD + "the program's own words\n", 2, "kind in three columns"),
-        (" L ffffffffffffffff,8\n", 1, "64-bit address space"),
-        (GOOD + " L 000010", 2, "cut short"),
-        (GOOD + " L 00001000,8", 2, "cut short"),
-        ("", 1, "at least one access"),
-        (HEADER, 4, "at least one access"),
-        (GOOD + "\0\1\2", 2, "binary"),
-        (GOOD + " L 0000\xe9000,8\n", 2, "text"),
-        ("x" * 9000, 1, "at most 4096 bytes"),
-    ],
-)
-def test_faults_name_file_line_and_rule(tmp_path, text, line, rule):
-    """Whatever is wrong with a trace is one line with file, line and rule."""
-    path = write(tmp_path, text)
-
-    with pytest.raises(RecordingError, match=rule) as caught:
-        list(read_lackey(path, block_bytes=4000))
-
-    assert str(caught.value).startswith(f"{path}:{line}: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_faults_count_lines_across_blocks(tmp_path):
-    """The line of a fault counts from the start of the file, not of the block."""
-    path = write(tmp_path, GOOD * 100 + " L bad\n")
-
-    with pytest.raises(RecordingError) as caught:
-        list(read_lackey(path, block_bytes=64))
-    assert 101 == caught.value.line
-
-
-@pytest.mark.parametrize("name", ["missing.lackey", "missing.lackey.gz", "."])
-def test_unreadable_traces_are_refused(tmp_path, name):
-    """A missing file or a directory is refused with its name."""
-    with pytest.raises(RecordingError, match="must be readable"):
-        list(read_lackey(tmp_path / name))
-
-
-def test_damaged_gzip_is_refused(tmp_path):
-    """A gzip file that is cut short, and one that is none, are refused."""
-    packed = gzip.compress((GOOD * 1000).encode())
-    for data in (packed[: len(packed) // 2], b"no gzip at all"):
-        path = tmp_path / "t.lackey.gz"
-        path.write_bytes(data)
-        with pytest.raises(RecordingError, match="whole gzip file"):
-            list(read_lackey(path))
 
 
 @pytest.mark.mission("B5", "partly")
