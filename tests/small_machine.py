@@ -129,7 +129,8 @@ def run(
     async def checked(machine: OpenMachine) -> Any:
         result = await main(machine)
         if sound:
-            assert check_machine(machine.kernel) == []
+            found = check_machine(machine.kernel)
+            assert found == [], found
         return result
 
     return Run(machine.run(lambda _: checked(machine)), machine, log)

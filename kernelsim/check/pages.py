@@ -226,8 +226,11 @@ def check_places(mem: Mem, view: View, in_flight: int | None, found: Findings) -
         view.free,
         view.fresh,
         *((flags & bits) != 0 for bits in (PG_pcp, PG_lru, PG_table, PG_kernel, PG_reserved)),
-        (flags & PG_isolated) != 0,
+        (flags & (PG_isolated | PG_batched)) != 0,
     )
+    batches = [batch[1 : 1 + batch[0]] for batch in mem.lru_batch]
+    batched = np.bincount(np.concatenate(batches), minlength=len(flags))
+    found.none_of(batched != ((flags & PG_batched) != 0), "pages wrongly in a folio_batch")
     places = np.zeros(len(flags), np.int8)
     for kind in kinds:
         places += kind

@@ -21,6 +21,7 @@ from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
+from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT
@@ -102,9 +103,20 @@ class Record(Observer):
                 f"{task.name} may take zone {zone} down to {lowest} free pages with alloc_flags "
                 f"{alloc_flags:#x}, and means to go to {floor}"
             )
+        free = int(self._kernel.mem.zone[zone, Z_FREE])
+        if free <= floor:
+            self._note(
+                f"{task.name} asks zone {zone} for a page: {free} are free, and it had to stop at "
+                f"{floor}"
+            )
 
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
-        """Check that each page was granted above the mark the request must respect."""
+        """Check that pages beyond the first were granted above the mark.
+
+        The first was asked for above it; others may have taken theirs while it waited for the lock.
+        """
+        if nr <= 1:
+            return
         problem = wrong_grant(self._kernel.mem, request, nr, nr_refills)
         if problem:
             self._note(f"{request.user} got {nr} pages of zone {request.zone}: {problem}")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.alloc import page_allocator
-from kernelsim.actors.parts import node
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
 from kernelsim.cli import main as cli
@@ -19,6 +18,7 @@ from kernelsim.mm.core.mem import (
     LRU_INACTIVE_ANON,
     MIGRATE_MOVABLE,
     Z_FREE,
+    Z_MANAGED,
     Z_WMARK_HIGH,
     Mem,
     PG_active,
@@ -161,7 +161,7 @@ def cache_the_wrong_page(machine: OpenMachine) -> None:
 
 def say_too_little(machine: OpenMachine) -> None:
     """Forget to say that a page came into use."""
-    machine.kernel.nr_placed -= 1
+    machine.kernel.taken(1)
 
 
 FAULTS = {
@@ -268,18 +268,17 @@ def test_a_request_that_claims_reserves_it_has_no_right_to_is_reported(monkeypat
         checked(pressed)
 
 
-def test_a_grant_below_the_mark_is_reported(monkeypatch):
-    """A node that does not stop at the mark is found, whatever the request said."""
-    real = node.alloc_pages_bulk
+def test_a_page_asked_for_below_the_mark_is_reported(monkeypatch):
+    """A request that does not look at how much is free is found, whatever it means to do."""
+    monkeypatch.setattr(page_allocator, "Z_FREE", Z_MANAGED)
+    words = r"user-100 asks zone \d for a page: \d+ are free, and it had to stop at \d+"
 
-    def greedy(*given: Any) -> tuple[int, int]:
-        got, refills = real(*given[:6], -1, *given[7:])
-        return int(got), int(refills)
+    async def main(machine: OpenMachine) -> None:
+        user = await machine.spawn("user")
+        await user.touch(await user.mmap("10M"), write=True)
 
-    monkeypatch.setattr(node, "alloc_pages_bulk", greedy)
-    words = r"cpu0 got \d+ pages of zone \d: \d+ are free behind it, and it had to stop at \d+"
     with pytest.raises(InvariantViolation, match=words):
-        checked(pressed)
+        checked(main)
 
 
 def test_a_violation_ends_the_command_with_status_3(tmp_path, capsys):

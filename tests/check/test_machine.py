@@ -84,7 +84,7 @@ def miscount_anon(machine: OpenMachine) -> None:
 
 def say_too_little(machine: OpenMachine) -> None:
     """Forget to say that a page came into use."""
-    machine.kernel.nr_placed -= 1
+    machine.kernel.taken(1)
 
 
 def forget_a_task(machine: OpenMachine) -> None:

@@ -101,9 +101,10 @@ class Task:
             user: In user mode.
             resched: Whether it ends where the kernel may switch: in user mode, at a cond_resched,
                 when a system call or a fault returns; PREEMPT_VOLUNTARY switches nowhere else.
+                What interrupts took meanwhile is made up for there, too.
         """
         state = self.cpu.state
-        stolen_ns = self.cpu.take_stolen_ns()
+        stolen_ns = self.cpu.take_stolen_ns() if resched else 0
         if ns + stolen_ns:
             await self.engine.sleep(ns + stolen_ns)
         if user:

@@ -7,8 +7,8 @@ Units: pages, ns.
 from typing import Final
 
 from kernelsim.actors.tracing import Named, trace
+from kernelsim.mm.burst.bands import band_of
 from kernelsim.mm.burst.columns import Burst
-from kernelsim.mm.burst.faults import band_of
 from kernelsim.mm.core.mem import Z_FREE, Z_MANAGED, Mem
 from kernelsim.trace.ks import ks_watermark
 

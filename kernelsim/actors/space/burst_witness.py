@@ -16,6 +16,7 @@ from kernelsim.mm.burst.columns import (
     B_VPN,
     B_WRITE,
     FAULT,
+    RETURN,
     STOPPED,
     USER,
 )
@@ -47,7 +48,7 @@ class BurstWitness:
             if after[B_PHASE] == FAULT:
                 vpn, write = next_access(self._kernel.burst, number)
                 observer.faulting(task.pid, vpn, int(after[B_TOKEN]), write=write)
-        elif after[B_PHASE] in (USER, STOPPED):
+        elif before[B_PHASE] != RETURN and after[B_PHASE] in (USER, RETURN, STOPPED):
             observer.served(task.pid, nr)
 
     def _stored(self, pid: int, number: int, before: I64, nr: int) -> None:

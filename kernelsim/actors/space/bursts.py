@@ -22,7 +22,6 @@ from kernelsim.actors.messages.node import FreePages
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer
 from kernelsim.actors.space.burst_witness import BurstWitness
 from kernelsim.mm.burst.columns import (
-    B_BEGAN,
     B_KILLED,
     B_PHASE,
     B_STOP,
@@ -205,7 +204,7 @@ class Bursts:
             return
         kernel.node_of(zone).trace_extfrag()
         if call == CALL_BOOSTED:
-            at_ns = max(self._clock.now_ns, int(burst.run[cpu, B_BEGAN]))
+            at_ns = max(self._clock.now_ns, int(burst.run[cpu, B_TIME]))
             self._clock.schedule(at_ns, self._boosted, (self._tasks[cpu], zone))
         assert call in (CALL_BOOSTED, CALL_EXTFRAG, CALL_FREE)
 

@@ -7,5 +7,5 @@ the same pages, counters and times, wait for wait. It stops for everything that 
 page list, a lock and the memory controller: page tables, slots to read, watermarks, a time slice.
 
 To read in this order: `columns.py` (what a CPU is doing), `servers.py` (locks and controllers),
-`faults.py` (the steps of a fault), `run.py` (the loop).
+`bands.py` (watermarks crossed), `faults.py` (the steps of a fault), `run.py` (the loop).
 """

@@ -21,6 +21,7 @@ CLEAR: Final = 4  # the fresh page is there: its bytes go to the interconnect, i
 TRAFFIC: Final = 5  # and to the memory controller
 MAP: Final = 6  # the page is clean
 LRU: Final = 7  # lru_lock is granted
+RETURN: Final = 9  # the kernel is left, the access that faulted is done
 STOPPED: Final = 8  # waits to be taken out; B_STOP says why
 
 # Why a CPU stopped

@@ -10,6 +10,7 @@ Units: ns, pages.
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.burst.access import access_page, advance, next_access, row_of, stop
+from kernelsim.mm.burst.bands import note_bands
 from kernelsim.mm.burst.columns import (
     B_ALLOC_FLAGS,
     B_BEGAN,
@@ -32,6 +33,7 @@ from kernelsim.mm.burst.columns import (
     B_PHASE,
     B_PREFERRED,
     B_STIME,
+    B_STOLEN,
     B_TIME,
     B_TOKEN,
     B_USER_NS,
@@ -51,11 +53,8 @@ from kernelsim.mm.burst.columns import (
     CLEAR,
     LRU,
     MAP,
-    N_BAND,
-    N_FREE,
-    N_TIME,
-    N_ZONE,
     REFILL,
+    RETURN,
     STOP_DRAIN,
     STOP_ENTERED,
     TRAFFIC,
@@ -83,8 +82,6 @@ from kernelsim.mm.core.mem import (
     Z_BOOSTED_WATERMARK,
     Z_FREE,
     Z_NID,
-    Z_WATERMARK_BOOST,
-    Z_WMARK_HIGH,
     Z_WMARK_LOW,
     Z_WMARK_MIN,
     Mem,
@@ -109,8 +106,12 @@ from kernelsim.mm.swap.swap_area import SwapArea
 
 
 @inlined_leaf
-def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int) -> None:
+def begin_fault(
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int, before_ns: int
+) -> int:
     """Look at a fault whose entry has been paid: serve it, or begin to get a page for it.
+
+    Returns CALL_* for the actors.
 
     Source: Linux 6.1 mm/memory.c:handle_pte_fault
     """
@@ -126,8 +127,7 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
     if row == 0:
         served = 0
     elif (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
-        allocate(mem, burst, cpu, now_ns)
-        return
+        return allocate(mem, burst, cpu, now_ns)
     elif kind == FAULT_ANON:
         served = map_zero(mem, pt, mms, mm, vpn, 1, 1, int(burst.cost[C_ZERO_PFN]))
     elif kind == FAULT_SWAP:
@@ -141,14 +141,15 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         served = wp_page_reuse(mem, pt, mms, mm, vpn, 1, 1)
     if served == 0:
         stop(burst, cpu, STOP_ENTERED)
-        return
+        return CALL_NOTHING
     run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
-    finish(mem, burst, cpu, now_ns + int(burst.cost[C_PTE_SET]))
+    finish(mem, burst, cpu, now_ns, before_ns)
+    return CALL_NOTHING
 
 
 @inlined_leaf
-def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
-    """Take a page from the CPU's list, or queue for zone->lock to refill it.
+def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> int:
+    """Take a page from the CPU's list, or queue for zone->lock to refill it; return CALL_*.
 
     Source: Linux 6.1 mm/page_alloc.c:get_page_from_freelist, :rmqueue_pcplist
     """
@@ -158,17 +159,17 @@ def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
         zone = zone_above(mem, burst, cpu, Z_WMARK_MIN, int(run[B_ALLOC_FLAGS]))
     if zone < 0:
         stop(burst, cpu, STOP_ENTERED)
-        return
+        return CALL_NOTHING
     run[B_ZONE] = zone
     if mem.lists[pcp_list(mem, zone, cpu, MIGRATE_MOVABLE), L_COUNT]:
         nid = int(run[B_NID])
         run[B_PFN] = take_listed_page(mem, zone, cpu, nid, int(run[B_PREFERRED]), MIGRATE_MOVABLE)
         burst.granted[mem.zone[zone, Z_NID]] += 1
         run[B_PHASE] = CLEAR
-        return
+        return CALL_BOOSTED if mem.zone[zone, Z_BOOSTED_WATERMARK] else CALL_NOTHING
     if is_queued(burst, zone):
         stop(burst, cpu, STOP_ENTERED)
-        return
+        return CALL_NOTHING
     hold_ns = int(burst.cost[C_ZONE_HOLD_PAGE]) * refill_batch(mem, zone)
     hold_ns = drawn_ns(burst, cpu, hold_ns)
     hold_ns = hold_ns * int(burst.distance[run[B_NID], mem.zone[zone, Z_NID]]) // 10
@@ -176,6 +177,7 @@ def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
     run[B_HOLD] = hold_ns
     run[B_TIME] = take_lock(burst, zone, now_ns, hold_ns)
     run[B_PHASE] = REFILL
+    return CALL_NOTHING
 
 
 @inlined_leaf
@@ -226,10 +228,11 @@ def refill(mem: Mem, burst: Burst, cpu: int) -> int:
     zone = int(run[B_ZONE])
     note_hold(burst, zone, cpu)
     got = take_page(mem, burst, cpu)
-    note_band(mem, burst, zone, int(run[B_TIME]))
+    note_bands(mem, burst, int(mem.zone[zone, Z_NID]), int(run[B_TIME]))
     run[B_TIME] += run[B_HOLD]
     lock_ns = run[B_TIME] - run[B_BEGAN]
     run[B_LOCK_NS] += lock_ns
+    run[B_STIME] += lock_ns
     run[B_FAULT_LOCK_NS + run[B_KIND]] += lock_ns
     if got:
         run[B_PHASE] = CLEAR
@@ -238,31 +241,6 @@ def refill(mem: Mem, burst: Burst, cpu: int) -> int:
     if mem.zone[zone, Z_BOOSTED_WATERMARK]:
         return CALL_BOOSTED
     return CALL_EXTFRAG if mem.extfrag[0, 0] else CALL_NOTHING
-
-
-@leaf
-def band_of(mem: Mem, zone: int) -> int:
-    """Return where the free pages of a zone are: 0 below min, 1, 2, 3 above high."""
-    row = mem.zone[zone]
-    free = row[Z_FREE] - row[Z_WATERMARK_BOOST]
-    if free > row[Z_WMARK_HIGH]:
-        return 3
-    return int(free > row[Z_WMARK_LOW]) + int(free > row[Z_WMARK_MIN])
-
-
-@leaf
-def note_band(mem: Mem, burst: Burst, zone: int, now_ns: int) -> None:
-    """Note for the log that free pages crossed a watermark; the last row is written over."""
-    band = band_of(mem, zone)
-    if band == burst.band[zone]:
-        return
-    burst.band[zone] = band
-    burst.notes[0, 0] = min(burst.notes[0, 0] + 1, len(burst.notes) - 1)
-    row = burst.notes[burst.notes[0, 0]]
-    row[N_TIME] = now_ns
-    row[N_ZONE] = zone
-    row[N_BAND] = band
-    row[N_FREE] = mem.zone[zone, Z_FREE]
 
 
 @inlined_leaf
@@ -286,11 +264,12 @@ def traffic(mem: Mem, burst: Burst, cpu: int) -> None:
     passed_ns = pass_traffic(burst, controller(burst, nid), int(run[B_TIME]), hold_ns)
     busy_ns = int(burst.cost[C_CLEAR_PAGE] * burst.distance[run[B_NID], nid]) // 10
     run[B_TIME] = max(passed_ns, int(run[B_BEGAN]) + busy_ns)
+    run[B_STIME] += run[B_TIME] - run[B_BEGAN]
     run[B_PHASE] = MAP
 
 
 @inlined_leaf
-def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None:
+def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int, before_ns: int) -> None:
     """Map the page, let the program have it, and put it in the CPU's folio_batch."""
     run = burst.run[cpu]
     now_ns = int(run[B_TIME])
@@ -304,7 +283,7 @@ def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None
     if folio_batch_add(mem, cpu, int(run[B_PFN])):
         ask_lru_lock(mem, burst, cpu, now_ns)
     else:
-        finish(mem, burst, cpu, now_ns + int(burst.cost[C_PTE_SET]))
+        finish(mem, burst, cpu, now_ns, before_ns)
 
 
 @leaf
@@ -328,7 +307,7 @@ def ask_lru_lock(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> None:
 
 
 @leaf
-def drain(mem: Mem, burst: Burst, cpu: int) -> int:
+def drain(mem: Mem, burst: Burst, cpu: int, before_ns: int) -> int:
     """Move pages of the folio_batch under lru_lock; return CALL_* for the actors."""
     run = burst.run[cpu]
     nid, nr_pages = folio_batch_run(mem, cpu)
@@ -336,16 +315,17 @@ def drain(mem: Mem, burst: Burst, cpu: int) -> int:
     nr_free = folio_batch_move_lru(mem, cpu, nr_pages, burst.spare[1:])
     burst.spare[0] = nr_free
     now_ns = int(run[B_TIME] + run[B_HOLD])
+    run[B_STIME] += now_ns - run[B_BEGAN]
     if mem.lru_batch[cpu, 0]:
         ask_lru_lock(mem, burst, cpu, now_ns)
     else:
-        finish(mem, burst, cpu, now_ns + int(burst.cost[C_PTE_SET]))
+        finish(mem, burst, cpu, now_ns, before_ns)
     return CALL_FREE if nr_free else CALL_NOTHING
 
 
 @inlined_leaf
 def count_fault(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
-    """Count a fault that was served, and go on to the next access."""
+    """Count a fault that was served."""
     run = burst.run[cpu]
     kind = int(run[B_KIND])
     vpn, write = next_access(burst, cpu)
@@ -355,35 +335,50 @@ def count_fault(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
         run[B_FIRST_VPN + kind] = vpn
     run[B_NR_FAULTS + kind] += 1
     run[B_FAULT_NS + kind] += end_ns - run[B_ENTERED]
-    run[B_STIME] += end_ns - run[B_ENTERED]
     mem.vm_event[PGFAULT] += 1
 
 
 @inlined_leaf
-def finish(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
+def finish(mem: Mem, burst: Burst, cpu: int, now_ns: int, before_ns: int) -> None:
     """Leave the kernel; the access that faulted is done right behind it, if it can be now."""
     run = burst.run[cpu]
+    end_ns = now_ns + int(burst.cost[C_PTE_SET])
+    run[B_STIME] += end_ns - now_ns
     count_fault(mem, burst, cpu, end_ns)
     run[B_TIME] = end_ns
     run[B_PHASE] = USER
     if run[B_USER_NS] >= 0:
-        run[B_TIME] += run[B_USER_NS]
-        run[B_UTIME] += run[B_USER_NS]
         advance(burst, cpu)
+        if end_ns < before_ns:
+            return_to_user(burst, cpu)
+        else:  # an interrupt may come until then
+            run[B_PHASE] = RETURN
 
 
 @leaf
-def fault_step(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> int:
+def return_to_user(burst: Burst, cpu: int) -> None:
+    """Let the access that faulted take its time, and what interrupts took meanwhile."""
+    run = burst.run[cpu]
+    run[B_TIME] += run[B_USER_NS] + run[B_STOLEN]
+    run[B_STOLEN] = 0
+    run[B_UTIME] += run[B_USER_NS]
+    run[B_PHASE] = USER
+
+
+@leaf
+def fault_step(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int, before_ns: int) -> int:
     """Do the step of a fault that is due on a CPU; return CALL_* for the actors."""
     phase = burst.run[cpu, B_PHASE]
     if phase == REFILL:
         return refill(mem, burst, cpu)
     if phase == LRU:
-        return drain(mem, burst, cpu)
+        return drain(mem, burst, cpu, before_ns)
     if phase == CLEAR:
         clear(mem, burst, cpu)
     elif phase == TRAFFIC:
         traffic(mem, burst, cpu)
+    elif phase == MAP:
+        map_page(mem, pt, mms, burst, cpu, before_ns)
     else:
-        map_page(mem, pt, mms, burst, cpu)
+        return_to_user(burst, cpu)
     return CALL_NOTHING

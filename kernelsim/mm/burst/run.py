@@ -15,6 +15,7 @@ from kernelsim.mm.burst.columns import (
     B_PHASE,
     B_SEQ,
     B_SLICE_END,
+    B_STIME,
     B_STOLEN,
     B_TIME,
     B_UTIME,
@@ -94,8 +95,8 @@ def go_on(
         return
     run[B_ENTERED] = run[B_TIME]
     entry_ns = drawn_ns(burst, cpu, int(burst.cost[C_FAULT_ENTRY]))
-    run[B_TIME] += entry_ns + run[B_STOLEN]
-    run[B_STOLEN] = 0
+    run[B_TIME] += entry_ns
+    run[B_STIME] += entry_ns
     run[B_PHASE] = FAULT
 
 
@@ -127,9 +128,9 @@ def run_burst(
                 # Of two that are due at once this one is the first, and does one access.
                 go_on(mem, pt, mms, swap, burst, cpu, max(limit_ns, int(run[B_TIME]) + 1))
             elif run[B_PHASE] == FAULT:
-                begin_fault(mem, pt, mms, swap, burst, cpu)
+                call = begin_fault(mem, pt, mms, swap, burst, cpu, before_ns)
             else:
-                call = fault_step(mem, pt, mms, burst, cpu)
+                call = fault_step(mem, pt, mms, burst, cpu, before_ns)
             burst.seq[0] += 1
             run[B_SEQ] = burst.seq[0]
             if call != CALL_NOTHING or run[B_PHASE] == STOPPED or run[B_TIME] >= limit_ns:

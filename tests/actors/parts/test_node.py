@@ -1,4 +1,4 @@
-"""Tests of the node: grants end at a floor, locks serve in turn, freed pages come back."""
+"""Tests of the node: lists and refills, locks that serve in turn, freed pages that come back."""
 
 from itertools import pairwise
 
@@ -10,14 +10,16 @@ from kernelsim.actors.messages.node import (
     DrainPages,
     FreePages,
     IsolateLru,
-    LruAdd,
+    LruAddDrain,
     LruDeleted,
     MemoryTraffic,
 )
 from kernelsim.config.latency import LatencySpec
+from kernelsim.mm.core.folio_batch import folio_batch_add
 from kernelsim.mm.core.mem import (
     LRU_INACTIVE_ANON,
     MIGRATE_MOVABLE,
+    PAGEVEC_SIZE,
     Z_FREE,
     Z_PCP_BATCH,
     Z_WMARK_HIGH,
@@ -69,6 +71,13 @@ class Desk:
         answer = await self.machine.kernel.nodes[nid].ref.ask(message)
         return answer, self.machine.now_ns - began_ns
 
+    async def page(self, *, cpu=0):
+        """Ask for one page; return its frame number."""
+        request = self.alloc(1, cpu=cpu)
+        (got, _), _ = await self.ask(request)
+        assert got == 1
+        return int(request.out[0])
+
     async def ask_at_once(self, *messages, nid=0):
         """Ask all at the same time; return (how long, answer) of each in the order of answers."""
         engine, node, log = self.machine.engine, self.machine.kernel.nodes[nid], []
@@ -92,50 +101,44 @@ def with_desk(scenario, *, sound=True, **options):
     return run(small_machine(**options), main, sound=sound)
 
 
-@pytest.mark.parametrize("over", [0, 1, 40, 1000])
-def test_a_grant_ends_at_its_floor(over):
-    """The last page granted is the one that brings the zone to the floor; no page below it."""
+@pytest.mark.parametrize("listed", [0, 5])
+def test_a_request_is_served_from_the_list_and_else_by_one_refill(listed):
+    """A page on the CPU's list costs no lock; an empty list gets one batch, and serves from it."""
 
     async def scenario(desk):
-        zone = desk.mem.zone[0]
-        assert zone[Z_PCP_BATCH] == 1  # pages go through the CPU's list one by one
-        floor = int(zone[Z_FREE]) - over
-        (got, _), _ = await desk.ask(desk.alloc(over + 500, floor=floor))
-        assert (got, int(zone[Z_FREE])) == (over, floor)
-        assert await desk.ask(desk.alloc(1, floor=floor)) == ((0, 0), 0)
+        assert desk.mem.zone[0, Z_PCP_BATCH] == 1
+        pages = [await desk.page() for _ in range(listed)]
+        if pages:
+            await desk.ask(FreePages(0, np.array(pages), listed, "cpu0"))
+        free = int(desk.mem.zone[0, Z_FREE])
+        expected = ((listed, 0), 0) if listed else ((1, 1), COSTS.zone_lock_hold_page_ns)
+        assert await desk.ask(desk.alloc(100)) == expected
+        assert desk.mem.zone[0, Z_FREE] == free - (0 if listed else 1)
 
     with_desk(scenario)
 
 
-def test_with_larger_batches_a_refill_may_pass_the_floor_by_less_than_a_batch():
-    """A refill is one step of the kernel too; what it took beyond lies on the CPU's list."""
+def test_a_refill_takes_one_batch_whatever_the_floor():
+    """It was asked for above the mark, and is served wherever free pages are when it has the lock.
+
+    What is left of the batch serves as long as that is above the floor, and stays listed else.
+    """
 
     async def scenario(desk):
         zone_row = desk.machine.kernel.phys.zonelists[0][0]
         zone = desk.mem.zone[zone_row]
-        batch = int(zone[Z_PCP_BATCH])
+        batch, before = int(zone[Z_PCP_BATCH]), int(zone[Z_FREE])
         assert batch > 1
-        floor = int(zone[Z_FREE]) - 10 * batch - 1
-        (got, refills), _ = await desk.ask(desk.alloc(5000, floor=floor, zone=zone_row))
-        assert floor - batch < zone[Z_FREE] <= floor
-        assert got <= refills * batch == got + int(desk.mem.pcp_count[zone_row, 0])
+        (got, refills), took_ns = await desk.ask(desk.alloc(5000, floor=before, zone=zone_row))
+        assert (got, refills) == (1, 1)
+        assert took_ns == batch * COSTS.zone_lock_hold_page_ns
+        assert before - int(zone[Z_FREE]) == batch
+        assert desk.mem.pcp_count[zone_row, 0] == batch - 1
+        assert await desk.ask(desk.alloc(5000, floor=0, zone=zone_row)) == ((batch - 1, 0), 0)
+        answer, _ = await desk.ask(desk.alloc(5000, floor=0, zone=zone_row))
+        assert answer == (batch, 1)
 
-    with_desk(scenario, memory="1G")
-
-
-def test_the_lock_is_held_for_each_page_moved():
-    """A page already on the CPU's list costs no lock."""
-
-    async def scenario(desk):
-        (got, refills), took_ns = await desk.ask(desk.alloc(100))
-        assert (got, refills) == (100, 100)
-        assert took_ns == 100 * COSTS.zone_lock_hold_page_ns
-        request = desk.alloc(1)
-        await desk.ask(request)
-        await desk.ask(FreePages(0, request.out, 1, "cpu0"))
-        assert await desk.ask(desk.alloc(1)) == ((1, 0), 0)
-
-    with_desk(scenario)
+    with_desk(scenario, memory="1G", sound=False)  # the floor is passed
 
 
 @pytest.mark.parametrize("distance", [10, 15, 21])
@@ -143,8 +146,8 @@ def test_a_cpu_of_another_node_holds_the_lock_longer(distance):
     """In the ratio of the distance from its node to the memory's."""
 
     async def scenario(desk):
-        _, took_ns = await desk.ask(desk.alloc(100, cpu=1))
-        assert took_ns * 10 == 100 * COSTS.zone_lock_hold_page_ns * distance
+        _, took_ns = await desk.ask(desk.alloc(1, cpu=1))
+        assert took_ns * 10 == COSTS.zone_lock_hold_page_ns * distance
 
     with_desk(scenario, cpus=("0", "1"), distances=[[10, 30], [distance, 10]])
 
@@ -153,20 +156,42 @@ def test_requests_at_the_same_time_are_served_in_turn():
     """Each waits for those before it; the account and the log say who and how long."""
 
     async def scenario(desk):
-        sizes = (100, 50, 10)
-        requests = [desk.alloc(size, cpu=cpu) for cpu, size in enumerate(sizes)]
+        full = [await desk.page() for _ in range(50)]
+        await desk.ask(FreePages(1, np.array(full), 50, "cpu1"))
+        requests = [desk.alloc(1), DrainPages(0, 1, "cpu1"), desk.alloc(1, cpu=2)]
         answers = await desk.ask_at_once(*requests)
         hold = COSTS.zone_lock_hold_page_ns
-        assert [ns for ns, _ in answers] == [100 * hold, 150 * hold, 160 * hold]
+        assert [ns for ns, _ in answers] == [hold, 51 * hold, 52 * hold]
         account = desk.machine.kernel.nodes[0].zone_locks[0].account
-        assert account.wait_ns == 100 * hold + 150 * hold
-        assert account.by_pair["cpu1", "cpu0"] == 100 * hold
+        assert account.wait_ns == hold + 51 * hold
+        assert account.by_pair == {
+            ("cpu1", "cpu0"): hold, ("cpu2", "cpu0"): hold, ("cpu2", "cpu1"): 50 * hold,
+        }  # fmt: skip
         return hold
 
     done = with_desk(scenario, cpus=("0-2",))
     waited = done.log.named("ks_lock_wait")
-    assert [event.fields["wait_ns"] for event in waited] == [100 * done.result, 150 * done.result]
+    assert [event.fields["wait_ns"] for event in waited] == [done.result, 51 * done.result]
     assert {event.fields["lock"] for event in waited} == {"node 0 DMA zone->lock"}
+
+
+def test_what_the_lock_guards_changes_when_it_is_granted():
+    """Two refills asked for at once: the second CPU's list is empty until the first is done."""
+
+    async def scenario(desk):
+        engine, node, hold = desk.machine.engine, desk.machine.kernel.nodes[0], []
+        free = int(desk.mem.zone[0, Z_FREE])
+        for cpu in (0, 1):
+            message = desk.alloc(1, cpu=cpu)
+            engine.spawn(Asker(f"asker{cpu}", node, message, hold))
+        await desk.machine.sleep(COSTS.zone_lock_hold_page_ns - 1)
+        before_ns = int(desk.mem.zone[0, Z_FREE])
+        await desk.machine.sleep(2)
+        assert (before_ns, int(desk.mem.zone[0, Z_FREE])) == (free - 1, free - 2)
+        await desk.machine.sleep(COSTS.zone_lock_hold_page_ns)
+        assert len(hold) == 2
+
+    with_desk(scenario, cpus=("0-1",), sound=False)  # the pages are nobody's
 
 
 def test_locks_are_called_as_zones_are_in_tables():
@@ -185,14 +210,11 @@ def test_no_page_is_granted_twice_and_all_come_back():
 
     async def scenario(desk):
         before = free_pages(desk.machine)
-        requests = [desk.alloc(300, cpu=cpu) for cpu in range(2)]
-        for request in requests:
-            await desk.ask(request)
-        granted = np.concatenate([request.out for request in requests])
-        assert len(set(granted.tolist())) == 600
+        granted = [[await desk.page(cpu=cpu) for _ in range(300)] for cpu in range(2)]
+        assert len({*granted[0], *granted[1]}) == 600
         assert free_pages(desk.machine) == before - 600
-        for cpu, request in enumerate(requests):
-            await desk.ask(FreePages(cpu, request.out, 300, f"cpu{cpu}"))
+        for cpu, pages in enumerate(granted):
+            await desk.ask(FreePages(cpu, np.array(pages), 300, f"cpu{cpu}"))
             drained, took_ns = await desk.ask(DrainPages(0, cpu, f"cpu{cpu}"))
             assert took_ns == drained * COSTS.zone_lock_hold_page_ns
         assert free_pages(desk.machine) == before
@@ -204,22 +226,22 @@ def test_lru_lock_is_a_lock_of_its_own():
     """Work on the lists waits for other such work, not for the zone's lock."""
 
     async def scenario(desk):
-        fresh = desk.alloc(20)
-        await desk.ask(fresh)
-        desk.mem.pages.flags[fresh.out] |= np.uint32(PG_anon | PG_swapbacked)
+        fresh = [await desk.page() for _ in range(PAGEVEC_SIZE)]
+        desk.mem.pages.flags[fresh] |= np.uint32(PG_anon | PG_swapbacked)
+        assert [folio_batch_add(desk.mem, 0, pfn) for pfn in fresh] == [False] * 14 + [True]
         batch = new_reclaim_batch()
         answers = await desk.ask_at_once(
-            desk.alloc(100),
+            desk.alloc(1),
             LruDeleted(10, "cpu0"),
-            LruAdd(fresh.out, 20, "cpu0"),
+            LruAddDrain(0, "cpu0"),
             IsolateLru(LRU_INACTIVE_ANON, 5, 3, 0, batch, "cpu0"),
         )
         hold = COSTS.lru_lock_hold_page_ns
         assert sorted(ns for ns, _ in answers) == [
-            10 * hold, 30 * hold, 35 * hold, 100 * COSTS.zone_lock_hold_page_ns,
+            COSTS.zone_lock_hold_page_ns, 10 * hold, 25 * hold, 30 * hold,
         ]  # fmt: skip
-        assert (35 * hold, (5, 5, 0)) in answers
-        assert batch.folios[:5].tolist() == fresh.out[:5].tolist()
+        assert (30 * hold, (5, 5, 0)) in answers
+        assert batch.folios[:5].tolist() == fresh[:5]
 
     with_desk(scenario, sound=False)  # the pages on the lists are nobody's
 
@@ -244,9 +266,8 @@ def test_each_watermark_crossed_is_logged_on_the_way_down_and_up():
     async def scenario(desk):
         zone = desk.mem.zone[0]
         floors = [int(zone[mark]) for mark in (Z_WMARK_HIGH, Z_WMARK_LOW, Z_WMARK_MIN)]
-        request = desk.alloc(int(zone[Z_FREE]) - floors[2] + 5)
-        await desk.ask(request)
-        await desk.ask(FreePages(0, request.out, request.want, "cpu0"))
+        pages = [await desk.page() for _ in range(int(zone[Z_FREE]) - floors[2] + 5)]
+        await desk.ask(FreePages(0, np.array(pages), len(pages), "cpu0"))
         await desk.ask(DrainPages(0, 0, "cpu0"))
 
     done = with_desk(scenario)
