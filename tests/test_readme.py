@@ -28,6 +28,17 @@ def test_the_list_of_what_a_workload_can_do_works(tmp_path):
     assert "locks waited for: {" in (tmp_path / "out" / "workload.out").read_text()
 
 
+def test_each_seam_can_be_extended(tmp_path):
+    """A call, tracepoint, sysctl, policy, file of /proc and kind of process from one workload."""
+    path = tmp_path / "extend.py"
+    path.write_text(EXAMPLES[2], encoding="utf-8")
+    command = [sys.executable, "-m", "kernelsim", "run", str(path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "expectations    5 held\n" in done.stdout
+    assert '"event":"sys_getcpu","cpu":1}' in (tmp_path / "out" / "events.jsonl").read_text()
+
+
 def commands() -> list[str]:
     """Return the kernelsim commands of the README, comments off, one for each ` ; `."""
     lines = re.findall(r"^ {4}(kernelsim .*)$", README, re.MULTILINE)

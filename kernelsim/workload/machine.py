@@ -32,7 +32,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_PREFERRED, Mempolicy
+from kernelsim.mm.page.mempolicy import MODES, Mempolicy
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.snapshot import Snapshot
 from kernelsim.procfs.tree import WALKING_FILES, render_tree
@@ -320,6 +320,6 @@ def parse_mempolicy(kernel: Kernel, text: str | None) -> Mempolicy | None:
         nodes = ()
     nr_types = len(kernel.phys.zone_types)
     with_memory = {zone // nr_types for zone in kernel.phys.zonelists[0]}
-    if mode not in (MPOL_BIND, MPOL_PREFERRED) or not nodes or not with_memory.issuperset(nodes):
+    if mode not in MODES or not nodes or not with_memory.issuperset(nodes):
         raise ConfigError("mempolicy", text, rule)
     return Mempolicy(mode, nodes)

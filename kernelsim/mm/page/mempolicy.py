@@ -3,13 +3,14 @@
 Linux: mm/mempolicy.c: policy_nodemask, policy_node, apply_policy_zone, check_highest_zone, 6.1.
 Differs: Of the memory policies there are bind and preferred with one node; default and local are
 None.
-Interface: a `Mempolicy` belongs to a process; `policy_zonelist` turns it into the zones one request
-tries, `policy_nodemask` into the nodes the request is confined to.
+Interface: a `Mempolicy` belongs to a process; `MODES` says what its mode means, and is where a new
+one goes. `policy_zonelist` turns it into the zones one request tries, `policy_nodemask` into the
+nodes the request is confined to.
 Units: node numbers; zones as rows of `Mem.zone`, their types as positions in the machine's
 zone_types.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -25,12 +26,32 @@ class Mempolicy:
     """One policy.
 
     Attributes:
-        mode: MPOL_PREFERRED or MPOL_BIND.
+        mode: One of `MODES`.
         nodes: Nodes with memory, at least one; `preferred` uses the first.
     """
 
     mode: str
     nodes: tuple[int, ...]
+
+
+@attrs.frozen
+class PolicyMode:
+    """What a mode of policies means.
+
+    Attributes:
+        is_strict: Whether requests are confined to the policy's nodes.
+        first_nid: Of a policy and the node of the task's CPU, the node that is asked first.
+    """
+
+    is_strict: bool
+    first_nid: Callable[[Mempolicy, int], int]
+
+
+MODES: Final[dict[str, PolicyMode]] = {
+    MPOL_PREFERRED: PolicyMode(False, lambda policy, _local_nid: policy.nodes[0]),
+    MPOL_BIND: PolicyMode(True, lambda _policy, local_nid: local_nid),
+}
+"""Mode, by the name `spawn` takes -> what it means."""
 
 
 def policy_zone(zonelist: Sequence[int], zone_types: Sequence[ZoneType]) -> int:
@@ -64,7 +85,7 @@ def policy_nodemask(
 
     Source: Linux 6.1 mm/mempolicy.c:policy_nodemask, :apply_policy_zone
     """
-    if policy is None or policy.mode != MPOL_BIND:
+    if policy is None or not MODES[policy.mode].is_strict:
         return None
     movable = zone_types.index(ZoneType.ZONE_MOVABLE)
     nr_types = len(zone_types)
@@ -93,8 +114,8 @@ def policy_zonelist(
 
     Source: Linux 6.1 mm/mempolicy.c:policy_node, :alloc_pages
     """
-    preferred = policy is not None and policy.mode == MPOL_PREFERRED
-    order = zonelists[policy.nodes[0] if policy is not None and preferred else local_nid]
+    first = local_nid if policy is None else MODES[policy.mode].first_nid(policy, local_nid)
+    order = zonelists[first]
     nodes = policy_nodemask(policy, highest_zoneidx, order, zone_types)
     nr_types = len(zone_types)
     return tuple(
