@@ -5,7 +5,7 @@ queue for each other. Read a file from the top: what it hears (messages), what i
 what it does (the actor). After every `await`, shared state may have changed. The rooms, each
 importing only from those before it:
 
-    messages/  what actors say to each other, by who hears it
+    messages/  what actors say to each other, one file a receiver
     parts/     the hardware: CPUs, nodes, the interconnect, disks
     core/      what all share: the machine's state, tasks, tunables
     reclaim/   freeing pages, as kswapd and as a task in need

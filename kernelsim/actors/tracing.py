@@ -1,7 +1,8 @@
 """Logging occurrences of tracepoints at the present virtual time: the one way to do it.
 
 A value is made only when it is wanted: page-level tracepoints are off unless `--trace` asks.
-Interface: who speaks is an actor, a task, or a `Speaker` made for a task that is not at hand.
+Interface: the source of an event is an actor, a task, or a `Speaker` made for a task that is not
+at hand.
 """
 
 from collections.abc import Iterable

@@ -162,7 +162,7 @@ def _run(
 
 
 def summary_text(engine: Engine, options: SimulationOptions) -> str:
-    """Write how a run ended, what it took, and who waited how long on whom."""
+    """Write how a run ended, what it took, and how long each waiter waited on each holder."""
     ended = engine.ended
     assert ended is not None
     clock = engine.clock
@@ -204,7 +204,7 @@ def lock_row(name: str, account: WaitAccount) -> list[str]:
 
 
 def pair_rows(name: str, account: WaitAccount) -> list[list[str]]:
-    """Return a row for each pair, whoever waited longest first."""
+    """Return a row for each pair of waiter and holder, longest wait first."""
     pairs = sorted(account.by_pair.items(), key=lambda item: (-item[1], item[0]))
     return [[name, waiter, holder, format_duration(wait_ns)] for (waiter, holder), wait_ns in pairs]
 

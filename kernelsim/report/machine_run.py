@@ -62,7 +62,7 @@ LOOK_EVENTS: Final = 500  # events between two looks at the wall clock, when a d
 class RunOutcome:
     """A run that ended in the simulated world, not by a mistake or a bug.
 
-    So it is done, at its time limit, or ended by a panic or an outcome that nobody caught.
+    So it is done, at its time limit, or ended by a panic or an outcome the workload did not catch.
     """
 
     machine: MachineHandle
@@ -70,7 +70,7 @@ class RunOutcome:
     """What `main` returned; None if the run ended before it did."""
     summary: RunSummary
     failure: CheckFailedError | None
-    """What makes its exit status 1: a panic, an outcome nobody caught, expectations that failed."""
+    """What makes its exit status 1: a panic, an uncaught outcome, expectations that failed."""
 
 
 def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOutcome:
@@ -96,7 +96,7 @@ def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOut
 
 
 class _Run:
-    """One run: the machine, its sinks, and who looks on."""
+    """One run: the machine, its sinks, its checks, and the display."""
 
     def __init__(self, workload: Workload, options: RunOptions, name: str) -> None:
         self.workload = workload

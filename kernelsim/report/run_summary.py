@@ -1,4 +1,4 @@
-"""The summary of a run, for people: what memory management did, and what it cost whom.
+"""The summary of a run, for people: what memory management did, and what it cost each process.
 
 The text is the same for the same seed but for its line `wall time`.
 
@@ -106,7 +106,7 @@ def summarize(
         options: What the user chose.
         wall_ns: What the run took in real time.
         compile_ns: What compiling took besides, before the run and in it.
-        nr_checks: How often everything was checked, and held; None when nobody asked for it.
+        nr_checks: How often everything was checked, and held; None when checking was off.
         failure: What makes the run's exit status 1.
         unreached: Lines of the workload with expectations that the run ended before.
     """
@@ -166,7 +166,7 @@ def knob_facts(machine: Machine, options: RunOptions) -> list[tuple[str, str]]:
 
 
 def ended_text(ended: Ended, failure: CheckFailedError | None) -> str:
-    """Return how a run ended: the panic, the outcome nobody caught, or what the engine says."""
+    """Return how a run ended: the panic, the uncaught outcome, or what the engine says."""
     if ended.state == "done" and failure is not None:
         return "done, and failed"
     detail = str(failure) if ended.state == "failed" and failure is not None else ended.detail
@@ -281,7 +281,7 @@ def lock_table(machine: Machine) -> SummaryTable:
 
 
 def process_table(machine: MachineHandle) -> SummaryTable:
-    """Return what each process has, did, and used its time for, whoever waited longest first."""
+    """Return what each process has, did, and used its time for, longest wait first."""
     stats = {handle: handle.stats for handle in machine.processes}
     order = sorted(stats, key=lambda handle: (-memory_wait_ns(stats[handle]), handle.pid))
     rows = [process_row(handle, stats[handle]) for handle in order]

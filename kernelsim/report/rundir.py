@@ -13,7 +13,7 @@ One run at a time writes to a directory: it holds a lock on it, which the system
 the process.
 
 Interface: `RunDirectory.create`, `write_text`, `write_bytes`, `write_with`, `write_tree`,
-`finish`, `close`; `is_being_written` for those who look on.
+`finish`, `close`; `is_being_written` for readers of a run that goes on.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ OURS: Final = (
 )
 OUTPUT_FAILED: Final = "output_failed"  # exit state of a run whose files could not all be written
 GOOD_ENDS: Final = ("done", "until", "stopped")
-LOCK_TRIES: Final = 10  # whoever asks `is_being_written` holds the lock for a moment
+LOCK_TRIES: Final = 10  # a call of `is_being_written` holds the lock for a moment
 LOCK_PAUSE_S: Final = 0.05
 
 

@@ -1,4 +1,4 @@
-"""The scheduler's decisions: who runs next, and who takes the CPU from whom.
+"""The scheduler's decisions: which task runs next, and which one preempts which.
 
 A room of its own, since Linux's kernel/sched is no part of mm; the CPU actor asks it.
 """

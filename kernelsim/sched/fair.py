@@ -121,7 +121,7 @@ class FairQueue:
         Source: Linux 6.1 kernel/sched/fair.c:check_preempt_tick
         """
         self.charge(now_ns)
-        assert self.current is not None, "somebody asks, so somebody runs"
+        assert self.current is not None, "a tick comes only while a task runs"
         ahead_ns = self.current.vruntime_ns - self.waiting[self.leftmost()].vruntime_ns
         ran_ns = now_ns - self.picked_ns
         slice_ns = self.slice_ns(len(self.waiting) + 1)

@@ -9,8 +9,8 @@
 A file holds one workload. The decorators only mark and remember; what is wrong with a file is a
 `WorkloadError` of one line when it is loaded.
 
-Interface: `simulation`, `workload` for authors; `load_workload` and `workload_mistake` for whoever
-runs them.
+Interface: `simulation`, `workload` for authors; `load_workload` and `workload_mistake` for the
+program that runs workloads.
 """
 
 import ast

@@ -4,7 +4,7 @@ An expectation that does not hold stops nothing: the workload goes on, all other
 and the run ends with exit status 1. One line of a workload is one expectation, however often it
 is reached.
 
-Interface: `Expectations.state` for `Machine.expect`; `lines`, `failed` and `require` for who
+Interface: `Expectations.state` for `Machine.expect`; `lines`, `failed` and `require` for
 reports. Units: ns.
 """
 

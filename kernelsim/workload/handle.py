@@ -322,7 +322,7 @@ def _require_program(program: object) -> None:
     except TypeError as error:
         rule = f"a program takes one argument, as in async def program(process): {error}"
         raise WorkloadError(rule) from None
-    except ValueError:  # a function of C, whose signature nobody knows
+    except ValueError:  # a function of C, which has no signature to look up
         return
 
 

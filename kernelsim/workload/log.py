@@ -21,7 +21,7 @@ LINE: Final = ("t_ns", "actor", "event")  # what each line has already
 
 
 class Speaking(Protocol):
-    """Knows the time, who is running and where events go; an engine does."""
+    """Knows the time, the running task and where events go; an engine does."""
 
     @property
     def now_ns(self) -> int:

@@ -250,7 +250,7 @@ class MachineHandle:
         """Return a queue in which programs sleep until another one wakes them, in virtual time.
 
         `await queue.wait()` sleeps, `queue.wake_all()` and `queue.wake_one()` wake; the name says
-        what for, in the report of who waits for what.
+        what for, in the report of all waits.
         """
         return self._machine.engine.wait_queue(name)
 

@@ -1,10 +1,10 @@
-"""What the actors of one machine share: its state, and who to ask for what.
+"""What the actors of one machine share: its state, and the actors that serve requests.
 
-No actor: a value wired once by `kernelsim.machine`. Who writes what: zones and their lists as
-parts/node.py says; TLBs and run queues their CPU's actor; page tables the process they belong to
-and any task that reclaims its pages, as under the page-table lock; swap slots and the swap cache
-the task that runs, since the functions of mm run to completion; `KswapdState` the tasks that want
-pages and kswapd, without a lock.
+No actor: a value wired once by `kernelsim.machine`. Each part has its writers. Zones and their
+lists: see parts/node.py. TLBs and run queues: the actor of their CPU. Page tables: the process
+they belong to and any task that reclaims its pages, as under the page-table lock. Swap slots and
+the swap cache: the running task, since the functions of mm run to completion. `KswapdState`: the
+tasks that want pages, and kswapd, without a lock.
 """
 
 from functools import cached_property
@@ -64,11 +64,11 @@ class Kernel:
         nodes: Actors by node number.
         interconnect: Actor of the links.
         devices: Disks by name.
-        kswapds: Whom to wake, by node.
+        kswapds: The actor to wake, by node.
         kswapd_states: What each is asked for, by node.
         oom_killer: Where to ask for a victim.
         processes: Living processes by pid, in the order they started.
-        swap_reads: Slots being read from disk, with the queue of those who wait.
+        swap_reads: Slots being read from disk, with the queue of the tasks that wait.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         alloc_contexts: What requests are served by.

@@ -1,7 +1,7 @@
 """The process table: what the kernel knows of each process, apart from the actor that runs it.
 
 Linux: struct task_struct and struct signal_struct, 6.1. A process has one task or more and an
-address space that it may share (`MmStruct.mm_users` counts who does). Reclaim, the OOM killer,
+address space that it may share (`MmStruct.mm_users` counts its users). Reclaim, the OOM killer,
 /proc and the checks read these entries.
 Written by the process's own actor; identity and limits (comm, uid, oom_score_adj, CPUs) also by
 the workload, at any moment, as a write to /proc is.

@@ -1,7 +1,7 @@
 """What a node hears: requests for pages, pages given back, work on its lists, memory traffic.
 
 Work on the LRU lists holds the node's lru_lock for as long as the pages it moves cost; `user` is
-who asks, for the account of the lock.
+the name of the task that asks, for the account of the lock.
 
 The structs are msgspec's, as tracepoints are: each step of a burst makes one, and a frozen attrs
 object takes several times as long.
@@ -64,7 +64,7 @@ class DrainPages(msgspec.Struct, frozen=True, gc=False):
 class LruAddDrain(msgspec.Struct, frozen=True, gc=False):
     """Move the pages of a CPU's folio_batch that lie on this node to their lists.
 
-    Those of the first run on it; answered with the pages that nobody uses any more, to be freed.
+    Those of the first run on it; answered with the pages that have no user left, to be freed.
     """
 
     cpu: int

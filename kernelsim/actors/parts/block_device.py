@@ -2,7 +2,8 @@
 
 Linux: block/blk-mq.c; the device itself is hardware.
 A request takes a free slot of the device, waits its access latency there, then its data passes the
-pipe, one request after another. At most `NR_REQUESTS` wait; who submits more, waits for room.
+pipe, one request after another. At most `NR_REQUESTS` wait; the sender of another one waits for
+room.
 Owns: its queue, the accounts of its writers, its statistics.
 Interface: ask `SubmitBio`; the answer means "accepted", for a read or a synchronous write that
 asks to wait, "done". The receiver a bio names is told its `end_io` at completion.
@@ -76,7 +77,7 @@ class BlockDevice(Actor):
         self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
 
     async def on_start(self) -> None:
-        """Make the accounts of those who write back, and the queues they sleep in."""
+        """Make the accounts of the tasks that write back, and the queues they sleep in."""
         kinds = ("others", "kswapd")
         self.wbt_queues = tuple(self.engine.wait_queue(f"{self.name} wbt {kind}") for kind in kinds)
         self.throttle = WritebackThrottle(self.wbt_queues)

@@ -39,7 +39,7 @@ class Memory(Protocol):
 
     @property
     def swap_reads(self) -> dict[int, WaitQueue]:
-        """Slots being read from disk, with the queue of those who wait."""
+        """Slots being read from disk, with the queue of the tasks that wait."""
         ...
 
     @property

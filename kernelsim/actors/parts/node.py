@@ -14,12 +14,12 @@ Who writes a node's state, under which lock:
     LRU lists, page flags that   this actor, under lru_lock. But a page that is unmapped and freed
     belong to them               leaves its list in the step that unmaps it, in the task's time
                                  (`take_anonymous`); lru_lock is paid after that, by `LruDeleted`
-    watermarks, reserves         whoever writes the sysctl, as under zone->lock; nothing is paid
+    watermarks, reserves         the writer of the sysctl, as under zone->lock; nothing is paid
     watermark boosts             this actor when it mixes pageblocks up, kswapd when it has worked
                                  them off: both under zone->lock in Linux
     the boosted-watermark mark,  bits of zone->flags in Linux, set and cleared without a lock: by
     the reclaim-active mark      the task that allocates, by kswapd
-    counters of vmstat           whoever counts, without a lock, as the kernel's per-CPU ones
+    counters of vmstat           the code that counts, without a lock, as per-CPU counters in Linux
 All of it may be read as the kernel reads it: without the lock, knowing it may be old.
 What a lock guards changes when the lock is granted (shared_server.py): a message that must queue
 is served at its turn, one that need not is served in line, and both are answered when the hold is
@@ -289,7 +289,7 @@ class Node(Actor):
         return begun, self._lru_hold_ns(message.user, len(message.slots))
 
     def on_end_swap_read(self, message: EndSwapRead) -> None:
-        """Fill the pages and wake who waits for them; no lock is taken.
+        """Fill the pages and wake the tasks that wait for them; no lock is taken.
 
         Source: Linux 6.1 mm/page_io.c:end_swap_bio_read
         """

@@ -1,7 +1,7 @@
-"""Who listens to what processes are told of their stores, and to which requests get pages.
+"""Observers of what processes are told of their stores, and of which requests get pages.
 
-A checker keeps a record of its own from it and compares the machine with that. Nobody listens
-unless checking is on; an observer changes nothing and takes no virtual time.
+A checker keeps a record of its own from them and compares the machine with that.
+Unless checking is on the observer does nothing; it never changes a thing or takes virtual time.
 Interface: `Kernel.observe` seats one; each call says what has just happened.
 Units: pages, virtual page numbers.
 """

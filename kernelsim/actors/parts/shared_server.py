@@ -79,12 +79,12 @@ class NodeLock:
 
     @property
     def account(self) -> WaitAccount:
-        """How long it was held and waited for, by whom."""
+        """How long it was held and waited for, by each user."""
         return self.server.account
 
     @property
     def free_ns(self) -> int:
-        """When it is free for the next who asks."""
+        """When it is free for the next request."""
         return self.server.free_ns
 
     def serve(self, work: Work, user: str, defer: Callable[[], Reply | None]) -> Any:  # noqa: ANN401
@@ -92,8 +92,8 @@ class NodeLock:
 
         Args:
             work: What to do.
-            user: Who asks, for the account.
-            defer: Puts the answer off, and gives the way back; None when nobody waits for it.
+            user: Name of the task that asks, for the account.
+            defer: Puts the answer off, and gives the way back; None when no answer is wanted.
         """
         now_ns = self._clock.now_ns
         if not self._waiting and self.server.free_ns <= now_ns:

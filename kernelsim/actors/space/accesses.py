@@ -127,7 +127,7 @@ class Accesses:
 
         def vma_of(vpn: int) -> VmArea:
             vma = mm.map.find_vma(vpn << PAGE_SHIFT)
-            assert vma is not None, "whoever listed the accesses has looked"
+            assert vma is not None, "the listing of the accesses has checked it"
             return vma
 
         while done < nr and not task.killed:

@@ -1,8 +1,8 @@
-"""Lets the CPUs go on in compiled code until somebody else can notice.
+"""Lets the CPUs go on in compiled code until an event outside it can see the difference.
 
 A program's accesses and simple faults are events in virtual time like any others; there are only
 too many of them for messages. So those of all CPUs are kept by one compiled loop (mm/burst), which
-does what is due before the next event of anybody else and then waits in the clock's heap for its
+does what is due before the next event of any other task and then waits in the clock's heap for its
 turn. It is no actor and decides nothing: it takes the steps the fault handler takes, in the order
 of virtual time, and its waits for locks and controllers are entered in the same accounts.
 
@@ -107,7 +107,7 @@ class Bursts:
             self._waiters.pop(number, None)
 
     def advance(self) -> None:
-        """Do what is due now and before the next event of anybody else."""
+        """Do what is due now and before the next event of any other task."""
         self._due = None
         self._go_on(max(self._clock.horizon_ns, self._clock.now_ns + 1))
 
@@ -230,7 +230,7 @@ class _Due:
         self.is_stale = False
 
     def fire(self) -> bool:
-        """Go on; whom that stops is made runnable by an event of its own."""
+        """Go on; a task that this stops is made runnable by an event of its own."""
         clock = self._clock
         clock.running = clock.root
         try:

@@ -131,7 +131,7 @@ class ScriptProcess:
         return self._handle.capture(usage=usage)
 
     async def identity(self, step: Step) -> Outcome | None:
-        """name, adj, uid: say who the process is."""
+        """name, adj, uid: set the identity of the process."""
         process, value = self._handle, step.args[0]
         if step.op == "name":
             self._name = process.name = str(value)

@@ -1,4 +1,4 @@
-"""What the processes of a running script share: the machine, the files they made, who waits.
+"""What the processes of a running script share: the machine, its files, the waiting steps.
 
 Interface: a `ScriptState` a run.
 """
@@ -27,7 +27,7 @@ class ScriptState:
     _made: WaitQueue | None = attrs.field(default=None, init=False)
 
     def make_file(self, path: str) -> None:
-        """Make a file, and wake those who wait for it."""
+        """Make a file, and wake the processes that wait for it."""
         self._files.append(path)
         if self._made is not None:
             self._made.wake_all()
@@ -40,7 +40,7 @@ class ScriptState:
             await self._made.wait()
 
     def stuck(self) -> WorkloadError | None:
-        """Return why the script never ends, if a step waits that nobody ends."""
+        """Return why the script never ends, if a step waits that no other step ends."""
         if not self.waiting:
             return None
         line, text = self.waiting[0]

@@ -46,7 +46,7 @@ class Caller:
 
     @property
     def token(self) -> int:
-        """What a store leaves in a page: who wrote it, and in which of its operations."""
+        """What a store leaves in a page: the pid of the writer, and the number of its operation."""
         return self.task.pid << 32 | self.nr_operations
 
     async def start(self) -> None:
