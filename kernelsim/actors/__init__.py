@@ -30,7 +30,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
         hears Deschedule FlushTlb Schedule
-        from  core/task reclaim/reclaim space/mmu_gather
+        from  core/task core/tlb_flush
         tells no other
     interconnect (parts/interconnect.py)
         owns  the links
