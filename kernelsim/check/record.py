@@ -1,35 +1,27 @@
-"""What a checker writes down while a machine runs: stores, and who may take which pages.
+"""What a checker writes down while a machine runs: stores, and what the kernel decides.
 
 It listens to what programs and processes are told, never looks at page tables, and so can say
-what every page must hold: what a call does to content is in its entry of the table of calls. Of a
-request for pages it works out itself how far down it may take a zone, and remembers each that went
-further.
+what every page must hold: what a call does to content is in its entry of the table of calls. What
+the kernel decides is judged in duties.py.
 Interface: `observe` before the first process starts; `check_record` at a look.
 Units: pages, virtual page numbers, ns.
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.messages.node import AllocPages
-from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.actors.process.calls.effect import StoreRun
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
+from kernelsim.check.duties import Duties, check_duties
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
-from kernelsim.check.watermarks import lowest_allowed, wrong_grant
-from kernelsim.mm.core.mem import Z_FREE
-from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT
 
-PROBLEMS_MAX: Final = 100  # of grants, kept until the next look
 
-
-class Record(Observer):
+class Record(Duties):
     """The observer of one machine.
 
     Args:
@@ -37,13 +29,11 @@ class Record(Observer):
 
     Attributes:
         contents: What each process wrote, by pid.
-        problems: What requests for pages did that they may not.
     """
 
     def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
         self.contents: dict[int, Content] = {}
-        self.problems: list[str] = []
-        self._kernel = kernel
 
     def content_of(self, pid: int) -> Content:
         """Return what a process wrote; empty if it wrote nothing yet."""
@@ -87,49 +77,19 @@ class Record(Observer):
         if store is not None:
             self.stored(pid, store[0], nr, 1, store[1])
 
-    def asks(
-        self,
-        task: Asker,
-        context: AllocContext,
-        zone: int,
-        mark: int,
-        alloc_flags: int,
-        floor: int,
-    ) -> None:
-        """Compare how far a request means to go with how far it may."""
-        lowest = lowest_allowed(self._kernel.mem, task, context, zone, mark, alloc_flags)
-        if floor < lowest:
-            self._note(
-                f"{task.name} may take zone {zone} down to {lowest} free pages with alloc_flags "
-                f"{alloc_flags:#x}, and means to go to {floor}"
-            )
-        free = int(self._kernel.mem.zone[zone, Z_FREE])
-        if free <= floor:
-            self._note(
-                f"{task.name} asks zone {zone} for a page: {free} are free, and it had to stop at "
-                f"{floor}"
-            )
-
-    def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
-        """Check that pages beyond the first were granted above the mark.
-
-        The first was asked for above it; others may have taken theirs while it waited for the lock.
-        """
-        if nr <= 1:
-            return
-        problem = wrong_grant(self._kernel.mem, request, nr, nr_refills)
-        if problem:
-            self._note(f"{request.user} got {nr} pages of zone {request.zone}: {problem}")
+    def is_leaving(self, mm: MmStruct, vpn: int) -> bool:
+        """Tell whether a process is in the middle of unmapping a page, or ends."""
+        process = self._kernel.processes.get(mm.owner_pid)
+        if process is None or process.has_ended():
+            return True
+        leaving = self.content_of(mm.owner_pid).leaving
+        return leaving is not None and leaving[0] <= vpn < leaving[1]
 
     def forget_ended(self) -> None:
         """Forget what processes wrote whose memory is gone."""
         living = {mm.owner_pid for mm in self._kernel.mms.by_number.values()}
         for pid in [pid for pid in self.contents if pid not in living]:
             del self.contents[pid]
-
-    def _note(self, text: str) -> None:
-        if len(self.problems) < PROBLEMS_MAX:
-            self.problems.append(f"{text}, at {self._kernel.engine.now_ns} ns")
 
 
 def observe(kernel: Kernel) -> Record:
@@ -146,7 +106,7 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     what stands for the zero page is the zero page; no request went below its watermark.
     """
     record.forget_ended()
-    lines = list(record.problems)
+    lines = check_duties(kernel, record, tables, record.is_leaving)
     tokens = found_tokens(kernel.mem, kernel.swap, tables)
     for number, mm in sorted(kernel.mms.by_number.items()):
         part = tables.entries_of(number)

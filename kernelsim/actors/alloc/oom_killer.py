@@ -105,6 +105,7 @@ class OomKiller(Actor):
         Source: Linux 6.1 mm/oom_kill.c:oom_kill_process
         """
         kernel = self._kernel
+        kernel.observer.kills(victim.pid, message)
         if victim.will_free_mem:
             self._mark_victim(victim)
             return

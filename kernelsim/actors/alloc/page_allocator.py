@@ -109,6 +109,7 @@ async def _alloc_pages_slowpath(
     retry = ReclaimRetry()
     while True:
         wake_all_kswapds(current, context)
+        kernel.observer.short(task, context)
         await task.cond_resched()
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:

@@ -77,7 +77,7 @@ class Kernel:
         burst: What the CPUs do in compiled code, and when each lock is free.
         bursts: Lets them go on with it.
         is_panic_told: The workload has heard of the panic.
-        observer: What listens to stores and grants; it does nothing unless checking is on.
+        observer: What listens to stores and decisions; it does nothing unless checking is on.
         is_observed: Whether checking is on.
     """
 
@@ -168,11 +168,13 @@ class Kernel:
         return nr_pages
 
     def observe(self, observer: Observer) -> None:
-        """Let an observer listen from now on to what processes store and what nodes grant."""
+        """Let an observer listen from now on to stores of processes and decisions of the kernel."""
         self.observer = observer
         self.is_observed = True
         for node in self.nodes:
-            node.observer = observer
+            node.observe(observer)
+        for cpu in self.cpus:
+            cpu.observer = observer
 
     def swap_location(self, slot: int) -> tuple[BlockDevice, int]:
         """Return the disk a slot lies on, and its page number there."""

@@ -19,6 +19,7 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.messages.cpu import Deschedule, FlushTlb, Schedule
+from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.parts.tlb_state import TLB_REMOTE_SHOOTDOWN, TlbState
 from kernelsim.actors.tracing import trace
 from kernelsim.config.latency import LatencySpec
@@ -94,6 +95,7 @@ class Cpu(Actor):
         self.number = number
         self.nid = nid
         self.state = CpuState()
+        self.observer = Observer()
         # kernel/sched/fair.c:get_update_sysctl_factor
         factor = min(nr_cpus, TUNABLE_SCALING_CPUS).bit_length()
         self.fair = FairQueue(latency_ns=2 * latency.time_slice_ns * factor)
@@ -136,6 +138,7 @@ class Cpu(Actor):
             state.need_resched = True
             state.slice_end_ns = min(state.slice_end_ns, now_ns)
         self._note_slice_end()
+        self.observer.queued(self.number, entity, wakeup=message.wakeup)
         return DEFERRED
 
     def on_deschedule(self, message: Deschedule) -> None:
@@ -151,6 +154,7 @@ class Cpu(Actor):
         fair.leave(now_ns)
         if state.run_queue:
             place = fair.leftmost()
+            self.observer.picked(self.number, fair.waiting[place])
             task, reply, since_ns = state.run_queue[place]
             del state.run_queue[place]
             state.wait_ns += now_ns - since_ns

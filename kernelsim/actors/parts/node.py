@@ -104,6 +104,7 @@ class Node(Actor):
         self._distances = distances
         self._latency = latency
         self._burst = memory.burst
+        self._locks: list[NodeLock] = []
         self.zone_locks: dict[int, NodeLock] = {}
         self.lru_lock: NodeLock
         self.controller: SharedServer
@@ -129,6 +130,12 @@ class Node(Actor):
         """Pages handed out and not given back."""
         return int(self._burst.granted[self.nid])
 
+    def observe(self, observer: Observer) -> None:
+        """Let an observer listen from now on, at its locks too."""
+        self.observer = observer
+        for lock in self._locks:
+            lock.observer = observer
+
     def wire(self) -> None:
         """Make the locks; called when the engine is known."""
         burst, node = self._burst, f"node {self.nid}"
@@ -145,7 +152,10 @@ class Node(Actor):
         return SharedServer(engine.clock, name, engine.account(name), self._burst, index)
 
     def _lock(self, name: str, index: int) -> NodeLock:
-        return NodeLock(self, self.engine.clock, self._server(name, index), self._burst)
+        lock = NodeLock(self, self.engine.clock, self._server(name, index), self._burst)
+        lock.observer = self.observer
+        self._locks.append(lock)
+        return lock
 
     def receive(self, message: Any) -> Any:  # noqa: ANN401 - the messages above
         """Serve a message."""
@@ -194,6 +204,7 @@ class Node(Actor):
         """Put pages on the CPU's lists; one that gets full is drained under the zone's lock."""
         if wants(self, mm_page_free):
             trace_all(self, (mm_page_free(int(pfn), 0) for pfn in message.pfns[: message.nr]))
+        self.observer.freed(message.pfns[: message.nr])
         at, zone = free_unref_run(self._mem, message.cpu, message.pfns, 0, message.nr)
         self._burst.granted[self.nid] -= at  # the rest stays in the task's hands until the grant
         if zone < 0:
@@ -269,7 +280,9 @@ class Node(Actor):
 
     def _shrink_active(self, message: ShrinkActive) -> tuple[tuple[int, int], int]:
         stat = message.batch.stat
+        self.observer.judges(message.batch.folios[: int(stat[STAT_NR_TAKEN])])
         moved = shrink_active_list(*self._memory.space, self.nid, message.lru, message.batch)
+        self.observer.judged(is_kswapd=False)
         nr_to_free = self._memory.taken(int(stat[STAT_NR_TO_FREE]))
         return (moved, nr_to_free), self._lru_hold_ns(message.user, int(stat[STAT_NR_TAKEN]))
 

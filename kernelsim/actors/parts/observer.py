@@ -1,16 +1,19 @@
-"""Observers of what processes are told of their stores, and of which requests get pages.
+"""Observers of what processes are told of their stores, and of what the kernel decides.
 
 A checker keeps a record of its own from them and compares the machine with that.
 Unless checking is on the observer does nothing; it never changes a thing or takes virtual time.
-Interface: `Kernel.observe` seats one; each call says what has just happened.
+Interface: `Kernel.observe` seats one; each call says what has just happened, or is about to.
 Units: pages, virtual page numbers.
 """
 
 from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
+from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.mm.core.mem import I64
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.sched.fair import SchedEntity
 
 
 class Asker(Protocol):
@@ -19,6 +22,11 @@ class Asker(Protocol):
     @property
     def name(self) -> str:
         """Its name in the log."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
         ...
 
     @property
@@ -63,3 +71,39 @@ class Observer:
 
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Hear what a request was granted, before anything else happens to the zone."""
+
+    def freed(self, pfns: I64) -> None:
+        """Hear which frames are about to go back to their node."""
+
+    def short(self, task: Asker, context: AllocContext) -> None:
+        """Hear that no zone a request may use is above low, and that all were told who must be."""
+
+    def falls_asleep(self, nid: int, highest_zoneidx: int) -> None:
+        """Hear that a kswapd goes to sleep after its work for zones up to an index."""
+
+    def kills(self, pid: int, message: OutOfMemory) -> None:
+        """Hear whom the OOM killer has chosen for a request."""
+
+    def judges(self, pfns: I64) -> None:
+        """Hear which isolated pages reclaim is about to judge by their use."""
+
+    def judged(self, *, is_kswapd: bool) -> None:
+        """Hear that it has done so, in the same step."""
+
+    def locks(self, server: int) -> None:
+        """Hear that a node's lock is granted; nothing has been done under it."""
+
+    def unlocks(self, server: int) -> None:
+        """Hear that all is done under it."""
+
+    def looks(self) -> None:
+        """Hear that CPUs are about to take an event in compiled code."""
+
+    def steps(self, cpu: int, before: I64) -> None:
+        """Hear that a CPU took an event; `before` are its columns before that."""
+
+    def queued(self, cpu: int, entity: SchedEntity, *, wakeup: bool) -> None:
+        """Hear that a task has to wait for a CPU, and that it is decided whether it preempts."""
+
+    def picked(self, cpu: int, entity: SchedEntity) -> None:
+        """Hear which of the tasks that wait for a CPU is to run; it is still among them."""

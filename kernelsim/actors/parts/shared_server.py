@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.tracing import Named, trace
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.sim.actor import DEFERRED, At, Reply
@@ -67,6 +68,7 @@ class NodeLock:
         self, owner: Named, clock: VirtualClock, server: SharedServer, burst: Burst
     ) -> None:
         self.server = server
+        self.observer = Observer()
         self._owner = owner
         self._clock = clock
         self._queued = burst.queued
@@ -97,7 +99,7 @@ class NodeLock:
         """
         now_ns = self._clock.now_ns
         if not self._waiting and self.server.free_ns <= now_ns:
-            result, hold_ns = work()
+            result, hold_ns = self._do(work)
             self.hold(now_ns, hold_ns, user)
             return At(now_ns + hold_ns, result)
         self._waiting.append((work, user, now_ns, defer()))
@@ -119,10 +121,16 @@ class NodeLock:
             point = ks_lock_wait(self.name, user, begin_ns - asked_ns, hold_ns)
             trace(self._owner, point, at_ns=begin_ns)
 
+    def _do(self, work: Work) -> tuple[Any, int]:
+        self.observer.locks(self.server.index)
+        done = work()
+        self.observer.unlocks(self.server.index)
+        return done
+
     def _grant(self, _argument: None) -> None:
         work, user, asked_ns, reply = self._waiting.popleft()
         self._queued[self.server.index] = len(self._waiting)
-        result, hold_ns = work()
+        result, hold_ns = self._do(work)
         self.hold(asked_ns, hold_ns, user)
         if reply is not None:
             reply.send(result, self.server.free_ns)

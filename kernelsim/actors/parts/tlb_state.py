@@ -85,6 +85,10 @@ class TlbState:
             self._context.tlb_gen = mm.tlb_gen
         trace(self._owner, tlb_flush(TLB_FLUSH_ON_TASK_SWITCH, TLB_FLUSH_ALL if is_behind else 0))
 
+    def follows(self) -> bool:
+        """Return whether it has heard of all changes of the address space that is loaded."""
+        return self.loaded_mm is None or self._context.tlb_gen == self.loaded_mm.tlb_gen
+
     def leave_mm(self) -> None:
         """Run on the kernel's own page tables: flushes of the address space come here no more.
 

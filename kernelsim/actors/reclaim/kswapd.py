@@ -70,10 +70,10 @@ class Kswapd(Actor):
         mem = self._kernel.mem
         woken_early = False
         if self._prepare_sleep(highest_zoneidx):
-            woken_early = await self._sleep(SHORT_SLEEP_NS)
+            woken_early = await self._sleep(highest_zoneidx, SHORT_SLEEP_NS)
         if not woken_early and self._prepare_sleep(highest_zoneidx):
             trace(self, mm_vmscan_kswapd_sleep(self.nid))
-            await self._sleep(None)
+            await self._sleep(highest_zoneidx, None)
         elif woken_early:
             mem.vm_event[KSWAPD_LOW_WMARK_HIT_QUICKLY] += 1
         else:
@@ -85,10 +85,11 @@ class Kswapd(Actor):
         kernel.throttle_queue(self.nid, PFMEMALLOC_WAIT).wake_all()
         return prepare_kswapd_sleep(kernel.mem, kernel.lruvec, self.nid, 0, highest_zoneidx)
 
-    async def _sleep(self, timeout_ns: int | None) -> bool:
+    async def _sleep(self, highest_zoneidx: int, timeout_ns: int | None) -> bool:
         """Sleep until told to wake up; True if that came before the timeout."""
         state = self.state
         state.asleep = True
+        self._kernel.observer.falls_asleep(self.nid, highest_zoneidx)
         async with self._task.off_cpu():
             with self.engine.move_on_after(timeout_ns) if timeout_ns else nullcontext():
                 while state.asleep:  # a message that came with a timeout is of the last sleep

@@ -28,6 +28,7 @@ from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.reclaim.reclaim_batch import (
+    SHRINK_KSWAPD,
     STAT_NR_ACTIVATE_ANON,
     STAT_NR_ACTIVATE_FILE,
     STAT_NR_CONGESTED,
@@ -181,12 +182,14 @@ class Reclaimer:
             last = min(first + CHUNK_PAGES, taken)
             await task.compute(kernel.spec.latency.scan_page_ns * (last - first))
             unmapped, to_write = int(stat[STAT_NR_UNMAPPED]), int(stat[STAT_NR_TO_WRITE])
+            kernel.observer.judges(batch.folios[first:last])
             kernel.taken(
                 shrink_folio_list(
                     *kernel.space, kernel.swap, kernel.lruvec,
                     task.cpu.number, how, batch, first, last,
                 )
             )  # fmt: skip
+            kernel.observer.judged(is_kswapd=bool(how & SHRINK_KSWAPD))
             nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
             if stat[STAT_NR_UNMAPPED] > unmapped:
                 await try_to_unmap_flush(self._current, max(1, nr_to_write))

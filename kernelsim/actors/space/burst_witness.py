@@ -37,12 +37,14 @@ class BurstWitness:
     def look(self) -> None:
         """Keep the columns as they are before an event."""
         self._before = self._kernel.burst.run.copy()
+        self._kernel.observer.looks()
 
     def tell(self, task: Task) -> None:
         """Say what the event on a task's CPU did to its program's memory."""
         observer, number = self._kernel.observer, task.cpu.number
         before, after = self._before[number], self._kernel.burst.run[number]
         nr = int(after[B_DONE] - before[B_DONE])
+        observer.steps(number, before)
         if before[B_PHASE] == USER:
             self._stored(task.pid, number, before, nr)
             if after[B_PHASE] == FAULT:

@@ -1,0 +1,69 @@
+"""What reclaim must do with each page it judges by its use.
+
+Linux: mm/vmscan.c: folio_check_references, shrink_active_list, 6.1.
+A page that was used since the last look stays mapped, and that it was used is forgotten: its
+accessed bits are clear when it has been judged. Pages under I/O, locked ones, and those without a
+user left are not judged.
+Interface: a `Judgement` is made before, and asked afterwards.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.mm.core.mem import (
+    I64,
+    I64_2D,
+    PG_isolated,
+    PG_locked,
+    PG_mlocked,
+    PG_swapbacked,
+    PG_writeback,
+)
+from kernelsim.mm.space.pgtable import pte_at
+
+ACCESSED = 0x20
+NOT_JUDGED = PG_locked | PG_writeback | PG_mlocked
+
+
+class Judgement:
+    """The pages of a batch before they are judged.
+
+    Args:
+        kernel: The machine.
+        pfns: The pages.
+    """
+
+    def __init__(self, kernel: Kernel, pfns: I64) -> None:
+        self._kernel = kernel
+        self._pfns: list[int] = pfns.tolist()
+        self._flags: list[int] = kernel.mem.pages.flags[pfns].tolist()
+        self._used = [pfn for pfn in self._pfns if self._is_used(pfn)]
+
+    def outcome(self) -> Iterator[str]:
+        """Find pages that were not judged by the rules."""
+        pages = self._kernel.mem.pages
+        for pfn, flags in zip(self._pfns, self._flags, strict=True):
+            if flags & NOT_JUDGED or flags == PG_isolated:
+                continue
+            if pfn in self._used and not pages.mapcount[pfn]:
+                yield f"reclaim unmapped pfn {pfn}, which was used since the last look"
+            if self._is_used(pfn):
+                yield f"reclaim looked at pfn {pfn} and left its accessed bit set"
+
+    def stolen(self) -> I64_2D:
+        """Return how many pages were taken from their users for good: anonymous, file."""
+        flags = self._kernel.mem.pages.flags[np.array(self._pfns, np.int64)].tolist()
+        counts = np.zeros(2, np.int64)
+        for before, after in zip(self._flags, flags, strict=True):
+            if after == 0:
+                counts[0 if before & PG_swapbacked else 1] += 1
+        return counts
+
+    def _is_used(self, pfn: int) -> bool:
+        pages = self._kernel.mem.pages
+        if not pages.mapcount[pfn]:
+            return False
+        pte = pte_at(*self._kernel.space, int(pages.mapping[pfn]), int(pages.index[pfn]))
+        return bool(pte & ACCESSED)

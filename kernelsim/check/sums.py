@@ -1,0 +1,234 @@
+"""Which sums of events must equal which counters, and which counters each other.
+
+Linux: mm/vmstat.c, and what mm/page_alloc.c, mm/vmscan.c and mm/page_io.c count, 6.1.
+A `Ledger` is kept from what nodes and CPUs say they did, by zone, node and kind. The state of the
+zones gives the same sums once more; the counters are a third account. They must agree.
+Interface: a `Ledger` a machine; `check_sums` at a look.
+Units: pages; events.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.mm.core.mem import (
+    I64,
+    I64_2D,
+    Z_FREE,
+    Z_MANAGED,
+    Z_NID,
+    Z_TYPE_INDEX,
+    Mem,
+    PG_active,
+)
+from kernelsim.mm.core.tunables import Tunables
+from kernelsim.mm.core.vmstat import (
+    NR_ISOLATED_ANON,
+    NR_ISOLATED_FILE,
+    NR_VMSCAN_WRITE,
+    NR_WRITEBACK,
+    NR_WRITTEN,
+    NUMA_FOREIGN,
+    NUMA_HIT,
+    NUMA_LOCAL,
+    NUMA_MISS,
+    NUMA_OTHER,
+    PGACTIVATE,
+    PGALLOC_DMA,
+    PGDEACTIVATE,
+    PGFAULT,
+    PGFREE,
+    PGMAJFAULT,
+    PGPGIN,
+    PGPGOUT,
+    PGSCAN_ANON,
+    PGSCAN_DIRECT,
+    PGSCAN_FILE,
+    PGSCAN_KSWAPD,
+    PGSTEAL_ANON,
+    PGSTEAL_DIRECT,
+    PGSTEAL_FILE,
+    PGSTEAL_KSWAPD,
+    PSWPIN,
+    PSWPOUT,
+    SWAP_RA,
+    WORKINGSET_ACTIVATE_ANON,
+    WORKINGSET_ACTIVATE_FILE,
+)
+
+KIB_OF_A_PAGE: Final = 4
+STOLEN: Final = (PGSTEAL_DIRECT, PGSTEAL_KSWAPD)  # by whether kswapd did it
+STOLEN_KIND: Final = (PGSTEAL_ANON, PGSTEAL_FILE)
+NUMA_KINDS: Final = {
+    NUMA_HIT: "numa_hit",
+    NUMA_MISS: "numa_miss",
+    NUMA_LOCAL: "numa_local",
+    NUMA_OTHER: "numa_other",
+}
+
+
+@attrs.define
+class Ledger:
+    """What was done since the checker listens, and where the counters stood then.
+
+    Attributes:
+        mem: Physical memory.
+        tunables: Of the machine: where requests are served is counted only if it says so.
+        allocated: Pages handed out, by zone row.
+        freed: Pages that came back, by zone row.
+        numa: Pages handed out by zone row and NUMA_*.
+        stolen: Pages reclaimed, by whether kswapd did it and whether they are file pages.
+    """
+
+    mem: Mem
+    tunables: Tunables
+    allocated: I64 = attrs.field(init=False)
+    freed: I64 = attrs.field(init=False)
+    numa: I64_2D = attrs.field(init=False)
+    stolen: I64_2D = attrs.field(factory=lambda: np.zeros((2, 2), np.int64))
+    used: I64 = attrs.field(init=False)
+    events: I64 = attrs.field(init=False)
+    node_stat: I64_2D = attrs.field(init=False)
+    numa_stat: I64_2D = attrs.field(init=False)
+    _numa_rules: object = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Note where the counters stand."""
+        mem, nr_zones = self.mem, len(self.mem.zone)
+        self.allocated = np.zeros(nr_zones, np.int64)
+        self.freed = np.zeros(nr_zones, np.int64)
+        self.used = used_pages(mem)
+        self.events = mem.vm_event.copy()
+        self.node_stat = mem.node_stat.copy()
+        self.start_numa()
+
+    def start_numa(self) -> None:
+        """Count where requests are served from now on."""
+        self.numa = np.zeros_like(self.mem.numa_stat)
+        self.numa_stat = self.mem.numa_stat.copy()
+        self._numa_rules = self.tunables.now
+
+    def counts_numa(self) -> bool:
+        """Tell whether it is counted where requests are served; begin anew if a tunable changed."""
+        if self._numa_rules is not self.tunables.now:
+            self.start_numa()
+        return bool(self.tunables.now.vm_numa_stat)
+
+    def took(self, zone: int, cpu_nid: int, preferred_nid: int, nr: int) -> None:
+        """Enter pages that were handed out and are counted already."""
+        self.allocated[zone] += nr
+        if self._numa_rules is not self.tunables.now:
+            self.start_numa()
+            return
+        nid = self.mem.zone[zone, Z_NID]
+        self.numa[zone, NUMA_LOCAL if nid == cpu_nid else NUMA_OTHER] += nr
+        self.numa[zone, NUMA_HIT if nid == preferred_nid else NUMA_MISS] += nr
+
+
+def used_pages(mem: Mem) -> I64:
+    """Return the pages of each zone that are neither free nor on a CPU's list."""
+    pages: I64 = mem.zone[:, Z_MANAGED] - mem.zone[:, Z_FREE] - mem.pcp_count.sum(axis=1)
+    return pages
+
+
+def check_sums(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
+    """Return which sums and counters do not agree, one line each."""
+    yield from check_zones(kernel, ledger)
+    yield from check_numa(kernel.mem, ledger)
+    yield from check_reclaim(kernel.mem, ledger)
+    yield from check_swap_traffic(kernel.mem, ledger)
+
+
+def check_zones(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
+    """Compare what zones gave and got back with pgalloc_* and pgfree.
+
+    Pages that wait for zone->lock to be given back are on their way.
+    """
+    mem = kernel.mem
+    events = mem.vm_event - ledger.events
+    back = ledger.allocated - (used_pages(mem) - ledger.used)
+    is_waiting = bool(kernel.burst.queued.any())
+    for zone in np.flatnonzero((back > ledger.freed) | (back < ledger.freed)).tolist():
+        if back[zone] > ledger.freed[zone] or not is_waiting:
+            yield (
+                f"zone {zone}: {ledger.allocated[zone]} pages were handed out, {back[zone]} are "
+                f"back, {ledger.freed[zone]} were given back"
+            )
+    if events[PGFREE] != back.sum():
+        yield f"pgfree rose by {events[PGFREE]}, {back.sum()} pages came back"
+    for index, zone_type in enumerate(kernel.phys.zone_types):
+        out = int(ledger.allocated[mem.zone[:, Z_TYPE_INDEX] == index].sum())
+        if events[PGALLOC_DMA + index] != out:
+            yield (
+                f"pgalloc of {zone_type.name} rose by {events[PGALLOC_DMA + index]}, "
+                f"{out} pages were handed out"
+            )
+
+
+def check_numa(mem: Mem, ledger: Ledger) -> Iterator[str]:
+    """Compare where requests were served with numa_*."""
+    if not ledger.counts_numa():
+        return
+    counted = mem.numa_stat - ledger.numa_stat
+    for kind, name in NUMA_KINDS.items():
+        for zone in np.flatnonzero(counted[:, kind] != ledger.numa[:, kind]).tolist():
+            yield (
+                f"zone {zone}: {name} rose by {counted[zone, kind]}, by the requests it is "
+                f"{ledger.numa[zone, kind]}"
+            )
+    foreign, missed = int(counted[:, NUMA_FOREIGN].sum()), int(counted[:, NUMA_MISS].sum())
+    if foreign != missed:
+        yield f"numa_foreign rose by {foreign}, numa_miss by {missed}"
+
+
+def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
+    """Compare what reclaim scanned, stole and activated with what it says of it."""
+    events = mem.vm_event - ledger.events
+    for name, by_whom, by_kind in (
+        ("pgscan", (PGSCAN_KSWAPD, PGSCAN_DIRECT), (PGSCAN_ANON, PGSCAN_FILE)),
+        ("pgsteal", STOLEN, STOLEN_KIND),
+    ):
+        who, kind = int(events[list(by_whom)].sum()), int(events[list(by_kind)].sum())
+        if who != kind:
+            yield f"{name}: kswapd and direct are {who} together, anon and file {kind}"
+    off_lists = mem.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
+    off_lists = off_lists - ledger.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
+    is_done = not off_lists.any()  # else pages of a batch may be counted only when it is put back
+    sums = (*ledger.stolen.sum(axis=1).tolist(), *ledger.stolen.sum(axis=0).tolist())
+    names = ("pgsteal_direct", "pgsteal_kswapd", "pgsteal_anon", "pgsteal_file")
+    for name, column, stolen in zip(names, (*STOLEN, *STOLEN_KIND), sums, strict=True):
+        if events[column] > stolen or (is_done and events[column] != stolen):
+            yield f"{name} rose by {events[column]}, {stolen} pages were reclaimed so"
+    stat = mem.node_stat - ledger.node_stat
+    up = events[PGACTIVATE] + stat[:, [WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE]].sum()
+    nr_active = int(np.count_nonzero(mem.pages.flags & np.uint32(PG_active)))
+    if nr_active > up - events[PGDEACTIVATE]:
+        yield (
+            f"{nr_active} pages are active, {up} were activated and {events[PGDEACTIVATE]} "
+            "deactivated"
+        )
+
+
+def check_swap_traffic(mem: Mem, ledger: Ledger) -> Iterator[str]:
+    """Compare the accounts of what goes to swap and comes from it."""
+    events, stat = mem.vm_event - ledger.events, mem.node_stat - ledger.node_stat
+    equations = (
+        ("pgpgout", int(events[PGPGOUT]), KIB_OF_A_PAGE * int(events[PSWPOUT])),
+        ("pgpgin", int(events[PGPGIN]), KIB_OF_A_PAGE * int(events[PSWPIN])),
+        ("pswpout", int(events[PSWPOUT]), int(stat[:, NR_VMSCAN_WRITE].sum())),
+    )
+    for name, counted, expected in equations:
+        if counted != expected:
+            yield f"{name} rose by {counted}, by the pages moved it is {expected}"
+    under_way = stat[:, NR_WRITTEN] + stat[:, NR_WRITEBACK]
+    for nid in np.flatnonzero(under_way != stat[:, NR_VMSCAN_WRITE]).tolist():
+        yield (
+            f"node {nid}: {stat[nid, NR_VMSCAN_WRITE]} pages were to be written, "
+            f"{under_way[nid]} are or were"
+        )
+    for part, whole in ((PGMAJFAULT, PGFAULT), (SWAP_RA, PSWPIN)):
+        if events[part] > events[whole]:
+            yield f"{events[part]} events {part} among {events[whole]} events {whole}"

@@ -1,0 +1,125 @@
+"""What TLBs may still hold: pages that are mapped, and others only while they are being flushed.
+
+Linux: mm/mmu_gather.c, mm/rmap.c:try_to_unmap_flush, arch/x86/mm/tlb.c, 6.1.
+Two rules for entries that a CPU may go through without a flush before. A frame that goes back to its
+node is in no such TLB any more, at the page it was mapped at. And an entry of a page that is not
+mapped may be there only while its process is unmapping it or some task is reclaiming.
+Interface: `Frames` remembers where frames were mapped at the last look, and is asked when frames
+go back; `check_tlbs` at a look.
+Units: virtual page numbers, page frame numbers.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.check.tables import PRESENT, SPECIAL, Tables, cut_short
+from kernelsim.mm.burst.columns import B_PHASE, OUT
+from kernelsim.mm.core.mem import I64
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.pgtable import pte_at
+
+TAG_SHIFT: Final = 36  # of the address-space identifier in a TLB's tag
+TAG_MASK: Final = (1 << TAG_SHIFT) - 1
+
+
+class Frames:
+    """Where frames were mapped when all tables were walked last.
+
+    Args:
+        kernel: The machine.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._mm = np.zeros(len(kernel.mem.pages.flags), np.int64)
+        self._vpn = np.zeros(len(kernel.mem.pages.flags), np.int64)
+
+    def note(self, tables: Tables) -> None:
+        """Take note of where frames are mapped now."""
+        is_mapped = tables.bits & (PRESENT | SPECIAL) == PRESENT
+        pfns = tables.pfns(is_mapped)
+        self._mm[:] = 0
+        self._mm[pfns] = tables.mm[is_mapped]
+        self._vpn[pfns] = tables.vpn[is_mapped]
+
+    def give_back(self, pfns: I64) -> Iterator[str]:
+        """Find frames that go back to their node while a TLB still has them; forget them all."""
+        kernel = self._kernel
+        known = pfns[self._mm[pfns] != 0]
+        numbers, vpns = self._mm[known], self._vpn[known]
+        self._mm[known] = 0
+        for pfn, number, vpn in zip(known.tolist(), numbers.tolist(), vpns.tolist(), strict=True):
+            mm = kernel.mms.by_number.get(number)
+            if mm is None:
+                continue
+            sets = kernel.burst.tlb_tag.shape[1]
+            line = kernel.burst.tlb_tag[:, vpn & (sets - 1), :]
+            tags = mm.ctx_id << TAG_SHIFT | vpn
+            holders = [
+                cpu
+                for cpu in np.flatnonzero((line == tags).any(axis=1)).tolist()
+                if uses(kernel, cpu, mm)
+            ]
+            if holders and not pte_at(*kernel.space, number, vpn) & PRESENT:
+                yield (
+                    f"frame {pfn} is given back, and the TLB of cpu{holders[0]} still has "
+                    f"vpn {vpn:#x} of mm {number}"
+                )
+
+
+def check_tlbs(
+    kernel: Kernel, tables: Tables, is_leaving: Callable[[MmStruct, int], bool]
+) -> Iterator[str]:
+    """Find entries of pages that are not mapped, though no task is about to flush them.
+
+    Args:
+        kernel: The machine.
+        tables: What all page tables say.
+        is_leaving: Whether a process is in the middle of unmapping a page, or ends.
+    """
+    cpus, _, _ = np.nonzero(kernel.burst.tlb_tag)
+    tags = kernel.burst.tlb_tag[kernel.burst.tlb_tag != 0]
+    by_ctx = {mm.ctx_id: mm for mm in kernel.mms.by_number.values()}
+    number_of = np.zeros(kernel.mms.next_ctx_id, np.int64)
+    for ctx_id, mm in by_ctx.items():
+        number_of[ctx_id] = mm.number
+    numbers, vpns = number_of[tags >> TAG_SHIFT], tags & TAG_MASK
+    present = tables.bits & PRESENT != 0
+    keys = tables.mm[present] << TAG_SHIFT | tables.vpn[present]
+    wanted = numbers << TAG_SHIFT | vpns
+    place = np.searchsorted(keys, wanted)
+    found = np.append(keys, -1)[place] == wanted
+    stale = np.flatnonzero(~found & (numbers != 0))
+    if not len(stale) or is_reclaiming(kernel):
+        return
+    left = []
+    for i in stale.tolist():
+        mm = kernel.mms.by_number[int(numbers[i])]
+        if uses(kernel, int(cpus[i]), mm) and not is_leaving(mm, int(vpns[i])):
+            left.append(i)
+    yield from cut_short(
+        f"the TLB of cpu{cpus[i]} has vpn {vpns[i]:#x} of mm {numbers[i]}, which is not mapped"
+        for i in left
+    )
+
+
+def uses(kernel: Kernel, cpu: int, mm: MmStruct) -> bool:
+    """Tell whether a CPU may go through its entries of an address space without a flush before.
+
+    One that runs something else, or has heard of less than there was, flushes when it comes back.
+    """
+    actor = kernel.cpus[cpu]
+    state = actor.tlb_state
+    if state.loaded_mm is not mm or actor.is_lazy():
+        return False
+    return state.follows() or bool(kernel.burst.run[cpu, B_PHASE] != OUT)
+
+
+def is_reclaiming(kernel: Kernel) -> bool:
+    """Tell whether some task is reclaiming pages: it flushes what it unmaps before it ends."""
+    if not all(state.asleep for state in kernel.kswapd_states):
+        return True
+    return any(entry.task.memalloc for entry in kernel.processes.values())
