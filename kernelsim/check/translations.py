@@ -1,9 +1,9 @@
 """What TLBs may still hold: pages that are mapped, and others only while they are being flushed.
 
 Linux: mm/mmu_gather.c, mm/rmap.c:try_to_unmap_flush, arch/x86/mm/tlb.c, 6.1.
-Two rules for entries that a CPU may go through without a flush before. A frame that goes back to its
-node is in no such TLB any more, at the page it was mapped at. And an entry of a page that is not
-mapped may be there only while its process is unmapping it or some task is reclaiming.
+Two rules for entries that a CPU may go through without a flush before. A frame that goes back to
+its node is in no such TLB any more, at the page it was mapped at. And an entry of a page that is
+not mapped may be there only while its process is unmapping it or some task is reclaiming.
 Interface: `Frames` remembers where frames were mapped at the last look, and is asked when frames
 go back; `check_tlbs` at a look.
 Units: virtual page numbers, page frame numbers.
