@@ -171,7 +171,9 @@ def test_a_reserve_that_is_ignored_in_a_burst_is_found(monkeypatch):
         user = await machine.spawn("user")
         await user.touch(await user.mmap("52M"), write=True)
 
-    spec = small_machine(memory="64M", sysctl={"vm.watermark_boost_factor": 0})
+    spec = small_machine(
+        memory="64M", sysctl={"vm.watermark_boost_factor": 0, "vm.overcommit_memory": 1}
+    )
     found = findings(main, spec)
     assert "must be left" in found or "was not woken" in found
 
