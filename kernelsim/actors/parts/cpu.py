@@ -234,6 +234,7 @@ class Cpu(Actor):
     def _switch_to(self, task: str, entity: SchedEntity, now_ns: int) -> int:
         state = self.state
         state.current = task
+        self.tlb_state.is_switched = True
         cost_ns = 0
         if state.last != task:
             cost_ns = self._latency.context_switch_ns

@@ -51,12 +51,14 @@ class TlbState:
     Attributes:
         loaded_mm: The address space in CR3; None for the kernel's own.
         user: Name of the task it was loaded for.
+        is_switched: A task was switched to since; while one runs on, it waits for interrupts.
     """
 
     def __init__(self, owner: Named, number: int, tlb: Tlb, latency: LatencySpec) -> None:
         self.loaded_mm: MmStruct | None = None
         self.user = ""
         self._owner = owner
+        self.is_switched = False
         self._bit = 1 << number
         self._tlb = tlb
         self._latency = latency
@@ -72,12 +74,13 @@ class TlbState:
         Source: Linux 6.1 arch/x86/mm/tlb.c:switch_mm_irqs_off
         """
         self.user = task
+        is_switched, self.is_switched = self.is_switched, False
         if mm is not self.loaded_mm:
             self.leave_mm()
             self.loaded_mm = mm
             mm.cpu_bitmap |= self._bit
             self._context = self._choose_context(mm.ctx_id)
-        elif self._context.tlb_gen == mm.tlb_gen:
+        elif not is_switched or self._context.tlb_gen == mm.tlb_gen:
             return
         is_behind = self._context.tlb_gen != mm.tlb_gen
         if is_behind:
