@@ -3,9 +3,9 @@
 A page's content is its token. `Content` remembers the last one stored in each page; a page that
 is not in it reads as 0. `check_content` compares it with every page of the process, wherever that
 is: in a frame, in the swap cache, in a slot, nowhere.
-Exact in the middle of things, too. While the fault handler works for a process, the first pages it
-was asked for may hold the new token already: those and no others, without a gap. While the process
-unmaps a range or ends, pages of that range may be gone already; those left hold what they did.
+Exact in the middle of things, too. While a fault of a store is served, its page may hold the new
+token already: that one and no other. While the process unmaps a range or ends, pages of that range
+may be gone already; those left hold what they did.
 Interface: `Content`, fed by `record.py`; `check_content`, `found_tokens`.
 Units: virtual page numbers; blocks of 512 pages.
 """

@@ -1,9 +1,9 @@
 """Check a whole running machine between two of its events: every page, list, table, slot and wait.
 
 Interface: `check_machine` lists what is wrong; an empty list is good. `require_sound` raises.
-Cost: a few passes over all pages, as columns: 1 to 3 ms for 64 MiB, 80 ms for 4 GiB in use.
-What pages hold, and who may take which, is checked too if `record.observe` has listened from the
-start.
+Cost: a few passes over all pages, as columns: 2 to 5 ms for 64 MiB, 80 ms for 4 GiB in use.
+What pages hold, and the duties of the kernel, are checked too if `record.observe` has listened
+from the start.
 
 Pages in the hands of a task (granted and not mapped yet, unmapped and not given back yet) are in
 no place. That is legal, so they are counted twice: by looking at all pages, and by what the tasks
