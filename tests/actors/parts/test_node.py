@@ -115,7 +115,7 @@ def test_a_request_is_served_from_the_list_and_else_by_one_refill(listed):
         assert await desk.ask(desk.alloc(100)) == expected
         assert desk.mem.zone[0, Z_FREE] == free - (0 if listed else 1)
 
-    with_desk(scenario)
+    with_desk(scenario, sound=False)  # the pages stay at the desk
 
 
 def test_a_refill_takes_one_batch_whatever_the_floor():
@@ -149,7 +149,9 @@ def test_a_cpu_of_another_node_holds_the_lock_longer(distance):
         _, took_ns = await desk.ask(desk.alloc(1, cpu=1))
         assert took_ns * 10 == COSTS.zone_lock_hold_page_ns * distance
 
-    with_desk(scenario, cpus=("0", "1"), distances=[[10, 30], [distance, 10]])
+    with_desk(
+        scenario, sound=False, cpus=("0", "1"), distances=[[10, 30], [distance, 10]]
+    )  # the pages stay at the desk
 
 
 def test_requests_at_the_same_time_are_served_in_turn():
@@ -169,7 +171,7 @@ def test_requests_at_the_same_time_are_served_in_turn():
         }  # fmt: skip
         return hold
 
-    done = with_desk(scenario, cpus=("0-2",))
+    done = with_desk(scenario, sound=False, cpus=("0-2",))  # the pages stay at the desk
     waited = done.log.named("ks_lock_wait")
     assert [event.fields["wait_ns"] for event in waited] == [done.result, 51 * done.result]
     assert {event.fields["lock"] for event in waited} == {"node 0 DMA zone->lock"}
