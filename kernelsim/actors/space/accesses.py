@@ -148,6 +148,9 @@ class Accesses:
         """Access one page; return 1, or 0 if that has to be tried again or it is killed."""
         kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
         task.cpu.tlb_state.switch_mm(mm, task.name)
+        if task.cpu.must_give_way():  # it looks whenever it is about to leave the kernel
+            await task.give_way()
+            return 0
         done, why, elapsed_ns, _, _ = touch_present(
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, vpn, 1, 1, write, token, NO_END,
             task.cpu.access_cost,

@@ -1,0 +1,131 @@
+"""Bursts among actors: accounts, log, interrupts and signals are those of single messages."""
+
+import attrs
+import pytest
+
+from tests.small_machine import PAGE, run, small_machine
+
+SPREAD = {"cache_line_spread_permille": 1000}
+BY_PAGE = ("ks_fault", "page_fault_user")  # one event a burst, one event a page
+
+
+def outcome(spec, main, burst_pages):
+    """Run; return the result, the log but for what is told by the page, and accounts.
+
+    Of controllers and links a burst enters sums, not who waited for whom.
+    """
+    done = run(spec, main, burst_pages=burst_pages)
+    log = sorted(
+        (event.t_ns, event.actor, event.event, sorted(event.fields.items()))
+        for event in done.log.events
+        if event.event not in BY_PAGE
+    )
+    accounts = {
+        name: account if "lock" in name else attrs.evolve(account, by_pair={})
+        for name, account in done.machine.engine.accounts.items()
+    }
+    return done.result, log, accounts
+
+
+def same_for_all_sizes(spec, main):
+    """Require one outcome for every size of bursts; return it."""
+    first = outcome(spec, main, 1)
+    for burst_pages in (7, 512):
+        found = outcome(spec, main, burst_pages)
+        assert found[0] == first[0]
+        assert found[1] == first[1]
+        assert found[2] == first[2]
+    return first
+
+
+def test_waits_are_entered_and_logged_as_for_messages():
+    """Every lock and controller has the same account, by pair of CPUs; every wait is in the log."""
+
+    async def main(machine):
+        async def program(process):
+            await process.sleep(10_000_000 - machine.now_ns)
+            await process.touch(await process.mmap("1M"), write=True)
+
+        processes = [await machine.spawn(f"p{cpu}", program, cpu=cpu) for cpu in range(8)]
+        for process in processes:
+            await process.wait()
+
+    spec = small_machine(cpus=("0-3", "4-7"), memory="64M", latency=SPREAD)
+    _, log, accounts = same_for_all_sizes(spec, main)
+    zone = next(account for name, account in accounts.items() if "DMA32 zone->lock" in name)
+    assert zone.nr_waits > 0
+    assert zone.wait_ns == sum(zone.by_pair.values())
+    assert sum(event[2] == "ks_lock_wait" for event in log) >= zone.nr_waits
+
+
+def test_watermarks_and_wakeups_come_when_they_come_for_messages():
+    """Crossings, boosts, wake-ups of kswapd and what it does: the same log to the nanosecond."""
+
+    async def main(machine):
+        async def program(process):
+            region = await process.mmap("9M")
+            await process.touch(region, write=True)
+            await process.touch(region, write=True, stride=3 * PAGE)
+
+        processes = [await machine.spawn(f"p{cpu}", program, cpu=cpu) for cpu in range(2)]
+        for process in processes:
+            await process.wait()
+
+    spec = small_machine(cpus=("0-2",), memory="16M", swap="64M", latency=SPREAD)
+    _, log, _ = same_for_all_sizes(spec, main)
+    named = {event[2] for event in log}
+    assert {"ks_watermark", "mm_vmscan_wakeup_kswapd", "tlb_flush"} <= named
+
+
+def test_a_signal_ends_a_burst_where_it_ends_messages():
+    """A killed program stops at its next access, with what it had done until then."""
+
+    async def main(machine):
+        victim = await machine.spawn("victim", cpu=0)
+        region = await victim.mmap("8M")
+
+        async def killer(_process):
+            await machine.sleep(200_000)
+            await victim.kill()
+
+        await machine.spawn("killer", killer, cpu=1)
+        result = await victim.touch(region, write=True)
+        return result, victim.exit_status, machine.now_ns
+
+    result, status, _ = same_for_all_sizes(small_machine(cpus=("0-1",)), main)[0]
+    assert (result.signal, status) == (9, -9)
+    assert 0 < result.minflt < 2048
+
+
+def test_tasks_of_a_cpu_take_turns_as_with_messages():
+    """A burst ends with the time slice when others wait for the CPU, and not before."""
+
+    async def main(machine):
+        async def program(process):
+            await process.touch(await process.mmap("4M"), write=True, passes=40)
+            return process.stats
+
+        processes = [await machine.spawn(f"p{number}", program, cpu=0) for number in range(3)]
+        for process in processes:
+            await process.wait()
+        return [process.stats for process in processes], machine.kernel.cpus[0].state.nr_switches
+
+    stats, nr_switches = same_for_all_sizes(small_machine(), main)[0]
+    assert nr_switches > 3
+    assert all(each.run_delay_ns > 0 for each in stats)
+
+
+@pytest.mark.parametrize("burst_pages", [1, 2, 512])
+def test_accesses_in_a_given_order_cost_the_same(burst_pages):
+    """Listed loads and stores, some of them to the same page, on swap and back."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap("12M")
+        first = region.address // PAGE
+        order = [first + page * 1031 % 3072 for page in range(3072)] * 2
+        result = await process.touch_pages(order, [page % 3 != 0 for page in order])
+        return result, process.stats, machine.now_ns
+
+    spec = small_machine(memory="8M", swap="32M", latency=SPREAD)
+    assert run(spec, main, burst_pages=burst_pages).result == run(spec, main).result
