@@ -9,6 +9,7 @@ come first, and under reclaim what follows differs from there on as it does betw
 
 import pytest
 
+from kernelsim.check.machine import check_machine
 from kernelsim.procfs.tree import render_tree
 from tests.small_machine import run, small_machine
 
@@ -40,9 +41,11 @@ def outcome(spec, nr_processes, nr_cpus, size, burst_pages, passes=2):
         while len(ended) < nr_processes:
             assert all(process.exit_status is None for process in processes)
             await machine.sleep("1ms")
+        assert check_machine(machine.kernel) == []
         files = dict(render_tree(machine.capture(usage=True)))
         return files, [process.stats for process in processes], ended, machine.vmstat
 
+    # Nobody listens, since a burst that is listened to takes one event at a time.
     return run(spec, main, burst_pages=burst_pages, sound=False).result
 
 
@@ -93,7 +96,9 @@ def test_nobody_is_killed_while_swap_is_empty(burst_pages):
             await process.touch(await process.mmap("3M"), write=True)
 
         processes = [await machine.spawn(f"a{cpu}", program, cpu=cpu) for cpu in range(32)]
-        return [await process.wait() for process in processes]
+        statuses = [await process.wait() for process in processes]
+        assert check_machine(machine.kernel) == []
+        return statuses
 
     spec = small_machine(cpus=("0-31",), memory="64M", swap="1G", latency=SPREAD)
     done = run(spec, main, burst_pages=burst_pages, sound=False)

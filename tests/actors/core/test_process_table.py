@@ -19,7 +19,7 @@ def test_memory_that_two_processes_share_outlives_the_first():
         assert machine.kernel.mms.by_number[mm.number] is mm
         return mm.mm_users, mm.total_vm > 0
 
-    assert run(small_machine(), main, sound=False).result == (1, True)
+    assert run(small_machine(), main).result == (1, True)
 
 
 @pytest.mark.parametrize("number", [9, 15])
