@@ -8,19 +8,19 @@ written then.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import print_exc
 from typing import TYPE_CHECKING, Annotated
 
-import attrs
 from cyclopts import Parameter
 
 from kernelsim.cli.options import Whole
 from kernelsim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from kernelsim.report.run_options import RunOptions
     from kernelsim.workload.api import Workload
 
 
@@ -72,50 +72,63 @@ def run(
         traceback: Before the one line that says why a run failed, show where in full.
         report: Let a report be among it. There are none yet, so --no-report changes nothing.
     """
+    from kernelsim.report.run_options import RunOptions
+
     with tracebacks(enabled=traceback):
         loaded = load(workload, machine)
         for warning in loaded.warnings:
             print(f"kernelsim: warning: {warning}", file=sys.stderr)
-        words = tuple(trace or ())
         if check_every is not None and check_every < 1:
             raise ConfigError("--check-every", check_every, "must be at least 1 event")
-        if loaded.kind == "simulation":
-            given = {"--machine": machine, "--set": settings, "--burst-pages": burst_pages}
-            refuse_machine_options(given | {"--check": check or None, "--check-every": check_every})
-            from kernelsim.report.engine_run import SimulationOptions, run_simulation
-
-            simulation = SimulationOptions(
-                seed=seed,
-                schedule_seed=schedule_seed,
-                trace=words,
-                until=until,
-                out=out,
-                report=report,
-            )
-            print(run_simulation(loaded, workload, simulation), end="")
-            return
-        from kernelsim.report.machine_run import run_machine
-        from kernelsim.report.run_options import RunOptions
-        from kernelsim.report.run_summary import print_summary
-
         options = RunOptions(
             machine=machine,
             seed=seed,
             schedule_seed=schedule_seed,
             settings=tuple(settings or ()),
-            trace=words,
+            burst_pages=burst_pages,
+            trace=tuple(trace or ()),
             check=check or check_every is not None,
             check_every=check_every,
             until=until,
             out=out,
             report=report,
         )
-        if burst_pages is not None:
-            options = attrs.evolve(options, burst_pages=burst_pages)
-        outcome = run_machine(loaded, options, name=str(workload))
-        print_summary(outcome.summary)
-        if outcome.failure is not None:
-            raise outcome.failure
+        if loaded.kind == "simulation":
+            run_alone(loaded, workload, options)
+        else:
+            run_on_machine(loaded, workload, options)
+
+
+def run_alone(loaded: "Workload", path: Path, options: "RunOptions") -> None:
+    """Run a workload that has no machine; print its summary, or its log.
+
+    Raises:
+        ConfigError: An option was given that means nothing without a machine.
+    """
+    from kernelsim.report.engine_run import run_simulation
+
+    given = {
+        "--machine": options.machine,
+        "--set": " ".join(options.settings) or None,
+        "--burst-pages": options.burst_pages,
+        "--check-every": options.check_every,
+        "--check": options.check or None,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(name, value, "this workload is a simulation without a machine")
+    print(run_simulation(loaded, path, options), end="")
+
+
+def run_on_machine(loaded: "Workload", path: Path, options: "RunOptions") -> None:
+    """Run a workload on a machine; print its summary, then raise what made it fail."""
+    from kernelsim.report.machine_run import run_machine
+    from kernelsim.report.run_summary import print_summary
+
+    outcome = run_machine(loaded, options, name=str(path))
+    print_summary(outcome.summary)
+    if outcome.failure is not None:
+        raise outcome.failure
 
 
 @contextmanager
@@ -149,15 +162,3 @@ def load(path: Path, machine: str | None) -> "Workload":
 
     spec = recording_machine(path) if machine is None else None
     return Workload(recording_workload(path), "machine", machine=spec)
-
-
-def refuse_machine_options(given: Mapping[str, object]) -> None:
-    """Refuse options that mean nothing without a machine; None is an option not given.
-
-    Raises:
-        ConfigError: One was given.
-    """
-    for name, value in given.items():
-        if value is not None:
-            shown = " ".join(value) if isinstance(value, list) else value
-            raise ConfigError(name, shown, "this workload is a simulation without a machine")

@@ -12,20 +12,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import numpy as np
-
-from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError
-from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script import Memhog
-from kernelsim.workload.script.script_steps import Argument, Step, form_of
-from kernelsim.workload.script.splitmix import SplitMix64
+from kernelsim.workload.script.script_steps import Step
+from kernelsim.workload.script.step_work import (
+    call_arguments,
+    make_call,
+    named_by,
+    number_of,
+    sysctl_of_path,
+    touch_random,
+)
 from kernelsim.workload.syscall import MappedRange
-
-RANDOM_BATCH: Final = 1024  # accesses handed to the process at once
-PROC_SYS: Final = "/proc/sys/"
 
 
 class Program:
@@ -74,24 +75,15 @@ class Program:
 
     async def call(self, step: Step) -> None:
         """Make the call of the table that a step spells."""
-        call = CALLS.by_step[step.op]
-        arguments: list[object] = []
-        new = ""
-        for kind, argument in zip(form_of(step.op).split(), step.args, strict=True):
-            if kind == "new":
-                new = str(argument)
-                self._regions.pop(new, None)
-            elif kind in ("region", "gone"):
-                regions = self._regions
-                region = (regions.pop if kind == "gone" else regions.get)(str(argument), None)
-                if region is None:  # the call that was to map it failed
-                    return
-                arguments.append(region)
-            elif argument is not None:
-                arguments.append(argument)
-        result = await self._process.syscall(call.name, *arguments, **call.steps[step.op])
+        arguments = call_arguments(self._regions, step)
+        if arguments is None:  # the call that was to map it failed
+            return
+        result = await make_call(self._process, step, arguments)
+        gone = named_by(step, "gone")
+        if gone is not None:
+            del self._regions[gone]
         if isinstance(result, MappedRange):
-            self._regions[new] = result
+            self._regions[str(named_by(step, "new"))] = result
 
     async def mallocw(self, step: Step) -> None:
         """Grow the heap and write the new part, as malloc of a small size does."""
@@ -125,17 +117,9 @@ class Program:
 
     async def random(self, step: Step) -> None:
         """randw, randr: access so many random pages."""
-        name, seed, count = step.args
-        region = self._regions.get(str(name))
-        if region is None:
-            return
-        numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
-        left = number_of(count)
-        while left and self._process.exit_status is None:
-            n = min(left, RANDOM_BATCH)
-            vpns = (region.address >> PAGE_SHIFT) + numbers.draw_pages(nr_pages, n)
-            await self._process.touch_pages(vpns, np.full(n, step.op == "randw", np.uint8))
-            left -= n
+        region = self._regions.get(str(step.args[0]))
+        if region is not None:
+            await touch_random(self._process, region, step)
 
     async def grow(self, step: Step) -> None:
         """Map and write one piece after the other, and keep them all."""
@@ -152,17 +136,11 @@ class Program:
     async def poke(self, step: Step) -> None:
         """Write a tunable through its file."""
         path, value = map(str, step.args)
-        self._machine.sysctl(path.removeprefix(PROC_SYS).replace("/", "."), value)
+        self._machine.sysctl(sysctl_of_path(path), value)
 
     async def hold(self, _step: Step) -> None:
         """Wait until killed."""
         await self._process.wait()
-
-
-def number_of(argument: Argument) -> int:
-    """Return an argument the grammar knows to be a number."""
-    assert isinstance(argument, int), "the grammar gives a number here"
-    return argument
 
 
 def policy_of(memhog: Memhog) -> str | None:

@@ -1,11 +1,11 @@
 """Run a workload that has actors of its own and no machine, and leave behind what a run leaves.
 
-    text = run_simulation(load_workload(path), path, SimulationOptions(seed=1))
+    text = run_simulation(load_workload(path), path, RunOptions(seed=1))
 
 With `out` the directory gets events.jsonl while the run goes on and run.json at its end, however
 it ended; without, the log is shown on stdout. Only run.json holds wall-clock time.
 
-Interface: `SimulationOptions`, `run_simulation`, `summary_text`. Units: ns.
+Interface: `run_simulation`, `summary_text`. Units: ns.
 """
 
 import platform
@@ -22,7 +22,7 @@ from kernelsim import __version__
 from kernelsim.errors import CheckFailedError, OutputError, SimulationError
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.run_files import RunFiles
-from kernelsim.report.run_options import NO_REPORT, shell_command
+from kernelsim.report.run_options import NO_REPORT, RunOptions, replay_command
 from kernelsim.report.sinks import RingSink, TeeSink, as_mapping, event_text
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
@@ -37,22 +37,6 @@ from kernelsim.workload.api import Workload, telling, workload_mistake
 PERCENT: Final = 100
 LOCK_HEADERS: Final = ("lock", "holds", "held", "waits", "waited", "longest")
 PAIR_HEADERS: Final = ("lock", "who waited", "on whom", "waited")
-
-
-@attrs.frozen(kw_only=True)
-class SimulationOptions:
-    """What a user may choose for a run without a machine."""
-
-    seed: int = 1
-    schedule_seed: int | None = None
-    trace: tuple[str, ...] = ()
-    """Words of `--trace`."""
-    until: str | None = None
-    """The run ends at this virtual time, such as "10s"."""
-    out: Path | None = None
-    """Directory for what the run leaves behind; None shows the log instead."""
-    report: bool = True
-    """Whether to make a report; there are none yet, which the summary says if it is False."""
 
 
 @attrs.define
@@ -84,13 +68,13 @@ class ShownLog:
         return caught if self.error is None else self.error
 
 
-def run_simulation(workload: Workload, path: Path, options: SimulationOptions) -> str:
+def run_simulation(workload: Workload, path: Path, options: RunOptions) -> str:
     """Run a workload to its end.
 
     Args:
         workload: Of kind "simulation".
         path: Its file, as given on the command line.
-        options: What the user chose.
+        options: What the user chose; without a machine, some choices mean nothing.
 
     Returns:
         The summary, for people.
@@ -135,7 +119,7 @@ def run_simulation(workload: Workload, path: Path, options: SimulationOptions) -
 def _run(
     workload: Workload,
     path: Path,
-    options: SimulationOptions,
+    options: RunOptions,
     engine: Engine,
     ring: RingSink,
     log: Sink,
@@ -161,7 +145,7 @@ def _run(
     raise _reported(crash, path, options, engine, ring) from error
 
 
-def summary_text(engine: Engine, options: SimulationOptions) -> str:
+def summary_text(engine: Engine, options: RunOptions) -> str:
     """Write how a run ended, what it took, and how long each waiter waited on each holder."""
     ended = engine.ended
     assert ended is not None
@@ -214,32 +198,20 @@ def seed_text(seed: int, schedule_seed: int | None) -> str:
     return str(seed) if schedule_seed is None else f"{seed}, schedule seed {schedule_seed}"
 
 
-def replay_command(path: Path, options: SimulationOptions) -> str:
-    """Return the command that runs the same again."""
-    words = ["kernelsim", "run", str(path), "--seed", str(options.seed)]
-    if options.schedule_seed is not None:
-        words += ["--schedule-seed", str(options.schedule_seed)]
-    for word in options.trace:
-        words += ["--trace", word]
-    if options.until is not None:
-        words += ["--until", options.until]
-    return shell_command(words)
-
-
 def _reported(
-    error: SimulationError, path: Path, options: SimulationOptions, engine: Engine, ring: RingSink
+    error: SimulationError, path: Path, options: RunOptions, engine: Engine, ring: RingSink
 ) -> SimulationError:
     lines = [
         str(error),
         f"seed {seed_text(options.seed, options.schedule_seed)}, virtual time {engine.now_ns} ns",
         "last events:",
         *(f"  {line}" for line in ring.lines()),
-        f"replay: {replay_command(path, options)}",
+        f"replay: {replay_command(options, str(path))}",
     ]
     return type(error)("\n".join(lines))
 
 
-def _header(path: Path, options: SimulationOptions) -> dict[str, object]:
+def _header(path: Path, options: RunOptions) -> dict[str, object]:
     return {
         "kernelsim": __version__,
         "python": platform.python_version(),
@@ -250,7 +222,7 @@ def _header(path: Path, options: SimulationOptions) -> dict[str, object]:
         "schedule_seed": options.schedule_seed,
         "trace": list(options.trace),
         "until": options.until,
-        "replay": replay_command(path, options),
+        "replay": replay_command(options, str(path)),
     }
 
 

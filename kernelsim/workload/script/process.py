@@ -13,7 +13,6 @@ from functools import partial
 from typing import Final
 
 import attrs
-import numpy as np
 
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError, WorkloadError
@@ -44,13 +43,21 @@ from kernelsim.workload.script.script_output import (
     verbatim_lines,
     vmdelta_lines,
 )
-from kernelsim.workload.script.script_steps import Argument, Step, form_of
+from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.script.state import ScriptState
+from kernelsim.workload.script.step_work import (
+    RANDOM_BATCH,
+    call_arguments,
+    make_call,
+    named_by,
+    number_of,
+    sysctl_of_path,
+    touch_random,
+)
 from kernelsim.workload.syscall import MappedRange
 
 EINVAL: Final = 22
-RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
 TIMED_BATCH: Final = 16  # the same where a deadline is watched between them; more without faults
 GROW_REPORT_BYTES: Final = 16 * MIB
 Fields = tuple[tuple[str, int | str], ...]
@@ -152,23 +159,14 @@ class ScriptProcess:
 
     async def call(self, step: Step) -> Outcome:
         """Make the call of the table that a step spells."""
-        call = CALLS.by_step[step.op]
-        arguments: list[object] = []
-        new = ""
-        for kind, argument in zip(form_of(step.op).split(), step.args, strict=True):
-            if kind == "new":
-                new = str(argument)
-            elif kind in ("region", "gone"):
-                region = self._regions.get(str(argument))
-                if region is None:
-                    return NO_REGION
-                arguments.append(region)
-            elif argument is not None:
-                arguments.append(argument)
-        result = await self._handle.syscall(call.name, *arguments, **call.steps[step.op])
+        arguments = call_arguments(self._regions, step)
+        if arguments is None:
+            return NO_REGION
+        result = await make_call(self._handle, step, arguments)
         if isinstance(result, MappedRange):
-            self._regions[new] = result
+            self._regions[str(named_by(step, "new"))] = result
             return Outcome(fields=(("ptr", pointer(result.address)),))
+        assert isinstance(result, int | None), "a call of a script gives a range or a number"
         return Outcome(result or 0)
 
     async def touch(self, step: Step) -> Outcome:
@@ -193,18 +191,10 @@ class ScriptProcess:
 
     async def random(self, step: Step) -> Outcome:
         """randw, randr: access so many random pages."""
-        name, seed, count = step.args
-        region = self._regions.get(str(name))
+        region = self._regions.get(str(step.args[0]))
         if region is None:
             return NO_REGION
-        numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
-        left = number_of(count)
-        while left and self._handle.exit_status is None:
-            n = min(left, RANDOM_BATCH)
-            pages = numbers.draw_pages(nr_pages, n)
-            writes = np.full(n, step.op == "randw", np.uint8)
-            await self._handle.touch_pages((region.address >> PAGE_SHIFT) + pages, writes)
-            left -= n
+        await touch_random(self._handle, region, step)
         return Outcome()
 
     async def randtime(self, step: Step) -> Outcome:
@@ -333,18 +323,6 @@ class ScriptProcess:
         self._state.waiting.append(place)
         await waiting
         self._state.waiting.remove(place)
-
-
-def number_of(argument: Argument) -> int:
-    """Return an argument the grammar knows to be a number."""
-    assert isinstance(argument, int), "the grammar gives a number here"
-    return argument
-
-
-def sysctl_of_path(path: str) -> str:
-    """Return the name of the tunable a file of /proc/sys stands for; "" for another file."""
-    below = path.removeprefix("/proc/sys/")
-    return below.replace("/", ".") if below != path else ""
 
 
 StepFunction = Callable[[ScriptProcess, Step], Awaitable[Outcome | None]]

@@ -14,7 +14,7 @@ from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.workload.api import Workload
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
-from kernelsim.workload.script.process import ScriptProcess, supported_steps, sysctl_of_path
+from kernelsim.workload.script.process import ScriptProcess, supported_steps
 from kernelsim.workload.script.script import (
     DEFAULT_NAME,
     Command,
@@ -31,6 +31,7 @@ from kernelsim.workload.script.script import (
 )
 from kernelsim.workload.script.script_output import command_line, snapshot_lines
 from kernelsim.workload.script.state import ScriptState
+from kernelsim.workload.script.step_work import sysctl_of_path
 
 DEFAULT_MACHINE: Final = "small-512m"  # of a script, which names none
 

@@ -1,0 +1,74 @@
+"""What steps of a script do to a process, whoever reports of it.
+
+Interface: `call_arguments` and `make_call` for a step that is a system call, `touch_random` for
+random pages, `named_by`, `number_of` and `sysctl_of_path` for what a step's words mean.
+Units: bytes, pages.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.process.calls.table import CALLS
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.script.script_steps import Argument, Step, form_of
+from kernelsim.workload.script.splitmix import SplitMix64
+from kernelsim.workload.syscall import MappedRange
+
+RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
+
+
+def call_arguments(regions: Mapping[str, MappedRange], step: Step) -> list[object] | None:
+    """Return what a step that is a system call passes; None if its region's mapping had failed."""
+    arguments: list[object] = []
+    for kind, argument in zip(form_of(step.op).split(), step.args, strict=True):
+        if kind in ("region", "gone"):
+            region = regions.get(str(argument))
+            if region is None:
+                return None
+            arguments.append(region)
+        elif kind != "new" and argument is not None:
+            arguments.append(argument)
+    return arguments
+
+
+async def make_call(process: ProcessHandle, step: Step, arguments: list[object]) -> object:
+    """Make the call of the table that a step spells; return what the program gets.
+
+    Raises:
+        SyscallError: It failed.
+    """
+    call = CALLS.by_step[step.op]
+    return await process.syscall(call.name, *arguments, **call.steps[step.op])
+
+
+def named_by(step: Step, kind: str) -> str | None:
+    """Return the name a step has for an argument of a kind: `new` or `gone`; None for none."""
+    kinds = form_of(step.op).split()
+    return str(step.args[kinds.index(kind)]) if kind in kinds else None
+
+
+async def touch_random(process: ProcessHandle, region: MappedRange, step: Step) -> None:
+    """randw, randr: access so many random pages, or fewer if the process is killed."""
+    _, seed, count = step.args
+    numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
+    left = number_of(count)
+    while left and process.exit_status is None:
+        n = min(left, RANDOM_BATCH)
+        vpns = (region.address >> PAGE_SHIFT) + numbers.draw_pages(nr_pages, n)
+        await process.touch_pages(vpns, np.full(n, step.op == "randw", np.uint8))
+        left -= n
+
+
+def number_of(argument: Argument) -> int:
+    """Return an argument the grammar knows to be a number."""
+    assert isinstance(argument, int), "the grammar gives a number here"
+    return argument
+
+
+def sysctl_of_path(path: str) -> str:
+    """Return the name of the tunable a file of /proc/sys stands for; "" for another file."""
+    below = path.removeprefix("/proc/sys/")
+    return below.replace("/", ".") if below != path else ""
