@@ -32,6 +32,8 @@ ORDER = (
     ("mm.burst",),
     ("mm.reclaim",),
     ("block", "sched"),
+    ("user",),
+    ("user.cache",),
     ("actors",),
     ("actors.messages",),
     ("actors.parts",),
@@ -54,7 +56,7 @@ ORDER = (
 )
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 SIDEWAYS = {("units", "errors")}  # allowed within a rank
-PURE = {"config", "hw", "mm", "block", "sched", "procfs"}
+PURE = {"config", "hw", "mm", "block", "sched", "user", "procfs"}
 COMPILED = {"hw", "mm"}
 
 BANNED_MODULES = {"random", "secrets", "uuid", "time", "datetime", "threading", "numpy.random"}

@@ -67,6 +67,11 @@ COMMANDS: Final = (
         "Run recorded cases of a real kernel here and compare, row by row.",
     ),
     Command(
+        "cache",
+        "kernelsim.cli.cache:cache",
+        "Run a trace of accesses through replacement policies and compare their hits.",
+    ),
+    Command(
         "stress",
         "kernelsim.cli.stress:stress",
         "Run random mixes of processes on random machines, looking for bugs of ours.",

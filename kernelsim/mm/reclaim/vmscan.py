@@ -16,7 +16,6 @@ does, vmscan_throttle.py when either sleeps.
 Units: pages. A priority p scans 1/2**p of a list in one pass.
 """
 
-from math import isqrt
 from typing import Final
 
 from kernelsim.mm.core.lruvec import (
@@ -50,6 +49,7 @@ from kernelsim.mm.core.vmstat import (
     WORKINGSET_ACTIVATE_FILE,
 )
 from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.reclaim.inactive_ratio import inactive_ratio
 from kernelsim.mm.reclaim.scan_control import (
     _EVICTABLE,
     DEACTIVATE_ANON,
@@ -61,7 +61,6 @@ from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL, SwapArea
 
 GFP_IO_FS: Final = int(Gfp.IO | Gfp.FS)
 MAX_SWAPPINESS: Final = 200
-_GB_SHIFT: Final = 18  # pages to GB
 
 
 def node_zones(mem: Mem, nid: int) -> range:
@@ -84,15 +83,11 @@ def high_wmark_pages(mem: Mem, zone: int) -> int:
 def inactive_is_low(mem: Mem, nid: int, inactive_lru: int) -> bool:
     """Tell whether an inactive list is too short against its active list.
 
-    The larger memory is, the smaller the inactive share may be: the ratio is the square root of
-    ten times the GB on both lists, at least 1.
-
     Source: Linux 6.1 mm/vmscan.c:inactive_is_low
     """
     inactive = int(mem.node_stat[nid, inactive_lru])
     active = int(mem.node_stat[nid, inactive_lru + 1])
-    gb = (inactive + active) >> _GB_SHIFT
-    return inactive * (isqrt(10 * gb) if gb else 1) < active
+    return inactive * inactive_ratio(inactive + active) < active
 
 
 def can_reclaim_anon_pages(swap: SwapArea) -> bool:
