@@ -178,7 +178,7 @@ def test_a_scan_takes_the_hot_set_of_a_single_list_only(name):
 @pytest.mark.mission("R7", "partly")
 @pytest.mark.parametrize("name", POLICIES)
 def test_what_is_read_ahead_in_vain_takes_no_place_of_a_page_in_use(name):
-    """16 KiB come in for each cold 4 KiB read; meanwhile 200 pages are in use, with room for 250."""
+    """16 KiB come in for each cold 4 KiB read; meanwhile 200 pages are in use, of 250."""
     cache = POLICIES[name](250)
     misses(cache, [page for _ in range(5) for page in range(200)])
     nr_hits = now_ns = 0
