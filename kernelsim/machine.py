@@ -176,7 +176,9 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
             KswapdState(asleep=burst.kswapd_asleep[node.nid : node.nid + 1])
         )
     for number, nid in enumerate(phys.cpu_nid):
-        kernel.cpus.append(Cpu(number, nid, spec.distances[nid], spec.latency, burst, spec.nr_cpus))
+        distances = spec.distances[nid]
+        cpu = Cpu(number, nid, distances, spec.latency, burst, kernel.psi, spec.nr_cpus)
+        kernel.cpus.append(cpu)
     phase_ns = engine.rng("timer phase").below(spec.latency.timer_tick_ns)
     for cpu in kernel.cpus:
         cpu.tick_phase_ns = phase_ns

@@ -26,6 +26,9 @@ PROC_FILES: Final = (
     "uptime",
     "cpuinfo",
     "diskstats",
+    "pressure/cpu",
+    "pressure/io",
+    "pressure/memory",
 )
 PROCESS_FILES: Final = (
     "maps",
@@ -39,11 +42,11 @@ PROCESS_FILES: Final = (
 )
 TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
 NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
-RATE_TOOLS: Final = ("vmstat", "sar -B")
+RATE_TOOLS: Final = ("vmstat", "sar -B", "sar -W", "sar -r")
 BARE_NUMBER: Final = re.compile(r"[0-9.]+")
 RULE: Final = (
     f"must be one of {' '.join(PROC_FILES)}; maps:PID status:PID smaps:PID statm:PID … pmap:PID; "
-    'numastat free ps "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -B 1"'
+    'numastat free ps "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -W" "sar -r 1"'
 )
 
 
@@ -52,10 +55,11 @@ def show(directory: Path, what: str = "", /, *, snapshot: str | None = None) -> 
 
     Args:
         directory: What `kernelsim run --out` wrote.
-        what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats;
+        what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats
+            pressure/cpu pressure/io pressure/memory;
             maps:PID smaps:PID numa_maps:PID status:PID stat:PID statm:PID pmap:PID; numastat free
             ps "numactl -H" "numactl -s"; and over the run's time, with an interval in virtual
-            seconds, "vmstat 1" "sar -B 1".
+            seconds, "vmstat 1" "sar -B 1" "sar -W 1" "sar -r 1".
         snapshot: Show this snapshot of the workload instead of the end of the run.
     """
     if not (directory / "events.jsonl").is_file():
@@ -209,15 +213,20 @@ def fate_of(directory: Path, pid: str) -> str:
 
 def rates_text(directory: Path, tree: Path, tool: str, interval: str) -> str:
     """Return what a tool that repeats itself prints over the run."""
-    from kernelsim.report.rate_text import sar_paging_text, vmstat_text
+    from kernelsim.report.rate_text import sar_text, vmstat_text
 
     text = f"{interval}s" if BARE_NUMBER.fullmatch(interval) else interval  # as the tools read it
     interval_ns = parse_duration(text, key=f"WHAT: interval of {tool}")
     if interval_ns < 1:
         raise ConfigError("WHAT", f"{tool} {interval}", "the interval must be above 0")
-    render = vmstat_text if tool == "vmstat" else sar_paging_text
     cpus = [
         line.split()[0] for line in (tree / "proc/stat").read_text(encoding="utf-8").splitlines()
     ]
     nr_cpus = sum(name.startswith("cpu") and name != "cpu" for name in cpus)
-    return render(directory / "metrics.parquet", interval_ns, nr_cpus=max(nr_cpus, 1))
+    nr_cpus = max(nr_cpus, 1)
+    metrics = directory / "metrics.parquet"
+    if tool == "vmstat":
+        return vmstat_text(metrics, interval_ns, nr_cpus=nr_cpus)
+    total_kb = int((tree / "proc/meminfo").read_text(encoding="utf-8").split()[1])
+    option = tool.removeprefix("sar ")
+    return sar_text(metrics, interval_ns, option=option, nr_cpus=nr_cpus, total_kb=total_kb)

@@ -60,12 +60,26 @@ from kernelsim.procfs.snapshot import (
     ZoneSnapshot,
 )
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
+from kernelsim.sched.psi import (
+    PSI_CPU_FULL,
+    PSI_CPU_SOME,
+    PSI_IO_FULL,
+    PSI_IO_SOME,
+    PSI_MEM_FULL,
+    PSI_MEM_SOME,
+    Pressure,
+)
 from kernelsim.units import PAGE_SIZE
 
 NO_NUMA_ARCHES: Final = ("i386", "i386pae")
 VMALLOC_TOTAL_KB: Final = 34359738367  # 32 TiB, x86-64 with 4 levels
 FIRST_PID: Final = 100
 MINOR_BITS: Final = 20  # of a device number; MINORBITS in include/linux/kdev_t.h
+PRESSURE_STATES: Final = {
+    "cpu": {"some": PSI_CPU_SOME, "full": PSI_CPU_FULL},
+    "io": {"some": PSI_IO_SOME, "full": PSI_IO_FULL},
+    "memory": {"some": PSI_MEM_SOME, "full": PSI_MEM_FULL},
+}
 HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
 
 
@@ -118,6 +132,7 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
             )
             for block in blocks.blocks
         ),
+        pressure=capture_pressure(kernel),
         uptime_ns=boot.uptime_ns + now_ns,
         idle_ns=sum(cpu.idle_ns for cpu in cpus),
         cpus=cpus,
@@ -276,6 +291,15 @@ def dirty_limit(size_bytes: int, percent: int, available: int) -> int:
     if size_bytes:
         return -(-size_bytes // PAGE_SIZE)
     return (percent * PAGE_SIZE // 100) * available // PAGE_SIZE
+
+
+def capture_pressure(kernel: Kernel) -> dict[str, dict[str, Pressure]]:
+    """Return what /proc/pressure says."""
+    now_ns = kernel.engine.now_ns
+    return {
+        resource: {kind: kernel.psi.read(state, now_ns) for kind, state in states.items()}
+        for resource, states in PRESSURE_STATES.items()
+    }
 
 
 def capture_swaps(kernel: Kernel) -> list[SwapArea]:

@@ -106,16 +106,32 @@ def meminfo_kb(snapshot: Snapshot) -> dict[str, int]:
 
 
 def mem_available(snapshot: Snapshot) -> int:
+    """Estimate the pages new programs can get without swapping."""
+    node = snapshot.node_stat
+    return si_mem_available(
+        free=snapshot.zone_stat("nr_free_pages"),
+        totalreserve=snapshot.totalreserve_pages,
+        low=snapshot.zone_sum(lambda zone: zone.low + zone.boost),
+        cache=node("nr_active_file") + node("nr_inactive_file"),
+        reclaimable=node("nr_slab_reclaimable") + node("nr_kernel_misc_reclaimable"),
+    )
+
+
+def si_mem_available(
+    *, free: int, totalreserve: int, low: int, cache: int, reclaimable: int
+) -> int:
     """Estimate the pages new programs can get without swapping.
+
+    Args:
+        free: Free pages.
+        totalreserve: Pages kept free in all zones.
+        low: Sum of the low watermarks, boosts included.
+        cache: Pages on the file lists; half of a small cache is held to be in use.
+        reclaimable: Kernel memory that shrinkers can free, judged alike.
 
     Source: Linux 6.1 mm/page_alloc.c:si_mem_available
     """
-    node = snapshot.node_stat
-    # The low watermark counts with its boost; half of a small cache is held to be in use.
-    low = snapshot.zone_sum(lambda zone: zone.low + zone.boost)
-    cache = node("nr_active_file") + node("nr_inactive_file")
-    reclaimable = node("nr_slab_reclaimable") + node("nr_kernel_misc_reclaimable")
-    available = snapshot.zone_stat("nr_free_pages") - snapshot.totalreserve_pages
+    available = free - totalreserve
     available += cache - min(cache // 2, low)
     available += reclaimable - min(reclaimable // 2, low)
     return max(available, 0)

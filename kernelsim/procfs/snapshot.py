@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from kernelsim.config.zones import NR_PAGE_ORDERS
+from kernelsim.sched.psi import Pressure
 
 PAGE_KB: Final = 4
 
@@ -302,6 +303,8 @@ class Snapshot:
     memory_blocks: tuple[MemoryBlock, ...] = ()
     possible_nodes: tuple[int, ...] = ()
     """Nodes that may ever come online; empty: the present ones."""
+    pressure: Mapping[str, Mapping[str, Pressure]] = attrs.field(factory=dict)
+    """By resource (memory, io, cpu), then some and full."""
     uptime_ns: int = 0
     idle_ns: int = 0
     """Sum of the idle times of all CPUs."""

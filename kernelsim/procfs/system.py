@@ -8,11 +8,13 @@ Interface: `render_*` return whole files; `node_states` and `sysctl_lines` their
 Units: nanoseconds in the snapshot; seconds, or ticks of 10 ms, in the files.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from kernelsim.config.number_list import format_number_list
 from kernelsim.procfs.snapshot import MemoryBlock, NodeSnapshot, Snapshot
-from kernelsim.units import NS_PER_MS
+from kernelsim.sched.psi import FIXED_1, FSHIFT, Pressure
+from kernelsim.units import NS_PER_MS, NS_PER_US
 
 NS_PER_TICK: Final = 10 * NS_PER_MS  # USER_HZ is 100
 NR_SOFTIRQS: Final = 10
@@ -131,3 +133,23 @@ def render_stat(snapshot: Snapshot) -> str:
 def _ticks(times_ns: tuple[int, ...]) -> str:
     """Return user, nice, system, idle and iowait in ticks; irq, steal and guests are 0."""
     return " ".join([*(str(time // NS_PER_TICK) for time in times_ns), *["0"] * 5])
+
+
+def render_pressure(lines: Mapping[str, Pressure]) -> str:
+    """Render a file of /proc/pressure.
+
+    Args:
+        lines: What it says of "some" and "full".
+
+    Source: Linux 6.1 kernel/sched/psi.c:psi_show
+    """
+    return "".join(pressure_line(kind, pressure) for kind, pressure in lines.items())
+
+
+def pressure_line(kind: str, pressure: Pressure) -> str:
+    """Return one line: percent of the last 10, 60 and 300 s, and microseconds since boot."""
+    averages = (
+        f"avg{seconds}={average >> FSHIFT}.{(average % FIXED_1) * 100 >> FSHIFT:02d}"
+        for seconds, average in zip((10, 60, 300), pressure.averages, strict=True)
+    )
+    return f"{kind} {' '.join(averages)} total={pressure.total_ns // NS_PER_US}\n"

@@ -29,6 +29,7 @@ from kernelsim.procfs.system import (
     render_distance,
     render_memory_blocks,
     render_nodes,
+    render_pressure,
     render_stat,
     render_sysctl_vm,
     render_uptime,
@@ -69,6 +70,8 @@ def render_tree(snapshot: Snapshot) -> Files:
     for key, text in snapshot.sysctls.items():
         if key.startswith(PROC_SYS):
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"
+    for resource, lines in snapshot.pressure.items():
+        yield f"proc/pressure/{resource}", render_pressure(lines)
     nr_cpus = number_of_cpus(snapshot)
     for process in snapshot.processes:
         yield from _below(f"proc/{process.pid}", process_files(snapshot, process))

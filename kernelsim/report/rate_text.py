@@ -1,11 +1,11 @@
-"""What `vmstat` and `sar -B` would have printed while a run went on, from its sampled counters.
+"""What `vmstat` and `sar` would have printed while a run went on, from its sampled counters.
 
 Layouts are those of procps 4.0.2 and sysstat 12.6. Time is virtual, and began at 00:00:00.
 Differs: The pgsteal/s of `sar -B` is what reclaim freed. sar itself adds up every pgsteal counter,
 so it says twice as much of a kernel newer than 5.7, and takes throttled reclaims for scanned pages.
 vmstat 4.0.2 reads the sizes of memory for its first line only; here each line has its own.
 
-Interface: `vmstat_text`, `sar_paging_text` of a run directory's metrics.parquet.
+Interface: `vmstat_text`, `sar_text` of a run directory's metrics.parquet.
 Units: kB, pages and events a second, percent of CPU time.
 """
 
@@ -30,9 +30,12 @@ VMSTAT_HEAD: Final = (
     "procs -----------memory---------- ---swap-- -----io---- -system-- ------cpu-----\n"
     " r  b   swpd   free   buff  cache   si   so    bi    bo   in   cs us sy id wa st\n"
 )
-SAR_COLUMNS: Final = (
-    " pgpgin/s pgpgout/s   fault/s  majflt/s  pgfree/s pgscank/s pgscand/s pgsteal/s    %vmeff"
-)
+SAR_COLUMNS: Final = {
+    "-B": "pgpgin/s pgpgout/s fault/s majflt/s pgfree/s pgscank/s pgscand/s pgsteal/s %vmeff",
+    "-W": "pswpin/s pswpout/s",
+    "-r": "kbmemfree kbavail kbmemused %memused kbbuffers kbcached kbcommit %commit kbactive"
+    " kbinact kbdirty",
+}
 
 Column = NDArray[np.int64]
 Rate = Callable[[str], float]
@@ -154,24 +157,75 @@ def rate_between(samples: Samples, before: int, row: int, name: str) -> float:
     return grown * NS_PER_S / elapsed_ns if elapsed_ns else 0.0
 
 
-def sar_paging_text(path: Path, interval_ns: int, *, nr_cpus: int) -> str:
-    """Return what `sar -B` prints: paging a second, a line an interval, and the average."""
+def sar_text(path: Path, interval_ns: int, *, option: str, nr_cpus: int, total_kb: int) -> str:
+    """Return what `sar` prints: a line an interval, and the average.
+
+    Args:
+        path: metrics.parquet.
+        interval_ns: Distance of the lines.
+        option: -B paging, -W swapping, -r memory.
+        nr_cpus: CPUs of the machine, for the title.
+        total_kb: MemTotal.
+    """
     samples = Samples(path)
     rows = samples.rows_every(interval_ns)
+    head = "".join(f" {name:>9}" for name in SAR_COLUMNS[option].split())
     lines = [f"Linux 6.1.0 (kernelsim) \t1970-01-01 \t_x86_64_\t({nr_cpus} CPU)", ""]
-    lines.append(f"{'00:00:00':<11} {SAR_COLUMNS}")
+    lines.append(f"{'00:00:00':<11}{head}")
     for before, row in pairwise(rows):
         label = clock_text(int(samples.t_ns[row]), in_hundredths=interval_ns % NS_PER_S != 0)
-        lines.append(sar_line(label, samples, before, row))
+        lines.append(sar_line(label, samples, option, before, [row], total_kb))
     if len(rows) > 1:
-        lines.append(sar_line("Average:", samples, rows[0], rows[-1]))
+        lines.append(sar_line("Average:", samples, option, rows[0], rows[1:], total_kb))
     return "".join(f"{line}\n" for line in lines)
 
 
-def sar_line(label: str, samples: Samples, before: int, row: int) -> str:
-    """Return one line of rates between two rows."""
-    cells = list(paging_rates(lambda name: rate_between(samples, before, row, name)))
+def sar_line(
+    label: str, samples: Samples, option: str, before: int, rows: list[int], total_kb: int
+) -> str:
+    """Return one line: rates from the row before up to the last, sizes as the mean of the rows."""
+    if option == "-r":
+        return f"{label:<11}" + "".join(
+            f" {cell}" for cell in memory_cells(samples, rows, total_kb)
+        )
+
+    def rate(name: str) -> float:
+        return rate_between(samples, before, rows[-1], name)
+
+    cells = paging_rates(rate) if option == "-B" else map(rate, ("pswpin", "pswpout"))
     return f"{label:<11}" + "".join(f" {cell:9.2f}" for cell in cells)
+
+
+def memory_cells(samples: Samples, rows: list[int], total_kb: int) -> Iterator[str]:
+    """Yield the figures of `sar -r`; a mean is rounded to the kB.
+
+    Source: sysstat 12.6 pr_stats.c:stub_print_memory_stats
+    """
+
+    def kb(column: Column) -> float:
+        return float(column[rows].mean()) * PAGE_KB
+
+    free, buffers = kb(samples.total("free")), kb(samples.of("buffers"))
+    file_pages = samples.total("nr_file_pages") - samples.total("nr_swapcached")
+    cached = kb(np.maximum(file_pages - samples.of("buffers"), 0))
+    slab = kb(samples.total("nr_slab_reclaimable") + samples.total("nr_slab_unreclaimable"))
+    unused = free + buffers + cached + slab
+    used = total_kb - (free if unused > total_kb else unused)
+    commit = kb(samples.of("committed_as"))
+    limit = total_kb + kb(samples.of("swap_total"))
+    active = kb(samples.total("nr_active_anon") + samples.total("nr_active_file"))
+    inactive = kb(samples.total("nr_inactive_anon") + samples.total("nr_inactive_file"))
+    yield f"{free:9.0f}"
+    yield f"{kb(samples.of('available')):9.0f}"
+    yield f"{used:9.0f}"
+    yield f"{used * PERCENT / total_kb if total_kb else 0.0:9.2f}"
+    yield f"{buffers:9.0f}"
+    yield f"{cached:9.0f}"
+    yield f"{commit:9.0f}"
+    yield f"{commit * PERCENT / limit if limit else 0.0:9.2f}"
+    yield f"{active:9.0f}"
+    yield f"{inactive:9.0f}"
+    yield f"{kb(samples.total('nr_dirty')):9.0f}"
 
 
 def paging_rates(rate: Rate) -> Iterator[float]:

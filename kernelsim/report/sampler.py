@@ -29,11 +29,16 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.vmstat import (
     ALLOCSTALL_DMA,
     NODE_STAT_NAMES,
+    NR_ACTIVE_FILE,
+    NR_INACTIVE_FILE,
+    NR_KERNEL_MISC_RECLAIMABLE,
+    NR_SLAB_RECLAIMABLE,
     PGALLOC_DMA,
     PGSKIP_DMA,
     VM_EVENT_NAMES,
 )
 from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
+from kernelsim.procfs.meminfo import si_mem_available
 from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
 from kernelsim.report.metrics import MetricsRecorder
@@ -56,6 +61,8 @@ MACHINE_COLUMNS: Final = (
     "nr_running",
     "nr_blocked",
     "buffers",
+    "available",
+    "committed_as",
     "context_switches",
     "interrupts",
     "cpu_user_ns",
@@ -160,7 +167,7 @@ def event_names(zone_types: tuple[ZoneType, ...]) -> list[str]:
 
 def machine_row(kernel: Kernel) -> tuple[int, ...]:
     """Return the values of `MACHINE_COLUMNS`."""
-    cpus = kernel.cpus
+    cpus, boot_kb = kernel.cpus, kernel.spec.boot.meminfo_kb
     running = sum(cpu.state.current is not None for cpu in cpus)
     running += sum(len(cpu.state.run_queue) for cpu in cpus)
     return (
@@ -170,10 +177,25 @@ def machine_row(kernel: Kernel) -> tuple[int, ...]:
         len(kernel.processes),
         running,
         sum(cpu.state.nr_iowait for cpu in cpus),
-        kernel.spec.boot.meminfo_kb.get("Buffers", 0) // PAGE_KB,
+        boot_kb.get("Buffers", 0) // PAGE_KB,
+        available_pages(kernel),
+        kernel.mms.commit.committed_pages + boot_kb.get("Committed_AS", 0) // PAGE_KB,
         sum(cpu.state.nr_switches for cpu in cpus),
         sum(cpu.state.nr_ipis for cpu in cpus),
         sum(cpu.state.user_ns for cpu in cpus),
         sum(cpu.busy_total_ns() for cpu in cpus),
         sum(cpu.iowait_total_ns() for cpu in cpus),
+    )
+
+
+def available_pages(kernel: Kernel) -> int:
+    """Return MemAvailable in pages."""
+    mem = kernel.mem
+    stat = mem.node_stat.sum(axis=0)
+    return si_mem_available(
+        free=int(mem.zone[:, Z_FREE].sum()),
+        totalreserve=kernel.phys.totalreserve_pages,
+        low=int(mem.zone[:, [Z_WMARK_LOW, Z_WATERMARK_BOOST]].sum()),
+        cache=int(stat[NR_ACTIVE_FILE] + stat[NR_INACTIVE_FILE]),
+        reclaimable=int(stat[NR_SLAB_RECLAIMABLE] + stat[NR_KERNEL_MISC_RECLAIMABLE]),
     )

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,7 @@ from kernelsim.report.rate_text import Samples
 from kernelsim.report.run_options import RunOptions
 from kernelsim.report.tool_text import numactl_show_text, numactl_text, start_text
 from kernelsim.workload.api import Workload
-from tests.private_mounts import require_mounts
 from tests.real_tools import (
-    ENVIRONMENT,
-    SNAPSHOTS,
-    inside,
     pressed_run,
     read_tree,
     write_tree,
@@ -177,92 +172,6 @@ def test_start_is_a_time_of_virtual_today(start: int, uptime: int, expected: str
     assert start_text(start, uptime) == expected
 
 
-def test_real_vmstat_prints_the_same(pressed: Path, capsys, require_tool):
-    """`vmstat 1` prints the same lines while the snapshots pass by, a second each."""
-    require_tool("vmstat", "procps")
-    ours = show(capsys, pressed, "vmstat 1").splitlines()
-    trees = [pressed / "snapshots" / name for name in SNAPSHOTS]
-    with inside(trees[0], ("vmstat", "1", str(len(trees)))) as (words, proc):
-        real = watched(words, proc, trees[1:])
-
-    assert len(real) == 2 + len(trees)
-    assert ours[:3] == real[:3]
-    # Memory stands in columns 2 to 5. This vmstat reads it once; so we ask it at each snapshot.
-    for tree, mine, theirs in zip(trees[1:], ours[3:], real[3:], strict=True):
-        now = read_tree(tree, "vmstat").splitlines()[2].split()
-        words = theirs.split()
-        assert mine.split() == [*words[:2], *now[2:6], *words[6:]]
-        assert len(mine) == len(theirs)
-    assert any(int(line.split()[6]) > 0 for line in ours[3:])
-
-
-def watched(words: list[str], proc: Path, trees: list[Path]) -> list[str]:
-    """Return the lines of a vmstat under whose eyes the trees pass by."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        words, stdout=pipe, stderr=pipe, text=True, env=os.environ | ENVIRONMENT
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(3)]
-        for tree in trees:
-            for name in ("stat", "meminfo", "vmstat", "uptime"):
-                (proc / name).write_text((tree / "proc" / name).read_text())
-            lines.append(process.stdout.readline())
-        errors = process.stderr.read()
-    require_mounts(process.returncode, errors)
-    return [line.rstrip("\n") for line in lines]
-
-
-@pytest.mark.mission("R10")
-def test_real_sar_prints_the_same(pressed: Path, tmp_path: Path, capsys, require_tool):
-    """`sar -B` prints the same, but for who, when, and what it takes for scanned and stolen."""
-    require_tool("sar", "sysstat")
-    sadc = require_tool("/usr/lib/sysstat/sadc", "sysstat")
-    for name in SNAPSHOTS:
-        read_tree(pressed / "snapshots" / name, sadc, "1", "1", str(tmp_path / "sa"))
-    done = subprocess.run(
-        ["sar", "-B", "-f", str(tmp_path / "sa")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | ENVIRONMENT,
-    )
-    real, ours = done.stdout.splitlines(), show(capsys, pressed, "sar -B 1").splitlines()
-    title = r"Linux \S+ \(\S+\) \t\d{4}-\d\d-\d\d \t_x86_64_\t\(3 CPU\)"
-    assert re.fullmatch(title, real[0])
-    assert re.fullmatch(title, ours[0])
-    assert len(ours) == len(real)
-    for mine, theirs in zip(ours[1:], real[1:], strict=True):
-        # The time of day is our virtual one; pgscand, pgsteal and %vmeff follow.
-        assert mine[8:71] == theirs[8:71]
-        assert len(mine) == len(theirs)
-    assert_scans(
-        pressed, [line[71:].split() for line in real], [line[71:].split() for line in ours]
-    )
-
-
-def assert_scans(run: Path, real: list[list[str]], ours: list[list[str]]) -> None:
-    """Hold the last columns: sar counts throttling as scanning, and older ones steal twice."""
-    assert ours[2] == real[2]
-    texts = [(run / "snapshots" / name / "proc/vmstat").read_text() for name in SNAPSHOTS]
-    events = [dict(line.split() for line in text.splitlines()) for text in texts]
-
-    def grown(index: int, *names: str) -> int:
-        return sum(int(events[index][n]) - int(events[index - 1][n]) for n in names)
-
-    for second, (mine, theirs) in enumerate(zip(ours[3:-1], real[3:-1], strict=True), start=1):
-        scanned = grown(second, "pgscan_direct")
-        stolen = grown(second, "pgsteal_kswapd", "pgsteal_direct")
-        throttled = grown(second, "pgscan_direct_throttle")
-        assert [scanned, stolen] == [float(mine[0]), float(mine[1])]
-        assert stolen <= grown(second, "pgscan_kswapd") + scanned
-        assert scanned + throttled == float(theirs[0])
-        by_kind = grown(second, "pgsteal_anon", "pgsteal_file")
-        assert by_kind == stolen
-        assert float(theirs[1]) in (stolen, stolen + by_kind)
-
-
 def test_processes(directory: Path, capsys):
     """Ps lists the living process with its sizes; pmap its mappings and their sum."""
     head, *lines = show(capsys, directory, "ps").splitlines()
@@ -304,7 +213,7 @@ of a process   maps:PID smaps:PID smaps_rollup:PID numa_maps:PID status:PID stat
 oom_score:PID pmap:PID
 PID is one of  100
 tools          numastat "numactl -H" "numactl -s" free ps
-over the time  "vmstat SECONDS" "sar -B SECONDS"
+over the time  "vmstat SECONDS" "sar -B SECONDS" "sar -W SECONDS" "sar -r SECONDS"
 --snapshot     early
 """
     assert show(capsys, directory) == expected

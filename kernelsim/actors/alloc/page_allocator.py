@@ -123,10 +123,11 @@ async def _alloc_pages_slowpath(
         # victim, rather than reclaim before it dies; it gets no reserves.
         if grant.nr or task.memalloc or task.killed:
             return grant
-        began_ns = kernel.engine.now_ns
-        nr_reclaimed = await try_to_free_pages(current, context.gfp, context.zonelist)
-        task.waits.reclaim_ns += kernel.engine.now_ns - began_ns
-        grant = await _after_reclaim(current, context, want, out, alloc_flags)
+        with task.memstall():
+            began_ns = kernel.engine.now_ns
+            nr_reclaimed = await try_to_free_pages(current, context.gfp, context.zonelist)
+            task.waits.reclaim_ns += kernel.engine.now_ns - began_ns
+            grant = await _after_reclaim(current, context, want, out, alloc_flags)
         if grant.nr:
             return grant
         if retry.should_retry(

@@ -32,6 +32,7 @@ from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
 from kernelsim.mm.swap.swap_area import SA_START, SS_TOTAL, SwapArea
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
+from kernelsim.sched.psi import PsiGroup
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
@@ -60,6 +61,7 @@ class Kernel:
         swap: Swap slots; an empty area without swap.
         lruvec: What reclaim remembers of each node, shape [nid, LV_*].
         burst_pages: Most pages touched before the log gets its events; 1: by messages only.
+        psi: Pressure of the whole machine.
         cpus: Actors by CPU number.
         nodes: Actors by node number.
         interconnect: Actor of the links.
@@ -91,6 +93,7 @@ class Kernel:
     burst_pages: int
     burst: Burst
     bursts: BurstRunner = attrs.field(init=False)
+    psi: PsiGroup = attrs.field(factory=PsiGroup)
     cpus: list[Cpu] = attrs.field(factory=list)
     nodes: list[Node] = attrs.field(factory=list)
     interconnect: Interconnect = attrs.field(init=False)

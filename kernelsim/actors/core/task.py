@@ -7,8 +7,8 @@ Interface: `compute` lets time pass on the CPU, giving way when the CPU wants; `
 Units: ns.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import attrs
 
@@ -55,6 +55,7 @@ class Task:
         waits: Time lost, by cause.
         rss_stat: How far what /proc shows of its resident set is behind.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
+        in_memstall: It stalls for want of memory, which counts as pressure.
         killed: A fatal signal is pending.
         oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
     """
@@ -75,13 +76,17 @@ class Task:
         self.waits = Waits()
         self.rss_stat = TaskRssStat()
         self.memalloc = False
+        self.in_memstall = False
         self.killed = False
         self.oom_victim = False
 
     async def get_cpu(self, *, wakeup: bool = False) -> None:
         """Wait for a CPU and run on it."""
         began_ns = self.engine.now_ns
-        self.cpu = self._select_cpu()
+        before, self.cpu = self.cpu, self._select_cpu()
+        if self.in_memstall:
+            before.memstall(-1, nr_running=0)
+            self.cpu.memstall(1, nr_running=1)
         if await self.cpu.ref.ask(Schedule(self.name, wakeup, self.entity)):
             self.nvcsw -= 1  # it never stopped
         self.on_cpu = True
@@ -89,9 +94,8 @@ class Task:
 
     async def put_cpu(self, *, in_iowait: bool = False) -> None:
         """Leave the CPU to wait, perhaps for I/O."""
-        self.on_cpu = False
         self.nvcsw += 1
-        await self.cpu.ref.ask(Deschedule(self.name, in_iowait))
+        await self._leave(in_iowait=in_iowait)
 
     async def compute(self, ns: int, *, user: bool = False, resched: bool = True) -> None:
         """Use the CPU for a time, then let others have it if it is their turn.
@@ -117,10 +121,30 @@ class Task:
 
     async def give_way(self) -> None:
         """Let the next in the run queue run, and queue for the CPU."""
-        self.on_cpu = False
         self.nivcsw += 1
-        await self.cpu.ref.ask(Deschedule(self.name))
+        await self._leave()
         await self.get_cpu()
+
+    async def _leave(self, *, in_iowait: bool = False) -> None:
+        self.on_cpu = False
+        if self.in_memstall:
+            self.cpu.memstall(0, nr_running=-1)
+        await self.cpu.ref.ask(Deschedule(self.name, in_iowait))
+
+    @contextmanager
+    def memstall(self) -> Iterator[None]:
+        """Stall for want of memory inside the block: reclaim, or wait for a page just evicted.
+
+        Source: Linux 6.1 kernel/sched/psi.c:psi_memstall_enter, :psi_memstall_leave
+        """
+        if self.in_memstall:
+            yield
+            return
+        self.in_memstall = True
+        self.cpu.memstall(1, nr_running=1)
+        yield
+        self.in_memstall = False
+        self.cpu.memstall(-1, nr_running=-1)
 
     async def cond_resched(self) -> None:
         """Let others run if it is their turn; a task that loops without computing calls this."""

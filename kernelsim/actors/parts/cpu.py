@@ -26,6 +26,7 @@ from kernelsim.config.latency import LatencySpec
 from kernelsim.hw.tlb import AccessCost, Tlb
 from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN, Burst
 from kernelsim.sched.fair import FairQueue, SchedEntity
+from kernelsim.sched.psi import PsiCpu, PsiGroup
 from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
 from kernelsim.sim.event import FOREVER_NS
 from kernelsim.trace.ks import ks_sched_switch
@@ -79,6 +80,7 @@ class Cpu(Actor):
         distances: From its node to each node, 10 is local.
         latency: Costs of a switch, an interrupt, a flush, an access.
         burst: Where its TLB is, and its part in what CPUs do in compiled code.
+        psi: Pressure of the machine, which it is part of.
         nr_cpus: CPUs of the machine; the more there are, the longer the scheduler's periods.
     """
 
@@ -89,12 +91,16 @@ class Cpu(Actor):
         distances: tuple[int, ...],
         latency: LatencySpec,
         burst: Burst,
+        psi: PsiGroup,
         nr_cpus: int = 1,
     ) -> None:
         super().__init__(f"cpu{number}")
         self.number = number
         self.nid = nid
         self.state = CpuState()
+        self.psi = PsiCpu()
+        self._psi_group = psi
+        psi.cpus.append(self.psi)
         self.observer = Observer()
         # kernel/sched/fair.c:get_update_sysctl_factor
         factor = min(nr_cpus, TUNABLE_SCALING_CPUS).bit_length()
@@ -131,13 +137,16 @@ class Cpu(Actor):
             goes_on = state.last == message.task and state.busy_since_ns == now_ns
             state.nr_switches += -1 if goes_on else 1  # leaving it was counted as one
             state.busy_since_ns = now_ns
-            return At(now_ns + self._switch_to(message.task, entity, now_ns), goes_on)
+            switched_ns = now_ns + self._switch_to(message.task, entity, now_ns)
+            self._record_psi()
+            return At(switched_ns, goes_on)
         state.run_queue.append((message.task, self.defer(), now_ns))
         fair.waiting.append(entity)
         if message.wakeup and fair.preempts(entity, now_ns):
             state.need_resched = True
             state.slice_end_ns = min(state.slice_end_ns, now_ns)
         self._note_slice_end()
+        self._record_psi()
         self.observer.queued(self.number, entity, wakeup=message.wakeup)
         return DEFERRED
 
@@ -159,6 +168,7 @@ class Cpu(Actor):
             del state.run_queue[place]
             state.wait_ns += now_ns - since_ns
             reply.send(False, now_ns + self._switch_to(task, fair.waiting.pop(place), now_ns))
+        self._record_psi()
 
     def on_flush_tlb(self, message: FlushTlb) -> At:
         """Take the interrupt, flush, acknowledge; a lazy CPU leaves the address space instead.
@@ -211,6 +221,23 @@ class Cpu(Actor):
         """
         self._account_iowait()
         self.state.nr_iowait -= 1
+        self._record_psi()
+
+    def memstall(self, nr_tasks: int, *, nr_running: int) -> None:
+        """Note tasks of this CPU that begin to stall on memory (positive) or do so no more.
+
+        Source: Linux 6.1 kernel/sched/psi.c:psi_memstall_enter, :psi_memstall_leave
+        """
+        self.psi.nr_memstall += nr_tasks
+        self.psi.nr_memstall_running += nr_running
+        self._record_psi()
+
+    def _record_psi(self) -> None:
+        """Count pressure up to now, and note what the tasks do from now on."""
+        state, now_ns = self.state, self.engine.now_ns
+        self._psi_group.catch_up(now_ns)
+        nr_running = len(state.run_queue) + (state.current is not None)
+        self.psi.record(now_ns, nr_running=nr_running, nr_iowait=state.nr_iowait)
 
     def iowait_total_ns(self) -> int:
         """Return how long the CPU has been idle while a task that ran here waited for I/O.

@@ -63,7 +63,8 @@ class Kswapd(Actor):
             wanted = self.state.take()
             highest_zoneidx = highest_zoneidx if wanted is None else wanted
             trace(self, mm_vmscan_kswapd_wake(self.nid, highest_zoneidx, 0))
-            await self._balance_pgdat(highest_zoneidx)
+            with self._task.memstall():
+                await self._balance_pgdat(highest_zoneidx)
 
     async def _try_to_sleep(self, highest_zoneidx: int) -> None:
         # A short sleep first: a node that falls out of balance within it was not worth the words.

@@ -8,6 +8,7 @@ Units: pages, ns.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
 from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
-from kernelsim.mm.core.mem import I64, nid_of
+from kernelsim.mm.core.mem import I64, PG_workingset, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_swap_slot
@@ -92,13 +93,23 @@ class SwapIn:
         return pte_swap_slot(pte)
 
     async def _wait_for(self, slot: int) -> None:
-        reads = self._kernel.swap_reads
-        if slot in reads:
-            began_ns = self._kernel.engine.now_ns
-            async with self._task.off_cpu(in_iowait=True):
+        """Sleep until a slot has been read, if it is being read.
+
+        Source: Linux 6.1 mm/filemap.c:folio_wait_bit_common
+        """
+        kernel, task = self._kernel, self._task
+        reads = kernel.swap_reads
+        if slot not in reads:
+            return
+        # A page that was in use when it was evicted comes back: that is thrashing.
+        pfn = kernel.swap.cache_pfn[slot]
+        is_thrashing = bool(kernel.mem.pages.flags[pfn] & PG_workingset)
+        began_ns = kernel.engine.now_ns
+        with task.memstall() if is_thrashing else nullcontext():
+            async with task.off_cpu(in_iowait=True):
                 while slot in reads:
                     await reads[slot].wait()
-            self._task.waits.io_ns += self._kernel.engine.now_ns - began_ns
+        task.waits.io_ns += kernel.engine.now_ns - began_ns
 
     async def _read_window(self, fault: PageFault) -> None:
         """Read the slot of the fault and those around it; return when the first has come."""

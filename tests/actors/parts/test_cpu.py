@@ -6,6 +6,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.burst.columns import new_burst
+from kernelsim.sched.psi import PsiGroup
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 
@@ -36,7 +37,8 @@ def on_cpus(count, scenario):
 
     async def main(engine):
         burst = new_burst(nr_cpus=count, nr_nodes=1, nr_zones=1)
-        cpus = [Cpu(number, 0, (10,), COSTS, burst) for number in range(count)]
+        psi = PsiGroup()
+        cpus = [Cpu(number, 0, (10,), COSTS, burst, psi) for number in range(count)]
         for cpu in cpus:
             engine.spawn(cpu)
         refs = []

@@ -1,0 +1,123 @@
+"""Pressure: how long tasks stalled."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernelsim.sched.psi import (
+    FIXED_1,
+    JIFFY_NS,
+    NR_PSI_STATES,
+    PSI_CPU_SOME,
+    PSI_IO_FULL,
+    PSI_IO_SOME,
+    PSI_MEM_FULL,
+    PSI_MEM_SOME,
+    PSI_NONIDLE,
+    PSI_PERIOD_NS,
+    PsiCpu,
+    PsiGroup,
+    calc_load,
+)
+
+SECOND_NS = 1_000_000_000
+
+
+def states_of(*, nr_running=0, nr_iowait=0, nr_memstall=0, nr_memstall_running=0):
+    """Return the states of a CPU whose tasks do this."""
+    cpu = PsiCpu(nr_memstall=nr_memstall, nr_memstall_running=nr_memstall_running)
+    cpu.record(0, nr_running=nr_running, nr_iowait=nr_iowait)
+    return {state for state in range(NR_PSI_STATES) if cpu.states >> state & 1}
+
+
+def test_states_follow_linux():
+    """Some: a task stalls. Full: and no other one runs. Tasks that wait make the CPU not idle."""
+    assert states_of() == set()
+    assert states_of(nr_running=1) == {PSI_NONIDLE}
+    assert states_of(nr_running=2) == {PSI_NONIDLE, PSI_CPU_SOME}
+    assert states_of(nr_iowait=1) == {PSI_NONIDLE, PSI_IO_SOME, PSI_IO_FULL}
+    assert states_of(nr_iowait=1, nr_running=1) == {PSI_NONIDLE, PSI_IO_SOME}
+    asleep = states_of(nr_memstall=1)
+    assert asleep == {PSI_NONIDLE, PSI_MEM_SOME, PSI_MEM_FULL}
+    reclaiming = states_of(nr_running=1, nr_memstall=1, nr_memstall_running=1)
+    assert reclaiming == {PSI_NONIDLE, PSI_MEM_SOME, PSI_MEM_FULL}
+    beside = states_of(nr_running=1, nr_memstall=1)
+    assert beside == {PSI_NONIDLE, PSI_MEM_SOME}
+
+
+def test_the_averages_approach_the_share_of_stalled_time():
+    """A CPU that waits for its disk half of the time shows 50 % after many periods."""
+    group = PsiGroup()
+    cpu = PsiCpu()
+    group.cpus.append(cpu)
+    half_ns = PSI_PERIOD_NS // 4
+    for turn in range(4 * 1500):
+        now_ns = turn * half_ns
+        group.catch_up(now_ns)
+        cpu.record(now_ns, nr_running=turn % 2, nr_iowait=1 - turn % 2)
+    end_ns = 4 * 1500 * half_ns
+    pressure = group.read(PSI_IO_SOME, end_ns)
+    assert pressure.total_ns == end_ns // 2
+    assert all(abs(average / FIXED_1 - 50) < 1 for average in pressure.averages)
+    assert group.read(PSI_IO_FULL, end_ns) == pressure
+
+
+def test_one_period_of_stall_shows_what_linux_shows():
+    """A first whole period moves the average of 10 s to 100 * (1 - 1677/2048) %: 18.11."""
+    group = PsiGroup()
+    cpu = PsiCpu()
+    group.cpus.append(cpu)
+    cpu.record(0, nr_running=0, nr_iowait=1)
+    averages = group.read(PSI_IO_SOME, PSI_PERIOD_NS).averages
+    assert averages[0] == calc_load(0, 1677, 100 * FIXED_1)
+    assert (averages[0] >> 11, (averages[0] % FIXED_1) * 100 >> 11) == (18, 11)
+
+
+def test_cpus_weigh_by_the_time_they_are_not_idle():
+    """Of two CPUs, one stalled all the time and one busy a third of it: 3/4 of the time counts."""
+    group = PsiGroup()
+    stalled, busy = PsiCpu(), PsiCpu()
+    group.cpus += [stalled, busy]
+    stalled.record(0, nr_running=0, nr_iowait=1)
+    busy.record(0, nr_running=1, nr_iowait=0)
+    busy.record(100 * JIFFY_NS, nr_running=0, nr_iowait=0)
+    assert group.read(PSI_IO_SOME, 300 * JIFFY_NS).total_ns == 225 * JIFFY_NS
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3 * SECOND_NS), st.integers(0, 1), st.integers(0, 2), st.integers(0, 2)
+        ),
+        max_size=30,
+    )
+)
+def test_totals_equal_a_plain_sum(steps):
+    """The total of one CPU is the sum of the spans in which the state held, periods or not.
+
+    Each period's share is weighted and divided again, which is exact with one CPU; a span in a
+    period of less than a jiffy of activity counts nothing, as in Linux.
+    """
+    group, naive, now_ns, stalled = PsiGroup(), 0, 0, False
+    group.cpus.append(PsiCpu())
+    active = {}
+
+    def note(start_ns, end_ns):
+        while start_ns < end_ns:
+            period = start_ns // PSI_PERIOD_NS
+            cut_ns = min(end_ns, (period + 1) * PSI_PERIOD_NS)
+            io_ns, nonidle_ns = active.get(period, (0, 0))
+            active[period] = (
+                io_ns + (cut_ns - start_ns) * stalled,
+                nonidle_ns + (cut_ns - start_ns) * busy,
+            )
+            start_ns = cut_ns
+
+    busy = False
+    for wait_ns, _, nr_running, nr_iowait in steps:
+        note(now_ns, now_ns + wait_ns)
+        now_ns += wait_ns
+        group.catch_up(now_ns)
+        group.cpus[0].record(now_ns, nr_running=nr_running, nr_iowait=nr_iowait)
+        stalled, busy = nr_iowait > 0, nr_iowait + nr_running > 0
+    naive = sum(io_ns for io_ns, nonidle_ns in active.values() if nonidle_ns >= JIFFY_NS)
+    assert group.read(PSI_IO_SOME, now_ns).total_ns == naive
