@@ -23,6 +23,7 @@ from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
+from kernelsim.actors.space.oom_reaper import OomReaper
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
@@ -54,6 +55,8 @@ T = TypeVar("T")
 
 DEFAULT_BURST_PAGES: Final = 512
 BURST_PAGES_MAX: Final = 4096
+OOM_REAPER_PID: Final = 49  # any number below those of processes
+KSWAPD_PID: Final = 50  # of the first node
 SCSI_DISK_MAJOR: Final = 8  # include/uapi/linux/major.h; sixteen minor numbers a disk
 
 
@@ -137,9 +140,11 @@ class Machine:
         for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
             engine.spawn(actor)
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
+        reaper = Task(engine, "oom_reaper", OOM_REAPER_PID, kernel.cpus)
+        kernel.oom_reaper = engine.spawn(OomReaper(kernel, reaper))
         for described in self.spec.nodes:
             nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
-            task = Task(engine, f"kswapd{nid}", 50 + nid, cpus or kernel.cpus)
+            task = Task(engine, f"kswapd{nid}", KSWAPD_PID + nid, cpus or kernel.cpus)
             kernel.kswapds.append(engine.spawn(Kswapd(kernel, nid, task)))
 
 

@@ -39,7 +39,7 @@ from kernelsim.mm.burst.columns import (
 )
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_NID, Z_WMARK_LOW, Z_WMARK_MIN
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
+from kernelsim.mm.page.gfp import GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.sched.fair import SchedEntity
@@ -191,7 +191,7 @@ class Duties(Observer):
         if was in (FAULT, REFILL) and phase == CLEAR:
             task = self._task_on(cpu)
             context = kernel.alloc_contexts.get(
-                kernel.cpus[cpu].nid, kernel.processes[task.pid].policy, GFP_HIGHUSER_MOVABLE
+                kernel.cpus[cpu].nid, kernel.processes[task.pid].policy, GFP_ZEROED_USER_FOLIO
             )
             self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, 1)
         if was == REFILL:
@@ -207,7 +207,7 @@ class Duties(Observer):
         """Check which zone a fault gets its page from; free pages are those it has found."""
         kernel, task = self._kernel, self._task_on(cpu)
         policy = kernel.processes[task.pid].policy
-        context = kernel.alloc_contexts.get(kernel.cpus[cpu].nid, policy, GFP_HIGHUSER_MOVABLE)
+        context = kernel.alloc_contexts.get(kernel.cpus[cpu].nid, policy, GFP_ZEROED_USER_FOLIO)
         self.note(wrong_node(kernel, task.pid, context, zone))
         free, mem = self._guarded, kernel.mem
         low = partial(lowest_allowed, mem, task, context, mark=Z_WMARK_LOW, alloc_flags=0)

@@ -80,7 +80,7 @@ class Record(Duties):
     def is_leaving(self, mm: MmStruct, vpn: int) -> bool:
         """Tell whether a process is in the middle of unmapping a page, or ends."""
         process = self._kernel.processes.get(mm.owner_pid)
-        if process is None or process.has_ended():
+        if process is None or process.has_ended() or mm.unstable:
             return True
         leaving = self.content_of(mm.owner_pid).leaving
         return leaving is not None and leaving[0] <= vpn < leaving[1]
@@ -112,7 +112,7 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
         part = tables.entries_of(number)
         pid = mm.owner_pid
         process = kernel.processes.get(pid)
-        is_ending = process is not None and process.has_ended()
+        is_ending = mm.unstable or (process is not None and process.has_ended())
         content = record.content_of(pid)
         pages = Pages(pid, tables.vpn[part], tables.pte[part], tokens[part])
         lines += check_content(pages, content, kernel.swap, is_ending=is_ending)

@@ -19,11 +19,13 @@ def wrong_victim(kernel: Kernel, pid: int, message: OutOfMemory) -> str:
     """Say who should have been chosen for a request instead of a process."""
     nodes, total = confines(kernel, message.nodemask)
     candidates = [entry for entry in kernel.processes.values() if may_help(entry, nodes)]
-    dying = [entry.pid for entry in candidates if entry.task.oom_victim]
+    dying = [e.pid for e in candidates if e.task.oom_victim and not e.mm.oom_skip]
     killable = [
         entry
         for entry in candidates
-        if entry.oom_score_adj > OOM_SCORE_ADJ_MIN and not entry.has_ended()
+        if entry.oom_score_adj > OOM_SCORE_ADJ_MIN
+        and not entry.has_ended()
+        and not entry.mm.oom_skip
     ]
     if kernel.sysctl.vm_oom_kill_allocating_task and message.pid in [e.pid for e in killable]:
         return "" if pid == message.pid else f"pid {pid} is to die, not {message.pid}, which asked"

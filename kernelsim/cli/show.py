@@ -42,11 +42,12 @@ PROCESS_FILES: Final = (
 )
 TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
 NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
+DMESG: Final = "dmesg"
 RATE_TOOLS: Final = ("vmstat", "sar -B", "sar -W", "sar -r")
 BARE_NUMBER: Final = re.compile(r"[0-9.]+")
 RULE: Final = (
     f"must be one of {' '.join(PROC_FILES)}; maps:PID status:PID smaps:PID statm:PID … pmap:PID; "
-    'numastat free ps "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -W" "sar -r 1"'
+    'numastat free ps dmesg "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -W" "sar -r 1"'
 )
 
 
@@ -58,8 +59,8 @@ def show(directory: Path, what: str = "", /, *, snapshot: str | None = None) -> 
         what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats
             pressure/cpu pressure/io pressure/memory;
             maps:PID smaps:PID numa_maps:PID status:PID stat:PID statm:PID pmap:PID; numastat free
-            ps "numactl -H" "numactl -s"; and over the run's time, with an interval in virtual
-            seconds, "vmstat 1" "sar -B 1" "sar -W 1" "sar -r 1".
+            ps dmesg "numactl -H" "numactl -s"; and over the run's time, with an interval in
+            virtual seconds, "vmstat 1" "sar -B 1" "sar -W 1" "sar -r 1".
         snapshot: Show this snapshot of the workload instead of the end of the run.
     """
     if not (directory / "events.jsonl").is_file():
@@ -116,6 +117,8 @@ def choices_text(directory: Path, tree: Path) -> str:
     from kernelsim.report.tool_text import node_numbers
 
     tools = [tool for tool in TOOLS if tool not in NUMA_TOOLS or node_numbers(tree)]
+    log = directory / DMESG
+    tools += [DMESG] if log.is_file() and log.stat().st_size else []
     pids = sorted(int(path.name) for path in (tree / "proc").iterdir() if path.name.isdecimal())
     snapshots = directory / "snapshots"
     names = sorted(path.name for path in snapshots.iterdir()) if snapshots.is_dir() else []
@@ -134,6 +137,8 @@ def text_of(directory: Path, tree: Path, what: str) -> str:
     """Return the text of one thing."""
     if what in PROC_FILES:
         return (tree / "proc" / what).read_text(encoding="utf-8")
+    if what == DMESG:
+        return (directory / DMESG).read_text(encoding="utf-8")
     if what in TOOLS:
         return tool_text(tree, what)
     name, colon, pid = what.partition(":")

@@ -20,6 +20,8 @@ class Era:
 
     name: str
     """As machine files have it."""
+    release: str
+    """As the kernel log and uname have it."""
     struct_page_bytes: int
     """Size of a struct page: what the kernel's map of memory costs for each frame."""
     watermark_scale: bool
@@ -30,10 +32,15 @@ class Era:
 
 
 LINUX_6_1: Final = Era(
-    name="6.1", struct_page_bytes=64, watermark_scale=True, sysctl_maximum=MappingProxyType({})
+    name="6.1",
+    release="6.1.0",
+    struct_page_bytes=64,
+    watermark_scale=True,
+    sysctl_maximum=MappingProxyType({}),
 )
 CLASSIC: Final = Era(
     name="classic",
+    release="2.6.32",
     struct_page_bytes=40,
     watermark_scale=False,  # came with 4.6
     sysctl_maximum=MappingProxyType({"vm.swappiness": 100}),  # 200 came with 5.8

@@ -42,6 +42,8 @@ __all__ = [
 
 NR_CPUS: Final = 8192  # CPUs; CONFIG_NR_CPUS of Debian's x86_64 kernel
 MAX_NUMNODES: Final = 1024  # nodes; CONFIG_NODES_SHIFT=10 of Debian's x86_64 kernel
+NO_NUMA_ARCHES: Final = ("i386", "i386pae")  # Debian builds their kernels without CONFIG_NUMA
+HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
 MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
@@ -207,6 +209,16 @@ class MachineSpec:
     def nr_cpus(self) -> int:
         """Return the number of CPUs of all nodes."""
         return sum(len(node.cpus) for node in self.nodes)
+
+    @property
+    def is_numa(self) -> bool:
+        """Return whether its kernel is built for NUMA, be it with one node."""
+        return self.arch not in NO_NUMA_ARCHES
+
+    @property
+    def hugepage_kb(self) -> int:
+        """Return the size of a huge page."""
+        return self.boot.meminfo_kb.get("Hugepagesize", HUGEPAGE_KB[self.arch])
 
 
 def validate_machine(machine: MachineSpec) -> None:

@@ -11,9 +11,9 @@ from kernelsim.errors import OutputError
 from kernelsim.machine import Machine
 from kernelsim.mm.page.zone_marks import setup_per_zone_lowmem_reserve
 from kernelsim.procfs.capture import capture
+from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.tree import render_recording
 from kernelsim.report.whole import remove, write_tree, write_whole
-from kernelsim.units import NS_PER_S
 
 
 def write_snapshot(machine: Machine, out: Path, name: str) -> None:
@@ -36,9 +36,5 @@ def write_logs(machine: Machine, out: Path, lines: Sequence[str]) -> None:
     """Write workload.out, of the lines the processes printed, and dmesg.txt."""
     text = "".join(f"{line}\n" for line in lines)
     write_whole(out / "workload.out", lambda path: path.write_bytes(text.encode()))
-    boot_ns = machine.spec.boot.uptime_ns
-    log = "".join(
-        f"[{(boot_ns + at_ns) // NS_PER_S:5d}.{(boot_ns + at_ns) % NS_PER_S // 1000:06d}] {line}\n"
-        for at_ns, line in machine.kernel.dmesg
-    )
+    log = render_dmesg(machine.kernel.dmesg, boot_ns=machine.spec.boot.uptime_ns)
     write_whole(out / "dmesg.txt", lambda path: path.write_bytes(log.encode()))

@@ -71,7 +71,6 @@ from kernelsim.sched.psi import (
 )
 from kernelsim.units import PAGE_SIZE
 
-NO_NUMA_ARCHES: Final = ("i386", "i386pae")
 VMALLOC_TOTAL_KB: Final = 34359738367  # 32 TiB, x86-64 with 4 levels
 FIRST_PID: Final = 100
 MINOR_BITS: Final = 20  # of a device number; MINORBITS in include/linux/kdev_t.h
@@ -80,7 +79,6 @@ PRESSURE_STATES: Final = {
     "io": {"some": PSI_IO_SOME, "full": PSI_IO_FULL},
     "memory": {"some": PSI_MEM_SOME, "full": PSI_MEM_FULL},
 }
-HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
 
 
 def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
@@ -103,7 +101,7 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
         possible_nodes=tuple(node.nid for node in kernel.phys.nodes),
         arch=spec.arch,
         cpu_frequency_hz=spec.latency.cpu_frequency_hz,
-        numa=spec.arch not in NO_NUMA_ARCHES,
+        numa=spec.is_numa,
         pageblock_order=PAGEBLOCK_ORDER,
         vm_events=vm_events(kernel),
         dirty_threshold=dirty,
@@ -117,7 +115,7 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
         vmalloc_total_kb=boot_kb.get("VmallocTotal", VMALLOC_TOTAL_KB),
         vmalloc_used=boot_kb.get("VmallocUsed", 0) // PAGE_KB,
         percpu=boot_kb.get("Percpu", 0) // PAGE_KB,
-        hugepage_kb=boot_kb.get("Hugepagesize", HUGEPAGE_KB[spec.arch]),
+        hugepage_kb=spec.hugepage_kb,
         direct_map_kb=direct_map_kb(boot, kernel.phys.totalram_pages),
         swaps=tuple(capture_swaps(kernel)),
         sysctls=sysctl_texts(kernel),

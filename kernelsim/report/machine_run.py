@@ -5,8 +5,8 @@
 
 With `out` the directory gets events.jsonl while the
 run goes on, snapshots/NAME/ for each snapshot the workload takes, and at the end proc/ and sys/,
-metrics.parquet and run.json, however the run ended. Only run.json holds wall-clock time. A run
-that cannot write its log ends there, without proc/ and sys/: they would pass for its end.
+metrics.parquet, dmesg and run.json, however the run ended. Only run.json holds wall-clock time.
+A run that cannot write its log ends there, without proc/ and sys/: they would pass for its end.
 
 What looks on (samples, checks, the display) does so between two events and changes nothing, so
 the events are the same with and without.
@@ -35,6 +35,7 @@ from kernelsim.errors import (
 from kernelsim.hw.compile import compiling_time
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.procfs.capture import capture
+from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
 from kernelsim.report.compiling import compile_leaves
@@ -45,7 +46,7 @@ from kernelsim.report.run_files import RunFiles
 from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
-from kernelsim.report.rundir import METRICS, OUTPUT
+from kernelsim.report.rundir import DMESG, METRICS, OUTPUT
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.sim.signals import on_ending
@@ -279,8 +280,10 @@ class _Run:
             "compile_ns": self.compile_ns,
         }
         output = "".join(f"{line}\n" for line in self.lines)
+        log = render_dmesg(self.machine.kernel.dmesg, boot_ns=self.spec.boot.uptime_ns)
         steps = (
             lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),
+            lambda: files.directory.write_text(DMESG, log),
             *((lambda: files.directory.write_text(OUTPUT, output),) if output else ()),
         )
         return files.end(record, t_ns=engine.now_ns, steps=steps, error=error)

@@ -41,10 +41,11 @@ from kernelsim.mm.core.vmstat import (
     PSWPOUT,
 )
 from kernelsim.procfs.capture import vm_events
+from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.report.run_options import NO_REPORT, RunOptions
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
-from kernelsim.units import NS_PER_S, NS_PER_US, format_duration
+from kernelsim.units import format_duration
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.process_statistics import ProcessStatistics
@@ -77,14 +78,15 @@ class RunSummary:
         expectations: Lines about those that failed, or were not reached.
         notes: Lines the workload wants shown.
         tables: Those that have rows.
-        dmesg: What the simulated kernel printed, with its time stamps.
+        console: What the simulated kernel printed on its console, errors and worse, with its time
+            stamps; the whole log is the file `dmesg` of the run.
     """
 
     facts: tuple[tuple[str, str], ...]
     expectations: tuple[str, ...]
     notes: tuple[str, ...]
     tables: tuple[SummaryTable, ...]
-    dmesg: tuple[str, ...]
+    console: str
 
 
 def summarize(
@@ -136,7 +138,7 @@ def summarize(
         tuple(expectation_lines(handle, unreached)),
         tuple(handle.notes),
         tuple(table for table in tables if table.rows),
-        tuple(dmesg(machine)),
+        render_dmesg(machine.kernel.console, boot_ns=machine.spec.boot.uptime_ns),
     )
 
 
@@ -188,13 +190,6 @@ def expectation_lines(handle: MachineHandle, unreached: Sequence[int]) -> Iterat
         yield f"FAILED {each.told()}"
     if unreached:
         yield f"not reached: those of line {', '.join(map(str, unreached))}"
-
-
-def dmesg(machine: Machine) -> Iterator[str]:
-    """Yield the lines of the kernel log as dmesg prints them, with virtual time."""
-    for t_ns, line in machine.kernel.dmesg:
-        seconds, rest_ns = divmod(t_ns, NS_PER_S)
-        yield f"[{seconds:5d}.{rest_ns // NS_PER_US:06d}] {line}"
 
 
 def event_facts(machine: Machine, handle: MachineHandle) -> list[tuple[str, str]]:
@@ -333,8 +328,8 @@ def summary_text(summary: RunSummary) -> str:
     if summary.notes:
         parts.append("\nnotes\n" + "".join(f"{note}\n" for note in summary.notes))
     parts += [f"\n{t.title}\n{plain_table(t.headers, t.rows)}" for t in summary.tables]
-    if summary.dmesg:
-        parts.append("\nkernel log\n" + "".join(f"{line}\n" for line in summary.dmesg))
+    if summary.console:
+        parts.append(f"\nconsole\n{summary.console}")
     return "".join(parts)
 
 
@@ -359,5 +354,4 @@ def print_summary(summary: RunSummary) -> None:
         for row in each.rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)
-    for line in summary.dmesg:
-        console.print(Text(line))
+    console.print(Text(summary.console), end="")

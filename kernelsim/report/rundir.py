@@ -44,11 +44,12 @@ EVENTS: Final = "events.jsonl"
 METRICS: Final = "metrics.parquet"
 RUN: Final = "run.json"
 OUTPUT: Final = "workload.out"  # what the workload printed
+DMESG: Final = "dmesg"  # the kernel log
 PREVIOUS: Final = "previous"  # the earlier run, until this one has ended as well
 ASIDE: Final = TEMPORARY.format(PREVIOUS)  # the same while it is being set aside
 # Moved when the directory is used again: the last sign of completeness first.
 OURS: Final = (
-    *(RUN, METRICS, OUTPUT, "report.html", "trace.pftrace"),
+    *(RUN, METRICS, OUTPUT, DMESG, "report.html", "trace.pftrace"),
     *("proc", "sys", "snapshots", EVENTS),
 )
 OUTPUT_FAILED: Final = "output_failed"  # exit state of a run whose files could not all be written

@@ -9,6 +9,38 @@ from typing import Annotated, ClassVar
 from kernelsim.trace.tracepoint import Field, Tracepoint
 
 
+class wake_reaper(Tracepoint, frozen=True):
+    """The OOM reaper is woken for a victim that has not died in time."""
+
+    when: ClassVar[str] = "when its time was over"
+
+    pid: Annotated[int, Field("int", "the victim", "pid")]
+
+
+class start_task_reaping(Tracepoint, frozen=True):
+    """The OOM reaper begins to take a victim's pages."""
+
+    when: ClassVar[str] = "before the first page"
+
+    pid: Annotated[int, Field("int", "the victim", "pid")]
+
+
+class finish_task_reaping(Tracepoint, frozen=True):
+    """The OOM reaper has taken a victim's pages."""
+
+    when: ClassVar[str] = "after the last page"
+
+    pid: Annotated[int, Field("int", "the victim", "pid")]
+
+
+class skip_task_reaping(Tracepoint, frozen=True):
+    """The OOM reaper finds nothing to take: the victim has freed its pages itself."""
+
+    when: ClassVar[str] = "when it came to the victim"
+
+    pid: Annotated[int, Field("int", "the victim", "pid")]
+
+
 class mark_victim(Tracepoint, frozen=True):
     """A task was chosen to be killed."""
 

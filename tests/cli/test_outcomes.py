@@ -3,6 +3,8 @@
 Each ends a run with a whole summary, and with status 1 unless the workload deals with it.
 """
 
+import re
+
 import pytest
 
 from kernelsim.cli import main as cli
@@ -118,14 +120,14 @@ def test_a_failure_counts_at_the_time_limit_too(run):
 
 
 def test_a_panic_is_a_failure_told_first(run):
-    """Status 1; summary with the kernel log; what was expected before and after it is said."""
+    """Status 1; summary with the console; what was expected before and after it is said."""
     body = (
         "    machine.expect(False, 'pigs fly')\n"
         + PANIC
         + "    machine.expect(True, 'never got to')\n"
     )
     status, out, err, record = run(body)
-    why = "Out of memory and no killable processes..."
+    why = "System is deadlocked on memory"
     assert status == cli.EXIT_CHECK_FAILED
     assert out.startswith(f"ended           panic: {why}\nexpectations    1 of 1 FAILED\n")
     assert f"Kernel panic - not syncing: {why}\n" in out
@@ -133,6 +135,23 @@ def test_a_panic_is_a_failure_told_first(run):
     assert err.startswith(f"kernelsim: kernel panic: {why} (at ")
     assert f"; FAILED w.py:{line_of('')}: pigs fly (at 0 ns)" in err
     assert record["exit_state"] == "panic"
+
+
+def test_the_kernel_log_is_a_file_of_the_run(run, tmp_path, capsys):
+    """An OOM report is in it whole, and on the screen only its last line; `show` prints it."""
+    status, out, _, _ = run(KILLED)
+    log = (tmp_path / "out" / "dmesg").read_text()
+    assert status == 0
+    assert re.match(r"\[    0\.\d{6}\] hog invoked oom-killer: gfp_mask=0x140dca\(", log)
+    killed = log.splitlines()[-1]
+    assert killed.split("] ")[1].startswith("Out of memory: Killed process 100 (hog)")
+    assert f"\nconsole\n{killed}\n" in out
+    assert "Mem-Info" not in out
+    capsys.readouterr()
+    assert cli.exit_status(["show", str(tmp_path / "out"), "dmesg"]) == 0
+    assert capsys.readouterr().out == log
+    assert cli.exit_status(["show", str(tmp_path / "out")]) == 0
+    assert "free ps dmesg\n" in capsys.readouterr().out
 
 
 def test_a_workload_can_look_at_a_panicked_machine(run):
@@ -151,7 +170,7 @@ def test_a_workload_can_look_at_a_panicked_machine(run):
     )
     status, out, err, record = run(body)
     assert status == cli.EXIT_CHECK_FAILED
-    assert record["notes"] == ["caught: kernel panic: Out of memory and no killable processes..."]
+    assert record["notes"] == ["caught: kernel panic: System is deadlocked on memory"]
     assert "expectations    1 held\n" in out
     assert "FAILED" not in err
     assert err.startswith("kernelsim: kernel panic: ")
@@ -165,7 +184,7 @@ KILLED = "    hog, result = await fill(machine)\n    assert result.signal == 9\n
     ["mmap('1M')", "sleep('1s')", "start_image()", "exit()", "brk(4096)", "touch_pages([1], [1])"],
 )
 def test_a_call_of_a_killed_process_ends_main_with_the_whole_summary(run, call):
-    """It is no wrong use: status 1, the line, the signal, the kernel log."""
+    """It is no wrong use: status 1, the line, the signal, the console."""
     status, out, err, record = run(f"{KILLED}    await hog.{call}\n")
     text = (
         f"w.py:{line_of('') + 2}: process hog (100) was killed by SIGKILL and can do nothing more"

@@ -144,7 +144,7 @@ async def _alloc_pages_slowpath(
         retry = ReclaimRetry()
         async with task.off_cpu():  # and gives the victim time to leave, as the kernel does
             await kernel.oom_killer.ask(
-                OutOfMemory(context.gfp, task.name, task.pid, context.nodemask)
+                OutOfMemory(context.gfp, task.name, task.pid, context.nodemask, task.cpu.number)
             )
             await kernel.engine.sleep(kernel.spec.latency.timer_tick_ns)
 

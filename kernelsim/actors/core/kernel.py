@@ -37,6 +37,10 @@ from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
 
+KERN_EMERG: Final = 0  # levels of the kernel log; include/linux/kern_levels.h
+KERN_ERR: Final = 3  # the least that a console shows with "quiet" (CONSOLE_LOGLEVEL_QUIET)
+KERN_WARNING: Final = 4
+KERN_INFO: Final = 6
 PANIC: Final = "panic"  # state of the end of a run whose simulated kernel panicked
 
 
@@ -69,10 +73,14 @@ class Kernel:
         kswapds: The actor to wake, by node.
         kswapd_states: What each is asked for, by node.
         oom_killer: Where to ask for a victim.
+        oom_reaper: Where to tell of one.
+        reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
+            queue of those that wait until it is done, as for mmap_lock.
         processes: Living processes by pid, in the order they started.
         swap_reads: Slots being read from disk, with the queue of the tasks that wait.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
+        console: Those of them that a console shows: errors and worse.
         alloc_contexts: What requests are served by.
         zero_pfn: The shared zero page.
         next_pid: Pid of the next process.
@@ -101,10 +109,13 @@ class Kernel:
     kswapds: list[ActorRef] = attrs.field(factory=list)
     kswapd_states: list[KswapdState] = attrs.field(factory=list)
     oom_killer: ActorRef = attrs.field(init=False)
+    oom_reaper: ActorRef = attrs.field(init=False)
+    reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
+    console: list[tuple[int, str]] = attrs.field(factory=list)
     alloc_contexts: AllocContexts = attrs.field(
         default=attrs.Factory(lambda self: AllocContexts(self.phys), takes_self=True), init=False
     )
@@ -169,6 +180,13 @@ class Kernel:
         """Note that pages went out of use and are on their way back to their node."""
         self.burst.placed[0] -= nr_pages
         return nr_pages
+
+    def printk(self, level: int, *lines: str) -> None:
+        """Write lines to the kernel log, all at this moment; errors go to the console as well."""
+        entries = [(self.engine.now_ns, line) for line in lines]
+        self.dmesg += entries
+        if level <= KERN_ERR:
+            self.console += entries
 
     def observe(self, observer: Observer) -> None:
         """Let an observer listen from now on to stores of processes and decisions of the kernel."""

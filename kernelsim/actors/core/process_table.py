@@ -106,7 +106,7 @@ class ProcessEntry:
             pgtables_bytes=int(mms.mms.nr_ptes[self.mm.number]) * PAGE_SIZE,
             oom_score_adj=self.oom_score_adj,
             has_mm=not self.has_ended(),
-            will_free_mem=self.task.killed,
             policy=self.policy,
             is_victim=self.task.oom_victim,
+            oom_skip=self.mm.oom_skip,
         )

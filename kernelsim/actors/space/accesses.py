@@ -168,7 +168,7 @@ class Accesses:
         kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
         cpu = task.cpu
         cpu.tlb_state.switch_mm(mm, task.name)
-        context = self._handler.user_context()
+        context = self._handler.zeroed_context()
         row: I64 = cpu.row
         kept = row[[B_SLICE_END, B_STOLEN]]
         row[:] = 0

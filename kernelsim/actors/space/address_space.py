@@ -58,6 +58,8 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     freed = 0
     for vma in mm.exit_mmap().unmapped:
         freed += await zap(current, mm, vma.start, vma.end)
+    mm.oom_skip = True
+    await _wait_for_oom_reaper(current, mm)
     end_vpn = (mm.map.task_size + PAGE_SIZE) >> PAGE_SHIFT  # the table of the last page included
     freed += await free_tables(current, mm, 0, end_vpn)
     tables = np.zeros(1, np.int64)
@@ -65,3 +67,12 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     freed += await free_frames(current, tables, kernel.taken(1))
     kernel.mms.mm_free(mm)
     return freed
+
+
+async def _wait_for_oom_reaper(current: Current, mm: MmStruct) -> None:
+    """Sleep while the OOM reaper walks the page tables, as the kernel does for mmap_lock."""
+    kernel, task = current
+    released = kernel.reaped_mms.get(mm.number)
+    if released is not None:
+        async with task.off_cpu():
+            await released.wait()

@@ -26,7 +26,7 @@ from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
+from kernelsim.mm.page.gfp import GFP_USER_FOLIO, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
@@ -123,21 +123,26 @@ class FaultHandler(Actor):
         if kind == FAULT_ZERO_WP or (kind == FAULT_ANON and fault.write):
             return await self._do_anonymous_page(fault)
         if kind == FAULT_ANON:
+            if self._mm.unstable:
+                return KILLED
             map_zero(*space, number, fault.vpn, 1, 1, kernel.zero_pfn)
         elif kind == FAULT_WP and not wp_page_reuse(*space, number, fault.vpn, 1, 1):
             return await self._copy_page(fault)
         return await self._leave(fault, majflt=0)
 
     async def _do_anonymous_page(self, fault: PageFault) -> FaultResult:
-        """Map a fresh page.
+        """Map a fresh page, unless the OOM reaper takes the process's pages by now.
 
-        Source: Linux 6.1 mm/memory.c:do_anonymous_page
+        Source: Linux 6.1 mm/memory.c:do_anonymous_page, linux/oom.h:check_stable_address_space
         """
         kernel = self._kernel
-        grant = await alloc_pages(self._current, self.user_context(), 1, self._pfn)
+        grant = await alloc_pages(self._current, self.zeroed_context(), 1, self._pfn)
         if not grant.nr:
             return KILLED
         await clear_pages(self._current, grant.nid, 1)
+        if self._mm.unstable:
+            await free_frames(self._current, self._pfn, 1)
+            return KILLED
         done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
@@ -207,7 +212,11 @@ class FaultHandler(Actor):
 
     def user_context(self) -> AllocContext:
         """Return what a page of the program is allocated by: its policy, or its CPU's node."""
-        return alloc_context(self._current, self._policy, GFP_HIGHUSER_MOVABLE)
+        return alloc_context(self._current, self._policy, GFP_USER_FOLIO)
+
+    def zeroed_context(self) -> AllocContext:
+        """Return what a fresh anonymous page is allocated by: as `user_context`, and zeroed."""
+        return alloc_context(self._current, self._policy, GFP_ZEROED_USER_FOLIO)
 
 
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp")

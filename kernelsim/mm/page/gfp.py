@@ -50,6 +50,8 @@ GFP_KERNEL_ACCOUNT: Final = GFP_KERNEL | Gfp.ACCOUNT
 GFP_USER: Final = Gfp.RECLAIM | Gfp.IO | Gfp.FS | Gfp.HARDWALL
 GFP_HIGHUSER: Final = GFP_USER | Gfp.HIGHMEM
 GFP_HIGHUSER_MOVABLE: Final = GFP_HIGHUSER | Gfp.MOVABLE
+GFP_USER_FOLIO: Final = GFP_HIGHUSER_MOVABLE | Gfp.COMP  # mm/mempolicy.c:vma_alloc_folio
+GFP_ZEROED_USER_FOLIO: Final = GFP_USER_FOLIO | Gfp.ZERO  # alloc_zeroed_user_highpage_movable
 
 
 def gfp_zone(gfp: Gfp, zone_types: tuple[ZoneType, ...]) -> int:

@@ -20,6 +20,7 @@ from kernelsim.trace.show import show_gfp_flags
 
 OOM_SCORE_ADJ_MIN: Final = -1000  # never killed; include/uapi/linux/oom.h
 OOM_SCORE_ADJ_MAX: Final = 1000
+GLOBAL_INIT_PID: Final = 1  # never killed, either; is_global_init
 KB_OF_A_PAGE: Final = 4
 PANIC_ALWAYS: Final = 2  # value of vm.panic_on_oom
 
@@ -42,7 +43,6 @@ class OomTask:
     oom_score_adj: int = 0
     uid: int = 0
     has_mm: bool = True  # False once it is exiting: what it had is being freed already
-    will_free_mem: bool = False  # a fatal signal is pending, from any sender
     policy: Mempolicy | None = None
     is_victim: bool = False  # chosen before, its memory is not free yet
     oom_skip: bool = False  # MMF_OOM_SKIP: its memory was taken already, or cannot be
@@ -65,7 +65,9 @@ def oom_badness(task: OomTask, totalpages: int) -> int | None:
 
     Source: Linux 6.1 mm/oom_kill.c:oom_badness
     """
-    if task.oom_score_adj == OOM_SCORE_ADJ_MIN or task.oom_skip or not task.has_mm:
+    if task.pid == GLOBAL_INIT_PID or not task.has_mm:
+        return None
+    if task.oom_score_adj == OOM_SCORE_ADJ_MIN or task.oom_skip:
         return None
     points = task.rss + task.swapents + task.pgtables_bytes // 4096
     return points + task.oom_score_adj * (totalpages // 1000)
@@ -194,6 +196,18 @@ def invoked_line(comm: str, gfp: Gfp, *, order: int, oom_score_adj: int) -> str:
     )
 
 
+def stack_lines(comm: str, pid: int, *, cpu: int, release: str, machine: str) -> list[str]:
+    """Return what stands above a call trace: where the task runs, and on which machine.
+
+    Source: Linux 6.1 lib/dump_stack.c:dump_stack_print_info
+    """
+    # Differs from Linux: The kernel log has no call traces and no registers.
+    return [
+        f"CPU: {cpu} PID: {pid} Comm: {comm} Not tainted {release} #1",
+        f"Hardware name: kernelsim {machine}",
+    ]
+
+
 def dump_tasks(tasks: Sequence[OomTask], nodemask: tuple[int, ...] | None = None) -> list[str]:
     """Return the table of eligible tasks, in pages, with its two lines of heading.
 
@@ -231,6 +245,17 @@ def oom_kill_line(
         f"oom-kill:constraint={constraint},nodemask={nodemask or '(null)'},cpuset=/,"
         f"mems_allowed={mems_allowed},global_oom,task_memcg=/,"
         f"task={victim.comm},pid={victim.pid},uid={victim.uid}"
+    )
+
+
+def reaped_line(pid: int, comm: str, *, anon: int, file: int, shmem: int) -> str:
+    """Return the line that says what the OOM reaper left of a victim's resident pages.
+
+    Source: Linux 6.1 mm/oom_kill.c:oom_reap_task_mm
+    """
+    return (
+        f"oom_reaper: reaped process {pid} ({comm}), now anon-rss:{anon * KB_OF_A_PAGE}kB, "
+        f"file-rss:{file * KB_OF_A_PAGE}kB, shmem-rss:{shmem * KB_OF_A_PAGE}kB"
     )
 
 

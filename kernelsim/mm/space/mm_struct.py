@@ -94,6 +94,13 @@ class MmStruct:
     """How often translations were changed; a CPU whose TLB is behind flushes before it goes on."""
     mm_users: int = 1  # processes that use it; several with CLONE_VM
 
+    oom_reap_queued: bool = False
+    """MMF_OOM_REAP_QUEUED: the OOM reaper is to look at it, and is told once."""
+    unstable: bool = False
+    """MMF_UNSTABLE: the OOM reaper takes its pages; no fault may put one there any more."""
+    oom_skip: bool = False
+    """MMF_OOM_SKIP: nothing is to be had here any more, so the OOM killer looks elsewhere."""
+
     def mmap(
         self,
         length: int,

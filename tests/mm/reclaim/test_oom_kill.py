@@ -61,9 +61,9 @@ def test_victims_in_the_recorded_order():
 @pytest.mark.mission("R12")
 def test_badness_adds_rss_swap_and_page_tables():
     """Points are pages: resident, on swap, of page tables, plus adj thousandths of all memory."""
-    one = task(1, "x", rss=1000, swapents=200, pgtables_bytes=40960, adj=10)
+    one = task(11, "x", rss=1000, swapents=200, pgtables_bytes=40960, adj=10)
     assert oom_badness(one, TOTALPAGES) == 1000 + 200 + 10 + 10 * 115
-    assert oom_badness(task(1, "x", rss=1000, adj=-999), TOTALPAGES) == 1000 - 999 * 115
+    assert oom_badness(task(11, "x", rss=1000, adj=-999), TOTALPAGES) == 1000 - 999 * 115
     assert oom_badness(D, TOTALPAGES) is None
 
 
@@ -75,9 +75,9 @@ def test_score_as_recorded(who, score):
 
 def test_score_of_a_protected_task_rounds_towards_zero():
     """Negative points lower the score below 666; it never goes below 0."""
-    assert oom_score(task(1, "x", rss=190, adj=-1), 1000) == 792
-    assert oom_score(task(1, "x", rss=190, adj=-200), 1000) == 660
-    assert oom_score(task(1, "x", rss=190, adj=-999), 115_952) == 7
+    assert oom_score(task(11, "x", rss=190, adj=-1), 1000) == 792
+    assert oom_score(task(11, "x", rss=190, adj=-200), 1000) == 660
+    assert oom_score(task(11, "x", rss=190, adj=-999), 115_952) == 7
 
 
 def test_of_equals_the_youngest_dies():
@@ -103,12 +103,12 @@ def test_who_is_exiting_is_passed_over():
     assert dump_tasks([exiting, A]) == dump_tasks([A])
 
 
-def test_who_was_killed_by_somebody_else_counts_as_any_other():
-    """Only the OOM killer's own victims are waited for."""
-    small = task(5, "x", rss=500, will_free_mem=True)
-    assert select_bad_process([small, A], TOTALPAGES).chosen == A
-    large = task(5, "x", rss=90_000, will_free_mem=True)
-    assert select_bad_process([large, A], TOTALPAGES).chosen == large
+def test_init_is_never_chosen():
+    """Process 1 has no score, however large it is."""
+    init = task(1, "init", rss=90_000)
+    assert select_bad_process([init, A], TOTALPAGES).chosen == A
+    assert select_bad_process([init], TOTALPAGES).chosen is None
+    assert oom_score(init, TOTALPAGES) == 0
 
 
 def bound(pid, *nodes, rss=1000, mode=MPOL_BIND, **more):
@@ -118,13 +118,13 @@ def bound(pid, *nodes, rss=1000, mode=MPOL_BIND, **more):
 
 def test_only_tasks_that_may_have_pages_there_are_eligible():
     """Those bound to other nodes only are spared, wherever the pages of the others are."""
-    assert not oom_eligible(bound(1, 0), (1,))
-    assert oom_eligible(bound(1, 0, 1), (1, 2))
-    assert oom_eligible(bound(1, 0), None)
-    assert oom_eligible(bound(1, 0, mode=MPOL_PREFERRED), (1,))
+    assert not oom_eligible(bound(11, 0), (1,))
+    assert oom_eligible(bound(11, 0, 1), (1, 2))
+    assert oom_eligible(bound(11, 0), None)
+    assert oom_eligible(bound(11, 0, mode=MPOL_PREFERRED), (1,))
     assert oom_eligible(A, (1,))
 
-    tasks = [bound(1, 0, rss=9000), bound(2, 1, rss=800), bound(3, 1, rss=700)]
+    tasks = [bound(11, 0, rss=9000), bound(2, 1, rss=800), bound(3, 1, rss=700)]
     assert select_bad_process(tasks, TOTALPAGES, nodemask=(1,)).chosen == tasks[1]
     assert select_bad_process(tasks, TOTALPAGES).chosen == tasks[0]
     assert dump_tasks(tasks, (1,)) == dump_tasks(tasks[1:])
@@ -132,7 +132,7 @@ def test_only_tasks_that_may_have_pages_there_are_eligible():
 
 def test_a_victim_elsewhere_is_not_waited_for():
     """Its memory would not help."""
-    tasks = [bound(1, 0, is_victim=True), bound(2, 1)]
+    tasks = [bound(11, 0, is_victim=True), bound(2, 1)]
     assert select_bad_process(tasks, TOTALPAGES, nodemask=(1,)).chosen == tasks[1]
 
 
