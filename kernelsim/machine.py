@@ -90,8 +90,7 @@ class Machine:
         sink: Sink | None = None,
         on_boot: "Callable[[Machine], None] | None" = None,
     ) -> None:
-        if not 1 <= burst_pages <= BURST_PAGES_MAX:
-            raise ConfigError("burst_pages", burst_pages, f"must be 1 to {BURST_PAGES_MAX}")
+        require_burst_pages(burst_pages)
         self.spec = spec
         self.engine = Engine(
             seed=seed,
@@ -146,6 +145,16 @@ class Machine:
             nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
             task = Task(engine, f"kswapd{nid}", KSWAPD_PID + nid, cpus or kernel.cpus)
             kernel.kswapds.append(engine.spawn(Kswapd(kernel, nid, task)))
+
+
+def require_burst_pages(burst_pages: int) -> None:
+    """Check how many pages a task may touch before the log gets its events.
+
+    Raises:
+        ConfigError: Fewer than 1, or too many.
+    """
+    if not 1 <= burst_pages <= BURST_PAGES_MAX:
+        raise ConfigError("burst_pages", burst_pages, f"must be 1 to {BURST_PAGES_MAX}")
 
 
 def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:

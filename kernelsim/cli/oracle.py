@@ -44,10 +44,12 @@ def oracle(
         json: Print one JSON object a case instead of tables.
         all: List the rows inside their class too.
     """
+    from kernelsim.machine import require_burst_pages
     from kernelsim.oracle.case_run import run_case
     from kernelsim.oracle.compare import Comparison, render, to_json
     from kernelsim.report.compiling import compile_leaves
 
+    require_burst_pages(burst_pages)
     check_places(cases, out)
     compile_leaves()
     not_run = {} if len(cases) == 1 else reasons_against(cases)

@@ -48,14 +48,17 @@ def signed_size(key: str, value: int | str) -> int:
     return -size if is_negative else size
 
 
+TASK_COMM_LEN: Final = 16  # bytes of a comm with its NUL; include/linux/sched.h
+
+
 def process_name(name: object) -> str:
-    """Return the name of a process: one printable word or more, as /proc shows it in one line.
+    """Return the name of a process: one printable word or more, cut to what a comm holds.
 
     Raises:
         ConfigError: It is no text, is empty or holds what does not print.
     """
     if isinstance(name, str) and name.strip() and name.isprintable():
-        return name
+        return name.encode()[: TASK_COMM_LEN - 1].decode(errors="ignore")
     raise ConfigError("name", name, "must be a text that prints in one line, and not be empty")
 
 

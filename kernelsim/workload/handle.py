@@ -18,7 +18,7 @@ from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
 from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.errors import ConfigError, ProcessEndedError, WorkloadError
+from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
@@ -76,12 +76,17 @@ class ProcessHandle:
 
     @property
     def oom_score_adj(self) -> int:
-        """What the OOM killer adds to its score, -1000 … 1000; may be set."""
+        """What the OOM killer adds to its score, -1000 … 1000; may be set.
+
+        Below what root has set only root may set it; else that raises `SyscallError` (EACCES).
+        """
         return self._process.oom_score_adj
 
     @oom_score_adj.setter
     def oom_score_adj(self, value: int) -> None:
-        self._process.oom_score_adj = oom_score_adj(value)
+        error = self._process.set_oom_score_adj(oom_score_adj(value))
+        if error:
+            raise SyscallError(-error, "write of oom_score_adj")
 
     @property
     def task_size(self) -> int:

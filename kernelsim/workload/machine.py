@@ -34,6 +34,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.page.mempolicy import MODES, Mempolicy
 from kernelsim.procfs.capture import capture
+from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.snapshot import Snapshot
 from kernelsim.procfs.tree import WALKING_FILES, render_tree
 from kernelsim.procfs.vmstat import vmstat_counters
@@ -188,12 +189,12 @@ class MachineHandle:
             ConfigError: No such CPU, node or policy, or no name or score.
         """
         kernel = self._machine.kernel
-        process_name(name)
+        comm = process_name(name)
         adj = score_adj(oom_score_adj)
         cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
         policy = parse_mempolicy(kernel, mempolicy)
-        entry = start_process(kernel, name, cpus, policy, mempolicy or "default")
-        entry.oom_score_adj = adj
+        entry = start_process(kernel, comm, cpus, policy, mempolicy or "default")
+        entry.oom_score_adj = entry.oom_score_adj_min = adj
         handle = ProcessHandle(kernel, entry)
         self.processes.append(handle)
         await handle.start(program)
@@ -278,6 +279,12 @@ class MachineHandle:
     def vmstat(self) -> dict[str, int]:
         """The counters of /proc/vmstat by name, at this moment: pgfault, pswpout, nr_free_pages."""
         return vmstat_counters(self.capture())
+
+    @property
+    def dmesg(self) -> str:
+        """The kernel log so far, as dmesg prints it."""
+        kernel = self._machine.kernel
+        return render_dmesg(kernel.dmesg, boot_ns=kernel.spec.boot.uptime_ns)
 
     @property
     def log(self) -> AuthorLogger:

@@ -71,10 +71,11 @@ def test_all_lists_rows_inside_too(capsys):
         ([str(CASES / "s01"), "--burst-pages", "0"], "burst_pages = 0"),
     ],
 )
-def test_wrong_use_exits_2_with_one_line(capsys, arguments, told):
-    """And nothing has run, the only case either."""
-    assert 2 == exit_status(["oracle", *arguments])
+def test_wrong_use_exits_2_with_one_line(capsys, arguments, told, tmp_path):
+    """And nothing has run, the only case either; no empty directory is left."""
+    assert 2 == exit_status(["oracle", *arguments, "--out", str(tmp_path / "out")])
 
+    assert not (tmp_path / "out").exists()
     captured = capsys.readouterr()
     assert "" == captured.out
     assert told in captured.err

@@ -244,3 +244,49 @@ def test_a_program_that_uses_another_process_which_has_ended(run):
     )
     assert status == cli.EXIT_CHECK_FAILED
     assert err.startswith(f"kernelsim: w.py:{line_of('') + 3}: process hog (100) was killed by SIG")
+
+
+def test_a_segfault_ends_its_process_and_nothing_else(run, tmp_path):
+    """Its line is in the kernel log, not on the console; the run goes on and succeeds."""
+    status, out, _, _ = run(
+        "    bad, good = await machine.spawn('bad'), await machine.spawn('good')\n"
+        "    region = await bad.mmap('1M')\n"
+        "    touched = await bad.touch(region, write=True, length='9G')\n"
+        "    machine.expect((touched.signal, await bad.wait()) == (11, -11), 'SIGSEGV')\n"
+        "    await good.touch(await good.mmap('1M'))\n"
+    )
+    assert (status, "console" in out) == (0, False)
+    [line] = (tmp_path / "out/dmesg").read_text().splitlines()
+    assert re.search(r"\] bad\[100\]: segfault at [0-9a-f]+ ip .* error 6 in init\[400000\+", line)
+    assert "expectations    1 held" in out
+
+
+def test_oom_score_adj_goes_down_for_root_only(run):
+    """Others may go as far down as root has set it last, and up; else EACCES."""
+    status, _, _, _ = run(
+        "    from kernelsim.errors import SyscallError\n"
+        "    process = await machine.spawn('p', oom_score_adj=100)\n"
+        "    process.oom_score_adj = 50\n"
+        "    process.uid = 1000\n"
+        "    process.oom_score_adj = 200\n"
+        "    process.oom_score_adj = 50\n"
+        "    try:\n"
+        "        process.oom_score_adj = 49\n"
+        "    except SyscallError as error:\n"
+        "        machine.expect(error.errno == 13, 'EACCES')\n"
+        "    else:\n"
+        "        machine.expect(False, 'refused')\n"
+        "    machine.expect(process.oom_score_adj == 50, 'it stays')\n"
+    )
+    assert status == 0
+
+
+def test_a_comm_has_fifteen_bytes(run):
+    """A longer name is cut, never inside a letter."""
+    status, _, _, _ = run(
+        "    p = await machine.spawn('a-name-of-more-than-15')\n"
+        "    machine.expect(p.name == 'a-name-of-more-', 'cut')\n"
+        "    p.name = 'äääääääää'\n"
+        "    machine.expect(p.name == 'äääääää', 'fourteen bytes')\n"
+    )
+    assert status == 0

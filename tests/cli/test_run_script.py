@@ -94,3 +94,36 @@ def test_a_recording_is_told_by_its_lines(tmp_path, capsys):
     status, out, _ = run(tmp_path, capsys, "trace.out", "==7== Lackey\n S 10000008,8\n")
     assert status == cli.EXIT_DONE
     assert "page faults     1, 0 of them major" in out
+
+
+def test_each_of_several_passes_has_its_line(tmp_path, capsys):
+    """Then the step its own; the faults of the passes add up to those of the step."""
+    text = "memhog name:A mmap:a:1M touchw:a:0:1M:3 touchw:a\n"
+    _, out, _ = run(tmp_path, capsys, "s", text, "--machine", "tiny-64m")
+    lines = [line.rpartition(" ms=")[0] for line in out.splitlines() if " op=touchw" in line]
+    assert lines == [
+        "proc=A op=touchw pass=1 minflt=256 majflt=0",
+        "proc=A op=touchw pass=2 minflt=0 majflt=0",
+        "proc=A op=touchw pass=3 minflt=0 majflt=0",
+        "proc=A step=3 op=touchw:a:0:1M:3 ret=0 errno=0 minflt=256 majflt=0",
+        "proc=A step=4 op=touchw:a ret=0 errno=0 minflt=0 majflt=0",
+    ]
+
+
+def test_a_process_that_reads_its_own_status_runs(tmp_path, capsys):
+    """State R, as on Linux; and a step that is refused reports its errno."""
+    text = "memhog name:A adj:100 status uid:1000 adj:50\n"
+    status, out, _ = run(tmp_path, capsys, "s", text, "--machine", "tiny-64m")
+    assert status == cli.EXIT_DONE
+    assert "\nState:\tR (running)\n" in out
+    assert re.search(r"^proc=A step=5 op=adj:50 ret=-1 errno=13 ", out, re.MULTILINE)
+
+
+def test_a_touch_far_behind_its_region_ends_that_process_only(tmp_path, capsys):
+    """As a bug of the program would; the next line runs."""
+    text = "memhog name:A mmap:a:1M touchw:a:2G:1 mem\nmemhog name:B mmap:a:1M touchw:a\n"
+    status, out, _ = run(tmp_path, capsys, "s", text, "--machine", "tiny-64m")
+    assert status == cli.EXIT_DONE
+    assert "proc=A mem" not in out
+    assert re.search(r"^proc=B step=3 op=touchw:a ret=0", out, re.MULTILINE)
+    assert "SIGSEGV" in out

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import attrs
 
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.ratelimit import RateLimit
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
@@ -80,6 +81,7 @@ class Kernel:
         swap_reads: Slots being read from disk, with the queue of the tasks that wait.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
+        signal_messages: How often it tells of segfaults.
         console: Those of them that a console shows: errors and worse.
         alloc_contexts: What requests are served by.
         zero_pfn: The shared zero page.
@@ -116,6 +118,7 @@ class Kernel:
     cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
     console: list[tuple[int, str]] = attrs.field(factory=list)
+    signal_messages: RateLimit = attrs.field(factory=RateLimit)
     alloc_contexts: AllocContexts = attrs.field(
         default=attrs.Factory(lambda self: AllocContexts(self.phys), takes_self=True), init=False
     )

@@ -9,6 +9,9 @@ Interface: `Kernel.processes` is the table; `ProcessEntry` an entry; signal.py s
 Units: pages, ns.
 """
 
+import errno
+from typing import Final
+
 import attrs
 
 from kernelsim.actors.core.task import Task
@@ -20,6 +23,8 @@ from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import PAGE_SIZE
+
+ROOT_UID: Final = 0  # has all capabilities, CAP_SYS_RESOURCE among them
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -35,6 +40,7 @@ class ProcessEntry:
         signals: Where it sleeps when only a signal or time can wake it.
         uid: Its user.
         oom_score_adj: -1000 … 1000.
+        oom_score_adj_min: Below this only root may set it: what root set last.
         minflt: Faults served without I/O.
         majflt: Faults that waited for I/O.
         image_rss_pages: Page cache of the program's file, mapped by it.
@@ -53,6 +59,7 @@ class ProcessEntry:
     mempolicy: str = "default"
     uid: int = 0
     oom_score_adj: int = 0
+    oom_score_adj_min: int = 0
     minflt: int = 0
     majflt: int = 0
     image_rss_pages: int = 0
@@ -79,6 +86,18 @@ class ProcessEntry:
     def must_die(self) -> bool:
         """Return whether a fatal signal is waiting to be acted on."""
         return bool(self.group_exit_code) and not self.has_ended()
+
+    def set_oom_score_adj(self, value: int) -> int:
+        """Set what the OOM killer adds to its score, as the process itself; return 0 or -EACCES.
+
+        Source: Linux 6.1 fs/proc/base.c:__set_oom_adj
+        """
+        if value < self.oom_score_adj_min and self.uid != ROOT_UID:
+            return -errno.EACCES
+        self.oom_score_adj = value
+        if self.uid == ROOT_UID:
+            self.oom_score_adj_min = value
+        return 0
 
     def rss(self, mms: MmRegistry) -> list[int]:
         """Return the pages that count as resident or swapped, by kind (MM_*)."""

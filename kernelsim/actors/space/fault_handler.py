@@ -40,15 +40,12 @@ from kernelsim.mm.space.memory import (
 )
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import install_tables, tables_needed
+from kernelsim.mm.space.signal_msg import X86_PF_USER, X86_PF_WRITE
 from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.exceptions import page_fault_user
 from kernelsim.trace.ks import ks_fault
 from kernelsim.units import PAGE_SHIFT
-
-X86_PF_WRITE = 2  # bits of an exception's error code; arch/x86/include/asm/trap_pf.h
-X86_PF_USER = 4
-
 
 KILLED = FaultResult(is_served=False, minflt=0, majflt=0, user_ns=0)
 

@@ -37,6 +37,7 @@ from kernelsim.workload.script.script_output import (
     fields_line,
     mem_line,
     meminfo_line,
+    pass_line,
     pointer,
     snapshot_lines,
     step_line,
@@ -176,17 +177,30 @@ class ScriptProcess:
         if region is None:
             return NO_REGION
         start = number_of(offset or 0)
-        if start > region.length:
+        if start > region.length and length is None:
             rule = f"step {step.text!r} begins behind the end of its region, {region.length} bytes"
             raise WorkloadError(rule, self._state.file, self._memhog.line)
-        await self._handle.touch(
-            region,
-            write=step.op == "touchw",
-            offset=start,
-            length=region.length - start if length is None else number_of(length),
-            stride=number_of(stride or PAGE_SIZE),
-            passes=number_of(passes or 1),
-        )
+        nr_passes = number_of(passes or 1)
+        for number in range(1, nr_passes + 1):
+            done = await self._handle.touch(
+                region,
+                write=step.op == "touchw",
+                offset=start,
+                length=region.length - start if length is None else number_of(length),
+                stride=number_of(stride or PAGE_SIZE),
+            )
+            if done.signal:
+                break
+            if nr_passes > 1:
+                line = pass_line(
+                    self._name,
+                    step.op,
+                    number,
+                    minflt=done.minflt,
+                    majflt=done.majflt,
+                    duration_ns=done.latency_ns,
+                )
+                self._say(line)
         return Outcome()
 
     async def random(self, step: Step) -> Outcome:
@@ -265,7 +279,8 @@ class ScriptProcess:
 
     async def file(self, step: Step) -> None:
         """Print a file of its /proc directory."""
-        process = self._snapshot(usage=step.op in ("rollup", "smaps"))
+        # It reads the file itself, so it runs meanwhile.
+        process = attrs.evolve(self._snapshot(usage=step.op in ("rollup", "smaps")), state="R")
         nr_cpus = self._state.machine.spec.nr_cpus
         renderers: dict[str, Callable[[ProcessSnapshot], str]] = {
             "maps": render_maps,

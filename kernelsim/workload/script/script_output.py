@@ -116,6 +116,17 @@ def fields_line(head: str, fields: Fields) -> str:
     return " ".join([head, *(f"{key}={value}" for key, value in fields)])
 
 
+def pass_line(
+    proc: str, op: str, number: int, *, minflt: int, majflt: int, duration_ns: int
+) -> str:
+    """Report one of several passes of a step over its range, numbered from 1."""
+    fields: list[tuple[str, int | str]] = [
+        *(("op", op), ("pass", number), ("minflt", minflt), ("majflt", majflt)),
+        ("ms", round(duration_ns / NS_PER_MS)),
+    ]
+    return fields_line(f"proc={proc}", fields)
+
+
 def mem_line(proc: str, figures: Mapping[str, int]) -> str:
     """Report the memory of a process.
 

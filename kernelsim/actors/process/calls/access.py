@@ -75,7 +75,7 @@ async def touch(caller: Caller, message: Touch) -> TouchResult:
         while address < end and not caller.task.killed:
             vma = caller.mm.fault_vma(address, write=message.write)
             if vma is None:
-                result.signal = await caller.segfault()
+                result.signal = await caller.segfault(address, write=message.write)
                 break
             limit = min(end, vma.end)
             if message.stride % PAGE_SIZE:
@@ -130,7 +130,7 @@ async def _touch_list(caller: Caller, message: TouchPages, result: TouchResult) 
             address, write = int(vpns[done]) << PAGE_SHIFT, bool(writes[done])
             if mm.fault_vma(address, write=write) is not None:
                 continue
-            result.signal = await caller.segfault()
+            result.signal = await caller.segfault(address, write=write)
             break
         part = slice(done, done + nr)
         done += await caller.accesses.listed(mm, vpns[part], writes[part], caller.token, result)

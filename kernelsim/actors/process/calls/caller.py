@@ -5,7 +5,7 @@ Units: bytes for addresses, pages where it says so.
 """
 
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.space.accesses import Accesses
@@ -15,6 +15,7 @@ from kernelsim.actors.space.mmu_gather import free_tables, zap
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmChange
+from kernelsim.mm.space.signal_msg import segfault_line
 from kernelsim.trace.ks import ks_process_exit, ks_process_start
 from kernelsim.units import PAGE_SHIFT
 
@@ -86,8 +87,16 @@ class Caller:
             await free_tables(current, mm, floor_vpn, ceiling_vpn)
         return change.result
 
-    async def segfault(self) -> int:
-        """End by SIGSEGV; return its number."""
+    async def segfault(self, address: int, *, write: bool) -> int:
+        """End by SIGSEGV for touching an address, which the log says; return its number."""
+        kernel, cpu = self.kernel, self.task.cpu
+        allowed, _ = kernel.signal_messages.allows(kernel.engine.now_ns)
+        if allowed:
+            comm, pid = self.entry.comm, self.entry.pid
+            line = segfault_line(
+                comm, pid, self.mm, address, write=write, cpu=cpu.number, nid=cpu.nid
+            )
+            kernel.printk(KERN_INFO, line)
         await self.exit(-SIGSEGV)
         return SIGSEGV
 
