@@ -45,14 +45,18 @@ def oracle(
         all: List the rows inside their class too.
     """
     from kernelsim.machine import require_burst_pages
-    from kernelsim.oracle.case_run import run_case
+    from kernelsim.oracle.case_run import check_case, run_case
     from kernelsim.oracle.compare import Comparison, render, to_json
     from kernelsim.report.compiling import compile_leaves
 
     require_burst_pages(burst_pages)
     check_places(cases, out)
     compile_leaves()
-    not_run = {} if len(cases) == 1 else reasons_against(cases)
+    not_run: dict[Path, str] = {}
+    if len(cases) == 1:
+        check_case(cases[0])
+    else:
+        not_run = reasons_against(cases)
     results: list[Comparison] = []
 
     def run_one(case: Path) -> Comparison:
