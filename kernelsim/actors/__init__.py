@@ -21,7 +21,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  the choice of a victim
         hears OutOfMemory
         from  alloc/page_allocator
-        tells process
+        tells oom_reaper process
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
         hears SubmitBio
@@ -62,4 +62,9 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         hears PageFault
         from  space/accesses
         tells block_device cpu interconnect kswapd node oom_killer
+    oom_reaper (space/oom_reaper.py)
+        owns  the victims it is to look at
+        hears ReapLater
+        from  alloc/oom_killer
+        tells cpu node
 """

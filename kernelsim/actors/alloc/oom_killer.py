@@ -20,7 +20,8 @@ from kernelsim.actors.core.kernel import (
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.ratelimit import RateLimit
 from kernelsim.actors.core.signal import SIGKILL, send_signal
-from kernelsim.actors.messages.oom_killer import OutOfMemory, ReapLater
+from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.actors.messages.oom_reaper import ReapLater
 from kernelsim.actors.tracing import trace
 from kernelsim.config.number_list import format_number_list
 from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_PRESENT

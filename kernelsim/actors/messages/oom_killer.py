@@ -1,4 +1,4 @@
-"""What the OOM killer and the OOM reaper hear."""
+"""What the OOM killer hears."""
 
 import attrs
 
@@ -22,16 +22,3 @@ class OutOfMemory:
     pid: int
     nodemask: tuple[int, ...] | None = None
     cpu: int = 0
-
-
-@attrs.frozen
-class ReapLater:
-    """A victim was told to die; if it does not, its memory is to be taken.
-
-    Attributes:
-        pid: The victim.
-        due_ns: When it has had time enough.
-    """
-
-    pid: int
-    due_ns: int

@@ -18,7 +18,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.oom_killer import ReapLater
+from kernelsim.actors.messages.oom_reaper import ReapLater
 from kernelsim.actors.space.mmu_gather import zap
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.reclaim.oom_kill import reaped_line
