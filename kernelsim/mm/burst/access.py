@@ -121,7 +121,7 @@ def access_page(
     return access_ns + int(pt.state[PT_LEVELS] * burst.cost[C_WALK_STEP])
 
 
-@leaf
+@inlined_leaf
 def may_enter(
     mem: Mem,
     pt: PageTables,

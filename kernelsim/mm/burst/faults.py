@@ -355,7 +355,7 @@ def finish(mem: Mem, burst: Burst, cpu: int, now_ns: int, before_ns: int) -> Non
             run[B_PHASE] = RETURN
 
 
-@leaf
+@inlined_leaf
 def return_to_user(burst: Burst, cpu: int) -> None:
     """Let the access that faulted take its time, and what interrupts took meanwhile."""
     run = burst.run[cpu]
@@ -365,7 +365,7 @@ def return_to_user(burst: Burst, cpu: int) -> None:
     run[B_PHASE] = USER
 
 
-@leaf
+@inlined_leaf
 def fault_step(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int, before_ns: int) -> int:
     """Do the step of a fault that is due on a CPU; return CALL_* for the actors."""
     phase = burst.run[cpu, B_PHASE]

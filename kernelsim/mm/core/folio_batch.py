@@ -10,12 +10,12 @@ Interface: `folio_batch_add` needs no lock; `folio_batch_run` says which node's 
 for how many pages, `folio_batch_move_lru` moves them under it.
 """
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE, Mem, PG_batched, nid_of
 from kernelsim.mm.core.swap import ALL_FLAGS, lru_add
 
 
-@leaf
+@inlined_leaf
 def folio_batch_add(mem: Mem, cpu: int, pfn: int) -> bool:
     """Put a page that is on no list in a CPU's batch; True when that is full and must be emptied.
 

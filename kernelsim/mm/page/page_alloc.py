@@ -225,7 +225,7 @@ def rmqueue_run(mem: Mem, zone: int, migratetype: int, nr_max: int) -> tuple[int
             return 0, 0
 
 
-@leaf
+@inlined_leaf
 def zone_statistics(mem: Mem, zone: int, cpu_nid: int, preferred_nid: int, nr_pages: int) -> None:
     """Count NUMA_* for pages a CPU of node `cpu_nid` got from a zone.
 
@@ -282,7 +282,7 @@ def zone_watermark_ok(
     return False
 
 
-@leaf
+@inlined_leaf
 def reduced_mark(mark_pages: int, alloc_flags: int) -> int:
     """Return how much of a mark holds for a request that may go below it.
 
@@ -297,7 +297,7 @@ def reduced_mark(mark_pages: int, alloc_flags: int) -> int:
     return mark_pages
 
 
-@leaf
+@inlined_leaf
 def watermark_floor(
     mem: Mem, zone: int, mark_field: int, highest_zoneidx: int, alloc_flags: int
 ) -> int:
