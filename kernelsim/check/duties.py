@@ -30,16 +30,19 @@ from kernelsim.check.turns import check_turns, wrong_pick, wrong_queueing
 from kernelsim.check.victim import wrong_victim
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
 from kernelsim.mm.burst.columns import (
-    B_ALLOC_FLAGS,
+    B_FOR,
     B_PHASE,
     B_ZONE,
     CLEAR,
     FAULT,
+    FOR_TABLE,
+    MAP,
+    R_ALLOC_FLAGS,
     REFILL,
 )
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_NID, Z_WMARK_LOW, Z_WMARK_MIN
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_ZEROED_USER_FOLIO
+from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.sched.fair import SchedEntity
@@ -186,13 +189,10 @@ class Duties(Observer):
         kernel = self._kernel
         after, was = kernel.burst.run[cpu], int(before[B_PHASE])
         zone, phase = int(after[B_ZONE]), int(after[B_PHASE])
-        if was == FAULT and phase in (CLEAR, REFILL):
+        if was in (FAULT, MAP) and phase in (CLEAR, REFILL):
             self._check_burst_choice(cpu, zone)
-        if was in (FAULT, REFILL) and phase == CLEAR:
-            task = self._task_on(cpu)
-            context = kernel.alloc_contexts.get(
-                kernel.cpus[cpu].nid, kernel.processes[task.pid].policy, GFP_ZEROED_USER_FOLIO
-            )
+        if was in (FAULT, MAP, REFILL) and phase == CLEAR:
+            context = self._context_of(cpu)
             self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, 1)
         if was == REFILL:
             self.unlocks(int(before[B_ZONE]))
@@ -203,11 +203,18 @@ class Duties(Observer):
         [task] = [e.task for e in self._kernel.processes.values() if e.task.name == name]
         return task
 
+    def _context_of(self, cpu: int) -> AllocContext:
+        """Return what the page is allocated by that a CPU asks for in a burst."""
+        kernel = self._kernel
+        policy = kernel.processes[self._task_on(cpu).pid].policy
+        is_table = kernel.burst.run[cpu, B_FOR] == FOR_TABLE
+        gfp = GFP_PGTABLE_USER if is_table else GFP_ZEROED_USER_FOLIO
+        return kernel.alloc_contexts.get(kernel.cpus[cpu].nid, policy, gfp)
+
     def _check_burst_choice(self, cpu: int, zone: int) -> None:
         """Check which zone a fault gets its page from; free pages are those it has found."""
         kernel, task = self._kernel, self._task_on(cpu)
-        policy = kernel.processes[task.pid].policy
-        context = kernel.alloc_contexts.get(kernel.cpus[cpu].nid, policy, GFP_ZEROED_USER_FOLIO)
+        context = self._context_of(cpu)
         self.note(wrong_node(kernel, task.pid, context, zone))
         free, mem = self._guarded, kernel.mem
         low = partial(lowest_allowed, mem, task, context, mark=Z_WMARK_LOW, alloc_flags=0)
@@ -215,7 +222,8 @@ class Duties(Observer):
             self.note(wrong_zone(context.zonelist, zone, free, low))
             return
         self.short(task, context)
-        flags = int(kernel.burst.run[cpu, B_ALLOC_FLAGS])
+        wanted = kernel.burst.run[cpu, B_FOR]
+        flags = int(kernel.burst.request[cpu, wanted, R_ALLOC_FLAGS])
         least = partial(lowest_allowed, mem, task, context, mark=Z_WMARK_MIN, alloc_flags=flags)
         self.note(wrong_zone(context.zonelist, zone, free, least))
 

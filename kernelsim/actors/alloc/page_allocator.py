@@ -29,7 +29,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
 )
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_KERNEL_ACCOUNT, Gfp, gfp_to_alloc_flags
+from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, Gfp, gfp_to_alloc_flags
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, watermark_floor
 from kernelsim.mm.reclaim.vmscan_direct import ReclaimRetry
@@ -183,6 +183,6 @@ def alloc_context(current: Current, policy: Mempolicy | None, gfp: Gfp) -> Alloc
 def table_context(current: Current, policy: Mempolicy | None) -> AllocContext:
     """Return what page tables are allocated by: the policy of the task, in zones below HighMem.
 
-    Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one (GFP_PGTABLE_USER)
+    Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one
     """
-    return alloc_context(current, policy, GFP_KERNEL_ACCOUNT | Gfp.ZERO)
+    return alloc_context(current, policy, GFP_PGTABLE_USER)

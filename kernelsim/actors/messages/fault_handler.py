@@ -17,6 +17,7 @@ class PageFault(msgspec.Struct, frozen=True, gc=False):
         vma: The area it lies in; it permits the access.
         token: What a store writes.
         entered_ns: When the kernel was entered for it, if that has been paid for; -1 if not.
+        lock_ns: Time it has spent since then with locks, and work under them.
     """
 
     vpn: int
@@ -24,6 +25,7 @@ class PageFault(msgspec.Struct, frozen=True, gc=False):
     vma: VmArea
     token: int
     entered_ns: int = -1
+    lock_ns: int = 0
 
 
 class FaultResult(msgspec.Struct, frozen=True, gc=False):

@@ -13,12 +13,12 @@ from typing import Final, Protocol
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.burst.columns import (
     ACCESSES_MAX,
-    B_ALLOC_FLAGS,
     B_ASID,
     B_AT,
     B_DONE,
@@ -26,18 +26,16 @@ from kernelsim.mm.burst.columns import (
     B_FAULT_LOCK_NS,
     B_FAULT_NS,
     B_FIRST_VPN,
-    B_HIGHEST,
     B_HITS,
     B_LAST_HIT,
     B_LEFT,
     B_LISTED,
+    B_LOCK_BEGAN,
     B_LOCK_NS,
     B_MM,
     B_NID,
     B_NR_FAULTS,
     B_NR_ZERO,
-    B_NR_ZONES,
-    B_PREFERRED,
     B_SLICE_END,
     B_STIME,
     B_STOLEN,
@@ -48,13 +46,17 @@ from kernelsim.mm.burst.columns import (
     B_UTIME,
     B_VPN,
     B_WRITE,
+    FOR_PAGE,
+    FOR_TABLE,
     NR_KINDS,
+    R_ZONES,
     STOP_DRAIN,
     STOP_ENTERED,
     STOP_FAULT,
     STOP_SLICE,
 )
 from kernelsim.mm.core.mem import I64, U8
+from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import gfp_to_alloc_flags
 from kernelsim.mm.page.page_alloc import ALLOC_OOM
 from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, TOUCH_FAULT, touch_present
@@ -168,17 +170,15 @@ class Accesses:
         kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
         cpu = task.cpu
         cpu.tlb_state.switch_mm(mm, task.name)
-        context = self._handler.zeroed_context()
         row: I64 = cpu.row
         kept = row[[B_SLICE_END, B_STOLEN]]
         row[:] = 0
         row[[B_SLICE_END, B_STOLEN]] = kept
         row[B_MM], row[B_ASID], row[B_TOKEN], row[B_LEFT] = mm.number, mm.ctx_id, token, nr
-        row[B_NID], row[B_PREFERRED] = cpu.nid, context.preferred_nid
-        row[B_HIGHEST], row[B_NR_ZONES] = context.highest_zoneidx, len(context.zonelist)
-        flags = gfp_to_alloc_flags(context.gfp)
-        row[B_ALLOC_FLAGS] = flags | ALLOC_OOM if task.oom_victim else flags
-        kernel.burst.zones[cpu.number, : len(context.zonelist)] = context.zonelist
+        row[B_NID] = cpu.nid
+        requests = kernel.burst.request[cpu.number]
+        fill_request(requests[FOR_PAGE], self._handler.zeroed_context(), task)
+        fill_request(requests[FOR_TABLE], self._handler.table_context(), task)
         return row
 
     async def _settle(self, row: I64, vma_of: Callable[[int], VmArea], result: FaultCounts) -> int:
@@ -210,8 +210,11 @@ class Accesses:
                 vpn, write = packed >> 1, bool(packed & 1)
             else:
                 vpn, write = columns[B_VPN], bool(columns[B_WRITE])
-            entered_ns = columns[B_ENTERED] if stop == STOP_ENTERED else -1
-            fault = PageFault(vpn, write, vma_of(vpn), columns[B_TOKEN], entered_ns)
+            entered_ns, lock_ns = -1, 0
+            if stop == STOP_ENTERED:
+                entered_ns = columns[B_ENTERED]
+                lock_ns = columns[B_LOCK_NS] - columns[B_LOCK_BEGAN]
+            fault = PageFault(vpn, write, vma_of(vpn), columns[B_TOKEN], entered_ns, lock_ns)
             done += await self._fault(fault, result)
         return done
 
@@ -251,3 +254,13 @@ class Accesses:
         if served.user_ns:
             await entry.task.compute(served.user_ns, user=True)
         return int(served.is_served)
+
+
+def fill_request(request: I64, context: AllocContext, task: Task) -> None:
+    """Fill in what a task's requests for pages are served by: the columns of `Burst.request`."""
+    flags = gfp_to_alloc_flags(context.gfp)
+    request[:R_ZONES] = (
+        context.migratetype, context.highest_zoneidx, context.preferred_nid,
+        flags | ALLOC_OOM if task.oom_victim else flags, len(context.zonelist),
+    )  # fmt: skip
+    request[R_ZONES : R_ZONES + len(context.zonelist)] = context.zonelist

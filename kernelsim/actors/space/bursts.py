@@ -118,6 +118,7 @@ class Bursts:
         while True:
             if witness is not None:
                 witness.look()
+            kernel.pool.reserve(1)
             nr_max = EVENTS_AT_ONCE if witness is None else 1
             nr_done, cpu, call, next_ns = run_burst(
                 *kernel.space, kernel.swap, burst, before_ns, nr_max

@@ -96,7 +96,7 @@ class FaultHandler(Actor):
                 kind=KIND_NAMES[kind],
                 major=bool(result.majflt),
                 latency_ns=clock.now_ns - began_ns,
-                lock_ns=waits.lock_ns - before[0],
+                lock_ns=message.lock_ns + waits.lock_ns - before[0],
                 reclaim_ns=waits.reclaim_ns - before[1],
                 io_ns=waits.io_ns - before[2],
             )
@@ -175,8 +175,7 @@ class FaultHandler(Actor):
         """
         kernel = self._kernel
         while tables_needed(*kernel.space, self._mm.number, fault.vpn, 1):
-            context = table_context(self._current, self._policy)
-            grant = await alloc_pages(self._current, context, 1, self._pfn)
+            grant = await alloc_pages(self._current, self.table_context(), 1, self._pfn)
             if not grant.nr:
                 return False
             await clear_pages(self._current, grant.nid, 1)
@@ -214,6 +213,10 @@ class FaultHandler(Actor):
     def zeroed_context(self) -> AllocContext:
         """Return what a fresh anonymous page is allocated by: as `user_context`, and zeroed."""
         return alloc_context(self._current, self._policy, GFP_ZEROED_USER_FOLIO)
+
+    def table_context(self) -> AllocContext:
+        """Return what its page tables are allocated by."""
+        return table_context(self._current, self._policy)
 
 
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp")

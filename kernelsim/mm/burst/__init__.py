@@ -4,7 +4,7 @@ A program that touches memory page by page would cost several messages a page. H
 and the simple faults of all CPUs run in one compiled loop, event by event in the order of virtual
 time, up to the next event of anybody outside. What it leaves is what the actors would have left:
 the same pages, counters and times, wait for wait. It stops for everything that needs more than a
-page list, a lock and the memory controller: page tables, slots to read, watermarks, a time slice.
+page list, a lock and the memory controller: slots to read, watermarks, a time slice.
 
 To read in this order: `columns.py` (what a CPU is doing), `servers.py` (locks and controllers),
 `bands.py` (watermarks crossed), `faults.py` (the steps of a fault), `run.py` (the loop).

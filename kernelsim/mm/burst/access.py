@@ -6,7 +6,7 @@ CPU's part.
 Units: ns, virtual page numbers.
 """
 
-from kernelsim.hw.leaf import inlined_leaf, leaf
+from kernelsim.hw.leaf import inlined_leaf
 from kernelsim.hw.tlb import Tlb, tlb_access
 from kernelsim.mm.burst.columns import (
     B_ASID,
@@ -135,7 +135,7 @@ def may_enter(
     """Tell whether a fault looks as if it could be served inside the burst."""
     row = row_of(mem, pt, mms, burst, cpu, vpn)
     if row == 0:
-        return False
+        return True  # the tables can be built
     pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
     kind = fault_kind(pte, write)
     if kind == FAULT_SWAP:

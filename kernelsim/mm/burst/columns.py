@@ -53,39 +53,47 @@ B_AT: Final = 10
 B_TOKEN: Final = 11  # what a store leaves
 B_SLICE_END: Final = 12  # it has to look up at this time, if others wait for the CPU
 B_NID: Final = 13  # node of the CPU
-B_PREFERRED: Final = 14  # node the policy wants
-B_NR_ZONES: Final = 15  # of `Burst.zones`
-B_HIGHEST: Final = 52  # highest zone index a request may use
-B_ALLOC_FLAGS: Final = 53  # ALLOC_* below the low watermark
-B_TABLE: Final = 54  # which table of PTEs was walked to last, by the page numbers it translates
-B_ROW: Final = 55  # and its row; 0: none yet
+B_TABLE: Final = 14  # which table of PTEs was walked to last, by the page numbers it translates
+B_ROW: Final = 15  # and its row; 0: none yet
 B_STOLEN: Final = 16  # ns that interrupts took and the task has not been charged
 B_KILLED: Final = 17
 # what it is in the middle of,
-B_PFN: Final = 18
-B_ZONE: Final = 19  # where B_PFN is from, or is to come from
-B_BEGAN: Final = 20  # when the present wait, or the clearing, began
-B_KIND: Final = 21  # of the fault
-B_ENTERED: Final = 22  # when the fault began
-B_USER_NS: Final = 23  # of the access that is to follow; -1 when it has to be tried again
+B_FOR: Final = 18  # FOR_*: what B_PFN is to be
+B_PFN: Final = 19
+B_ZONE: Final = 20  # where B_PFN is from, or is to come from
+B_BEGAN: Final = 21  # when the present wait, or the clearing, began
+B_HOLD: Final = 22  # of the lock it has or waits for, ns
+B_KIND: Final = 23  # of the fault
+B_ENTERED: Final = 24  # when the fault began
+B_LOCK_BEGAN: Final = 25  # B_LOCK_NS then
+B_USER_NS: Final = 26  # of the access that is to follow; -1 when it has to be tried again
 # and what has come of it.
-B_STOP: Final = 24
-B_DONE: Final = 25  # accesses
-B_UTIME: Final = 26
-B_STIME: Final = 27
-B_LOCK_NS: Final = 28  # waits and work under zone locks
-B_HITS: Final = 29  # pages that swap readahead had brought
-B_LAST_HIT: Final = 30  # vpn of the last fault on the swap cache
-B_HOLD: Final = 31  # of the lock it has or waits for
-B_NR_FAULTS: Final = 32  # by kind (FAULT_*) from here on,
-B_FIRST_VPN: Final = 37  # the page of the first,
-B_FAULT_NS: Final = 42  # their latencies,
-B_FAULT_LOCK_NS: Final = 47  # and the part of these under zone locks
-B_NR_ZERO: Final = 56  # of the faults, those that mapped the zero page
-NR_BURST_COLUMNS: Final = 57
+B_STOP: Final = 27
+B_DONE: Final = 28  # accesses
+B_UTIME: Final = 29
+B_STIME: Final = 30
+B_LOCK_NS: Final = 31  # waits and work under zone locks
+B_HITS: Final = 32  # pages that swap readahead had brought
+B_LAST_HIT: Final = 33  # vpn of the last fault on the swap cache
+B_NR_FAULTS: Final = 34  # by kind (FAULT_*) from here on,
+B_FIRST_VPN: Final = 39  # the page of the first,
+B_FAULT_NS: Final = 44  # their latencies,
+B_FAULT_LOCK_NS: Final = 49  # and the part of these under zone locks
+B_NR_ZERO: Final = 54  # of the faults, those that mapped the zero page
+NR_BURST_COLUMNS: Final = 55
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once
+
+# What pages are asked for, and columns of `Burst.request`
+FOR_PAGE: Final = 0  # the program's own
+FOR_TABLE: Final = 1  # page tables
+R_MIGRATETYPE: Final = 0
+R_HIGHEST: Final = 1  # highest zone index the request may use
+R_PREFERRED: Final = 2  # node the policy wants
+R_ALLOC_FLAGS: Final = 3  # ALLOC_* below the low watermark
+R_NR_ZONES: Final = 4
+R_ZONES: Final = 5  # zone rows in the order they are tried, from here on
 ZONES_MAX: Final = 64  # of a zonelist
 
 # Columns of `Burst.holds`
@@ -136,7 +144,7 @@ class Burst(NamedTuple):
     """The burst of one machine."""
 
     run: I64_2D  # [cpu, B_*]
-    zones: I64_2D  # [cpu, ZONES_MAX] zone rows a request may use, in the order they are tried
+    request: I64_3D  # [cpu, FOR_*, R_*]
     kswapd_asleep: I64  # [nid] 1: it sleeps, and a request below low has to wake it
     kswapd_wanted: I64  # [nid] highest zone index + 1 of such requests since the actors looked
     access: I64_2D  # [cpu, ACCESSES_MAX] vpn << 1 | is a store
@@ -170,7 +178,7 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
     cost[C_NR_ZONES] = nr_zones
     return Burst(
         run=np.zeros((nr_cpus, NR_BURST_COLUMNS), np.int64),
-        zones=np.zeros((nr_cpus, ZONES_MAX), np.int64),
+        request=np.zeros((nr_cpus, 2, R_ZONES + ZONES_MAX), np.int64),
         kswapd_asleep=np.zeros(nr_nodes, np.int64),
         kswapd_wanted=np.zeros(nr_nodes, np.int64),
         access=np.zeros((nr_cpus, ACCESSES_MAX), np.int64),

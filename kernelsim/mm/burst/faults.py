@@ -1,10 +1,12 @@
 """The steps of a fault inside a burst: allocate, clear, map, put on the LRU.
 
-Linux: mm/memory.c:do_anonymous_page, mm/page_alloc.c:rmqueue_pcplist, mm/swap.c:folio_add_lru, 6.1.
+Linux: mm/memory.c:do_anonymous_page, :__pte_alloc, mm/page_alloc.c:rmqueue_pcplist,
+mm/swap.c:folio_add_lru, 6.1.
 Each step happens at its time and says when the next one does. The fault handler's actor takes the
-same steps, one await each.
+same steps, one await each. A missing page table is allocated and cleared as a page is; when it is
+in its place the fault is looked at again.
 
-Interface: `begin_fault` when the kernel has been entered, then `fault_step` for what is due.
+Interface: `fault_step` for what is due once the kernel has been entered.
 Units: ns, pages.
 """
 
@@ -12,26 +14,25 @@ from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.burst.access import access_page, advance, next_access, row_of, stop
 from kernelsim.mm.burst.bands import note_bands
 from kernelsim.mm.burst.columns import (
-    B_ALLOC_FLAGS,
     B_BEGAN,
     B_ENTERED,
     B_FAULT_LOCK_NS,
     B_FAULT_NS,
     B_FIRST_VPN,
-    B_HIGHEST,
+    B_FOR,
     B_HITS,
     B_HOLD,
     B_KIND,
     B_LAST_HIT,
+    B_LOCK_BEGAN,
     B_LOCK_NS,
     B_MM,
     B_NID,
     B_NR_FAULTS,
     B_NR_ZERO,
-    B_NR_ZONES,
     B_PFN,
     B_PHASE,
-    B_PREFERRED,
+    B_SLICE_END,
     B_STIME,
     B_STOLEN,
     B_TIME,
@@ -51,8 +52,17 @@ from kernelsim.mm.burst.columns import (
     CALL_FREE,
     CALL_NOTHING,
     CLEAR,
+    FAULT,
+    FOR_PAGE,
+    FOR_TABLE,
     LRU,
     MAP,
+    R_ALLOC_FLAGS,
+    R_HIGHEST,
+    R_MIGRATETYPE,
+    R_NR_ZONES,
+    R_PREFERRED,
+    R_ZONES,
     REFILL,
     RETURN,
     STOP_DRAIN,
@@ -77,8 +87,8 @@ from kernelsim.mm.core.folio_batch import (
     folio_batch_run,
 )
 from kernelsim.mm.core.mem import (
+    I64,
     L_COUNT,
-    MIGRATE_MOVABLE,
     Z_BOOSTED_WATERMARK,
     Z_FREE,
     Z_NID,
@@ -99,7 +109,14 @@ from kernelsim.mm.space.memory import (
     map_anon_page,
     map_zero,
 )
-from kernelsim.mm.space.pgtable import MM_ANONPAGES, PT_BITS, Mms, PageTables, get_pte
+from kernelsim.mm.space.pgtable import (
+    MM_ANONPAGES,
+    PT_BITS,
+    Mms,
+    PageTables,
+    get_pte,
+    install_tables,
+)
 from kernelsim.mm.space.wp_page import wp_page_reuse
 from kernelsim.mm.swap.do_swap_page import map_swapcache_run
 from kernelsim.mm.swap.swap_area import SwapArea
@@ -124,11 +141,10 @@ def begin_fault(
         kind = fault_kind(get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1)), write)
     run[B_KIND] = kind
     served = 1
-    if row == 0:
-        served = 0
-    elif (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
+    if row == 0 or (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
+        run[B_FOR] = FOR_PAGE if row else FOR_TABLE
         return allocate(mem, burst, cpu, now_ns)
-    elif kind == FAULT_ANON:
+    if kind == FAULT_ANON:
         served = map_zero(mem, pt, mms, mm, vpn, 1, 1, int(burst.cost[C_ZERO_PFN]))
     elif kind == FAULT_SWAP:
         served, _, hits = map_swapcache_run(
@@ -154,16 +170,18 @@ def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> int:
     Source: Linux 6.1 mm/page_alloc.c:get_page_from_freelist, :rmqueue_pcplist
     """
     run = burst.run[cpu]
-    zone = zone_above(mem, burst, cpu, Z_WMARK_LOW, 0)
+    request = burst.request[cpu, run[B_FOR]]
+    zone = zone_above(mem, request, Z_WMARK_LOW, 0)
     if zone < 0 and may_go_below_low(mem, burst, cpu):
-        zone = zone_above(mem, burst, cpu, Z_WMARK_MIN, int(run[B_ALLOC_FLAGS]))
+        zone = zone_above(mem, request, Z_WMARK_MIN, int(request[R_ALLOC_FLAGS]))
     if zone < 0:
         stop(burst, cpu, STOP_ENTERED)
         return CALL_NOTHING
     run[B_ZONE] = zone
-    if mem.lists[pcp_list(mem, zone, cpu, MIGRATE_MOVABLE), L_COUNT]:
-        nid = int(run[B_NID])
-        run[B_PFN] = take_listed_page(mem, zone, cpu, nid, int(run[B_PREFERRED]), MIGRATE_MOVABLE)
+    migratetype = int(request[R_MIGRATETYPE])
+    if mem.lists[pcp_list(mem, zone, cpu, migratetype), L_COUNT]:
+        nid, preferred_nid = int(run[B_NID]), int(request[R_PREFERRED])
+        run[B_PFN] = take_listed_page(mem, zone, cpu, nid, preferred_nid, migratetype)
         burst.granted[mem.zone[zone, Z_NID]] += 1
         run[B_PHASE] = CLEAR
         return CALL_BOOSTED if mem.zone[zone, Z_BOOSTED_WATERMARK] else CALL_NOTHING
@@ -181,11 +199,11 @@ def allocate(mem: Mem, burst: Burst, cpu: int, now_ns: int) -> int:
 
 
 @inlined_leaf
-def zone_above(mem: Mem, burst: Burst, cpu: int, mark: int, alloc_flags: int) -> int:
+def zone_above(mem: Mem, request: I64, mark: int, alloc_flags: int) -> int:
     """Return the first zone with more free pages than a watermark asks for, -1 for none."""
-    highest = int(burst.run[cpu, B_HIGHEST])
-    for i in range(burst.run[cpu, B_NR_ZONES]):
-        zone = int(burst.zones[cpu, i])
+    highest = int(request[R_HIGHEST])
+    for i in range(R_ZONES, R_ZONES + request[R_NR_ZONES]):
+        zone = int(request[i])
         if mem.zone[zone, Z_FREE] > watermark_floor(mem, zone, mark, highest, alloc_flags):
             return zone
     return -1
@@ -195,15 +213,21 @@ def zone_above(mem: Mem, burst: Burst, cpu: int, mark: int, alloc_flags: int) ->
 def may_go_below_low(mem: Mem, burst: Burst, cpu: int) -> bool:
     """Tell whether every kswapd that a request below low has to tell is at work already.
 
+    Nor may the task have to give way, as it does there if its time is over.
+
     Source: Linux 6.1 mm/page_alloc.c:wake_all_kswapds
     """
     run = burst.run[cpu]
-    for i in range(run[B_NR_ZONES]):
-        if burst.kswapd_asleep[mem.zone[burst.zones[cpu, i], Z_NID]]:
+    if run[B_TIME] >= run[B_SLICE_END]:
+        return False
+    request = burst.request[cpu, run[B_FOR]]
+    zones = request[R_ZONES : R_ZONES + request[R_NR_ZONES]]
+    for zone in zones:
+        if burst.kswapd_asleep[mem.zone[zone, Z_NID]]:
             return False
-    for i in range(run[B_NR_ZONES]):
-        nid = mem.zone[burst.zones[cpu, i], Z_NID]
-        burst.kswapd_wanted[nid] = max(burst.kswapd_wanted[nid], run[B_HIGHEST] + 1)
+    for zone in zones:
+        nid = mem.zone[zone, Z_NID]
+        burst.kswapd_wanted[nid] = max(burst.kswapd_wanted[nid], request[R_HIGHEST] + 1)
     return True
 
 
@@ -211,9 +235,10 @@ def may_go_below_low(mem: Mem, burst: Burst, cpu: int) -> bool:
 def take_page(mem: Mem, burst: Burst, cpu: int) -> bool:
     """Take one page of the zone from the CPU's list, refilling it if it is empty."""
     run = burst.run[cpu]
-    zone = int(run[B_ZONE])
+    request = burst.request[cpu, run[B_FOR]]
+    zone, preferred_nid = int(run[B_ZONE]), int(request[R_PREFERRED])
     got, _ = alloc_pages_bulk(
-        mem, zone, cpu, int(run[B_NID]), int(run[B_PREFERRED]), MIGRATE_MOVABLE, -1, 1,
+        mem, zone, cpu, int(run[B_NID]), preferred_nid, int(request[R_MIGRATETYPE]), -1, 1,
         burst.spare, 0,
     )  # fmt: skip
     run[B_PFN] = burst.spare[0]
@@ -233,7 +258,6 @@ def refill(mem: Mem, burst: Burst, cpu: int) -> int:
     lock_ns = run[B_TIME] - run[B_BEGAN]
     run[B_LOCK_NS] += lock_ns
     run[B_STIME] += lock_ns
-    run[B_FAULT_LOCK_NS + run[B_KIND]] += lock_ns
     if got:
         run[B_PHASE] = CLEAR
     else:
@@ -266,6 +290,20 @@ def traffic(mem: Mem, burst: Burst, cpu: int) -> None:
     run[B_TIME] = max(passed_ns, int(run[B_BEGAN]) + busy_ns)
     run[B_STIME] += run[B_TIME] - run[B_BEGAN]
     run[B_PHASE] = MAP
+
+
+@leaf
+def add_table(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None:
+    """Put a clean page in its place among the page tables.
+
+    Source: Linux 6.1 mm/memory.c:__pte_alloc, :__pmd_alloc, :__pud_alloc
+    """
+    run = burst.run[cpu]
+    vpn, _ = next_access(burst, cpu)
+    burst.spare[0] = run[B_PFN]
+    used = install_tables(mem, pt, mms, int(run[B_MM]), vpn, 1, burst.spare, 1)
+    assert used == 1, "a page table appeared while another was being allocated"
+    burst.placed[0] += 1
 
 
 @inlined_leaf
@@ -335,6 +373,7 @@ def count_fault(mem: Mem, burst: Burst, cpu: int, end_ns: int) -> None:
         run[B_FIRST_VPN + kind] = vpn
     run[B_NR_FAULTS + kind] += 1
     run[B_FAULT_NS + kind] += end_ns - run[B_ENTERED]
+    run[B_FAULT_LOCK_NS + kind] += run[B_LOCK_NS] - run[B_LOCK_BEGAN]
     mem.vm_event[PGFAULT] += 1
 
 
@@ -366,9 +405,16 @@ def return_to_user(burst: Burst, cpu: int) -> None:
 
 
 @inlined_leaf
-def fault_step(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int, before_ns: int) -> int:
+def fault_step(
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int, before_ns: int
+) -> int:
     """Do the step of a fault that is due on a CPU; return CALL_* for the actors."""
-    phase = burst.run[cpu, B_PHASE]
+    phase = int(burst.run[cpu, B_PHASE])
+    if phase == MAP and burst.run[cpu, B_FOR] == FOR_TABLE:
+        add_table(mem, pt, mms, burst, cpu)
+        phase = FAULT  # which goes on at once
+    if phase == FAULT:
+        return begin_fault(mem, pt, mms, swap, burst, cpu, before_ns)
     if phase == REFILL:
         return refill(mem, burst, cpu)
     if phase == LRU:

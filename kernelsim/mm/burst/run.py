@@ -12,6 +12,8 @@ from kernelsim.mm.burst.columns import (
     B_ENTERED,
     B_KILLED,
     B_LEFT,
+    B_LOCK_BEGAN,
+    B_LOCK_NS,
     B_PHASE,
     B_SEQ,
     B_SLICE_END,
@@ -31,10 +33,10 @@ from kernelsim.mm.burst.columns import (
     USER,
     Burst,
 )
-from kernelsim.mm.burst.faults import begin_fault, fault_step
+from kernelsim.mm.burst.faults import fault_step
 from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.mem import Mem
-from kernelsim.mm.space.pgtable import Mms, PageTables
+from kernelsim.mm.space.pgtable import PT_NR_FREE, Mms, PageTables
 from kernelsim.mm.swap.swap_area import SwapArea
 
 NEVER_NS: Final = 1 << 62
@@ -94,10 +96,17 @@ def go_on(
         stop(burst, cpu, STOP_FAULT)
         return
     run[B_ENTERED] = run[B_TIME]
+    run[B_LOCK_BEGAN] = run[B_LOCK_NS]
     entry_ns = drawn_ns(burst, cpu, int(burst.cost[C_FAULT_ENTRY]))
     run[B_TIME] += entry_ns
     run[B_STIME] += entry_ns
     run[B_PHASE] = FAULT
+
+
+@inlined_leaf
+def has_room(pt: PageTables, burst: Burst) -> bool:
+    """Tell whether the arrays have room for what any one event adds."""
+    return burst.holds[0, 0] < len(burst.holds) - 2 and pt.state[PT_NR_FREE] > 0
 
 
 @leaf
@@ -109,12 +118,12 @@ def run_burst(
 
     Returns:
         Events done, the CPU that had the last one, CALL_* for the actors, and when the next event
-        is due. It ends early when that CPU stopped, or the actors have to act.
+        is due. It ends early when that CPU stopped, the actors have to act, or there is no room for
+        more holds or page tables.
     """
     done = 0
     call = CALL_NOTHING
     cpu = -1
-    nr_holds_max = len(burst.holds) - 2
     while done < nr_max and call == CALL_NOTHING:
         due, other_ns = first_due(burst)
         if due < 0 or burst.run[due, B_TIME] >= before_ns:
@@ -127,17 +136,15 @@ def run_burst(
             if run[B_PHASE] == USER:
                 # Of two that are due at once this one is the first, and does one access.
                 go_on(mem, pt, mms, swap, burst, cpu, max(limit_ns, int(run[B_TIME]) + 1))
-            elif run[B_PHASE] == FAULT:
-                call = begin_fault(mem, pt, mms, swap, burst, cpu, before_ns)
             else:
-                call = fault_step(mem, pt, mms, burst, cpu, before_ns)
+                call = fault_step(mem, pt, mms, swap, burst, cpu, before_ns)
             burst.seq[0] += 1
             run[B_SEQ] = burst.seq[0]
             if call != CALL_NOTHING or run[B_PHASE] == STOPPED or run[B_TIME] >= limit_ns:
                 break
-            if done >= nr_max or burst.holds[0, 0] >= nr_holds_max:
+            if done >= nr_max or not has_room(pt, burst):
                 break
-        if run[B_PHASE] == STOPPED or burst.holds[0, 0] >= nr_holds_max:
+        if run[B_PHASE] == STOPPED or not has_room(pt, burst):
             break
     due, _ = first_due(burst)
     return done, cpu, call, int(burst.run[due, B_TIME]) if due >= 0 else NEVER_NS

@@ -27,12 +27,14 @@ from kernelsim.mm.burst.columns import (
     B_WRITE,
     CLEAR,
     FAULT,
+    FOR_PAGE,
     H_ASKED,
     H_BEGIN,
     H_CPU,
     H_HOLD,
     MAP,
     OUT,
+    R_ZONES,
     REFILL,
     RETURN,
     STOP_DONE,
@@ -197,7 +199,7 @@ def test_a_page_of_another_node_crosses_the_link():
 
     def scenario(lab):
         row = lab.begin()
-        zones = lab.burst.zones[0]
+        zones = lab.burst.request[0, FOR_PAGE, R_ZONES:]
         zones[0] = next(zone for zone in zones if lab.kernel.node_of(int(zone)).nid == 1)
         lab.go()
         assert row[B_STOP] == STOP_DONE
