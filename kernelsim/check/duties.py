@@ -32,13 +32,13 @@ from kernelsim.check.watermarks import lowest_allowed, wrong_grant
 from kernelsim.mm.burst.columns import (
     B_FOR,
     B_PHASE,
+    B_TIME,
     B_ZONE,
     CLEAR,
-    FAULT,
     FOR_TABLE,
-    MAP,
     R_ALLOC_FLAGS,
     REFILL,
+    TAKE,
 )
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_NID, Z_WMARK_LOW, Z_WMARK_MIN
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -189,12 +189,12 @@ class Duties(Observer):
         kernel = self._kernel
         after, was = kernel.burst.run[cpu], int(before[B_PHASE])
         zone, phase = int(after[B_ZONE]), int(after[B_PHASE])
-        if was in (FAULT, MAP) and phase in (CLEAR, REFILL):
+        if phase == TAKE:
             self._check_burst_choice(cpu, zone)
-        if was in (FAULT, MAP, REFILL) and phase == CLEAR:
+        if was in (TAKE, REFILL) and phase == CLEAR:
             context = self._context_of(cpu)
             self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, 1)
-        if was == REFILL:
+        if was == REFILL or (was == TAKE and after[B_TIME] > before[B_TIME]):  # under zone->lock
             self.unlocks(int(before[B_ZONE]))
         self.find_unguarded()
 

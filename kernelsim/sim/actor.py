@@ -348,6 +348,20 @@ class ActorRef:
             self.ask_later(message, waiter)
         return await clock.wait(waiter)
 
+    async def ask_at_once(self, message: object) -> Any:  # noqa: ANN401 - any answer
+        """Ask an actor that waits for messages, which it hears in the event that is being done.
+
+        For what compiled code has told it, and counted as an event. Raises as `ask`.
+        """
+        actor, clock = self._actor, self._clock
+        waiter = clock.open_wait(self._why_ask)
+        if actor is None or not actor.mailbox.receivers:
+            self.ask_later(message, waiter)
+        else:
+            actor.promises[waiter] = None
+            actor.mailbox.hand_over((message, waiter))
+        return await clock.wait(waiter)
+
     def ask_later(self, message: object, asker: Waiter) -> None:
         """Send a message whose answer is given to a waiter, for which a task will wait later.
 

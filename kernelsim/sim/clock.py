@@ -159,6 +159,11 @@ class VirtualClock(trio.abc.Clock):
                 return 0.0
 
     @property
+    def schedule_seed(self) -> int | None:
+        """Where ties come from; None for the order of scheduling."""
+        return self._schedule_seed
+
+    @property
     def nr_inline(self) -> int:
         """How many events were done in line, without a switch."""
         return self.number - self.nr_scheduled
@@ -216,6 +221,59 @@ class VirtualClock(trio.abc.Clock):
         heappush(self._heap, (at_ns, tie, number, event))
         if at_ns < self.horizon_ns:  # noqa: PLR1730 - min() takes three times as long
             self.horizon_ns = at_ns
+
+    def put_back(self, at_ns: int, number: int, event: Event) -> None:
+        """Let an event fire at a time as if it had been scheduled with a number, not the next one.
+
+        For what compiled code scheduled; it has taken its number from `number` and counted it.
+        """
+        tie = 0 if self._schedule_seed is None else mixed(self._schedule_seed, number)
+        heappush(self._heap, (at_ns, tie, number, event))
+        self.horizon_ns = min(self.horizon_ns, at_ns)
+
+    def take_out(self, event: Event) -> bool:
+        """Take an event out of the heap if it is the next; return whether it was."""
+        self._drop_stale()
+        if not self._heap or self._heap[0][3] is not event:
+            return False
+        heappop(self._heap)
+        return True
+
+    def next_event(self) -> tuple[int, int, int]:
+        """Return up to where compiled code may go on: time, tie and number of the next event.
+
+        The tie is without its last two bits.
+        """
+        self._drop_stale()
+        heap = self._heap
+        at_ns, tie, number, _ = heap[0] if heap else NO_EVENT
+        if self.horizon_ns != NOT_IN_LINE:
+            self.horizon_ns = min(at_ns, self._gate_ns + 1)
+        return (at_ns, tie >> 2, number) if at_ns <= self._gate_ns else (self._gate_ns + 1, 0, 0)
+
+    def _drop_stale(self) -> None:
+        while self._heap and self._heap[0][3].is_stale:
+            heappop(self._heap)
+            self._nr_stale -= 1
+
+    def is_in_line(self) -> bool:
+        """Tell whether compiled code may go on in the running task, as far as others allow it."""
+        at_ns = self._heap[0][0] if self._heap else FOREVER_NS
+        is_tied = self._inline and at_ns == self.now_ns
+        return (is_tied or self.now_ns < self.horizon_ns) and self.number + 1 < self.look_number
+
+    def numbers_left(self, nr_max: int) -> int:
+        """Return how many events may be done before something has to be looked at, 1 or more."""
+        return max(1, min(nr_max, self._gate_number + 1 - self.number))
+
+    def resume(self, waiter: Waiter, value: object = None) -> bool:
+        """End a wait in the event that is being done; False if its end is decided already."""
+        if waiter.is_decided:
+            return False
+        waiter.is_decided = waiter.is_given = True
+        waiter.value = value
+        waiter.error = None
+        return waiter.fire()
 
     def note_stale(self) -> None:
         """Take note that an event in the heap has become stale; called once for each."""

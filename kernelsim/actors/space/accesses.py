@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
@@ -42,7 +41,6 @@ from kernelsim.mm.burst.columns import (
     B_STOP,
     B_STRIDE,
     B_TOKEN,
-    B_USER_NS,
     B_UTIME,
     B_VPN,
     B_WRITE,
@@ -50,7 +48,6 @@ from kernelsim.mm.burst.columns import (
     FOR_TABLE,
     NR_KINDS,
     R_ZONES,
-    STOP_DRAIN,
     STOP_ENTERED,
     STOP_FAULT,
     STOP_SLICE,
@@ -200,10 +197,6 @@ class Accesses:
         if stop == STOP_SLICE:
             if task.cpu.must_give_way():
                 await task.give_way()
-        elif stop == STOP_DRAIN:
-            await lru_add_drain(self._current)
-            await task.compute(kernel.spec.latency.pte_set_ns, resched=False)
-            await task.compute(max(0, columns[B_USER_NS]), user=True)
         elif stop in (STOP_FAULT, STOP_ENTERED):
             if columns[B_LISTED]:
                 packed = int(kernel.burst.access[task.cpu.number, columns[B_AT]])
@@ -245,7 +238,8 @@ class Accesses:
         """Wait for the fault handler; return 1 when the access is done."""
         kernel, entry = self._kernel, self._entry
         kernel.observer.faulting(entry.pid, fault.vpn, fault.token, write=fault.write)
-        served: FaultResult = await self._handler.ref.ask(fault)
+        ask = self._handler.ref.ask if fault.entered_ns < 0 else self._handler.ref.ask_at_once
+        served: FaultResult = await ask(fault)
         kernel.observer.served(entry.pid, int(served.is_served))
         result.minflt += served.minflt
         result.majflt += served.majflt

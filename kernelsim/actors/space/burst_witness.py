@@ -11,12 +11,14 @@ from kernelsim.mm.burst.columns import (
     B_DONE,
     B_LISTED,
     B_PHASE,
+    B_STOP,
     B_STRIDE,
     B_TOKEN,
     B_VPN,
     B_WRITE,
-    FAULT,
+    ENTER,
     RETURN,
+    STOP_FREE,
     STOPPED,
     USER,
 )
@@ -47,10 +49,12 @@ class BurstWitness:
         observer.steps(number, before)
         if before[B_PHASE] == USER:
             self._stored(task.pid, number, before, nr)
-            if after[B_PHASE] == FAULT:
+            if after[B_PHASE] == ENTER:
                 vpn, write = next_access(self._kernel.burst, number)
                 observer.faulting(task.pid, vpn, int(after[B_TOKEN]), write=write)
-        elif before[B_PHASE] != RETURN and after[B_PHASE] in (USER, RETURN, STOPPED):
+        elif before[B_PHASE] == RETURN or (
+            after[B_PHASE] == STOPPED and after[B_STOP] != STOP_FREE
+        ):
             observer.served(task.pid, nr)
 
     def _stored(self, pid: int, number: int, before: I64, nr: int) -> None:

@@ -11,25 +11,32 @@ stopped, at the virtual time it stopped.
 Units: ns.
 """
 
+from functools import partial
 from typing import Final
 
-from kernelsim.actors.alloc.free_pages import by_node
+from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.node import FreePages
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer
 from kernelsim.actors.space.burst_witness import BurstWitness
+from kernelsim.mm.burst.batch import move_in_turn
 from kernelsim.mm.burst.columns import (
+    ADDED,
+    B_BEGAN,
+    B_HOLD,
     B_KILLED,
+    B_NUMBER,
     B_PHASE,
+    B_SERVER,
     B_STOP,
     B_TIME,
     B_ZONE,
     CALL_BOOSTED,
     CALL_EXTFRAG,
-    CALL_FREE,
+    CALL_QUEUE,
+    CLEAR,
     H_ASKED,
     H_BEGIN,
     H_CPU,
@@ -39,16 +46,22 @@ from kernelsim.mm.burst.columns import (
     N_FREE,
     N_TIME,
     N_ZONE,
+    O_IS_SEEDED,
+    O_NUMBER,
+    O_SEED,
     OUT,
+    REFILL,
+    STOP_FREE,
     STOPPED,
     T_COUNT,
     USER,
 )
-from kernelsim.mm.burst.run import run_burst
+from kernelsim.mm.burst.pages import refill_in_turn
+from kernelsim.mm.burst.run import next_due, run_burst
 from kernelsim.mm.core.mem import Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
+from kernelsim.sim.actor import Reply
 from kernelsim.sim.clock import VirtualClock
-from kernelsim.sim.event import FOREVER_NS
 from kernelsim.sim.wait import Waiter
 
 EVENTS_AT_ONCE: Final = 1 << 16  # then trio and Ctrl-C get a turn
@@ -67,88 +80,119 @@ class Bursts:
         self._burst = kernel.burst
         self._clock = kernel.engine.clock
         self._locks: dict[int, NodeLock] = {}
+        self._zone_locks = range(len(kernel.mem.zone))
         for node in kernel.nodes:
             for lock in (*node.zone_locks.values(), node.lru_lock):
                 self._locks[lock.server.index] = lock
         self._waiters: dict[int, Waiter] = {}
         self._tasks: dict[int, Task] = {}
         self._due: _Due | None = None
+        seed = self._clock.schedule_seed
+        if seed is not None:
+            self._burst.order[O_IS_SEEDED] = 1
+            self._burst.order[O_SEED] = seed
 
     async def run(self, task: Task) -> int:
         """Let the CPU of a task go on from now; return STOP_* when it stops."""
         clock, number = self._clock, task.cpu.number
         row = self._burst.run[number]
-        row[B_TIME] = clock.now_ns
         row[B_KILLED] = task.killed
         row[B_PHASE] = USER
         self._tasks[number] = task
         try:
-            if (
-                not self._waiters
-                and clock.now_ns < clock.horizon_ns
-                and (clock.number + 1 < clock.look_number)
-            ):
-                self._go_on(clock.horizon_ns)
-                at_ns = int(row[B_TIME])
-                if row[B_PHASE] == STOPPED and at_ns < clock.horizon_ns:
-                    clock.now_ns = at_ns
+            while True:
+                row[B_TIME], row[B_NUMBER] = clock.now_ns, 0  # it is the event that is being done
+                if self._go_on(number) != number:
+                    waiter = self._waiters[number] = clock.open_wait(WHY)
+                    await clock.wait(waiter)
+                if row[B_STOP] != STOP_FREE:
                     return int(row[B_STOP])
-            waiter = clock.open_wait(WHY)
-            self._waiters[number] = waiter
-            at_ns = int(row[B_TIME])
-            if row[B_PHASE] == STOPPED:
-                clock.wake(waiter, at_ns)
-            else:
-                self._plan(at_ns)
-            await clock.wait(waiter)
-            return int(row[B_STOP])
+                freed = self._burst.freed[number]
+                pfns = freed[1 : 1 + freed[0]].copy()
+                freed[0] = 0
+                await free_frames(Current(self._kernel, task), pfns, len(pfns))
+                row[B_PHASE], row[B_BEGAN] = ADDED, clock.now_ns
         finally:
             row[B_PHASE] = OUT
             self._waiters.pop(number, None)
 
-    def advance(self) -> None:
-        """Do what is due now and before the next event of any other task."""
-        self._due = None
-        self._go_on(max(self._clock.horizon_ns, self._clock.now_ns + 1))
+    def advance(self) -> bool:
+        """Do what is due now and before the next event of any other task.
 
-    def _go_on(self, before_ns: int) -> None:
-        """Do what is due before a time, until a CPU stops or the actors have to act."""
+        Returns:
+            Whether a task was made runnable, whose CPU has stopped.
+        """
+        self._due = None
+        number = self._go_on()
+        return number >= 0 and self._clock.resume(self._waiters.pop(number))
+
+    def _go_on(self, own: int = -1) -> int:
+        """Do what is due before the next event of others; plan the rest.
+
+        Args:
+            own: The CPU whose task runs now, and takes its first step in any case; -1 if none does.
+
+        Returns:
+            The CPU that stopped, if that is the next event and its task can go on with it now: the
+            time is that of the event then. Else -1.
+        """
         kernel, burst, clock = self._kernel, self._burst, self._clock
         witness = BurstWitness(kernel) if kernel.is_observed else None
+        number_end = clock.number + clock.numbers_left(EVENTS_AT_ONCE)
+        is_free = own < 0 or clock.is_in_line()
         while True:
+            if is_free and self._due is not None and clock.take_out(self._due):
+                self._due = None
+            before = clock.next_event() if is_free else (clock.now_ns, 0, 1)
             if witness is not None:
                 witness.look()
+            nr_max = max(1, number_end - clock.number) if witness is None else 1
             kernel.pool.reserve(1)
-            nr_max = EVENTS_AT_ONCE if witness is None else 1
-            nr_done, cpu, call, next_ns = run_burst(
-                *kernel.space, kernel.swap, burst, before_ns, nr_max
-            )
-            clock.number += nr_done
+            burst.order[O_NUMBER] = clock.number
+            nr_done, cpu, call, due = run_burst(*kernel.space, kernel.swap, burst, *before, nr_max)
+            clock.number = int(burst.order[O_NUMBER])
             self._enter_accounts()
-            has_stopped = bool(nr_done) and burst.run[cpu, B_PHASE] == STOPPED
             if witness is not None and nr_done:
                 witness.tell(self._tasks[cpu])
             if call:
                 self._call(call, cpu)
-            if has_stopped and cpu in self._waiters:
-                clock.wake(self._waiters[cpu], max(int(burst.run[cpu, B_TIME]), clock.now_ns))
-            if witness is None or has_stopped or call or not nr_done or next_ns >= before_ns:
-                break
-            if clock.number > clock.tick_number:  # a check is due
-                break
-        if next_ns < FOREVER_NS:
-            self._plan(next_ns)
+            elif due < 0:
+                return -1
+            elif burst.run[due, B_PHASE] == STOPPED:
+                return self._stopped(due, own, before)
+            elif not nr_done or clock.number >= number_end or self._key(due) >= before:
+                self._plan(due)
+                return -1
 
-    def _plan(self, at_ns: int) -> None:
-        """Go on at a time, if nothing is planned before."""
+    def _stopped(self, cpu: int, own: int, before: tuple[int, int, int]) -> int:
+        """Let the task of a CPU that stopped go on, if its turn has come and none runs."""
+        if (own >= 0 and cpu != own) or self._key(cpu) >= before:
+            self._plan(cpu)
+            return -1
+        row = self._burst.run[cpu]
+        self._clock.now_ns = int(row[B_TIME])
+        row[B_PHASE] = OUT
+        due = next_due(self._burst)
+        if due >= 0:
+            self._plan(due)
+        return cpu
+
+    def _key(self, cpu: int) -> tuple[int, int, int]:
+        """Return when the next event of a CPU is due: its time, what decides a tie, its number."""
+        time_ns, tie, number = self._burst.due[:, cpu].tolist()
+        return time_ns, tie, number
+
+    def _plan(self, cpu: int) -> None:
+        """Go on when the next event of a CPU is due, which is the first of all CPUs."""
+        row = self._burst.run[cpu]
+        at_ns, number = int(row[B_TIME]), int(row[B_NUMBER])
         if self._due is not None:
-            if self._due.at_ns <= at_ns:
+            if (self._due.at_ns, self._due.number) == (at_ns, number):
                 return
             self._due.is_stale = True
             self._clock.note_stale()
-        at_ns = max(at_ns, self._clock.now_ns)
-        self._due = _Due(self, self._clock, at_ns)
-        self._clock.push(at_ns, self._due)
+        self._due = _Due(self, self._clock, at_ns, number)
+        self._clock.put_back(at_ns, number, self._due)
 
     def _enter_accounts(self) -> None:
         """Enter holds and traffic where the actors enter theirs, in the order of time."""
@@ -195,49 +239,92 @@ class Bursts:
         bands.note(zone, note[N_BAND], note[N_FREE], note[N_TIME])
 
     def _call(self, call: int, cpu: int) -> None:
-        """Do what only the actors can, for a CPU that goes on meanwhile."""
-        kernel, burst = self._kernel, self._burst
-        zone = int(burst.run[cpu, B_ZONE])
-        if call == CALL_FREE:
-            nr = kernel.taken(int(burst.spare[0]))
-            pfns = burst.spare[1 : 1 + nr].copy()
-            for nid, part in by_node(kernel, pfns, nr):
-                name = kernel.cpus[cpu].name
-                kernel.nodes[nid].ref.tell(FreePages(cpu, part, len(part), name))
+        """Do what only the actors can, at the time of a CPU's event."""
+        kernel, row = self._kernel, self._burst.run[cpu]
+        zone = int(row[B_ZONE])
+        if call == CALL_EXTFRAG:
+            self._clock.now_ns = int(row[B_TIME] - row[B_HOLD])  # when the lock was granted
+            kernel.node_of(zone).trace_extfrag()
             return
-        kernel.node_of(zone).trace_extfrag()
+        self._clock.now_ns = int(row[B_TIME])
         if call == CALL_BOOSTED:
-            at_ns = max(self._clock.now_ns, int(burst.run[cpu, B_TIME]))
-            self._clock.schedule(at_ns, self._boosted, (self._tasks[cpu], zone))
-        assert call in (CALL_BOOSTED, CALL_EXTFRAG, CALL_FREE)
+            mem, current = kernel.mem, Current(kernel, self._tasks[cpu])
+            mem.zone[zone, Z_BOOSTED_WATERMARK] = 0
+            nid, zone_type = mem.zone[zone, [Z_NID, Z_TYPE_INDEX]].tolist()
+            wakeup_kswapd(current, nid, zone_type, Gfp(0))
+            return
+        assert call == CALL_QUEUE
+        server, name = int(row[B_SERVER]), kernel.cpus[cpu].name
+        work = partial(self._refill if server in self._zone_locks else self._move, cpu)
+        answer = _Answer(self, cpu)
+        self._locks[server].serve(work, name, lambda: answer)
 
-    def _boosted(self, item: tuple[Task, int]) -> None:
-        task, zone = item
-        row = self._kernel.mem.zone[zone]
-        if row[Z_BOOSTED_WATERMARK]:
-            row[Z_BOOSTED_WATERMARK] = 0
-            wakeup_kswapd(
-                Current(self._kernel, task), int(row[Z_NID]), int(row[Z_TYPE_INDEX]), Gfp(0)
-            )
+    def _refill(self, cpu: int) -> tuple[None, int]:
+        """Refill the list of a CPU that queued behind actors, whose turn has come."""
+        kernel, row = self._kernel, self._burst.run[cpu]
+        row[B_PHASE], row[B_TIME] = REFILL, self._clock.now_ns
+        before = row.copy()
+        hold_ns = refill_in_turn(kernel.mem, self._burst, cpu)
+        row[B_PHASE] = CLEAR
+        kernel.observer.steps(cpu, before)
+        node = kernel.node_of(int(row[B_ZONE]))
+        node.bands.look()
+        node.trace_extfrag()
+        return None, hold_ns
+
+    def _move(self, cpu: int) -> tuple[None, int]:
+        """Empty the folio_batch of a CPU that queued behind actors, whose turn has come."""
+        hold_ns = move_in_turn(self._kernel.mem, self._burst, cpu)
+        self._burst.run[cpu, B_PHASE] = ADDED
+        return None, hold_ns
+
+    def answer(self, cpu: int, at_ns: int) -> None:
+        """Let a CPU that queued behind actors go on when it gives the lock back."""
+        burst, clock = self._burst, self._clock
+        clock.number += 1
+        row = burst.run[cpu]
+        row[B_TIME], row[B_NUMBER] = at_ns, clock.number
+        self._plan(next_due(burst))
+
+
+class _Answer(Reply):
+    """What a node answers to a CPU in a burst."""
+
+    __slots__ = ("_bursts", "_cpu")
+
+    def __init__(self, bursts: Bursts, cpu: int) -> None:
+        self._bursts = bursts
+        self._cpu = cpu
+
+    def send(self, value: object, at_ns: int | None = None) -> None:
+        """Let the CPU go on at a time."""
+        assert value is None
+        assert at_ns is not None
+        self._bursts.answer(self._cpu, at_ns)
 
 
 class _Due:
     """The next event of the bursts, in the clock's heap."""
 
-    __slots__ = ("_bursts", "_clock", "at_ns", "is_stale")
+    __slots__ = ("_bursts", "_clock", "at_ns", "is_stale", "number")
 
-    def __init__(self, bursts: Bursts, clock: VirtualClock, at_ns: int) -> None:
+    def __init__(self, bursts: Bursts, clock: VirtualClock, at_ns: int, number: int) -> None:
         self._bursts = bursts
         self._clock = clock
         self.at_ns = at_ns
+        self.number = number
         self.is_stale = False
 
+    def __lt__(self, _other: object) -> bool:
+        """Come in any order with one that has become stale; the heap knows no two alike else."""
+        return False
+
     def fire(self) -> bool:
-        """Go on; a task that this stops is made runnable by an event of its own."""
+        """Go on; return whether a task goes on with the event."""
         clock = self._clock
         clock.running = clock.root
         try:
-            self._bursts.advance()
+            return self._bursts.advance()
         except Exception as error:  # noqa: BLE001 - trio could not say whose it was
             clock.on_crash("the bursts of the CPUs", error)
         return False

@@ -1,8 +1,7 @@
 """Accesses inside a burst: which is next, and what it costs when the page is there.
 
 Interface: `next_access` and `advance` go through what a CPU was asked to do; `access_page` does one
-access; `may_enter` tells whether a fault on a page can be served inside the burst; `stop` ends a
-CPU's part.
+access; `may_enter` tells whether a fault on a page can be served inside the burst.
 Units: ns, virtual page numbers.
 """
 
@@ -16,9 +15,7 @@ from kernelsim.mm.burst.columns import (
     B_LISTED,
     B_MM,
     B_NID,
-    B_PHASE,
     B_ROW,
-    B_STOP,
     B_STRIDE,
     B_TABLE,
     B_TOKEN,
@@ -26,7 +23,6 @@ from kernelsim.mm.burst.columns import (
     B_WRITE,
     C_TLB_HIT,
     C_WALK_STEP,
-    STOPPED,
     Burst,
 )
 from kernelsim.mm.core.mem import Mem, PG_anon_exclusive, PG_locked, PG_swapcache, node_at
@@ -67,13 +63,6 @@ def advance(burst: Burst, cpu: int) -> None:
     run[B_LEFT] -= 1
     run[B_AT] += 1
     run[B_VPN] += run[B_STRIDE]
-
-
-@inlined_leaf
-def stop(burst: Burst, cpu: int, why: int) -> None:
-    """End a CPU's part in the burst, at the time its columns say."""
-    burst.run[cpu, B_PHASE] = STOPPED
-    burst.run[cpu, B_STOP] = why
 
 
 @inlined_leaf

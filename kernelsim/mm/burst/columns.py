@@ -10,19 +10,28 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kernelsim.hw.tlb import NR_TLB_SETS, NR_TLB_WAYS
-from kernelsim.mm.core.mem import I64, I64_2D, I64_3D
+from kernelsim.mm.core.mem import I64, I64_2D, I64_3D, PAGEVEC_SIZE
 
-# Phases: what happens at B_TIME.
+# Phases: what happens at B_TIME. Asking an actor is an event of its own, as each message is one.
 OUT: Final = 0  # takes no part
-USER: Final = 1  # the program goes on with its next access
-FAULT: Final = 2  # the kernel has been entered, the fault is looked at
-REFILL: Final = 3  # zone->lock is granted
-CLEAR: Final = 4  # the fresh page is there: its bytes go to the interconnect, if it is remote,
-TRAFFIC: Final = 5  # and to the memory controller
-MAP: Final = 6  # the page is clean
-LRU: Final = 7  # lru_lock is granted
-RETURN: Final = 9  # the kernel is left, the access that faulted is done
-STOPPED: Final = 8  # waits to be taken out; B_STOP says why
+STOPPED: Final = 1  # the task goes on; B_STOP says why
+USER: Final = 2  # the program goes on with its next access
+ENTER: Final = 3  # the fault handler hears of a fault
+FAULT: Final = 4  # the kernel has been entered, the fault is looked at
+TAKE: Final = 5  # the node hears that a page is wanted
+REFILL: Final = 6  # zone->lock is granted
+CLEAR: Final = 7  # the fresh page is there
+LINK: Final = 8  # the interconnect hears of its bytes, if it is remote
+CROSSED: Final = 9  # they have crossed the link
+TRAFFIC: Final = 10  # the memory controller hears of them
+PASSED: Final = 11  # they have passed it
+MAP: Final = 12  # the page is clean
+ADD: Final = 13  # the node hears that the folio_batch is full
+LRU: Final = 14  # lru_lock is granted
+ADDED: Final = 15  # and given back
+RETURN: Final = 16  # the kernel is left
+BACK: Final = 17  # the program hears of that, the access that faulted is done
+WAITING: Final = 18  # queues at a lock behind actors, which wake it up
 
 # Why a CPU stopped
 STOP_DONE: Final = 0  # all accesses are done
@@ -30,18 +39,18 @@ STOP_FAULT: Final = 1  # the next access needs what only the fault handler can d
 STOP_ENTERED: Final = 2  # the same, found out when the cost of entering the kernel was paid
 STOP_SLICE: Final = 3  # others want the CPU and its time may be over
 STOP_KILLED: Final = 4  # a fatal signal is pending
-STOP_DRAIN: Final = 5  # a fault is served, but its full folio_batch waits behind actors at lru_lock
+STOP_FREE: Final = 5  # a fault is served, but pages of its folio_batch lost their last user
 
 # What makes a burst return before its time, besides a CPU that stopped
 CALL_NOTHING: Final = 0
-CALL_BOOSTED: Final = 1  # a pageblock was stolen and the watermark boosted: kswapd is to wake up
-CALL_EXTFRAG: Final = 2  # the same, for the tracepoint
-CALL_FREE: Final = 3  # pages of a folio_batch lost their last user; they are in `spare`
+CALL_BOOSTED: Final = 1  # a watermark was boosted: kswapd is to wake up, then the CPU goes on
+CALL_EXTFRAG: Final = 2  # a pageblock was stolen, for the tracepoint
+CALL_QUEUE: Final = 3  # the CPU has to queue at a lock behind actors
 
 # Columns of `Burst.run`: what is asked for,
 B_PHASE: Final = 0
 B_TIME: Final = 1  # of its next event
-B_SEQ: Final = 2  # when that was scheduled, for ties
+B_NUMBER: Final = 2  # of that event, as the clock numbers events; for ties
 B_MM: Final = 3  # number of the address space
 B_ASID: Final = 4
 B_VPN: Final = 5  # of the next access, unless they are listed
@@ -62,25 +71,26 @@ B_FOR: Final = 18  # FOR_*: what B_PFN is to be
 B_PFN: Final = 19
 B_ZONE: Final = 20  # where B_PFN is from, or is to come from
 B_BEGAN: Final = 21  # when the present wait, or the clearing, began
-B_HOLD: Final = 22  # of the lock it has or waits for, ns
-B_KIND: Final = 23  # of the fault
-B_ENTERED: Final = 24  # when the fault began
-B_LOCK_BEGAN: Final = 25  # B_LOCK_NS then
-B_USER_NS: Final = 26  # of the access that is to follow; -1 when it has to be tried again
+B_SERVER: Final = 22  # the lock it has or waits for,
+B_HOLD: Final = 23  # and how long it holds it
+B_KIND: Final = 24  # of the fault
+B_ENTERED: Final = 25  # when the fault began
+B_LOCK_BEGAN: Final = 26  # B_LOCK_NS then
+B_USER_NS: Final = 27  # of the access that is to follow; -1 when it has to be tried again
 # and what has come of it.
-B_STOP: Final = 27
-B_DONE: Final = 28  # accesses
-B_UTIME: Final = 29
-B_STIME: Final = 30
-B_LOCK_NS: Final = 31  # waits and work under zone locks
-B_HITS: Final = 32  # pages that swap readahead had brought
-B_LAST_HIT: Final = 33  # vpn of the last fault on the swap cache
-B_NR_FAULTS: Final = 34  # by kind (FAULT_*) from here on,
-B_FIRST_VPN: Final = 39  # the page of the first,
-B_FAULT_NS: Final = 44  # their latencies,
-B_FAULT_LOCK_NS: Final = 49  # and the part of these under zone locks
-B_NR_ZERO: Final = 54  # of the faults, those that mapped the zero page
-NR_BURST_COLUMNS: Final = 55
+B_STOP: Final = 28
+B_DONE: Final = 29  # accesses
+B_UTIME: Final = 30
+B_STIME: Final = 31
+B_LOCK_NS: Final = 32  # waits and work under zone locks
+B_HITS: Final = 33  # pages that swap readahead had brought
+B_LAST_HIT: Final = 34  # vpn of the last fault on the swap cache
+B_NR_FAULTS: Final = 35  # by kind (FAULT_*) from here on,
+B_FIRST_VPN: Final = 40  # the page of the first,
+B_FAULT_NS: Final = 45  # their latencies,
+B_FAULT_LOCK_NS: Final = 50  # and the part of these under zone locks
+B_NR_ZERO: Final = 55  # of the faults, those that mapped the zero page
+NR_BURST_COLUMNS: Final = 56
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once
@@ -95,6 +105,17 @@ R_ALLOC_FLAGS: Final = 3  # ALLOC_* below the low watermark
 R_NR_ZONES: Final = 4
 R_ZONES: Final = 5  # zone rows in the order they are tried, from here on
 ZONES_MAX: Final = 64  # of a zonelist
+
+# Rows of `Burst.due`: the next event of each CPU
+D_TIME: Final = 0  # NEVER_NS for none
+D_TIE: Final = 1
+D_NUMBER: Final = 2
+NEVER_NS: Final = 1 << 62
+
+# Entries of `Burst.order`
+O_NUMBER: Final = 0  # of the last event that was scheduled
+O_IS_SEEDED: Final = 1  # 1: of events that are due at once, a seed decides which is first
+O_SEED: Final = 2
 
 # Columns of `Burst.holds`
 H_SERVER: Final = 0
@@ -149,14 +170,16 @@ class Burst(NamedTuple):
     kswapd_wanted: I64  # [nid] highest zone index + 1 of such requests since the actors looked
     access: I64_2D  # [cpu, ACCESSES_MAX] vpn << 1 | is a store
     free_ns: I64  # [server] when it is free for the next request
-    queued: I64  # [server] requests of actors that wait there
+    queued: I64  # [server] requests of actors that wait there, or behind them
+    nr_waiting: I64  # [server] CPUs that wait there, and not behind actors
     holds: I64_2D  # [1 + HOLDS_MAX, H_*] of locks, in the order of their grants; [0, 0] = how many
     traffic: I64_2D  # [server, T_*] of controllers and links
     notes: I64_2D  # [1 + NOTES_MAX, N_*]; [0, 0] = how many
     band: I64  # [zone] where its free pages were when that was noted last; -1 for no pages
     granted: I64  # [nid] pages handed out and not given back
     placed: I64  # [1] pages put into use, less those taken out of it
-    seq: I64  # [1] events scheduled so far
+    order: I64  # [O_*]
+    due: I64_2D  # [D_*, cpu]
     cost: I64  # [C_*]
     distance: I64_2D  # [nid, nid] 10 is local
     memory_ns: I64_2D  # [nid of the CPU, nid] access to that node's memory
@@ -164,6 +187,7 @@ class Burst(NamedTuple):
     tlb_tag: I64_3D  # [cpu, set, way] as Tlb.tag
     tlb_victim: I64_2D  # [cpu, set]
     spare: I64  # room for pfns
+    freed: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] pages of its folio_batch without a user; [0] = how many
 
 
 def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
@@ -184,13 +208,15 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
         access=np.zeros((nr_cpus, ACCESSES_MAX), np.int64),
         free_ns=np.zeros(nr_servers, np.int64),
         queued=np.zeros(nr_servers, np.int64),
+        nr_waiting=np.zeros(nr_servers, np.int64),
         holds=np.zeros((1 + HOLDS_MAX, NR_HOLD_COLUMNS), np.int64),
         traffic=np.zeros((nr_servers, NR_TRAFFIC_COLUMNS), np.int64),
         notes=np.zeros((1 + NOTES_MAX, NR_NOTE_COLUMNS), np.int64),
         band=np.full(nr_zones, -1, np.int64),
         granted=np.zeros(nr_nodes, np.int64),
         placed=np.zeros(1, np.int64),
-        seq=np.zeros(1, np.int64),
+        order=np.zeros(3, np.int64),
+        due=np.zeros((3, nr_cpus), np.int64),
         cost=cost,
         distance=np.full((nr_nodes, nr_nodes), 10, np.int64),
         memory_ns=np.zeros((nr_nodes, nr_nodes), np.int64),
@@ -198,4 +224,5 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
         tlb_tag=np.zeros((nr_cpus, NR_TLB_SETS, NR_TLB_WAYS), np.int64),
         tlb_victim=np.zeros((nr_cpus, NR_TLB_SETS), np.int64),
         spare=np.zeros(32, np.int64),
+        freed=np.zeros((nr_cpus, 1 + PAGEVEC_SIZE), np.int64),
     )

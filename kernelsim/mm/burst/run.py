@@ -1,74 +1,43 @@
-"""The loop of a burst: what is due first, on whichever CPU, up to a time.
+"""The loop of a burst: what is due first, on whichever CPU, up to the next event of others.
 
-Interface: `run_burst`, called by the machine's burst actor.
+Interface: `run_burst` and `next_due`, called by actors/space/bursts.py.
 Units: ns.
 """
 
-from typing import Final
-
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.mm.burst.access import access_page, advance, may_enter, next_access, stop
+from kernelsim.mm.burst.access import access_page, advance, may_enter, next_access
 from kernelsim.mm.burst.columns import (
-    B_ENTERED,
     B_KILLED,
     B_LEFT,
-    B_LOCK_BEGAN,
-    B_LOCK_NS,
+    B_NUMBER,
     B_PHASE,
-    B_SEQ,
     B_SLICE_END,
-    B_STIME,
     B_STOLEN,
     B_TIME,
     B_UTIME,
-    C_FAULT_ENTRY,
     CALL_NOTHING,
-    FAULT,
-    OUT,
+    ENTER,
+    O_NUMBER,
     STOP_DONE,
     STOP_FAULT,
     STOP_KILLED,
     STOP_SLICE,
     STOPPED,
     USER,
+    WAITING,
     Burst,
 )
+from kernelsim.mm.burst.events import first_due, gather, is_before, note_due, push, stop
 from kernelsim.mm.burst.faults import fault_step
-from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.mem import Mem
 from kernelsim.mm.space.pgtable import PT_NR_FREE, Mms, PageTables
 from kernelsim.mm.swap.swap_area import SwapArea
-
-NEVER_NS: Final = 1 << 62
-
-
-@inlined_leaf
-def first_due(burst: Burst) -> tuple[int, int]:
-    """Return the CPU whose next event is the first, -1 for none, and when the next of others is."""
-    first = -1
-    other_ns = NEVER_NS
-    run = burst.run
-    for cpu in range(len(run)):
-        phase = run[cpu, B_PHASE]
-        if phase in (OUT, STOPPED):
-            continue
-        at_ns = run[cpu, B_TIME]
-        if first < 0:
-            first = cpu
-        elif at_ns < run[first, B_TIME] or (
-            at_ns == run[first, B_TIME] and run[cpu, B_SEQ] < run[first, B_SEQ]
-        ):
-            other_ns = run[first, B_TIME]
-            first = cpu
-        else:
-            other_ns = min(other_ns, at_ns)
-    return first, other_ns
 
 
 @inlined_leaf
 def go_on(
     mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, cpu: int,
-    before_ns: int,
+    before_ns: int, number_end: int,
 ) -> None:  # fmt: skip
     """Let a program do its accesses up to a time, its end, or the first one that faults."""
     run = burst.run[cpu]
@@ -82,25 +51,21 @@ def go_on(
         if run[B_TIME] >= run[B_SLICE_END]:
             stop(burst, cpu, STOP_SLICE)
             return
-        if run[B_TIME] >= before_ns:
-            return
         vpn, write = next_access(burst, cpu)
         access_ns = access_page(mem, pt, mms, burst, cpu, vpn, write)
         if access_ns < 0:
             break
-        run[B_TIME] += access_ns + run[B_STOLEN]
+        stolen_ns = run[B_STOLEN]
         run[B_STOLEN] = 0
         run[B_UTIME] += access_ns
         advance(burst, cpu)
-    if not may_enter(mem, pt, mms, swap, burst, cpu, vpn, write):
+        push(burst, cpu, USER, int(run[B_TIME] + access_ns + stolen_ns))
+        if run[B_TIME] >= before_ns or run[B_NUMBER] >= number_end:
+            return
+    if may_enter(mem, pt, mms, swap, burst, cpu, vpn, write):
+        push(burst, cpu, ENTER, int(run[B_TIME]))
+    else:
         stop(burst, cpu, STOP_FAULT)
-        return
-    run[B_ENTERED] = run[B_TIME]
-    run[B_LOCK_BEGAN] = run[B_LOCK_NS]
-    entry_ns = drawn_ns(burst, cpu, int(burst.cost[C_FAULT_ENTRY]))
-    run[B_TIME] += entry_ns
-    run[B_STIME] += entry_ns
-    run[B_PHASE] = FAULT
 
 
 @inlined_leaf
@@ -112,21 +77,27 @@ def has_room(pt: PageTables, burst: Burst) -> bool:
 @leaf
 def run_burst(
     mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst, before_ns: int,
-    nr_max: int,
+    before_tie: int, before_number: int, nr_max: int,
 ) -> tuple[int, int, int, int]:  # fmt: skip
-    """Do what is due before a time, at most so many events.
+    """Do what is due before an event of others, at least one event, at most so many.
 
     Returns:
-        Events done, the CPU that had the last one, CALL_* for the actors, and when the next event
-        is due. It ends early when that CPU stopped, the actors have to act, or there is no room for
-        more holds or page tables.
+        Events done, the CPU that had the last one, CALL_* for the actors, for that CPU, and the
+        CPU whose event is the next, or -1. It ends early when that CPU has stopped, when the actors
+        have to act, or when there is no room for more holds or page tables.
     """
     done = 0
     call = CALL_NOTHING
     cpu = -1
-    while done < nr_max and call == CALL_NOTHING:
+    number_end = int(burst.order[O_NUMBER]) + nr_max
+    gather(burst)
+    while call == CALL_NOTHING:
         due, other_ns = first_due(burst)
-        if due < 0 or burst.run[due, B_TIME] >= before_ns:
+        if due < 0 or not is_before(burst, due, before_ns, before_tie, before_number):
+            break
+        if burst.run[due, B_PHASE] == STOPPED:
+            break
+        if done and (burst.order[O_NUMBER] >= number_end or not has_room(pt, burst)):
             break
         cpu = due
         run = burst.run[cpu]
@@ -134,17 +105,25 @@ def run_burst(
         while True:  # events of this CPU, as long as no other one is due
             done += 1
             if run[B_PHASE] == USER:
-                # Of two that are due at once this one is the first, and does one access.
-                go_on(mem, pt, mms, swap, burst, cpu, max(limit_ns, int(run[B_TIME]) + 1))
+                go_on(mem, pt, mms, swap, burst, cpu, limit_ns, number_end)
             else:
-                call = fault_step(mem, pt, mms, swap, burst, cpu, before_ns)
-            burst.seq[0] += 1
-            run[B_SEQ] = burst.seq[0]
-            if call != CALL_NOTHING or run[B_PHASE] == STOPPED or run[B_TIME] >= limit_ns:
+                call = fault_step(mem, pt, mms, swap, burst, cpu)
+            if call != CALL_NOTHING or run[B_PHASE] in (STOPPED, WAITING):
+                break
+            if run[B_TIME] >= limit_ns or burst.order[O_NUMBER] >= number_end:
                 break
             if done >= nr_max or not has_room(pt, burst):
                 break
-        if run[B_PHASE] == STOPPED or not has_room(pt, burst):
+        note_due(burst, cpu)
+        if done >= nr_max:
             break
     due, _ = first_due(burst)
-    return done, cpu, call, int(burst.run[due, B_TIME]) if due >= 0 else NEVER_NS
+    return done, cpu, call, due
+
+
+@leaf
+def next_due(burst: Burst) -> int:
+    """Return the CPU whose event is the next, -1 if there is none."""
+    gather(burst)
+    due, _ = first_due(burst)
+    return due
