@@ -372,6 +372,9 @@ class ActorRef:
         actor = self._actor
         if actor is None:
             raise self._refusal(None, "asked")
+        # Served behind another message, in the same event, it takes the number of one nevertheless:
+        # then the order of all others does not depend on who else asks at this instant.
+        self._clock.number += actor.serves_inline and not actor.mailbox.receivers
         try:
             actor.mailbox.send_nowait((message, asker))
         except REFUSALS as error:

@@ -2,7 +2,7 @@
 
 A run of accesses goes on in compiled code as far as it can (bursts.py); an access that needs more
 goes to the fault handler, and the program waits. With `burst_pages` of 1 every access takes that
-way, message by message; the outcome is the same, but where two CPUs meet at a lock in the same ns.
+way, message by message; the outcome is the same.
 Interface: `Accesses.run` does a run, `Accesses.listed` accesses in a given order.
 Units: virtual page numbers, pages, ns.
 """

@@ -25,7 +25,6 @@ from kernelsim.mm.burst.batch import move_in_turn
 from kernelsim.mm.burst.columns import (
     ADDED,
     B_BEGAN,
-    B_HOLD,
     B_KILLED,
     B_NUMBER,
     B_PHASE,
@@ -49,6 +48,7 @@ from kernelsim.mm.burst.columns import (
     O_IS_SEEDED,
     O_NUMBER,
     O_SEED,
+    O_TIME,
     OUT,
     REFILL,
     STOP_FREE,
@@ -151,6 +151,8 @@ class Bursts:
             burst.order[O_NUMBER] = clock.number
             nr_done, cpu, call, due = run_burst(*kernel.space, kernel.swap, burst, *before, nr_max)
             clock.number = int(burst.order[O_NUMBER])
+            if nr_done:
+                clock.now_ns = int(burst.order[O_TIME])
             self._enter_accounts()
             if witness is not None and nr_done:
                 witness.tell(self._tasks[cpu])
@@ -243,10 +245,8 @@ class Bursts:
         kernel, row = self._kernel, self._burst.run[cpu]
         zone = int(row[B_ZONE])
         if call == CALL_EXTFRAG:
-            self._clock.now_ns = int(row[B_TIME] - row[B_HOLD])  # when the lock was granted
             kernel.node_of(zone).trace_extfrag()
             return
-        self._clock.now_ns = int(row[B_TIME])
         if call == CALL_BOOSTED:
             mem, current = kernel.mem, Current(kernel, self._tasks[cpu])
             mem.zone[zone, Z_BOOSTED_WATERMARK] = 0

@@ -114,8 +114,9 @@ NEVER_NS: Final = 1 << 62
 
 # Entries of `Burst.order`
 O_NUMBER: Final = 0  # of the last event that was scheduled
-O_IS_SEEDED: Final = 1  # 1: of events that are due at once, a seed decides which is first
-O_SEED: Final = 2
+O_TIME: Final = 1  # of the last event that was done
+O_IS_SEEDED: Final = 2  # 1: of events that are due at once, a seed decides which is first
+O_SEED: Final = 3
 
 # Columns of `Burst.holds`
 H_SERVER: Final = 0
@@ -215,7 +216,7 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
         band=np.full(nr_zones, -1, np.int64),
         granted=np.zeros(nr_nodes, np.int64),
         placed=np.zeros(1, np.int64),
-        order=np.zeros(3, np.int64),
+        order=np.zeros(4, np.int64),
         due=np.zeros((3, nr_cpus), np.int64),
         cost=cost,
         distance=np.full((nr_nodes, nr_nodes), 10, np.int64),

@@ -18,6 +18,7 @@ from kernelsim.mm.burst.columns import (
     CALL_NOTHING,
     ENTER,
     O_NUMBER,
+    O_TIME,
     STOP_DONE,
     STOP_FAULT,
     STOP_KILLED,
@@ -55,6 +56,7 @@ def go_on(
         access_ns = access_page(mem, pt, mms, burst, cpu, vpn, write)
         if access_ns < 0:
             break
+        burst.order[O_TIME] = run[B_TIME]
         stolen_ns = run[B_STOLEN]
         run[B_STOLEN] = 0
         run[B_UTIME] += access_ns
@@ -104,12 +106,16 @@ def run_burst(
         limit_ns = min(other_ns, before_ns)
         while True:  # events of this CPU, as long as no other one is due
             done += 1
+            number = run[B_NUMBER]
+            burst.order[O_TIME] = run[B_TIME]
             if run[B_PHASE] == USER:
                 go_on(mem, pt, mms, swap, burst, cpu, limit_ns, number_end)
             else:
                 call = fault_step(mem, pt, mms, swap, burst, cpu)
             if call != CALL_NOTHING or run[B_PHASE] in (STOPPED, WAITING):
                 break
+            if run[B_NUMBER] == number and done < nr_max:
+                continue  # in the same event
             if run[B_TIME] >= limit_ns or burst.order[O_NUMBER] >= number_end:
                 break
             if done >= nr_max or not has_room(pt, burst):

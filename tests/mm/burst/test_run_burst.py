@@ -9,6 +9,7 @@ import pytest
 
 from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.burst.columns import (
+    B_BEGAN,
     B_DONE,
     B_KILLED,
     B_LEFT,
@@ -16,6 +17,7 @@ from kernelsim.mm.burst.columns import (
     B_NR_FAULTS,
     B_PFN,
     B_PHASE,
+    B_SERVER,
     B_SLICE_END,
     B_STIME,
     B_STOLEN,
@@ -25,7 +27,10 @@ from kernelsim.mm.burst.columns import (
     B_UTIME,
     B_VPN,
     B_WRITE,
+    BACK,
+    CALL_QUEUE,
     CLEAR,
+    ENTER,
     FAULT,
     FOR_PAGE,
     H_ASKED,
@@ -33,20 +38,22 @@ from kernelsim.mm.burst.columns import (
     H_CPU,
     H_HOLD,
     MAP,
+    NEVER_NS,
     OUT,
+    PASSED,
     R_ZONES,
-    REFILL,
     RETURN,
     STOP_DONE,
-    STOP_DRAIN,
     STOP_ENTERED,
-    STOP_FAULT,
     STOP_KILLED,
     STOP_SLICE,
     STOPPED,
+    TAKE,
     TRAFFIC,
     USER,
+    WAITING,
 )
+from kernelsim.mm.burst.events import push
 from kernelsim.mm.burst.run import run_burst
 from kernelsim.mm.burst.servers import controller, link, lru_lock
 from kernelsim.mm.core.mem import Z_FREE, PG_batched
@@ -82,13 +89,13 @@ class Lab:
             0,
         )
         row[B_SLICE_END] = FOREVER_NS
-        row[B_TIME], row[B_PHASE] = time, USER
+        push(self.burst, cpu, USER, time)
         return row
 
-    def go(self, before=FOREVER_NS, nr_max=1 << 16):
-        """Do what is due; return (events, CPU, call)."""
+    def go(self, before=NEVER_NS, nr_max=1 << 16):
+        """Do what is due before a time; return (events, CPU, call)."""
         kernel = self.kernel
-        return run_burst(*kernel.space, kernel.swap, self.burst, before, nr_max)[:3]
+        return run_burst(*kernel.space, kernel.swap, self.burst, before, 0, 0, nr_max)[:3]
 
     def pte(self, cpu=0, at=16):
         """Return the entry of a page."""
@@ -131,9 +138,11 @@ def test_each_step_of_a_first_write_happens_at_its_time():
             steps.append((int(row[B_PHASE]), int(row[B_TIME])))
             if row[B_PHASE] == STOPPED:
                 break
+        passed = refilled + page_ns
         assert steps == [
-            (FAULT, entered), (REFILL, entered), (CLEAR, refilled), (TRAFFIC, refilled),
-            (MAP, cleared), (USER, done), (STOPPED, done),
+            (ENTER, START), (FAULT, entered), (TAKE, entered), (CLEAR, refilled),
+            (TRAFFIC, refilled), (PASSED, passed), (MAP, cleared), (RETURN, done - WALK),
+            (BACK, done - WALK), (USER, done), (STOPPED, done),
         ]  # fmt: skip
         assert (row[B_STOP], row[B_DONE], row[B_NR_FAULTS + FAULT_ANON]) == (STOP_DONE, 1, 1)
         assert (row[B_UTIME], row[B_STIME]) == (WALK, done - WALK - START)
@@ -236,34 +245,69 @@ def test_listed_accesses_are_done_in_their_order():
     in_lab(scenario)
 
 
-@pytest.mark.parametrize("what", ["tables", "killed", "slice", "watermark", "lru", "zone"])
+@pytest.mark.parametrize("what", ["killed", "slice", "watermark"])
 def test_a_cpu_stops_for_what_a_burst_cannot_do(what):
     """With the reason in its columns, at the time it found out, and nothing half done."""
     faulted = START + COSTS.fault_entry_ns
 
     def scenario(lab):
-        row = lab.begin(at=1 << 20 if what == "tables" else 16)
-        queued = lab.burst.queued
+        row = lab.begin()
         if what == "killed":
             row[B_KILLED] = 1
         elif what == "slice":
             row[B_SLICE_END] = START
         elif what == "watermark":
             lab.mem.zone[:, Z_FREE] = 0
-        elif what == "zone":
-            queued[: lru_lock(lab.burst, 0)] = 1
-        elif what == "lru":
-            queued[lru_lock(lab.burst, 0)] = 1
-            lab.mem.lru_batch[0, 0] = 14
         lab.go()
         expected = {
-            "tables": (STOP_FAULT, START, 0), "killed": (STOP_KILLED, START, 0),
-            "slice": (STOP_SLICE, START, 0), "watermark": (STOP_ENTERED, faulted, 0),
-            "zone": (STOP_ENTERED, faulted, 0),
-            "lru": (STOP_DRAIN, faulted + COSTS.zone_lock_hold_page_ns + COSTS.page_zeroing_ns, 1),
+            "killed": (STOP_KILLED, START, 0), "slice": (STOP_SLICE, START, 0),
+            "watermark": (STOP_ENTERED, faulted, 0),
         }  # fmt: skip
         assert (row[B_STOP], row[B_TIME], row[B_DONE]) == expected[what]
-        assert (lab.pte() != 0) == (what == "lru")
+        assert lab.pte() == 0
+
+    in_lab(scenario)
+
+
+@pytest.mark.parametrize("lock", ["zone->lock", "lru_lock"])
+def test_a_cpu_queues_behind_actors(lock):
+    """It asks for the lock, and the actors are told so; it goes on when they let it."""
+
+    def scenario(lab):
+        row, queued = lab.begin(), lab.burst.queued
+        server = lru_lock(lab.burst, 0)
+        queued[server if lock == "lru_lock" else slice(server)] = 1
+        lab.mem.lru_batch[0, 0] = 14
+        assert lab.go()[2] == CALL_QUEUE
+        asked = START + COSTS.fault_entry_ns
+        if lock == "lru_lock":
+            asked += COSTS.zone_lock_hold_page_ns + COSTS.page_zeroing_ns
+        assert (row[B_PHASE], row[B_BEGAN]) == (WAITING, asked)
+        assert (row[B_SERVER] == server) == (lock == "lru_lock")
+        assert lab.go()[0] == 0
+
+    in_lab(scenario)
+
+
+def test_missing_page_tables_are_built_on_the_way():
+    """Each costs a page of its own, clean, before the program's page is looked for."""
+
+    def scenario(lab):
+        nr_ptes = lab.kernel.mms.mms.nr_ptes
+        number = lab.processes[0]._process.mm.number
+        before = int(nr_ptes[number])
+        row = lab.begin(at=1 << 18)  # a table of PTEs and one above it are missing
+        free = lab.mem.zone[:, Z_FREE].sum()
+        lab.go()
+        assert (row[B_STOP], row[B_DONE], row[B_NR_FAULTS + FAULT_ANON]) == (STOP_DONE, 1, 1)
+        assert pte_pfn(lab.pte(at=1 << 18)) == row[B_PFN]
+        assert nr_ptes[number] == before + 2
+        clearings = lab.burst.traffic[controller(lab.burst, 0), 0]
+        assert clearings == 3
+        assert free > lab.mem.zone[:, Z_FREE].sum()
+        holds = lab.burst.holds[1 : 1 + lab.burst.holds[0, 0], H_HOLD].sum()
+        steps = COSTS.fault_entry_ns + 3 * COSTS.page_zeroing_ns + COSTS.pte_set_ns
+        assert row[B_STIME] == steps + holds
 
     in_lab(scenario)
 
@@ -288,7 +332,7 @@ def test_nothing_is_done_that_is_due_at_the_end_or_later():
     def scenario(lab):
         row = lab.begin()
         assert lab.go(before=START)[0] == 0
-        assert lab.go(before=START + 1)[0] == 1
+        assert lab.go(before=START + 1)[0] == 2
         assert (row[B_PHASE], row[B_TIME]) == (FAULT, START + COSTS.fault_entry_ns)
 
     in_lab(scenario)

@@ -1,0 +1,31 @@
+"""Random plans of `stress`: what bursts leave is what messages leave."""
+
+import attrs
+import pytest
+
+from kernelsim.explore.draw import draw_plan
+from kernelsim.explore.run import run_plan
+from tools.convergence import compare, distance
+
+pytestmark = pytest.mark.mission("B3")
+
+FEW_EVENTS = 4000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", range(12))
+def test_a_random_mix_leaves_the_same(run):
+    """Counters, events of the log, steps of the engine and the end, whatever goes wrong when."""
+    plan = draw_plan(seed=3, run=run)
+    plan = attrs.evolve(plan, load_events=min(plan.load_events, FEW_EVENTS))
+    assert compare(plan).is_none
+
+
+def test_a_difference_is_told():
+    """Another seed leaves something else, and each counter that differs is named."""
+    plan = attrs.evolve(draw_plan(seed=3, run=0), load_events=500)
+    other = attrs.evolve(plan, seed=plan.seed + 1, load_events=1000)
+    apart = distance(run_plan(plan), run_plan(other))
+    assert not apart.is_none
+    assert apart.nr_events[0] != apart.nr_events[1]
+    assert all(one != other for one, other in apart.counts.values())
