@@ -3,8 +3,8 @@
 import pytest
 
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer
-from kernelsim.mm.burst.columns import new_burst
-from kernelsim.mm.burst.servers import is_queued, take_lock
+from kernelsim.mm.burst.columns import B_TIME, REFILL, new_burst
+from kernelsim.mm.burst.servers import ask_lock, is_queued
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitAccount
@@ -108,19 +108,25 @@ def test_a_hold_of_a_burst_makes_actors_wait():
     """Both see when the lock is free in the same place; what waits, a burst must not overtake."""
     seen = []
 
+    def ask(engine, owner, hold_ns):
+        row = owner.burst.run[0]
+        row[B_TIME] = engine.now_ns
+        is_granted = ask_lock(owner.burst, 0, INDEX, REFILL, hold_ns, 10)
+        return is_granted, int(row[B_TIME])
+
     async def hold(engine, owner):
         await engine.sleep(10)
-        seen.append(take_lock(owner.burst, INDEX, engine.now_ns, 100))
+        seen.append(ask(engine, owner, 100))
         owner.lock.note(10, 10, 100, "cpu1")
         seen.append(is_queued(owner.burst, INDEX))
         await engine.sleep(50)
         seen.append(is_queued(owner.burst, INDEX))
         await engine.sleep(51)
         seen.append(is_queued(owner.burst, INDEX))
-        seen.append(take_lock(owner.burst, INDEX, engine.now_ns, 5))
+        seen.append(ask(engine, owner, 5))
 
     owner, answers = with_owner(hold, ("a", 20, 30))
     assert owner.log == [("a", 110)]
     assert answers == [("a", 130)]
-    assert seen == [10, False, True, False, 130]
+    assert seen == [(True, 10), False, True, False, (False, 130)]
     assert owner.lock.account.by_pair == {("a", "cpu1"): 80}
