@@ -19,7 +19,7 @@ class Clock:
         self.size = size
         self.places: dict[int, int] = {}  # of a page in the circle
         self.pages: list[int] = []
-        self.used = bytearray(size)
+        self.used = bytearray()  # the bit of each
         self.hand = 0
 
     def access(self, page: int, now_ns: int) -> bool:
@@ -38,6 +38,7 @@ class Clock:
         if len(self.pages) < self.size:
             self.places[page] = len(self.pages)
             self.pages.append(page)
+            self.used.append(0)
             return
         while self.used[self.hand]:
             self.used[self.hand] = 0

@@ -29,7 +29,9 @@ class Block:
 
 
 class Innodb:
-    """MySQL's default midpoint is 3/8 from the tail (37 %); the note has 7:3, which is 30 %.
+    """The list of one buffer pool.
+
+    MySQL's default midpoint is 3/8 from the tail (37 %); the note has 7:3, which is 30 %.
 
     Differs: Where old and young pages meet is kept to the page; MySQL lets it drift by 20 pages,
     and has no midpoint in a list of less than 512 pages.
