@@ -208,7 +208,8 @@ def test_rates_over_virtual_time(directory: Path, capsys):
 def test_without_what_the_choices_are_listed(directory: Path, capsys):
     """Each of them can be shown; processes and snapshots are those of the run."""
     expected = """\
-files          zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats
+files          zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats \
+pressure/cpu pressure/io pressure/memory
 of a process   maps:PID smaps:PID smaps_rollup:PID numa_maps:PID status:PID stat:PID statm:PID \
 oom_score:PID pmap:PID
 PID is one of  100
