@@ -4,7 +4,9 @@ A program's accesses and simple faults are events in virtual time like any other
 too many of them for messages. So those of all CPUs are kept by one compiled loop (mm/burst), which
 does what is due before the next event of any other task and then waits in the clock's heap for its
 turn. It is no actor and decides nothing: it takes the steps the fault handler takes, in the order
-of virtual time, and its waits for locks and controllers are entered in the same accounts.
+of virtual time, and its waits for locks and controllers are entered in the same accounts. Each of
+its events has the number the clock would give to the message or the wait in its place, so that of
+two that are due at once the same one comes first.
 
 Interface: `Bursts.run` lets a task's CPU go on with what its columns say and returns why it
 stopped, at the virtual time it stopped.
@@ -25,6 +27,7 @@ from kernelsim.mm.burst.batch import move_in_turn
 from kernelsim.mm.burst.columns import (
     ADDED,
     B_BEGAN,
+    B_HITS,
     B_KILLED,
     B_NUMBER,
     B_PHASE,
@@ -216,6 +219,10 @@ class Bursts:
         for nid in burst.kswapd_wanted.nonzero()[0].tolist():
             self._kernel.kswapd_states[nid].wants(int(burst.kswapd_wanted[nid]) - 1)
             burst.kswapd_wanted[nid] = 0
+        cluster, hits = self._kernel.cluster_readahead, burst.run[:, B_HITS]
+        if cluster is not None and hits.any():  # the next window of any task depends on them
+            cluster.hits += int(hits.sum())
+            hits[:] = 0
         traffic = burst.traffic
         for server in traffic[:, T_COUNT].nonzero()[0].tolist():
             account = self._pipe(server).account

@@ -6,6 +6,7 @@ time, up to the next event of anybody outside. What it leaves is what the actors
 the same pages, counters and times, wait for wait. It stops for everything that needs more than a
 page list, a lock and the memory controller: slots to read, watermarks, a time slice.
 
-To read in this order: `columns.py` (what a CPU is doing), `servers.py` (locks and controllers),
-`bands.py` (watermarks crossed), `faults.py` (the steps of a fault), `run.py` (the loop).
+To read in this order: `columns.py` (what a CPU is doing), `events.py` (what is due first),
+`servers.py` (locks and controllers), `bands.py` (watermarks crossed), `faults.py` with `pages.py`
+and `batch.py` (the steps of a fault), `run.py` (the loop).
 """
