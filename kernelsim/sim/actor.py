@@ -323,8 +323,11 @@ class ActorRef:
         except REFUSALS as error:
             raise self._refusal(error, "told") from None
 
-    async def ask(self, message: object) -> Any:  # noqa: ANN401 - any answer
+    async def ask(self, message: object, *, at_once: bool = False) -> Any:  # noqa: ANN401
         """Send a message and wait for the answer.
+
+        `at_once` is for what compiled code has sent and counted as an event: an actor that waits
+        hears it in the event that is being done.
 
         Raises:
             ActorEndedError: The actor has ended, or ends before it answers.
@@ -345,24 +348,10 @@ class ActorRef:
             if result is not DEFERRED:
                 return result
         else:
-            self.ask_later(message, waiter)
+            self.ask_later(message, waiter, at_once=at_once)
         return await clock.wait(waiter)
 
-    async def ask_at_once(self, message: object) -> Any:  # noqa: ANN401 - any answer
-        """Ask an actor that waits for messages, which it hears in the event that is being done.
-
-        For what compiled code has told it, and counted as an event. Raises as `ask`.
-        """
-        actor, clock = self._actor, self._clock
-        waiter = clock.open_wait(self._why_ask)
-        if actor is None or not actor.mailbox.receivers:
-            self.ask_later(message, waiter)
-        else:
-            actor.promises[waiter] = None
-            actor.mailbox.hand_over((message, waiter))
-        return await clock.wait(waiter)
-
-    def ask_later(self, message: object, asker: Waiter) -> None:
+    def ask_later(self, message: object, asker: Waiter, *, at_once: bool = False) -> None:
         """Send a message whose answer is given to a waiter, for which a task will wait later.
 
         Raises:
@@ -372,11 +361,12 @@ class ActorRef:
         actor = self._actor
         if actor is None:
             raise self._refusal(None, "asked")
-        # Served behind another message, in the same event, it takes the number of one nevertheless:
-        # then the order of all others does not depend on who else asks at this instant.
-        self._clock.number += actor.serves_inline and not actor.mailbox.receivers
+        mailbox = actor.mailbox
+        # Served in the event of another message it takes a number nevertheless, as any other does.
+        self._clock.number += actor.serves_inline and not mailbox.receivers
+        send = mailbox.hand_over if at_once and mailbox.receivers else mailbox.send_nowait
         try:
-            actor.mailbox.send_nowait((message, asker))
+            send((message, asker))
         except REFUSALS as error:
             raise self._refusal(error, "asked") from None
         actor.promises[asker] = None

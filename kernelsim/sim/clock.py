@@ -21,18 +21,17 @@ Units: ns.
 
 import math
 from collections.abc import Awaitable, Callable
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any, Final
 
 import trio
 
 from kernelsim.errors import WorkloadError
 from kernelsim.sim.event import FOREVER_NS, NO_EVENT, Call, Callback, Event, mixed
+from kernelsim.sim.event_heap import NOT_IN_LINE, EventHeap
 from kernelsim.sim.wait import Seat, Waiter
 
-NOT_IN_LINE: Final = -1  # a horizon that nothing lies before
 INLINE_STRETCH: Final = 50_000  # events in line before trio and Ctrl-C get a turn, about 10 ms
-STALE_MIN: Final = 64  # so few cancelled events are not worth clearing out
 EVENTS_PER_INSTANT_MAX: Final = 1_000_000  # then a run is called a livelock
 
 FOREIGN_TASK: Final = "a nursery's task cannot wait in virtual time: spawn a process or an actor"
@@ -41,7 +40,7 @@ current_task = trio.lowlevel.current_task  # looked up once: this is the engine'
 wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
 
 
-class VirtualClock(trio.abc.Clock):
+class VirtualClock(EventHeap, trio.abc.Clock):
     """The clock of one run. Written by the engine and the waiting primitives of this folder.
 
     Args:
@@ -60,19 +59,16 @@ class VirtualClock(trio.abc.Clock):
     """
 
     __slots__ = (
-        "_cancelled", "_counted_ns", "_deadline", "_deadline_ns", "_gate_ns", "_gate_number",
-        "_heap", "_inline", "_instant_ns", "_instant_number", "_is_trio_reading", "_nr_stale",
-        "_schedule_seed", "horizon_ns", "instant_max", "is_halted", "limit_ns", "look_number",
-        "now_ns", "nr_scheduled", "number", "number_max", "on_crash", "on_end", "on_halt",
+        "_cancelled", "_counted_ns", "_deadline", "_deadline_ns",
+        "_instant_ns", "_instant_number", "_is_trio_reading",
+        "instant_max", "is_halted", "limit_ns",
+        "nr_scheduled", "number_max", "on_crash", "on_end", "on_halt",
         "on_tick", "root", "running", "seats", "tick_ns", "tick_number", "watch_ns",
     )  # fmt: skip
 
     def __init__(self, *, schedule_seed: int | None = None, inline: bool = True) -> None:
-        self.now_ns = 0
-        self.number = 0
+        super().__init__(schedule_seed=schedule_seed, inline=inline)
         self.nr_scheduled = 0
-        self.horizon_ns = NOT_IN_LINE
-        self.look_number = 0
         self.root = self.running = Seat(self, "engine", 0)
         self.seats: dict[Seat, None] = {}
         self.limit_ns = FOREVER_NS  # nothing later than this happens
@@ -86,15 +82,9 @@ class VirtualClock(trio.abc.Clock):
         self.on_halt: Callable[[str], bool] = _nobody_listens
         self.on_crash: Callable[[str, Exception], None] = _nobody_cares
         self.is_halted = False
-        self._inline = inline
-        self._schedule_seed = schedule_seed
-        self._heap: list[tuple[int, int, int, Event]] = []
-        self._nr_stale = 0
         self._cancelled: list[tuple[int, Waiter]] = []
         self._deadline = math.inf  # of trio's own timeouts
         self._deadline_ns = FOREVER_NS
-        self._gate_ns = FOREVER_NS - 1
-        self._gate_number = FOREVER_NS
         self._is_trio_reading = False
         self._instant_ns = -1
         self._instant_number = 0
@@ -159,11 +149,6 @@ class VirtualClock(trio.abc.Clock):
                 return 0.0
 
     @property
-    def schedule_seed(self) -> int | None:
-        """Where ties come from; None for the order of scheduling."""
-        return self._schedule_seed
-
-    @property
     def nr_inline(self) -> int:
         """How many events were done in line, without a switch."""
         return self.number - self.nr_scheduled
@@ -221,68 +206,6 @@ class VirtualClock(trio.abc.Clock):
         heappush(self._heap, (at_ns, tie, number, event))
         if at_ns < self.horizon_ns:  # noqa: PLR1730 - min() takes three times as long
             self.horizon_ns = at_ns
-
-    def put_back(self, at_ns: int, number: int, event: Event) -> None:
-        """Let an event fire at a time as if it had been scheduled with a number, not the next one.
-
-        For what compiled code scheduled; it has taken its number from `number` and counted it.
-        """
-        tie = 0 if self._schedule_seed is None else mixed(self._schedule_seed, number)
-        heappush(self._heap, (at_ns, tie, number, event))
-        self.horizon_ns = min(self.horizon_ns, at_ns)
-
-    def take_out(self, event: Event) -> bool:
-        """Take an event out of the heap if it is the next; return whether it was."""
-        self._drop_stale()
-        if not self._heap or self._heap[0][3] is not event:
-            return False
-        heappop(self._heap)
-        return True
-
-    def next_event(self) -> tuple[int, int, int]:
-        """Return up to where compiled code may go on: time, tie and number of the next event.
-
-        The tie is without its last two bits.
-        """
-        self._drop_stale()
-        heap = self._heap
-        at_ns, tie, number, _ = heap[0] if heap else NO_EVENT
-        if self.horizon_ns != NOT_IN_LINE:
-            self.horizon_ns = min(at_ns, self._gate_ns + 1)
-        return (at_ns, tie >> 2, number) if at_ns <= self._gate_ns else (self._gate_ns + 1, 0, 0)
-
-    def _drop_stale(self) -> None:
-        while self._heap and self._heap[0][3].is_stale:
-            heappop(self._heap)
-            self._nr_stale -= 1
-
-    def is_in_line(self) -> bool:
-        """Tell whether compiled code may go on in the running task, as far as others allow it."""
-        at_ns = self._heap[0][0] if self._heap else FOREVER_NS
-        is_tied = self._inline and at_ns == self.now_ns
-        return (is_tied or self.now_ns < self.horizon_ns) and self.number + 1 < self.look_number
-
-    def numbers_left(self, nr_max: int) -> int:
-        """Return how many events may be done before something has to be looked at, 1 or more."""
-        return max(1, min(nr_max, self._gate_number + 1 - self.number))
-
-    def resume(self, waiter: Waiter, value: object = None) -> bool:
-        """End a wait in the event that is being done; False if its end is decided already."""
-        if waiter.is_decided:
-            return False
-        waiter.is_decided = waiter.is_given = True
-        waiter.value = value
-        waiter.error = None
-        return waiter.fire()
-
-    def note_stale(self) -> None:
-        """Take note that an event in the heap has become stale; called once for each."""
-        self._nr_stale += 1
-        heap = self._heap
-        if self._nr_stale > STALE_MIN and 2 * self._nr_stale > len(heap):
-            heap[:] = [entry for entry in heap if not entry[3].is_stale]
-            heapify(heap)
-            self._nr_stale = 0
 
     async def sleep(self, ns: int) -> None:
         """Let virtual time pass for this task.

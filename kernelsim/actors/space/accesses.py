@@ -238,8 +238,8 @@ class Accesses:
         """Wait for the fault handler; return 1 when the access is done."""
         kernel, entry = self._kernel, self._entry
         kernel.observer.faulting(entry.pid, fault.vpn, fault.token, write=fault.write)
-        ask = self._handler.ref.ask if fault.entered_ns < 0 else self._handler.ref.ask_at_once
-        served: FaultResult = await ask(fault)
+        at_once = fault.entered_ns >= 0  # the burst has told the handler
+        served: FaultResult = await self._handler.ref.ask(fault, at_once=at_once)
         kernel.observer.served(entry.pid, int(served.is_served))
         result.minflt += served.minflt
         result.majflt += served.majflt
