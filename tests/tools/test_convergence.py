@@ -15,9 +15,14 @@ FEW_EVENTS = 4000
 @pytest.mark.slow
 @pytest.mark.parametrize("run", range(12))
 def test_a_random_mix_leaves_the_same(run):
-    """Counters, events of the log, steps of the engine and the end, whatever goes wrong when."""
+    """Counters, events of the log, steps of the engine and the end, whatever goes wrong when.
+
+    Without a schedule seed: two messages that reach an actor at one instant are served in one event
+    there, in the order they came, and in a burst in the order the seed draws.
+    """
     plan = draw_plan(seed=3, run=run)
-    plan = attrs.evolve(plan, load_events=min(plan.load_events, FEW_EVENTS))
+    events = min(plan.load_events, FEW_EVENTS)
+    plan = attrs.evolve(plan, load_events=events, schedule_seed=None)
     assert compare(plan).is_none
 
 
