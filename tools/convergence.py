@@ -6,6 +6,8 @@ A burst is a speed-up, so each counter of /proc/vmstat, each kind of event in th
 that are told by the burst, the number of the engine's steps and the time of the end are the same
 whether each page goes by messages (`burst_pages` of 1) or not. Prints each plan for which one is
 not, how far they are apart, and the distribution.
+A schedule seed draws which of two events that are due at once is first; two messages to one actor
+then are served as they came, which a burst does not imitate: plans with such a seed may differ.
 
 Interface: `compare` for one plan; `main` for the command. Units: ns.
 """
