@@ -18,10 +18,9 @@ from kernelsim.config.machine import NR_CPUS
 from kernelsim.config.number_list import format_number_list
 from kernelsim.procfs.process import bit_mask
 from kernelsim.procfs.snapshot import DiskSnapshot, NodeSnapshot, Snapshot, ZoneSnapshot
-from kernelsim.units import NS_PER_MS, PAGE_SIZE
+from kernelsim.units import NS_PER_MS, PAGE_SIZE, SECTORS_PER_PAGE
 
 HZ_PER_KHZ: Final = 1000
-SECTORS_PER_PAGE: Final = PAGE_SIZE // 512
 CACHE_LINE_BYTES: Final = 64  # what Linux assumes before it has asked the CPU
 # Per architecture: flags in the kernel's order, bits of a physical and of a virtual address.
 CPU_FLAGS: Final = {

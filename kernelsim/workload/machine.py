@@ -43,6 +43,7 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, process_name
 from kernelsim.workload.arguments import oom_score_adj as score_adj
+from kernelsim.workload.disk import DiskHandle
 from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle, Program
 from kernelsim.workload.log import AuthorLogger, author_logger
@@ -162,6 +163,18 @@ class MachineHandle:
         row = kernel.mem.zone[nid * len(types) + types.index(name)].tolist()
         fields = (Z_FREE, Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_MANAGED)
         return ZoneStatistics(*(row[field] for field in fields))
+
+    def disk(self, name: str) -> DiskHandle:
+        """Return the handle of a disk: its statistics, and what may break it.
+
+        Raises:
+            ConfigError: There is no such disk.
+        """
+        devices = self._machine.kernel.devices
+        if name not in devices:
+            known = ", ".join(devices) or "none, as it has no disk"
+            raise ConfigError("disk", name, f"must be one of {known}")
+        return DiskHandle(devices[name])
 
     async def spawn(
         self,

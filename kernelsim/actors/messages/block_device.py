@@ -4,8 +4,21 @@ Units: sectors of 512 bytes, pages.
 """
 
 import attrs
+import msgspec
 
 from kernelsim.sim.actor import ActorRef
+
+
+class EndIo(msgspec.Struct, frozen=True, eq=False, gc=False, kw_only=True):
+    """What a disk tells at completion; the message of each kind of request adds its own.
+
+    Attributes:
+        status: 0, or the errno that the request failed with; the disk fills it in.
+        failed: The pages of the request that failed, by their number in it; so it does this.
+    """
+
+    status: int = 0
+    failed: tuple[int, ...] = ()
 
 
 @attrs.frozen(eq=False)
@@ -17,18 +30,18 @@ class SubmitBio:
         sector: First sector.
         nr_pages: Length in pages.
         comm: Name of the task that submits it.
-        end_io: What to tell when it is done; None for nothing.
+        end_io: What to tell when it is done, with its status; None for nothing.
         receiver: Whom to tell it.
         throttled: WBT_RWQ_* that a throttled write was counted as when it began; None if it was
             not.
-        wait: Answer at completion instead of acceptance.
+        wait: Answer at completion, with the status, instead of acceptance.
     """
 
     is_write: bool
     sector: int
     nr_pages: int
     comm: str
-    end_io: object | None = None
+    end_io: EndIo | None = None
     receiver: ActorRef | None = None
     throttled: int | None = None
     wait: bool = False

@@ -10,6 +10,7 @@ Units: pages, bytes, ns.
 
 import msgspec
 
+from kernelsim.actors.messages.block_device import EndIo
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
 
@@ -134,7 +135,7 @@ class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
     user: str
 
 
-class EndSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
+class EndSwapRead(EndIo, frozen=True, eq=False, gc=False):
     """A disk has read consecutive slots; told by it.
 
     Attributes:
@@ -154,7 +155,7 @@ class EndSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
     began_ns: int
 
 
-class EndSwapWrite(msgspec.Struct, frozen=True, eq=False, gc=False):
+class EndSwapWrite(EndIo, frozen=True, eq=False, gc=False):
     """A disk has written pages to their slots; told by it."""
 
     pfns: I64

@@ -6,27 +6,30 @@ pipe, one request after another. At most `NR_REQUESTS` wait; the sender of anoth
 room.
 Owns: its queue, the accounts of its writers, its statistics.
 Interface: ask `SubmitBio`; the answer means "accepted", for a read or a synchronous write that
-asks to wait, "done". The receiver a bio names is told its `end_io` at completion.
+asks to wait, "done" with its status. The receiver a bio names is told its `end_io` at completion,
+with the status: 0, or EIO when `faults` has bad sectors among its own then.
 Units: bytes, ns, sectors of 512 bytes.
 """
 
 from collections import deque
+from errno import EIO
 from heapq import heapreplace
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WritebackThrottle
+from kernelsim.block.device_faults import DeviceFaults
 from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.sim.actor import DEFERRED, Actor, Reply
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.trace.block import block_rq_complete, block_rq_issue
-from kernelsim.units import NS_PER_S, PAGE_SIZE
+from kernelsim.units import NS_PER_S, PAGE_SIZE, SECTORS_PER_PAGE
 
 NR_REQUESTS: Final = 256  # requests accepted before submitters wait; BLKDEV_DEFAULT_RQ is 128, x2
-SECTORS_PER_PAGE: Final = PAGE_SIZE // 512
 
 
 @attrs.define
@@ -67,6 +70,7 @@ class BlockDevice(Actor):
         self.dev = dev
         self.spec = spec
         self.statistics = DiskStatistics()
+        self.faults = DeviceFaults()
         self.nr_in_flight = 0
         self._active_ns = 0  # with a request or more under way, before the present such time
         self._active_since_ns = 0
@@ -131,6 +135,13 @@ class BlockDevice(Actor):
     def _complete(self, item: tuple[SubmitBio, Reply | None, int]) -> bool:
         bio, reply, began_ns = item
         now_ns = self.engine.now_ns
+        if now_ns < self.faults.stalled_until_ns:
+            self.engine.clock.schedule(self.faults.stalled_until_ns, self._complete, item)
+            return False
+        failed = self.faults.failed_pages(
+            is_write=bio.is_write, sector=bio.sector, nr_pages=bio.nr_pages
+        )
+        status = EIO if failed else 0  # blk_status_to_errno of BLK_STS_MEDIUM
         self.nr_in_flight -= 1
         if not self.nr_in_flight:
             self._active_ns += now_ns - self._active_since_ns
@@ -146,13 +157,16 @@ class BlockDevice(Actor):
             statistics.pages_read += bio.nr_pages
         if wants(self, block_rq_complete):
             sectors = bio.nr_pages * SECTORS_PER_PAGE
-            trace(self, block_rq_complete(self.dev, bio.sector, sectors, 0, 0, bio.rwbs, ""))
-        if bio.receiver is not None:
-            bio.receiver.tell(bio.end_io)
+            trace(self, block_rq_complete(self.dev, bio.sector, sectors, 0, -status, bio.rwbs, ""))
+        if bio.receiver is not None and bio.end_io is not None:
+            end_io = bio.end_io
+            if failed:
+                end_io = msgspec.structs.replace(end_io, status=status, failed=failed)
+            bio.receiver.tell(end_io)
         if bio.throttled is not None:
             self.throttle.done(bio.throttled, now_ns)
         if reply is not None:
-            reply.send(None)
+            reply.send(status)
         while self._waiting and self.nr_in_flight < NR_REQUESTS:
             waiting, waiting_reply = self._waiting.popleft()
             if waiting.wait:

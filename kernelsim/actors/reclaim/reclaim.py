@@ -22,7 +22,7 @@ from kernelsim.actors.messages.node import (
     PutbackInactive,
     ShrinkActive,
 )
-from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE, BlockDevice
+from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.block.plug import SwapPlug, SwapRequest
@@ -62,6 +62,7 @@ from kernelsim.trace.vmscan import (
     mm_vmscan_throttled,
     mm_vmscan_write_folio,
 )
+from kernelsim.units import SECTORS_PER_PAGE
 
 CHUNK_PAGES = 8  # pages of a batch that are decided about in one go
 RECLAIM_WB_ANON_ASYNC = RECLAIM_NAMES["RECLAIM_WB_ANON"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]

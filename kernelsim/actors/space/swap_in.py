@@ -19,7 +19,6 @@ from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
-from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
 from kernelsim.mm.core.mem import I64, PG_workingset, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -32,6 +31,7 @@ from kernelsim.mm.swap.swap_readahead import (
     swap_ra_info,
     swapin_slots,
 )
+from kernelsim.units import SECTORS_PER_PAGE
 
 WINDOW_MAX = 64  # pages; vm.page-cluster is at most 5 here, 32 pages
 

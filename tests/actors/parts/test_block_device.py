@@ -1,8 +1,10 @@
 """Tests of the disk: queue depth, bandwidth, and submitters that wait for room."""
 
+from errno import EIO
+
 import pytest
 
-from kernelsim.actors.messages.block_device import SubmitBio
+from kernelsim.actors.messages.block_device import EndIo, SubmitBio
 from kernelsim.actors.parts.block_device import NR_REQUESTS, BlockDevice
 from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.sim.actor import Actor
@@ -49,10 +51,10 @@ class Listener(Actor):
         self.told.append((message, self.engine.now_ns))
 
 
-def bio(receiver=None, *, is_write=False, nr_pages=1, wait=False):
+def bio(receiver=None, *, is_write=False, sector=0, nr_pages=1, wait=False):
     """Make a request whose completion is told to `receiver`."""
-    end_io = None if receiver is None else "done"
-    return SubmitBio(is_write, 0, nr_pages, "test", end_io, receiver, wait=wait)
+    end_io = None if receiver is None else EndIo()
+    return SubmitBio(is_write, sector, nr_pages, "test", end_io, receiver, wait=wait)
 
 
 def completions(depth, requests):
@@ -68,7 +70,7 @@ def completions(depth, requests):
         assert disk.nr_in_flight == 0
 
     on_disk(depth, scenario)
-    assert {message for message, _ in listener.told} == {"done"}
+    assert {message.status for message, _ in listener.told} == {0}
     return [ns for _, ns in listener.told]
 
 
@@ -150,3 +152,40 @@ def test_statistics_count_what_is_complete():
         assert statistics.busy_ns == 7 * PAGE_NS
 
     on_disk(4, scenario)
+
+
+def test_a_request_that_meets_bad_sectors_completes_with_eio():
+    """In that direction only; the time is the same, and a mended sector works again."""
+    listener, answers = Listener(), []
+
+    async def scenario(engine, disk):
+        receiver = engine.spawn(listener)
+        disk.faults.fail(7, 9, is_write=False)
+        for options in ({"sector": 0}, {"sector": 8}, {"sector": 16}, {"is_write": True}):
+            await disk.ref.ask(bio(receiver, **options))
+        await engine.sleep(10**6)
+        answers.append(await disk.ref.ask(bio(sector=8, wait=True)))
+        disk.faults.mend()
+        answers.append(await disk.ref.ask(bio(sector=8, wait=True)))
+
+    on_disk(1, scenario)
+    read, write = READ_NS + PAGE_NS, WRITE_NS + PAGE_NS
+    told = [(message.status, ns) for message, ns in listener.told]
+    assert told == [(EIO, read), (EIO, 2 * read), (0, 3 * read), (0, 3 * read + write)]
+    assert answers == [EIO, 0]
+
+
+def test_a_stalled_disk_completes_nothing_and_then_all():
+    """What was under way when it stalled comes late too, each once."""
+    listener = Listener()
+
+    async def scenario(engine, disk):
+        receiver = engine.spawn(listener)
+        await disk.ref.ask(bio(receiver))
+        disk.faults.stall(50 * READ_NS)
+        await disk.ref.ask(bio(receiver))
+        await engine.sleep(100 * READ_NS)
+        await disk.ref.ask(bio(receiver, wait=True))
+
+    on_disk(4, scenario)
+    assert [ns for _, ns in listener.told] == [50 * READ_NS] * 2 + [101 * READ_NS + PAGE_NS]
