@@ -139,7 +139,8 @@ class ReclaimBox:
         """Let the device finish all writes; return how many pages were rotated."""
         done = np.array(self.writing, np.int64)
         self.writing = []
-        return int(end_swap_write(self.mem, done, len(done), False))
+        tokens = self.mem.pages.token[done]
+        return int(end_swap_write(self.mem, self.swap, done, tokens, len(done), False))
 
     def forget_use(self, nr: int) -> None:
         """Clear the accessed bits of the `nr` pages that reclaim would take first."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kernelsim.actors.process.calls.effect import PageRange
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
-from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked
+from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked, PG_uptodate
 from kernelsim.mm.swap.swap_area import SwapArea
 
 BLOCK_BITS: Final = 9
@@ -94,14 +94,15 @@ class Content:
 def found_tokens(mem: Mem, swap: SwapArea, tables: Tables) -> U64:
     """Return what a program would read at each entry: of a frame, or of what stands for it.
 
-    A page in the swap cache answers for its slot, but not while it is still being read.
+    A page in the swap cache answers for its slot once it has been read.
     """
     present = tables.bits & PRESENT != 0
     tokens = np.zeros(len(present), np.uint64)
     tokens[present] = mem.pages.token[tables.pfns(present)]
     slots = np.minimum(tables.pte[~present] >> SHIFT, len(swap.map) - 1)
     cached = swap.cache_pfn[slots]
-    is_cached = (cached != 0) & (mem.pages.flags[cached] & np.uint32(PG_locked) == 0)
+    flags = mem.pages.flags[cached] & np.uint32(PG_locked | PG_uptodate)
+    is_cached = (cached != 0) & (flags == np.uint32(PG_uptodate))
     tokens[~present] = np.where(is_cached, mem.pages.token[cached], swap.token[slots])
     return tokens
 

@@ -102,7 +102,7 @@ def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
 
 def is_idle(flags: U32) -> NDArray[np.bool_]:
     """Tell which cached pages hold what is in their slot, as far as flags say so."""
-    busy = np.uint32(PG_uptodate | PG_dirty | PG_locked)
+    busy = np.uint32(PG_uptodate | PG_dirty | PG_locked | PG_writeback)
     idle: NDArray[np.bool_] = flags & busy == np.uint32(PG_uptodate)
     return idle
 

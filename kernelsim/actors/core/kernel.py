@@ -39,6 +39,7 @@ from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
 
 KERN_EMERG: Final = 0  # levels of the kernel log; include/linux/kern_levels.h
+KERN_ALERT: Final = 1
 KERN_ERR: Final = 3  # the least that a console shows with "quiet" (CONSOLE_LOGLEVEL_QUIET)
 KERN_WARNING: Final = 4
 KERN_INFO: Final = 6
@@ -127,6 +128,7 @@ class Kernel:
     is_panic_told: bool = False
     observer: Observer = attrs.field(factory=Observer)
     is_observed: bool = False
+    _ratelimits: dict[str, RateLimit] = attrs.field(factory=dict, init=False)
     _throttle_queues: dict[tuple[int, ThrottleReason], WaitQueue] = attrs.field(
         factory=dict, init=False
     )
@@ -205,6 +207,22 @@ class Kernel:
         starts = self.swap.area[:, SA_START]
         area = int((starts <= slot).sum()) - 1
         return self.devices[self.spec.swaps[area].device], slot - int(starts[area])
+
+    def printk_ratelimited(self, place: str, line: str) -> None:
+        """Print a line to the kernel log, of a place that may have too many.
+
+        Args:
+            place: Function of Linux that prints it.
+            line: The text.
+
+        Source: Linux 6.1 include/linux/printk.h:printk_ratelimited
+        """
+        now_ns = self.engine.now_ns
+        is_admitted, missed = self._ratelimits.setdefault(place, RateLimit()).allows(now_ns)
+        if missed:
+            self.printk(KERN_WARNING, f"{place}: {missed} callbacks suppressed")
+        if is_admitted:
+            self.printk(KERN_ALERT, line)
 
     def throttle_queue(self, nid: int, reason: ThrottleReason) -> WaitQueue:
         """Return where tasks throttled on a node for a reason sleep."""

@@ -36,9 +36,11 @@ class FaultResult(msgspec.Struct, frozen=True, gc=False):
         minflt: Faults served without I/O.
         majflt: Faults that waited for I/O.
         user_ns: Time of the access itself, to be spent in user mode.
+        signal: The signal it raises instead, 0 for none.
     """
 
     is_served: bool
     minflt: int
     majflt: int
     user_ns: int
+    signal: int = 0

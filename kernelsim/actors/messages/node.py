@@ -8,11 +8,36 @@ object takes several times as long.
 Units: pages, bytes, ns.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from kernelsim.actors.messages.block_device import EndIo
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
+from kernelsim.units import SECTORS_PER_PAGE
+
+
+class DiskPlace(NamedTuple):
+    """Where a request to a disk begins.
+
+    Attributes:
+        dev: Number of the disk, major << 20 | minor.
+        sector: Of 512 bytes.
+    """
+
+    dev: int
+    sector: int
+
+    def behind(self, page: int) -> str:
+        """Say where a page of the request ends, as the log of errors says it.
+
+        A bio that is done has been advanced over its data.
+
+        Source: Linux 6.1 block/blk-mq.c:blk_update_request, mm/page_io.c:end_swap_bio_write
+        """
+        sector = self.sector + (page + 1) * SECTORS_PER_PAGE
+        return f"{self.dev >> 20}:{self.dev & 0xFFFFF}:{sector}"
 
 
 class AllocPages(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -143,6 +168,7 @@ class EndSwapRead(EndIo, frozen=True, eq=False, gc=False):
         pfns: The pages it was read to.
         target: The slot the reader waits for, or waited for with another request.
         device: Name of the disk.
+        place: Its number, and the first sector of the request.
         comm: Name of the task that asked for it.
         began_ns: When it did.
     """
@@ -151,14 +177,23 @@ class EndSwapRead(EndIo, frozen=True, eq=False, gc=False):
     pfns: I64
     target: int
     device: str
+    place: DiskPlace
     comm: str
     began_ns: int
 
 
 class EndSwapWrite(EndIo, frozen=True, eq=False, gc=False):
-    """A disk has written pages to their slots; told by it."""
+    """A disk has written pages to consecutive slots, or could not; told by it.
+
+    Attributes:
+        pfns: The pages.
+        tokens: What they held when it took them.
+        place: Number of the disk, and the first sector of the request.
+    """
 
     pfns: I64
+    tokens: U64
+    place: DiskPlace
 
 
 class MemoryTraffic(msgspec.Struct, frozen=True, gc=False):

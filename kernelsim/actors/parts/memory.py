@@ -60,6 +60,10 @@ class Memory(Protocol):
         """Note that pages went out of use."""
         ...
 
+    def printk_ratelimited(self, place: str, line: str) -> None:
+        """Print a line to the kernel log, of a place that may have too many."""
+        ...
+
     def throttle_queue(self, nid: int, reason: ThrottleReason) -> WaitQueue:
         """Return where tasks throttled on a node for a reason sleep."""
         ...

@@ -48,10 +48,11 @@ from kernelsim.actors.messages.node import (
     ShrinkActive,
 )
 from kernelsim.actors.parts.memory import Memory
+from kernelsim.actors.parts.node_swap import NodeSwap
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer, Work
 from kernelsim.actors.parts.zone_bands import ZoneBands
-from kernelsim.actors.tracing import Speaker, trace, trace_all, wants
+from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.zones import ZoneType, zone_name
 from kernelsim.mm.burst.servers import controller, drawn_ns, lru_lock
@@ -60,19 +61,13 @@ from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_unref_run
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
-from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
 from kernelsim.mm.reclaim.vmscan_list import (
     isolate_lru_folios,
     putback_inactive,
     shrink_active_list,
 )
-from kernelsim.mm.reclaim.vmscan_throttle import wakes_writeback_throttled
-from kernelsim.mm.swap.page_io import end_swap_read, end_swap_write
-from kernelsim.mm.swap.swap_readahead import missing_slots
-from kernelsim.mm.swap.swap_state import begin_swap_read
 from kernelsim.sim.actor import Actor, At, Reply
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
-from kernelsim.trace.ks import ks_swapin
 from kernelsim.units import NS_PER_S
 
 
@@ -104,6 +99,7 @@ class Node(Actor):
         self._distances = distances
         self._latency = latency
         self._burst = memory.burst
+        self._swap = NodeSwap(self, nid, memory)
         self._locks: list[NodeLock] = []
         self.zone_locks: dict[int, NodeLock] = {}
         self.lru_lock: NodeLock
@@ -291,46 +287,20 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._begin_swap_read, message), message.user)
 
     def _begin_swap_read(self, message: BeginSwapRead) -> tuple[I64, int]:
-        memory, target = self._memory, message.target
-        begun = np.array(missing_slots(memory.swap, message.slots.tolist()), np.int64)
-        begin_swap_read(
-            self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
-        )
-        queue = self.engine.wait_queue(f"swap slot {target}")
-        memory.swap_reads.update(dict.fromkeys(begun.tolist(), queue))
-        memory.placed(len(begun))
+        begun = self._swap.begin_read(message)
         return begun, self._lru_hold_ns(message.user, len(message.slots))
 
     def on_end_swap_read(self, message: EndSwapRead) -> None:
-        """Fill the pages and wake the tasks that wait for them; no lock is taken.
-
-        Source: Linux 6.1 mm/page_io.c:end_swap_bio_read
-        """
-        memory, slots = self._memory, message.slots.tolist()
-        end_swap_read(self._mem, memory.swap, message.pfns, len(slots))
-        queue = memory.swap_reads[slots[0]]
-        for slot in slots:
-            del memory.swap_reads[slot]
-        queue.wake_all()
-        ahead = len(slots) - (message.target in slots)
-        latency_ns = self.engine.now_ns - message.began_ns
-        point = ks_swapin(message.device, message.target, len(slots), ahead, latency_ns)
-        trace(Speaker(self.engine, message.comm), point)
+        """Fill the pages and wake the tasks that wait for them; no lock is taken."""
+        self._swap.end_read(message)
 
     def on_end_swap_write(self, message: EndSwapWrite) -> Any:  # noqa: ANN401 - the answer, maybe later
-        """Let written pages be freed; wake those throttled when enough was written.
-
-        Source: Linux 6.1 mm/page_io.c:end_swap_bio_write, mm/vmscan.c:__acct_reclaim_writeback
-        """
+        """Let written pages be freed, and those who wait for that go on."""
         return self._under_lru_lock(partial(self._end_swap_write, message), "interrupt")
 
     def _end_swap_write(self, message: EndSwapWrite) -> tuple[None, int]:
-        memory, nr = self._memory, len(message.pfns)
-        queue = memory.throttle_queue(self.nid, WRITEBACK)
-        end_swap_write(self._mem, message.pfns, nr, queue.nr_waiting > 0)
-        if wakes_writeback_throttled(self._mem, memory.lruvec, self.nid):
-            queue.wake_all()
-        return None, self._lru_hold_ns("interrupt", nr)
+        self._swap.end_write(message)
+        return None, self._lru_hold_ns("interrupt", len(message.pfns))
 
     def on_memory_traffic(self, message: MemoryTraffic) -> At:
         """Let bytes pass the controller in their turn."""

@@ -16,6 +16,7 @@ from kernelsim.actors.core.swap_io import submit_bio
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import (
+    DiskPlace,
     EndSwapWrite,
     FreePages,
     IsolateLru,
@@ -283,14 +284,15 @@ class Reclaimer:
         for request in requests:
             device, page = kernel.swap_location(request.slot)
             part = np.array(request.pfns, np.int64)
+            sector, tokens = page * SECTORS_PER_PAGE, kernel.mem.pages.token[part]
             for pfn in request.pfns if wants(self._task, mm_vmscan_write_folio) else ():
                 trace(self._task, mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC))
             bio = SubmitBio(
                 is_write=True,
-                sector=page * SECTORS_PER_PAGE,
+                sector=sector,
                 nr_pages=len(part),
                 comm=self._task.name,
-                end_io=EndSwapWrite(part),
+                end_io=EndSwapWrite(part, tokens, DiskPlace(device.dev, sector)),
                 receiver=kernel.nodes[nid].ref,
                 throttled=self._writer,
             )

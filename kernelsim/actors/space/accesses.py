@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.signal import send_signal
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
@@ -241,6 +242,9 @@ class Accesses:
         at_once = fault.entered_ns >= 0  # the burst has told the handler
         served: FaultResult = await self._handler.ref.ask(fault, at_once=at_once)
         kernel.observer.served(entry.pid, int(served.is_served))
+        if served.signal:  # a fault that failed is none of the process's
+            send_signal(kernel, entry, served.signal)
+            return 0
         result.minflt += served.minflt
         result.majflt += served.majflt
         entry.minflt += served.minflt

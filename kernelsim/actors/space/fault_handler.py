@@ -113,9 +113,9 @@ class FaultHandler(Actor):
             return KILLED
         space, number = kernel.space, self._mm.number  # the pool of tables may have grown
         if kind == FAULT_SWAP:
-            is_mapped, majflt = await self._swap_in.serve(fault)
+            is_mapped, majflt, signal = await self._swap_in.serve(fault)
             if not is_mapped:
-                return FaultResult(is_served=False, minflt=1 - majflt, majflt=majflt, user_ns=0)
+                return FaultResult(False, 1 - majflt, majflt, user_ns=0, signal=signal)
             return await self._leave(fault, majflt=majflt)
         if kind == FAULT_ZERO_WP or (kind == FAULT_ANON and fault.write):
             return await self._do_anonymous_page(fault)

@@ -15,15 +15,21 @@ import numpy as np
 from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.signal import SIGBUS
 from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
-from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
+from kernelsim.actors.messages.node import BeginSwapRead, DiskPlace, EndSwapRead
 from kernelsim.mm.core.mem import I64, PG_workingset, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_swap_slot
-from kernelsim.mm.swap.do_swap_page import SWAP_RUN_LOCKED, SWAP_RUN_NOT_CACHED, map_swapcache_run
+from kernelsim.mm.swap.do_swap_page import (
+    SWAP_RUN_ERROR,
+    SWAP_RUN_LOCKED,
+    SWAP_RUN_NOT_CACHED,
+    map_swapcache_run,
+)
 from kernelsim.mm.swap.swap_readahead import (
     cluster_slots,
     missing_slots,
@@ -54,12 +60,13 @@ class SwapIn:
         self._slots = np.zeros(WINDOW_MAX, np.int64)
         self._pfns = np.zeros(WINDOW_MAX, np.int64)
 
-    async def serve(self, fault: PageFault) -> tuple[bool, int]:
+    async def serve(self, fault: PageFault) -> tuple[bool, int, int]:
         """Map a page from the swap cache, reading it if it is not there.
 
         Returns:
-            Whether it is mapped, and how many major faults that was: 0 or 1. It is not mapped when
-            the task is being killed, or another task changed the entry meanwhile.
+            Whether it is mapped, how many major faults that was, 0 or 1, and the signal it raises,
+            0 for none. It is not mapped when the task is being killed, another task changed the
+            entry meanwhile, or the page could not be read: SIGBUS.
         """
         kernel, task = self._kernel, self._task
         majflt = 0
@@ -70,15 +77,15 @@ class SwapIn:
             )  # fmt: skip
             if nr:
                 self.note_hits(fault.vma.start, fault.vpn, hits)
-                return True, majflt
+                return True, majflt, 0
             if why == SWAP_RUN_NOT_CACHED:
                 majflt = 1
                 await self._read_window(fault)
             elif why == SWAP_RUN_LOCKED:
                 await self._wait_for(self._slot_of(fault.vpn))
             else:
-                break
-        return False, majflt
+                return False, majflt, SIGBUS if why == SWAP_RUN_ERROR else 0
+        return False, majflt, 0
 
     def note_hits(self, start: int, last_vpn: int, hits: int) -> None:
         """Note that faults in the VMA at `start` found pages cached, and which was the last."""
@@ -181,14 +188,20 @@ class SwapIn:
         for first, end in runs(slots):
             part = pfns[first:end]
             device, page = kernel.swap_location(int(slots[first]))
-            began_ns = kernel.engine.now_ns
+            sector, began_ns = page * SECTORS_PER_PAGE, kernel.engine.now_ns
             bio = SubmitBio(
                 is_write=False,
-                sector=page * SECTORS_PER_PAGE,
+                sector=sector,
                 nr_pages=end - first,
                 comm=task.name,
                 end_io=EndSwapRead(
-                    slots[first:end], part, target, device.name, task.name, began_ns
+                    slots[first:end],
+                    part,
+                    target,
+                    device.name,
+                    DiskPlace(device.dev, sector),
+                    task.name,
+                    began_ns,
                 ),
                 receiver=kernel.nodes[nid_of(kernel.mem, int(part[0]))].ref,
             )

@@ -136,7 +136,7 @@ def shrink_folio_list(
             free += 1
             continue
         if outcome == _WRITE:
-            pageout(mem, swap, pfn)
+            pageout(mem, pfn)
             batch.to_write[write] = pfn
             write += 1
         batch.folios[putback] = pfn
@@ -301,8 +301,8 @@ def activate_locked(mem: Mem, swap: SwapArea, stat: I64, pfn: int) -> None:
 
 
 @inlined_leaf
-def pageout(mem: Mem, swap: SwapArea, pfn: int) -> None:
-    """Start writing an unmapped dirty page to its slot; the slot holds the content from now on.
+def pageout(mem: Mem, pfn: int) -> None:
+    """Start writing an unmapped dirty page to its slot, which holds the content when that is done.
 
     Source: Linux 6.1 mm/vmscan.c:pageout, mm/page_io.c:__swap_writepage
     """
@@ -310,7 +310,6 @@ def pageout(mem: Mem, swap: SwapArea, pfn: int) -> None:
     nid = nid_of(mem, pfn)
     flags = mem.pages.flags[pfn] & (ALL_FLAGS ^ PG_dirty)
     mem.pages.flags[pfn] = flags | PG_writeback | PG_reclaim
-    swap.token[mem.pages.private[pfn]] = mem.pages.token[pfn]
     mem.node_stat[nid, NR_WRITEBACK] += 1
     mem.node_stat[nid, NR_VMSCAN_WRITE] += 1
     mem.zone_stat[zone, NR_ZONE_WRITE_PENDING] += 1

@@ -20,6 +20,7 @@ from kernelsim.mm.core.mem import (
     PG_readahead,
     PG_reclaim,
     PG_swapbacked,
+    PG_uptodate,
     nid_of,
 )
 from kernelsim.mm.core.swap import ALL_FLAGS
@@ -56,6 +57,9 @@ SWAP_RUN_NOT_CACHED: Final = 2  # a major fault: its slot must be read
 
 
 SWAP_RUN_LOCKED: Final = 3  # it is being read; wait for end_swap_read
+
+
+SWAP_RUN_ERROR: Final = 5  # its slot could not be read: VM_FAULT_SIGBUS
 
 
 SWAP_RUN_SHARED: Final = 4  # mapped read-only, others have it too: a write must now copy it
@@ -102,6 +106,8 @@ def map_swapcache_run(
         flags = mem.pages.flags[pfn]
         if flags & PG_locked:
             return done, SWAP_RUN_LOCKED, hits
+        if not flags & PG_uptodate:
+            return done, SWAP_RUN_ERROR, hits
         # Linux has one bit for both names: a page that reclaim is writing counts as a hit too.
         if flags & (PG_readahead | PG_reclaim):
             mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ (PG_readahead | PG_reclaim))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelsim.actors.parts import node
+from kernelsim.actors.parts import node_swap
 from kernelsim.mm.core.mem import PG_locked
 from kernelsim.mm.swap.swap_state import begin_swap_read
 from tests.small_machine import run, small_machine
@@ -51,7 +51,7 @@ def test_no_slot_is_read_by_two_at_once(monkeypatch, schedule_seed):
         twice.extend(slot for slot in slots[:n].tolist() if swap.cache_pfn[slot])
         begin_swap_read(mem, swap, lruvec, slots, pfns, n, target)
 
-    monkeypatch.setattr(node, "begin_swap_read", watched)
+    monkeypatch.setattr(node_swap, "begin_swap_read", watched)
 
     async def hog(process):
         region = await process.mmap("4M")
