@@ -37,6 +37,7 @@ from kernelsim.mm.core.mem import (
     PG_active,
     PG_isolated,
     PG_lru,
+    PG_mlocked,
     PG_swapbacked,
     PG_unevictable,
     lru_list,
@@ -45,6 +46,7 @@ from kernelsim.mm.core.vmstat import (
     NODE_STAT_NAMES,
     NR_ISOLATED_ANON,
     NR_ISOLATED_FILE,
+    NR_MLOCK,
     NR_ZONE_INACTIVE_ANON,
     ZONE_STAT_NAMES,
 )
@@ -64,7 +66,8 @@ def check_lru(mem: Mem) -> list[str]:
     """Return what is wrong with the LRU lists of the machine, one line each; empty: all is well.
 
     Checked: links and lengths of every list; each page is on the list its flags name, on its own
-    node's; PG_lru is set exactly for pages on a list; nr_* of zones and nodes are the lengths.
+    node's; PG_lru is set exactly for pages on a list; nr_* of zones and nodes are the lengths;
+    nr_mlock is the number of pages that are marked so, and no other page counts locks.
     """
     problems: list[str] = []
     base = int(lru_list(mem, 0, 0))
@@ -90,7 +93,20 @@ def check_lru(mem: Mem) -> list[str]:
     if np.count_nonzero(listed) != nr_flagged:
         lost = np.flatnonzero(listed & (owner == 0))
         problems += cut_short(f"pfn {pfn} has PG_lru but is on no list" for pfn in lost)
-    return problems + check_isolated(mem)
+    return [*problems, *check_isolated(mem), *check_mlocked(mem)]
+
+
+def check_mlocked(mem: Mem) -> list[str]:
+    """Return the zones that miscount their locked pages, and locked pages on other lists."""
+    locked = mem.pages.flags & np.uint32(PG_mlocked) != 0
+    counted, found = mem.zone_stat[:, NR_MLOCK], count_by_zone(mem, np.flatnonzero(locked))
+    problems = [
+        f"zone {zone}: nr_mlock is {counted[zone]}, {found[zone]} pages are locked"
+        for zone in np.flatnonzero(counted != found).tolist()
+    ]
+    unlocked = mem.pages.flags & np.uint32(PG_mlocked) == 0
+    stray = np.flatnonzero(unlocked & (mem.pages.mlock_count != 0))
+    return [*problems, *cut_short(f"pfn {pfn} counts locks and has none" for pfn in stray)]
 
 
 def list_name(number: int) -> str:

@@ -49,6 +49,14 @@ def test_swapping_one_and_a_half_times_the_memory(tmp_path):
     assert {} == fallen(RATCHET.outside, {"d04_sw60": outside})
 
 
+@pytest.mark.slow
+def test_locked_memory_beside_thrashing_neighbours(tmp_path):
+    """150 MiB locked stay whole while 650 MiB pass: only the rows outside that were so before."""
+    nr_rows, outside = rows_outside(CASES / "d16", tmp_path)
+    assert nr_rows == RATCHET.compared["d16"]
+    assert {} == fallen(RATCHET.outside, {"d16": outside})
+
+
 def test_the_ratchet_only_turns_towards_better():
     """A row that is inside by now is taken out; one that fell is named and not let in."""
     allowed = {"a": ["x", "y"], "b": ["z"]}

@@ -104,6 +104,20 @@ class LruDeleted(msgspec.Struct, frozen=True, gc=False):
     user: str
 
 
+class MlockFolios(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Move pages that were locked to the unevictable list, or unlocked ones back from it.
+
+    Attributes:
+        pfns: The pages.
+        locks: They were locked.
+        user: Who asks.
+    """
+
+    pfns: I64
+    locks: bool
+    user: str
+
+
 class IsolateLru(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Take a batch of pages off a list; answered with (taken, looked at, skipped).
 

@@ -44,6 +44,7 @@ from kernelsim.actors.messages.node import (
     LruAddDrain,
     LruDeleted,
     MemoryTraffic,
+    MlockFolios,
     PutbackInactive,
     ShrinkActive,
 )
@@ -58,6 +59,7 @@ from kernelsim.config.zones import ZoneType, zone_name
 from kernelsim.mm.burst.servers import controller, drawn_ns, lru_lock
 from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
 from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
+from kernelsim.mm.core.mlock import mlock_folios, munlock_folios
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_unref_run
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
@@ -112,6 +114,7 @@ class Node(Actor):
             DrainPages: self.on_drain_pages,
             LruAddDrain: self.on_lru_add_drain,
             LruDeleted: self.on_lru_deleted,
+            MlockFolios: self.on_mlock_folios,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
             ShrinkActive: self.on_shrink_active,
@@ -248,6 +251,15 @@ class Node(Actor):
         """Hold the lock for pages that have left their lists."""
         hold_ns = self._lru_hold_ns(message.user, message.nr)
         return self._under_lru_lock(lambda: (None, hold_ns), message.user)
+
+    def on_mlock_folios(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Move locked pages to the unevictable list, unlocked ones back."""
+        return self._under_lru_lock(partial(self._mlock_folios, message), message.user)
+
+    def _mlock_folios(self, message: MlockFolios) -> tuple[None, int]:
+        move, nr = mlock_folios if message.locks else munlock_folios, len(message.pfns)
+        move(self._mem, message.pfns, nr)
+        return None, self._lru_hold_ns(message.user, nr)
 
     def on_isolate_lru(self, message: IsolateLru) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Take a batch off a list."""

@@ -32,6 +32,7 @@ from kernelsim.mm.burst.columns import (
     B_LISTED,
     B_LOCK_BEGAN,
     B_LOCK_NS,
+    B_LOCKED,
     B_MM,
     B_NID,
     B_NR_FAULTS,
@@ -58,6 +59,7 @@ from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import gfp_to_alloc_flags
 from kernelsim.mm.page.page_alloc import ALLOC_OOM
 from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, TOUCH_FAULT, touch_present
+from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.trace.exceptions import page_fault_user
@@ -113,6 +115,7 @@ class Accesses:
                 continue
             row = self._begin(token, min(nr - done, pages_at_once))
             row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
+            row[B_LOCKED] = is_locked(vma)
             await self._kernel.bursts.run(task)
             done += await self._settle(row, lambda _vpn: vma, result)
         return done
@@ -122,7 +125,8 @@ class Accesses:
     ) -> int:
         """Access pages in a given order, each inside a VMA that permits it; return as `run`."""
         task, done, nr = self._entry.task, 0, len(vpns)
-        pages_at_once = min(self._pages_at_once(), ACCESSES_MAX)
+        # A burst of listed accesses does not know which of them are to locked mappings.
+        pages_at_once = 1 if mm.locked_vm else min(self._pages_at_once(), ACCESSES_MAX)
         packed = vpns << 1 | (writes != 0)
 
         def vma_of(vpn: int) -> VmArea:

@@ -11,10 +11,12 @@ from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.space.memory_access import clear_pages
+from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, zap
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.exec import load_image, static_image
+from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MappedFile
 from kernelsim.mm.space.pgtable import pgd_alloc, pgd_free
@@ -57,6 +59,8 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     assert kernel.mms.mms.pgd_row[mm.number], f"{task.name} gives its address space back twice"
     freed = 0
     for vma in mm.exit_mmap().unmapped:
+        if is_locked(vma):
+            await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
         freed += await zap(current, mm, vma.start, vma.end)
     mm.oom_skip = True
     await _wait_for_oom_reaper(current, mm)

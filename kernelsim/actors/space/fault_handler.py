@@ -24,6 +24,7 @@ from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mmu_gather import free_anonymous, take_anonymous
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
+from kernelsim.mm.core.mlock import mlock_new_folio, munlock_folios
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_USER_FOLIO, GFP_ZEROED_USER_FOLIO
@@ -38,6 +39,7 @@ from kernelsim.mm.space.memory import (
     map_zero,
     touch_present,
 )
+from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import install_tables, tables_needed
 from kernelsim.mm.space.signal_msg import X86_PF_USER, X86_PF_WRITE
@@ -116,6 +118,8 @@ class FaultHandler(Actor):
             is_mapped, majflt, signal = await self._swap_in.serve(fault)
             if not is_mapped:
                 return FaultResult(False, 1 - majflt, majflt, user_ns=0, signal=signal)
+            if is_locked(fault.vma):
+                await self._swap_in.lock(fault.vpn)
             return await self._leave(fault, majflt=majflt)
         if kind == FAULT_ZERO_WP or (kind == FAULT_ANON and fault.write):
             return await self._do_anonymous_page(fault)
@@ -143,6 +147,8 @@ class FaultHandler(Actor):
         done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
+        if is_locked(fault.vma):
+            mlock_new_folio(kernel.mem, int(self._pfn[0]))
         return await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
 
     async def _copy_page(self, fault: PageFault) -> FaultResult:
@@ -160,6 +166,9 @@ class FaultHandler(Actor):
             *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token, unused
         )
         kernel.placed(done)
+        if done and is_locked(fault.vma):
+            mlock_new_folio(kernel.mem, int(self._pfn[0]))
+            munlock_folios(kernel.mem, unused, nr_unused)
         frames = take_anonymous(kernel, unused, nr_unused)
         if not done:  # no longer a page to be copied: let the access find out
             await free_frames(self._current, self._pfn, 1)

@@ -20,16 +20,18 @@ from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import BeginSwapRead, DiskPlace, EndSwapRead
+from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.mm.core.mem import I64, PG_workingset, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.pgtable import pte_at, pte_swap_slot
+from kernelsim.mm.space.pgtable import pte_at, pte_pfn, pte_swap_slot
 from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_ERROR,
     SWAP_RUN_LOCKED,
     SWAP_RUN_NOT_CACHED,
     map_swapcache_run,
 )
+from kernelsim.mm.swap.free_swap import folio_free_swap
 from kernelsim.mm.swap.swap_readahead import (
     cluster_slots,
     missing_slots,
@@ -37,7 +39,7 @@ from kernelsim.mm.swap.swap_readahead import (
     swap_ra_info,
     swapin_slots,
 )
-from kernelsim.units import SECTORS_PER_PAGE
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE, SECTORS_PER_PAGE
 
 WINDOW_MAX = 64  # pages; vm.page-cluster is at most 5 here, 32 pages
 
@@ -86,6 +88,18 @@ class SwapIn:
             else:
                 return False, majflt, SIGBUS if why == SWAP_RUN_ERROR else 0
         return False, majflt, 0
+
+    async def lock(self, vpn: int) -> None:
+        """Mark the page that was just mapped as locked; it needs no slot any more.
+
+        Source: Linux 6.1 mm/internal.h:mlock_vma_folio, mm/memory.c:should_try_to_free_swap
+        """
+        kernel, address = self._kernel, vpn << PAGE_SHIFT
+        pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
+        folio_free_swap(kernel.mem, kernel.swap, pfn)
+        await mlock_vma_pages_range(
+            self._current, self._mm, address, address + PAGE_SIZE, locks=True
+        )
 
     def note_hits(self, start: int, last_vpn: int, hits: int) -> None:
         """Note that faults in the VMA at `start` found pages cached, and which was the last."""

@@ -39,6 +39,7 @@ from kernelsim.mm.burst.columns import (
     B_LAST_HIT,
     B_LOCK_BEGAN,
     B_LOCK_NS,
+    B_LOCKED,
     B_MM,
     B_NR_FAULTS,
     B_NR_ZERO,
@@ -95,6 +96,7 @@ from kernelsim.mm.core.folio_batch import (
 from kernelsim.mm.core.mem import (
     Mem,
 )
+from kernelsim.mm.core.mlock import mlock_new_folio
 from kernelsim.mm.core.vmstat import (
     PGFAULT,
 )
@@ -158,7 +160,7 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         served = map_zero(mem, pt, mms, mm, vpn, 1, 1, int(burst.cost[C_ZERO_PFN]))
     elif kind == FAULT_SWAP:
         served = 0
-        if not run[B_KILLED]:
+        if not run[B_KILLED] and not run[B_LOCKED]:
             served, _, hits = map_swapcache_run(
                 mem, pt, mms, swap, mm, vpn, 1, 1, write, int(run[B_TOKEN])
             )
@@ -198,6 +200,8 @@ def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None
     map_anon_page(mem, pt, row, at, int(run[B_MM]), vpn, int(run[B_PFN]), int(run[B_TOKEN]))
     mms.rss[run[B_MM], MM_ANONPAGES] += 1
     burst.placed[0] += 1
+    if run[B_LOCKED]:
+        mlock_new_folio(mem, int(run[B_PFN]))
     run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
     if folio_batch_add(mem, cpu, int(run[B_PFN])):
         push(burst, cpu, ADD, int(run[B_TIME]))

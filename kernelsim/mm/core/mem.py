@@ -83,7 +83,7 @@ PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; 
 class Pages(NamedTuple):
     """Columns of `struct page`; every array has one entry for each pfn of the machine.
 
-    40 bytes a page. `private` holds order and migratetype of a free block (PG_buddy, read with
+    42 bytes a page. `private` holds order and migratetype of a free block (PG_buddy, read with
     `buddy_order` and `buddy_migratetype`), the swap slot of a page in the swap cache
     (PG_swapcache), or the pool row of a page-table page (PG_table).
     """
@@ -96,6 +96,7 @@ class Pages(NamedTuple):
     index: I64  # type: ignore[assignment]  # virtual page number in that mm; hides tuple.index
     private: I32
     token: U64  # what the page holds, as a number; writing changes it
+    mlock_count: I16  # mappings that lock it, while it is on the unevictable list; see mlock.py
 
 
 # Columns of Mem.zone; actors/parts/node.py says who writes them.

@@ -104,6 +104,8 @@ def folio_add_lru(mem: Mem, pfn: int) -> None:
         mem.pages.flags[pfn] = (flags | PG_unevictable) & (ALL_FLAGS ^ PG_active)
         if not was_unevictable:
             mem.vm_event[UNEVICTABLE_PGS_CULLED] += 1
+        else:  # whether others locked it meanwhile is not known: rather too few
+            mem.pages.mlock_count[pfn] = 0
     elif was_unevictable:
         mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ PG_unevictable)
         mem.vm_event[UNEVICTABLE_PGS_RESCUED] += 1

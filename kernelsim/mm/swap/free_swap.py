@@ -13,10 +13,13 @@ from kernelsim.mm.core.mem import (
     PG_isolated,
     PG_locked,
     PG_lru,
+    PG_mlocked,
     PG_swapcache,
     PG_writeback,
 )
+from kernelsim.mm.core.mlock import clear_mlocked
 from kernelsim.mm.core.swap import lruvec_del_folio
+from kernelsim.mm.core.vmstat import UNEVICTABLE_PGS_CLEARED
 from kernelsim.mm.swap.swap_area import SwapArea, swap_count, vm_swap_full
 from kernelsim.mm.swap.swap_state import delete_from_swap_cache
 from kernelsim.mm.swap.swapfile import swap_free
@@ -49,6 +52,9 @@ def release_page(mem: Mem, pfn: int) -> bool:
     held = mem.pages.flags[pfn] & (PG_isolated | PG_batched)
     if mem.pages.flags[pfn] & PG_lru:
         lruvec_del_folio(mem, pfn)
+    if mem.pages.flags[pfn] & PG_mlocked:
+        clear_mlocked(mem, pfn)
+        mem.vm_event[UNEVICTABLE_PGS_CLEARED] += 1
     mem.pages.flags[pfn] = held
     mem.pages.mapping[pfn] = 0
     mem.pages.index[pfn] = 0

@@ -11,8 +11,11 @@ from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.space.accesses import Accesses
 from kernelsim.actors.space.address_space import free_address_space, make_address_space
 from kernelsim.actors.space.fault_handler import FaultHandler
+from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, zap
+from kernelsim.actors.space.populate import mm_populate
 from kernelsim.actors.tracing import trace
+from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmChange
 from kernelsim.mm.space.signal_msg import segfault_line
@@ -81,11 +84,17 @@ class Caller:
             self.task.rss_stat.sync()
         current, mm = self.current, self.mm
         for vma in change.unmapped:
+            if is_locked(vma):
+                await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
             await zap(current, mm, vma.start, vma.end)
         if change.unmapped:
             floor_vpn, ceiling_vpn = change.floor >> PAGE_SHIFT, change.ceiling >> PAGE_SHIFT
             await free_tables(current, mm, floor_vpn, ceiling_vpn)
         return change.result
+
+    async def populate(self, start: int, end: int) -> None:
+        """Bring in the pages of a range that are not there yet."""
+        await mm_populate(self.accesses, self.current, self.mm, start, end)
 
     async def segfault(self, address: int, *, write: bool) -> int:
         """End by SIGSEGV for touching an address, which the log says; return its number."""

@@ -14,7 +14,14 @@ from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
 from kernelsim.actors.space.mmu_gather import zap
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.vm_flags import MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE
+from kernelsim.mm.space.mmap import page_align
+from kernelsim.mm.space.vm_flags import (
+    MAP_FIXED,
+    MAP_LOCKED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    VmFlag,
+)
 from kernelsim.units import PAGE_SIZE
 
 
@@ -26,11 +33,13 @@ class Mmap:
         length: Bytes.
         noreserve: MAP_NORESERVE.
         address: Where, replacing what is there (MAP_FIXED); 0 for where the kernel likes.
+        locked: MAP_LOCKED: its pages are brought in, and stay.
     """
 
     length: int
     noreserve: bool = False
     address: int = 0
+    locked: bool = False
 
 
 @attrs.frozen
@@ -62,9 +71,22 @@ async def mmap(caller: Caller, message: Mmap) -> int:
     await caller.enter_kernel()
     flags = MAP_PRIVATE | (MAP_NORESERVE if message.noreserve else 0)
     flags |= MAP_FIXED if message.address else 0
-    return await caller.finish(
-        caller.mm.mmap(message.length, map_flags=flags, address=message.address)
-    )
+    flags |= MAP_LOCKED if message.locked else 0
+    change = caller.mm.mmap(message.length, map_flags=flags, address=message.address)
+    address = await caller.finish(change)
+    if address >= 0:
+        await _populate_locked(caller, address, page_align(address + message.length))
+    return address
+
+
+async def _populate_locked(caller: Caller, start: int, end: int) -> None:
+    """Bring in the pages of a new mapping, if it is locked.
+
+    Source: Linux 6.1 mm/mmap.c:do_mmap, :brk
+    """
+    vma = caller.mm.map.find_vma_intersection(start, end)
+    if vma is not None and vma.flags & VmFlag.VM_LOCKED:
+        await caller.populate(start, end)
 
 
 async def munmap(caller: Caller, message: Munmap) -> int:
@@ -76,17 +98,29 @@ async def munmap(caller: Caller, message: Munmap) -> int:
 async def brk(caller: Caller, message: Brk) -> int:
     """Grow or shrink the heap."""
     await caller.enter_kernel()
-    return await caller.finish(caller.mm.set_brk(caller.mm.brk + message.increment))
+    before = caller.mm.brk
+    brk = await caller.finish(caller.mm.set_brk(before + message.increment))
+    if brk > before:
+        await _populate_locked(caller, page_align(before), page_align(brk))
+    return brk
 
 
 async def madvise(caller: Caller, message: Madvise) -> int:
-    """Drop the pages of a range; they read as zero afterwards."""
+    """Drop the pages of a range; they read as zero afterwards.
+
+    A locked mapping ends it: what lies before it has been dropped.
+
+    Source: Linux 6.1 mm/madvise.c:madvise_dontneed_free, :madvise_walk_vmas
+    """
     await caller.enter_kernel()
     if message.address % PAGE_SIZE:
         return -errno.EINVAL
     end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
     caller.task.rss_stat.sync()
-    await zap(caller.current, caller.mm, message.address, end)
+    for vma in caller.mm.map.overlapping(message.address, end):
+        if vma.flags & VmFlag.VM_LOCKED:
+            return -errno.EINVAL
+        await zap(caller.current, caller.mm, vma.start, vma.end)
     # What is mapped has been dropped; that there was a hole is only told.
     return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
 

@@ -1,0 +1,50 @@
+"""Bringing in the pages of a range that are not there yet.
+
+Linux: mm/gup.c:__mm_populate, 6.1.
+It runs in the time of the task that makes the system call.
+Units: bytes for addresses; pages.
+"""
+
+import attrs
+
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.space.accesses import Accesses
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
+from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.mm.swap.gup import missing_pages
+from kernelsim.units import PAGE_SHIFT
+
+
+@attrs.define
+class _Counts:
+    """Faults of pages brought in, which only the process counts."""
+
+    minflt: int = 0
+    majflt: int = 0
+
+
+async def mm_populate(
+    accesses: Accesses, current: Current, mm: MmStruct, start: int, end: int
+) -> None:
+    """Bring in the pages of a range that are not there; stop when the task is being killed.
+
+    Source: Linux 6.1 mm/gup.c:__mm_populate, :populate_vma_page_range
+    """
+    for vma in mm.map.overlapping(start, end):
+        if vma.flags & VmFlag.VM_LOCKONFAULT:
+            continue
+        await _populate(accesses, current, mm, vma)
+
+
+async def _populate(accesses: Accesses, current: Current, mm: MmStruct, vma: VmArea) -> None:
+    """Fault in the missing pages of a mapping: for writing, where it may be written, to end COW."""
+    # Differs from Linux: Each page that is brought in is accessed as its program would.
+    kernel, task = current
+    write = vma.flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED) == VmFlag.VM_WRITE
+    vpn, last = vma.vpn, vma.end >> PAGE_SHIFT
+    while not task.killed:
+        vpn, nr, held = missing_pages(*kernel.space, kernel.swap, mm.number, vpn, last, write)
+        if not nr:
+            return
+        await accesses.run(vma, vpn, nr, 1, held, _Counts(), write=write)

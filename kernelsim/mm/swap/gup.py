@@ -1,0 +1,65 @@
+"""Which pages of a range have to be faulted in before a program can use them all.
+
+Linux: mm/gup.c:populate_vma_page_range, :__get_user_pages, 6.1.
+Units: virtual page numbers.
+"""
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.core.mem import Mem, PG_uptodate
+from kernelsim.mm.space.memory import FAULT_NONE_PRESENT, FAULT_SWAP, FAULT_WP, fault_kind
+from kernelsim.mm.space.pgtable import (
+    PT_BITS,
+    Mms,
+    PageTables,
+    get_pte,
+    pte_pfn,
+    pte_swap_slot,
+    walk,
+)
+from kernelsim.mm.swap.swap_area import SwapArea
+
+
+@leaf
+def missing_pages(
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, mm: int, vpn: int, end_vpn: int, write: bool
+) -> tuple[int, int, int]:
+    """Find the next pages of [vpn, end_vpn) that an access would fault on.
+
+    A run of pages that hold nothing yet is found as one, a page with content by itself, so that a
+    fault for writing can leave in it what it holds.
+
+    Returns:
+        The first, how many (0 when none is left), and what they hold.
+    """
+    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    found = 0
+    while vpn < end_vpn:
+        row, end = walk(entry, pt.state, private, top, vpn)
+        pte = get_pte(entry, row, vpn & mask) if row else 0
+        kind = fault_kind(pte, write)
+        if kind in (FAULT_SWAP, FAULT_WP):
+            if found:
+                break
+            if kind == FAULT_WP:
+                return vpn, 1, int(mem.pages.token[pte_pfn(pte)])
+            return vpn, 1, slot_token(mem, swap, pte_swap_slot(pte))
+        if kind != FAULT_NONE_PRESENT:
+            step = 1 if row else min(end, end_vpn) - vpn
+            found += step
+            vpn += step
+            continue
+        if found:
+            break
+        vpn += 1
+    return vpn - found, found, 0
+
+
+@leaf
+def slot_token(mem: Mem, swap: SwapArea, slot: int) -> int:
+    """Return what a slot stands for: what its page in the swap cache holds, else what is there."""
+    pfn = int(swap.cache_pfn[slot])
+    # One that is being read holds nothing yet; the slot has it.
+    if pfn and mem.pages.flags[pfn] & PG_uptodate:
+        return int(mem.pages.token[pfn])
+    return int(swap.token[slot])
