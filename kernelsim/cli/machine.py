@@ -148,7 +148,8 @@ def print_machine(spec: MachineSpec) -> None:
             f"device {device.name}: queue {device.queue_depth}, "
             f"read {format_duration(device.read_latency_ns)}, "
             f"write {format_duration(device.write_latency_ns)}, "
-            f"{format_size(device.bandwidth_bytes_per_s)}/s"
+            f"{format_size(device.bandwidth_bytes_per_s)}/s, scheduler {device.scheduler}"
+            + (f", seek {format_duration(device.average_seek_ns)}" * bool(device.average_seek_ns))
         )
     for swap in spec.swaps:
         print(f"swap {swap.name}: {format_size(swap.size_bytes)}, priority {swap.prio}")

@@ -47,6 +47,7 @@ HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
 MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
+SCHEDULERS: Final = ("none", "mq-deadline")  # block/elevator.c; the others are not simulated
 DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
 DEVICE_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._!-]{{0,{DEVICE_NAME_MAX - 1}}}")
 DEVICE_NAME_RULE: Final = (
@@ -147,6 +148,18 @@ class BlockDeviceSpec:
     """Pieces of memory, pages here, that one request may have; AHCI_MAX_SG of SATA controllers."""
     rotational: bool = False
     """Whether position matters (a hard disk)."""
+    scheduler: str = "none"
+    """Who orders the requests that wait: none, or mq-deadline, which also merges them."""
+    request_ns: int = 0
+    """What each request costs the pipe beside its data."""
+    average_seek_ns: int = 0
+    """How long its arm moves over a third of the disk; 0 for a disk without an arm."""
+    track_to_track_ns: int = 0
+    """How long its arm moves to the next track."""
+    rotation_ns: int = 1
+    """How long its platter takes to turn once."""
+    capacity_bytes: int = 1_000_000_000_000
+    """Size of the disk, over which its arm moves."""
 
 
 @attrs.frozen(kw_only=True)
@@ -161,6 +174,8 @@ class SwapSpec:
     """Priority; the first one switched on without a priority gets -2."""
     device: str
     """Name of the BlockDeviceSpec it lies on."""
+    on: bool = True
+    """Whether it is switched on when the machine has booted."""
 
     @property
     def nr_slots(self) -> int:
@@ -335,14 +350,23 @@ def _validate_swap(machine: MachineSpec) -> None:
     for index, device in enumerate(machine.devices):
         if device.name in names[:index]:
             raise ConfigError(f"device[{index}].name", device.name, "the name is already taken")
-        for key in ("queue_depth", "bandwidth_bytes_per_s"):
+        for key in ("queue_depth", "bandwidth_bytes_per_s", "rotation_ns", "capacity_bytes"):
             if getattr(device, key) < 1:
                 value = getattr(device, key)
                 raise ConfigError(f"device[{index}].{key}", value, "must be 1 or more")
-        for key in ("read_latency_ns", "write_latency_ns"):
+        for key in (
+            "read_latency_ns",
+            "write_latency_ns",
+            "request_ns",
+            "average_seek_ns",
+            "track_to_track_ns",
+        ):
             if getattr(device, key) < 0:
                 value = getattr(device, key)
                 raise ConfigError(f"device[{index}].{key}", value, "must be 0 or more")
+        if device.scheduler not in SCHEDULERS:
+            rule = f"must be one of {', '.join(SCHEDULERS)}"
+            raise ConfigError(f"device[{index}].scheduler", device.scheduler, rule)
     for index, swap in enumerate(machine.swaps):
         if swap.device not in names:
             known = ", ".join(names) or "none is defined"

@@ -13,7 +13,7 @@ import attrs
 
 from kernelsim.config.era import ERAS
 from kernelsim.config.latency import LatencySpec
-from kernelsim.config.machine import DEVICE_NAME_RULE, BlockDeviceSpec
+from kernelsim.config.machine import DEVICE_NAME_RULE, SCHEDULERS, BlockDeviceSpec
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.zones import ARCHES
 
@@ -44,6 +44,43 @@ DEVICE_KINDS: Final = {
         read_latency_ns=80_000,  # one 4 KiB read from TLC flash
         write_latency_ns=20_000,  # into the drive's DRAM
         bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
+    ),
+    # Seagate Constellation ES.3 1 TB, product manual 100671511: 7200 turns a minute, seeks of
+    # 8.5 ms (read, average) and 0.7 ms (track to track), 83 to 175 MB/s from rim to hub, NCQ of 32.
+    "hdd-7200": BlockDeviceSpec(
+        name="hdd-7200",
+        queue_depth=32,
+        read_latency_ns=100_000,  # of the controller and the link, beside arm and platter
+        write_latency_ns=100_000,
+        bandwidth_bytes_per_s=129_000_000,  # the mean of rim and hub
+        rotational=True,
+        scheduler="mq-deadline",
+        average_seek_ns=8_500_000,
+        track_to_track_ns=700_000,
+        rotation_ns=8_333_333,
+        capacity_bytes=1_000_204_886_016,
+    ),
+    # Samsung 870 EVO 1 TB, data sheet rev. 1.1: one 4 KiB read at a time 13,000 a second, write
+    # 36,000; 32 at a time 98,000 reads; 560 MB/s.
+    "sata-ssd": BlockDeviceSpec(
+        name="sata-ssd",
+        queue_depth=32,  # NCQ
+        read_latency_ns=66_700,  # 1/13000 s, less the pipe
+        write_latency_ns=17_600,  # 1/36000 s, less the pipe
+        bandwidth_bytes_per_s=560_000_000,
+        scheduler="mq-deadline",
+        request_ns=2_890,  # 1/98000 s, less the data
+    ),
+    # Samsung 970 EVO Plus 1 TB, data sheet rev. 2.0: one 4 KiB read at a time 19,000 a second,
+    # write 60,000; 32 at a time by four tasks 600,000 reads; 3500 MB/s.
+    "nvme-ssd": BlockDeviceSpec(
+        name="nvme-ssd",
+        queue_depth=1023,  # of each hardware queue; drivers/nvme/host/pci.c, one a CPU
+        read_latency_ns=51_000,  # 1/19000 s, less the pipe
+        write_latency_ns=15_000,  # 1/60000 s, less the pipe
+        bandwidth_bytes_per_s=3_500_000_000,
+        max_segments=127,  # NVME_MAX_SEGS
+        request_ns=500,  # 1/600000 s, less the data
     ),
 }
 PAGES_RULE: Final = "a size in whole pages of 4 KiB, such as 4G"
@@ -115,6 +152,11 @@ class DeviceToml:
     rotational: bool | None = _of_kind(
         "whether position matters, as on a hard disk", "true or false", "rotational"
     )
+    scheduler: str | None = _of_kind(
+        "who orders the requests that wait, and merges them",
+        f"one of {', '.join(SCHEDULERS)}",
+        "scheduler",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -134,6 +176,9 @@ class SwapToml:
         "a whole number; left out: -2 for the first, then -3, -4 …",
         example=-2,
         default=None,
+    )
+    on: bool = _key(
+        "whether it is switched on at boot", "true or false", example=True, default=True
     )
 
 

@@ -115,8 +115,9 @@ def render_diskstats(snapshot: Snapshot) -> str:
 
 def _disk_line(disk: DiskSnapshot) -> str:
     """Return the line of one disk: 17 counts behind its name."""
-    reads = (disk.nr_reads, 0, disk.pages_read * SECTORS_PER_PAGE, disk.read_ns // NS_PER_MS)
-    writes = (disk.nr_writes, 0, disk.pages_written * SECTORS_PER_PAGE, disk.write_ns // NS_PER_MS)
+    read, written = disk.pages_read * SECTORS_PER_PAGE, disk.pages_written * SECTORS_PER_PAGE
+    reads = (disk.nr_reads, disk.nr_read_merges, read, disk.read_ns // NS_PER_MS)
+    writes = (disk.nr_writes, disk.nr_write_merges, written, disk.write_ns // NS_PER_MS)
     queue_ns = disk.read_ns + disk.write_ns
     queue = (disk.nr_in_flight, disk.active_ns // NS_PER_MS, queue_ns // NS_PER_MS)
     discards_and_flushes = (0,) * 6

@@ -242,6 +242,8 @@ class DiskSnapshot:
     minor: int
     nr_reads: int = 0
     nr_writes: int = 0
+    nr_read_merges: int = 0
+    nr_write_merges: int = 0
     pages_read: int = 0
     pages_written: int = 0
     read_ns: int = 0

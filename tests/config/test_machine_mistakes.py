@@ -142,7 +142,7 @@ MISTAKES = {
     "arch": (f'arch = "arm"\n{ONE_NODE}', "arch = 'arm': must be one of x86_64, i386, i386pae"),
     "device kind": (
         ONE_NODE + '[[device]]\nname = "d"\nkind = "tape"\n',
-        "device[0].kind = 'tape': must be one of ssd, hdd, nvme",
+        "device[0].kind = 'tape': must be one of ssd, hdd, nvme, hdd-7200, sata-ssd, nvme-ssd",
     ),
     "device twice": (
         ONE_NODE + '[[device]]\nname = "d"\n[[device]]\nname = "d"\n',

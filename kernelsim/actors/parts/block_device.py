@@ -1,9 +1,10 @@
-"""A disk: a queue of limited depth in front of a pipe of limited bandwidth.
+"""A disk: a scheduler, a queue of limited depth, and behind it a pipe or an arm.
 
 Linux: block/blk-mq.c; the device itself is hardware.
-A request takes a free slot of the device, waits its access latency there, then its data passes the
-pipe, one request after another. At most `NR_REQUESTS` wait; the sender of another one waits for
-room.
+Requests wait in the scheduler, which may merge them, until the device takes one more. There one
+waits its access latency beside others, then its data passes the pipe, one request after another.
+A hard disk serves one at a time: its arm moves to it, the platter turns to it. At most
+`NR_REQUESTS` bios are under way; the sender of another one waits for room.
 Owns: its queue, the accounts of its writers, its statistics.
 Interface: ask `SubmitBio`; the answer means "accepted", for a read or a synchronous write that
 asks to wait, "done" with its status. The receiver a bio names is told its `end_io` at completion,
@@ -11,9 +12,9 @@ with the status: 0, or EIO when `faults` has bad sectors among its own then.
 Units: bytes, ns, sectors of 512 bytes.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
 from errno import EIO
-from heapq import heapreplace
 from typing import Any, Final
 
 import attrs
@@ -23,11 +24,14 @@ from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WritebackThrottle
 from kernelsim.block.device_faults import DeviceFaults
+from kernelsim.block.mq_deadline import Request, make_scheduler
+from kernelsim.block.seek import seek_ns
 from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.sim.actor import DEFERRED, Actor, Reply
 from kernelsim.sim.locks import WaitQueue
+from kernelsim.sim.rng import Rng
 from kernelsim.trace.block import block_rq_complete, block_rq_issue
-from kernelsim.units import NS_PER_S, PAGE_SIZE, SECTORS_PER_PAGE
+from kernelsim.units import NS_PER_S, SECTOR_SIZE, SECTORS_PER_PAGE
 
 NR_REQUESTS: Final = 256  # requests accepted before submitters wait; BLKDEV_DEFAULT_RQ is 128, x2
 
@@ -45,6 +49,8 @@ class DiskStatistics:
         write_ns: The same of the writes.
         busy_ns: Time the pipe was busy.
         in_flight_max: Most requests under way at once.
+        nr_read_merges: Reads that became part of another.
+        nr_write_merges: Writes that did.
     """
 
     nr_reads: int = 0
@@ -55,6 +61,8 @@ class DiskStatistics:
     write_ns: int = 0
     busy_ns: int = 0
     in_flight_max: int = 0
+    nr_read_merges: int = 0
+    nr_write_merges: int = 0
 
 
 class BlockDevice(Actor):
@@ -76,8 +84,15 @@ class BlockDevice(Actor):
         self._active_since_ns = 0
         self.throttle: WritebackThrottle
         self.wbt_queues: tuple[WaitQueue, ...]  # where writers back sleep, by WBT_RWQ_*
-        self._slots = [0] * spec.queue_depth  # when each becomes free, a heap
+        self._scheduler = make_scheduler(spec.scheduler, spec.max_segments)
+        self._nr_at_device = 0
+        # Differs from Linux: The hardware queues of a disk, one a CPU, are one queue.
+        self._nr_requests = max(NR_REQUESTS, spec.queue_depth)
         self._pipe_free_ns = 0
+        self._at_arm: list[Request] = []  # of a disk with an arm, by sector
+        self._arm_sector = 0  # where the last request ended
+        self._arm_is_busy = False
+        self._rotation: Rng
         self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
 
     async def on_start(self) -> None:
@@ -85,11 +100,12 @@ class BlockDevice(Actor):
         kinds = ("others", "kswapd")
         self.wbt_queues = tuple(self.engine.wait_queue(f"{self.name} wbt {kind}") for kind in kinds)
         self.throttle = WritebackThrottle(self.wbt_queues)
+        self._rotation = self.engine.rng(f"platter of {self.name}")
 
     @property
     def is_full(self) -> bool:
         """Whether a submitter has to wait for room."""
-        return self.nr_in_flight >= NR_REQUESTS
+        return self.nr_in_flight >= self._nr_requests
 
     @property
     def active_ns(self) -> int:
@@ -103,41 +119,110 @@ class BlockDevice(Actor):
         if self.is_full:
             self._waiting.append((message, self.defer()))
             return DEFERRED
-        if message.wait:
-            self._start(message, self.defer())
-            return DEFERRED
-        self._start(message, None)
-        return None
+        reply = self.defer() if message.wait else None
+        self._accept(message, reply)
+        self._dispatch()
+        return DEFERRED if message.wait else None
 
-    def _start(self, bio: SubmitBio, reply: Reply | None) -> None:
+    def _accept(self, bio: SubmitBio, reply: Reply | None) -> None:
+        now_ns = self.engine.now_ns
         if not self.nr_in_flight:
-            self._active_since_ns = self.engine.now_ns
+            self._active_since_ns = now_ns
         self.nr_in_flight += 1
         self.statistics.in_flight_max = max(self.statistics.in_flight_max, self.nr_in_flight)
-        spec = self.spec
         if not bio.is_write:
-            self.throttle.note_read(self.engine.now_ns)
-        now_ns = self.engine.now_ns
-        begin_ns = max(now_ns, self._slots[0])
-        latency_ns = spec.write_latency_ns if bio.is_write else spec.read_latency_ns
-        transfer_ns = bio.nr_pages * PAGE_SIZE * NS_PER_S // spec.bandwidth_bytes_per_s
-        self._pipe_free_ns = max(begin_ns + latency_ns, self._pipe_free_ns) + transfer_ns
-        self.statistics.busy_ns += transfer_ns
-        heapreplace(self._slots, self._pipe_free_ns)
-        if wants(self, block_rq_issue):
-            sectors, size_bytes = bio.nr_pages * SECTORS_PER_PAGE, bio.nr_pages * PAGE_SIZE
-            point = block_rq_issue(
-                self.dev, bio.sector, sectors, size_bytes, 0, bio.rwbs, bio.comm, ""
-            )
-            trace(self, point)
-        self.engine.clock.schedule(self._pipe_free_ns, self._complete, (bio, reply, now_ns))
+            self.throttle.note_read(now_ns)
+        sectors = bio.nr_pages * SECTORS_PER_PAGE
+        part = (bio, reply, now_ns)
+        self._scheduler.insert(Request(bio.is_write, bio.sector, sectors, [part]), now_ns)
 
-    def _complete(self, item: tuple[SubmitBio, Reply | None, int]) -> bool:
-        bio, reply, began_ns = item
+    def _dispatch(self) -> None:
+        """Hand requests to the device as long as it takes more."""
+        while self._nr_at_device < self.spec.queue_depth:
+            request = self._scheduler.dispatch(self.engine.now_ns)
+            if request is None:
+                return
+            self._nr_at_device += 1
+            if wants(self, block_rq_issue):
+                self._trace_issue(request)
+            if self.spec.average_seek_ns:
+                insort(self._at_arm, request, key=_first_sector)
+                self._move_arm()
+            else:
+                self._start(request)
+
+    def _start(self, request: Request) -> None:
+        """Let the device serve a request beside others: latencies overlap, data does not."""
+        spec = self.spec
+        latency_ns = spec.write_latency_ns if request.is_write else spec.read_latency_ns
+        begin_ns = max(self.engine.now_ns + latency_ns, self._pipe_free_ns)
+        self._transfer(request, begin_ns)
+
+    def _move_arm(self) -> None:
+        """Let the arm go up the sectors it has requests for, and from the highest to the lowest.
+
+        Where the last request ended it need not wait for the platter: the track is in its buffer.
+        """
+        if self._arm_is_busy or not self._at_arm:
+            return
+        self._arm_is_busy = True
+        place = bisect_left(self._at_arm, self._arm_sector, key=_first_sector)
+        request = self._at_arm.pop(place if place < len(self._at_arm) else 0)
+        spec, distance = self.spec, abs(request.sector - self._arm_sector) * SECTOR_SIZE
+        arrive_ns = self.engine.now_ns + (
+            spec.write_latency_ns if request.is_write else spec.read_latency_ns
+        )
+        if distance:
+            arrive_ns += self._rotation.below(spec.rotation_ns) + seek_ns(
+                distance,
+                spec.capacity_bytes,
+                track_to_track_ns=spec.track_to_track_ns,
+                average_ns=spec.average_seek_ns,
+            )
+        self._arm_sector = request.end
+        self._transfer(request, arrive_ns)
+
+    def _transfer(self, request: Request, begin_ns: int) -> None:
+        spec, size_bytes = self.spec, request.nr_sectors * SECTOR_SIZE
+        transfer_ns = spec.request_ns + size_bytes * NS_PER_S // spec.bandwidth_bytes_per_s
+        self._pipe_free_ns = begin_ns + transfer_ns
+        self.statistics.busy_ns += transfer_ns
+        self.engine.clock.schedule(self._pipe_free_ns, self._complete, request)
+
+    def _complete(self, request: Request) -> bool:
         now_ns = self.engine.now_ns
         if now_ns < self.faults.stalled_until_ns:
-            self.engine.clock.schedule(self.faults.stalled_until_ns, self._complete, item)
+            self.engine.clock.schedule(self.faults.stalled_until_ns, self._complete, request)
             return False
+        self._nr_at_device -= 1
+        self._arm_is_busy = False
+        self._count(request)
+        for bio, reply, began_ns in request.parts:
+            self._end_bio(bio, reply, began_ns)
+        while self._waiting and not self.is_full:
+            waiting, waiting_reply = self._waiting.popleft()
+            self._accept(waiting, waiting_reply if waiting.wait else None)
+            if not waiting.wait:
+                waiting_reply.send(None)
+        self._move_arm()
+        self._dispatch()
+        return False
+
+    def _count(self, request: Request) -> None:
+        statistics, nr_merged = self.statistics, len(request.parts) - 1
+        if request.is_write:
+            statistics.nr_writes += 1
+            statistics.nr_write_merges += nr_merged
+        else:
+            statistics.nr_reads += 1
+            statistics.nr_read_merges += nr_merged
+
+    def _end_bio(self, bio: SubmitBio, reply: Reply | None, began_ns: int) -> None:
+        """Tell whoever submitted a bio how it ended.
+
+        Source: Linux 6.1 block/blk-mq.c:blk_update_request
+        """
+        now_ns, statistics = self.engine.now_ns, self.statistics
         failed = self.faults.failed_pages(
             is_write=bio.is_write, sector=bio.sector, nr_pages=bio.nr_pages
         )
@@ -145,15 +230,12 @@ class BlockDevice(Actor):
         self.nr_in_flight -= 1
         if not self.nr_in_flight:
             self._active_ns += now_ns - self._active_since_ns
-        statistics = self.statistics
         if bio.is_write:
             statistics.write_ns += now_ns - began_ns
-            statistics.nr_writes += 1
             statistics.pages_written += bio.nr_pages
         else:
             statistics.read_ns += now_ns - began_ns
-            self.throttle.note_read(self.engine.now_ns)
-            statistics.nr_reads += 1
+            self.throttle.note_read(now_ns)
             statistics.pages_read += bio.nr_pages
         if wants(self, block_rq_complete):
             sectors = bio.nr_pages * SECTORS_PER_PAGE
@@ -167,11 +249,14 @@ class BlockDevice(Actor):
             self.throttle.done(bio.throttled, now_ns)
         if reply is not None:
             reply.send(status)
-        while self._waiting and self.nr_in_flight < NR_REQUESTS:
-            waiting, waiting_reply = self._waiting.popleft()
-            if waiting.wait:
-                self._start(waiting, waiting_reply)
-            else:
-                self._start(waiting, None)
-                waiting_reply.send(None)
-        return False
+
+    def _trace_issue(self, request: Request) -> None:
+        bio, size_bytes = request.parts[0][0], request.nr_sectors * SECTOR_SIZE
+        point = block_rq_issue(
+            self.dev, request.sector, request.nr_sectors, size_bytes, 0, bio.rwbs, bio.comm, ""
+        )
+        trace(self, point)
+
+
+def _first_sector(request: Request) -> int:
+    return request.sector

@@ -2,11 +2,13 @@
 
 from errno import EIO
 
+import attrs
 import pytest
 
 from kernelsim.actors.messages.block_device import EndIo, SubmitBio
 from kernelsim.actors.parts.block_device import NR_REQUESTS, BlockDevice
 from kernelsim.config.machine import BlockDeviceSpec
+from kernelsim.config.machine_form import DEVICE_KINDS
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 from kernelsim.units import PAGE_SIZE
@@ -189,3 +191,75 @@ def test_a_stalled_disk_completes_nothing_and_then_all():
 
     on_disk(4, scenario)
     assert [ns for _, ns in listener.told] == [50 * READ_NS] * 2 + [101 * READ_NS + PAGE_NS]
+
+
+def test_a_hard_disk_goes_up_the_sectors_and_need_not_move_to_go_on():
+    """The nearest above is next, not the first that came; the sector behind costs no turn."""
+    spec = attrs.evolve(
+        DEVICE_KINDS["hdd-7200"], name="sda", read_latency_ns=0, scheduler="mq-deadline"
+    )
+    listener = Listener()
+    engine = Engine()
+    far, near, behind = 10**9, 10**6, 10**6 + 8
+
+    async def main(engine):
+        disk = BlockDevice(spec)
+        engine.spawn(disk)
+        receiver = engine.spawn(listener)
+        await disk.ref.ask(bio(receiver, sector=0))
+        for sector in (far, near):
+            await disk.ref.ask(bio(receiver, sector=sector))
+        await disk.ref.ask(bio(receiver, sector=behind, wait=True))
+        await engine.sleep(10**9)
+        return disk.statistics
+
+    statistics = engine.run(main)
+    page_ns = PAGE_SIZE * 10**9 // spec.bandwidth_bytes_per_s
+    first, second, third, fourth = (ns for _, ns in listener.told)
+    assert first == page_ns
+    assert spec.track_to_track_ns < second - first < 10**7
+    assert third - second in (0, page_ns)  # merged, or read on
+    assert fourth - third > 5_000_000
+    assert statistics.nr_reads + statistics.nr_read_merges == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_write", "rate"),
+    [
+        ("sata-ssd", False, 13_000),
+        ("sata-ssd", True, 36_000),
+        ("nvme-ssd", False, 19_000),
+        ("nvme-ssd", True, 60_000),
+    ],
+)
+def test_one_request_at_a_time_has_the_rate_of_the_data_sheet(kind, is_write, rate):
+    """Random pages, each asked for when the last has come."""
+    engine = Engine()
+
+    async def main(engine):
+        disk = BlockDevice(attrs.evolve(DEVICE_KINDS[kind], name="sda"))
+        engine.spawn(disk)
+        for number in range(100):
+            await disk.ref.ask(bio(is_write=is_write, sector=800 * number, wait=True))
+        return engine.now_ns
+
+    assert abs(100 * 10**9 / engine.run(main) - rate) < rate / 50
+
+
+@pytest.mark.parametrize(
+    ("kind", "depth", "rate"), [("sata-ssd", 32, 98_000), ("nvme-ssd", 128, 600_000)]
+)
+def test_many_requests_at_a_time_have_the_rate_of_the_data_sheet(kind, depth, rate):
+    """As many random reads under way as the sheet has it."""
+    engine = Engine()
+
+    async def main(engine):
+        disk = BlockDevice(attrs.evolve(DEVICE_KINDS[kind], name="sda", queue_depth=depth))
+        engine.spawn(disk)
+        for number in range(4000):
+            while disk.nr_in_flight >= depth:
+                await engine.sleep(500)
+            await disk.ref.ask(bio(sector=800 * number))
+        return engine.now_ns
+
+    assert abs(4000 * 10**9 / engine.run(main) - rate) < rate / 20
