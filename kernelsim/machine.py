@@ -44,8 +44,7 @@ from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool
 from kernelsim.mm.space.util import CommitAccount
-from kernelsim.mm.swap.swap_area import swapon
-from kernelsim.mm.swap.swap_readahead import ClusterReadahead
+from kernelsim.mm.swap.swap_area import SS_TOTAL, swapon
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.sink import Sink
@@ -163,11 +162,12 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     swap_pages = [swap.size_bytes // PAGE_SIZE for swap in spec.swaps]
     disks = {device.name: device for device in spec.devices}
     rotational = [disks[area.device].rotational for area in spec.swaps]
-    swap = swapon(swap_pages, [area.prio for area in spec.swaps], spec.nr_cpus, rotational)
+    priorities, on = [area.prio for area in spec.swaps], [area.on for area in spec.swaps]
+    swap = swapon(swap_pages, priorities, spec.nr_cpus, rotational, on)
     commit = CommitAccount(
         totalram_pages=phys.totalram_pages,
         tunables=phys.tunables,
-        total_swap_pages=sum(a.nr_slots for a in spec.swaps),
+        total_swap_pages=int(swap.state[SS_TOTAL]),
     )
     layout = ADDRESS_LAYOUTS[spec.arch]
     burst = make_burst(spec)
@@ -181,8 +181,8 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,
         burst=burst,
-        cluster_readahead=ClusterReadahead() if any(rotational) else None,
     )
+    kernel.choose_swap_readahead()
     for node in spec.nodes:
         towards = tuple(row[node.nid] for row in spec.distances)
         kernel.nodes.append(Node(node.nid, kernel, spec.zone_types, towards, spec.latency))

@@ -46,7 +46,8 @@ from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.phys_mem import BOOT_GENERATION, PgData
 from kernelsim.mm.page.watermark import calculate_normal_threshold
 from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
-from kernelsim.mm.swap.swap_area import SA_INUSE, SA_MAX, SA_PRIO, SS_FREE, SS_TOTAL
+from kernelsim.mm.swap.swap_area import SA_INUSE, SA_MAX, SA_PRIO, SA_USED
+from kernelsim.mm.swap.swapon import si_swapinfo
 from kernelsim.procfs.capture_process import capture_processes
 from kernelsim.procfs.snapshot import (
     PAGE_KB,
@@ -88,7 +89,8 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
         kernel: It.
         usage: Whether to walk the page tables for what smaps says of each mapping.
     """
-    spec, boot, swap = kernel.spec, kernel.spec.boot, kernel.swap
+    spec, boot = kernel.spec, kernel.spec.boot
+    swap_total, swap_free = si_swapinfo(kernel.swap)
     boot_kb = boot.meminfo_kb
     nodes = tuple(capture_node(kernel, node) for node in kernel.phys.online_nodes)
     now_ns = kernel.engine.now_ns
@@ -107,8 +109,8 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
         dirty_threshold=dirty,
         dirty_background_threshold=dirty_background,
         totalreserve_pages=kernel.phys.totalreserve_pages,
-        swap_total=int(swap.state[SS_TOTAL]),
-        swap_free=int(swap.state[SS_FREE]),
+        swap_total=swap_total,
+        swap_free=swap_free,
         commit_limit=commit.commit_limit(),
         committed_as=commit.committed_pages + boot_kb.get("Committed_AS", 0) // PAGE_KB,
         buffers=boot_kb.get("Buffers", 0) // PAGE_KB,
@@ -311,6 +313,7 @@ def capture_swaps(kernel: Kernel) -> list[SwapArea]:
             prio=int(area[SA_PRIO]),
         )
         for spec, area in zip(kernel.spec.swaps, kernel.swap.area, strict=True)
+        if area[SA_USED]
     ]
 
 
@@ -326,6 +329,8 @@ def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
                 minor=device.dev & ((1 << MINOR_BITS) - 1),
                 nr_reads=done.nr_reads,
                 nr_writes=done.nr_writes,
+                nr_read_merges=done.nr_read_merges,
+                nr_write_merges=done.nr_write_merges,
                 pages_read=done.pages_read,
                 pages_written=done.pages_written,
                 read_ns=done.read_ns,

@@ -37,7 +37,7 @@ from kernelsim.mm.core.vmstat import (
     PGSKIP_DMA,
     VM_EVENT_NAMES,
 )
-from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
+from kernelsim.mm.swap.swapon import si_swapinfo
 from kernelsim.procfs.meminfo import si_mem_available
 from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
@@ -171,8 +171,7 @@ def machine_row(kernel: Kernel) -> tuple[int, ...]:
     running = sum(cpu.state.current is not None for cpu in cpus)
     running += sum(len(cpu.state.run_queue) for cpu in cpus)
     return (
-        int(kernel.swap.state[SS_TOTAL]),
-        int(kernel.swap.state[SS_FREE]),
+        *si_swapinfo(kernel.swap),
         kernel.nr_in_flight,
         len(kernel.processes),
         running,

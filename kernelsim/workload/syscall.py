@@ -103,6 +103,12 @@ def _word(call: Call, argument: object) -> list[object]:
     return [argument]
 
 
+def _path(call: Call, argument: object) -> list[object]:
+    if not isinstance(argument, str) or not argument:
+        raise ConfigError(call.name, argument, 'must be a name such as "/dev/sda"')
+    return [argument]
+
+
 READERS: Final[dict[str, Callable[[Call, object], list[object]]]] = {
     "region": _region,
     "gone": _region,
@@ -113,4 +119,5 @@ READERS: Final[dict[str, Callable[[Call, object], list[object]]]] = {
     "advice": _word,
     "mode": _word,
     "word": _word,
+    "path": _path,
 }

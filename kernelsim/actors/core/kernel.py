@@ -31,12 +31,13 @@ from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
-from kernelsim.mm.swap.swap_area import SA_START, SS_TOTAL, SwapArea
+from kernelsim.mm.swap.swap_area import SA_ROTATIONAL, SA_START, SA_USED, SS_TOTAL, SwapArea
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.sched.psi import PsiGroup
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
+from kernelsim.units import PAGE_SIZE
 
 KERN_EMERG: Final = 0  # levels of the kernel log; include/linux/kern_levels.h
 KERN_ALERT: Final = 1
@@ -80,6 +81,7 @@ class Kernel:
             queue of those that wait until it is done, as for mmap_lock.
         processes: Living processes by pid, in the order they started.
         swap_reads: Slots being read from disk, with the queue of the tasks that wait.
+        swap_writes: Pages whose writing to swap tasks wait for, with their queue.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         signal_messages: How often it tells of segfaults.
@@ -116,6 +118,7 @@ class Kernel:
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    swap_writes: dict[int, WaitQueue] = attrs.field(factory=dict)
     cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
     console: list[tuple[int, str]] = attrs.field(factory=list)
@@ -203,10 +206,26 @@ class Kernel:
             cpu.observer = observer
 
     def swap_location(self, slot: int) -> tuple[BlockDevice, int]:
-        """Return the disk a slot lies on, and its page number there."""
-        starts = self.swap.area[:, SA_START]
+        """Return the disk a slot lies on, and its page number there.
+
+        The areas of a disk lie behind each other.
+        """
+        starts, swaps = self.swap.area[:, SA_START], self.spec.swaps
         area = int((starts <= slot).sum()) - 1
-        return self.devices[self.spec.swaps[area].device], slot - int(starts[area])
+        device = swaps[area].device
+        before = sum(swap.size_bytes for swap in swaps[:area] if swap.device == device)
+        return self.devices[device], before // PAGE_SIZE + slot - int(starts[area])
+
+    def choose_swap_readahead(self) -> None:
+        """Read ahead by cluster when a swap area in use lies on a rotating disk, else by VMA.
+
+        Source: Linux 6.1 mm/swap_state.c:swap_use_vma_readahead
+        """
+        area = self.swap.area
+        if not (area[:, SA_USED] & area[:, SA_ROTATIONAL]).any():
+            self.cluster_readahead = None
+        elif self.cluster_readahead is None:
+            self.cluster_readahead = ClusterReadahead()
 
     def printk_ratelimited(self, place: str, line: str) -> None:
         """Print a line to the kernel log, of a place that may have too many.

@@ -47,6 +47,7 @@ class ProcessEntry:
         start_ns: When it started.
         group_exit_code: Signal that is to end it; 0 for none.
         exit_status: What it ended with, minus a signal's number; None while it lives.
+        oom_origin: It runs swapoff, and is killed first when memory runs out.
         ref: Its actor.
         mm: Its address space; what it had after its end.
     """
@@ -66,6 +67,7 @@ class ProcessEntry:
     start_ns: int = 0
     group_exit_code: int = 0
     exit_status: int | None = None
+    oom_origin: bool = False
     ref: ActorRef = attrs.field(init=False)
     mm: MmStruct = attrs.field(init=False)
 
@@ -128,4 +130,5 @@ class ProcessEntry:
             policy=self.policy,
             is_victim=self.task.oom_victim,
             oom_skip=self.mm.oom_skip,
+            oom_origin=self.oom_origin,
         )

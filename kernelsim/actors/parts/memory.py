@@ -43,6 +43,11 @@ class Memory(Protocol):
         ...
 
     @property
+    def swap_writes(self) -> dict[int, WaitQueue]:
+        """Pages whose writing to swap tasks wait for, with their queue."""
+        ...
+
+    @property
     def burst(self) -> Burst:
         """What the CPUs do in compiled code, and when each lock is free."""
         ...

@@ -104,6 +104,10 @@ class NodeSwap:
             pfns, tokens = np.delete(pfns, failed), np.delete(tokens, failed)
             self._tell_failed("Write", message)
         end_swap_write(self._mem, memory.swap, pfns, tokens, len(pfns), is_throttled)
+        for pfn in message.pfns.tolist() if memory.swap_writes else ():
+            waiting = memory.swap_writes.pop(pfn, None)
+            if waiting is not None:
+                waiting.wake_all()
         if wakes_writeback_throttled(self._mem, memory.lruvec, self._nid):
             queue.wake_all()
 

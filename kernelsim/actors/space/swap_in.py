@@ -82,9 +82,9 @@ class SwapIn:
                 return True, majflt, 0
             if why == SWAP_RUN_NOT_CACHED:
                 majflt = 1
-                await self._read_window(fault)
+                await self.read_window(fault)
             elif why == SWAP_RUN_LOCKED:
-                await self._wait_for(self._slot_of(fault.vpn))
+                await self.wait_for(self._slot_of(fault.vpn))
             else:
                 return False, majflt, SIGBUS if why == SWAP_RUN_ERROR else 0
         return False, majflt, 0
@@ -113,7 +113,7 @@ class SwapIn:
         pte = pte_at(*kernel.space, self._mm.number, vpn)
         return pte_swap_slot(pte)
 
-    async def _wait_for(self, slot: int) -> None:
+    async def wait_for(self, slot: int) -> None:
         """Sleep until a slot has been read, if it is being read.
 
         Source: Linux 6.1 mm/filemap.c:folio_wait_bit_common
@@ -132,7 +132,7 @@ class SwapIn:
                     await reads[slot].wait()
         task.waits.io_ns += kernel.engine.now_ns - began_ns
 
-    async def _read_window(self, fault: PageFault) -> None:
+    async def read_window(self, fault: PageFault) -> None:
         """Read the slot of the fault and those around it; return when the first has come."""
         kernel, task = self._kernel, self._task
         target = self._slot_of(fault.vpn)
@@ -142,7 +142,7 @@ class SwapIn:
         pfns = self._pfns[: len(slots)].copy()
         if target not in slots:  # another task reads it already, or no page was to be had
             await self._free(pfns)
-            await self._wait_for(target)
+            await self.wait_for(target)
             return
         nid = nid_of(kernel.mem, int(pfns[0]))
         # Coming here may have slept again, so others may have read a slot, or freed it.
@@ -151,7 +151,7 @@ class SwapIn:
         await self._free(pfns[len(begun) :])
         await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
         await self._submit(begun, pfns[: len(begun)], target)
-        await self._wait_for(target)
+        await self.wait_for(target)
 
     async def _allocate_window(self, fault: PageFault, target: int) -> int:
         nr = self._choose_window(fault, target)

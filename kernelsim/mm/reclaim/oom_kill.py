@@ -22,6 +22,7 @@ OOM_SCORE_ADJ_MIN: Final = -1000  # never killed; include/uapi/linux/oom.h
 OOM_SCORE_ADJ_MAX: Final = 1000
 GLOBAL_INIT_PID: Final = 1  # never killed, either; is_global_init
 KB_OF_A_PAGE: Final = 4
+ORIGIN_POINTS: Final = (1 << 63) - 1  # LONG_MAX
 PANIC_ALWAYS: Final = 2  # value of vm.panic_on_oom
 
 CONSTRAINT_NONE: Final = "CONSTRAINT_NONE"
@@ -45,6 +46,7 @@ class OomTask:
     has_mm: bool = True  # False once it is exiting: what it had is being freed already
     policy: Mempolicy | None = None
     is_victim: bool = False  # chosen before, its memory is not free yet
+    oom_origin: bool = False  # it runs swapoff: the first to go
     oom_skip: bool = False  # MMF_OOM_SKIP: its memory was taken already, or cannot be
 
     @property
@@ -182,6 +184,8 @@ def select_bad_process(
             if task.oom_skip:
                 continue
             return Selection(None, aborted=True)
+        if task.oom_origin:  # it asks for this by what it does
+            return Selection(task, ORIGIN_POINTS)
         points = oom_badness(task, totalpages)
         if points is not None and (best.chosen is None or points >= best.points):
             best = Selection(task, points)

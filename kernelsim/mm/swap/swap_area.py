@@ -35,7 +35,9 @@ SA_FREE_TAIL: Final = 5
 SA_CLUSTER_NEXT: Final = 6  # where the search for a single slot goes on
 SA_ROTATIONAL: Final = 7  # 1 = seeking costs: no clusters of CPUs; not SWP_SOLIDSTATE
 SA_CLUSTER_NR: Final = 8  # slots left in the run that is being filled; rotating disks only
-NR_AREA_FIELDS: Final = 9
+SA_USED: Final = 9  # 1 = switched on, or being switched off; SWP_USED
+SA_WRITEOK: Final = 10  # 1 = slots may be taken; SWP_WRITEOK
+NR_AREA_FIELDS: Final = 11
 
 # Columns of SwapArea.cluster
 CL_COUNT: Final = 0  # slots in use
@@ -49,7 +51,8 @@ SS_TOTAL: Final = 0  # total_swap_pages: usable slots of all areas
 SS_FREE: Final = 1  # nr_swap_pages: slots that are not in use
 SS_TURN: Final = 2  # slots the first area gave since areas of equal priority took turns
 SS_SLOT_CACHE: Final = 3  # 1 = CPUs take slots ahead; swap_slot_cache_active
-SS_ORDER: Final = 4  # from here on: areas in the order they are asked
+SS_LEAST_PRIORITY: Final = 4  # the lowest priority given to an area that asked for none
+SS_ORDER: Final = 5  # from here on: areas in the order they are asked
 
 
 class SwapArea(NamedTuple):
@@ -72,6 +75,7 @@ def swapon(
     priorities: Sequence[int],
     nr_cpus: int,
     rotational: Sequence[bool] = (),
+    on: Sequence[bool] = (),
 ) -> SwapArea:
     """Build the swap areas of a machine; no areas make a machine without swap.
 
@@ -80,6 +84,7 @@ def swapon(
         priorities: As /proc/swaps prints them; the highest is used first, equal ones in turn.
         nr_cpus: CPUs of the machine.
         rotational: Whether each lies on a rotating disk; none does if left out.
+        on: Whether each is switched on; all are if left out.
 
     Source: Linux 6.1 mm/swapfile.c:setup_swap_map_and_extents, :enable_swap_info
     """
@@ -104,10 +109,18 @@ def swapon(
         area[number, SA_ROTATIONAL] = int(number < len(rotational) and rotational[number])
         setup_area(swap, number, first, first + clusters[number], size)
         area[number, SA_PRIO] = priorities[number]
+        is_on = number >= len(on) or on[number]
+        area[number, [SA_USED, SA_WRITEOK]] = int(is_on)
+        swap.state[[SS_TOTAL, SS_FREE]] += (size - 1) * int(is_on)
         first += clusters[number]
-    swap.state[SS_TOTAL] = swap.state[SS_FREE] = sum(sizes_pages) - nr_areas
-    swap.state[SS_ORDER:] = sorted(range(nr_areas), key=lambda number: -priorities[number])
+    swap.state[SS_LEAST_PRIORITY] = min([-1, *area[area[:, SA_USED] != 0, SA_PRIO].tolist()])
+    order_areas(swap)
     return swap
+
+
+def order_areas(swap: SwapArea) -> None:
+    """Put the areas in the order they are asked for slots: by priority, equal ones by number."""
+    swap.state[SS_ORDER:] = np.argsort(-swap.area[:, SA_PRIO], kind="stable")
 
 
 def setup_area(swap: SwapArea, number: int, first: int, end: int, size_pages: int) -> None:

@@ -1,8 +1,7 @@
 """Which swap slot a page goes to, and how many users a slot has.
 
 Linux: mm/swapfile.c, mm/swap_slots.c (6.1).
-Differs: Swap areas know no discard, no swapoff, and no continuation pages for a slot with more than
-62 users.
+Differs: Swap areas know no discard, and no continuation pages for a slot with more than 62 users.
 
 Interface: `get_swap_slots` takes slots, `folio_alloc_swap` one through the CPU's cache of 64 taken
 ahead, `swap_duplicate` and `swap_free` count the page-table entries that name one, `put_swap_slot`
@@ -35,6 +34,7 @@ from kernelsim.mm.swap.swap_area import (
     SA_PRIO,
     SA_ROTATIONAL,
     SA_START,
+    SA_WRITEOK,
     SS_FREE,
     SS_ORDER,
     SS_SLOT_CACHE,
@@ -48,6 +48,9 @@ from kernelsim.mm.swap.swap_area import (
     swap_count,
 )
 
+SLOT_CACHE_OFF: Final = 0  # values of SS_SLOT_CACHE; lower ones: switched off by swapoff
+SLOT_CACHE_ACTIVE: Final = 1
+SLOT_CACHE_HOLD: Final = 4
 THRESHOLD_ACTIVATE_SWAP_SLOTS_CACHE: Final = 5 * SWAP_SLOTS_CACHE_SIZE  # free slots for each CPU
 THRESHOLD_DEACTIVATE_SWAP_SLOTS_CACHE: Final = 2 * SWAP_SLOTS_CACHE_SIZE
 
@@ -108,17 +111,44 @@ def check_cache_active(swap: SwapArea) -> bool:
     """
     nr_cpus = swap.cpu_slots.shape[0]
     free = swap.state[SS_FREE]
-    if swap.state[SS_SLOT_CACHE] == 0:
+    if swap.state[SS_SLOT_CACHE] == SLOT_CACHE_OFF:
         if free > nr_cpus * THRESHOLD_ACTIVATE_SWAP_SLOTS_CACHE:
-            swap.state[SS_SLOT_CACHE] = 1
+            swap.state[SS_SLOT_CACHE] = SLOT_CACHE_ACTIVE
     elif free < nr_cpus * THRESHOLD_DEACTIVATE_SWAP_SLOTS_CACHE:
-        swap.state[SS_SLOT_CACHE] = 0
-        for cpu in range(nr_cpus):
-            while swap.cpu_slots_left[cpu] > 0:
-                place = SWAP_SLOTS_CACHE_SIZE - swap.cpu_slots_left[cpu]
-                put_swap_slot(swap, swap.cpu_slots[cpu, place])
-                swap.cpu_slots_left[cpu] -= 1
-    return bool(swap.state[SS_SLOT_CACHE])
+        if swap.state[SS_SLOT_CACHE] == SLOT_CACHE_ACTIVE:
+            drain_slots_cache(swap)
+            swap.state[SS_SLOT_CACHE] = SLOT_CACHE_OFF
+    return swap.state[SS_SLOT_CACHE] == SLOT_CACHE_ACTIVE
+
+
+@leaf
+def drain_slots_cache(swap: SwapArea) -> None:
+    """Give back the slots that CPUs took ahead.
+
+    Source: Linux 6.1 mm/swap_slots.c:__drain_swap_slots_cache
+    """
+    for cpu in range(swap.cpu_slots.shape[0]):
+        while swap.cpu_slots_left[cpu] > 0:
+            place = SWAP_SLOTS_CACHE_SIZE - swap.cpu_slots_left[cpu]
+            put_swap_slot(swap, swap.cpu_slots[cpu, place])
+            swap.cpu_slots_left[cpu] -= 1
+
+
+def disable_swap_slots_cache(swap: SwapArea) -> None:
+    """Let CPUs take no slots ahead, and give back those they have, while an area is emptied.
+
+    Source: Linux 6.1 mm/swap_slots.c:disable_swap_slots_cache_lock
+    """
+    swap.state[SS_SLOT_CACHE] -= SLOT_CACHE_HOLD
+    drain_slots_cache(swap)
+
+
+def enable_swap_slots_cache(swap: SwapArea) -> None:
+    """Let CPUs take slots ahead again, unless another area is being emptied.
+
+    Source: Linux 6.1 mm/swap_slots.c:reenable_swap_slots_cache_unlock
+    """
+    swap.state[SS_SLOT_CACHE] += SLOT_CACHE_HOLD
 
 
 @leaf
@@ -142,7 +172,7 @@ def scan_swap_map(swap: SwapArea, number: int, cpu: int) -> int:
     Source: Linux 6.1 mm/swapfile.c:scan_swap_map_slots, :scan_swap_map_try_ssd_cluster
     """
     area_max = swap.area[number, SA_MAX]
-    if swap.area[number, SA_INUSE] >= area_max - 1:
+    if not swap.area[number, SA_WRITEOK] or swap.area[number, SA_INUSE] >= area_max - 1:
         return 0
     if swap.area[number, SA_ROTATIONAL]:
         return scan_swap_map_run(swap, number)

@@ -89,6 +89,9 @@ GRAMMAR: Final[dict[str, str]] = {
     "vmd": "word",
     "snap": "word",
     "mark": "word",
+    # swap areas; the recorded program has none of these
+    "swapon": "path number?",
+    "swapoff": "path",
     # meeting others
     "poke": "path word",
     "mkfile": "path",

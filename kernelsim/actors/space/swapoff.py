@@ -1,0 +1,155 @@
+"""Bringing back all that a swap area holds, so that it can be switched off.
+
+Linux: mm/swapfile.c:try_to_unuse, :unuse_mm, 6.1.
+It runs in the time of the task that calls swapoff: address space after address space it walks the
+page tables, reads what is not cached, window by window, and waits for what is being written. Pages
+come from the memory there is, and when that is used up the task itself is the OOM killer's choice.
+Units: pages, slots.
+"""
+
+import errno
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.alloc.free_pages import free_frames
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.messages.fault_handler import PageFault
+from kernelsim.actors.space.address_space import free_address_space
+from kernelsim.actors.space.swap_in import SwapIn
+from kernelsim.mm.core.mem import PG_writeback
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.space.mlock import is_locked
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.swap.swap_area import SA_INUSE
+from kernelsim.mm.swap.swapoff import (
+    UNUSE_ERROR,
+    UNUSE_LOCKED,
+    UNUSE_NOT_CACHED,
+    UNUSE_WRITEBACK,
+    UNUSED,
+    next_cached_slot,
+    next_swap_entry,
+    try_to_free_swap,
+    unuse_pte,
+)
+from kernelsim.units import PAGE_SHIFT
+
+NOTHING: Final = 0  # what a page that is only brought back would be left with by a store
+
+
+class SwapEmptier:
+    """Empties one swap area for a task.
+
+    Args:
+        current: The task.
+        area: Number of the area; no slot of it is taken any more.
+        context: Returns what the task's pages are allocated by.
+    """
+
+    def __init__(self, current: Current, area: int, context: Callable[[], AllocContext]) -> None:
+        self._current = current
+        self._kernel, self._task = current
+        self._area = area
+        self._context = context
+
+    @property
+    def nr_in_use(self) -> int:
+        """Slots of the area that are in use."""
+        return int(self._kernel.swap.area[self._area, SA_INUSE])
+
+    async def try_to_unuse(self) -> int:
+        """Bring everything back; return 0, -EINTR when the task is killed, or -EIO.
+
+        Source: Linux 6.1 mm/swapfile.c:try_to_unuse
+        """
+        kernel, task = self._kernel, self._task
+        while self.nr_in_use:
+            if task.killed:
+                return -errno.EINTR
+            for mm in list(kernel.mms.by_number.values()):
+                if not self.nr_in_use or task.killed:
+                    break
+                if not mm.mm_users:
+                    continue
+                mm.mm_users += 1
+                error = await self._unuse_mm(mm)
+                await self._mmput(mm)
+                if error:
+                    return error
+            await self._free_cached()
+            await task.compute(kernel.spec.latency.pte_set_ns)
+        return 0
+
+    async def _mmput(self, mm: MmStruct) -> None:
+        """Let go of an address space; it goes if all its processes have ended meanwhile."""
+        mm.mm_users -= 1
+        if not mm.mm_users:
+            await free_address_space(self._current, mm)
+
+    async def _unuse_mm(self, mm: MmStruct) -> int:
+        """Bring back what an address space has in the area; return 0 or -EIO.
+
+        Source: Linux 6.1 mm/swapfile.c:unuse_mm, :unuse_pte_range
+        """
+        # Differs from Linux: A page that cannot be read ends swapoff with EIO. Linux leaves an
+        # entry in its place that a fault answers with SIGBUS, and goes on.
+        kernel, task = self._kernel, self._task
+        swap_in = SwapIn(self._current, mm, self._context)
+        vpn, end_vpn = 0, mm.map.task_size >> PAGE_SHIFT
+        while not task.killed:
+            vpn, slot = next_swap_entry(
+                *kernel.space, kernel.swap, mm.number, vpn, end_vpn, self._area
+            )
+            vma = mm.map.find_vma(vpn << PAGE_SHIFT)
+            if not slot:
+                return 0
+            if vma is None or vma.vpn > vpn:  # it is being unmapped
+                vpn += 1
+                continue
+            why = unuse_pte(*kernel.space, kernel.swap, mm.number, vpn, slot)
+            if why == UNUSE_ERROR:
+                return -errno.EIO
+            if why == UNUSE_NOT_CACHED:
+                await swap_in.read_window(PageFault(vpn, False, vma, NOTHING))
+            elif why == UNUSE_LOCKED:
+                await swap_in.wait_for(slot)
+            elif why == UNUSE_WRITEBACK:
+                await self._wait_for_writeback(int(kernel.swap.cache_pfn[slot]))
+            elif why == UNUSED and is_locked(vma):
+                await swap_in.lock(vpn)
+            await task.compute(kernel.spec.latency.pte_set_ns)
+        return 0
+
+    async def _free_cached(self) -> None:
+        """Let the swap cache go of slots that no entry names any more.
+
+        Source: Linux 6.1 mm/swapfile.c:try_to_unuse, :find_next_to_unuse
+        """
+        kernel, task = self._kernel, self._task
+        frame = np.zeros(1, np.int64)
+        slot = next_cached_slot(kernel.swap, self._area, 0)
+        while slot and not task.killed:
+            pfn = int(kernel.swap.cache_pfn[slot])
+            await self._wait_for_writeback(pfn)
+            if int(kernel.swap.cache_pfn[slot]) == pfn:
+                if try_to_free_swap(kernel.mem, kernel.swap, pfn):
+                    frame[0] = pfn
+                    await free_frames(self._current, frame, kernel.taken(1))
+                slot += 1
+            slot = next_cached_slot(kernel.swap, self._area, slot)
+
+    async def _wait_for_writeback(self, pfn: int) -> None:
+        """Sleep until a page is not being written.
+
+        Source: Linux 6.1 mm/page-writeback.c:folio_wait_writeback
+        """
+        kernel = self._kernel
+        while kernel.mem.pages.flags[pfn] & np.uint32(PG_writeback):
+            queue = kernel.swap_writes.get(pfn)
+            if queue is None:
+                queue = kernel.engine.wait_queue(f"writeback of pfn {pfn}")
+                kernel.swap_writes[pfn] = queue
+            async with self._task.off_cpu(in_iowait=True):
+                await queue.wait()
