@@ -25,7 +25,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
         hears SubmitBio
-        from  reclaim/reclaim space/swap_in
+        from  process/calls/swapping reclaim/reclaim space/swap_in
         tells node
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
@@ -41,14 +41,14 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndSwapRead EndSwapWrite FreePages IsolateLru
-              LruAddDrain LruDeleted MemoryTraffic PutbackInactive ShrinkActive
+              LruAddDrain LruDeleted MemoryTraffic MlockFolios PutbackInactive ShrinkActive
         from  alloc/free_pages alloc/page_allocator core/lru_add reclaim/reclaim space/bursts
-              space/memory_access space/mmu_gather space/swap_in
+              space/memory_access space/mlock space/mmu_gather space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Exit Madvise Mmap Munmap Sleep StartImage StartPrinting TakeSignal Touch
-              TouchPages
+        hears Brk Exit Madvise Mlock Mlockall Mmap Munlock Munlockall Munmap Sleep StartImage
+              StartPrinting Swapoff Swapon TakeSignal Touch TouchPages
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)

@@ -31,6 +31,9 @@ def wrong_victim(kernel: Kernel, pid: int, message: OutOfMemory) -> str:
         return "" if pid == message.pid else f"pid {pid} is to die, not {message.pid}, which asked"
     if dying:
         return f"pid {pid} is to die though pid {dying[0]} is dying already"
+    origins = [entry.pid for entry in candidates if entry.oom_origin and not entry.has_ended()]
+    if origins:
+        return "" if pid == origins[0] else f"pid {pid} is to die, not {origins[0]}, in swapoff"
     if not killable:
         return f"pid {pid} is to die, and no process may be killed"
     scores = [(points(kernel, entry, total), place) for place, entry in enumerate(killable)]

@@ -14,7 +14,6 @@ from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.messages.process import TakeSignal
 from kernelsim.mm.burst.columns import B_KILLED
 
-SIGBUS: Final = 7
 SIGKILL: Final = 9
 SIGSEGV: Final = 11
 HARMLESS: Final = frozenset(  # their default action stops a process, lets it go on, or is nothing

@@ -8,36 +8,12 @@ object takes several times as long.
 Units: pages, bytes, ns.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from kernelsim.actors.messages.block_device import EndIo
+from kernelsim.block.disk_place import DiskPlace
 from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
-from kernelsim.units import SECTORS_PER_PAGE
-
-
-class DiskPlace(NamedTuple):
-    """Where a request to a disk begins.
-
-    Attributes:
-        dev: Number of the disk, major << 20 | minor.
-        sector: Of 512 bytes.
-    """
-
-    dev: int
-    sector: int
-
-    def behind(self, page: int) -> str:
-        """Say where a page of the request ends, as the log of errors says it.
-
-        A bio that is done has been advanced over its data.
-
-        Source: Linux 6.1 block/blk-mq.c:blk_update_request, mm/page_io.c:end_swap_bio_write
-        """
-        sector = self.sector + (page + 1) * SECTORS_PER_PAGE
-        return f"{self.dev >> 20}:{self.dev & 0xFFFFF}:{sector}"
 
 
 class AllocPages(msgspec.Struct, frozen=True, eq=False, gc=False):

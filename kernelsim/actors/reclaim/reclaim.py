@@ -16,7 +16,6 @@ from kernelsim.actors.core.swap_io import submit_bio
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import (
-    DiskPlace,
     EndSwapWrite,
     FreePages,
     IsolateLru,
@@ -26,6 +25,7 @@ from kernelsim.actors.messages.node import (
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG
+from kernelsim.block.disk_place import DiskPlace
 from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.reclaim.reclaim_batch import (

@@ -9,21 +9,23 @@ Units: pages, ns.
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from signal import SIGBUS
 
 import numpy as np
 
 from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.signal import SIGBUS
 from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
-from kernelsim.actors.messages.node import BeginSwapRead, DiskPlace, EndSwapRead
+from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
+from kernelsim.block.disk_place import DiskPlace
 from kernelsim.mm.core.mem import I64, PG_workingset, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn, pte_swap_slot
 from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_ERROR,
@@ -82,11 +84,11 @@ class SwapIn:
                 return True, majflt, 0
             if why == SWAP_RUN_NOT_CACHED:
                 majflt = 1
-                await self.read_window(fault)
+                await self.read_window(fault.vma, fault.vpn)
             elif why == SWAP_RUN_LOCKED:
                 await self.wait_for(self._slot_of(fault.vpn))
             else:
-                return False, majflt, SIGBUS if why == SWAP_RUN_ERROR else 0
+                return False, majflt, int(SIGBUS) if why == SWAP_RUN_ERROR else 0
         return False, majflt, 0
 
     async def lock(self, vpn: int) -> None:
@@ -132,11 +134,11 @@ class SwapIn:
                     await reads[slot].wait()
         task.waits.io_ns += kernel.engine.now_ns - began_ns
 
-    async def read_window(self, fault: PageFault) -> None:
-        """Read the slot of the fault and those around it; return when the first has come."""
+    async def read_window(self, vma: VmArea, vpn: int) -> None:
+        """Read the slot of a page and those around it; return when the first has come."""
         kernel, task = self._kernel, self._task
-        target = self._slot_of(fault.vpn)
-        nr = await self._allocate_window(fault, target)
+        target = self._slot_of(vpn)
+        nr = await self._allocate_window(vma, vpn, target)
         slots = self._still_missing(target, nr)
         await self._free(self._pfns[len(slots) : nr].copy())
         pfns = self._pfns[: len(slots)].copy()
@@ -153,8 +155,8 @@ class SwapIn:
         await self._submit(begun, pfns[: len(begun)], target)
         await self.wait_for(target)
 
-    async def _allocate_window(self, fault: PageFault, target: int) -> int:
-        nr = self._choose_window(fault, target)
+    async def _allocate_window(self, vma: VmArea, vpn: int, target: int) -> int:
+        nr = self._choose_window(vma, vpn, target)
         have = 0
         while have < nr:
             out = self._pfns[have:]
@@ -164,19 +166,19 @@ class SwapIn:
             have += grant.nr
         return have
 
-    def _choose_window(self, fault: PageFault, target: int) -> int:
+    def _choose_window(self, vma: VmArea, vpn: int, target: int) -> int:
         """Put the slots worth reading in `_slots`; return how many.
 
         Source: Linux 6.1 mm/swap_state.c:swapin_readahead
         """
-        kernel, mm, vma = self._kernel, self._mm, fault.vma
+        kernel, mm = self._kernel, self._mm
         page_cluster = kernel.sysctl.vm_page_cluster
         if kernel.cluster_readahead is not None:
             start, end = kernel.cluster_readahead.window(target, page_cluster=page_cluster)
             return cluster_slots(kernel.swap, start, end, self._slots)
         self._readahead[vma.start], start, end = swap_ra_info(
             self._readahead.get(vma.start, 0),
-            fault.vpn,
+            vpn,
             vma_start_vpn=vma.start >> 12,
             vma_end_vpn=vma.end >> 12,
             page_cluster=page_cluster,

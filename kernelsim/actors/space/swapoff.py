@@ -15,7 +15,6 @@ import numpy as np
 
 from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.space.address_space import free_address_space
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.mm.core.mem import PG_writeback
@@ -34,9 +33,9 @@ from kernelsim.mm.swap.swapoff import (
     try_to_free_swap,
     unuse_pte,
 )
-from kernelsim.units import PAGE_SHIFT
+from kernelsim.units import NS_PER_S, PAGE_SHIFT
 
-NOTHING: Final = 0  # what a page that is only brought back would be left with by a store
+JIFFY_NS: Final = NS_PER_S // 250  # CONFIG_HZ=250, Debian's
 
 
 class SwapEmptier:
@@ -64,10 +63,13 @@ class SwapEmptier:
 
         Source: Linux 6.1 mm/swapfile.c:try_to_unuse
         """
+        # Differs from Linux: A round of swapoff that brings nothing back sleeps a jiffy before the
+        # next. What it waits for is a process that ends, or a page somebody reads.
         kernel, task = self._kernel, self._task
         while self.nr_in_use:
             if task.killed:
                 return -errno.EINTR
+            before = self.nr_in_use
             for mm in list(kernel.mms.by_number.values()):
                 if not self.nr_in_use or task.killed:
                     break
@@ -79,7 +81,9 @@ class SwapEmptier:
                 if error:
                     return error
             await self._free_cached()
-            await task.compute(kernel.spec.latency.pte_set_ns)
+            if self.nr_in_use == before:
+                async with task.off_cpu():
+                    await kernel.engine.sleep(JIFFY_NS)
         return 0
 
     async def _mmput(self, mm: MmStruct) -> None:
@@ -112,7 +116,7 @@ class SwapEmptier:
             if why == UNUSE_ERROR:
                 return -errno.EIO
             if why == UNUSE_NOT_CACHED:
-                await swap_in.read_window(PageFault(vpn, False, vma, NOTHING))
+                await swap_in.read_window(vma, vpn)
             elif why == UNUSE_LOCKED:
                 await swap_in.wait_for(slot)
             elif why == UNUSE_WRITEBACK:

@@ -1,10 +1,10 @@
 """Swap on a disk that fails: who is hurt, and what is lost."""
 
 from itertools import takewhile
+from signal import SIGBUS
 
 import numpy as np
 
-from kernelsim.actors.core.signal import SIGBUS
 from kernelsim.mm.core.mem import PG_dirty, PG_swapcache
 from kernelsim.units import NS_PER_S
 from tests.small_machine import run, small_machine
