@@ -17,7 +17,7 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.waits import is_idle, is_waiting
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_batched, zone_of
-from kernelsim.mm.swap.swap_area import SS_FREE, SWAP_MAP_COUNT
+from kernelsim.mm.swap.swap_area import SA_MAX, SA_USED, SS_FREE, SWAP_MAP_COUNT
 from kernelsim.sim.actor import Actor
 
 
@@ -66,10 +66,12 @@ def left_over_slots(kernel: Kernel) -> I64:
 
 
 def free_slots(kernel: Kernel) -> int:
-    """Return the swap slots that nobody uses: free, left over, or taken ahead by a CPU."""
+    """Return the swap slots that nobody uses: free, left over, taken ahead, or switched off."""
     swap = kernel.swap
     ahead = int(swap.cpu_slots_left.sum())
-    return int(swap.state[SS_FREE]) + len(left_over_slots(kernel)) + ahead
+    off = swap.area[swap.area[:, SA_USED] == 0, SA_MAX]
+    nr_off = int(off.sum()) - len(off)
+    return int(swap.state[SS_FREE]) + len(left_over_slots(kernel)) + ahead + nr_off
 
 
 def unrest(kernel: Kernel, own: tuple[Actor, ...]) -> Iterator[str]:

@@ -19,6 +19,8 @@ WEIGHTS: Final = (1, 1, 2, 8, 32)
 FOOTPRINTS: Final = (20, 110, 150, 150, 200, 300, 400)  # of all processes, in percent of memory
 PAGES_MAX: Final = 40_000  # of all processes, so that a run is short on a large machine too
 
+SWAP_PATHS: Final = ("/dev/vda", "/dev/vda", "/dev/vdb", "/dev/vdc")  # a machine may have fewer
+
 
 @attrs.frozen(kw_only=True)
 class Site:
@@ -157,6 +159,27 @@ def prone(rng: Rng, site: Site) -> list[str]:
     return [f"adj:{adj}", *hog(rng, attrs.evolve(site, pages=site.pages * rng.between(1, 4)))]
 
 
+def mlocker(rng: Rng, site: Site) -> list[str]:
+    """Lock memory, before or after it is written, and let some of it go again."""
+    locked = max(1, site.pages // rng.choice((2, 4, 8)))
+    steps = [f"mmap:a:{size(locked)}", *rng.choice((["touchw:a", "mlock:a"], ["mlock:a"]))]
+    steps += hog(rng, site)[1:] if rng.chance(1, 2) else []
+    steps.append(f"sleep:{rng.between(0, 50)}")
+    steps.append(rng.choice(("munlock:a", "touchw:a", "munmap:a", "madvise:a:dontneed")))
+    return steps
+
+
+def swapoff(rng: Rng, _site: Site) -> list[str]:
+    """Switch a swap area off, and often on again."""
+    path, steps = rng.choice(SWAP_PATHS), [f"sleep:{rng.between(0, 100)}"]
+    for _ in range(rng.between(1, 3)):
+        steps += [f"swapoff:{path}", f"sleep:{rng.between(0, 20)}"]
+        if rng.chance(3, 4):
+            prio = rng.choice(("", ":0", ":5"))
+            steps += [f"swapon:{path}{prio}"]
+    return steps
+
+
 KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "hog": hog,
     "zipf": zipf,
@@ -170,6 +193,8 @@ KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "bound": bound,
     "changer": changer,
     "prone": prone,
+    "mlocker": mlocker,
+    "swapoff": swapoff,
 }
 
 

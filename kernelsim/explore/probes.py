@@ -41,6 +41,8 @@ PROBES: Final = (
     Probe("a page read ahead is used", ("swap_ra_hit",)),
     Probe("a refault", ("workingset_refault_anon",)),
     Probe("a refault activates", ("workingset_activate_anon",)),
+    Probe("memory is locked", ("unevictable_pgs_mlocked",)),
+    Probe("locked memory is let go", ("unevictable_pgs_munlocked",)),
     Probe("swap is full", ("swap is full",)),
     Probe("an allocation in ZONE_MOVABLE", ("pgalloc_movable",)),
     Probe("an allocation from another node", ("numa_miss",)),
