@@ -42,8 +42,8 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndSwapRead EndSwapWrite FreePages IsolateLru
               LruAddDrain LruDeleted MemoryTraffic MlockFolios PutbackInactive ShrinkActive
-        from  alloc/free_pages alloc/page_allocator core/lru_add reclaim/reclaim space/bursts
-              space/memory_access space/mlock space/mmu_gather space/swap_in
+        from  alloc/free_pages alloc/page_allocator core/lru_add reclaim/reclaim space/memory_access
+              space/mlock space/mmu_gather space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.alloc.page_allocator import alloc_context
-from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
@@ -74,8 +74,7 @@ async def swapon(caller: Caller, message: Swapon) -> int:
     kernel.choose_swap_readahead()
     size_kb, solid = int(area[SA_MAX] - 1) * 4, "" if area[SA_ROTATIONAL] else "SS"
     where = f"Priority:{prio} extents:1 across:{size_kb}k {solid}FS"
-    line = f"Adding {size_kb}k swap on {message.path}.  {where}"
-    kernel.dmesg.append((kernel.engine.now_ns, line))
+    kernel.printk(KERN_INFO, f"Adding {size_kb}k swap on {message.path}.  {where}")
     return 0
 
 
