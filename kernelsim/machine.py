@@ -24,6 +24,7 @@ from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
 from kernelsim.actors.space.oom_reaper import OomReaper
+from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
@@ -199,6 +200,8 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     kernel.interconnect = Interconnect(spec.latency, burst)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
+        if device.compressed_permille:
+            kernel.zrams[device.name] = ZramStore(device.compressed_permille)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)

@@ -26,7 +26,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its queue, the accounts of its writers, its statistics
         hears SubmitBio
         from  process/calls/swapping reclaim/reclaim space/swap_in
-        tells node
+        tells no other
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
         hears Deschedule FlushTlb Schedule
@@ -42,8 +42,8 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndSwapRead EndSwapWrite FreePages IsolateLru
               LruAddDrain LruDeleted MemoryTraffic MlockFolios PutbackInactive ShrinkActive
-        from  alloc/free_pages alloc/page_allocator core/lru_add reclaim/reclaim space/memory_access
-              space/mlock space/mmu_gather space/swap_in
+        from  alloc/free_pages alloc/page_allocator core/lru_add reclaim/reclaim reclaim/zram_io
+              space/memory_access space/mlock space/mmu_gather space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table

@@ -19,6 +19,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
+
 from kernelsim.config.boot_from_proc import boot_state_from_proc
 from kernelsim.config.emulated import EMULATED_CPU, emulated_disk
 from kernelsim.config.latency import LatencySpec
@@ -32,6 +34,7 @@ from kernelsim.config.machine import (
     SwapSpec,
     ZoneSpec,
 )
+from kernelsim.config.machine_form import DEVICE_KINDS
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.proc_text import (
     CaseFile,
@@ -53,6 +56,8 @@ __all__ = ["machine_from_proc"]
 
 REMOTE_DISTANCE: Final = 20  # linux/topology.h; when the recording does not say
 LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area of a PC
+
+ZRAM_NAME: Final = re.compile(r"zram[0-9]+")
 
 
 def machine_from_proc(directory: Path | str) -> MachineSpec:
@@ -245,6 +250,9 @@ def _swaps_and_devices(
     path = folder / "swaps"
     for line in parse_swaps(path) if path.is_file() else ():
         device = disk_of(line.filename)
+        if ZRAM_NAME.fullmatch(device):
+            zram = attrs.evolve(DEVICE_KINDS["zram"], name=device)
+            devices.setdefault(device, zram)
         devices.setdefault(device, make_disk(name=device))
         size_bytes = line.size_kb * KIB + PAGE_SIZE  # the kernel prints it without the header
         swaps.append(

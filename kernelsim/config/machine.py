@@ -160,6 +160,12 @@ class BlockDeviceSpec:
     """How long its platter takes to turn once."""
     capacity_bytes: int = 1_000_000_000_000
     """Size of the disk, over which its arm moves."""
+    compressed_permille: int = 0
+    """Size of a page that zram holds, of its own; 0 for a disk that is none."""
+    compress_ns: int = 0
+    """CPU time of compressing a page."""
+    decompress_ns: int = 0
+    """CPU time of expanding a page."""
 
 
 @attrs.frozen(kw_only=True)
@@ -360,6 +366,9 @@ def _validate_swap(machine: MachineSpec) -> None:
             "request_ns",
             "average_seek_ns",
             "track_to_track_ns",
+            "compressed_permille",
+            "compress_ns",
+            "decompress_ns",
         ):
             if getattr(device, key) < 0:
                 value = getattr(device, key)

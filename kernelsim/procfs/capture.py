@@ -321,7 +321,7 @@ def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
     """Return what the disks have done."""
     disks: list[DiskSnapshot] = []
     for device in kernel.devices.values():
-        done = device.statistics
+        done, zram = device.statistics, kernel.zrams.get(device.name)
         disks.append(
             DiskSnapshot(
                 name=device.name,
@@ -337,6 +337,7 @@ def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
                 write_ns=done.write_ns,
                 nr_in_flight=device.nr_in_flight,
                 active_ns=device.active_ns,
+                mm_stat=zram.mm_stat() if zram is not None else (),
             )
         )
     return disks

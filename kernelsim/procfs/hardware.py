@@ -125,6 +125,14 @@ def _disk_line(disk: DiskSnapshot) -> str:
     return f"{disk.major:4d} {disk.minor:7d} {disk.name} " + " ".join(map(str, fields))
 
 
+def render_mm_stat(disk: DiskSnapshot) -> str:
+    """Render /sys/block/zram0/mm_stat.
+
+    Source: Linux 6.1 drivers/block/zram/zram_drv.c:mm_stat_show
+    """
+    return " ".join(f"{figure:8d}" for figure in disk.mm_stat) + "\n"
+
+
 def tree_links(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """Yield (path, target) of the links from CPUs and memory blocks to their nodes.
 

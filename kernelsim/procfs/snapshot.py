@@ -252,6 +252,8 @@ class DiskSnapshot:
     nr_in_flight: int = 0
     active_ns: int = 0
     """Time with a request or more under way."""
+    mm_stat: tuple[int, ...] = ()
+    """Of a zram disk, the figures of its file of that name; bytes and pages."""
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,12 @@ them where it wants, and beside the tree the symbolic links of hardware.py:`tree
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kernelsim.procfs.hardware import cpu_tree, render_cpuinfo, render_diskstats
+from kernelsim.procfs.hardware import (
+    cpu_tree,
+    render_cpuinfo,
+    render_diskstats,
+    render_mm_stat,
+)
 from kernelsim.procfs.meminfo import render_meminfo, render_node_meminfo, render_swaps
 from kernelsim.procfs.process import (
     MAX_NUMNODES,
@@ -78,6 +83,9 @@ def render_tree(snapshot: Snapshot) -> Files:
     yield from _below("sys/devices/system/cpu", cpu_tree(snapshot))
     if snapshot.numa:
         yield from _below("sys/devices/system/node", _node_tree(snapshot, nr_cpus))
+    for disk in snapshot.disks:
+        if disk.mm_stat:
+            yield f"sys/block/{disk.name}/mm_stat", render_mm_stat(disk)
     if snapshot.block_size_bytes:
         yield from _below("sys/devices/system/memory", _memory_block_tree(snapshot))
 

@@ -143,3 +143,20 @@ def test_names_of_swap_files_are_as_on_the_disk(tmp_path: Path) -> None:
 
     assert ["/my swap.img", "/.swap"] == [swap.name for swap in machine.swaps]
     assert ["my_swap.img", "disk"] == [swap.device for swap in machine.swaps]
+
+
+def test_a_recorded_zram_disk_is_one(tmp_path: Path) -> None:
+    """It compresses into the machine's own memory, and is no SSD."""
+    shutil.copytree(CASES / "s01" / "before", tmp_path / "before")
+    table = (
+        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+        "/dev/zram0                              partition\t8388604\t\t0\t\t100\n"
+        "/dev/sda2                               partition\t1048572\t\t0\t\t-2\n"
+    )
+    (tmp_path / "before" / "swaps").write_text(table)
+
+    devices = {device.name: device for device in machine_from_proc(tmp_path / "before").devices}
+
+    assert devices["zram0"].compressed_permille == 500
+    assert not devices["zram0"].rotational
+    assert devices["sda2"].compressed_permille == 0

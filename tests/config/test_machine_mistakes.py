@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelsim.config.machine_file import load_machine, machine_from_toml, machine_text
+from kernelsim.config.machine_form import DEVICE_KINDS
 from kernelsim.errors import ConfigError
 
 ONE_NODE = 'name = "m"\n[[node]]\ncpus = "0-1"\nmemory = "1G"\n'
@@ -142,7 +143,7 @@ MISTAKES = {
     "arch": (f'arch = "arm"\n{ONE_NODE}', "arch = 'arm': must be one of x86_64, i386, i386pae"),
     "device kind": (
         ONE_NODE + '[[device]]\nname = "d"\nkind = "tape"\n',
-        "device[0].kind = 'tape': must be one of ssd, hdd, nvme, hdd-7200, sata-ssd, nvme-ssd",
+        f"device[0].kind = 'tape': must be one of {', '.join(DEVICE_KINDS)}",
     ),
     "device twice": (
         ONE_NODE + '[[device]]\nname = "d"\n[[device]]\nname = "d"\n',

@@ -20,6 +20,7 @@ from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.parts.observer import Observer
+from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.mm.burst.columns import Burst
@@ -81,6 +82,7 @@ class Kernel:
             queue of those that wait until it is done, as for mmap_lock.
         processes: Living processes by pid, in the order they started.
         swap_reads: Slots being read from disk, with the queue of the tasks that wait.
+        zrams: What zram disks hold, by name of the disk.
         swap_writes: Pages whose writing to swap tasks wait for, with their queue.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
@@ -118,6 +120,7 @@ class Kernel:
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    zrams: dict[str, ZramStore] = attrs.field(factory=dict)
     swap_writes: dict[int, WaitQueue] = attrs.field(factory=dict)
     cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
@@ -215,6 +218,10 @@ class Kernel:
         device = swaps[area].device
         before = sum(swap.size_bytes for swap in swaps[:area] if swap.device == device)
         return self.devices[device], before // PAGE_SIZE + slot - int(starts[area])
+
+    def zram_of(self, slot: int) -> ZramStore:
+        """Return what the zram disk of a slot holds."""
+        return self.zrams[self.swap_location(slot)[0].name]
 
     def choose_swap_readahead(self) -> None:
         """Read ahead by cluster when a swap area in use lies on a rotating disk, else by VMA.

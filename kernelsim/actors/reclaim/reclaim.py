@@ -23,6 +23,7 @@ from kernelsim.actors.messages.node import (
     ShrinkActive,
 )
 from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.actors.reclaim.zram_io import zram_write
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.block.disk_place import DiskPlace
@@ -254,7 +255,8 @@ class Reclaimer:
             done = plug.join(kernel.mem, pfns, done, nr, device.spec.max_segments)
             if done < nr:  # a batch may go to several disks, each with accounts of its own
                 device, _ = kernel.swap_location(int(private[pfns[done]]))
-            must_wait = done < nr and not device.throttle.try_begin(kind, engine.now_ns)
+            is_disk = not device.spec.compressed_permille
+            must_wait = done < nr and is_disk and not device.throttle.try_begin(kind, engine.now_ns)
             is_due = done < nr and plug.is_due()
             if must_wait or is_due or done == nr:
                 await self._task.compute(slot_ns * (done - charged))
@@ -287,12 +289,16 @@ class Reclaimer:
             sector, tokens = page * SECTORS_PER_PAGE, kernel.mem.pages.token[part]
             for pfn in request.pfns if wants(self._task, mm_vmscan_write_folio) else ():
                 trace(self._task, mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC))
+            end_io = EndSwapWrite(part, tokens, DiskPlace(device.dev, sector))
+            if device.spec.compressed_permille:
+                await zram_write(self._current, device, request.slot, nid, end_io)
+                continue
             bio = SubmitBio(
                 is_write=True,
                 sector=sector,
                 nr_pages=len(part),
                 comm=self._task.name,
-                end_io=EndSwapWrite(part, tokens, DiskPlace(device.dev, sector)),
+                end_io=end_io,
                 receiver=kernel.nodes[nid].ref,
                 throttled=self._writer,
             )

@@ -14,6 +14,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.tlb_flush import flush_freed_tables, flush_tlb_mm_range
 from kernelsim.actors.messages.node import LruDeleted
+from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.space.memory import unmap_range
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -45,6 +46,8 @@ async def zap(current: Current, mm: MmStruct, start: int, end: int) -> int:
             await flush_tlb_mm_range(current, mm, unflushed, vpn - unflushed)
             unflushed = vpn
             freed += await free_anonymous(current, pfns[:nr_pfns], frames)
+        if kernel.zrams:
+            await zram_slot_free_notify(current)
         await task.compute(kernel.spec.latency.pte_set_ns * (nr_pfns + nr_slots))
     if unflushed < last:  # entries of the zero page, or of pages others map too, are gone as well
         await flush_tlb_mm_range(current, mm, unflushed, last - unflushed)

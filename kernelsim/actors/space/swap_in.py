@@ -20,9 +20,10 @@ from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
+from kernelsim.actors.reclaim.zram_io import zram_read, zram_slot_free_notify
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.block.disk_place import DiskPlace
-from kernelsim.mm.core.mem import I64, PG_workingset, nid_of
+from kernelsim.mm.core.mem import I64, PG_swapcache, PG_workingset, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
@@ -34,6 +35,7 @@ from kernelsim.mm.swap.do_swap_page import (
     map_swapcache_run,
 )
 from kernelsim.mm.swap.free_swap import folio_free_swap
+from kernelsim.mm.swap.swap_area import swap_count
 from kernelsim.mm.swap.swap_readahead import (
     cluster_slots,
     missing_slots,
@@ -81,6 +83,7 @@ class SwapIn:
             )  # fmt: skip
             if nr:
                 self.note_hits(fault.vma.start, fault.vpn, hits)
+                await self._free_zram(fault.vpn)
                 return True, majflt, 0
             if why == SWAP_RUN_NOT_CACHED:
                 majflt = 1
@@ -90,6 +93,25 @@ class SwapIn:
             else:
                 return False, majflt, int(SIGBUS) if why == SWAP_RUN_ERROR else 0
         return False, majflt, 0
+
+    async def _free_zram(self, vpn: int) -> None:
+        """Let a page that was just mapped go of its slot if that lies in memory anyway.
+
+        Source: Linux 6.1 mm/memory.c:do_swap_page, which leaves the swap cache out for such a disk
+        """
+        kernel = self._kernel
+        if not kernel.zrams:
+            return
+        pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
+        is_cached = kernel.mem.pages.flags[pfn] & np.uint32(PG_swapcache)
+        if is_cached and self._is_synchronous(int(kernel.mem.pages.private[pfn])):
+            folio_free_swap(kernel.mem, kernel.swap, pfn)
+        await zram_slot_free_notify(self._current)
+
+    def _is_synchronous(self, slot: int) -> bool:
+        """Tell whether a slot lies on a zram disk: SWP_SYNCHRONOUS_IO."""
+        device, _ = self._kernel.swap_location(slot)
+        return device.spec.compressed_permille != 0
 
     async def lock(self, vpn: int) -> None:
         """Mark the page that was just mapped as locked; it needs no slot any more.
@@ -172,6 +194,9 @@ class SwapIn:
         Source: Linux 6.1 mm/swap_state.c:swapin_readahead
         """
         kernel, mm = self._kernel, self._mm
+        if self._is_synchronous(target) and swap_count(kernel.swap, target) == 1:
+            self._slots[0] = target
+            return 1
         page_cluster = kernel.sysctl.vm_page_cluster
         if kernel.cluster_readahead is not None:
             start, end = kernel.cluster_readahead.window(target, page_cluster=page_cluster)
@@ -205,20 +230,20 @@ class SwapIn:
             part = pfns[first:end]
             device, page = kernel.swap_location(int(slots[first]))
             sector, began_ns = page * SECTORS_PER_PAGE, kernel.engine.now_ns
+            end_io = EndSwapRead(
+                slots[first:end], part, target, device.name, DiskPlace(device.dev, sector),
+                task.name, began_ns,
+            )  # fmt: skip
+            nid = nid_of(kernel.mem, int(part[0]))
+            if device.spec.compressed_permille:
+                await zram_read(self._current, device, nid, end_io)
+                continue
             bio = SubmitBio(
                 is_write=False,
                 sector=sector,
                 nr_pages=end - first,
                 comm=task.name,
-                end_io=EndSwapRead(
-                    slots[first:end],
-                    part,
-                    target,
-                    device.name,
-                    DiskPlace(device.dev, sector),
-                    task.name,
-                    began_ns,
-                ),
-                receiver=kernel.nodes[nid_of(kernel.mem, int(part[0]))].ref,
+                end_io=end_io,
+                receiver=kernel.nodes[nid].ref,
             )
             await submit_bio(task, device, bio)

@@ -15,6 +15,7 @@ import numpy as np
 
 from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.actors.space.address_space import free_address_space
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.mm.core.mem import PG_writeback
@@ -81,6 +82,7 @@ class SwapEmptier:
                 if error:
                     return error
             await self._free_cached()
+            await zram_slot_free_notify(self._current)
             if self.nr_in_use == before:
                 async with task.off_cpu():
                     await kernel.engine.sleep(JIFFY_NS)

@@ -68,6 +68,8 @@ class SwapArea(NamedTuple):
     cpu_slots: I64_2D  # [cpu, slots taken ahead]
     cpu_slots_left: I64  # [cpu] how many of them are left, the last ones of the row
     state: I64  # [SS_*]
+    stored: U8  # [slot] 1 = a zram disk holds something for it
+    freed: I64  # [1 + n] freed slots that zram disks still hold something for; [0] = n
 
 
 def swapon(
@@ -103,6 +105,8 @@ def swapon(
         cpu_slots=np.zeros((nr_cpus, SWAP_SLOTS_CACHE_SIZE), np.int64),
         cpu_slots_left=np.zeros(nr_cpus, np.int64),
         state=np.zeros(SS_ORDER + nr_areas, np.int64),
+        stored=np.zeros(nr_clusters * SWAPFILE_CLUSTER, np.uint8),
+        freed=np.zeros(nr_clusters * SWAPFILE_CLUSTER, np.int64),
     )
     first = 0
     for number, size in enumerate(sizes_pages):

@@ -271,6 +271,10 @@ def free_slot(swap: SwapArea, slot: int) -> None:
     swap.map[slot] = 0
     swap.shadow[slot] = 0
     swap.token[slot] = 0
+    if swap.stored[slot]:
+        swap.stored[slot] = 0
+        swap.freed[0] += 1
+        swap.freed[swap.freed[0]] = slot
     swap.area[number, SA_INUSE] -= 1
     swap.state[SS_FREE] += 1
     swap.cluster[cluster, CL_COUNT] -= 1
