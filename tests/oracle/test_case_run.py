@@ -166,7 +166,10 @@ def test_tunables_are_written_by_command_and_by_step(tmp_path):
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("snap a\nmemhog mmap:a:1M forkcow:a:1M\n", "script.txt:2: step 'forkcow:a:1M' needs 'forkcow'"),
+        (
+            "snap a\nmemhog mmap:a:1M forkcow:a:1M\n",
+            "script.txt:2: step 'forkcow:a:1M' needs 'forkcow'",
+        ),
         ("memhog mmap:a:1M madvise:a:cold\n", "script.txt:1: step 'madvise:a:cold' needs"),
         ("memhogdyn mem\n", "script.txt:1: step 'memhogdyn' needs 'memhogdyn'"),
         ("memhog wait:/x\n", "script.txt:1: step 'wait:/x' waits for a file that no step makes"),
