@@ -18,9 +18,9 @@ from kernelsim.explore.plan import Plan
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.script.script import Memhog, parse_script
 
-LOAD_EVENTS: Final = (500, 2000, 4000, 8000, 8000, 16_000)  # of a run that is observed
-CHECK_EVENTS: Final = (100, 300, 1000)
-UNOBSERVED: Final = 8  # times as many steps of both where nobody writes down what is stored
+LOAD_EVENTS: Final = 40_000  # most runs end by themselves before
+CUT_EVENTS: Final = (300, 1000, 3000, 10_000)  # of the others: all are killed in the middle
+CHECK_EVENTS: Final = (200, 500, 2000)
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
 
 
@@ -32,15 +32,14 @@ def draw_plan(seed: int, run: int) -> Plan:
         nr_cpus=spec.nr_cpus,
         with_memory=tuple(node.nid for node in spec.nodes if node.managed_pages),
         is_classic=spec.era is CLASSIC,
-        pages=sum(node.managed_pages for node in spec.nodes),
+        memory_pages=sum(node.managed_pages for node in spec.nodes),
+        swap_pages=sum(swap.nr_slots for swap in spec.swaps),
     )
     script = draw_script(rng, site, draw_kinds(rng))
     commands = parse_script("\n".join(script)).commands
     names = [command.name for command in commands if isinstance(command, Memhog)]
     rng = Rng(seed, f"stress/{run}/run")
-    is_observed = rng.chance(1, 3)
-    more = 1 if is_observed else UNOBSERVED
-    load_events = more * rng.choice(LOAD_EVENTS)
+    load_events = rng.choice(CUT_EVENTS) if rng.chance(1, 10) else LOAD_EVENTS
     faults = draw_faults(
         rng,
         names,
@@ -53,8 +52,8 @@ def draw_plan(seed: int, run: int) -> Plan:
         seed=rng.bits(31),
         schedule_seed=rng.bits(31) if rng.chance(1, 2) else None,
         burst_pages=rng.choice(BURSTS),
-        check_every=more * rng.choice(CHECK_EVENTS),
-        observe=is_observed,
+        check_every=rng.choice(CHECK_EVENTS),
+        observe=rng.chance(1, 2),
         load_events=load_events,
         script=tuple(script),
         fault=tuple(faults),

@@ -1,8 +1,11 @@
 """Draw a machine: any that a machine file can say, small ones more often.
 
+What has to do with memory (swap, reserves, ZONE_MOVABLE) is drawn as a share of the machine's, so
+that the smallest machine gets into all the states a large one can. Some begin just below the end
+of a zone, so that few pages are enough for two.
 Interface: `draw_machine` returns the table of a machine file and its machine; `tunables` the values
 that a run may write.
-Units: MiB in names.
+Units: MiB and KiB in names.
 """
 
 from typing import Any, Final
@@ -12,11 +15,14 @@ from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError
 from kernelsim.sim.rng import Rng
 
-SMALL_MIB: Final = (5, 6, 8, 8, 8, 10, 12, 16, 32)  # of a node
+SMALL_MIB: Final = (2, 3, 3, 4, 4, 5, 6, 8, 20)  # of a node
 LARGE_MIB: Final = (128, 256, 512, 1024, 4096, 65_536)
 ARCHES: Final = ("x86_64",) * 6 + ("i386", "i386pae")
 NR_NODES: Final = (1,) * 6 + (2, 2, 2, 3, 4)
 NR_CPUS: Final = (1, 1, 1, 2, 2, 3, 4)  # of a node
+NEAR_MIB: Final = (0, 0, 0, 13, 14)  # where the first begins; ZONE_DMA ends at 16
+FAR_MIB: Final = (0, 0, 893, 4094)  # low memory of i386 ends at 895, ZONE_DMA32 at 4096
+SWAP_PERCENT: Final = (3, 15, 30, 60, 60, 100, 100, 200, 400)  # of memory, an area
 ATTEMPTS: Final = 50  # draws until one is a machine; most are
 
 
@@ -36,8 +42,9 @@ def draw_machine(rng: Rng) -> tuple[dict[str, Any], MachineSpec]:
 def _draw_table(rng: Rng) -> dict[str, Any]:
     table: dict[str, Any] = {"name": "drawn", "arch": rng.choice(ARCHES)}
     table["era"] = "classic" if rng.chance(1, 12) else "6.1"
-    sizes = LARGE_MIB if rng.chance(1, 40) else SMALL_MIB
-    nodes, first_cpu, start = [], 0, 0
+    is_large = rng.chance(1, 40)
+    sizes, start = (LARGE_MIB, rng.choice(FAR_MIB)) if is_large else (SMALL_MIB, rng.choice(NEAR_MIB))
+    nodes, first_cpu, memory_mib = [], 0, 0
     for nid in range(rng.choice(NR_NODES)):
         node: dict[str, Any] = {}
         nr_cpus = 0 if nid and rng.chance(1, 6) else rng.choice(NR_CPUS)
@@ -48,17 +55,18 @@ def _draw_table(rng: Rng) -> dict[str, Any]:
             size = rng.choice(sizes)
             if nid and rng.chance(1, 3):  # a hole before it
                 start += rng.choice((1, 3, 16, 100))
+            if start:
                 node["start"] = f"{start}M"
             node["memory"] = f"{size}M"
-            start += size
+            start, memory_mib = start + size, memory_mib + size
         nodes.append(node)
     table["node"] = nodes
     if rng.chance(1, 10):
-        table["movablecore"] = f"{rng.choice((4, 8, 16))}M"
+        table["movablecore"] = f"{rng.choice((25, 50, 75)) * memory_mib * 1024 // 100}K"
     if len(nodes) > 1 and rng.chance(1, 2):
         table["distances"] = _distances(rng, len(nodes))
-    _draw_swap(rng, table)
-    table["sysctl"] = _draw_sysctls(rng, table)
+    _draw_swap(rng, table, memory_mib * 1024)
+    table["sysctl"] = _draw_sysctls(rng, table, memory_mib * 1024)
     return table
 
 
@@ -75,8 +83,8 @@ def _distances(rng: Rng, nr_nodes: int) -> list[list[int]]:
     return rows
 
 
-def _draw_swap(rng: Rng, table: dict[str, Any]) -> None:
-    nr_areas = rng.choice((0, 1, 1, 1, 1, 2, 3))
+def _draw_swap(rng: Rng, table: dict[str, Any], memory_kib: int) -> None:
+    nr_areas = rng.choice((0, 1, 1, 1, 1, 1, 2, 3))
     devices, swaps = [], []
     for number in range(nr_areas):
         device: dict[str, Any] = {
@@ -90,8 +98,8 @@ def _draw_swap(rng: Rng, table: dict[str, Any]) -> None:
         if rng.chance(1, 4):
             device["bandwidth"] = rng.choice(("100K", "1M", "20M", "8G"))
         devices.append(device)
-        swap: dict[str, Any] = {"size": rng.choice(("64K", "1M", "4M", "16M", "64M", "256M"))}
-        swap["device"] = device["name"]
+        size_kib = max(64, rng.choice(SWAP_PERCENT) * memory_kib // 100)
+        swap: dict[str, Any] = {"size": f"{size_kib}K", "device": device["name"]}
         if rng.chance(1, 4):
             swap["prio"] = rng.choice((-5, 0, 3, 3))
         swaps.append(swap)
@@ -99,21 +107,22 @@ def _draw_swap(rng: Rng, table: dict[str, Any]) -> None:
         table["device"], table["swap"] = devices, swaps
 
 
-def _draw_sysctls(rng: Rng, table: dict[str, Any]) -> dict[str, Any]:
+def _draw_sysctls(rng: Rng, table: dict[str, Any], memory_kib: int) -> dict[str, Any]:
     """Draw the tunables in force at boot, a few of them."""
     is_classic = table["era"] == "classic"
     drawn = {}
-    for name, values in tunables(is_classic=is_classic).items():
+    for name, values in tunables(is_classic=is_classic, memory_kib=memory_kib).items():
         if rng.chance(1, 8):
             drawn[name] = rng.choice(values)
     return drawn
 
 
-def tunables(*, is_classic: bool) -> dict[str, tuple[int, ...]]:
+def tunables(*, is_classic: bool, memory_kib: int) -> dict[str, tuple[int, ...]]:
     """Return the tunables a run may write, with values from harmless to wild."""
+    shares = (0, 256, 64, 32, 16, 8, 2)
     return {
         "vm.swappiness": (0, 1, 10, 60, 100) if is_classic else (0, 1, 10, 60, 100, 150, 200),
-        "vm.min_free_kbytes": (0, 32, 64, 256, 1024, 4096, 12_288),
+        "vm.min_free_kbytes": tuple(memory_kib // share if share else 0 for share in shares),
         "vm.watermark_scale_factor": (1, 10, 100, 500, 1000),
         "vm.watermark_boost_factor": (0, 1000, 15_000, 50_000),
         "vm.overcommit_memory": (0, 1, 2),

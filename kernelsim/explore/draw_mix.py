@@ -1,6 +1,8 @@
 """Draw the processes of a run, and what goes wrong: kinds are on or off, the rest has wild weights.
 
 Each kind is a function that returns the steps of one process, in the words of portable scripts.
+Sizes are shares of what the machine has: most mixes need a little more than memory, and most find
+room in swap, so that processes live through reclaim and end by themselves.
 Interface: `draw_script` returns the lines, `draw_faults` the faults of a script.
 Units: pages, ms; `size` is a text such as "12K".
 """
@@ -16,8 +18,10 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import NS_PER_MS, PAGE_SIZE
 
 WEIGHTS: Final = (1, 1, 2, 8, 32)
-FOOTPRINTS: Final = (20, 110, 150, 150, 200, 300, 400)  # of all processes, in percent of memory
-PAGES_MAX: Final = 40_000  # of all processes, so that a run is short on a large machine too
+FOOTPRINTS: Final = (30, 90, 105, 115, 115, 130, 130, 160)  # of all processes, % of memory
+FAULT_CHANCES: Final = {SLOW_DISK: 3, LATE_CPU: 3, KILL: 8}  # in one run of so many
+OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
+PAGES_MAX: Final = 6000  # of all processes, so that a run is short on a large machine too
 
 SWAP_PATHS: Final = ("/dev/vda", "/dev/vda", "/dev/vdb", "/dev/vdc")  # a machine may have fewer
 
@@ -30,13 +34,17 @@ class Site:
         nr_cpus: CPUs of the machine.
         with_memory: Nodes with memory.
         is_classic: Its era.
+        memory_pages: Of the machine.
+        swap_pages: Of the machine.
         pages: About how many the process shall use.
     """
 
     nr_cpus: int
     with_memory: tuple[int, ...]
     is_classic: bool
-    pages: int
+    memory_pages: int
+    swap_pages: int
+    pages: int = 0
 
 
 def size(pages: int) -> str:
@@ -46,7 +54,7 @@ def size(pages: int) -> str:
 
 def hog(rng: Rng, site: Site) -> list[str]:
     """Write all it has, again and again."""
-    passes = rng.between(1, 3)
+    passes = rng.between(1, 2)
     return [f"mmap:a:{size(site.pages)}", f"touchw:a:0:{size(site.pages)}:{passes}", "touchr:a"]
 
 
@@ -59,10 +67,10 @@ def zipf(rng: Rng, site: Site) -> list[str]:
         if pages > site.pages:
             break
     used = names[: len(steps)]
-    for _ in range(rng.between(1, 3)):
+    for _ in range(rng.between(1, 2)):
         for name in used:
             op = rng.choice(("randw", "randw", "randr"))
-            steps.append(f"{op}:{name}:{rng.below(1000)}:{max(1, site.pages // 8)}")
+            steps.append(f"{op}:{name}:{rng.below(1000)}:{max(1, site.pages // 6)}")
     return steps
 
 
@@ -73,8 +81,8 @@ def strider(rng: Rng, site: Site) -> list[str]:
     return [
         f"mmap:a:{length}",
         f"touchw:a:0:{length}:1:{stride}",
-        f"touchr:a:0:{length}:2",
-        f"touchw:a:0:{length}:1:{rng.choice((64, 512, 4096, 6000))}",
+        f"touchw:a:0:{length}:1:{rng.choice((512, 4096, 6000))}",
+        f"touchr:a:0:{length}:{rng.between(1, 2)}",
     ]
 
 
@@ -82,7 +90,7 @@ def phases(rng: Rng, site: Site) -> list[str]:
     """Use one region for a time, then another, then the first again."""
     half, pause = size(site.pages // 2), f"sleep:{rng.between(0, 200)}"
     steps = [f"mmap:a:{half}", f"mmap:b:{half}", f"touchw:a:0:{half}:{rng.between(1, 3)}", pause]
-    return [*steps, f"touchw:b:0:{half}:2", pause, "touchr:a", "touchw:a"]
+    return [*steps, f"touchw:b:0:{half}:2", pause, rng.choice(("touchr:a", "touchw:a"))]
 
 
 def leaker(rng: Rng, site: Site) -> list[str]:
@@ -145,7 +153,8 @@ def bound(rng: Rng, site: Site) -> list[str]:
 
 def changer(rng: Rng, site: Site) -> list[str]:
     """Write tunables while others run."""
-    steps, known = [], tunables(is_classic=site.is_classic)
+    memory_kib = site.memory_pages * PAGE_SIZE // 1024
+    steps, known = [], tunables(is_classic=site.is_classic, memory_kib=memory_kib)
     for _ in range(rng.between(1, 5)):
         name = rng.choice(tuple(known))
         path = f"/proc/sys/{name.replace('.', '/')}"
@@ -156,7 +165,7 @@ def changer(rng: Rng, site: Site) -> list[str]:
 def prone(rng: Rng, site: Site) -> list[str]:
     """Be the one the OOM killer takes, or the one it must not."""
     adj = rng.choice((1000, 500, -500, -1000))
-    return [f"adj:{adj}", *hog(rng, attrs.evolve(site, pages=site.pages * rng.between(1, 4)))]
+    return [f"adj:{adj}", *hog(rng, attrs.evolve(site, pages=site.pages * rng.between(1, 2)))]
 
 
 def mlocker(rng: Rng, site: Site) -> list[str]:
@@ -209,30 +218,38 @@ def draw_script(rng: Rng, site: Site, kinds: dict[str, int]) -> list[str]:
 
     Args:
         rng: Where all is drawn from.
-        site: Of the machine; its pages are those of all memory.
+        site: The machine.
         kinds: What processes there are, with weights.
     """
     is_many = rng.chance(1, 8)  # many small ones
     nr = rng.between(8, 24) if is_many else rng.choice((1, 2, 2, 3, 3, 4, 6))
-    pages = min(site.pages * rng.choice(FOOTPRINTS) // 100, PAGES_MAX)
+    pages = footprint(rng, site)
     bag = [kind for kind, weight in kinds.items() for _ in range(weight)]
-    has_pauses, has_kills, has_users = rng.chance(1, 2), rng.chance(1, 4), rng.chance(1, 4)
+    drawn = [(rng.choice(bag), rng.choice((1, 2, 2, 3, 4))) for _ in range(nr)]
+    parts = sum(part for _, part in drawn)
+    has_pauses, has_kills, has_users = rng.chance(1, 3), rng.chance(1, 12), rng.chance(1, 4)
+    keeps = rng.chance(3, 4)
     lines: list[str] = []
-    for number in range(nr):
-        kind = rng.choice(bag)
-        share = max(1, pages // nr * rng.choice((1, 2, 2, 3, 4)) // 2)
-        steps = KINDS[kind](rng, attrs.evolve(site, pages=share))
+    for number, (kind, part) in enumerate(drawn):
+        steps = KINDS[kind](rng, attrs.evolve(site, pages=max(1, pages * part // parts)))
         first = [f"name:{kind}{number}"]
         if rng.chance(1, 3):
             first.append(f"cpu:{rng.below(site.nr_cpus)}")
         if has_users and rng.chance(1, 2):
             first.append(f"uid:{rng.choice((0, 1000))}")
-        lines.append(" ".join(["memhog", *first, *steps, "&"]))
+        last = [f"sleep:{rng.choice((1, 20, 300))}"] if keeps else []  # and keeps what it has
+        lines.append(" ".join(["memhog", *first, *steps, *last, "&"]))
         if has_pauses and rng.chance(1, 2):
             lines.append(f"sleep 0.{rng.choice(('0001', '001', '01', '1'))}")
         if has_kills and rng.chance(1, 3):
             lines.append(f"kill {kind}{number}")
     return [*lines, "wait"]
+
+
+def footprint(rng: Rng, site: Site) -> int:
+    """Draw how many pages all processes of a script use together."""
+    most = (site.memory_pages + site.swap_pages) * rng.choice(OVERDRAFTS) // 100
+    return min(site.memory_pages * rng.choice(FOOTPRINTS) // 100, most, PAGES_MAX)
 
 
 def draw_faults(
@@ -247,11 +264,11 @@ def draw_faults(
         nr_cpus: CPUs of the machine.
         events: Steps of the engine in which faults come.
     """
-    on = [kind for kind in (SLOW_DISK, LATE_CPU, KILL) if rng.chance(1, 3)]
+    on = [kind for kind, chances in FAULT_CHANCES.items() if rng.chance(1, chances)]
     faults: list[Fault] = []
     for kind in on:
-        for _ in range(rng.between(1, 4)):
-            event = rng.below(events)
+        for _ in range(rng.between(1, 3)):
+            event = rng.below(events >> rng.below(6))  # runs differ in length: early ones more
             if kind == KILL:
                 faults.append(Fault(kind=KILL, target=rng.choice(names), event=event))
             elif kind == LATE_CPU:
