@@ -62,14 +62,21 @@ def wrong_sleep(kernel: Kernel, nid: int, highest_zoneidx: int) -> str:
     return f"kswapd{nid} goes to sleep though no zone up to {highest_zoneidx} is above high"
 
 
-def wrong_silence(kernel: Kernel, context: AllocContext) -> str:
-    """Say which kswapd sleeps on though a request that found no zone above low needs it."""
-    mem, highest = kernel.mem, context.highest_zoneidx
+def wrong_silence(kernel: Kernel, mem: Mem, name: str, context: AllocContext) -> str:
+    """Say which kswapd sleeps on though a task that found no zone above low needs it.
+
+    Args:
+        kernel: The machine.
+        mem: Its zones as they stood then.
+        name: Of the task.
+        context: What it wants.
+    """
+    highest = context.highest_zoneidx
     for nid in dict.fromkeys(int(mem.zone[zone, Z_NID]) for zone in context.zonelist):
         if not kernel.kswapd_states[nid].asleep or is_hopeless(kernel, nid):
             continue
         if not is_balanced(mem, nid, highest) or is_boosted(mem, nid, highest):
-            return f"a request found no zone above low, and kswapd{nid} was not woken"
+            return f"{name}: a request found no zone above low, and kswapd{nid} was not woken"
     return ""
 
 

@@ -8,14 +8,13 @@ that hold at any moment.
 Units: pages, virtual page numbers, ns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final
 
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.actors.parts.observer import Asker, Observer
@@ -29,18 +28,9 @@ from kernelsim.check.translations import Frames, check_tlbs
 from kernelsim.check.turns import check_turns, wrong_pick, wrong_queueing
 from kernelsim.check.victim import wrong_victim
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
-from kernelsim.mm.burst.columns import (
-    B_FOR,
-    B_PHASE,
-    B_TIME,
-    B_ZONE,
-    CLEAR,
-    FOR_TABLE,
-    R_ALLOC_FLAGS,
-    REFILL,
-    TAKE,
-)
-from kernelsim.mm.core.mem import I64, Z_FREE, Z_NID, Z_WMARK_LOW, Z_WMARK_MIN
+from kernelsim.mm.burst.columns import FOR_TABLE, R_ALLOC_FLAGS
+from kernelsim.mm.burst.watch import Watch
+from kernelsim.mm.core.mem import I64, Z_FREE, Z_NID, Z_WMARK_LOW, Z_WMARK_MIN, Mem
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -132,9 +122,7 @@ class Duties(Observer):
 
     def short(self, task: Asker, context: AllocContext) -> None:
         """Find a kswapd that should have been woken."""
-        problem = wrong_silence(self._kernel, context)
-        if problem:
-            self.note(f"{task.name}: {problem}")
+        self.note(wrong_silence(self._kernel, self._kernel.mem, task.name, context))
 
     def falls_asleep(self, nid: int, highest_zoneidx: int) -> None:
         """Find a kswapd that has not done its work."""
@@ -175,7 +163,7 @@ class Duties(Observer):
     def find_unguarded(self) -> None:
         """Find zones whose free pages changed while zone->lock was not held for it."""
         free = self._kernel.mem.zone[:, Z_FREE]
-        if (free == self._guarded).all():
+        if free.tobytes() == self._guarded.tobytes():  # the quick way for so few numbers
             return
         for zone in np.flatnonzero(free != self._guarded).tolist():
             self.note(
@@ -184,46 +172,47 @@ class Duties(Observer):
             )
         self._guarded[:] = free
 
-    def steps(self, cpu: int, before: I64) -> None:
-        """Find what a CPU did in compiled code against the rules."""
+    def steps(self, watch: Watch, tasks: Mapping[int, Asker]) -> None:
+        """Find what CPUs did in compiled code against the rules."""
         kernel = self._kernel
-        after, was = kernel.burst.run[cpu], int(before[B_PHASE])
-        zone, phase = int(after[B_ZONE]), int(after[B_PHASE])
-        if phase == TAKE:
-            self._check_burst_choice(cpu, zone)
-        if was in (TAKE, REFILL) and phase == CLEAR:
-            context = self._context_of(cpu)
-            self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, 1)
-        if was == REFILL or (was == TAKE and after[B_TIME] > before[B_TIME]):  # under zone->lock
-            self.unlocks(int(before[B_ZONE]))
+        for cpu, wanted, zone in np.argwhere(watch.took).tolist():
+            context, nr = self._context(cpu, wanted, tasks), int(watch.took[cpu, wanted, zone])
+            self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, nr)
+        mem = kernel.mem._replace(zone=watch.zone)
+        for cpu, wanted, zone, *free in watch.chosen[1 : 1 + watch.chosen[0, 0]].tolist():
+            mem.zone[:, Z_FREE] = free
+            flags = int(kernel.burst.request[cpu, wanted, R_ALLOC_FLAGS])
+            context = self._context(cpu, wanted, tasks)
+            self._check_burst_choice(mem, tasks[cpu], context, zone, flags)
+        self._guarded[:] = watch.guarded
         self.find_unguarded()
 
-    def _task_on(self, cpu: int) -> Task:
-        name = self._kernel.cpus[cpu].state.current
-        [task] = [e.task for e in self._kernel.processes.values() if e.task.name == name]
-        return task
-
-    def _context_of(self, cpu: int) -> AllocContext:
-        """Return what the page is allocated by that a CPU asks for in a burst."""
+    def _context(self, cpu: int, wanted: int, tasks: Mapping[int, Asker]) -> AllocContext:
+        """Return what limits the faults of the task on a CPU, for what a page is to be."""
         kernel = self._kernel
-        policy = kernel.processes[self._task_on(cpu).pid].policy
-        is_table = kernel.burst.run[cpu, B_FOR] == FOR_TABLE
-        gfp = GFP_PGTABLE_USER if is_table else GFP_ZEROED_USER_FOLIO
+        policy = kernel.processes[tasks[cpu].pid].policy
+        gfp = GFP_PGTABLE_USER if wanted == FOR_TABLE else GFP_ZEROED_USER_FOLIO
         return kernel.alloc_contexts.get(kernel.cpus[cpu].nid, policy, gfp)
 
-    def _check_burst_choice(self, cpu: int, zone: int) -> None:
-        """Check which zone a fault gets its page from; free pages are those it has found."""
-        kernel, task = self._kernel, self._task_on(cpu)
-        context = self._context_of(cpu)
+    def _check_burst_choice(
+        self, mem: Mem, task: Asker, context: AllocContext, zone: int, flags: int
+    ) -> None:
+        """Check which zone a fault gets its page from, by how the zones stood when it chose.
+
+        Args:
+            mem: Those zones.
+            task: Whose fault it is.
+            context: What it wants.
+            zone: What it chose.
+            flags: ALLOC_* it may use below low.
+        """
+        kernel, free = self._kernel, mem.zone[:, Z_FREE]
         self.note(wrong_node(kernel, task.pid, context, zone))
-        free, mem = self._guarded, kernel.mem
         low = partial(lowest_allowed, mem, task, context, mark=Z_WMARK_LOW, alloc_flags=0)
         if any(int(free[other]) > low(other) for other in context.zonelist):
             self.note(wrong_zone(context.zonelist, zone, free, low))
             return
-        self.short(task, context)
-        wanted = kernel.burst.run[cpu, B_FOR]
-        flags = int(kernel.burst.request[cpu, wanted, R_ALLOC_FLAGS])
+        self.note(wrong_silence(kernel, mem, task.name, context))
         least = partial(lowest_allowed, mem, task, context, mark=Z_WMARK_MIN, alloc_flags=flags)
         self.note(wrong_zone(context.zonelist, zone, free, least))
 

@@ -105,6 +105,7 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     Checked: what every page of every living process holds; no page is mapped outside its mappings;
     what stands for the zero page is the zero page; no request went below its watermark.
     """
+    kernel.bursts.tell_stores()
     record.forget_ended()
     lines = check_duties(kernel, record, tables, record.is_leaving)
     tokens = found_tokens(kernel.mem, kernel.swap, tables)

@@ -43,7 +43,9 @@ def _draw_table(rng: Rng) -> dict[str, Any]:
     table: dict[str, Any] = {"name": "drawn", "arch": rng.choice(ARCHES)}
     table["era"] = "classic" if rng.chance(1, 12) else "6.1"
     is_large = rng.chance(1, 40)
-    sizes, start = (LARGE_MIB, rng.choice(FAR_MIB)) if is_large else (SMALL_MIB, rng.choice(NEAR_MIB))
+    sizes, start = (
+        (LARGE_MIB, rng.choice(FAR_MIB)) if is_large else (SMALL_MIB, rng.choice(NEAR_MIB))
+    )
     nodes, first_cpu, memory_mib = [], 0, 0
     for nid in range(rng.choice(NR_NODES)):
         node: dict[str, Any] = {}

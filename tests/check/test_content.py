@@ -12,7 +12,7 @@ from kernelsim.actors.process.calls.access import Touch, TouchResult
 from kernelsim.actors.process.calls.effect import PageRange, StoreRun, page_range
 from kernelsim.actors.process.calls.mapping import Brk, Munmap
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.actors.space import bursts, fault_handler
+from kernelsim.actors.space import burst_witness, fault_handler
 from kernelsim.check.content import Content
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
@@ -106,7 +106,7 @@ def test_a_sound_program_is_not_complained_of(tmp_path, capsys):
 
 def lose_stores(monkeypatch):
     """Let what a burst stored be zero, though the program has gone on."""
-    real = bursts.run_burst
+    real = burst_witness.run_watched
 
     def forgetful(*given: Any) -> Any:
         done = real(*given)
@@ -119,7 +119,7 @@ def lose_stores(monkeypatch):
             mem.pages.token[pte >> 12 & 0xFFFFFF] = 0
         return done
 
-    monkeypatch.setattr(bursts, "run_burst", forgetful)
+    monkeypatch.setattr(burst_witness, "run_watched", forgetful)
 
 
 @pytest.mark.parametrize("is_lost", [False, True])

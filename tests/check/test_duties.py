@@ -10,7 +10,7 @@ from kernelsim.actors.alloc import oom_killer, page_allocator, wakeup_kswapd
 from kernelsim.actors.parts import node
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim import kswapd, reclaim
-from kernelsim.actors.space import bursts, mmu_gather
+from kernelsim.actors.space import burst_witness, mmu_gather
 from kernelsim.errors import InvariantViolation
 from kernelsim.mm.core.mem import (
     Z_WMARK_LOW,
@@ -136,7 +136,7 @@ def test_a_kswapd_that_sleeps_too_soon_is_found(monkeypatch):
 @pytest.mark.parametrize("burst_pages", [None, 1])
 def test_a_fast_path_below_its_mark_is_found(monkeypatch, burst_pages):
     """Neither a burst nor a request goes on below low without kswapd, whatever zone is left."""
-    real = bursts.run_burst
+    real = burst_witness.run_watched
 
     def greedy(mem: Any, *rest: Any) -> Any:
         kept = mem.zone[:, Z_WMARK_LOW].copy()
@@ -145,7 +145,7 @@ def test_a_fast_path_below_its_mark_is_found(monkeypatch, burst_pages):
         mem.zone[:, Z_WMARK_LOW] = kept
         return done
 
-    monkeypatch.setattr(bursts, "run_burst", greedy)
+    monkeypatch.setattr(burst_witness, "run_watched", greedy)
     real_floor = page_allocator.watermark_floor
     monkeypatch.setattr(
         page_allocator, "watermark_floor", lambda *given: max(0, real_floor(*given) - 40)
@@ -156,7 +156,7 @@ def test_a_fast_path_below_its_mark_is_found(monkeypatch, burst_pages):
 
 def test_a_reserve_that_is_ignored_in_a_burst_is_found(monkeypatch):
     """A zone keeps its lowmem_reserve from requests that may use higher ones."""
-    real = bursts.run_burst
+    real = burst_witness.run_watched
 
     def greedy(mem: Any, *rest: Any) -> Any:
         kept = mem.lowmem_reserve.copy()
@@ -165,7 +165,7 @@ def test_a_reserve_that_is_ignored_in_a_burst_is_found(monkeypatch):
         mem.lowmem_reserve[:] = kept
         return done
 
-    monkeypatch.setattr(bursts, "run_burst", greedy)
+    monkeypatch.setattr(burst_witness, "run_watched", greedy)
 
     async def main(machine: OpenMachine) -> None:
         user = await machine.spawn("user")

@@ -49,6 +49,13 @@ def test_a_plan_has_one_result():
     assert first.digest != run_plan(attrs.evolve(PRESSED, schedule_seed=5)).digest
 
 
+def test_a_checker_that_listens_changes_nothing():
+    """A machine that is observed leaves the same bytes, whenever it is looked at."""
+    alone = run_plan(attrs.evolve(PRESSED, observe=False))
+    assert alone.digest == run_plan(PRESSED).digest
+    assert alone.digest == run_plan(attrs.evolve(PRESSED, check_every=77)).digest
+
+
 def test_load_ends_by_killing_what_still_lives():
     """After the steps of the load all processes are killed, and calm follows."""
     holds = attrs.evolve(PRESSED, script=("memhog mmap:a:1M touchw:a hold &", "wait"))

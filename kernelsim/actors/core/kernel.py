@@ -55,6 +55,10 @@ class BurstRunner(Protocol):
         """Let the CPU of a task go on from now; return STOP_* when it stops."""
         ...
 
+    def tell_stores(self) -> None:
+        """Tell the observer what programs have stored that are in the middle of a burst."""
+        ...
+
 
 @attrs.define
 class Kernel:

@@ -6,10 +6,12 @@ Interface: `Kernel.observe` seats one; each call says what has just happened, or
 Units: pages, virtual page numbers.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.mm.burst.watch import Watch
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -97,10 +99,10 @@ class Observer:
         """Hear that all is done under it."""
 
     def looks(self) -> None:
-        """Hear that CPUs are about to take an event in compiled code."""
+        """Hear that CPUs are about to go on in compiled code."""
 
-    def steps(self, cpu: int, before: I64) -> None:
-        """Hear that a CPU took an event; `before` are its columns before that."""
+    def steps(self, watch: Watch, tasks: Mapping[int, Asker]) -> None:
+        """Hear what CPUs did there, and which task runs on each."""
 
     def queued(self, cpu: int, entity: SchedEntity, *, wakeup: bool) -> None:
         """Hear that a task has to wait for a CPU, and that it is decided whether it preempts."""

@@ -1,6 +1,8 @@
-"""Tells a checker what the CPUs do in compiled code, event by event.
+"""Tells a checker what the CPUs do in compiled code.
 
-Only when checking is on; bursts then take one event at a time, which changes nothing but speed.
+Only when checking is on. What faults choose is judged when a burst comes back to the actors; which
+stores are done is told when a CPU leaves its burst, or when the checker looks before that.
+Units: virtual page numbers, ns.
 """
 
 from kernelsim.actors.core.kernel import Kernel
@@ -16,17 +18,19 @@ from kernelsim.mm.burst.columns import (
     B_TOKEN,
     B_VPN,
     B_WRITE,
-    ENTER,
-    RETURN,
+    BACK,
+    OUT,
     STOP_FREE,
     STOPPED,
     USER,
 )
+from kernelsim.mm.burst.pages import refill_in_turn
+from kernelsim.mm.burst.watch import begin_watch, new_watch, note_refill, run_watched
 from kernelsim.mm.core.mem import I64
 
 
 class BurstWitness:
-    """Compares the columns of a CPU before and after an event.
+    """Watches the bursts of one machine.
 
     Args:
         kernel: The machine.
@@ -34,37 +38,74 @@ class BurstWitness:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._before: I64 = kernel.burst.run
+        self._watch = new_watch(kernel.mem)
+        self._told: dict[int, I64] = {}  # columns of each CPU in a burst when it was told of last
+        self._tasks: dict[int, Task] = {}
 
-    def look(self) -> None:
-        """Keep the columns as they are before an event."""
-        self._before = self._kernel.burst.run.copy()
-        self._kernel.observer.looks()
+    def begins(self, task: Task) -> None:
+        """Note where a task's CPU begins."""
+        number = task.cpu.number
+        self._tasks[number] = task
+        self._told[number] = self._kernel.burst.run[number].copy()
 
-    def tell(self, task: Task) -> None:
-        """Say what the event on a task's CPU did to its program's memory."""
-        observer, number = self._kernel.observer, task.cpu.number
-        before, after = self._before[number], self._kernel.burst.run[number]
-        nr = int(after[B_DONE] - before[B_DONE])
-        observer.steps(number, before)
-        if before[B_PHASE] == USER:
-            self._stored(task.pid, number, before, nr)
-            if after[B_PHASE] == ENTER:
-                vpn, write = next_access(self._kernel.burst, number)
-                observer.faulting(task.pid, vpn, int(after[B_TOKEN]), write=write)
-        elif before[B_PHASE] == RETURN or (
-            after[B_PHASE] == STOPPED and after[B_STOP] != STOP_FREE
-        ):
-            observer.served(task.pid, nr)
+    def run(self, before: tuple[int, int, int], nr_max: int) -> tuple[int, int, int, int]:
+        """Let CPUs go on as `run_burst` does."""
+        kernel, watch = self._kernel, self._watch
+        kernel.observer.looks()
+        begin_watch(kernel.mem, watch)
+        return run_watched(*kernel.space, kernel.swap, kernel.burst, watch, *before, nr_max)
 
-    def _stored(self, pid: int, number: int, before: I64, nr: int) -> None:
-        """Say which pages were there and have been stored to."""
-        observer, token = self._kernel.observer, int(before[B_TOKEN])
-        if not before[B_LISTED]:
-            if before[B_WRITE] and nr:
-                observer.stored(pid, int(before[B_VPN]), nr, int(before[B_STRIDE]), token)
+    def refill(self, number: int) -> int:
+        """Let a CPU refill its list in its turn as `refill_in_turn` does."""
+        kernel, watch = self._kernel, self._watch
+        kernel.observer.looks()
+        begin_watch(kernel.mem, watch)
+        hold_ns = refill_in_turn(kernel.mem, kernel.burst, number)
+        note_refill(kernel.mem, kernel.burst, watch, number)
+        self.tell_steps()
+        return hold_ns
+
+    def tell_steps(self) -> None:
+        """Say what CPUs did since in the kernel."""
+        self._kernel.observer.steps(self._watch, self._tasks)
+
+    def tell_stores(self) -> None:
+        """Say what all programs have stored so far."""
+        for number in self._told:
+            self._tell_stores(number)
+
+    def ends(self, number: int) -> None:
+        """Say what the program of a CPU has stored; its burst is over."""
+        self._tell_stores(number)
+        del self._told[number], self._tasks[number]
+
+    def _tell_stores(self, number: int) -> None:
+        burst, observer = self._kernel.burst, self._kernel.observer
+        told, now, pid = self._told[number], burst.run[number], self._tasks[number].pid
+        nr = int(now[B_DONE] - told[B_DONE])
+        if nr:
+            self._stored(pid, number, told, nr)
+        if is_in_fault(now):
+            vpn, write = next_access(burst, number)
+            observer.faulting(pid, vpn, int(now[B_TOKEN]), write=write)
+        else:
+            observer.served(pid, 0)
+        self._told[number] = now.copy()
+
+    def _stored(self, pid: int, number: int, told: I64, nr: int) -> None:
+        observer, token = self._kernel.observer, int(told[B_TOKEN])
+        if not told[B_LISTED]:
+            if told[B_WRITE]:
+                observer.stored(pid, int(told[B_VPN]), nr, int(told[B_STRIDE]), token)
             return
-        first = int(before[B_AT])
+        first = int(told[B_AT])
         for packed in self._kernel.burst.access[number, first : first + nr].tolist():
             if packed & 1:
                 observer.stored(pid, packed >> 1, 1, 1, token)
+
+
+def is_in_fault(row: I64) -> bool:
+    """Tell whether a CPU is in the middle of a fault, whose store may have been done."""
+    if row[B_PHASE] in (OUT, STOPPED):  # its task may be giving back pages before it goes on
+        return bool(row[B_STOP] == STOP_FREE)
+    return row[B_PHASE] not in (USER, BACK)

@@ -90,6 +90,7 @@ class Bursts:
         self._waiters: dict[int, Waiter] = {}
         self._tasks: dict[int, Task] = {}
         self._due: _Due | None = None
+        self._witness = BurstWitness(kernel)
         seed = self._clock.schedule_seed
         if seed is not None:
             self._burst.order[O_IS_SEEDED] = 1
@@ -102,6 +103,8 @@ class Bursts:
         row[B_KILLED] = task.killed
         row[B_PHASE] = USER
         self._tasks[number] = task
+        if self._kernel.is_observed:
+            self._witness.begins(task)
         try:
             while True:
                 row[B_TIME], row[B_NUMBER] = clock.now_ns, 0  # it is the event that is being done
@@ -118,6 +121,12 @@ class Bursts:
         finally:
             row[B_PHASE] = OUT
             self._waiters.pop(number, None)
+            if self._kernel.is_observed:
+                self._witness.ends(number)
+
+    def tell_stores(self) -> None:
+        """Tell the observer what programs have stored that are in the middle of a burst."""
+        self._witness.tell_stores()
 
     def advance(self) -> bool:
         """Do what is due now and before the next event of any other task.
@@ -140,25 +149,27 @@ class Bursts:
             time is that of the event then. Else -1.
         """
         kernel, burst, clock = self._kernel, self._burst, self._clock
-        witness = BurstWitness(kernel) if kernel.is_observed else None
         number_end = clock.number + clock.numbers_left(EVENTS_AT_ONCE)
         is_free = own < 0 or clock.is_in_line()
         while True:
             if is_free and self._due is not None and clock.take_out(self._due):
                 self._due = None
             before = clock.next_event() if is_free else (clock.now_ns, 0, 1)
-            if witness is not None:
-                witness.look()
-            nr_max = max(1, number_end - clock.number) if witness is None else 1
+            nr_max = max(1, number_end - clock.number)
             kernel.pool.reserve(1)
             burst.order[O_NUMBER] = clock.number
-            nr_done, cpu, call, due = run_burst(*kernel.space, kernel.swap, burst, *before, nr_max)
+            if kernel.is_observed:
+                nr_done, cpu, call, due = self._witness.run(before, nr_max)
+            else:
+                nr_done, cpu, call, due = run_burst(
+                    *kernel.space, kernel.swap, burst, *before, nr_max
+                )
             clock.number = int(burst.order[O_NUMBER])
             if nr_done:
                 clock.now_ns = int(burst.order[O_TIME])
             self._enter_accounts()
-            if witness is not None and nr_done:
-                witness.tell(self._tasks[cpu])
+            if kernel.is_observed:
+                self._witness.tell_steps()
             if call:
                 self._call(call, cpu)
             elif due < 0:
@@ -270,10 +281,11 @@ class Bursts:
         """Refill the list of a CPU that queued behind actors, whose turn has come."""
         kernel, row = self._kernel, self._burst.run[cpu]
         row[B_PHASE], row[B_TIME] = REFILL, self._clock.now_ns
-        before = row.copy()
-        hold_ns = refill_in_turn(kernel.mem, self._burst, cpu)
+        if kernel.is_observed:
+            hold_ns = self._witness.refill(cpu)
+        else:
+            hold_ns = refill_in_turn(kernel.mem, self._burst, cpu)
         row[B_PHASE] = CLEAR
-        kernel.observer.steps(cpu, before)
         node = kernel.node_of(int(row[B_ZONE]))
         node.bands.look()
         node.trace_extfrag()

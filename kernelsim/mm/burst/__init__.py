@@ -8,5 +8,5 @@ page list, a lock and the memory controller: slots to read, watermarks, a time s
 
 To read in this order: `columns.py` (what a CPU is doing), `events.py` (what is due first),
 `servers.py` (locks and controllers), `bands.py` (watermarks crossed), `faults.py` with `pages.py`
-and `batch.py` (the steps of a fault), `run.py` (the loop).
+and `batch.py` (the steps of a fault), `run.py` (the loop), `watch.py` (the same for a checker).
 """
