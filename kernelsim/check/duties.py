@@ -157,8 +157,9 @@ class Duties(Observer):
             self._guarded[own] = zones[own, Z_FREE]
 
     def looks(self) -> None:
-        """Find changes of zones before a CPU takes an event."""
+        """Find changes of zones before CPUs go on, and enter all they do by the same tunables."""
         self.find_unguarded()
+        self.ledger.follow_tunables()
 
     def find_unguarded(self) -> None:
         """Find zones whose free pages changed while zone->lock was not held for it."""

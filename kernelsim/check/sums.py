@@ -111,17 +111,17 @@ class Ledger:
         self.numa_stat = self.mem.numa_stat.copy()
         self._numa_rules = self.tunables.now
 
-    def counts_numa(self) -> bool:
-        """Tell whether it is counted where requests are served; begin anew if a tunable changed."""
-        if self._numa_rules is not self.tunables.now:
-            self.start_numa()
-        return bool(self.tunables.now.vm_numa_stat)
+    def follow_tunables(self) -> bool:
+        """Begin to count anew where requests are served if a tunable changed; return whether."""
+        if self._numa_rules is self.tunables.now:
+            return False
+        self.start_numa()
+        return True
 
     def took(self, zone: int, cpu_nid: int, preferred_nid: int, nr: int) -> None:
         """Enter pages that were handed out and are counted already."""
         self.allocated[zone] += nr
-        if self._numa_rules is not self.tunables.now:
-            self.start_numa()
+        if self.follow_tunables():  # then they are among what is counted from
             return
         nid = self.mem.zone[zone, Z_NID]
         self.numa[zone, NUMA_LOCAL if nid == cpu_nid else NUMA_OTHER] += nr
@@ -170,7 +170,8 @@ def check_zones(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
 
 def check_numa(mem: Mem, ledger: Ledger) -> Iterator[str]:
     """Compare where requests were served with numa_*."""
-    if not ledger.counts_numa():
+    ledger.follow_tunables()
+    if not ledger.tunables.now.vm_numa_stat:
         return
     counted = mem.numa_stat - ledger.numa_stat
     for kind, name in NUMA_KINDS.items():

@@ -18,9 +18,9 @@ from kernelsim.explore.plan import Plan
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.script.script import Memhog, parse_script
 
-LOAD_EVENTS: Final = 40_000  # most runs end by themselves before
+LOAD_EVENTS: Final = 30_000  # most runs end by themselves before
 CUT_EVENTS: Final = (300, 1000, 3000, 10_000)  # of the others: all are killed in the middle
-CHECK_EVENTS: Final = (200, 500, 2000)
+CHECK_EVENTS: Final = (300, 1000, 1000, 3000)
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
 
 
@@ -53,7 +53,7 @@ def draw_plan(seed: int, run: int) -> Plan:
         schedule_seed=rng.bits(31) if rng.chance(1, 2) else None,
         burst_pages=rng.choice(BURSTS),
         check_every=rng.choice(CHECK_EVENTS),
-        observe=rng.chance(1, 2),
+        observe=rng.chance(7, 8),
         load_events=load_events,
         script=tuple(script),
         fault=tuple(faults),

@@ -15,7 +15,7 @@ from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError
 from kernelsim.sim.rng import Rng
 
-SMALL_MIB: Final = (2, 3, 3, 4, 4, 5, 6, 8, 20)  # of a node
+SMALL_MIB: Final = (2, 3, 3, 3, 4, 4, 5, 6, 20)  # of a node
 LARGE_MIB: Final = (128, 256, 512, 1024, 4096, 65_536)
 ARCHES: Final = ("x86_64",) * 6 + ("i386", "i386pae")
 NR_NODES: Final = (1,) * 6 + (2, 2, 2, 3, 4)

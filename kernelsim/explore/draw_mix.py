@@ -18,10 +18,10 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import NS_PER_MS, PAGE_SIZE
 
 WEIGHTS: Final = (1, 1, 2, 8, 32)
-FOOTPRINTS: Final = (30, 90, 105, 115, 115, 130, 130, 160)  # of all processes, % of memory
+FOOTPRINTS: Final = (30, 95, 115, 125, 125, 140, 160, 200)  # of all processes, % of memory
 FAULT_CHANCES: Final = {SLOW_DISK: 3, LATE_CPU: 3, KILL: 8}  # in one run of so many
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
-PAGES_MAX: Final = 6000  # of all processes, so that a run is short on a large machine too
+PAGES_MAX: Final = 4000  # of all processes, so that a run is short on a large machine too
 
 SWAP_PATHS: Final = ("/dev/vda", "/dev/vda", "/dev/vdb", "/dev/vdc")  # a machine may have fewer
 
@@ -272,7 +272,7 @@ def draw_faults(
             if kind == KILL:
                 faults.append(Fault(kind=KILL, target=rng.choice(names), event=event))
             elif kind == LATE_CPU:
-                by_ns = rng.choice((10_000, 1_000_000, 50_000_000))
+                by_ns = rng.choice((10_000, 1_000_000, 15_000_000))
                 target = str(rng.below(nr_cpus))
                 faults.append(Fault(kind=LATE_CPU, target=target, event=event, by_ns=by_ns))
             elif disks:
