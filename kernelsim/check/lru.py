@@ -51,6 +51,7 @@ from kernelsim.mm.core.vmstat import (
     ZONE_STAT_NAMES,
 )
 
+FEW_PAGES: Final = 8 * PAGEBLOCK_NR_PAGES  # looked up one by one; of more, whole pageblocks are
 LIST_NAMES: Final = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
 JUDGED: Final = PG_swapbacked | PG_active | PG_unevictable | PG_lru | PG_isolated
 FLAGS_OF_LIST: Final = (  # of those judged; on the unevictable list the others may be set too
@@ -62,12 +63,16 @@ FLAGS_OF_LIST: Final = (  # of those judged; on the unevictable list the others 
 )
 
 
-def check_lru(mem: Mem) -> list[str]:
+def check_lru(mem: Mem, *, is_between_batches: bool = True) -> list[str]:
     """Return what is wrong with the LRU lists of the machine, one line each; empty: all is well.
 
     Checked: links and lengths of every list; each page is on the list its flags name, on its own
     node's; PG_lru is set exactly for pages on a list; nr_* of zones and nodes are the lengths;
     nr_mlock is the number of pages that are marked so, and no other page counts locks.
+
+    Args:
+        mem: Physical memory.
+        is_between_batches: No reclaimer has a batch in its hands, so that nr_isolated_* is exact.
     """
     problems: list[str] = []
     base = int(lru_list(mem, 0, 0))
@@ -93,7 +98,8 @@ def check_lru(mem: Mem) -> list[str]:
     if np.count_nonzero(listed) != nr_flagged:
         lost = np.flatnonzero(listed & (owner == 0))
         problems += cut_short(f"pfn {pfn} has PG_lru but is on no list" for pfn in lost)
-    return [*problems, *check_isolated(mem), *check_mlocked(mem)]
+    problems += check_mlocked(mem)
+    return problems + check_isolated(mem) if is_between_batches else problems
 
 
 def check_mlocked(mem: Mem) -> list[str]:
@@ -149,6 +155,9 @@ def zones_of(mem: Mem, pfns: I64) -> I64:
 def count_by_zone(mem: Mem, pfns: I64) -> I64:
     """Count pages by zone row, those in no zone not at all."""
     nr_zones = mem.zone.shape[0]
+    if len(pfns) <= FEW_PAGES:
+        few: I64 = np.bincount(zones_of(mem, pfns) + 1, minlength=nr_zones + 1)[1:]
+        return few
     in_block = np.bincount(pfns >> PAGEBLOCK_ORDER, minlength=len(mem.block_zone))
     bounds = np.concatenate((mem.zone[:, Z_START_PFN], mem.zone[:, Z_START_PFN:Z_PRESENT].sum(1)))
     cut = np.unique(bounds[bounds % PAGEBLOCK_NR_PAGES != 0] >> PAGEBLOCK_ORDER)

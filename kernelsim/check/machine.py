@@ -29,20 +29,19 @@ from kernelsim.mm.core.mem import Mem, PG_isolated
 from kernelsim.mm.core.vmstat import NR_ISOLATED_ANON, NR_ISOLATED_FILE
 
 LINES_MAX: Final = 40  # of a report
-ISOLATED_LINE: Final = " nr_isolated is "
 
 
 def check_machine(kernel: Kernel) -> list[str]:
     """Return what is wrong with a machine, one text each."""
-    mem = kernel.mem
-    boot = boot_counters(mem, kernel)
-    own = mem._replace(
-        node_stat=mem.node_stat - boot.node_stat, zone_stat=mem.zone_stat - boot.zone_stat
-    )
+    mem = own = kernel.mem
+    if kernel.spec.boot.recorded:
+        boot = boot_counters(mem, kernel)
+        own = mem._replace(
+            node_stat=mem.node_stat - boot.node_stat, zone_stat=mem.zone_stat - boot.zone_stat
+        )
     pt, mms = kernel.pool.pt, kernel.mms.mms
     problems = check_pages(mem, in_flight=kernel.nr_in_flight)
-    # The LRU checker takes nr_isolated_* for exact; in the middle of a batch it is not.
-    problems += [line for line in check_lru(own) if ISOLATED_LINE not in line]
+    problems += check_lru(own, is_between_batches=False)
     problems += check_isolated(own, kernel.nr_in_flight)
     living = [mm for mm in kernel.mms.by_number if mms.pgd_row[mm]]
     tables = walk_tables(mem, pt, mms, living)
