@@ -15,7 +15,8 @@ from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError
 from kernelsim.sim.rng import Rng
 
-SMALL_MIB: Final = (2, 3, 3, 3, 4, 4, 5, 6, 20)  # of a node
+SMALL_MIB: Final = (2, 3, 3, 3, 4, 4, 5, 6)  # of a machine's only node
+NODE_MIB: Final = (1, 2, 2, 3)  # of one of several
 LARGE_MIB: Final = (128, 256, 512, 1024, 4096, 65_536)
 ARCHES: Final = ("x86_64",) * 6 + ("i386", "i386pae")
 NR_NODES: Final = (1,) * 6 + (2, 2, 2, 3, 4)
@@ -42,12 +43,11 @@ def draw_machine(rng: Rng) -> tuple[dict[str, Any], MachineSpec]:
 def _draw_table(rng: Rng) -> dict[str, Any]:
     table: dict[str, Any] = {"name": "drawn", "arch": rng.choice(ARCHES)}
     table["era"] = "classic" if rng.chance(1, 12) else "6.1"
-    is_large = rng.chance(1, 40)
-    sizes, start = (
-        (LARGE_MIB, rng.choice(FAR_MIB)) if is_large else (SMALL_MIB, rng.choice(NEAR_MIB))
-    )
+    nr_nodes, is_large = rng.choice(NR_NODES), rng.chance(1, 40)
+    sizes = LARGE_MIB if is_large else SMALL_MIB if nr_nodes == 1 else NODE_MIB
+    start = rng.choice(FAR_MIB if is_large else NEAR_MIB)
     nodes, first_cpu, memory_mib = [], 0, 0
-    for nid in range(rng.choice(NR_NODES)):
+    for nid in range(nr_nodes):
         node: dict[str, Any] = {}
         nr_cpus = 0 if nid and rng.chance(1, 6) else rng.choice(NR_CPUS)
         if nr_cpus:
@@ -86,7 +86,7 @@ def _distances(rng: Rng, nr_nodes: int) -> list[list[int]]:
 
 
 def _draw_swap(rng: Rng, table: dict[str, Any], memory_kib: int) -> None:
-    nr_areas = rng.choice((0, 1, 1, 1, 1, 1, 2, 3))
+    nr_areas = rng.choice((0, 1, 1, 1, 1, 1, 1, 2, 2, 3))
     devices, swaps = [], []
     for number in range(nr_areas):
         device: dict[str, Any] = {

@@ -18,7 +18,7 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import NS_PER_MS, PAGE_SIZE
 
 WEIGHTS: Final = (1, 1, 2, 8, 32)
-FOOTPRINTS: Final = (30, 95, 115, 125, 125, 140, 160, 200)  # of all processes, % of memory
+FOOTPRINTS: Final = (30, 100, 120, 130, 130, 150, 170, 200)  # of all processes, % of memory
 FAULT_CHANCES: Final = {SLOW_DISK: 3, LATE_CPU: 3, KILL: 8}  # in one run of so many
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
 PAGES_MAX: Final = 4000  # of all processes, so that a run is short on a large machine too
@@ -82,7 +82,7 @@ def strider(rng: Rng, site: Site) -> list[str]:
         f"mmap:a:{length}",
         f"touchw:a:0:{length}:1:{stride}",
         f"touchw:a:0:{length}:1:{rng.choice((512, 4096, 6000))}",
-        f"touchr:a:0:{length}:{rng.between(1, 2)}",
+        f"{rng.choice(('touchr', 'touchw', 'touchw'))}:a",
     ]
 
 
@@ -95,8 +95,9 @@ def phases(rng: Rng, site: Site) -> list[str]:
 
 def leaker(rng: Rng, site: Site) -> list[str]:
     """Take more and more and never give any back."""
-    piece = max(1, site.pages // rng.between(4, 16))
-    steps = [f"grow:{size(piece)}:{size(piece * 2)}" for _ in range(rng.between(2, 5))]
+    nr_steps = rng.between(2, 5)
+    piece = max(1, site.pages // (2 * nr_steps))
+    steps = [f"grow:{size(piece)}:{size(piece * 2)}" for _ in range(nr_steps)]
     return [word for step in steps for word in (step, f"sleep:{rng.between(0, 50)}")]
 
 
@@ -117,7 +118,7 @@ def mapper(rng: Rng, site: Site) -> list[str]:
     for turn in range(rng.between(2, 6)):
         name = "abcdef"[turn]
         op = rng.choice(("mmap", "mmap", "mmapnr"))
-        steps += [f"{op}:{name}:{size(rng.between(1, site.pages))}", f"touchw:{name}"]
+        steps += [f"{op}:{name}:{size(rng.between(1, 1 + 2 * site.pages // 3))}", f"touchw:{name}"]
         live += name
         if rng.chance(1, 3):
             steps.append(f"madvise:{rng.choice(live)}:dontneed")
@@ -137,7 +138,7 @@ def breaker(rng: Rng, site: Site) -> list[str]:
             live = live[:-1]
         else:
             name = "hijklmno"[turn]
-            steps.append(f"mallocw:{name}:{size(rng.between(1, site.pages))}")
+            steps.append(f"mallocw:{name}:{size(rng.between(1, 1 + 2 * site.pages // 3))}")
             live += name
     return steps
 

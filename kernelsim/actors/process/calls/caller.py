@@ -127,8 +127,8 @@ class Caller:
         if entry.has_ended():
             return
         on_cpu = task.on_cpu
-        if not on_cpu:
-            await task.get_cpu()
+        if not on_cpu:  # the signal woke it
+            await task.get_cpu(wakeup=True)
         entry.exit_status = status
         self.mm.mm_users -= 1
         nr_freed = 0 if self.mm.mm_users else await free_address_space(self.current, self.mm)
