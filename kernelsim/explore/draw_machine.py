@@ -15,7 +15,7 @@ from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError
 from kernelsim.sim.rng import Rng
 
-SMALL_MIB: Final = (2, 3, 3, 3, 4, 4, 5, 6)  # of a machine's only node
+SMALL_MIB: Final = (2, 2, 3, 3, 3, 4, 6)  # of a machine's only node
 NODE_MIB: Final = (1, 2, 2, 3)  # of one of several
 LARGE_MIB: Final = (128, 256, 512, 1024, 4096, 65_536)
 ARCHES: Final = ("x86_64",) * 6 + ("i386", "i386pae")
@@ -64,7 +64,7 @@ def _draw_table(rng: Rng) -> dict[str, Any]:
         nodes.append(node)
     table["node"] = nodes
     if rng.chance(1, 10):
-        table["movablecore"] = f"{rng.choice((25, 50, 75)) * memory_mib * 1024 // 100}K"
+        table["movablecore"] = f"{rng.choice((256, 512, 768)) * memory_mib}K"
     if len(nodes) > 1 and rng.chance(1, 2):
         table["distances"] = _distances(rng, len(nodes))
     _draw_swap(rng, table, memory_mib * 1024)
@@ -100,7 +100,7 @@ def _draw_swap(rng: Rng, table: dict[str, Any], memory_kib: int) -> None:
         if rng.chance(1, 4):
             device["bandwidth"] = rng.choice(("100K", "1M", "20M", "8G"))
         devices.append(device)
-        size_kib = max(64, rng.choice(SWAP_PERCENT) * memory_kib // 100)
+        size_kib = max(64, rng.choice(SWAP_PERCENT) * memory_kib // 100) & ~3  # whole pages
         swap: dict[str, Any] = {"size": f"{size_kib}K", "device": device["name"]}
         if rng.chance(1, 4):
             swap["prio"] = rng.choice((-5, 0, 3, 3))

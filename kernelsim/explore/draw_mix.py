@@ -18,10 +18,10 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import NS_PER_MS, PAGE_SIZE
 
 WEIGHTS: Final = (1, 1, 2, 8, 32)
-FOOTPRINTS: Final = (30, 100, 120, 130, 130, 150, 170, 200)  # of all processes, % of memory
+FOOTPRINTS: Final = (60, 110, 130, 130, 150, 150, 180, 220)  # of all processes, % of memory
 FAULT_CHANCES: Final = {SLOW_DISK: 3, LATE_CPU: 3, KILL: 8}  # in one run of so many
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
-PAGES_MAX: Final = 4000  # of all processes, so that a run is short on a large machine too
+PAGES_MAX: Final = 2500  # of all processes, so that a run is short on a large machine too
 
 SWAP_PATHS: Final = ("/dev/vda", "/dev/vda", "/dev/vdb", "/dev/vdc")  # a machine may have fewer
 
@@ -208,6 +208,9 @@ KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
 }
 
 
+FRUGAL: Final = (changer, exiter)  # count for nothing where memory is shared out
+
+
 def draw_kinds(rng: Rng) -> dict[str, int]:
     """Switch whole kinds on or off; return the weights of those that are on."""
     on = {kind: rng.choice(WEIGHTS) for kind in KINDS if rng.chance(1, 2)}
@@ -227,7 +230,7 @@ def draw_script(rng: Rng, site: Site, kinds: dict[str, int]) -> list[str]:
     pages = footprint(rng, site)
     bag = [kind for kind, weight in kinds.items() for _ in range(weight)]
     drawn = [(rng.choice(bag), rng.choice((1, 2, 2, 3, 4))) for _ in range(nr)]
-    parts = sum(part for _, part in drawn)
+    parts = max(1, sum(part for kind, part in drawn if KINDS[kind] not in FRUGAL))
     has_pauses, has_kills, has_users = rng.chance(1, 3), rng.chance(1, 12), rng.chance(1, 4)
     keeps = rng.chance(3, 4)
     lines: list[str] = []
