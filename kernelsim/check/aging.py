@@ -15,6 +15,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
+    PG_active,
     PG_isolated,
     PG_locked,
     PG_mlocked,
@@ -54,12 +55,25 @@ class Judgement:
 
     def stolen(self) -> I64_2D:
         """Return how many pages were taken from their users for good: anonymous, file."""
-        flags = self._kernel.mem.pages.flags[np.array(self._pfns, np.int64)].tolist()
         counts = np.zeros(2, np.int64)
-        for before, after in zip(self._flags, flags, strict=True):
+        for before, after in self._changes():
             if after == 0:
                 counts[0 if before & PG_swapbacked else 1] += 1
         return counts
+
+    def moved(self) -> tuple[int, int]:
+        """Return how many pages were activated, and how many deactivated, and are not gone."""
+        moves = [after - before for before, after in self._activity()]
+        return moves.count(1), moves.count(-1)
+
+    def _activity(self) -> Iterator[tuple[bool, bool]]:
+        for before, after in self._changes():
+            if after and before != PG_isolated:
+                yield bool(before & PG_active), bool(after & PG_active)
+
+    def _changes(self) -> Iterator[tuple[int, int]]:
+        flags = self._kernel.mem.pages.flags[np.array(self._pfns, np.int64)].tolist()
+        return zip(self._flags, flags, strict=True)
 
     def _is_used(self, pfn: int) -> bool:
         pages = self._kernel.mem.pages

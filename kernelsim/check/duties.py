@@ -21,16 +21,25 @@ from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.check.aging import Judgement
 from kernelsim.check.balance import wrong_node, wrong_silence, wrong_sleep, wrong_zone
 from kernelsim.check.flight import check_flight
-from kernelsim.check.lru import zones_of
+from kernelsim.check.lru import count_by_node, zones_of
 from kernelsim.check.sums import Ledger, check_sums
 from kernelsim.check.tables import Tables
+from kernelsim.check.times import Times, check_times
 from kernelsim.check.translations import Frames, check_tlbs
 from kernelsim.check.turns import check_turns, wrong_pick, wrong_queueing
 from kernelsim.check.victim import wrong_victim
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
 from kernelsim.mm.burst.columns import FOR_TABLE, R_ALLOC_FLAGS
 from kernelsim.mm.burst.watch import Watch
-from kernelsim.mm.core.mem import I64, Z_FREE, Z_NID, Z_WMARK_LOW, Z_WMARK_MIN, Mem
+from kernelsim.mm.core.mem import (
+    I64,
+    LRU_INACTIVE_FILE,
+    Z_FREE,
+    Z_NID,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+    Mem,
+)
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -50,16 +59,19 @@ class Duties(Observer):
         problems: What was against a rule.
         ledger: What was handed out, given back and reclaimed.
         frames: Where frames were mapped at the last look.
+        times: What CPU time tasks had.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self.problems: list[str] = []
         self.ledger = Ledger(kernel.mem, kernel.phys.tunables)
         self.frames = Frames(kernel)
+        self.times = Times()
         self._kernel = kernel
         self._guarded = kernel.mem.zone[:, Z_FREE].copy()
         self._judgement: Judgement | None = None
         self._refused: dict[str, list[int]] = {}
+        self._asked: dict[str, tuple[int, int]] = {}  # zone and floor, by the task
 
     def asks(
         self,
@@ -72,6 +84,7 @@ class Duties(Observer):
     ) -> None:
         """Compare which zone a request goes to, and how far down, with what it may."""
         mem = self._kernel.mem
+        self._asked[task.name] = (zone, floor)
         lowest = partial(lowest_allowed, mem, task, context, mark=mark, alloc_flags=alloc_flags)
         if floor < lowest(zone):
             self.note(
@@ -103,8 +116,15 @@ class Duties(Observer):
 
         The first was asked for above it; others may have taken theirs while it waited for the lock.
         """
+        cpu = self._kernel.cpus[request.cpu]
+        zone, floor = self._asked.get(str(cpu.state.current), (request.zone, request.floor))
+        if request.zone != zone or request.floor < floor:
+            self.note(
+                f"{cpu.state.current} may take zone {zone} down to {floor} free pages, and asked "
+                f"for zone {request.zone} down to {request.floor}"
+            )
         if nr:
-            nid = self._kernel.cpus[request.cpu].nid
+            nid = cpu.nid
             self.ledger.took(request.zone, nid, request.preferred_nid, nr)
             self._refused.pop(request.user, None)
         else:
@@ -136,13 +156,34 @@ class Duties(Observer):
         """Note what is known of pages before they are judged."""
         self._judgement = Judgement(self._kernel, pfns)
 
-    def judged(self, *, is_kswapd: bool) -> None:
+    def judged(self, cpu: str) -> None:
         """Compare what became of them with what must."""
-        assert self._judgement is not None, "it has been told which pages are judged"
-        for problem in self._judgement.outcome():
+        judgement, self._judgement = self._judgement, None
+        assert judgement is not None, "it has been told which pages are judged"
+        for problem in judgement.outcome():
             self.note(problem)
-        self.ledger.stolen[int(is_kswapd)] += self._judgement.stolen()
-        self._judgement = None
+        self.ledger.stolen[int(self._is_kswapd_on(cpu))] += judgement.stolen()
+        activated, deactivated = judgement.moved()
+        self.ledger.activated += activated
+        self.ledger.deactivated += deactivated
+
+    def isolates(self, cpu: str, lru: int, nr_scanned: int) -> None:
+        """Enter pages that were looked at."""
+        if lru & 1:
+            self.ledger.refilled += nr_scanned
+        else:
+            is_file = int(lru >= LRU_INACTIVE_FILE)
+            self.ledger.scanned[int(self._is_kswapd_on(cpu)), is_file] += nr_scanned
+
+    def reads(self, slots: I64, pfns: I64) -> None:
+        """Enter pages whose eviction is remembered."""
+        again = pfns[: len(slots)][self._kernel.swap.shadow[slots] != 0]
+        self.ledger.refaults += count_by_node(self._kernel.mem, again)
+
+    def _is_kswapd_on(self, name: str) -> bool:
+        kernel = self._kernel
+        [task] = [cpu.state.current for cpu in kernel.cpus if cpu.name == name]
+        return task is not None and task in [f"kswapd{nid}" for nid in range(len(kernel.nodes))]
 
     def locks(self, server: int) -> None:
         """Find pages that moved between CPUs' lists and zones before the lock was granted."""
@@ -225,6 +266,18 @@ class Duties(Observer):
         """Find a task that gets the CPU though it is another one's turn."""
         self.note(wrong_pick(self._kernel.cpus[cpu], entity))
 
+    def wants_cpu(self, task: str) -> None:
+        """Note when a task asks for a CPU."""
+        self.times.wants(task, self._kernel.engine.now_ns)
+
+    def has_cpu(self, task: str, at_ns: int) -> None:
+        """Note from when on it has it."""
+        self.times.runs(task, at_ns)
+
+    def leaves_cpu(self, task: str) -> None:
+        """Note when it leaves."""
+        self.times.leaves(task, self._kernel.engine.now_ns)
+
     def note(self, text: str) -> None:
         """Keep what is wrong until the next look; an empty text is nothing wrong."""
         if text and len(self.problems) < PROBLEMS_MAX:
@@ -248,6 +301,7 @@ def check_duties(
     lines += check_sums(kernel, duties.ledger)
     lines += check_tlbs(kernel, tables, is_leaving)
     lines += check_turns(kernel)
+    lines += check_times(kernel, duties.times)
     lines += check_commitment(kernel)
     duties.frames.note(tables)
     return lines

@@ -44,6 +44,7 @@ from kernelsim.mm.core.vmstat import (
     PGMAJFAULT,
     PGPGIN,
     PGPGOUT,
+    PGREFILL,
     PGSCAN_ANON,
     PGSCAN_DIRECT,
     PGSCAN_FILE,
@@ -57,9 +58,13 @@ from kernelsim.mm.core.vmstat import (
     SWAP_RA,
     WORKINGSET_ACTIVATE_ANON,
     WORKINGSET_ACTIVATE_FILE,
+    WORKINGSET_REFAULT_ANON,
+    WORKINGSET_REFAULT_FILE,
 )
 
 KIB_OF_A_PAGE: Final = 4
+SCANNED_NAMES: Final = ("pgscan_direct", "pgscan_kswapd", "pgscan_anon", "pgscan_file")
+SCANNED: Final = (PGSCAN_DIRECT, PGSCAN_KSWAPD, PGSCAN_ANON, PGSCAN_FILE)
 STOLEN: Final = (PGSTEAL_DIRECT, PGSTEAL_KSWAPD)  # by whether kswapd did it
 STOLEN_KIND: Final = (PGSTEAL_ANON, PGSTEAL_FILE)
 NUMA_KINDS: Final = {
@@ -80,7 +85,14 @@ class Ledger:
         allocated: Pages handed out, by zone row.
         freed: Pages that came back, by zone row.
         numa: Pages handed out by zone row and NUMA_*.
-        stolen: Pages reclaimed, by whether kswapd did it and whether they are file pages.
+        foreign: Pages that were wanted from a node and came from another, by the node.
+        scanned: Pages of inactive lists that were looked at, by whether kswapd did it and whether
+            they are file pages.
+        stolen: Pages reclaimed, by the same.
+        refilled: Pages of active lists that were looked at.
+        activated: Pages that became active when they were judged.
+        deactivated: Pages that became inactive then.
+        refaults: Pages read again whose eviction was remembered, by node.
     """
 
     mem: Mem
@@ -88,7 +100,13 @@ class Ledger:
     allocated: I64 = attrs.field(init=False)
     freed: I64 = attrs.field(init=False)
     numa: I64_2D = attrs.field(init=False)
+    foreign: I64 = attrs.field(init=False)
+    scanned: I64_2D = attrs.field(factory=lambda: np.zeros((2, 2), np.int64))
     stolen: I64_2D = attrs.field(factory=lambda: np.zeros((2, 2), np.int64))
+    refilled: int = 0
+    activated: int = 0
+    deactivated: int = 0
+    refaults: I64 = attrs.field(init=False)
     used: I64 = attrs.field(init=False)
     events: I64 = attrs.field(init=False)
     node_stat: I64_2D = attrs.field(init=False)
@@ -103,12 +121,14 @@ class Ledger:
         self.used = used_pages(mem)
         self.events = mem.vm_event.copy()
         self.node_stat = mem.node_stat.copy()
+        self.refaults = np.zeros(len(mem.node_stat), np.int64)
         self.start_numa()
 
     def start_numa(self) -> None:
         """Count where requests are served from now on."""
         self.numa = np.zeros_like(self.mem.numa_stat)
         self.numa_stat = self.mem.numa_stat.copy()
+        self.foreign = np.zeros(len(self.mem.node_stat), np.int64)
         self._numa_rules = self.tunables.now
 
     def follow_tunables(self) -> bool:
@@ -126,6 +146,7 @@ class Ledger:
         nid = self.mem.zone[zone, Z_NID]
         self.numa[zone, NUMA_LOCAL if nid == cpu_nid else NUMA_OTHER] += nr
         self.numa[zone, NUMA_HIT if nid == preferred_nid else NUMA_MISS] += nr
+        self.foreign[preferred_nid] += nr if nid != preferred_nid else 0
 
 
 def used_pages(mem: Mem) -> I64:
@@ -180,21 +201,35 @@ def check_numa(mem: Mem, ledger: Ledger) -> Iterator[str]:
                 f"zone {zone}: {name} rose by {counted[zone, kind]}, by the requests it is "
                 f"{ledger.numa[zone, kind]}"
             )
-    foreign, missed = int(counted[:, NUMA_FOREIGN].sum()), int(counted[:, NUMA_MISS].sum())
-    if foreign != missed:
-        yield f"numa_foreign rose by {foreign}, numa_miss by {missed}"
+    foreign = np.zeros_like(ledger.foreign)
+    np.add.at(foreign, mem.zone[:, Z_NID], counted[:, NUMA_FOREIGN])
+    for nid in np.flatnonzero(foreign != ledger.foreign).tolist():
+        yield (
+            f"node {nid}: numa_foreign rose by {foreign[nid]}, {ledger.foreign[nid]} pages wanted "
+            "from it came from others"
+        )
 
 
 def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
-    """Compare what reclaim scanned, stole and activated with what it says of it."""
+    """Compare what reclaim scanned, stole, activated and deactivated with what it says of it."""
     events = mem.vm_event - ledger.events
-    for name, by_whom, by_kind in (
-        ("pgscan", (PGSCAN_KSWAPD, PGSCAN_DIRECT), (PGSCAN_ANON, PGSCAN_FILE)),
-        ("pgsteal", STOLEN, STOLEN_KIND),
-    ):
-        who, kind = int(events[list(by_whom)].sum()), int(events[list(by_kind)].sum())
-        if who != kind:
-            yield f"{name}: kswapd and direct are {who} together, anon and file {kind}"
+    stat = mem.node_stat - ledger.node_stat
+    scans = (*ledger.scanned.sum(axis=1).tolist(), *ledger.scanned.sum(axis=0).tolist())
+    exact = (
+        *zip(SCANNED_NAMES, SCANNED, scans, strict=True),
+        ("pgrefill", PGREFILL, ledger.refilled),
+        ("pgactivate", PGACTIVATE, ledger.activated),
+        ("pgdeactivate", PGDEACTIVATE, ledger.deactivated),
+    )
+    for name, column, done in exact:
+        if events[column] != done:
+            yield f"{name} rose by {events[column]}, by what reclaim did it is {done}"
+    refaults = stat[:, [WORKINGSET_REFAULT_ANON, WORKINGSET_REFAULT_FILE]].sum(axis=1)
+    for nid in np.flatnonzero(refaults != ledger.refaults).tolist():
+        yield (
+            f"node {nid}: workingset_refault rose by {refaults[nid]}, {ledger.refaults[nid]} pages "
+            "were read again whose eviction is remembered"
+        )
     off_lists = mem.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
     off_lists = off_lists - ledger.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
     is_done = not off_lists.any()  # else pages of a batch may be counted only when it is put back
@@ -203,7 +238,6 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
     for name, column, stolen in zip(names, (*STOLEN, *STOLEN_KIND), sums, strict=True):
         if events[column] > stolen or (is_done and events[column] != stolen):
             yield f"{name} rose by {events[column]}, {stolen} pages were reclaimed so"
-    stat = mem.node_stat - ledger.node_stat
     up = events[PGACTIVATE] + stat[:, [WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE]].sum()
     nr_active = int(np.count_nonzero(mem.pages.flags & np.uint32(PG_active)))
     if nr_active > up - events[PGDEACTIVATE]:

@@ -48,7 +48,7 @@ class Task:
         entity: The scheduler's account of its CPU time.
         on_cpu: Whether it runs now.
         utime_ns: CPU time in user mode.
-        stime_ns: CPU time in the kernel.
+        stime_ns: CPU time in the kernel; up to date when it leaves the CPU.
         run_delay_ns: Time spent in run queues.
         nvcsw: Context switches away from it because it had to wait.
         nivcsw: Context switches away from it because another one had its turn.
@@ -79,6 +79,8 @@ class Task:
         self.in_memstall = False
         self.killed = False
         self.oom_victim = False
+        self._got_cpu_ns = 0
+        self._charged_ns = 0  # of the time it had before that
 
     async def get_cpu(self, *, wakeup: bool = False) -> None:
         """Wait for a CPU and run on it."""
@@ -90,7 +92,9 @@ class Task:
         if await self.cpu.ref.ask(Schedule(self.name, wakeup, self.entity)):
             self.nvcsw -= 1  # it never stopped
         self.on_cpu = True
-        self.run_delay_ns += self.engine.now_ns - began_ns
+        self._got_cpu_ns = self.engine.now_ns
+        self._charged_ns = self.utime_ns + self.stime_ns
+        self.run_delay_ns += self._got_cpu_ns - began_ns
 
     async def put_cpu(self, *, in_iowait: bool = False) -> None:
         """Leave the CPU to wait, perhaps for I/O."""
@@ -126,10 +130,21 @@ class Task:
         await self.get_cpu()
 
     async def _leave(self, *, in_iowait: bool = False) -> None:
+        self._charge_rest()
         self.on_cpu = False
         if self.in_memstall:
             self.cpu.memstall(0, nr_running=-1)
         await self.cpu.ref.ask(Deschedule(self.name, in_iowait))
+
+    def _charge_rest(self) -> None:
+        """Charge what was not charged step by step: locks it spun on, interrupts.
+
+        Source: Linux 6.1 kernel/sched/cputime.c:cputime_adjust
+        """
+        ran_ns = self.engine.now_ns - self._got_cpu_ns
+        charged_ns = self.utime_ns + self.stime_ns - self._charged_ns
+        assert charged_ns <= ran_ns, f"{self.name} ran {ran_ns} ns and is charged {charged_ns}"
+        self.stime_ns += ran_ns - charged_ns
 
     @contextmanager
     def memstall(self) -> Iterator[None]:

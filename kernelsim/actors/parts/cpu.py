@@ -130,6 +130,7 @@ class Cpu(Actor):
         """Run the task now if the CPU is idle, else queue it."""
         state, fair, entity = self.state, self.fair, message.entity
         now_ns = self.engine.now_ns
+        self.observer.wants_cpu(message.task)
         fair.charge(now_ns)
         fair.place(entity, wakeup=message.wakeup)
         if state.current is None:
@@ -154,6 +155,7 @@ class Cpu(Actor):
         """Take the running task off the CPU and start the next."""
         state, fair = self.state, self.fair
         assert state.current == message.task, f"{message.task} is not running on {self.name}"
+        self.observer.leaves_cpu(message.task)
         now_ns = self.engine.now_ns
         state.current = None
         state.busy_ns += now_ns - state.busy_since_ns
@@ -270,6 +272,7 @@ class Cpu(Actor):
         state.need_resched = False
         state.slice_end_ns = self._next_tick_ns(now_ns + cost_ns)
         self.fair.run(entity, now_ns + cost_ns)
+        self.observer.has_cpu(task, now_ns + cost_ns)
         self._note_slice_end()
         return cost_ns
 

@@ -270,6 +270,7 @@ class Node(Actor):
             self._mem, self.nid, message.lru, message.nr_to_scan, message.reclaim_idx,
             message.how, message.batch,
         )  # fmt: skip
+        self.observer.isolates(message.user, message.lru, result[1])
         return result, self._lru_hold_ns(message.user, result[1])
 
     def on_putback_inactive(self, message: PutbackInactive) -> Any:  # noqa: ANN401 - maybe later
@@ -290,7 +291,7 @@ class Node(Actor):
         stat = message.batch.stat
         self.observer.judges(message.batch.folios[: int(stat[STAT_NR_TAKEN])])
         moved = shrink_active_list(*self._memory.space, self.nid, message.lru, message.batch)
-        self.observer.judged(is_kswapd=False)
+        self.observer.judged(message.user)
         nr_to_free = self._memory.taken(int(stat[STAT_NR_TO_FREE]))
         return (moved, nr_to_free), self._lru_hold_ns(message.user, int(stat[STAT_NR_TAKEN]))
 
@@ -299,7 +300,7 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._begin_swap_read, message), message.user)
 
     def _begin_swap_read(self, message: BeginSwapRead) -> tuple[I64, int]:
-        begun = self._swap.begin_read(message)
+        begun = self._swap.begin_read(message, self.observer)
         return begun, self._lru_hold_ns(message.user, len(message.slots))
 
     def on_end_swap_read(self, message: EndSwapRead) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead, EndSwapWrite
 from kernelsim.actors.parts.memory import Memory
+from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.tracing import Speaker, trace
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
@@ -51,13 +52,14 @@ class NodeSwap:
         self._memory = memory
         self._mem = memory.mem
 
-    def begin_read(self, message: BeginSwapRead) -> I64:
+    def begin_read(self, message: BeginSwapRead, observer: Observer) -> I64:
         """Enter pages in the swap cache, locked; return the slots that are to be read.
 
         From now on others find them, and sleep.
         """
         memory, target = self._memory, message.target
         begun = np.array(missing_slots(memory.swap, message.slots.tolist()), np.int64)
+        observer.reads(begun, message.pfns)
         begin_swap_read(
             self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
         )

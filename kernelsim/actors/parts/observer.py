@@ -89,8 +89,14 @@ class Observer:
     def judges(self, pfns: I64) -> None:
         """Hear which isolated pages reclaim is about to judge by their use."""
 
-    def judged(self, *, is_kswapd: bool) -> None:
-        """Hear that it has done so, in the same step."""
+    def judged(self, cpu: str) -> None:
+        """Hear that the task on a CPU has done so, in the same step."""
+
+    def isolates(self, cpu: str, lru: int, nr_scanned: int) -> None:
+        """Hear how many pages of a list the task on a CPU has looked at to isolate some."""
+
+    def reads(self, slots: I64, pfns: I64) -> None:
+        """Hear which slots are about to be entered in the swap cache, and in which pages."""
 
     def locks(self, server: int) -> None:
         """Hear that a node's lock is granted; nothing has been done under it."""
@@ -106,6 +112,15 @@ class Observer:
 
     def queued(self, cpu: int, entity: SchedEntity, *, wakeup: bool) -> None:
         """Hear that a task has to wait for a CPU, and that it is decided whether it preempts."""
+
+    def wants_cpu(self, task: str) -> None:
+        """Hear that a task asks for a CPU."""
+
+    def has_cpu(self, task: str, at_ns: int) -> None:
+        """Hear from when on a task has it."""
+
+    def leaves_cpu(self, task: str) -> None:
+        """Hear that a task leaves it."""
 
     def picked(self, cpu: int, entity: SchedEntity) -> None:
         """Hear which of the tasks that wait for a CPU is to run; it is still among them."""

@@ -30,7 +30,6 @@ from kernelsim.block.disk_place import DiskPlace
 from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.reclaim.reclaim_batch import (
-    SHRINK_KSWAPD,
     STAT_NR_ACTIVATE_ANON,
     STAT_NR_ACTIVATE_FILE,
     STAT_NR_CONGESTED,
@@ -192,7 +191,7 @@ class Reclaimer:
                     task.cpu.number, how, batch, first, last,
                 )
             )  # fmt: skip
-            kernel.observer.judged(is_kswapd=bool(how & SHRINK_KSWAPD))
+            kernel.observer.judged(task.cpu.name)
             nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
             if stat[STAT_NR_UNMAPPED] > unmapped:
                 await try_to_unmap_flush(self._current, max(1, nr_to_write))
