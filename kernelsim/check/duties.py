@@ -22,6 +22,7 @@ from kernelsim.check.aging import Judgement
 from kernelsim.check.balance import wrong_node, wrong_silence, wrong_sleep, wrong_zone
 from kernelsim.check.flight import check_flight
 from kernelsim.check.lru import count_by_node, zones_of
+from kernelsim.check.marks import check_lists, check_marks, longest_lists
 from kernelsim.check.sums import Ledger, check_sums
 from kernelsim.check.tables import Tables
 from kernelsim.check.times import Times, check_times
@@ -60,6 +61,7 @@ class Duties(Observer):
         ledger: What was handed out, given back and reclaimed.
         frames: Where frames were mapped at the last look.
         times: What CPU time tasks had.
+        longest: Most pages of each zone that a CPU could have on its lists so far.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -67,6 +69,7 @@ class Duties(Observer):
         self.ledger = Ledger(kernel.mem, kernel.phys.tunables)
         self.frames = Frames(kernel)
         self.times = Times()
+        self.longest = longest_lists(kernel.mem)
         self._kernel = kernel
         self._guarded = kernel.mem.zone[:, Z_FREE].copy()
         self._judgement: Judgement | None = None
@@ -135,6 +138,7 @@ class Duties(Observer):
 
     def freed(self, pfns: I64) -> None:
         """Enter frames that go back; no TLB may have them."""
+        self.longest = np.maximum(self.longest, longest_lists(self._kernel.mem))
         zones = zones_of(self._kernel.mem, pfns)
         np.add.at(self.ledger.freed, zones[zones >= 0], 1)
         for problem in self.frames.give_back(pfns):
@@ -301,6 +305,8 @@ def check_duties(
     lines += check_sums(kernel, duties.ledger)
     lines += check_tlbs(kernel, tables, is_leaving)
     lines += check_turns(kernel)
+    lines += check_marks(kernel)
+    lines += check_lists(kernel.mem, duties.longest)
     lines += check_times(kernel, duties.times)
     lines += check_commitment(kernel)
     duties.frames.note(tables)
