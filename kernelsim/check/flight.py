@@ -34,6 +34,9 @@ def check_flight(kernel: Kernel) -> Iterator[str]:
     actors = kernel.engine.actors
     most = sum(most_held(kernel, actors[name], entries.get(name)) for name in actors)
     most += BATCH_MAX * int(kernel.burst.queued.sum())  # told to a node, which waits for a lock
+    most += BATCH_MAX * sum(
+        len(node.mailbox.arrived) + (not is_idle(node)) for node in kernel.nodes
+    )
     if in_flight > most:
         yield f"{in_flight} pages are in flight, and tasks can hold {most}"
 

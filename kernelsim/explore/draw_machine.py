@@ -63,8 +63,8 @@ def _draw_table(rng: Rng) -> dict[str, Any]:
             start, memory_mib = start + size, memory_mib + size
         nodes.append(node)
     table["node"] = nodes
-    if rng.chance(1, 10):
-        table["movablecore"] = f"{rng.choice((256, 512, 768)) * memory_mib}K"
+    if rng.chance(1, 6):
+        table["movablecore"] = f"{rng.choice((256, 512, 768, 896)) * memory_mib}K"
     if len(nodes) > 1 and rng.chance(1, 2):
         table["distances"] = _distances(rng, len(nodes))
     _draw_swap(rng, table, memory_mib * 1024)

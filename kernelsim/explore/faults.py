@@ -13,7 +13,6 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.signal import SIGKILL, send_signal
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
-from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.explore.plan import KILL, SLOW_DISK, Fault
 from kernelsim.sim.actor import Actor
 
@@ -49,14 +48,9 @@ class FaultInjector(Actor):
         device = self._kernel.devices.get(fault.target)
         if device is None:
             return
-        usual = device.spec
-        device.spec = attrs.evolve(
-            usual,
-            read_latency_ns=usual.read_latency_ns + fault.by_ns,
-            write_latency_ns=usual.write_latency_ns + fault.by_ns,
-        )
+        _slow_by(device, fault.by_ns)
         until_ns = self.engine.now_ns + fault.for_ns
-        self.engine.clock.schedule(until_ns, _recover, (device, usual))
+        self.engine.clock.schedule(until_ns, _recover, (device, fault.by_ns))
 
     def _kill(self, name: str) -> None:
         for process in list(self._kernel.processes.values()):
@@ -64,9 +58,19 @@ class FaultInjector(Actor):
                 send_signal(self._kernel, process, SIGKILL)
 
 
-def _recover(item: tuple[BlockDevice, BlockDeviceSpec]) -> bool:
-    device, usual = item
-    device.spec = usual
+def _slow_by(device: BlockDevice, ns: int) -> None:
+    """Let each request take longer; several such times may overlap."""
+    spec = device.spec
+    device.spec = attrs.evolve(
+        spec,
+        read_latency_ns=spec.read_latency_ns + ns,
+        write_latency_ns=spec.write_latency_ns + ns,
+    )
+
+
+def _recover(item: tuple[BlockDevice, int]) -> bool:
+    device, ns = item
+    _slow_by(device, -ns)
     return False
 
 

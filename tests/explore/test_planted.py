@@ -63,6 +63,15 @@ def miscounted_lru(patch: pytest.MonkeyPatch) -> None:
     wrap(patch, node, "folio_batch_move_lru", miscount)
 
 
+def missed_flush(patch: pytest.MonkeyPatch) -> None:
+    """Pages that are unmapped go back while TLBs still have them."""
+
+    async def forget(*_: Any, **__: Any) -> None:
+        pass
+
+    patch.setattr(mmu_gather, "flush_tlb_mm_range", forget)
+
+
 def leaked_slot(patch: pytest.MonkeyPatch) -> None:
     """One of the slots of a range that is unmapped is not freed."""
 
@@ -110,6 +119,7 @@ PLANTS = {
     "lost wake-up": (lost_wakeup, "kswapd#"),
     "double free": (double_free, "list"),
     "LRU counter": (miscounted_lru, "nr_inactive_anon"),
+    "missed TLB flush": (missed_flush, "the TLB of"),
     "leaked slot": (leaked_slot, "slot"),
     "wrong watermark": (wrong_watermark, "free pages"),
     "lost content": (lost_content, "holds"),
