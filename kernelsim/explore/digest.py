@@ -6,6 +6,7 @@ Interface: `DigestSink` is the sink of a run.
 from collections import Counter
 from hashlib import blake2b
 
+from kernelsim.explore.accounts import Heard
 from kernelsim.report.event_filter import DEFAULT_FILTER
 from kernelsim.report.log import ENCODER
 from kernelsim.report.sinks import RingSink
@@ -20,11 +21,13 @@ class DigestSink:
     Attributes:
         counts: Events so far, by name.
         ring: The last events.
+        heard: What they say of reclaim.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.ring = RingSink()
+        self.heard = Heard()
         self._hash = blake2b(digest_size=DIGEST_BYTES)
 
     def wants(self, actor: str, event: str) -> bool:
@@ -35,6 +38,7 @@ class DigestSink:
         """Take an event in."""
         if self.ring.wants(actor, event):
             self.counts[event] += 1
+            self.heard.hear(t_ns, actor, fields)
             self._hash.update(ENCODER.encode((t_ns, actor, event, fields)))
             self.ring.emit(t_ns, actor, event, fields)
 

@@ -29,6 +29,7 @@ from kernelsim.errors import (
     LivelockError,
     SimulationError,
 )
+from kernelsim.explore.accounts import unequal
 from kernelsim.explore.calm import Baseline, losses, unrest
 from kernelsim.explore.digest import DigestSink
 from kernelsim.explore.faults import FaultInjector
@@ -216,7 +217,7 @@ class _Run:
             send_signal(self.kernel, process, SIGKILL)
 
     async def _main(self) -> None:
-        before = Baseline.of(self.kernel)
+        before, events = Baseline.of(self.kernel), self.kernel.mem.vm_event.copy()
         await self._load()
         self._end_load()
         for process in self.handle.processes:
@@ -224,7 +225,11 @@ class _Run:
         own = (self.machine.engine.actors["faults"],)
         await self._calm(own)
         require_sound(self.kernel)
-        lost = list(losses(self.kernel, before))
+        ended = [process.stats for process in self.handle.processes]
+        lost = [
+            *losses(self.kernel, before),
+            *unequal(self.kernel, events, self.sink.heard, ended),
+        ]
         if lost:
             raise InvariantViolation(told("not all is back in the calm", lost))
 

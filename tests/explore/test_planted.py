@@ -133,7 +133,7 @@ def test_a_planted_bug_is_found_and_cut_down(name: str, monkeypatch: pytest.Monk
     plant, words = PLANTS[name]
     plant(monkeypatch)
     plan, result = first_failure()
-    small = shrink(plan, result, run_plan, runs_max=250)
+    small = shrink(plan, result, run_plan)
     assert small.result.failure is not None
     assert words in " ".join(small.result.failure.signs)
     assert len(small.plan.processes) <= PROCESSES_MAX

@@ -1,0 +1,97 @@
+"""Whether the counters of a machine that has come to rest are the sum of what its processes had.
+
+Kept from the log and from the CPUs on one side, from the processes that have ended on the other.
+Linux: what mm/memory.c, mm/vmscan.c and kernel/sched/cputime.c count, 6.1.
+Interface: `Heard` is fed with events; `unequal` lists what differs, in the calm.
+Units: ns; events.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.vmstat import (
+    ALLOCSTALL_DMA,
+    PAGEOUTRUN,
+    PGFAULT,
+    PGMAJFAULT,
+    PGSCAN_DIRECT_THROTTLE,
+)
+from kernelsim.mm.page.gfp import Gfp
+from kernelsim.trace.tracepoint import Fields
+from kernelsim.trace.vmscan import (
+    mm_vmscan_direct_reclaim_begin,
+    mm_vmscan_direct_reclaim_end,
+    mm_vmscan_kswapd_wake,
+)
+from kernelsim.workload.process_statistics import ProcessStatistics
+
+
+@attrs.define
+class Heard:
+    """What the log says of reclaim.
+
+    Attributes:
+        stalls: Direct reclaims, by the zone type their request wanted.
+        stalled_ns: Time in them.
+        wakes: Times a kswapd woke up.
+    """
+
+    stalls: Counter[ZoneType] = attrs.field(factory=Counter)
+    stalled_ns: int = 0
+    wakes: int = 0
+    _began_ns: dict[str, int] = attrs.field(factory=dict)
+
+    def hear(self, t_ns: int, actor: str, fields: Fields) -> None:
+        """Take an event in."""
+        if isinstance(fields, mm_vmscan_direct_reclaim_begin):
+            self.stalls[wanted_zone(Gfp(fields.gfp_flags))] += 1
+            self._began_ns[actor] = t_ns
+        elif isinstance(fields, mm_vmscan_direct_reclaim_end):
+            self.stalled_ns += t_ns - self._began_ns.pop(actor)
+        elif isinstance(fields, mm_vmscan_kswapd_wake):
+            self.wakes += 1
+
+
+def wanted_zone(gfp: Gfp) -> ZoneType:
+    """Return the highest zone a request may use, whether the machine has it or not."""
+    if gfp & Gfp.HIGHMEM:
+        return ZoneType.ZONE_MOVABLE if gfp & Gfp.MOVABLE else ZoneType.ZONE_HIGHMEM
+    return ZoneType.ZONE_NORMAL
+
+
+def unequal(
+    kernel: Kernel, before: I64, heard: Heard, ended: Sequence[ProcessStatistics]
+) -> Iterator[str]:
+    """Find counters that are not the sum of what they count, one line each.
+
+    Args:
+        kernel: The machine; all its processes have ended.
+        before: Its events before the first of them.
+        heard: What its log said.
+        ended: Of all of them.
+    """
+    events = kernel.mem.vm_event - before
+    sums = [
+        ("pgfault", int(events[PGFAULT]), sum(each.pgfault for each in ended)),
+        ("pgmajfault", int(events[PGMAJFAULT]), sum(each.pgmajfault for each in ended)),
+        ("pageoutrun", int(events[PAGEOUTRUN]), heard.wakes),
+        (
+            "user time",
+            sum(cpu.state.user_ns for cpu in kernel.cpus),
+            sum(each.utime_ns for each in ended),
+        ),
+    ]
+    for index, zone_type in enumerate(kernel.phys.zone_types):
+        stalls = int(events[ALLOCSTALL_DMA + index])
+        sums.append((f"allocstall of {zone_type.name}", stalls, heard.stalls[zone_type]))
+    if not events[PGSCAN_DIRECT_THROTTLE]:  # else they waited for kswapd, too
+        reclaim_ns = sum(each.reclaim_ns for each in ended)
+        sums.append(("time in direct reclaim", reclaim_ns, heard.stalled_ns))
+    for name, counted, had in sums:
+        if counted != had:
+            yield f"{name} is {counted}, by what happened it is {had}"
