@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 RUNS_MAX: Final = 400
 SCHEDULES: Final = (None, 1, 2, 3)  # tried where leaving a process out changed who meets whom
+PROCESS: Final = "memhog "  # begins the line of a process
 CLOSE_LOOK: Final = 100  # steps between two looks: a fault is seen soon after it happened
 
 
@@ -59,7 +60,7 @@ def shrink(
     again = True
     while again and left.nr_runs < runs_max:
         again = False
-        for ways in (_close_looks, _without_faults, _fewer_lines, _smaller_steps, _smaller_machine):
+        for ways in WAYS:
             again |= _try_ways(left, result.failure, run, ways, runs_max)
     return left
 
@@ -123,6 +124,14 @@ def _without_faults(plan: Plan) -> Iterator[Plan]:
         yield attrs.evolve(plan, fault=fault)
 
 
+def _one_process(plan: Plan) -> Iterator[Plan]:
+    """Let each process run alone: smaller steps of many may come to need each other."""
+    if len(plan.processes) > 1:
+        for line in plan.script:
+            if line.startswith(PROCESS):
+                yield attrs.evolve(plan, script=(line, "wait"))
+
+
 def _fewer_lines(plan: Plan) -> Iterator[Plan]:
     for script in pieces(plan.script):
         yield attrs.evolve(plan, script=script)
@@ -139,6 +148,16 @@ def _smaller_machine(plan: Plan) -> Iterator[Plan]:
     machine: dict[str, Any]
     for machine in smaller_machines(plan.machine):
         yield attrs.evolve(plan, machine=machine)
+
+
+WAYS: Final = (
+    _close_looks,
+    _without_faults,
+    _one_process,
+    _fewer_lines,
+    _smaller_steps,
+    _smaller_machine,
+)
 
 
 def pieces(items: tuple[T, ...]) -> Iterator[tuple[T, ...]]:

@@ -1,0 +1,165 @@
+"""Counters of events, CPU time and marks of zones: each is wrong once, and a run that is checked
+names it, and nothing else.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernelsim.actors.alloc import page_allocator
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.parts import node, node_swap
+from kernelsim.actors.reclaim import reclaim
+from kernelsim.mm.core.mem import Z_NID, Z_WMARK_LOW
+from kernelsim.mm.core.vmstat import (
+    NUMA_FOREIGN,
+    PGACTIVATE,
+    PGDEACTIVATE,
+    PGREFILL,
+    PGSCAN_DIRECT,
+    PGSCAN_KSWAPD,
+    WORKINGSET_REFAULT_ANON,
+)
+from tests.check.test_duties import TWO_CPUS, TWO_NODES, churned, findings, only, pressed
+from tests.small_machine import OpenMachine
+
+pytestmark = pytest.mark.mission("B3", "partly")
+
+
+def after(monkeypatch: Any, holder: Any, name: str, do: Callable[[Any, Any], None]) -> None:
+    """Let something happen to memory right behind a step of the kernel, if it did anything."""
+    real = getattr(holder, name)
+
+    def step(mem: Any, *rest: Any) -> Any:
+        before = mem.vm_event.copy(), mem.node_stat.copy()
+        done = real(mem, *rest)
+        if (before[0] != mem.vm_event).any() or (before[1] != mem.node_stat).any():
+            do(mem, before)
+        return done
+
+    monkeypatch.setattr(holder, name, step)
+
+
+def shifted(first: int, second: int) -> Callable[[Any, Any], None]:
+    """Count an event of one kind as one of another."""
+
+    def shift(mem: Any, before: Any) -> None:
+        if mem.vm_event[first] > before[0][first]:
+            mem.vm_event[first] -= 1
+            mem.vm_event[second] += 1
+
+    return shift
+
+
+def lost(column: int) -> Callable[[Any, Any], None]:
+    """Count an event less."""
+
+    def lose(mem: Any, before: Any) -> None:
+        mem.vm_event[column] -= int(mem.vm_event[column] > before[0][column])
+
+    return lose
+
+
+def forget_refault(mem: Any, before: Any) -> None:
+    """Count no refaults."""
+    mem.node_stat[:, WORKINGSET_REFAULT_ANON] = before[1][:, WORKINGSET_REFAULT_ANON]
+
+
+EVENTS: dict[str, tuple[Any, str, Callable[[Any, Any], None], str]] = {
+    "pgscan": (node, "isolate_lru_folios", shifted(PGSCAN_KSWAPD, PGSCAN_DIRECT), "pgscan_"),
+    "pgrefill": (node, "isolate_lru_folios", lost(PGREFILL), "pgrefill rose"),
+    "pgactivate": (reclaim, "shrink_folio_list", lost(PGACTIVATE), "activat"),
+    "pgdeactivate": (node, "shrink_active_list", lost(PGDEACTIVATE), "pgdeactivate rose"),
+    "workingset_refault": (
+        node_swap,
+        "begin_swap_read",
+        forget_refault,
+        "workingset_refault rose",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_of_reclaim_that_is_counted_wrong_is_found(monkeypatch, name):
+    """What reclaim looked at, activated, deactivated and finds again is counted as what it is."""
+    holder, step, do, text = EVENTS[name]
+    after(monkeypatch, holder, step, do)
+    assert only(findings(pressed), text)
+
+
+def test_foreign_pages_of_another_node_are_found():
+    """numa_foreign is counted at the node that was wanted."""
+
+    async def main(machine: OpenMachine) -> None:
+        user = await machine.spawn("user", cpu=0, mempolicy="preferred:0")
+        await user.touch(await user.mmap("20M"), write=True)
+        rows = np.flatnonzero(machine.mem.numa_stat[:, NUMA_FOREIGN])
+        assert machine.mem.zone[rows, Z_NID].tolist() == [0]
+        other = np.flatnonzero(machine.mem.zone[:, Z_NID] == 1)[0]
+        machine.mem.numa_stat[rows[0], NUMA_FOREIGN] -= 1
+        machine.mem.numa_stat[other, NUMA_FOREIGN] += 1
+
+    assert only(findings(main, TWO_NODES), "numa_foreign rose by")
+
+
+def test_a_page_that_is_asked_for_below_the_mark_is_found(monkeypatch):
+    """What a node is asked for keeps to the mark that was looked at, for a single page too."""
+    real = page_allocator.AllocPages
+
+    def greedy(zone: int, cpu: int, nid: int, preferred: int, kind: int, floor: int, *rest: Any):
+        return real(zone, cpu, nid, preferred, kind, floor - 1, *rest)
+
+    monkeypatch.setattr(page_allocator, "AllocPages", greedy)
+    assert only(findings(churned, burst_pages=1), "free pages, and asked for zone")
+
+
+def test_cpu_time_that_is_charged_to_nobody_is_found(monkeypatch):
+    """A process is charged all the time it ran, also what it spun on locks."""
+    monkeypatch.setattr(Task, "_leave", lambda self: setattr(self, "on_cpu", False))
+    assert only(findings(pressed, TWO_CPUS), "ns and is charged")
+
+
+def test_a_wait_for_a_cpu_that_is_forgotten_is_found(monkeypatch):
+    """A process says how long it queued for a CPU."""
+    real = Task.get_cpu
+
+    async def quick(self: Any, **named: Any) -> None:
+        await real(self, **named)
+        self.run_delay_ns = 0
+
+    monkeypatch.setattr(Task, "get_cpu", quick)
+    assert only(findings(pressed), "ns for a CPU, and says 0 ns")
+
+
+def test_a_mark_that_tunables_do_not_give_is_found():
+    """Watermarks follow from min_free_kbytes and watermark_scale_factor."""
+
+    async def main(machine: OpenMachine) -> None:
+        machine.mem.zone[0, Z_WMARK_LOW] += 1
+
+    assert only(findings(main), "zone 0: low is")
+
+
+def test_a_reserve_that_tunables_do_not_give_is_found():
+    """lowmem_reserve follows from lowmem_reserve_ratio and the zones above."""
+
+    async def main(machine: OpenMachine) -> None:
+        machine.mem.lowmem_reserve[0, -1] += 1
+
+    assert only(findings(main), "zone 0: lowmem_reserve is")
+
+
+def test_lists_that_are_never_cut_are_found(monkeypatch):
+    """A CPU keeps no more pages on its lists than their high mark."""
+    real = node.free_unref_run
+
+    def keep(mem: Any, cpu: int, pfns: Any, at: int, n: int) -> Any:
+        zone = 0
+        while zone >= 0 and at < n:
+            at, zone = real(mem, cpu, pfns, at, n)
+        return at, -1
+
+    monkeypatch.setattr(node, "free_unref_run", keep)
+    assert only(findings(churned), "pages on its lists, which is more than")
