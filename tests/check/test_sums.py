@@ -1,6 +1,4 @@
-"""Counters of events, CPU time and marks of zones: each is wrong once, and a run that is checked
-names it, and nothing else.
-"""
+"""Counters of events, CPU time and marks of zones: each is wrong once, and a run says so."""
 
 from collections.abc import Callable
 from typing import Any
@@ -117,7 +115,7 @@ def test_a_page_that_is_asked_for_below_the_mark_is_found(monkeypatch):
 
 def test_cpu_time_that_is_charged_to_nobody_is_found(monkeypatch):
     """A process is charged all the time it ran, also what it spun on locks."""
-    monkeypatch.setattr(Task, "_leave", lambda self: setattr(self, "on_cpu", False))
+    monkeypatch.setattr(Task, "_charge_rest", lambda _self: None)
     assert only(findings(pressed, TWO_CPUS), "ns and is charged")
 
 
