@@ -318,6 +318,10 @@ def _validate_memory(machine: MachineSpec) -> None:
                 raise ConfigError(where, f"pfn {zone.end_pfn}", rule)
     if not any(node.managed_pages for node in machine.nodes):
         raise ConfigError("memory", 0, "at least one node needs memory")
+    high = (ZoneType.ZONE_HIGHMEM, ZoneType.ZONE_MOVABLE, ZoneType.ZONE_DEVICE)
+    zones = [zone for node in machine.nodes for zone in node.zones]
+    if not any(zone.managed_pages for zone in zones if zone.type not in high):
+        raise ConfigError("memory", 0, "the kernel itself needs pages that are not high or movable")
     ranges = sorted(
         (start, end, node.nid)
         for node in machine.nodes

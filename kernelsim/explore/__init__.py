@@ -3,7 +3,8 @@
 plan.py     a run as plain data: a portable script, a machine file, faults
 draw.py     one seed draws a plan: draw_machine.py the machine, draw_mix.py processes and faults
 program.py faults.py     what a plan's processes do, and what goes wrong meanwhile
-run.py calm.py digest.py     load with all invariants checked, then calm; how it failed
+run.py digest.py     load with all invariants checked, then calm; how it failed
+calm.py accounts.py  what must be true in the calm
 probes.py   which rare paths a campaign reached
 shrink.py   a small plan that still fails
 worker.py campaign.py    many runs on all cores

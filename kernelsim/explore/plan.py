@@ -67,8 +67,7 @@ class Plan:
         schedule_seed: Order of simultaneous events; None for the order they were planned in.
         burst_pages: Most pages a task touches in one go.
         check_every: Steps of the engine between two looks at all invariants.
-        observe: Keep a record of what each process stored and each request took, and compare; a
-            machine that is observed leaves compiled code at each step, and is ten times as slow.
+        observe: Keep a record of what each process stored and each request took, and compare.
         load_events: Steps after which all processes are killed and calm begins.
         script: Lines of a portable script.
         fault: What goes wrong.

@@ -94,6 +94,10 @@ MISTAKES = {
         'name = "m"\n[[node]]\ncpus = "0"\n',
         "memory = 0: at least one node needs memory",
     ),
+    "high memory only": (
+        'name = "m"\narch = "i386"\n[[node]]\ncpus = "0"\nstart = "1G"\nmemory = "64M"\n',
+        "memory = 0: the kernel itself needs pages that are not high or movable",
+    ),
     "overlapping nodes": (
         TWO + 'start = "512M"\n',
         "node[1].start = 536870912: the memory of nodes 0 and 1 overlaps",
