@@ -337,7 +337,7 @@ def test_a_store_out_of_turn_is_found(monkeypatch):
 
     monkeypatch.setattr(fault_handler, "map_anon", eager)
     with pytest.raises(InvariantViolation, match=r"vpn 0x\w+: holds \d+, expected \d+ \(pfn"):
-        run(small, 1)
+        run(small, 1, burst_pages=1)
 
 
 def test_pages_that_madvise_left_are_found(monkeypatch):
