@@ -55,6 +55,7 @@ class Kswapd(Actor):
     async def run(self) -> None:
         """Sleep until asked, balance the node, sleep again."""
         highest_zoneidx = len(self._kernel.phys.zone_types) - 1
+        self._task.memalloc = True
         await self._task.get_cpu()
         while True:
             wanted = self.state.highest_zoneidx

@@ -19,9 +19,10 @@ from kernelsim.actors.messages.node import (
     FreePages,
 )
 from kernelsim.actors.parts.block_device import BlockDevice
-from kernelsim.mm.core.mem import Z_FREE, Z_NID, PG_kernel, nid_of, zone_of
+from kernelsim.mm.core.mem import Z_FREE, Z_NID, Z_WMARK_MIN, PG_kernel, nid_of, zone_of
 from kernelsim.mm.core.vmstat import NR_ZSPAGES
 from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS
 
 # zram_bvec_write: GFP_NOIO | __GFP_HIGHMEM | __GFP_MOVABLE
 GFP_ZRAM = Gfp.RECLAIM | Gfp.HIGHMEM | Gfp.MOVABLE
@@ -108,6 +109,7 @@ async def _zs_pages(current: Current, nr: int) -> tuple[int, ...] | None:
     taken: list[int] = []
     for zone in context.zonelist:
         while len(taken) < nr and mem.zone[zone, Z_FREE] > 0:
+            kernel.observer.asks(task, context, zone, Z_WMARK_MIN, ALLOC_NO_WATERMARKS, 0)
             request = AllocPages(
                 zone, task.cpu.number, task.cpu.nid, context.preferred_nid, context.migratetype,
                 0, 1, out, 0, task.cpu.name, int(GFP_ZRAM),
