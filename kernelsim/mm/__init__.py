@@ -9,6 +9,7 @@ listed by `kernelsim differences`. The rooms, each importing only from those bef
     boot/     what a machine looks like when it has booted
     space/    address spaces: VMAs, page tables, faults, reverse map, overcommit
     swap/     swap areas, the swap cache, readahead
+    file/     the page cache, readahead, dropping pages
     burst/    what all CPUs do in one compiled loop until somebody else can notice
     reclaim/  what to scan, what to evict, whom to kill
 
