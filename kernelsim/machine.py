@@ -26,6 +26,7 @@ from kernelsim.actors.space.bursts import Bursts
 from kernelsim.actors.space.oom_reaper import OomReaper
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
+from kernelsim.fs.filesystem import Filesystem
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.burst.columns import C_SEED, C_SPREAD, C_ZERO_PFN, Burst, new_burst
 from kernelsim.mm.core.lruvec import new_lruvec
@@ -199,11 +200,25 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     kernel.interconnect = Interconnect(spec.latency, burst)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
+    make_files(kernel)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)
     boot_sysctls(kernel)
     return kernel
+
+
+def make_files(kernel: Kernel) -> None:
+    """Give each disk a file system behind its swap areas, and make the files there are."""
+    spec, files = kernel.spec, kernel.files
+    for device in spec.devices:
+        swap_pages = sum(a.nr_slots + 1 for a in spec.swaps if a.device == device.name)
+        pages = device.size_bytes // PAGE_SIZE
+        files.filesystems[device.name] = Filesystem(device.name, swap_pages, pages)
+    for file in spec.files:
+        made = files.create_full(file.path, file.size_bytes, file.device)
+        assert not isinstance(made, int), "checked with the description"
+        kernel.spaces.add(made.number)
 
 
 def make_burst(spec: MachineSpec) -> Burst:

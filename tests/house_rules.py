@@ -41,6 +41,7 @@ ORDER = (
     ("actors.core",),
     ("actors.reclaim",),
     ("actors.alloc",),
+    ("actors.file",),
     ("actors.space",),
     ("actors.process.calls",),
     ("actors.process",),

@@ -32,6 +32,7 @@ __all__ = [
     "LOCAL_DISTANCE",
     "NR_CPUS",
     "BlockDeviceSpec",
+    "FileSpec",
     "MachineSpec",
     "NodeSpec",
     "SwapSpec",
@@ -147,6 +148,8 @@ class BlockDeviceSpec:
     """Pieces of memory, pages here, that one request may have; AHCI_MAX_SG of SATA controllers."""
     rotational: bool = False
     """Whether position matters (a hard disk)."""
+    size_bytes: int = 256 << 30
+    """Capacity: that of a common SATA SSD. Swap areas lie in front, the rest is for files."""
 
 
 @attrs.frozen(kw_only=True)
@@ -166,6 +169,18 @@ class SwapSpec:
     def nr_slots(self) -> int:
         """Return the pages it can hold."""
         return self.size_bytes // 4096 - 1
+
+
+@attrs.frozen(kw_only=True)
+class FileSpec:
+    """A file that is on a disk when the machine boots; none of it is cached."""
+
+    path: str
+    """Its name, from /."""
+    size_bytes: int
+    """How long it is."""
+    device: str
+    """Name of the BlockDeviceSpec it lies on."""
 
 
 @attrs.frozen(kw_only=True)
@@ -189,6 +204,8 @@ class MachineSpec:
     """Swap areas in the order they are switched on."""
     devices: tuple[BlockDeviceSpec, ...] = ()
     """Disks."""
+    files: tuple[FileSpec, ...] = ()
+    """Files on the disks."""
     latency: LatencySpec = attrs.field(factory=LatencySpec)
     """Costs."""
     sysctl: Sysctl = attrs.field(factory=Sysctl)
@@ -225,7 +242,7 @@ def validate_machine(machine: MachineSpec) -> None:
     """Check what no single field can know: that the parts fit together.
 
     Raises ConfigError for the first rule broken, in this order: names, CPUs, memory, distances,
-    swap, tunables.
+    swap, files, tunables.
     """
     _validate_names(machine)
     if machine.arch not in ARCHES:
@@ -243,6 +260,7 @@ def validate_machine(machine: MachineSpec) -> None:
     _validate_memory(machine)
     _validate_distances(machine.distances, nr_nodes=len(machine.nodes))
     _validate_swap(machine)
+    _validate_files(machine)
     require_era(machine.sysctl, machine.era)
 
 
@@ -352,3 +370,26 @@ def _validate_swap(machine: MachineSpec) -> None:
             raise ConfigError(f"swap[{index}].size", swap.size_bytes, rule)
         if swap.nr_slots >= MAX_PFN:
             raise ConfigError(f"swap[{index}].size", swap.size_bytes, "must be less than 64 TiB")
+
+
+def _validate_files(machine: MachineSpec) -> None:
+    """Check that each file has a path of its own and that each disk holds what lies on it."""
+    room = {device.name: device.size_bytes >> 12 for device in machine.devices}
+    for swap in machine.swaps:
+        room[swap.device] -= swap.nr_slots + 1
+    paths = [file.path for file in machine.files]
+    for index, file in enumerate(machine.files):
+        where = f"files[{index}]"
+        if not is_one_line(file.path) or not file.path.startswith("/") or " " in file.path:
+            raise ConfigError(f"{where}.path", file.path, "must be a path from / without spaces")
+        if file.path in paths[:index]:
+            raise ConfigError(f"{where}.path", file.path, "there is a file of that path already")
+        if file.device not in room:
+            known = ", ".join(room) or "none is defined"
+            raise ConfigError(f"{where}.device", file.device, f"no such device ({known})")
+        if file.size_bytes < 0:
+            raise ConfigError(f"{where}.size", file.size_bytes, "must be 0 or more")
+        room[file.device] -= -(-file.size_bytes >> 12)
+        if room[file.device] < 0:
+            rule = f"does not fit on {file.device} with what lies there before it"
+            raise ConfigError(f"{where}.size", file.size_bytes, rule)

@@ -1,7 +1,7 @@
 """State what a person writes in a machine file: every key with its meaning, rule and default.
 
 `machine_file.py` reads it; `machine_example.py` prints it with an example value each.
-Interface: `MachineToml` with `NodeToml`, `DeviceToml`, `SwapToml`; `DEVICE_KINDS`.
+Interface: `MachineToml` with `NodeToml`, `DeviceToml`, `SwapToml`, `FileToml`; `DEVICE_KINDS`.
 Units: sizes and durations are as people write them, see units.py.
 """
 
@@ -21,6 +21,7 @@ __all__ = [
     "DEVICE_KINDS",
     "REMOTE_DISTANCE",
     "DeviceToml",
+    "FileToml",
     "MachineToml",
     "NodeToml",
     "SwapToml",
@@ -36,6 +37,7 @@ DEVICE_KINDS: Final = {
         read_latency_ns=8_500_000,  # seek of 4-5 ms and half a turn at 7200/min: 4.2 ms
         write_latency_ns=8_500_000,
         bandwidth_bytes_per_s=150_000_000,  # middle tracks of a 7200/min disk
+        size_bytes=4 << 40,  # 4 TB disks have been common since 2015
         rotational=True,
     ),
     "nvme": BlockDeviceSpec(
@@ -44,6 +46,7 @@ DEVICE_KINDS: Final = {
         read_latency_ns=80_000,  # one 4 KiB read from TLC flash
         write_latency_ns=20_000,  # into the drive's DRAM
         bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
+        size_bytes=1 << 40,  # the common size of one
     ),
 }
 PAGES_RULE: Final = "a size in whole pages of 4 KiB, such as 4G"
@@ -112,6 +115,9 @@ class DeviceToml:
     bandwidth: Any = _of_kind(
         "sustained transfer in bytes a second", "a size such as 500M", "bandwidth_bytes_per_s"
     )
+    size: Any = _of_kind(
+        "capacity; swap areas lie in front, files behind them", "a size such as 256G", "size_bytes"
+    )
     rotational: bool | None = _of_kind(
         "whether position matters, as on a hard disk", "true or false", "rotational"
     )
@@ -135,6 +141,15 @@ class SwapToml:
         example=-2,
         default=None,
     )
+
+
+@attrs.frozen(kw_only=True)
+class FileToml:
+    """`[[files]]` as a person writes it: a file on a disk; none of it is in memory at boot."""
+
+    path: str = _key("its name", "a path from / without spaces, and no other's", example="/data")
+    size: Any = _key("how long it is", "a size such as 1G", example="1G")
+    device: str = _key("the disk it lies on", "the name of a [[device]]", example="sda")
 
 
 @attrs.frozen(kw_only=True)
@@ -164,6 +179,7 @@ class MachineToml:
     )
     device: tuple[DeviceToml, ...] = ()
     swap: tuple[SwapToml, ...] = ()
+    files: tuple[FileToml, ...] = ()
     latency: LatencySpec = attrs.field(factory=LatencySpec)
     sysctl: Sysctl = attrs.field(factory=Sysctl)
     movablecore: Any = _key(

@@ -48,6 +48,7 @@ class Inode:
         wb_err: Errors of writing back, for those that ask later (lib/errseq.c); 0 for none yet.
         dirtied_ns: When it became dirty; -1 while it is clean.
         nr_open: Open files and mappings that use it.
+        nr_read_errors: Pages of it that a device could not read so far.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Inode:
     wb_err: int = 0
     dirtied_ns: int = -1
     nr_open: int = 0
+    nr_read_errors: int = 0
 
     @property
     def nr_pages(self) -> int:

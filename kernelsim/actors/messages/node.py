@@ -10,6 +10,7 @@ Units: pages, bytes, ns.
 
 import msgspec
 
+from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
 
@@ -66,6 +67,13 @@ class LruAddDrain(msgspec.Struct, frozen=True, gc=False):
 
     Those of the first run on it; answered with the pages that have no user left, to be freed.
     """
+
+    cpu: int
+    user: str
+
+
+class LruActivate(msgspec.Struct, frozen=True, gc=False):
+    """Move the pages that a CPU has collected to be activated to their lists, as `LruAddDrain`."""
 
     cpu: int
     user: str
@@ -158,6 +166,28 @@ class EndSwapWrite(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A disk has written pages to their slots; told by it."""
 
     pfns: I64
+
+
+class EndPageRead(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A disk has read pages of a file that follow each other, or could not; told by it.
+
+    Attributes:
+        inode: The file.
+        index: Its first page.
+        pfns: The pages it was read to.
+        device: Name of the disk.
+        comm: Name of the task that asked for it.
+        began_ns: When it did.
+        error: Errno; 0 for none.
+    """
+
+    inode: Inode
+    index: int
+    pfns: I64
+    device: str
+    comm: str
+    began_ns: int
+    error: int = 0
 
 
 class MemoryTraffic(msgspec.Struct, frozen=True, gc=False):

@@ -37,10 +37,12 @@ from kernelsim.actors.messages.node import (
     AllocPages,
     BeginSwapRead,
     DrainPages,
+    EndPageRead,
     EndSwapRead,
     EndSwapWrite,
     FreePages,
     IsolateLru,
+    LruActivate,
     LruAddDrain,
     LruDeleted,
     MemoryTraffic,
@@ -49,13 +51,19 @@ from kernelsim.actors.messages.node import (
 )
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.observer import Observer
+from kernelsim.actors.parts.read_ends import ReadEnds
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer, Work
 from kernelsim.actors.parts.zone_bands import ZoneBands
-from kernelsim.actors.tracing import Speaker, trace, trace_all, wants
+from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.zones import ZoneType, zone_name
 from kernelsim.mm.burst.servers import controller, drawn_ns, lru_lock
-from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
+from kernelsim.mm.core.folio_batch import (
+    activate_batch_move,
+    activate_batch_run,
+    folio_batch_move_lru,
+    folio_batch_run,
+)
 from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_unref_run
@@ -67,12 +75,11 @@ from kernelsim.mm.reclaim.vmscan_list import (
     shrink_active_list,
 )
 from kernelsim.mm.reclaim.vmscan_throttle import wakes_writeback_throttled
-from kernelsim.mm.swap.page_io import end_swap_read, end_swap_write
+from kernelsim.mm.swap.page_io import end_swap_write
 from kernelsim.mm.swap.swap_readahead import missing_slots
 from kernelsim.mm.swap.swap_state import begin_swap_read
 from kernelsim.sim.actor import Actor, At, Reply
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
-from kernelsim.trace.ks import ks_swapin
 from kernelsim.units import NS_PER_S
 
 
@@ -110,18 +117,21 @@ class Node(Actor):
         self.controller: SharedServer
         self.observer = Observer()
         self.bands: ZoneBands
+        ends = ReadEnds(self, memory)
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,
             DrainPages: self.on_drain_pages,
             LruAddDrain: self.on_lru_add_drain,
+            LruActivate: self.on_lru_activate,
             LruDeleted: self.on_lru_deleted,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
             ShrinkActive: self.on_shrink_active,
             BeginSwapRead: self.on_begin_swap_read,
-            EndSwapRead: self.on_end_swap_read,
+            EndSwapRead: ends.on_end_swap_read,
             EndSwapWrite: self.on_end_swap_write,
+            EndPageRead: ends.on_end_page_read,
             MemoryTraffic: self.on_memory_traffic,
         }
 
@@ -248,6 +258,19 @@ class Node(Actor):
         self._memory.taken(nr_free)
         return out[:nr_free], self._lru_hold_ns(message.user, nr_pages)
 
+    def on_lru_activate(self, message: LruActivate) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Move pages that were used twice to the active list."""
+        return self._under_lru_lock(partial(self._lru_activate, message), message.user)
+
+    def _lru_activate(self, message: LruActivate) -> tuple[I64, int]:
+        nid, nr_pages = activate_batch_run(self._mem, message.cpu)
+        if nid != self.nid:  # another task emptied it meanwhile
+            return np.zeros(0, np.int64), 0
+        out = np.zeros(nr_pages, np.int64)
+        nr_free = activate_batch_move(self._mem, message.cpu, nr_pages, out)
+        self._memory.taken(nr_free)
+        return out[:nr_free], self._lru_hold_ns(message.user, nr_pages)
+
     def on_lru_deleted(self, message: LruDeleted) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Hold the lock for pages that have left their lists."""
         hold_ns = self._lru_hold_ns(message.user, message.nr)
@@ -297,25 +320,9 @@ class Node(Actor):
             self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
         )
         queue = self.engine.wait_queue(f"swap slot {target}")
-        memory.swap_reads.update(dict.fromkeys(begun.tolist(), queue))
+        memory.page_reads.update(dict.fromkeys(begun.tolist(), queue))
         memory.placed(len(begun))
         return begun, self._lru_hold_ns(message.user, len(message.slots))
-
-    def on_end_swap_read(self, message: EndSwapRead) -> None:
-        """Fill the pages and wake the tasks that wait for them; no lock is taken.
-
-        Source: Linux 6.1 mm/page_io.c:end_swap_bio_read
-        """
-        memory, slots = self._memory, message.slots.tolist()
-        end_swap_read(self._mem, memory.swap, message.pfns, len(slots))
-        queue = memory.swap_reads[slots[0]]
-        for slot in slots:
-            del memory.swap_reads[slot]
-        queue.wake_all()
-        ahead = len(slots) - (message.target in slots)
-        latency_ns = self.engine.now_ns - message.began_ns
-        point = ks_swapin(message.device, message.target, len(slots), ahead, latency_ns)
-        trace(Speaker(self.engine, message.comm), point)
 
     def on_end_swap_write(self, message: EndSwapWrite) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Let written pages be freed; wake those throttled when enough was written.

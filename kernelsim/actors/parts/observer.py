@@ -10,7 +10,8 @@ from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
-from kernelsim.mm.core.mem import I64
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.sched.fair import SchedEntity
@@ -57,6 +58,9 @@ class Observer:
 
     def served(self, pid: int, nr: int) -> None:
         """Hear that the fault is served, and whether the access is done: 1, or 0."""
+
+    def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
+        """Hear what pages of a file from one on held when a program read them."""
 
     def asks(
         self,

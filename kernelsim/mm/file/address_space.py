@@ -21,6 +21,9 @@ AS_NRPAGES: Final = 0  # cached pages
 NR_SPACE_FIELDS: Final = 1
 NR_SPACES_MIN: Final = 8
 
+SWAP_SPACE: Final = 0  # number of the swap cache, whose indexes are slots
+_INDEX_BITS: Final = 36  # of a key, see XA_LEVELS_MAX
+
 
 class FileMappings(NamedTuple):
     """What leaves need to know of all files; valid until one is made or cached: ask afresh."""
@@ -52,3 +55,13 @@ class AddressSpaces:
     def nrpages(self, number: int) -> int:
         """Return the cached pages of a file."""
         return int(self.row[number, AS_NRPAGES])
+
+
+def page_key(space: int, index: int) -> int:
+    """Return the key of a page of a file."""
+    return space << _INDEX_BITS | index
+
+
+def space_and_index(key: int) -> tuple[int, int]:
+    """Return whose page a key is, and which one."""
+    return key >> _INDEX_BITS, key & (1 << _INDEX_BITS) - 1

@@ -11,12 +11,14 @@ Units: pages of the file.
 from typing import Final
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
+from kernelsim.mm.core.folio_batch import folio_batch_add
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
     U64,
     Mem,
     PG_locked,
+    PG_readahead,
     PG_uptodate,
     nid_of,
 )
@@ -28,6 +30,7 @@ from kernelsim.mm.core.xarray import (
     XN_NID,
     xa_leaf,
     xa_load,
+    xa_next,
     xa_store,
 )
 from kernelsim.mm.file.address_space import AS_NRPAGES, FileMappings
@@ -56,6 +59,43 @@ def filemap_add_folio(
     mem.node_stat[nid_of(mem, pfn), NR_FILE_PAGES] += 1
     if old < 0:
         workingset_refault(mem, lruvec, pfn, -old, swap_free)
+
+
+@leaf
+def filemap_add_run(
+    mem: Mem,
+    files: FileMappings,
+    lruvec: I64_2D,
+    cpu: int,
+    number: int,
+    start: int,
+    pfns: I64,
+    at: int,
+    n: int,
+    mark: int,
+    swap_free: int,
+) -> int:
+    """Enter `pfns[at:n]` as the pages `start + at` on, locked, and put them in a folio_batch.
+
+    It stops when the batch of the CPU is full, or at a place that has a page by now. The page of
+    index `mark` tells a reader that it is time to read ahead.
+
+    Returns:
+        The index behind the last one entered.
+
+    Source: Linux 6.1 mm/readahead.c:page_cache_ra_unbounded
+    """
+    while at < n:
+        pfn, index = int(pfns[at]), start + at
+        if is_cached(files, number, index):
+            break
+        filemap_add_folio(mem, files, lruvec, number, index, pfn, swap_free)
+        if index == mark:
+            mem.pages.flags[pfn] |= PG_readahead
+        at += 1
+        if folio_batch_add(mem, cpu, pfn):
+            break
+    return at
 
 
 @leaf
@@ -138,3 +178,18 @@ def page_cache_next_page(files: FileMappings, number: int, index: int, end: int)
 def is_cached(files: FileMappings, number: int, index: int) -> bool:
     """Tell whether a page of a file is in memory."""
     return xa_load(files.xa, number, index) > 0
+
+
+@leaf
+def incore_pages(mem: Mem, files: FileMappings, number: int, nr_pages: int, out: I64) -> int:
+    """Collect the pages of a file that are in memory and hold what they should; return how many.
+
+    Source: Linux 6.1 mm/mincore.c:mincore_page
+    """
+    nr, index = 0, xa_next(files.xa, number, 0, nr_pages - 1)
+    while index >= 0 and nr < len(out):
+        if mem.pages.flags[xa_load(files.xa, number, index)] & PG_uptodate:
+            out[nr] = index
+            nr += 1
+        index = xa_next(files.xa, number, index + 1, nr_pages - 1)
+    return nr

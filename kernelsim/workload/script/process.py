@@ -29,6 +29,7 @@ from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.vmstat import vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_output import (
     MEM_KEYS,
@@ -49,6 +50,7 @@ from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import (
     RANDOM_BATCH,
+    Outcome,
     call_arguments,
     make_call,
     named_by,
@@ -61,18 +63,6 @@ from kernelsim.workload.syscall import MappedRange
 EINVAL: Final = 22
 TIMED_BATCH: Final = 16  # the same where a deadline is watched between them; more without faults
 GROW_REPORT_BYTES: Final = 16 * MIB
-Fields = tuple[tuple[str, int | str], ...]
-
-
-@attrs.frozen
-class Outcome:
-    """What a step that reports gives back."""
-
-    ret: int = 0
-    errno: int = 0
-    fields: Fields = ()
-
-
 NO_REGION: Final = Outcome(-1, EINVAL)  # of a step on a region whose mapping had failed
 
 
@@ -92,10 +82,12 @@ class ScriptProcess:
         self._vmstat: dict[str, int] = {}
         self._has_printed = False
         self._handle: ProcessHandle
+        self._files: FileSteps
 
     async def __call__(self, handle: ProcessHandle) -> None:
         """Do the steps in order; a process that is killed simply stops."""
         self._handle = handle
+        self._files = FileSteps(handle, self._state.machine, lambda: self._name, self._say)
         await handle.start_image()
         for number, step in enumerate(self._memhog.steps, start=1):
             await self._do(number, step)
@@ -265,6 +257,10 @@ class ScriptProcess:
             fields += [(name, snapshot.vm_events[name]) for name in names]
         self._say(fields_line(f"proc={self._name}", fields))
 
+    async def on_file(self, step: Step) -> Outcome:
+        """Work on a file."""
+        return await FILE_STEPS[step.op](self._files, step)
+
     async def mem(self, _step: Step) -> None:
         """Print the memory lines of its status."""
         process = self._snapshot()
@@ -348,6 +344,7 @@ STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("randw", "randr"), ScriptProcess.random),
     "randtime": ScriptProcess.randtime,
     **dict.fromkeys(("grow", "growsnap"), ScriptProcess.grow),
+    **dict.fromkeys(FILE_STEPS, ScriptProcess.on_file),
     "mem": ScriptProcess.mem,
     "meminfo": ScriptProcess.meminfo,
     **dict.fromkeys(

@@ -5,7 +5,7 @@ Interface: `CALLS`.
 
 from typing import Final
 
-from kernelsim.actors.process.calls import access, life, mapping
+from kernelsim.actors.process.calls import access, files, life, mapping
 from kernelsim.actors.process.calls.call import CallTable
 
-CALLS: Final = CallTable((mapping.CALLS, access.CALLS, life.CALLS))
+CALLS: Final = CallTable((mapping.CALLS, access.CALLS, files.CALLS, life.CALLS))
