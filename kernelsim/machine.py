@@ -27,6 +27,7 @@ from kernelsim.actors.space.oom_reaper import OomReaper
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
 from kernelsim.fs.filesystem import Filesystem
+from kernelsim.fs.inode import first_tokens
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.burst.columns import C_SEED, C_SPREAD, C_ZERO_PFN, Burst, new_burst
 from kernelsim.mm.core.lruvec import new_lruvec
@@ -39,6 +40,7 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_reserved,
 )
+from kernelsim.mm.file.boot_cache import place_boot_cache
 from kernelsim.mm.page.page_alloc import rmqueue
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
@@ -219,6 +221,13 @@ def make_files(kernel: Kernel) -> None:
         made = files.create_full(file.path, file.size_bytes, file.device)
         assert not isinstance(made, int), "checked with the description"
         kernel.spaces.add(made.number)
+    if spec.boot.recorded:
+        cached = files.create_nameless()
+        kernel.spaces.add(cached.number)
+        first_token = int(first_tokens(cached.number, 1)[0])
+        nr_pages = place_boot_cache(kernel.mem, kernel.spaces, cached.number, first_token)
+        cached.size = nr_pages * PAGE_SIZE
+        cached.disk = first_tokens(cached.number, nr_pages)
 
 
 def make_burst(spec: MachineSpec) -> Burst:

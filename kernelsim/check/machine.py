@@ -26,7 +26,15 @@ from kernelsim.check.waits import check_waits
 from kernelsim.errors import InvariantViolation
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
 from kernelsim.mm.core.mem import Mem, PG_isolated
-from kernelsim.mm.core.vmstat import NR_ISOLATED_ANON, NR_ISOLATED_FILE
+from kernelsim.mm.core.vmstat import (
+    NR_ACTIVE_FILE,
+    NR_FILE_PAGES,
+    NR_INACTIVE_FILE,
+    NR_ISOLATED_ANON,
+    NR_ISOLATED_FILE,
+    NR_ZONE_ACTIVE_FILE,
+    NR_ZONE_INACTIVE_FILE,
+)
 
 LINES_MAX: Final = 40  # of a report
 ISOLATED_LINE: Final = " nr_isolated is "
@@ -83,6 +91,11 @@ def boot_counters(mem: Mem, kernel: Kernel) -> Mem:
         vm_event=np.zeros_like(mem.vm_event),
     )
     apply_boot_stats(empty, kernel.spec.boot, kernel.phys.zone_types)
+    # The page cache of boot lies on lists and is counted there.
+    file_lists = slice(NR_INACTIVE_FILE, NR_ACTIVE_FILE + 1)
+    empty.node_stat[:, NR_FILE_PAGES] -= empty.node_stat[:, file_lists].sum(axis=1)
+    empty.node_stat[:, file_lists] = 0
+    empty.zone_stat[:, NR_ZONE_INACTIVE_FILE : NR_ZONE_ACTIVE_FILE + 1] = 0
     return empty
 
 

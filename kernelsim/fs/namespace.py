@@ -58,6 +58,13 @@ class Namespace:
         made.disk = first_tokens(made.number, made.nr_pages)
         return made
 
+    def create_nameless(self) -> Inode:
+        """Make an empty file without a name, which is on no device and stays."""
+        inode = Inode(self.next_number, "", "", nr_open=1)
+        self.next_number += 1
+        self.inodes[inode.number] = inode
+        return inode
+
     def unlink(self, path: str) -> int:
         """Take a file's name; return 0 or -ENOENT. Its pages go when nobody uses it (`forget`)."""
         inode = self.by_path.pop(path, None)

@@ -185,7 +185,7 @@ class Reclaimer:
             kernel.observer.judges(batch.folios[first:last])
             kernel.taken(
                 shrink_folio_list(
-                    *kernel.space, kernel.swap, kernel.lruvec,
+                    *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec,
                     task.cpu.number, how, batch, first, last,
                 )
             )  # fmt: skip
