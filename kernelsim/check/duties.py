@@ -130,6 +130,10 @@ class Duties(Observer):
         for problem in self.frames.give_back(pfns):
             self.note(problem)
 
+    def activated(self, nr: int) -> None:
+        """Enter pages that go to the active list without an event."""
+        self.ledger.activated += nr
+
     def short(self, task: Asker, context: AllocContext) -> None:
         """Find a kswapd that should have been woken."""
         problem = wrong_silence(self._kernel, context)

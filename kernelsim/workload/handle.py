@@ -145,16 +145,21 @@ class ProcessHandle:
         return meaning_of(call, value, await self._ask(value))
 
     async def mmap(
-        self, length: int | str, *, noreserve: bool = False, address: int = 0
+        self,
+        length: int | str,
+        *,
+        noreserve: bool = False,
+        address: int = 0,
+        populate: bool = False,
     ) -> MappedRange:
-        """Map anonymous private memory; nothing is allocated until it is touched.
+        """Map anonymous private memory; nothing is allocated until it is touched, or at once.
 
         With an address it goes there (MAP_FIXED), and what is there goes.
         """
         length = parse_size(length, key="length")
         address = whole_number("address", address, 0)
         mapping: MappedRange = await self.syscall(
-            "mmap", length, noreserve=noreserve, address=address
+            "mmap", length, noreserve=noreserve, address=address, populate=populate
         )
         return mapping
 
@@ -236,15 +241,19 @@ class ProcessHandle:
         *,
         offset: int | str | None = None,
         block: int | str = 0,
+        buffer: MappedRange | None = None,
     ) -> int:
         """Read from a file; return how many bytes came, fewer than asked for only at its end.
 
         It goes on where the last read ended unless an offset is given (pread). With a block the
-        program reads in a loop, so many bytes a call.
+        program reads in a loop, so many bytes a call. With a buffer it is stored there.
         """
         where = HERE if offset is None else parse_size(offset, key="offset")
         bytes_a_call = parse_size(block, key="block")
-        nr: int = await self.syscall("read", fd, size, offset=where, block=bytes_a_call)
+        address = 0 if buffer is None else require_mapping("read", buffer).address
+        nr: int = await self.syscall(
+            "read", fd, size, offset=where, block=bytes_a_call, buffer=address
+        )
         return nr
 
     async def fadvise(

@@ -8,6 +8,7 @@ Units: bytes of the file, pages, ns.
 """
 
 import errno
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from kernelsim.mm.file.filemap_read import (
     R_END,
     R_INDEX,
     R_LIMIT_NS,
+    R_NR_ACTIVATED,
     R_NR_OUT,
     R_NS,
     R_POS,
@@ -53,6 +55,9 @@ READAHEAD_GFP: Final = GFP_HIGHUSER_MOVABLE | Gfp.NORETRY | Gfp.NOWARN
 NOTED_PAGES: Final = 4096  # pages whose content is told to a checker at once
 
 
+Copied = Callable[[int, int], Awaitable[None]]
+
+
 class FileReader:
     """The kernel side of one task that reads files.
 
@@ -68,10 +73,13 @@ class FileReader:
         self._io = new_read()
         self._out = np.zeros(NOTED_PAGES if self._kernel.is_observed else 0, np.uint64)
 
-    async def read(self, file: OpenFile, pos: int, nr_bytes: int, block: int) -> tuple[int, int]:
+    async def read(
+        self, file: OpenFile, pos: int, nr_bytes: int, block: int, copied: Copied | None
+    ) -> tuple[int, int]:
         """Read from a position on, `block` bytes a call; return the bytes read and an errno.
 
-        It ends at the end of the file, after an error, or when the task is being killed.
+        `copied` is told what came: the first byte, counted from `pos`, and how many. It ends at the
+        end of the file, after an error, or when the task is being killed.
 
         Source: Linux 6.1 mm/filemap.c:filemap_read
         """
@@ -94,7 +102,10 @@ class FileReader:
             nr_out = int(io[R_NR_OUT])
             if nr_out:
                 kernel.observer.delivered(file.inode, first >> PAGE_SHIFT, self._out[:nr_out])
+                kernel.observer.activated(int(io[R_NR_ACTIVATED]))
             await task.compute(int(io[R_NS]))
+            if copied is not None and io[R_POS] > first:
+                await copied(first - pos, int(io[R_POS]) - first)
             if why == READ_DONE:
                 break
             error = await self._help(file, why)

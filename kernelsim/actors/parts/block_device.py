@@ -36,6 +36,7 @@ class DiskStatistics:
     Attributes:
         nr_reads: Read requests.
         nr_writes: Write requests.
+        pages_asked: Pages of reads accepted, since boot; the others are counted when done.
         pages_read: Pages read.
         pages_written: Pages written.
         read_ns: Sum over the reads of the time from start to completion.
@@ -46,6 +47,7 @@ class DiskStatistics:
 
     nr_reads: int = 0
     nr_writes: int = 0
+    pages_asked: int = 0
     pages_read: int = 0
     pages_written: int = 0
     read_ns: int = 0
@@ -112,6 +114,7 @@ class BlockDevice(Actor):
         self.statistics.in_flight_max = max(self.statistics.in_flight_max, self.nr_in_flight)
         spec = self.spec
         if not bio.is_write:
+            self.statistics.pages_asked += bio.nr_pages
             self.throttle.note_read(self.engine.now_ns)
         now_ns = self.engine.now_ns
         begin_ns = max(now_ns, self._slots[0])

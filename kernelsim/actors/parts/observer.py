@@ -62,6 +62,9 @@ class Observer:
     def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
         """Hear what pages of a file from one on held when a program read them."""
 
+    def activated(self, nr: int) -> None:
+        """Hear how many pages will go from a folio_batch to the active list; no event counts it."""
+
     def asks(
         self,
         task: Asker,

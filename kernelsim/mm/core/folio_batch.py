@@ -12,6 +12,8 @@ for how many pages, `folio_batch_move_lru` moves them under it. `folio_mark_acce
 pages that are used twice; `activate_batch_run` and `activate_batch_move` as for new pages.
 """
 
+from typing import Final
+
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import (
     I64,
@@ -29,6 +31,11 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.swap import ALL_FLAGS, lru_add, lruvec_add_folio, lruvec_del_folio
 from kernelsim.mm.core.vmstat import PGACTIVATE
 from kernelsim.mm.core.workingset import workingset_age_nonresident
+
+# What folio_mark_accessed did
+MARK_DONE: Final = 0
+MARK_FULL: Final = 1  # the CPU's batch of pages to activate is full and must be emptied
+MARK_ACTIVATED: Final = 2  # a page on its way to the LRU will go to the active list
 
 
 @inlined_leaf
@@ -101,23 +108,24 @@ def folio_batch_move_lru(mem: Mem, cpu: int, nr: int, out: I64) -> int:
 
 
 @inlined_leaf
-def folio_mark_accessed(mem: Mem, lruvec: I64_2D, cpu: int, pfn: int) -> bool:
+def folio_mark_accessed(mem: Mem, lruvec: I64_2D, cpu: int, pfn: int) -> int:
     """Note that a page of a file was used: the second time it is to be activated.
 
     Returns:
-        Whether the CPU's batch of pages to activate is full and must be emptied.
+        MARK_*.
 
     Source: Linux 6.1 mm/swap.c:folio_mark_accessed, :folio_activate, :__lru_cache_activate_folio
     """
     flags = mem.pages.flags[pfn]
     if not flags & PG_referenced:
         mem.pages.flags[pfn] = flags | PG_referenced
-        return False
+        return MARK_DONE
     if flags & (PG_unevictable | PG_active):
-        return False
-    is_full = False
+        return MARK_DONE
+    what = MARK_DONE
     if not flags & PG_lru:
-        activate_new(mem, cpu, pfn)
+        if activate_new(mem, cpu, pfn):
+            what = MARK_ACTIVATED
     elif not flags & PG_activating:
         # Differs from Linux: A page is in one CPU's batch at most.
         batch = mem.activate_batch[cpu]
@@ -125,15 +133,16 @@ def folio_mark_accessed(mem: Mem, lruvec: I64_2D, cpu: int, pfn: int) -> bool:
         batch[1 + nr] = pfn
         batch[0] = nr + 1
         mem.pages.flags[pfn] |= PG_activating
-        is_full = nr + 1 == PAGEVEC_SIZE
+        if nr + 1 == PAGEVEC_SIZE:
+            what = MARK_FULL
     mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_referenced
     workingset_age_nonresident(lruvec, nid_of(mem, pfn), 1)
-    return is_full
+    return what
 
 
 @leaf
-def activate_new(mem: Mem, cpu: int, pfn: int) -> None:
-    """Let a page that waits in this CPU's folio_batch go to the active list.
+def activate_new(mem: Mem, cpu: int, pfn: int) -> bool:
+    """Let a page go to the active list, if it waits in this CPU's folio_batch; no event counts it.
 
     Source: Linux 6.1 mm/swap.c:__lru_cache_activate_folio
     """
@@ -141,7 +150,8 @@ def activate_new(mem: Mem, cpu: int, pfn: int) -> None:
     for i in range(batch[0], 0, -1):
         if batch[i] == pfn:
             mem.pages.flags[pfn] |= PG_active
-            break
+            return True
+    return False
 
 
 @leaf

@@ -12,7 +12,12 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.mm.core.folio_batch import folio_mark_accessed
+from kernelsim.mm.core.folio_batch import (
+    MARK_ACTIVATED,
+    MARK_DONE,
+    MARK_FULL,
+    folio_mark_accessed,
+)
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
@@ -47,7 +52,8 @@ R_LIMIT_NS: Final = 7  # it stops after the batch with which it has taken so muc
 R_COPY_NS: Final = 8  # cost of copying a page
 R_CALL_NS: Final = 9  # cost of entering and leaving the kernel
 R_NR_OUT: Final = 10  # pages noted in `out`
-NR_READ_FIELDS: Final = 11
+R_NR_ACTIVATED: Final = 11  # pages that will go to the active list straight from a folio_batch
+NR_READ_FIELDS: Final = 12
 
 _PAGE_SHIFT: Final = 12
 _PAGE_SIZE: Final = 1 << _PAGE_SHIFT
@@ -80,6 +86,7 @@ def filemap_read_run(
     """
     io[R_NS] = 0
     io[R_NR_OUT] = 0
+    io[R_NR_ACTIVATED] = 0
     while io[R_POS] < io[R_END]:
         if io[R_POS] == io[R_CALL_END]:
             io[R_CALL_END] = min(io[R_END], io[R_POS] + io[R_BLOCK])
@@ -145,9 +152,9 @@ def copy_batch(
         if i == 0 or index & XA_CHUNK_MASK == 0:
             row = xa_leaf(files.xa, number, index)
         pfn = int(files.xa.slots[row, index & XA_CHUNK_MASK])
-        is_full = False
+        marked = MARK_DONE
         if i or (io[R_PREV] - 1) >> _PAGE_SHIFT != index:
-            is_full = folio_mark_accessed(mem, lruvec, cpu, pfn)
+            marked = folio_mark_accessed(mem, lruvec, cpu, pfn)
         copied = min(io[R_CALL_END], (index + 1) << _PAGE_SHIFT) - pos
         io[R_NS] += io[R_COPY_NS] * copied >> _PAGE_SHIFT
         io[R_POS] = pos + copied
@@ -155,6 +162,8 @@ def copy_batch(
         if len(out):
             out[io[R_NR_OUT]] = mem.pages.token[pfn]
             io[R_NR_OUT] += 1
-        if is_full:
+        if marked == MARK_ACTIVATED:
+            io[R_NR_ACTIVATED] += 1
+        if marked == MARK_FULL:
             return True
     return False

@@ -16,6 +16,7 @@ from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script_output import cached_lines, fields_line
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.step_work import Outcome, number_of
+from kernelsim.workload.syscall import MappedRange
 
 BUFFER_BYTES: Final = 4 * MIB  # what the recorded program reads into
 PAUSE_NS: Final = 20 * NS_PER_MS  # it lets reads ahead end before it counts
@@ -38,16 +39,16 @@ class FileSteps:
     machine: MachineHandle
     name: Callable[[], str]
     say: Callable[..., None]
-    _has_buffer: bool = False
+    _buffer: MappedRange | None = None
 
     async def readf(self, step: Step) -> Outcome:
         """Read a file in blocks, whole or until so many bytes have come."""
         path, block, length = step.args
         size, before = number_of(block), self._pgpgin_kb()
-        await self._make_buffer()
+        buffer = await self._make_buffer()
         most = MOST_BYTES if length is None else -(-number_of(length) // size) * size
         fd = await self.handle.open(str(path))
-        total = await self.handle.read(fd, most, block=size)
+        total = await self.handle.read(fd, most, block=size, buffer=buffer)
         if total < most:
             await self.handle.read(fd, size)  # which finds the end
         await self.handle.close(fd)
@@ -58,11 +59,11 @@ class FileSteps:
         """Read blocks at equal distances, and tell after each how much is cached."""
         path, block, count, stride = step.args
         size, distance = number_of(block), number_of(stride or block)
-        await self._make_buffer()
+        buffer = await self._make_buffer()
         fd = await self.handle.open(str(path))
         for number in range(number_of(count)):
             before, offset = self._pgpgin_kb(), number * distance
-            nr_bytes = await self.handle.read(fd, size, offset=offset)
+            nr_bytes = await self.handle.read(fd, size, offset=offset, buffer=buffer)
             await self.handle.sleep(PAUSE_NS)
             head = f"proc={self.name()} readstep={number + 1}"
             fields = (
@@ -102,11 +103,11 @@ class FileSteps:
         await self.handle.close(fd)
         return pages
 
-    async def _make_buffer(self) -> None:
-        """Map the buffer of the program's reads, filled with pages, if it has none yet."""
-        if not self._has_buffer:
-            self._has_buffer = True
-            await self.handle.touch(await self.handle.mmap(BUFFER_BYTES), write=True)
+    async def _make_buffer(self) -> MappedRange:
+        """Return the buffer of the program's reads; it is mapped when it is first needed."""
+        if self._buffer is None:
+            self._buffer = await self.handle.mmap(BUFFER_BYTES, populate=True)
+        return self._buffer
 
     def _pgpgin_kb(self) -> int:
         return self.machine.vmstat["pgpgin"]

@@ -26,7 +26,7 @@ from kernelsim.procfs.process import (
     status_memory_kb,
 )
 from kernelsim.procfs.snapshot import ProcessSnapshot
-from kernelsim.procfs.vmstat import vmstat_counters
+from kernelsim.procfs.vmstat import render_numastat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
@@ -289,6 +289,13 @@ class ScriptProcess:
         text = renderers[step.op](process)
         self._say(*verbatim_lines(self._name, VERBATIM_FILES[step.op], text))
 
+    async def numastat(self, _step: Step) -> None:
+        """Print where requests were served, a file for each node."""
+        snapshot = self._state.machine.capture()
+        for nid in range(len(self._state.machine.spec.nodes)):
+            file = f"/sys/devices/system/node/node{nid}/numastat"
+            self._say(*verbatim_lines(self._name, file, render_numastat(snapshot, nid)))
+
     async def vmstat(self, step: Step) -> None:
         """vm0, vmd: remember the counters; print what changed since, and remember afresh."""
         now = vmstat_counters(self._state.machine.capture())
@@ -350,6 +357,7 @@ STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(
         ("maps", "smaps", "rollup", "status", "statm", "oom_score"), ScriptProcess.file
     ),
+    "numastat": ScriptProcess.numastat,
     **dict.fromkeys(("vm0", "vmd"), ScriptProcess.vmstat),
     "snap": ScriptProcess.snap,
     "mark": ScriptProcess.mark,
@@ -361,6 +369,7 @@ STEPS: Final[dict[str, StepFunction]] = {
 }
 SILENT: Final = frozenset(  # steps without a line of their own
     {"name", "mem", "meminfo", "maps", "smaps", "rollup", "status", "statm", "oom_score"}
+    | {"numastat"}
     | {"vm0", "vmd", "snap", "mark", "mkfile", "wait", "sleep", "hold"}
 )
 

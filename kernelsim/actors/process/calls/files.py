@@ -5,14 +5,18 @@ Units: bytes.
 """
 
 import errno
+from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import attrs
 import numpy as np
 
 from kernelsim.actors.file.truncate import advise_dontneed, drop_caches
+from kernelsim.actors.process.calls.access import store_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores, page_range
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.file.filemap import incore_pages
@@ -47,12 +51,14 @@ class Read:
         count: Bytes wanted.
         offset: Where, as pread has it; HERE for where the last read ended.
         block: Bytes of each call, when the program reads in a loop; 0 for one call.
+        buffer: Address of the memory that gets what is read; 0 for memory that is always there.
     """
 
     fd: int
     count: int
     offset: int = HERE
     block: int = 0
+    buffer: int = 0
 
 
 @attrs.frozen
@@ -132,10 +138,34 @@ async def read(caller: Caller, message: Read) -> int:
     if message.count == 0 or pos >= file.inode.size:
         await caller.enter_kernel()
         return 0
-    done, error = await caller.reader.read(file, pos, message.count, block)
+    copied = None
+    if message.buffer:
+        if not caller.mm.map.covers(message.buffer, message.buffer + min(block, message.count)):
+            await caller.enter_kernel()
+            return -errno.EFAULT
+        copied = partial(_fill_buffer, caller, message.buffer, block)
+    done, error = await caller.reader.read(file, pos, message.count, block, copied)
     if message.offset == HERE:
         file.pos += done
     return done or -error
+
+
+async def _fill_buffer(caller: Caller, buffer: int, block: int, first: int, nr: int) -> None:
+    """Store to the pages of a buffer what came, bytes `first` on; a page out of memory faults.
+
+    Source: Linux 6.1 lib/iov_iter.c:copy_page_to_iter
+    """
+    start = first % block
+    for low, high in ((start, min(start + nr, block)), (0, min(start + nr - block, start))):
+        if low < high:
+            await store_range(caller, buffer + low, high - low)
+
+
+def _buffer_stores(value: Read, answer: int | None) -> Iterable[Stores]:
+    if value.buffer and answer is not None and answer > 0:
+        nr = min(value.block or answer, answer)
+        pages = page_range(value.buffer, nr)
+        yield StoreRun(pages.first, pages.end - pages.first, 1)
 
 
 async def fadvise(caller: Caller, message: Fadvise) -> int:
@@ -206,8 +236,9 @@ CALLS: Final = (
         value=Read,
         handler=read,
         returns="number",
-        errors=(errno.EBADF, errno.EINVAL, errno.EIO),
+        errors=(errno.EBADF, errno.EINVAL, errno.EIO, errno.EFAULT),
         form="fd size",
+        effect=Effect(stores=_buffer_stores),
     ),
     Call(
         name="fadvise",

@@ -5,17 +5,26 @@ Units: bytes.
 """
 
 import errno
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
+from kernelsim.actors.process.calls.access import store_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
-from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
+from kernelsim.actors.process.calls.effect import (
+    Effect,
+    PageRange,
+    StoreRun,
+    Stores,
+    page_range,
+)
 from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.mm.space.gup import mark_range_accessed
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.vm_flags import MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
 @attrs.frozen
@@ -26,11 +35,13 @@ class Mmap:
         length: Bytes.
         noreserve: MAP_NORESERVE.
         address: Where, replacing what is there (MAP_FIXED); 0 for where the kernel likes.
+        populate: MAP_POPULATE.
     """
 
     length: int
     noreserve: bool = False
     address: int = 0
+    populate: bool = False
 
 
 @attrs.frozen
@@ -62,9 +73,28 @@ async def mmap(caller: Caller, message: Mmap) -> int:
     await caller.enter_kernel()
     flags = MAP_PRIVATE | (MAP_NORESERVE if message.noreserve else 0)
     flags |= MAP_FIXED if message.address else 0
-    return await caller.finish(
+    address = await caller.finish(
         caller.mm.mmap(message.length, map_flags=flags, address=message.address)
     )
+    if message.populate and address > 0:
+        await _populate(caller, address, message.length)
+    return address
+
+
+async def _populate(caller: Caller, address: int, length: int) -> None:
+    """Give each page of a new mapping memory, and note that it was used.
+
+    Source: Linux 6.1 mm/gup.c:populate_vma_page_range, which has FOLL_TOUCH
+    """
+    # Differs from Linux: What the kernel puts in a page it populates counts as a store.
+    await store_range(caller, address, length)
+    vpn, nr = address >> PAGE_SHIFT, -(-length // PAGE_SIZE)
+    mark_range_accessed(*caller.kernel.space, caller.mm.number, vpn, nr)
+
+
+def _populated(value: Mmap, answer: int | None) -> Iterable[Stores]:
+    if value.populate and answer is not None and answer > 0:
+        yield StoreRun(answer >> PAGE_SHIFT, -(-value.length // PAGE_SIZE), 1)
 
 
 async def munmap(caller: Caller, message: Munmap) -> int:
@@ -131,7 +161,7 @@ CALLS: Final = (
         errors=(errno.EPERM, errno.EAGAIN, errno.ENOMEM, errno.EEXIST, errno.EINVAL),
         form="new size",
         steps={"mmap": {}, "mmapnr": {"noreserve": True}},
-        effect=Effect(leaves=_range_leaves, drops=_mapped_is_new),
+        effect=Effect(leaves=_range_leaves, drops=_mapped_is_new, stores=_populated),
     ),
     Call(
         name="munmap",
