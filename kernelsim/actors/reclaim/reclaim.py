@@ -27,6 +27,7 @@ from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
+from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_KSWAPD,
     STAT_NR_ACTIVATE_ANON,
@@ -104,11 +105,24 @@ class Reclaimer:
                 break
         await self._submit_writes(nid, self._plug.flush())
         sc.nr_reclaimed += plan.nr_reclaimed
+        await self._shrink_slab(nid)
         if should_age_active_anon(kernel.mem, kernel.swap, nid):
             await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
         reason = finish_shrink_node(kernel.lruvec, nid, sc, nr_reclaimed_before=before)
         if reason is not None:
             await self.throttle(nid, reason)
+
+    async def _shrink_slab(self, nid: int) -> None:
+        """Free nodes of page caches that only remember evicted pages, if there are too many.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_slab
+        """
+        kernel = self._kernel
+        files = kernel.spaces.mappings
+        nr = nr_shadow_nodes_to_free(kernel.mem, files, nid)
+        if nr:
+            free_shadow_nodes(kernel.mem, files, nid, nr)
+            await self._task.compute(kernel.spec.latency.scan_page_ns * nr)
 
     async def age_active_anon(self, sc: ScanControl, nid: int) -> None:
         """Move a batch of active anonymous pages to the inactive list if that is short.

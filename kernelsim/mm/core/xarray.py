@@ -262,6 +262,19 @@ def workingset_update_node(xa: XArray, row: int) -> None:
 
 
 @leaf
+def xa_first_index(xa: XArray, row: int) -> int:
+    """Return the index of the first slot of a node."""
+    first = 0
+    for _ in range(XA_LEVELS_MAX):
+        parent = int(xa.node[row, XN_PARENT])
+        if parent == 0:
+            break
+        first += int(xa.node[row, XN_OFFSET]) << int(xa.node[parent, XN_SHIFT])
+        row = parent
+    return first
+
+
+@leaf
 def xa_next(xa: XArray, tree: int, index: int, last: int) -> int:
     """Return the first index from `index` to `last` that has a page; -1 for none.
 

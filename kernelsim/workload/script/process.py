@@ -49,6 +49,7 @@ from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import (
+    DROP_CACHES,
     RANDOM_BATCH,
     Outcome,
     call_arguments,
@@ -317,7 +318,11 @@ class ScriptProcess:
     async def poke(self, step: Step) -> Outcome:
         """Write a sysctl through its file."""
         path, value = map(str, step.args)
-        self._state.machine.sysctl(sysctl_of_path(path), value)
+        name = sysctl_of_path(path)
+        if name == DROP_CACHES:
+            await self._handle.syscall("drop_caches", int(value))
+        else:
+            self._state.machine.sysctl(name, value)
         return Outcome()
 
     async def mkfile(self, step: Step) -> None:

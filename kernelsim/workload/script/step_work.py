@@ -19,6 +19,8 @@ from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.syscall import MappedRange
 
 Fields = tuple[tuple[str, int | str], ...]
+DROP_CACHES: Final = "vm.drop_caches"  # no tunable: a write to it does something
+DROP_WORDS: Final = ("1", "2", "3")
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
 
 
