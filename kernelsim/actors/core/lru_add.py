@@ -29,6 +29,14 @@ async def lru_add_drain(current: Current) -> None:
     await drain_cpu(current, current.task.cpu.number)
 
 
+async def folio_batch_drain(current: Current) -> None:
+    """Put the new pages of a batch of the task's CPU, which is full, on their lists.
+
+    Source: Linux 6.1 mm/swap.c:folio_batch_move_lru
+    """
+    await _empty(current, current.task.cpu.number, folio_batch_run, LruAddDrain)
+
+
 async def activate_drain(current: Current) -> None:
     """Activate the pages that wait for it in a batch of the task's CPU.
 

@@ -1,7 +1,7 @@
 """Getting pages of a file from its device: from a run of missing pages to requests to a disk.
 
 Linux: mm/readahead.c:page_cache_ra_unbounded, :read_pages, fs/mpage.c, block/bio.c, 6.1.
-Pages are allocated one by one, entered in the page cache, locked, and put in the CPU's folio_batch;
+Pages are allocated, 32 at most at a time, entered in the page cache, locked, and put in the CPU's folio_batch;
 then the run goes to the device in as few requests as its extents allow. Whoever comes to one of
 them sleeps until the disk is done (core/page_reads.py).
 Units: pages.
@@ -14,13 +14,13 @@ import numpy as np
 from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.lru_add import lru_add_drain
+from kernelsim.actors.core.lru_add import folio_batch_drain
 from kernelsim.actors.core.swap_io import submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageRead
 from kernelsim.actors.parts.block_device import SECTORS_PER_PAGE
 from kernelsim.fs.inode import HOLE, Inode
-from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE, nid_of
+from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE, SWAP_CLUSTER_MAX, nid_of
 from kernelsim.mm.core.vmstat import PGPGIN
 from kernelsim.mm.file.address_space import page_key
 from kernelsim.mm.file.filemap import filemap_add_run, page_cache_next_miss, page_cache_next_page
@@ -58,8 +58,7 @@ async def _read_run(
     done = have = 0
     while start + done < stop:
         if done == have:
-            batch = kernel.mem.lru_batch[task.cpu.number]
-            want = min(stop - start - done, PAGEVEC_SIZE - int(batch[0]))
+            want = min(stop - start - done, SWAP_CLUSTER_MAX)
             have += (await alloc_pages(current, context, want, pfns[have:])).nr
             if done == have:
                 break
@@ -73,7 +72,7 @@ async def _read_run(
         keys = range(page_key(inode.number, start + before), page_key(inode.number, start + done))
         kernel.page_reads.update(dict.fromkeys(keys, queue))
         if kernel.mem.lru_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
-            await lru_add_drain(current)
+            await folio_batch_drain(current)
         elif done < have:  # somebody else has read the next one meanwhile
             break
     if done < have:
