@@ -15,6 +15,5 @@ listed by `kernelsim differences`. The rooms, each importing only from those bef
 
 Start with `core/mem.py` (physical memory in one NamedTuple of arrays), `core/list.py` and
 `core/vmstat.py`.
-# Differs from Linux: There is no page cache yet. The only file pages are those that a recorded
-# machine had at boot, and they stay.
+# Differs from Linux: Files are read, not mapped: there are no file pages in page tables yet.
 """

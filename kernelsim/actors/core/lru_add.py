@@ -4,12 +4,9 @@ Linux: mm/swap.c: folio_add_lru, lru_add_drain, 6.1.
 Units: pages.
 """
 
-from collections.abc import Callable
-
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.node import FreePages, LruActivate, LruAddDrain
 from kernelsim.mm.core.folio_batch import activate_batch_run, folio_batch_add, folio_batch_run
-from kernelsim.mm.core.mem import Mem
 
 
 async def folio_add_lru(current: Current, pfn: int) -> None:
@@ -34,7 +31,7 @@ async def folio_batch_drain(current: Current) -> None:
 
     Source: Linux 6.1 mm/swap.c:folio_batch_move_lru
     """
-    await _empty(current, current.task.cpu.number, folio_batch_run, LruAddDrain)
+    await _empty(current, current.task.cpu.number, is_new=True)
 
 
 async def activate_drain(current: Current) -> None:
@@ -42,7 +39,7 @@ async def activate_drain(current: Current) -> None:
 
     Source: Linux 6.1 mm/swap.c:folio_activate
     """
-    await _empty(current, current.task.cpu.number, activate_batch_run, LruActivate)
+    await _empty(current, current.task.cpu.number, is_new=False)
 
 
 async def lru_add_drain_all(current: Current) -> None:
@@ -58,25 +55,22 @@ async def lru_add_drain_all(current: Current) -> None:
 
 async def drain_cpu(current: Current, number: int) -> None:
     """Empty the folio_batches of a CPU: new pages, then those to be activated."""
-    await _empty(current, number, folio_batch_run, LruAddDrain)
-    await _empty(current, number, activate_batch_run, LruActivate)
+    await _empty(current, number, is_new=True)
+    await _empty(current, number, is_new=False)
 
 
-async def _empty(
-    current: Current,
-    number: int,
-    run_of: Callable[[Mem, int], tuple[int, int]],
-    message: type[LruAddDrain | LruActivate],
-) -> None:
+async def _empty(current: Current, number: int, *, is_new: bool) -> None:
     """Empty one batch of a CPU, node by node; free the pages that only it still held."""
     kernel, task = current
+    run_of = folio_batch_run if is_new else activate_batch_run
     while True:
         nid, nr_pages = run_of(kernel.mem, number)
         if not nr_pages:
             return
         node, cpu = kernel.nodes[nid].ref, task.cpu
         began_ns = kernel.engine.now_ns
-        freed = await node.ask(message(number, cpu.name))
+        request = LruAddDrain(number, cpu.name) if is_new else LruActivate(number, cpu.name)
+        freed = await node.ask(request)
         task.stime_ns += kernel.engine.now_ns - began_ns
         if len(freed):
             await node.ask(FreePages(cpu.number, freed, len(freed), cpu.name))

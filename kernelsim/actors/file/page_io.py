@@ -1,9 +1,9 @@
 """Getting pages of a file from its device: from a run of missing pages to requests to a disk.
 
 Linux: mm/readahead.c:page_cache_ra_unbounded, :read_pages, fs/mpage.c, block/bio.c, 6.1.
-Pages are allocated, 32 at most at a time, entered in the page cache, locked, and put in the CPU's folio_batch;
-then the run goes to the device in as few requests as its extents allow. Whoever comes to one of
-them sleeps until the disk is done (core/page_reads.py).
+Pages are allocated, 32 at most at a time, entered in the page cache, locked, and put in the CPU's
+folio_batch; then the run goes to the device in as few requests as its extents allow. Whoever comes
+to one of them sleeps until the disk is done (core/page_reads.py).
 Units: pages.
 """
 
