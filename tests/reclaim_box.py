@@ -19,7 +19,7 @@ from kernelsim.mm.core.mem import (
     lru_list,
 )
 from kernelsim.mm.core.swap import lru_add
-from kernelsim.mm.core.xarray import XArrayPool
+from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.file.filemap import filemap_add_folio
 from kernelsim.mm.page.pcp import alloc_pages_bulk

@@ -41,6 +41,7 @@ from kernelsim.mm.core.xarray import (
     XN_VALUES,
     XArray,
 )
+from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AS_NRPAGES, page_key
 
 DELIVERED_MAX: Final = 8  # wrong reads that are kept
@@ -80,7 +81,7 @@ def check_page_cache(mem: Mem, kernel: Kernel) -> list[str]:
     """
     xa = kernel.spaces.pool.xa
     rows = np.flatnonzero(xa.node[:, XN_COUNT])
-    lines = [*check_nodes(xa, rows), *check_shadow_nodes(mem, xa, rows)]
+    lines = [*check_nodes(kernel.spaces.pool, rows), *check_shadow_nodes(mem, xa, rows)]
     leaves = rows[xa.node[rows, XN_SHIFT] == 0]
     at, slot = np.nonzero(xa.slots[leaves] > 0)
     pfns: I64 = xa.slots[leaves[at], slot]
@@ -117,8 +118,11 @@ def first_indexes(xa: XArray, leaves: I64) -> I64:
     return first
 
 
-def check_nodes(xa: XArray, rows: I64) -> Iterator[str]:
-    """Check that nodes count their slots and hang where they say."""
+def check_nodes(pool: XArrayPool, rows: I64) -> Iterator[str]:
+    """Check that nodes count their slots and hang where they say, and that none is lost."""
+    xa = pool.xa
+    if len(rows) != pool.nr_in_use():
+        yield f"{pool.nr_in_use()} nodes of page caches are in use, {len(rows)} hold something"
     slots, node = xa.slots[rows], xa.node[rows]
     counts, values = np.count_nonzero(slots, axis=1), (slots < 0).sum(axis=1)
     wrong = (counts != node[:, XN_COUNT]) | (values != node[:, XN_VALUES])

@@ -17,7 +17,6 @@ from kernelsim.mm.core.xarray import (
     XN_PARENT,
     XN_SHIFT,
     XN_VALUES,
-    XArrayPool,
     xa_clear_mark,
     xa_get_mark,
     xa_load,
@@ -26,6 +25,7 @@ from kernelsim.mm.core.xarray import (
     xa_set_mark,
     xa_store,
 )
+from kernelsim.mm.core.xarray_pool import XArrayPool
 
 INDEXES = st.one_of(
     st.integers(0, 5), st.integers(60, 70), st.integers(4090, 4100), st.integers(0, 1 << 35)

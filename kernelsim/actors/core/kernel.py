@@ -26,7 +26,7 @@ from kernelsim.fs.namespace import Namespace
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.mem import I64, Mem
-from kernelsim.mm.core.xarray import XArrayPool
+from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem

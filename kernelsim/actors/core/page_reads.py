@@ -2,8 +2,8 @@
 
 Linux: mm/filemap.c:folio_wait_bit_common, 6.1.
 Interface: `Kernel.page_reads` holds them by `page_key` (mm/file/address_space.py);
-`wait_on_page_read` sleeps until one is
-over. Swap is the space with number 0, and its keys are its slots.
+`wait_on_page_read` sleeps until one is over. Swap is the space with number 0, and its keys are its
+slots.
 Units: page indexes, ns.
 """
 

@@ -131,16 +131,17 @@ class FileReader:
         """Do what lets a read go on; return an errno, 0 for none."""
         kernel, index = self._kernel, int(self._io[R_INDEX])
         number = file.inode.number
+        pfn = xa_load(kernel.spaces.pool.xa, number, index)
         if why == READ_MISSING:
             await self._read_missing(file, index)
         elif why == READ_MARKED:
             await self._read_ahead(file, index)
         elif why == READ_LOCKED:
-            await wait_on_page_read(self._current, page_key(number, index))
+            await wait_on_page_read(self._current, page_key(number, index), pfn)
         elif why == READ_ACTIVATE:
             await activate_drain(self._current)
         elif why == READ_FAILED:
-            return await self._read_again(file, xa_load(kernel.spaces.pool.xa, number, index))
+            return await self._read_again(file, pfn)
         return 0
 
     def _nr_wanted(self, index: int) -> int:
@@ -188,7 +189,7 @@ class FileReader:
         alone: I64 = np.array([pfn], np.int64)
         failed = inode.nr_read_errors
         await submit_read(self._current, inode, index, alone)
-        await wait_on_page_read(self._current, key)
+        await wait_on_page_read(self._current, key, pfn)
         return errno.EIO if inode.nr_read_errors > failed else 0
 
     def _context(self, gfp: Gfp) -> AllocContext:

@@ -14,7 +14,8 @@ import attrs
 import numpy as np
 
 from kernelsim.mm.core.mem import I64_2D
-from kernelsim.mm.core.xarray import XArray, XArrayPool
+from kernelsim.mm.core.xarray import XArray
+from kernelsim.mm.core.xarray_pool import XArrayPool
 
 # Columns of FileMappings.row
 AS_NRPAGES: Final = 0  # cached pages

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kernelsim.mm.core.xarray import XArrayPool, xa_store
+from kernelsim.mm.core.xarray import xa_store
+from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.file.filemap import page_cache_next_miss, page_cache_prev_miss
 from kernelsim.mm.file.readahead import (
