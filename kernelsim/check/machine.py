@@ -95,7 +95,8 @@ def boot_counters(mem: Mem, kernel: Kernel) -> Mem:
     apply_boot_stats(empty, kernel.spec.boot, kernel.phys.zone_types)
     # The page cache of boot lies on lists and is counted there.
     file_lists = slice(NR_INACTIVE_FILE, NR_ACTIVE_FILE + 1)
-    empty.node_stat[:, NR_FILE_PAGES] -= empty.node_stat[:, file_lists].sum(axis=1)
+    others = empty.node_stat[:, NR_FILE_PAGES] - empty.node_stat[:, file_lists].sum(axis=1)
+    empty.node_stat[:, NR_FILE_PAGES] = np.maximum(others, 0)
     empty.node_stat[:, file_lists] = 0
     empty.zone_stat[:, NR_ZONE_INACTIVE_FILE : NR_ZONE_ACTIVE_FILE + 1] = 0
     return empty

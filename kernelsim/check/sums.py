@@ -80,7 +80,7 @@ class Ledger:
         allocated: Pages handed out, by zone row.
         freed: Pages that came back, by zone row.
         numa: Pages handed out by zone row and NUMA_*.
-        activated: Pages that went to the active list without an event.
+        activated: Pages that were active already, or became so without an event.
         stolen: Pages reclaimed, by whether kswapd did it and whether they are file pages.
     """
 
@@ -90,7 +90,7 @@ class Ledger:
     freed: I64 = attrs.field(init=False)
     numa: I64_2D = attrs.field(init=False)
     stolen: I64_2D = attrs.field(factory=lambda: np.zeros((2, 2), np.int64))
-    activated: int = 0
+    activated: int = attrs.field(init=False)
     used: I64 = attrs.field(init=False)
     events: I64 = attrs.field(init=False)
     node_stat: I64_2D = attrs.field(init=False)
@@ -103,6 +103,7 @@ class Ledger:
         self.allocated = np.zeros(nr_zones, np.int64)
         self.freed = np.zeros(nr_zones, np.int64)
         self.used = used_pages(mem)
+        self.activated = count_active(mem)
         self.events = mem.vm_event.copy()
         self.node_stat = mem.node_stat.copy()
         self.start_numa()
@@ -211,7 +212,7 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
         + ledger.activated
         + stat[:, [WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE]].sum()
     )
-    nr_active = int(np.count_nonzero(mem.pages.flags & np.uint32(PG_active)))
+    nr_active = count_active(mem)
     if nr_active > up - events[PGDEACTIVATE]:
         yield (
             f"{nr_active} pages are active, {up} were activated and {events[PGDEACTIVATE]} "
@@ -250,3 +251,8 @@ def check_swap_traffic(mem: Mem, ledger: Ledger) -> Iterator[str]:
     for part, whole in ((PGMAJFAULT, PGFAULT), (SWAP_RA, PSWPIN)):
         if events[part] > events[whole]:
             yield f"{events[part]} events {part} among {events[whole]} events {whole}"
+
+
+def count_active(mem: Mem) -> int:
+    """Count the pages that are on an active list, or on their way there."""
+    return int(np.count_nonzero(mem.pages.flags & np.uint32(PG_active)))

@@ -25,7 +25,12 @@ from kernelsim.mm.core.mem import (
     PG_uptodate,
 )
 from kernelsim.mm.core.swap import lru_add
-from kernelsim.mm.core.vmstat import NR_FILE_PAGES, NR_ZONE_INACTIVE_ANON
+from kernelsim.mm.core.vmstat import (
+    NR_ACTIVE_FILE,
+    NR_FILE_PAGES,
+    NR_INACTIVE_FILE,
+    NR_ZONE_INACTIVE_ANON,
+)
 from kernelsim.mm.core.xarray import xa_store
 from kernelsim.mm.file.address_space import AS_NRPAGES, AddressSpaces
 
@@ -58,6 +63,9 @@ def place_boot_cache(mem: Mem, spaces: AddressSpaces, number: int, first_token: 
             tokens = np.arange(nr_pages, nr_pages + len(pfns), dtype=np.uint64)
             mem.pages.token[pfns] = tokens + np.uint64(first_token)
             nr_pages += len(pfns)
+    # A recording may leave the counter out.
+    listed = mem.node_stat[:, NR_INACTIVE_FILE] + mem.node_stat[:, NR_ACTIVE_FILE]
+    mem.node_stat[:, NR_FILE_PAGES] = np.maximum(mem.node_stat[:, NR_FILE_PAGES], listed)
     return nr_pages
 
 
