@@ -49,6 +49,15 @@ def test_swapping_one_and_a_half_times_the_memory(tmp_path):
     assert {} == fallen(RATCHET.outside, {"d04_sw60": outside})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["d05_hot2", "d06_reads"])
+def test_reading_files(case, tmp_path):
+    """A hot file beside a stream, and readahead read by read: only rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
 def test_the_ratchet_only_turns_towards_better():
     """A row that is inside by now is taken out; one that fell is named and not let in."""
     allowed = {"a": ["x", "y"], "b": ["z"]}
