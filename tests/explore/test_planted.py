@@ -8,7 +8,7 @@ import pytest
 
 from kernelsim.actors.alloc import page_allocator, wakeup_kswapd
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.parts import node
+from kernelsim.actors.parts import node, read_ends
 from kernelsim.actors.space import mmu_gather
 from kernelsim.explore.draw import draw_plan
 from kernelsim.explore.plan import Plan
@@ -84,7 +84,7 @@ def lost_content(patch: pytest.MonkeyPatch) -> None:
         real(mem, swap, pfns, n)
         mem.pages.token[pfns[0]] = 77
 
-    wrap(patch, node, "end_swap_read", lose)
+    wrap(patch, read_ends, "end_swap_read", lose)
 
 
 def missed_merge(patch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ class FileReader:
             if nr_out:
                 kernel.observer.delivered(file.inode, first >> PAGE_SHIFT, self._out[:nr_out])
                 kernel.observer.activated(int(io[R_NR_ACTIVATED]))
+            # Differs from Linux: What a read copies does not pass the memory controllers.
             await task.compute(int(io[R_NS]))
             if copied is not None and io[R_POS] > first:
                 await copied(first - pos, int(io[R_POS]) - first)
