@@ -45,7 +45,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               IsolateLru LruActivate LruAddDrain LruDeleted MemoryTraffic PutbackInactive
               ShrinkActive
         from  alloc/free_pages alloc/page_allocator core/lru_add file/page_io file/truncate
-              reclaim/reclaim space/bursts space/memory_access space/mmu_gather space/swap_in
+              reclaim/reclaim space/memory_access space/mmu_gather space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
