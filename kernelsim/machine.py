@@ -27,6 +27,8 @@ from kernelsim.actors.space.oom_reaper import OomReaper
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
+from kernelsim.fs.filesystem import Filesystem
+from kernelsim.fs.inode import first_tokens
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.burst.columns import C_SEED, C_SPREAD, C_ZERO_PFN, Burst, new_burst
 from kernelsim.mm.core.lruvec import new_lruvec
@@ -39,6 +41,7 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_reserved,
 )
+from kernelsim.mm.file.boot_cache import place_boot_cache
 from kernelsim.mm.page.page_alloc import rmqueue
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
@@ -202,11 +205,32 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
         if device.compressed_permille:
             kernel.zrams[device.name] = ZramStore(device.compressed_permille)
+    make_files(kernel)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)
     boot_sysctls(kernel)
     return kernel
+
+
+def make_files(kernel: Kernel) -> None:
+    """Give each disk a file system behind its swap areas, and make the files there are."""
+    spec, files = kernel.spec, kernel.files
+    for device in spec.devices:
+        swap_pages = sum(a.nr_slots + 1 for a in spec.swaps if a.device == device.name)
+        pages = device.size_bytes // PAGE_SIZE
+        files.filesystems[device.name] = Filesystem(device.name, swap_pages, pages)
+    for file in spec.files:
+        made = files.create_full(file.path, file.size_bytes, file.device)
+        assert not isinstance(made, int), "checked with the description"
+        kernel.spaces.add(made.number)
+    if spec.boot.recorded:
+        cached = files.create_nameless()
+        kernel.spaces.add(cached.number)
+        first_token = int(first_tokens(cached.number, 1)[0])
+        nr_pages = place_boot_cache(kernel.mem, kernel.spaces, cached.number, first_token)
+        cached.size = nr_pages * PAGE_SIZE
+        cached.disk = first_tokens(cached.number, nr_pages)
 
 
 def make_burst(spec: MachineSpec) -> Burst:

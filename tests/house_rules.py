@@ -29,9 +29,10 @@ ORDER = (
     ("mm.boot",),
     ("mm.space",),
     ("mm.swap",),
+    ("mm.file",),
     ("mm.burst",),
     ("mm.reclaim",),
-    ("block", "sched"),
+    ("block", "fs", "sched"),
     ("user",),
     ("user.cache",),
     ("actors",),
@@ -40,6 +41,7 @@ ORDER = (
     ("actors.core",),
     ("actors.reclaim",),
     ("actors.alloc",),
+    ("actors.file",),
     ("actors.space",),
     ("actors.process.calls",),
     ("actors.process",),
@@ -56,7 +58,7 @@ ORDER = (
 )
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 SIDEWAYS = {("units", "errors")}  # allowed within a rank
-PURE = {"config", "hw", "mm", "block", "sched", "user", "procfs"}
+PURE = {"config", "hw", "mm", "block", "fs", "sched", "user", "procfs"}
 COMPILED = {"hw", "mm"}
 
 BANNED_MODULES = {"random", "secrets", "uuid", "time", "datetime", "threading", "numpy.random"}

@@ -15,9 +15,13 @@ from kernelsim.mm.core.mem import (
     LRU_INACTIVE_ANON,
     MIGRATE_MOVABLE,
     MIGRATE_UNMOVABLE,
+    PG_uptodate,
     lru_list,
 )
 from kernelsim.mm.core.swap import lru_add
+from kernelsim.mm.core.xarray_pool import XArrayPool
+from kernelsim.mm.file.address_space import AddressSpaces
+from kernelsim.mm.file.filemap import filemap_add_folio
 from kernelsim.mm.page.pcp import alloc_pages_bulk
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_IO,
@@ -52,6 +56,7 @@ from tests.free_pages import free_unref_pages
 from tests.table_box import set_pte_at
 
 MM = 1
+FILE = 1
 KSWAPD = SHRINK_KSWAPD | SHRINK_MAY_UNMAP | SHRINK_MAY_WRITEPAGE | SHRINK_IO
 
 
@@ -73,6 +78,7 @@ class ReclaimBox:
         sizes = [swap_pages] if swap_pages else []
         self.swap = swapon(sizes, [-2] * len(sizes), 1)
         self.lruvec = new_lruvec(1)
+        self.spaces = AddressSpaces(XArrayPool())
         self.pool = PageTablePool()
         self.mms = make_mms(4)
         self.mms.fork_next[MM] = MM
@@ -98,6 +104,17 @@ class ReclaimBox:
         lru_add(mem, pfns, nr)
         return pfns
 
+    def cache(self, index: int, nr: int, flags: int = 0) -> np.ndarray:
+        """Put fresh pages of FILE in the page cache and on their list."""
+        pfns = self.take(nr)
+        self.spaces.add(FILE)
+        self.spaces.pool.reserve(nr)
+        for i, pfn in enumerate(pfns.tolist()):
+            filemap_add_folio(self.mem, self.spaces.mappings, self.lruvec, FILE, index + i, pfn, 0)
+        self.mem.pages.flags[pfns] = flags | PG_uptodate
+        lru_add(self.mem, pfns, nr)
+        return pfns
+
     def pte(self, vpn: int) -> int:
         """Return the PTE of a page."""
         return int(pte_at(self.mem, self.pool.pt, self.mms, MM, vpn))
@@ -110,8 +127,9 @@ class ReclaimBox:
     def shrink(self, *, how: int = KSWAPD) -> None:
         """Decide about the isolated batch; its writes stay unfinished."""
         mem, batch = self.mem, self.batch
-        shrink_folio_list(mem, self.pool.pt, self.mms, self.swap, self.lruvec, 0, how, batch,
-            0, int(batch.stat[STAT_NR_TAKEN]),
+        shrink_folio_list(
+            mem, self.pool.pt, self.mms, self.swap, self.spaces.mappings, self.lruvec, 0, how,
+            batch, 0, int(batch.stat[STAT_NR_TAKEN]),
         )  # fmt: skip
         self.writing += batch.to_write[: batch.stat[STAT_NR_TO_WRITE]].tolist()
 

@@ -93,6 +93,7 @@ def small_machine(
     distances: Sequence[Sequence[int]] | None = None,
     latency: dict[str, int] | None = None,
     sysctl: dict[str, Any] | None = None,
+    files: dict[str, str] | None = None,
 ) -> MachineSpec:
     """Describe a machine: one node for each of `cpus`, all of the same size.
 
@@ -110,6 +111,9 @@ def small_machine(
     if swap is not None:
         table["device"] = [{"name": "vda", **(disk or {})}]
         table["swap"] = [{"size": swap, "device": "vda"}]
+    if files is not None:
+        table.setdefault("device", [{"name": "vda", **(disk or {})}])
+        table["files"] = [{"path": p, "size": s, "device": "vda"} for p, s in files.items()]
     return machine_from_toml(table)
 
 

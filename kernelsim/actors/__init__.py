@@ -10,6 +10,7 @@ importing only from those before it:
     core/      what all share: the machine's state, tasks, tunables
     reclaim/   freeing pages, as kswapd and as a task in need
     alloc/     asking for pages, and what to do when there are none
+    file/      reading files through the page cache, dropping what is cached
     space/     faults, and making and tearing down address spaces
     process/   the process and its operations
 
@@ -25,7 +26,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
         hears SubmitBio
-        from  process/calls/swapping reclaim/reclaim space/swap_in
+        from  file/page_io process/calls/swapping reclaim/reclaim space/swap_in
         tells no other
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
@@ -40,15 +41,18 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     node (parts/node.py)
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
-        hears AllocPages BeginSwapRead DrainPages EndSwapRead EndSwapWrite FreePages IsolateLru
-              LruAddDrain LruDeleted MemoryTraffic MlockFolios PutbackInactive ShrinkActive
-        from  alloc/free_pages alloc/page_allocator core/lru_add reclaim/reclaim reclaim/zram_io
-              space/memory_access space/mlock space/mmu_gather space/swap_in
+        hears AllocPages BeginSwapRead DrainPages EndPageRead EndSwapRead EndSwapWrite FreePages
+              IsolateLru LruActivate LruAddDrain LruDeleted MemoryTraffic MlockFolios
+              PutbackInactive ShrinkActive
+        from  alloc/free_pages alloc/page_allocator core/lru_add file/page_io file/truncate
+              reclaim/reclaim reclaim/zram_io space/memory_access space/mlock space/mmu_gather
+              space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Exit Madvise Mlock Mlockall Mmap Munlock Munlockall Munmap Sleep StartImage
-              StartPrinting Swapoff Swapon TakeSignal Touch TouchPages
+        hears Brk Close DropCaches Exit Fadvise Madvise Mincore Mlock Mlockall Mmap Munlock
+              Munlockall Munmap Open Read Sleep StartImage StartPrinting Swapoff Swapon TakeSignal
+              Touch TouchPages
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.messages.node import AllocPages
@@ -30,6 +31,7 @@ from kernelsim.check.translations import Frames, check_tlbs
 from kernelsim.check.turns import check_turns, wrong_pick, wrong_queueing
 from kernelsim.check.victim import wrong_victim
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
+from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.columns import FOR_TABLE, R_ALLOC_FLAGS
 from kernelsim.mm.burst.watch import Watch
 from kernelsim.mm.core.mem import (
@@ -40,7 +42,11 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
     Mem,
+    PG_active,
+    PG_lru,
+    PG_unevictable,
 )
+from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -73,6 +79,7 @@ class Duties(Observer):
         self._kernel = kernel
         self._guarded = kernel.mem.zone[:, Z_FREE].copy()
         self._judgement: Judgement | None = None
+        self._caching: tuple[I64, NDArray[np.bool_]]  # pages, and which of them are remembered
         self._refused: dict[str, list[int]] = {}
         self._asked: dict[str, tuple[int, int]] = {}  # zone and floor, by the task
 
@@ -144,6 +151,15 @@ class Duties(Observer):
         for problem in self.frames.give_back(pfns):
             self.note(problem)
 
+    def activated(self, nr: int) -> None:
+        """Enter pages that go to the active list without an event."""
+        self.ledger.quietly_active += nr
+
+    def activates(self, pfns: I64) -> None:
+        """Enter pages that are on an inactive list and go to the active one."""
+        flags = self._kernel.mem.pages.flags[pfns] & np.uint32(PG_lru | PG_active | PG_unevictable)
+        self.ledger.activated += int(np.count_nonzero(flags == PG_lru))
+
     def short(self, task: Asker, context: AllocContext) -> None:
         """Find a kswapd that should have been woken."""
         self.note(wrong_silence(self._kernel, self._kernel.mem, task.name, context))
@@ -182,6 +198,19 @@ class Duties(Observer):
     def reads(self, slots: I64, pfns: I64) -> None:
         """Enter pages whose eviction is remembered."""
         again = pfns[: len(slots)][self._kernel.swap.shadow[slots] != 0]
+        self.ledger.refaults += count_by_node(self._kernel.mem, again)
+
+    def caches(self, inode: Inode, index: int, pfns: I64) -> None:
+        """Note which places of a file remember an eviction, before it gets pages there."""
+        xa = self._kernel.spaces.pool.xa
+        places = range(index, index + len(pfns))
+        is_remembered = [xa_load(xa, inode.number, place) < 0 for place in places]
+        self._caching = pfns, np.array(is_remembered)
+
+    def cached(self, nr: int) -> None:
+        """Enter those that came to such a place."""
+        pfns, is_remembered = self._caching
+        again = pfns[:nr][is_remembered[:nr]]
         self.ledger.refaults += count_by_node(self._kernel.mem, again)
 
     def _is_kswapd_on(self, name: str) -> bool:

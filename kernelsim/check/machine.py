@@ -17,6 +17,7 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import check_lru, count_by_node
+from kernelsim.check.page_cache import check_page_cache
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
 from kernelsim.check.record import Record, check_record
@@ -26,7 +27,15 @@ from kernelsim.check.waits import check_waits
 from kernelsim.errors import InvariantViolation
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
 from kernelsim.mm.core.mem import Mem, PG_isolated
-from kernelsim.mm.core.vmstat import NR_ISOLATED_ANON, NR_ISOLATED_FILE
+from kernelsim.mm.core.vmstat import (
+    NR_ACTIVE_FILE,
+    NR_FILE_PAGES,
+    NR_INACTIVE_FILE,
+    NR_ISOLATED_ANON,
+    NR_ISOLATED_FILE,
+    NR_ZONE_ACTIVE_FILE,
+    NR_ZONE_INACTIVE_FILE,
+)
 
 LINES_MAX: Final = 40  # of a report
 
@@ -47,6 +56,7 @@ def check_machine(kernel: Kernel) -> list[str]:
     tables = walk_tables(mem, pt, mms, living)
     problems += check_page_tables(own, pt, mms, living, tables=tables)
     problems += check_swap(own, kernel.swap)
+    problems += check_page_cache(own, kernel)
     problems += check_swap_entries(own, pt, mms, kernel.swap, tables=tables)
     if isinstance(kernel.observer, Record):
         problems += check_record(kernel, kernel.observer, tables)
@@ -82,6 +92,12 @@ def boot_counters(mem: Mem, kernel: Kernel) -> Mem:
         vm_event=np.zeros_like(mem.vm_event),
     )
     apply_boot_stats(empty, kernel.spec.boot, kernel.phys.zone_types)
+    # The page cache of boot lies on lists and is counted there.
+    file_lists = slice(NR_INACTIVE_FILE, NR_ACTIVE_FILE + 1)
+    others = empty.node_stat[:, NR_FILE_PAGES] - empty.node_stat[:, file_lists].sum(axis=1)
+    empty.node_stat[:, NR_FILE_PAGES] = np.maximum(others, 0)
+    empty.node_stat[:, file_lists] = 0
+    empty.zone_stat[:, NR_ZONE_INACTIVE_FILE : NR_ZONE_ACTIVE_FILE + 1] = 0
     return empty
 
 

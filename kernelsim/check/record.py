@@ -16,7 +16,10 @@ from kernelsim.actors.process.calls.effect import StoreRun
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.duties import Duties, check_duties
+from kernelsim.check.page_cache import FileContents
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.core.mem import U64
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT
 
@@ -29,11 +32,14 @@ class Record(Duties):
 
     Attributes:
         contents: What each process wrote, by pid.
+        files: What files hold, and what reads of them brought.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.contents: dict[int, Content] = {}
+        self.files = FileContents()
+        self.files.learn(kernel.files.inodes)
 
     def content_of(self, pid: int) -> Content:
         """Return what a process wrote; empty if it wrote nothing yet."""
@@ -65,6 +71,10 @@ class Record(Duties):
         """Enter a run of stores."""
         if nr:
             self.content_of(pid).write_run(vpn, nr, stride, token)
+
+    def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
+        """Compare what a read brought with what the file holds."""
+        self.files.delivered(inode, index, tokens)
 
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
@@ -107,7 +117,7 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     """
     kernel.bursts.tell_stores()
     record.forget_ended()
-    lines = check_duties(kernel, record, tables, record.is_leaving)
+    lines = check_duties(kernel, record, tables, record.is_leaving) + record.files.wrong
     tokens = found_tokens(kernel.mem, kernel.swap, tables)
     for number, mm in sorted(kernel.mms.by_number.items()):
         part = tables.entries_of(number)

@@ -14,12 +14,14 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.mm.core.mem import PG_locked
+from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.address_space import SWAP_SPACE, space_and_index
 from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.wait import Seat
 
-SLOT_QUEUE = "swap slot "
+READ_QUEUES = ("swap slot ", "file page ")
 EXIT_QUEUE = "exit of "
 
 
@@ -98,8 +100,8 @@ def check_queues(kernel: Kernel) -> Iterator[str]:
         queue = getattr(seat.waiter.why, "queue", None)
         if not isinstance(queue, WaitQueue) or not is_waiting(seat):
             continue
-        if queue.name.startswith(SLOT_QUEUE):
-            if not any(queue is reading for reading in kernel.swap_reads.values()):
+        if queue.name.startswith(READ_QUEUES):
+            if not any(queue is reading for reading in kernel.page_reads.values()):
                 yield f"{seat.name} waits for {queue.name}, which nobody reads"
         elif queue.name.startswith(EXIT_QUEUE) and not any(queue is exited for exited in living):
             leaving = actors.get(queue.name.removeprefix(EXIT_QUEUE))
@@ -120,8 +122,13 @@ def check_kswapds(kernel: Kernel) -> Iterator[str]:
 
 
 def check_reads(kernel: Kernel) -> Iterator[str]:
-    """Find slots being read that no locked page is to take."""
-    for slot in kernel.swap_reads:
-        pfn = int(kernel.swap.cache_pfn[slot])
-        if not pfn or not kernel.mem.pages.flags[pfn] & np.uint32(PG_locked):
-            yield f"slot {slot} is being read, but no locked page takes it"
+    """Find slots and pages of files being read that no locked page is to take."""
+    for key in kernel.page_reads:
+        space, index = space_and_index(key)
+        if space == SWAP_SPACE:
+            pfn, what = int(kernel.swap.cache_pfn[index]), f"slot {index}"
+        else:
+            pfn = int(xa_load(kernel.spaces.pool.xa, space, index))
+            what = f"page {index} of file {space}"
+        if pfn <= 0 or not kernel.mem.pages.flags[pfn] & np.uint32(PG_locked):
+            yield f"{what} is being read, but no locked page takes it"

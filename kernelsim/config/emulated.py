@@ -4,14 +4,14 @@ The cases were recorded in a virtual machine whose CPU is emulated instruction b
 fault takes ten microseconds, not one. Durations there are of that emulator, so the figures below
 are fitted to a few recorded steps, named beside each, and nothing depends on the case.
 
-Interface: `EMULATED_CPU`, `emulated_disk`.
+Interface: `EMULATED_CPU`, `emulated_disk`, `DATA_DISK`.
 Units: ns, bytes per second.
 """
 
 from typing import Final
 
+from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.config.latency import LatencySpec
-from kernelsim.config.machine import BlockDeviceSpec
 
 EMULATED_CPU: Final = LatencySpec(
     # 16384 pages touched again in 3 ms: 180 ns each, as the default costs give.
@@ -39,12 +39,24 @@ EMULATED_CPU: Final = LatencySpec(
 )
 
 
-def emulated_disk(name: str, *, bandwidth_bytes_per_s: int = 8_000_000_000) -> BlockDeviceSpec:
+DATA_DISK: Final = {  # the files of the disk "data"
+    "/mnt/big1g": 1 << 30,
+    "/mnt/hot64": 64 << 20,
+    "/mnt/cold16": 16 << 20,
+    "/mnt/cold16b": 16 << 20,
+    "/mnt/cold1": 1 << 20,
+}
+
+
+def emulated_disk(
+    name: str, *, bandwidth_bytes_per_s: int = 8_000_000_000, size_bytes: int = 4 << 30
+) -> BlockDeviceSpec:
     """Return a disk of the recorded cases: a file in the host's memory behind virtio.
 
     Args:
         name: As the guest names it.
         bandwidth_bytes_per_s: Where the recording limited it.
+        size_bytes: Where the recording names it.
     """
     return BlockDeviceSpec(
         name=name,
@@ -52,6 +64,7 @@ def emulated_disk(name: str, *, bandwidth_bytes_per_s: int = 8_000_000_000) -> B
         read_latency_ns=400_000,  # 22657 reads of 8 pages with their faults in 14.8 … 19 s
         write_latency_ns=50_000,
         bandwidth_bytes_per_s=bandwidth_bytes_per_s,  # a copy in the host's memory
+        size_bytes=size_bytes,
         max_segments=254,  # a virtqueue of 256 entries, less two for header and status
         rotational=True,  # virtio does not say that it is not
     )

@@ -22,16 +22,15 @@ from typing import Any, Final
 import attrs
 
 from kernelsim.config.boot_from_proc import boot_state_from_proc
-from kernelsim.config.emulated import EMULATED_CPU, emulated_disk
+from kernelsim.config.disks import BlockDeviceSpec, FileSpec, SwapSpec
+from kernelsim.config.emulated import DATA_DISK, EMULATED_CPU, emulated_disk
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine import (
     DEVICE_NAME,
     DEVICE_NAME_MAX,
     LOCAL_DISTANCE,
-    BlockDeviceSpec,
     MachineSpec,
     NodeSpec,
-    SwapSpec,
     ZoneSpec,
 )
 from kernelsim.config.machine_form import DEVICE_KINDS
@@ -50,7 +49,7 @@ from kernelsim.config.sysctl import SYSCTLS, Sysctl
 from kernelsim.config.sysctl_write import sysctl_from_text
 from kernelsim.config.zones import ZoneType, zone_types
 from kernelsim.errors import ConfigError, RecordingError
-from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE
+from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE, parse_size
 
 __all__ = ["machine_from_proc"]
 
@@ -89,6 +88,7 @@ def machine_from_proc(directory: Path | str) -> MachineSpec:
             distances=tuple(topology.distances[nid] for nid in nids),
             swaps=swaps,
             devices=devices,
+            files=_files(case),
             latency=EMULATED_CPU if case is not None else LatencySpec(),
             sysctl=sysctl,
             boot=boot_state_from_proc(
@@ -245,6 +245,8 @@ def _swaps_and_devices(
         changes = {"bandwidth_bytes_per_s": table["disk_bps"]} if "disk_bps" in table else {}
         if any(type(value) is not int for value in changes.values()):
             raise RecordingError("case.toml", None, "disk_bps must be a whole number")
+        if table["disk"] != "data":
+            changes["size_bytes"] = parse_size(table["disk"], key="disk")
         devices["vda"] = make_disk(name="vda", **changes)
     swaps: list[SwapSpec] = []
     path = folder / "swaps"
@@ -259,6 +261,16 @@ def _swaps_and_devices(
             SwapSpec(name=line.filename, size_bytes=size_bytes, prio=line.prio, device=device)
         )
     return tuple(swaps), tuple(devices.values())
+
+
+def _files(case: CaseFile | None) -> tuple[FileSpec, ...]:
+    """Return the files of a recorded case: those of the disk "data"."""
+    if case is None or case.table.get("disk") != "data":
+        return ()
+    return tuple(
+        FileSpec(path=path, size_bytes=size_bytes, device="vda")
+        for path, size_bytes in DATA_DISK.items()
+    )
 
 
 def disk_of(swap: str) -> str:

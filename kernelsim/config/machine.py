@@ -18,6 +18,15 @@ from typing import Final
 import attrs
 
 from kernelsim.config.boot import BootState
+from kernelsim.config.disks import (
+    MAX_PFN,
+    BlockDeviceSpec,
+    FileSpec,
+    SwapSpec,
+    is_one_line,
+    validate_disks,
+    validate_files,
+)
 from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.sysctl import Sysctl
@@ -31,12 +40,9 @@ __all__ = [
     "DEVICE_NAME_RULE",
     "LOCAL_DISTANCE",
     "NR_CPUS",
-    "BlockDeviceSpec",
     "MachineSpec",
     "NodeSpec",
-    "SwapSpec",
     "ZoneSpec",
-    "is_one_line",
     "validate_machine",
 ]
 
@@ -44,10 +50,8 @@ NR_CPUS: Final = 8192  # CPUs; CONFIG_NR_CPUS of Debian's x86_64 kernel
 MAX_NUMNODES: Final = 1024  # nodes; CONFIG_NODES_SHIFT=10 of Debian's x86_64 kernel
 NO_NUMA_ARCHES: Final = ("i386", "i386pae")  # Debian builds their kernels without CONFIG_NUMA
 HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
-MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
-SCHEDULERS: Final = ("none", "mq-deadline")  # block/elevator.c; the others are not simulated
 DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
 DEVICE_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._!-]{{0,{DEVICE_NAME_MAX - 1}}}")
 DEVICE_NAME_RULE: Final = (
@@ -131,65 +135,6 @@ class NodeSpec:
 
 
 @attrs.frozen(kw_only=True)
-class BlockDeviceSpec:
-    """A disk: requests are served from a queue."""
-
-    name: str
-    """Device name, `vda`."""
-    queue_depth: int = 32
-    """Requests served at a time."""
-    read_latency_ns: int = 90_000
-    """One random 4 KiB read on an idle device; SATA SSD 80-100 us."""
-    write_latency_ns: int = 50_000
-    """One random 4 KiB write on an idle device, into the device's cache."""
-    bandwidth_bytes_per_s: int = 500_000_000
-    """Sustained transfer rate; SATA 3: 550 MB/s."""
-    max_segments: int = 168
-    """Pieces of memory, pages here, that one request may have; AHCI_MAX_SG of SATA controllers."""
-    rotational: bool = False
-    """Whether position matters (a hard disk)."""
-    scheduler: str = "none"
-    """Who orders the requests that wait: none, or mq-deadline, which also merges them."""
-    request_ns: int = 0
-    """What each request costs the pipe beside its data."""
-    average_seek_ns: int = 0
-    """How long its arm moves over a third of the disk; 0 for a disk without an arm."""
-    track_to_track_ns: int = 0
-    """How long its arm moves to the next track."""
-    rotation_ns: int = 1
-    """How long its platter takes to turn once."""
-    capacity_bytes: int = 1_000_000_000_000
-    """Size of the disk, over which its arm moves."""
-    compressed_permille: int = 0
-    """Size of a page that zram holds, of its own; 0 for a disk that is none."""
-    compress_ns: int = 0
-    """CPU time of compressing a page."""
-    decompress_ns: int = 0
-    """CPU time of expanding a page."""
-
-
-@attrs.frozen(kw_only=True)
-class SwapSpec:
-    """A swap partition; its first page is the header, the rest holds pages."""
-
-    name: str
-    """Name in /proc/swaps, where what would part its columns is escaped."""
-    size_bytes: int
-    """Size of the partition, header page included."""
-    prio: int = -2
-    """Priority; the first one switched on without a priority gets -2."""
-    device: str
-    """Name of the BlockDeviceSpec it lies on."""
-    on: bool = True
-    """Whether it is switched on when the machine has booted."""
-
-    @property
-    def nr_slots(self) -> int:
-        """Return the pages it can hold."""
-        return self.size_bytes // 4096 - 1
-
-
-@attrs.frozen(kw_only=True)
 class MachineSpec:
     """A whole machine, checked: an instance that exists is consistent.
 
@@ -210,6 +155,8 @@ class MachineSpec:
     """Swap areas in the order they are switched on."""
     devices: tuple[BlockDeviceSpec, ...] = ()
     """Disks."""
+    files: tuple[FileSpec, ...] = ()
+    """Files on the disks."""
     latency: LatencySpec = attrs.field(factory=LatencySpec)
     """Costs."""
     sysctl: Sysctl = attrs.field(factory=Sysctl)
@@ -246,7 +193,7 @@ def validate_machine(machine: MachineSpec) -> None:
     """Check what no single field can know: that the parts fit together.
 
     Raises ConfigError for the first rule broken, in this order: names, CPUs, memory, distances,
-    swap, tunables.
+    swap, files, tunables.
     """
     _validate_names(machine)
     if machine.arch not in ARCHES:
@@ -263,7 +210,8 @@ def validate_machine(machine: MachineSpec) -> None:
     _validate_cpus(machine)
     _validate_memory(machine)
     _validate_distances(machine.distances, nr_nodes=len(machine.nodes))
-    _validate_swap(machine)
+    validate_disks(machine.devices, machine.swaps)
+    validate_files(machine.devices, machine.swaps, machine.files)
     require_era(machine.sysctl, machine.era)
 
 
@@ -278,11 +226,6 @@ def _validate_names(machine: MachineSpec) -> None:
         if not is_one_line(swap.name):
             rule = "must be a text that prints in one line, such as /dev/sda2"
             raise ConfigError(f"swap[{index}].name", swap.name, rule)
-
-
-def is_one_line(text: str) -> bool:
-    """Return whether a text shows something and fits on a line."""
-    return bool(text.strip()) and text.isprintable()
 
 
 def _validate_cpus(machine: MachineSpec) -> None:
@@ -352,40 +295,3 @@ def _validate_distances(distances: tuple[tuple[int, ...], ...], *, nr_nodes: int
             if not LOCAL_DISTANCE <= value <= DISTANCE_MAX:
                 rule = f"must be {LOCAL_DISTANCE} to {DISTANCE_MAX}"
                 raise ConfigError(f"distances[{i}][{j}]", value, rule)
-
-
-def _validate_swap(machine: MachineSpec) -> None:
-    """Check disks and that each swap area lies on one of them."""
-    names = [device.name for device in machine.devices]
-    for index, device in enumerate(machine.devices):
-        if device.name in names[:index]:
-            raise ConfigError(f"device[{index}].name", device.name, "the name is already taken")
-        for key in ("queue_depth", "bandwidth_bytes_per_s", "rotation_ns", "capacity_bytes"):
-            if getattr(device, key) < 1:
-                value = getattr(device, key)
-                raise ConfigError(f"device[{index}].{key}", value, "must be 1 or more")
-        for key in (
-            "read_latency_ns",
-            "write_latency_ns",
-            "request_ns",
-            "average_seek_ns",
-            "track_to_track_ns",
-            "compressed_permille",
-            "compress_ns",
-            "decompress_ns",
-        ):
-            if getattr(device, key) < 0:
-                value = getattr(device, key)
-                raise ConfigError(f"device[{index}].{key}", value, "must be 0 or more")
-        if device.scheduler not in SCHEDULERS:
-            rule = f"must be one of {', '.join(SCHEDULERS)}"
-            raise ConfigError(f"device[{index}].scheduler", device.scheduler, rule)
-    for index, swap in enumerate(machine.swaps):
-        if swap.device not in names:
-            known = ", ".join(names) or "none is defined"
-            raise ConfigError(f"swap[{index}].device", swap.device, f"no such device ({known})")
-        if swap.nr_slots < 1:
-            rule = "must hold at least a header page and one more page"
-            raise ConfigError(f"swap[{index}].size", swap.size_bytes, rule)
-        if swap.nr_slots >= MAX_PFN:
-            raise ConfigError(f"swap[{index}].size", swap.size_bytes, "must be less than 64 TiB")

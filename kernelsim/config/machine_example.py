@@ -17,6 +17,7 @@ from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine_form import (
     DEVICE_KINDS,
     DeviceToml,
+    FileToml,
     MachineToml,
     NodeToml,
     SwapToml,
@@ -57,6 +58,7 @@ def _lines() -> Iterator[str]:
     yield from _table("[[node]]", "A NUMA node; another [[node]] for each more", NodeToml)
     yield from _table("[[device]]", "A disk; any number of them", DeviceToml)
     yield from _table("[[swap]]", "A swap partition; any number of them", SwapToml)
+    yield from _table("[[files]]", "A file on a disk; any number of them", FileToml)
     yield from ("", "[latency]")
     yield from _prose("What each step of the hardware and the kernel costs.")
     for field in attrs.fields(LatencySpec):

@@ -15,18 +15,18 @@ from typing import Any, Final
 
 import attrs
 
+from kernelsim.config.disks import BlockDeviceSpec, FileSpec, SwapSpec
 from kernelsim.config.era import ERAS
 from kernelsim.config.layout import NodeMemory, lay_out_nodes
 from kernelsim.config.machine import (
     LOCAL_DISTANCE,
-    BlockDeviceSpec,
     MachineSpec,
-    SwapSpec,
 )
 from kernelsim.config.machine_form import (
     DEVICE_KINDS,
     REMOTE_DISTANCE,
     DeviceToml,
+    FileToml,
     MachineToml,
     NodeToml,
     SwapToml,
@@ -110,6 +110,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
         distances=_default_distances(len(nodes)) if plain.distances is None else plain.distances,
         swaps=tuple(_swap(swap, index) for index, swap in enumerate(plain.swap)),
         devices=devices,
+        files=tuple(_file(file, index) for index, file in enumerate(plain.files)),
         latency=plain.latency,
         sysctl=sysctl,
     )
@@ -172,6 +173,8 @@ def _device(device: DeviceToml, index: int) -> BlockDeviceSpec:
     if device.bandwidth is not None:
         bandwidth = parse_size(device.bandwidth, key=f"{where}.bandwidth")
         changes["bandwidth_bytes_per_s"] = bandwidth
+    if device.size is not None:
+        changes["size_bytes"] = parse_size(device.size, key=f"{where}.size")
     return attrs.evolve(DEVICE_KINDS[device.kind], **changes)
 
 
@@ -185,6 +188,11 @@ def _swap(swap: SwapToml, index: int) -> SwapSpec:
         device=swap.device,
         on=swap.on,
     )
+
+
+def _file(file: FileToml, index: int) -> FileSpec:
+    size_bytes = parse_size(file.size, key=f"files[{index}].size")
+    return FileSpec(path=file.path, size_bytes=size_bytes, device=file.device)
 
 
 def machine_text(machine: MachineSpec) -> str:

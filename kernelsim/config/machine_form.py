@@ -1,7 +1,7 @@
 """State what a person writes in a machine file: every key with its meaning, rule and default.
 
 `machine_file.py` reads it; `machine_example.py` prints it with an example value each.
-Interface: `MachineToml` with `NodeToml`, `DeviceToml`, `SwapToml`; `DEVICE_KINDS`.
+Interface: `MachineToml` with `NodeToml`, `DeviceToml`, `SwapToml`, `FileToml`; `DEVICE_KINDS`.
 Units: sizes and durations are as people write them, see units.py.
 """
 
@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import attrs
 
+from kernelsim.config.disks import SCHEDULERS, BlockDeviceSpec
 from kernelsim.config.era import ERAS
 from kernelsim.config.latency import LatencySpec
-from kernelsim.config.machine import DEVICE_NAME_RULE, SCHEDULERS, BlockDeviceSpec
+from kernelsim.config.machine import DEVICE_NAME_RULE
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.zones import ARCHES
 
@@ -21,6 +22,7 @@ __all__ = [
     "DEVICE_KINDS",
     "REMOTE_DISTANCE",
     "DeviceToml",
+    "FileToml",
     "MachineToml",
     "NodeToml",
     "SwapToml",
@@ -36,6 +38,7 @@ DEVICE_KINDS: Final = {
         read_latency_ns=8_500_000,  # seek of 4-5 ms and half a turn at 7200/min: 4.2 ms
         write_latency_ns=8_500_000,
         bandwidth_bytes_per_s=150_000_000,  # middle tracks of a 7200/min disk
+        size_bytes=4 << 40,  # 4 TB disks have been common since 2015
         rotational=True,
     ),
     "nvme": BlockDeviceSpec(
@@ -44,6 +47,7 @@ DEVICE_KINDS: Final = {
         read_latency_ns=80_000,  # one 4 KiB read from TLC flash
         write_latency_ns=20_000,  # into the drive's DRAM
         bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
+        size_bytes=1 << 40,  # the common size of one
     ),
     # Seagate Constellation ES.3 1 TB, product manual 100671511: 7200 turns a minute, seeks of
     # 8.5 ms (read, average) and 0.7 ms (track to track), 83 to 175 MB/s from rim to hub, NCQ of 32.
@@ -58,7 +62,7 @@ DEVICE_KINDS: Final = {
         average_seek_ns=8_500_000,
         track_to_track_ns=700_000,
         rotation_ns=8_333_333,
-        capacity_bytes=1_000_204_886_016,
+        size_bytes=1_000_204_886_016,
     ),
     # Samsung 870 EVO 1 TB, data sheet rev. 1.1: one 4 KiB read at a time 13,000 a second, write
     # 36,000; 32 at a time 98,000 reads; 560 MB/s.
@@ -70,6 +74,7 @@ DEVICE_KINDS: Final = {
         bandwidth_bytes_per_s=560_000_000,
         scheduler="mq-deadline",
         request_ns=2_890,  # 1/98000 s, less the data
+        size_bytes=1_000_204_886_016,
     ),
     # Samsung 970 EVO Plus 1 TB, data sheet rev. 2.0: one 4 KiB read at a time 19,000 a second,
     # write 60,000; 32 at a time by four tasks 600,000 reads; 3500 MB/s.
@@ -81,6 +86,7 @@ DEVICE_KINDS: Final = {
         bandwidth_bytes_per_s=3_500_000_000,
         max_segments=127,  # NVME_MAX_SEGS
         request_ns=500,  # 1/600000 s, less the data
+        size_bytes=1_000_204_886_016,
     ),
     # Documentation/admin-guide/blockdev/zram.rst expects half the size. LZO, which lzo-rle is made
     # of: 670 and 860 MB/s on one core of an i7-9700K, by the table in the README of lz4.
@@ -161,6 +167,11 @@ class DeviceToml:
     bandwidth: Any = _of_kind(
         "sustained transfer in bytes a second", "a size such as 500M", "bandwidth_bytes_per_s"
     )
+    size: Any = _of_kind(
+        "capacity, which an arm moves over; swap areas lie in front, files behind them",
+        "a size such as 256G",
+        "size_bytes",
+    )
     compressed_permille: int | None = _of_kind(
         "zram: size of a page that it holds, of its own; 0 for a disk that is no zram",
         "a whole number, 0 or more",
@@ -200,6 +211,15 @@ class SwapToml:
 
 
 @attrs.frozen(kw_only=True)
+class FileToml:
+    """`[[files]]` as a person writes it: a file on a disk; none of it is in memory at boot."""
+
+    path: str = _key("its name", "a path from / without spaces, and no other's", example="/data")
+    size: Any = _key("how long it is", "a size such as 1G", example="1G")
+    device: str = _key("the disk it lies on", "the name of a [[device]]", example="sda")
+
+
+@attrs.frozen(kw_only=True)
 class MachineToml:
     """A machine file as a person writes it."""
 
@@ -226,6 +246,7 @@ class MachineToml:
     )
     device: tuple[DeviceToml, ...] = ()
     swap: tuple[SwapToml, ...] = ()
+    files: tuple[FileToml, ...] = ()
     latency: LatencySpec = attrs.field(factory=LatencySpec)
     sysctl: Sysctl = attrs.field(factory=Sysctl)
     movablecore: Any = _key(

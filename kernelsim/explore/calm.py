@@ -17,6 +17,7 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.waits import is_idle, is_waiting
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_batched, zone_of
+from kernelsim.mm.file.address_space import space_and_index
 from kernelsim.mm.swap.swap_area import SA_MAX, SA_USED, SS_FREE, SWAP_MAP_COUNT
 from kernelsim.sim.actor import Actor
 
@@ -92,8 +93,13 @@ def unrest(kernel: Kernel, own: tuple[Actor, ...]) -> Iterator[str]:
     for device in kernel.devices.values():
         if device.nr_in_flight:
             yield f"{device.name} has {device.nr_in_flight} requests under way"
-    for slot in kernel.swap_reads:
-        yield f"slot {slot} is being read"
+    for key in kernel.page_reads:
+        space, index = space_and_index(key)
+        yield (
+            f"page {index} of file {space} is being read"
+            if space
+            else f"slot {index} is being read"
+        )
     idle_by_name = {
         actor.name: is_idle(actor) or actor in own for actor in kernel.engine.actors.values()
     }

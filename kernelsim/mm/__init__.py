@@ -9,11 +9,11 @@ listed by `kernelsim differences`. The rooms, each importing only from those bef
     boot/     what a machine looks like when it has booted
     space/    address spaces: VMAs, page tables, faults, reverse map, overcommit
     swap/     swap areas, the swap cache, readahead
+    file/     the page cache, readahead, dropping pages
     burst/    what all CPUs do in one compiled loop until somebody else can notice
     reclaim/  what to scan, what to evict, whom to kill
 
 Start with `core/mem.py` (physical memory in one NamedTuple of arrays), `core/list.py` and
 `core/vmstat.py`.
-# Differs from Linux: There is no page cache yet. The only file pages are those that a recorded
-# machine had at boot, and they stay.
+# Differs from Linux: Files are read, not mapped: there are no file pages in page tables yet.
 """

@@ -143,6 +143,18 @@ class ks_swapin(Tracepoint, frozen=True):
     latency_ns: Annotated[int, Field("long", "from submission to completion", "ns")]
 
 
+class ks_readpages(Tracepoint, frozen=True):
+    """Pages of a file were read."""
+
+    when: ClassVar[str] = "end of the read; it began latency_ns before"
+
+    dev: Annotated[str, Field("char[]", "name of the disk")]
+    ino: Annotated[int, Field("unsigned long", "number of the file", "number")]
+    index: Annotated[int, Field("unsigned long", "first page", "page of the file")]
+    nr_pages: Annotated[int, Field("unsigned long", "read", "pages")]
+    latency_ns: Annotated[int, Field("long", "from submission to completion", "ns")]
+
+
 class ks_process_start(Tracepoint, frozen=True):
     """A process began."""
 

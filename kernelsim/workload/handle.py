@@ -16,9 +16,11 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
 from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
+from kernelsim.actors.process.calls.files import HERE
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
+from kernelsim.mm.core.mem import I64
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
@@ -143,16 +145,21 @@ class ProcessHandle:
         return meaning_of(call, value, await self._ask(value))
 
     async def mmap(
-        self, length: int | str, *, noreserve: bool = False, address: int = 0
+        self,
+        length: int | str,
+        *,
+        noreserve: bool = False,
+        address: int = 0,
+        populate: bool = False,
     ) -> MappedRange:
-        """Map anonymous private memory; nothing is allocated until it is touched.
+        """Map anonymous private memory; nothing is allocated until it is touched, or at once.
 
         With an address it goes there (MAP_FIXED), and what is there goes.
         """
         length = parse_size(length, key="length")
         address = whole_number("address", address, 0)
         mapping: MappedRange = await self.syscall(
-            "mmap", length, noreserve=noreserve, address=address
+            "mmap", length, noreserve=noreserve, address=address, populate=populate
         )
         return mapping
 
@@ -217,6 +224,52 @@ class ProcessHandle:
         message = TouchPages(*accesses(vpns, writes))
         result: TouchResult = await self._ask(message)
         return result
+
+    async def open(self, path: str) -> int:
+        """Open a file to read it; return its descriptor."""
+        fd: int = await self.syscall("open", path)
+        return fd
+
+    async def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        await self.syscall("close", fd)
+
+    async def read(
+        self,
+        fd: int,
+        size: int | str,
+        *,
+        offset: int | str | None = None,
+        block: int | str = 0,
+        buffer: MappedRange | None = None,
+    ) -> int:
+        """Read from a file; return how many bytes came, fewer than asked for only at its end.
+
+        It goes on where the last read ended unless an offset is given (pread). With a block the
+        program reads in a loop, so many bytes a call. With a buffer it is stored there.
+        """
+        where = HERE if offset is None else parse_size(offset, key="offset")
+        bytes_a_call = parse_size(block, key="block")
+        address = 0 if buffer is None else require_mapping("read", buffer).address
+        nr: int = await self.syscall(
+            "read", fd, size, offset=where, block=bytes_a_call, buffer=address
+        )
+        return nr
+
+    async def fadvise(
+        self, fd: int, advice: str, *, offset: int | str = 0, length: int | str = 0
+    ) -> None:
+        """Say how a file will be used: normal, random, sequential, willneed, dontneed.
+
+        From the offset on, to its end unless a length is given.
+        """
+        start = parse_size(offset, key="offset")
+        await self.syscall("fadvise", fd, advice, offset=start, length=parse_size(length))
+
+    async def mincore(self, fd: int) -> I64:
+        """Return the pages of an open file that are in memory, rising."""
+        pages: I64 = await self.syscall("mincore", fd)
+        return pages
 
     async def sleep(self, duration: int | str) -> None:
         """Sleep off the CPU."""

@@ -245,6 +245,16 @@ class MachineHandle:
         in_force: SysctlValue = getattr(self._machine.kernel.sysctl, SYSCTLS[name].attribute)
         return in_force
 
+    async def drop_caches(self, what: int = 3) -> None:
+        """Write to vm.drop_caches, in a process of its own: 1 pages of files, 2 objects, 3 both.
+
+        Raises:
+            SyscallError: EINVAL for another number.
+        """
+        writer = await self.spawn("sysctl")
+        await writer.syscall("drop_caches", what)
+        await writer.exit()
+
     def note_idle(self, name: str) -> None:
         """Say in the summary that a tunable the user writes changes nothing yet."""
         text = f"{name} is accepted and changes nothing yet: {SYSCTLS[name].idle}"

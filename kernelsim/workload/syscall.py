@@ -7,7 +7,7 @@ Units: bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -54,8 +54,8 @@ def value_of(call: Call, arguments: Sequence[object], fields: Mapping[str, objec
     return call.value(*parts, **fields)
 
 
-def meaning_of(call: Call, value: object, answer: int) -> int | MappedRange | None:
-    """Return what an answer means: the range that was mapped, a number, or nothing.
+def meaning_of(call: Call, value: object, answer: Any) -> Any:  # noqa: ANN401 - as the call says
+    """Return what an answer means: the range that was mapped, a number or result, or nothing.
 
     Raises:
         SyscallError: The call failed.
@@ -66,7 +66,7 @@ def meaning_of(call: Call, value: object, answer: int) -> int | MappedRange | No
     if call.returns == "mapping":
         length: int = getattr(value, "length")  # noqa: B009 - of each value that maps
         return MappedRange(answer, length)
-    return answer if call.returns == "number" else None
+    return None if call.returns == "nothing" else answer
 
 
 def require_mapping(call: str, mapping: object) -> MappedRange:
@@ -116,8 +116,9 @@ READERS: Final[dict[str, Callable[[Call, object], list[object]]]] = {
     "increment": _increment,
     "number": _number,
     "count": _number,
+    "fd": _number,
+    "path": _path,
     "advice": _word,
     "mode": _word,
     "word": _word,
-    "path": _path,
 }

@@ -86,7 +86,7 @@ def sleep_in(queue: Callable[[OpenMachine, Any], Any]) -> Callable[[OpenMachine,
 
 def read_into_nothing(machine: OpenMachine, user: Any) -> None:
     """Wait for a slot to be read without a page to take it."""
-    machine.kernel.swap_reads[5] = machine.engine.wait_queue("swap slot 5")
+    machine.kernel.page_reads[5] = machine.engine.wait_queue("swap slot 5")
 
 
 CASES = {

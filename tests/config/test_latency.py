@@ -6,8 +6,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.config.latency import LatencySpec
-from kernelsim.config.machine import BlockDeviceSpec
 
 PACKAGE = Path(__file__).parents[2] / "kernelsim"
 DESCRIBES = {"config", "cli", "report"}  # what only hands a value on

@@ -25,6 +25,12 @@ def complaint(text: str) -> str:
 TWO = ONE_NODE + '[[node]]\ncpus = "2"\nmemory = "1G"\n'
 DEVICE_RULE = "must be a device's name, up to 31 letters, digits and . _ - ! such as sda"
 MISTAKES = {
+    "file on zram": (
+        ONE_NODE
+        + '[[device]]\nname = "zram0"\nkind = "zram"\n'
+        + '[[files]]\npath = "/f"\nsize = "1M"\ndevice = "zram0"\n',
+        "files[0].device = 'zram0': is zram, which holds nothing at boot",
+    ),
     "unknown key": (
         ONE_NODE.replace("memory", "memroy"),
         "node[0].memroy = '1G': unknown key; did you mean memory?",
@@ -185,6 +191,12 @@ def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
 
 FULL = machine_text(machine_from_toml(tomllib.loads(ONE_NODE)))
 FULL_MISTAKES = {
+    "file on zram": (
+        ONE_NODE
+        + '[[device]]\nname = "zram0"\nkind = "zram"\n'
+        + '[[files]]\npath = "/f"\nsize = "1M"\ndevice = "zram0"\n',
+        "files[0].device = 'zram0': is zram, which holds nothing at boot",
+    ),
     "node number": (
         FULL.replace("nid = 0", "nid = 1"),
         "nid = 1: nodes are numbered from 0 in order; want 0",
@@ -263,7 +275,7 @@ def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
         broken: f"{broken}: line 2 = 'arch \"x86_64\"': not TOML: Expected '=' after a key in a"
         " key/value pair",
         bad: f"{bad}: bad = 1: unknown key; known are name, arch, era, node, distances, device,"
-        " swap, latency, sysctl, movablecore",
+        " swap, files, latency, sysctl, movablecore",
         tmp_path: f"{tmp_path}: file = '{tmp_path.name}': Is a directory",
     }
 

@@ -50,6 +50,15 @@ def test_swapping_one_and_a_half_times_the_memory(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", ["d05_hot2", "d06_reads"])
+def test_reading_files(case, tmp_path):
+    """A hot file beside a stream, and readahead read by read: only rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
+@pytest.mark.slow
 def test_locked_memory_beside_thrashing_neighbours(tmp_path):
     """150 MiB locked stay whole while 650 MiB pass: only the rows outside that were so before."""
     nr_rows, outside = rows_outside(CASES / "d16", tmp_path)

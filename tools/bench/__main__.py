@@ -19,7 +19,7 @@ import attrs  # noqa: E402 - after the path is set
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from tools.bench import bench_engine, bench_log, bench_memory  # noqa: E402
+from tools.bench import bench_engine, bench_files, bench_log, bench_memory  # noqa: E402
 from tools.bench.bench_engine import Row  # noqa: E402
 
 SOAK_EVENTS = 50_000_000
@@ -32,6 +32,7 @@ def main() -> None:
     rows = bench_engine.run(options.scale, options.rounds)
     rows += [log_row(row) for row in bench_log.run(options.scale)]
     rows += bench_memory.run(options.scale, options.rounds)
+    rows += bench_files.run(options.scale, options.rounds)
     soak_events = options.soak or int(SHORT_SOAK_EVENTS * options.scale)
     rows.append(bench_engine.soak(soak_events))
     show(rows)

@@ -11,6 +11,8 @@ task reclaims itself.
 Units: pages.
 """
 
+from typing import Final
+
 import msgspec
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
@@ -34,6 +36,8 @@ from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, watermark_floor
 from kernelsim.mm.reclaim.vmscan_direct import ReclaimRetry
 
+GFP_NORETRY: Final = int(Gfp.NORETRY)  # operators of flags take a microsecond each
+
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
     """Pages served: `nr` of them, all from node `nid`; 0 when the task is being killed."""
@@ -55,7 +59,7 @@ async def alloc_pages(current: Current, context: AllocContext, want: int, out: I
         out: Array for the page frame numbers, from index 0.
 
     Returns:
-        The grant; none only if the task was killed.
+        The grant; none only if the task was killed, or gfp says NORETRY.
     """
     grant = await get_page_from_freelist(current, context, want, out, mark=Z_WMARK_LOW)
     if grant.nr:
@@ -128,7 +132,7 @@ async def _alloc_pages_slowpath(
             nr_reclaimed = await try_to_free_pages(current, context.gfp, context.zonelist)
             task.waits.reclaim_ns += kernel.engine.now_ns - began_ns
             grant = await _after_reclaim(current, context, want, out, alloc_flags)
-        if grant.nr:
+        if grant.nr or int(context.gfp) & GFP_NORETRY:
             return grant
         if retry.should_retry(
             kernel.mem,

@@ -23,9 +23,12 @@ from kernelsim.actors.parts.observer import Observer
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
+from kernelsim.fs.namespace import Namespace
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.mem import I64, Mem
+from kernelsim.mm.core.xarray_pool import XArrayPool
+from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
@@ -85,9 +88,11 @@ class Kernel:
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
             queue of those that wait until it is done, as for mmap_lock.
         processes: Living processes by pid, in the order they started.
-        swap_reads: Slots being read from disk, with the queue of the tasks that wait.
+        page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         zrams: What zram disks hold, by name of the disk.
         swap_writes: Pages whose writing to swap tasks wait for, with their queue.
+        files: Files, by path and by number.
+        spaces: Their cached pages.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         signal_messages: How often it tells of segfaults.
@@ -123,9 +128,15 @@ class Kernel:
     oom_reaper: ActorRef = attrs.field(init=False)
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
-    swap_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     zrams: dict[str, ZramStore] = attrs.field(factory=dict)
     swap_writes: dict[int, WaitQueue] = attrs.field(factory=dict)
+    files: Namespace = attrs.field(factory=Namespace)
+    spaces: AddressSpaces = attrs.field(
+        default=attrs.Factory(
+            lambda self: AddressSpaces(XArrayPool(len(self.phys.nodes))), takes_self=True
+        )
+    )
     cluster_readahead: ClusterReadahead | None = None
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
     console: list[tuple[int, str]] = attrs.field(factory=list)

@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.core.task import Task
+from kernelsim.fs.file import OpenFile
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.reclaim.oom_kill import OomTask
 from kernelsim.mm.space.mm_registry import MmRegistry
@@ -44,6 +45,7 @@ class ProcessEntry:
         minflt: Faults served without I/O.
         majflt: Faults that waited for I/O.
         image_rss_pages: Page cache of the program's file, mapped by it.
+        files: Its open files, by descriptor.
         start_ns: When it started.
         group_exit_code: Signal that is to end it; 0 for none.
         exit_status: What it ended with, minus a signal's number; None while it lives.
@@ -64,6 +66,7 @@ class ProcessEntry:
     minflt: int = 0
     majflt: int = 0
     image_rss_pages: int = 0
+    files: dict[int, OpenFile] = attrs.field(factory=dict)
     start_ns: int = 0
     group_exit_code: int = 0
     exit_status: int | None = None

@@ -12,6 +12,7 @@ import msgspec
 
 from kernelsim.actors.messages.block_device import EndIo
 from kernelsim.block.disk_place import DiskPlace
+from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
 
@@ -68,6 +69,13 @@ class LruAddDrain(msgspec.Struct, frozen=True, gc=False):
 
     Those of the first run on it; answered with the pages that have no user left, to be freed.
     """
+
+    cpu: int
+    user: str
+
+
+class LruActivate(msgspec.Struct, frozen=True, gc=False):
+    """Move the pages that a CPU has collected to be activated to their lists, as `LruAddDrain`."""
 
     cpu: int
     user: str
@@ -184,6 +192,26 @@ class EndSwapWrite(EndIo, frozen=True, eq=False, gc=False):
     pfns: I64
     tokens: U64
     place: DiskPlace
+
+
+class EndPageRead(EndIo, frozen=True, eq=False, gc=False):
+    """A disk has read pages of a file that follow each other, or could not; told by it.
+
+    Attributes:
+        inode: The file.
+        index: Its first page.
+        pfns: The pages it was read to.
+        device: Name of the disk.
+        comm: Name of the task that asked for it.
+        began_ns: When it did.
+    """
+
+    inode: Inode
+    index: int
+    pfns: I64
+    device: str
+    comm: str
+    began_ns: int
 
 
 class MemoryTraffic(msgspec.Struct, frozen=True, gc=False):

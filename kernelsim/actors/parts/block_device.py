@@ -26,7 +26,7 @@ from kernelsim.block.blk_wbt import WritebackThrottle
 from kernelsim.block.device_faults import DeviceFaults
 from kernelsim.block.mq_deadline import Request, make_scheduler
 from kernelsim.block.seek import seek_ns
-from kernelsim.config.machine import BlockDeviceSpec
+from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.sim.actor import DEFERRED, Actor, Reply
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.rng import Rng
@@ -43,6 +43,7 @@ class DiskStatistics:
     Attributes:
         nr_reads: Read requests.
         nr_writes: Write requests.
+        pages_asked: Pages of reads accepted, since boot; the others are counted when done.
         pages_read: Pages read.
         pages_written: Pages written.
         read_ns: Sum over the reads of the time from start to completion.
@@ -55,6 +56,7 @@ class DiskStatistics:
 
     nr_reads: int = 0
     nr_writes: int = 0
+    pages_asked: int = 0
     pages_read: int = 0
     pages_written: int = 0
     read_ns: int = 0
@@ -131,6 +133,7 @@ class BlockDevice(Actor):
         self.nr_in_flight += 1
         self.statistics.in_flight_max = max(self.statistics.in_flight_max, self.nr_in_flight)
         if not bio.is_write:
+            self.statistics.pages_asked += bio.nr_pages
             self.throttle.note_read(now_ns)
         sectors = bio.nr_pages * SECTORS_PER_PAGE
         part = (bio, reply, now_ns)
@@ -175,7 +178,7 @@ class BlockDevice(Actor):
         if distance:
             arrive_ns += self._rotation.below(spec.rotation_ns) + seek_ns(
                 distance,
-                spec.capacity_bytes,
+                spec.size_bytes,
                 track_to_track_ns=spec.track_to_track_ns,
                 average_ns=spec.average_seek_ns,
             )

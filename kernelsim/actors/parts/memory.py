@@ -38,8 +38,8 @@ class Memory(Protocol):
         ...
 
     @property
-    def swap_reads(self) -> dict[int, WaitQueue]:
-        """Slots being read from disk, with the queue of the tasks that wait."""
+    def page_reads(self) -> dict[int, WaitQueue]:
+        """Pages being read, by space and index, with the queue of the tasks that wait."""
         ...
 
     @property

@@ -37,10 +37,12 @@ from kernelsim.actors.messages.node import (
     AllocPages,
     BeginSwapRead,
     DrainPages,
+    EndPageRead,
     EndSwapRead,
     EndSwapWrite,
     FreePages,
     IsolateLru,
+    LruActivate,
     LruAddDrain,
     LruDeleted,
     MemoryTraffic,
@@ -49,6 +51,7 @@ from kernelsim.actors.messages.node import (
     ShrinkActive,
 )
 from kernelsim.actors.parts.memory import Memory
+from kernelsim.actors.parts.node_files import NodeFiles
 from kernelsim.actors.parts.node_swap import NodeSwap
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer, Work
@@ -57,7 +60,12 @@ from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.zones import ZoneType, zone_name
 from kernelsim.mm.burst.servers import controller, drawn_ns, lru_lock
-from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
+from kernelsim.mm.core.folio_batch import (
+    activate_batch_move,
+    activate_batch_run,
+    folio_batch_move_lru,
+    folio_batch_run,
+)
 from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
 from kernelsim.mm.core.mlock import mlock_folios, munlock_folios
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
@@ -113,14 +121,16 @@ class Node(Actor):
             FreePages: self.on_free_pages,
             DrainPages: self.on_drain_pages,
             LruAddDrain: self.on_lru_add_drain,
+            LruActivate: self.on_lru_activate,
             LruDeleted: self.on_lru_deleted,
             MlockFolios: self.on_mlock_folios,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
             ShrinkActive: self.on_shrink_active,
             BeginSwapRead: self.on_begin_swap_read,
-            EndSwapRead: self.on_end_swap_read,
+            EndSwapRead: self._swap.end_read,
             EndSwapWrite: self.on_end_swap_write,
+            EndPageRead: NodeFiles(self, memory).end_read,
             MemoryTraffic: self.on_memory_traffic,
         }
 
@@ -247,6 +257,20 @@ class Node(Actor):
         self._memory.taken(nr_free)
         return out[:nr_free], self._lru_hold_ns(message.user, nr_pages)
 
+    def on_lru_activate(self, message: LruActivate) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Move pages that were used twice to the active list."""
+        return self._under_lru_lock(partial(self._lru_activate, message), message.user)
+
+    def _lru_activate(self, message: LruActivate) -> tuple[I64, int]:
+        nid, nr_pages = activate_batch_run(self._mem, message.cpu)
+        if nid != self.nid:  # another task emptied it meanwhile
+            return np.zeros(0, np.int64), 0
+        self.observer.activates(self._mem.activate_batch[message.cpu, 1 : 1 + nr_pages])
+        out = np.zeros(nr_pages, np.int64)
+        nr_free = activate_batch_move(self._mem, message.cpu, nr_pages, out)
+        self._memory.taken(nr_free)
+        return out[:nr_free], self._lru_hold_ns(message.user, nr_pages)
+
     def on_lru_deleted(self, message: LruDeleted) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Hold the lock for pages that have left their lists."""
         hold_ns = self._lru_hold_ns(message.user, message.nr)
@@ -302,10 +326,6 @@ class Node(Actor):
     def _begin_swap_read(self, message: BeginSwapRead) -> tuple[I64, int]:
         begun = self._swap.begin_read(message, self.observer)
         return begun, self._lru_hold_ns(message.user, len(message.slots))
-
-    def on_end_swap_read(self, message: EndSwapRead) -> None:
-        """Fill the pages and wake the tasks that wait for them; no lock is taken."""
-        self._swap.end_read(message)
 
     def on_end_swap_write(self, message: EndSwapWrite) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Let written pages be freed, and those who wait for that go on."""

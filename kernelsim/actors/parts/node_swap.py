@@ -64,7 +64,7 @@ class NodeSwap:
             self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
         )
         queue = self._owner.engine.wait_queue(f"swap slot {target}")
-        memory.swap_reads.update(dict.fromkeys(begun.tolist(), queue))
+        memory.page_reads.update(dict.fromkeys(begun.tolist(), queue))
         memory.placed(len(begun))
         return begun
 
@@ -81,9 +81,9 @@ class NodeSwap:
             failed = message.pfns[list(message.failed)]
             fail_swap_read(self._mem, failed, len(failed))
             self._tell_failed("Read", message)
-        queue = memory.swap_reads[slots[0]]
+        queue = memory.page_reads[slots[0]]
         for slot in slots:
-            del memory.swap_reads[slot]
+            del memory.page_reads[slot]
         queue.wake_all()
         ahead = len(slots) - (message.target in slots)
         latency_ns = engine.now_ns - message.began_ns

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.watch import Watch
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.sched.fair import SchedEntity
@@ -59,6 +60,21 @@ class Observer:
 
     def served(self, pid: int, nr: int) -> None:
         """Hear that the fault is served, and whether the access is done: 1, or 0."""
+
+    def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
+        """Hear what pages of a file from one on held when a program read them."""
+
+    def activated(self, nr: int) -> None:
+        """Hear how many pages will go from a folio_batch to the active list; no event counts it."""
+
+    def activates(self, pfns: I64) -> None:
+        """Hear which pages, used twice, are about to go to the active list, if they still may."""
+
+    def caches(self, inode: Inode, index: int, pfns: I64) -> None:
+        """Hear which pages are about to be entered as those of a file from one on."""
+
+    def cached(self, nr: int) -> None:
+        """Hear how many of them were, in the same step."""
 
     def asks(
         self,

@@ -29,6 +29,7 @@ from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.block.disk_place import DiskPlace
 from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
+from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_ACTIVATE_ANON,
     STAT_NR_ACTIVATE_FILE,
@@ -106,11 +107,24 @@ class Reclaimer:
                 break
         await self._submit_writes(nid, self._plug.flush())
         sc.nr_reclaimed += plan.nr_reclaimed
+        await self._shrink_slab(nid)
         if should_age_active_anon(kernel.mem, kernel.swap, nid):
             await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
         reason = finish_shrink_node(kernel.lruvec, nid, sc, nr_reclaimed_before=before)
         if reason is not None:
             await self.throttle(nid, reason)
+
+    async def _shrink_slab(self, nid: int) -> None:
+        """Free nodes of page caches that only remember evicted pages, if there are too many.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_slab
+        """
+        kernel = self._kernel
+        files = kernel.spaces.mappings
+        nr = nr_shadow_nodes_to_free(kernel.mem, files, nid)
+        if nr:
+            free_shadow_nodes(kernel.mem, files, nid, nr)
+            await self._task.compute(kernel.spec.latency.scan_page_ns * nr)
 
     async def age_active_anon(self, sc: ScanControl, nid: int) -> None:
         """Move a batch of active anonymous pages to the inactive list if that is short.
@@ -187,7 +201,7 @@ class Reclaimer:
             kernel.observer.judges(batch.folios[first:last])
             kernel.taken(
                 shrink_folio_list(
-                    *kernel.space, kernel.swap, kernel.lruvec,
+                    *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec,
                     task.cpu.number, how, batch, first, last,
                 )
             )  # fmt: skip

@@ -66,6 +66,7 @@ async def zram_read(current: Current, device: BlockDevice, nid: int, end_io: End
     nr_pages = len(end_io.pfns)
     await task.compute(device.spec.decompress_ns * nr_pages, resched=False)
     device.statistics.nr_reads += 1
+    device.statistics.pages_asked += nr_pages
     device.statistics.pages_read += nr_pages
     await kernel.nodes[nid].ref.ask(end_io)
 

@@ -12,7 +12,7 @@ from kernelsim.actors.space.accesses import Accesses
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import VmFlag
-from kernelsim.mm.swap.gup import missing_pages
+from kernelsim.mm.swap.gup import mark_range_accessed, missing_pages
 from kernelsim.units import PAGE_SHIFT
 
 
@@ -48,3 +48,4 @@ async def _populate(accesses: Accesses, current: Current, mm: MmStruct, vma: VmA
         if not nr:
             return
         await accesses.run(vma, vpn, nr, 1, held, _Counts(), write=write)
+        mark_range_accessed(*kernel.space, mm.number, vpn, nr)

@@ -8,7 +8,6 @@ Units: pages, ns.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from signal import SIGBUS
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.fault_handler import PageFault
@@ -23,7 +23,7 @@ from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
 from kernelsim.actors.reclaim.zram_io import zram_read, zram_slot_free_notify
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.block.disk_place import DiskPlace
-from kernelsim.mm.core.mem import I64, PG_swapcache, PG_workingset, nid_of
+from kernelsim.mm.core.mem import I64, PG_swapcache, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
@@ -138,23 +138,8 @@ class SwapIn:
         return pte_swap_slot(pte)
 
     async def wait_for(self, slot: int) -> None:
-        """Sleep until a slot has been read, if it is being read.
-
-        Source: Linux 6.1 mm/filemap.c:folio_wait_bit_common
-        """
-        kernel, task = self._kernel, self._task
-        reads = kernel.swap_reads
-        if slot not in reads:
-            return
-        # A page that was in use when it was evicted comes back: that is thrashing.
-        pfn = kernel.swap.cache_pfn[slot]
-        is_thrashing = bool(kernel.mem.pages.flags[pfn] & PG_workingset)
-        began_ns = kernel.engine.now_ns
-        with task.memstall() if is_thrashing else nullcontext():
-            async with task.off_cpu(in_iowait=True):
-                while slot in reads:
-                    await reads[slot].wait()
-        task.waits.io_ns += kernel.engine.now_ns - began_ns
+        """Sleep until a slot has been read, if it is being read."""
+        await wait_on_page_read(self._current, slot, int(self._kernel.swap.cache_pfn[slot]))
 
     async def read_window(self, vma: VmArea, vpn: int) -> None:
         """Read the slot of a page and those around it; return when the first has come."""

@@ -112,6 +112,7 @@ def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) ->
         "numa_stat": np.zeros((nr_zones, len(NUMA_STAT_NAMES)), np.int64),
         "vm_event": np.zeros(len(VM_EVENT_NAMES), np.int64),
         "lru_batch": np.zeros((nr_cpus, 1 + PAGEVEC_SIZE), np.int64),
+        "activate_batch": np.zeros((nr_cpus, 1 + PAGEVEC_SIZE), np.int64),
         "extfrag": np.zeros((NR_EXTFRAG_ROWS, NR_EXTFRAG_FIELDS), np.int64),
     }
     pages = Pages(

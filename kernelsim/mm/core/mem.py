@@ -78,6 +78,7 @@ PG_isolated: Final = 1 << 19  # taken off its LRU by a reclaimer
 PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
 PG_readahead: Final = 1 << 21
 PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; on no list yet
+PG_activating: Final = 1 << 23  # in a CPU's batch of pages to activate, which holds a reference
 
 
 class Pages(NamedTuple):
@@ -92,8 +93,8 @@ class Pages(NamedTuple):
     next: I32  # pfn of the list neighbour, 0 at the end
     prev: I32
     mapcount: I32  # PTEs that map this page
-    mapping: I32  # number of the mm that owns an anonymous page, 0 = none
-    index: I64  # type: ignore[assignment]  # virtual page number in that mm; hides tuple.index
+    mapping: I32  # number of the mm that owns an anonymous page (PG_anon), or of the file; 0 = none
+    index: I64  # type: ignore[assignment]  # virtual page number in that mm, or page of the file
     private: I32
     token: U64  # what the page holds, as a number; writing changes it
     mlock_count: I16  # mappings that lock it, while it is on the unevictable list; see mlock.py
@@ -158,6 +159,7 @@ class Mem(NamedTuple):
     numa_stat: I64_2D  # [zone row, vmstat.NUMA_*]
     vm_event: I64  # [vmstat.VmEvent]
     lru_batch: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] new pages on their way to the LRU; [cpu, 0] = n
+    activate_batch: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] pages to be activated; [cpu, 0] = n
     extfrag: I64_2D  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by the reader
 
 

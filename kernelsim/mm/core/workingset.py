@@ -1,7 +1,7 @@
 """Which evicted pages come back too soon: the refault distance.
 
 Linux: mm/workingset.c (6.1).
-Differs: Refault distances know no memory cgroups, and there are no shadow nodes to shrink.
+Differs: Refault distances know no memory cgroups.
 
 Interface: `workingset_eviction` gives the shadow to keep in the page's place,
 `workingset_refault` judges it when the page is read again, `workingset_activation` is told of

@@ -51,9 +51,8 @@ class ReclaimBatch(NamedTuple):
     """Work space of one reclaimer; all arrays are as long as the largest batch."""
 
     folios: I64  # pfns isolated, oldest first; then those to put back
-    to_free: I64  # pfns that are off all lists; file pages must still leave their mapping
+    to_free: I64  # pfns that are off all lists and in no cache
     to_write: I64  # pfns to write to their swap slots
-    shadow: I64  # of each page in `to_free` that is a file page: what to leave in its mapping
     slot: I64  # one swap slot on its way to a page
     stat: I64  # [STAT_*]
 
@@ -64,7 +63,6 @@ def new_reclaim_batch(capacity: int = SWAP_CLUSTER_MAX) -> ReclaimBatch:
         folios=np.zeros(capacity, np.int64),
         to_free=np.zeros(capacity, np.int64),
         to_write=np.zeros(capacity, np.int64),
-        shadow=np.zeros(capacity, np.int64),
         slot=np.zeros(1, np.int64),
         stat=np.zeros(NR_STATS, np.int64),
     )

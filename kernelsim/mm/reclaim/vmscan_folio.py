@@ -23,6 +23,7 @@ from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
     Mem,
+    PG_activating,
     PG_active,
     PG_anon,
     PG_dirty,
@@ -48,6 +49,8 @@ from kernelsim.mm.core.vmstat import (
     PSWPOUT,
 )
 from kernelsim.mm.core.workingset import workingset_eviction
+from kernelsim.mm.file.address_space import FileMappings
+from kernelsim.mm.file.filemap import filemap_remove_folio
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_IO,
     SHRINK_KSWAPD,
@@ -97,6 +100,7 @@ def shrink_folio_list(
     pt: PageTables,
     mms: Mms,
     swap: SwapArea,
+    files: FileMappings,
     lruvec: I64_2D,
     cpu: int,
     how: int,
@@ -125,14 +129,15 @@ def shrink_folio_list(
         flags = mem.pages.flags[pfn]
         outcome = _KEEP
         # A page freed meanwhile is bare, and only waits to be put back; a locked one is being read.
-        if flags != PG_isolated and not flags & PG_locked:
+        is_bare = flags & (ALL_FLAGS ^ PG_activating) == PG_isolated
+        if not is_bare and not flags & PG_locked:
             stat[STAT_NR_SCANNED] += 1
             outcome = shrink_folio(mem, pt, mms, swap, lruvec, cpu, how, batch, pfn)
         if outcome == _ACTIVATE:
             activate_locked(mem, swap, stat, pfn)
         if outcome == _FREE:
             batch.to_free[free] = pfn
-            batch.shadow[free] = remove_mapping(mem, swap, lruvec, pfn)
+            remove_mapping(mem, swap, files, lruvec, pfn)
             free += 1
             continue
         if outcome == _WRITE:
@@ -191,7 +196,7 @@ def shrink_folio(
         stat[STAT_NR_UNMAP_FAIL] += 1
         return _ACTIVATE
     if not mem.pages.flags[pfn] & PG_dirty:
-        return _FREE
+        return _KEEP if flags & PG_activating else _FREE  # somebody has a reference
     if file:
         # Differs from Linux: kswapd never writes file pages itself; that is left to the flushers.
         mem.node_stat[nid_of(mem, pfn), NR_VMSCAN_IMMEDIATE_RECLAIM] += 1
@@ -318,24 +323,16 @@ def pageout(mem: Mem, pfn: int) -> None:
 
 
 @inlined_leaf
-def remove_mapping(mem: Mem, swap: SwapArea, lruvec: I64_2D, pfn: int) -> int:
-    """Take a clean unmapped page from its cache; it keeps no flag and no owner.
-
-    Returns:
-        The shadow a file page leaves behind; that of a swap slot is stored at once.
+def remove_mapping(mem: Mem, swap: SwapArea, files: FileMappings, lruvec: I64_2D, pfn: int) -> None:
+    """Take a clean unmapped page from its cache, where its shadow stays; it keeps no flag.
 
     Source: Linux 6.1 mm/vmscan.c:__remove_mapping
     """
-    shadow = 0
     flags = mem.pages.flags[pfn]
     if flags & PG_swapcache:
-        shadow = workingset_eviction(mem, lruvec, pfn)
-        delete_from_swap_cache(mem, swap, pfn, shadow)
-        shadow = 0
+        delete_from_swap_cache(mem, swap, pfn, workingset_eviction(mem, lruvec, pfn))
     elif not flags & PG_swapbacked:
-        shadow = workingset_eviction(mem, lruvec, pfn)
-    if flags & PG_swapbacked:
-        mem.pages.mapping[pfn] = 0
-        mem.pages.index[pfn] = 0
+        filemap_remove_folio(mem, files, pfn, workingset_eviction(mem, lruvec, pfn))
+    mem.pages.mapping[pfn] = 0
+    mem.pages.index[pfn] = 0
     mem.pages.flags[pfn] = 0
-    return shadow

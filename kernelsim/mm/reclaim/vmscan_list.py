@@ -17,6 +17,7 @@ from kernelsim.mm.core.mem import (
     LRU_INACTIVE_FILE,
     Z_TYPE_INDEX,
     Mem,
+    PG_activating,
     PG_active,
     PG_isolated,
     PG_lru,
@@ -150,8 +151,10 @@ def move_folios_to_lru(mem: Mem, batch: ReclaimBatch) -> int:
     moved = 0
     for i in range(stat[STAT_NR_PUTBACK]):
         pfn = int(batch.folios[i])
-        if mem.pages.flags[pfn] == PG_isolated:
-            mem.pages.flags[pfn] = 0
+        if mem.pages.flags[pfn] & (ALL_FLAGS ^ PG_activating) == PG_isolated:
+            mem.pages.flags[pfn] &= PG_activating
+            if mem.pages.flags[pfn]:
+                continue  # the batch of a CPU holds it, and frees it
             batch.to_free[stat[STAT_NR_TO_FREE]] = pfn
             stat[STAT_NR_TO_FREE] += 1
             continue
@@ -179,7 +182,7 @@ def shrink_active_list(
     for i in range(taken):
         pfn = int(batch.folios[i])
         flags = mem.pages.flags[pfn]
-        if flags == PG_isolated:
+        if flags & (ALL_FLAGS ^ PG_activating) == PG_isolated:
             continue
         if flags & PG_mlocked:
             nr_mlocked += 1

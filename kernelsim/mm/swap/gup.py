@@ -1,17 +1,20 @@
-"""Which pages of a range have to be faulted in before a program can use them all.
+"""Which pages of a range have to be faulted in before a program can use them all, and their use.
 
 Linux: mm/gup.c:populate_vma_page_range, :__get_user_pages, 6.1.
 Units: virtual page numbers.
 """
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import Mem, PG_uptodate
+from kernelsim.mm.core.mem import Mem, PG_referenced, PG_uptodate
 from kernelsim.mm.space.memory import FAULT_NONE_PRESENT, FAULT_SWAP, FAULT_WP, fault_kind
 from kernelsim.mm.space.pgtable import (
+    _PAGE_PRESENT,
+    _PAGE_SPECIAL,
     PT_BITS,
     Mms,
     PageTables,
     get_pte,
+    pte_at,
     pte_pfn,
     pte_swap_slot,
     walk,
@@ -63,3 +66,15 @@ def slot_token(mem: Mem, swap: SwapArea, slot: int) -> int:
     if pfn and mem.pages.flags[pfn] & PG_uptodate:
         return int(mem.pages.token[pfn])
     return int(swap.token[slot])
+
+
+@leaf
+def mark_range_accessed(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int) -> None:
+    """Note that new pages were used, so that their accessed bit, found by reclaim, counts twice.
+
+    Source: Linux 6.1 mm/gup.c:follow_page_pte (FOLL_TOUCH)
+    """
+    for at in range(vpn, vpn + nr):
+        pte = pte_at(mem, pt, mms, mm, at)
+        if pte & _PAGE_PRESENT and not pte & _PAGE_SPECIAL:
+            mem.pages.flags[pte_pfn(pte)] |= PG_referenced

@@ -26,9 +26,10 @@ from kernelsim.procfs.process import (
     status_memory_kb,
 )
 from kernelsim.procfs.snapshot import ProcessSnapshot
-from kernelsim.procfs.vmstat import vmstat_counters
+from kernelsim.procfs.vmstat import render_numastat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_output import (
     MEM_KEYS,
@@ -48,7 +49,9 @@ from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import (
+    DROP_CACHES,
     RANDOM_BATCH,
+    Outcome,
     call_arguments,
     make_call,
     named_by,
@@ -61,18 +64,6 @@ from kernelsim.workload.syscall import MappedRange
 EINVAL: Final = 22
 TIMED_BATCH: Final = 16  # the same where a deadline is watched between them; more without faults
 GROW_REPORT_BYTES: Final = 16 * MIB
-Fields = tuple[tuple[str, int | str], ...]
-
-
-@attrs.frozen
-class Outcome:
-    """What a step that reports gives back."""
-
-    ret: int = 0
-    errno: int = 0
-    fields: Fields = ()
-
-
 NO_REGION: Final = Outcome(-1, EINVAL)  # of a step on a region whose mapping had failed
 
 
@@ -92,10 +83,12 @@ class ScriptProcess:
         self._vmstat: dict[str, int] = {}
         self._has_printed = False
         self._handle: ProcessHandle
+        self._files: FileSteps
 
     async def __call__(self, handle: ProcessHandle) -> None:
         """Do the steps in order; a process that is killed simply stops."""
         self._handle = handle
+        self._files = FileSteps(handle, self._state.machine, lambda: self._name, self._say)
         await handle.start_image()
         for number, step in enumerate(self._memhog.steps, start=1):
             await self._do(number, step)
@@ -265,6 +258,10 @@ class ScriptProcess:
             fields += [(name, snapshot.vm_events[name]) for name in names]
         self._say(fields_line(f"proc={self._name}", fields))
 
+    async def on_file(self, step: Step) -> Outcome:
+        """Work on a file."""
+        return await FILE_STEPS[step.op](self._files, step)
+
     async def mem(self, _step: Step) -> None:
         """Print the memory lines of its status."""
         process = self._snapshot()
@@ -293,6 +290,13 @@ class ScriptProcess:
         text = renderers[step.op](process)
         self._say(*verbatim_lines(self._name, VERBATIM_FILES[step.op], text))
 
+    async def numastat(self, _step: Step) -> None:
+        """Print where requests were served, a file for each node."""
+        snapshot = self._state.machine.capture()
+        for nid in range(len(self._state.machine.spec.nodes)):
+            file = f"/sys/devices/system/node/node{nid}/numastat"
+            self._say(*verbatim_lines(self._name, file, render_numastat(snapshot, nid)))
+
     async def vmstat(self, step: Step) -> None:
         """vm0, vmd: remember the counters; print what changed since, and remember afresh."""
         now = vmstat_counters(self._state.machine.capture())
@@ -314,7 +318,11 @@ class ScriptProcess:
     async def poke(self, step: Step) -> Outcome:
         """Write a sysctl through its file."""
         path, value = map(str, step.args)
-        self._state.machine.sysctl(sysctl_of_path(path), value)
+        name = sysctl_of_path(path)
+        if name == DROP_CACHES:
+            await self._handle.syscall("drop_caches", int(value))
+        else:
+            self._state.machine.sysctl(name, value)
         return Outcome()
 
     async def mkfile(self, step: Step) -> None:
@@ -348,11 +356,13 @@ STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("randw", "randr"), ScriptProcess.random),
     "randtime": ScriptProcess.randtime,
     **dict.fromkeys(("grow", "growsnap"), ScriptProcess.grow),
+    **dict.fromkeys(FILE_STEPS, ScriptProcess.on_file),
     "mem": ScriptProcess.mem,
     "meminfo": ScriptProcess.meminfo,
     **dict.fromkeys(
         ("maps", "smaps", "rollup", "status", "statm", "oom_score"), ScriptProcess.file
     ),
+    "numastat": ScriptProcess.numastat,
     **dict.fromkeys(("vm0", "vmd"), ScriptProcess.vmstat),
     "snap": ScriptProcess.snap,
     "mark": ScriptProcess.mark,
@@ -364,6 +374,7 @@ STEPS: Final[dict[str, StepFunction]] = {
 }
 SILENT: Final = frozenset(  # steps without a line of their own
     {"name", "mem", "meminfo", "maps", "smaps", "rollup", "status", "statm", "oom_score"}
+    | {"numastat"}
     | {"vm0", "vmd", "snap", "mark", "mkfile", "wait", "sleep", "hold"}
 )
 

@@ -170,3 +170,14 @@ def snapshot_lines(proc: str, name: str, duration_ns: int) -> list[str]:
 def pointer(address: int) -> str:
     """Print an address as C does."""
     return f"{address:#x}"
+
+
+def cached_lines(pages: Iterable[int]) -> list[str]:
+    """Report which pages of a file are cached, as ranges; the pages are rising."""
+    ranges: list[list[int]] = []
+    for page in pages:
+        if ranges and page == ranges[-1][1] + 1:
+            ranges[-1][1] = page
+        else:
+            ranges.append([page, page])
+    return [f"  cached_range={first}-{last}" for first, last in ranges]

@@ -8,6 +8,7 @@ Units: bytes, pages.
 from collections.abc import Mapping
 from typing import Final
 
+import attrs
 import numpy as np
 
 from kernelsim.actors.process.calls.table import CALLS
@@ -17,7 +18,19 @@ from kernelsim.workload.script.script_steps import Argument, Step, form_of
 from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.syscall import MappedRange
 
+Fields = tuple[tuple[str, int | str], ...]
+DROP_CACHES: Final = "vm.drop_caches"  # no tunable: a write to it does something
+DROP_WORDS: Final = ("1", "2", "3")
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
+
+
+@attrs.frozen
+class Outcome:
+    """What a step that reports gives back."""
+
+    ret: int = 0
+    errno: int = 0
+    fields: Fields = ()
 
 
 def call_arguments(regions: Mapping[str, MappedRange], step: Step) -> list[object] | None:

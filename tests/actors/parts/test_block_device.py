@@ -7,7 +7,7 @@ import pytest
 
 from kernelsim.actors.messages.block_device import EndIo, SubmitBio
 from kernelsim.actors.parts.block_device import NR_REQUESTS, BlockDevice
-from kernelsim.config.machine import BlockDeviceSpec
+from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.config.machine_form import DEVICE_KINDS
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine

@@ -27,7 +27,7 @@ async def rereads(process):
 async def hang(machine, **options):
     """Return a process that waits for its disk."""
     process = await machine.spawn("hangs", rereads, **options)
-    while not machine.kernel.swap_reads:
+    while not machine.kernel.page_reads:
         await machine.sleep("1ms")
     return process
 

@@ -28,7 +28,7 @@ def test_whoever_finds_a_page_being_read_can_sleep_until_it_has_come():
         def look(_is_time):
             locked = np.flatnonzero(kernel.mem.pages.flags & np.uint32(PG_locked))
             slots = kernel.mem.pages.private[locked].tolist()
-            unheard_of.extend(slot for slot in slots if slot not in kernel.swap_reads)
+            unheard_of.extend(slot for slot in slots if slot not in kernel.page_reads)
             clock.set_tick(None, clock.number + 1)
 
         clock.on_tick = look

@@ -23,13 +23,12 @@ from kernelsim.mm.core.mem import (
     PG_reclaim,
     PG_referenced,
     PG_swapcache,
-    PG_uptodate,
     PG_workingset,
     PG_writeback,
 )
-from kernelsim.mm.core.swap import lru_add
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_ANON,
+    NR_FILE_PAGES,
     NR_INACTIVE_ANON,
     NR_ISOLATED_ANON,
     NR_VMSCAN_IMMEDIATE_RECLAIM,
@@ -49,6 +48,7 @@ from kernelsim.mm.core.vmstat import (
     PGSTEAL_KSWAPD,
     PSWPOUT,
 )
+from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_IO,
     SHRINK_MAY_UNMAP,
@@ -69,6 +69,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
 )
 from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
 from kernelsim.mm.swap.swap_area import SS_FREE
+from tests.reclaim_box import FILE
 
 BASE = 512
 DIRECT = SHRINK_MAY_UNMAP | SHRINK_MAY_WRITEPAGE | SHRINK_IO
@@ -90,11 +91,8 @@ def problems(box):
 
 
 def put_file(box, nr, flags=0):
-    """Put file pages on their list."""
-    pfns = box.take(nr)
-    box.mem.pages.flags[pfns] = flags | PG_uptodate
-    lru_add(box.mem, pfns, nr)
-    return pfns
+    """Put more pages of a file on their list."""
+    return box.cache(box.spaces.nrpages(FILE), nr, flags)
 
 
 def test_three_scans_free_an_anonymous_page(box):
@@ -247,7 +245,10 @@ def test_clean_file_pages_go_at_once_dirty_ones_never(box):
     assert stat[STAT_NR_RECLAIMED] == 3
     assert stat[[STAT_NR_DIRTY, STAT_NR_UNQUEUED_DIRTY, STAT_NR_ACTIVATE_FILE]].tolist() == [2] * 3
     assert box.batch.to_free[:3].tolist() == clean.tolist()
-    assert all(box.batch.shadow[:3] != 0)
+    entries = [xa_load(box.spaces.pool.xa, FILE, index) for index in range(5)]
+    assert all(entry < 0 for entry in entries[:3])
+    assert entries[3:] == dirty.tolist()
+    assert box.spaces.nrpages(FILE) == box.mem.node_stat[0, NR_FILE_PAGES] == 2
     assert box.pages_of(LRU_ACTIVE_FILE) == dirty[::-1].tolist()
     assert all(box.mem.pages.flags[dirty] & PG_reclaim)
     assert box.mem.node_stat[0, NR_VMSCAN_IMMEDIATE_RECLAIM] == 2

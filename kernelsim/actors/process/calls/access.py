@@ -136,6 +136,19 @@ async def _touch_list(caller: Caller, message: TouchPages, result: TouchResult) 
         done += await caller.accesses.listed(mm, vpns[part], writes[part], caller.token, result)
 
 
+async def store_range(caller: Caller, address: int, length: int) -> TouchResult:
+    """Store to each page of a range that is mapped, as the kernel does for its caller."""
+    result = TouchResult()
+    vpn, end = address >> PAGE_SHIFT, -(-(address + length) // PAGE_SIZE)
+    while vpn < end and not caller.task.killed:
+        vma = caller.mm.fault_vma(vpn << PAGE_SHIFT, write=True)
+        if vma is None:
+            break
+        nr = min(end, vma.end >> PAGE_SHIFT) - vpn
+        vpn += await caller.accesses.run(vma, vpn, nr, 1, caller.token, result, write=True)
+    return result
+
+
 def _nr_permitted(mm: MmStruct, vpns: I64, is_store: NDArray[np.bool_]) -> int:
     """Return how many accesses from the first on lie in VMAs that permit them."""
     allowed = np.zeros(len(vpns), np.bool_)

@@ -8,6 +8,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import SIGSEGV
+from kernelsim.actors.file.filemap import FileReader
 from kernelsim.actors.space.accesses import Accesses
 from kernelsim.actors.space.address_space import free_address_space, make_address_space
 from kernelsim.actors.space.fault_handler import FaultHandler
@@ -36,6 +37,7 @@ class Caller:
         mm: Its address space.
         nr_operations: Calls begun so far.
         accesses: Its loads and stores.
+        reader: Reads files for it.
     """
 
     def __init__(self, kernel: Kernel, entry: ProcessEntry) -> None:
@@ -46,6 +48,7 @@ class Caller:
         self.mm: MmStruct
         self.nr_operations = 0
         self.accesses: Accesses
+        self.reader: FileReader
         self._fault: FaultHandler
 
     @property
@@ -68,6 +71,7 @@ class Caller:
         self._fault = FaultHandler(self.current, self.mm, entry.policy)
         kernel.engine.spawn(self._fault)
         self.accesses = Accesses(self.current, entry, self._fault)
+        self.reader = FileReader(self.current, entry.policy)
         kernel.processes[entry.pid] = entry
         trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
         if not is_loaded:
@@ -130,6 +134,9 @@ class Caller:
         if not on_cpu:  # the signal woke it
             await task.get_cpu(wakeup=True)
         entry.exit_status = status
+        for file in entry.files.values():
+            file.inode.nr_open -= 1
+        entry.files.clear()
         self.mm.mm_users -= 1
         nr_freed = 0 if self.mm.mm_users else await free_address_space(self.current, self.mm)
         del kernel.processes[entry.pid]

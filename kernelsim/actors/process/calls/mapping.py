@@ -33,12 +33,14 @@ class Mmap:
         length: Bytes.
         noreserve: MAP_NORESERVE.
         address: Where, replacing what is there (MAP_FIXED); 0 for where the kernel likes.
+        populate: MAP_POPULATE: its pages are brought in.
         locked: MAP_LOCKED: its pages are brought in, and stay.
     """
 
     length: int
     noreserve: bool = False
     address: int = 0
+    populate: bool = False
     locked: bool = False
 
 
@@ -75,17 +77,18 @@ async def mmap(caller: Caller, message: Mmap) -> int:
     change = caller.mm.mmap(message.length, map_flags=flags, address=message.address)
     address = await caller.finish(change)
     if address >= 0:
-        await _populate_locked(caller, address, page_align(address + message.length))
+        end = page_align(address + message.length)
+        await _populate(caller, address, end, asked_for=message.populate)
     return address
 
 
-async def _populate_locked(caller: Caller, start: int, end: int) -> None:
-    """Bring in the pages of a new mapping, if it is locked.
+async def _populate(caller: Caller, start: int, end: int, *, asked_for: bool = False) -> None:
+    """Bring in the pages of a new mapping, if it is locked or that was asked for.
 
     Source: Linux 6.1 mm/mmap.c:do_mmap, :brk
     """
     vma = caller.mm.map.find_vma_intersection(start, end)
-    if vma is not None and vma.flags & VmFlag.VM_LOCKED:
+    if vma is not None and (asked_for or vma.flags & VmFlag.VM_LOCKED):
         await caller.populate(start, end)
 
 
@@ -101,7 +104,7 @@ async def brk(caller: Caller, message: Brk) -> int:
     before = caller.mm.brk
     brk = await caller.finish(caller.mm.set_brk(before + message.increment))
     if brk > before:
-        await _populate_locked(caller, page_align(before), page_align(brk))
+        await _populate(caller, page_align(before), page_align(brk))
     return brk
 
 

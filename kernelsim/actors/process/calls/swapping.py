@@ -15,11 +15,12 @@ from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.space.swapoff import SwapEmptier
+from kernelsim.mm.core.vmstat import PGPGIN
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.swap.swap_area import SA_MAX, SA_ROTATIONAL, SA_START, SA_USED, SA_WRITEOK
 from kernelsim.mm.swap.swapfile import disable_swap_slots_cache, enable_swap_slots_cache
 from kernelsim.mm.swap.swapon import begin_swapoff, cancel_swapoff, enable_area, end_swapoff
-from kernelsim.units import SECTORS_PER_PAGE
+from kernelsim.units import KIB, PAGE_SIZE, SECTORS_PER_PAGE
 
 SWAP_FLAG_PRIO_MAX: Final = 32_767  # SWAP_FLAG_PRIO_MASK; include/linux/swap.h
 
@@ -64,6 +65,7 @@ async def swapon(caller: Caller, message: Swapon) -> int:
     area[SA_USED] = 1  # others find it busy from now on
     device, page = kernel.swap_location(int(area[SA_START]))
     bio = SubmitBio(False, page * SECTORS_PER_PAGE, 1, caller.task.name, wait=True)
+    kernel.mem.vm_event[PGPGIN] += PAGE_SIZE // KIB
     async with caller.task.off_cpu(in_iowait=True):
         status: int = await device.ref.ask(bio)
     if status:

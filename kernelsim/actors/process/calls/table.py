@@ -5,7 +5,9 @@ Interface: `CALLS`.
 
 from typing import Final
 
-from kernelsim.actors.process.calls import access, life, locking, mapping, swapping
+from kernelsim.actors.process.calls import access, files, life, locking, mapping, swapping
 from kernelsim.actors.process.calls.call import CallTable
 
-CALLS: Final = CallTable((mapping.CALLS, access.CALLS, locking.CALLS, swapping.CALLS, life.CALLS))
+CALLS: Final = CallTable(
+    (mapping.CALLS, access.CALLS, locking.CALLS, swapping.CALLS, files.CALLS, life.CALLS)
+)

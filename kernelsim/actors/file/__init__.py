@@ -1,0 +1,1 @@
+"""Files: reading them through the page cache, reading ahead, dropping what is cached."""

@@ -1,0 +1,197 @@
+"""Reading a file through the page cache, in the time of the task that reads.
+
+Linux: mm/filemap.c:filemap_read, mm/readahead.c, 6.1.
+What is in memory is copied in compiled runs (mm/file/filemap_read.py), up to the next event of
+anybody else, the end of the task's time slice or a page that needs more: one to be read, one at
+which to read ahead, one to wait for.
+Units: bytes of the file, pages, ns.
+"""
+
+import errno
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.alloc.page_allocator import alloc_context
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lru_add import activate_drain
+from kernelsim.actors.core.page_reads import wait_on_page_read
+from kernelsim.actors.file.page_io import read_window, submit_read
+from kernelsim.fs.file import OpenFile
+from kernelsim.mm.core.mem import I64, PG_locked, PG_readahead, PG_uptodate, PG_writeback
+from kernelsim.mm.core.swap import ALL_FLAGS
+from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.address_space import page_key
+from kernelsim.mm.file.filemap_read import (
+    R_BLOCK,
+    R_CALL_END,
+    R_CALL_NS,
+    R_COPY_NS,
+    R_END,
+    R_INDEX,
+    R_LIMIT_NS,
+    R_NR_ACTIVATED,
+    R_NR_OUT,
+    R_NS,
+    R_POS,
+    R_PREV,
+    READ_ACTIVATE,
+    READ_DONE,
+    READ_FAILED,
+    READ_LOCKED,
+    READ_MARKED,
+    READ_MISSING,
+    filemap_read_run,
+    new_read,
+)
+from kernelsim.mm.file.readahead import Window, async_readahead, forced_windows, sync_readahead
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE, Gfp
+from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+READAHEAD_GFP: Final = GFP_HIGHUSER_MOVABLE | Gfp.NORETRY | Gfp.NOWARN
+NOTED_PAGES: Final = 4096  # pages whose content is told to a checker at once
+
+
+Copied = Callable[[int, int], Awaitable[None]]
+
+
+class FileReader:
+    """The kernel side of one task that reads files.
+
+    Args:
+        current: The task.
+        policy: Memory policy of its pages.
+    """
+
+    def __init__(self, current: Current, policy: Mempolicy | None) -> None:
+        self._current = current
+        self._kernel, self._task = current
+        self._policy = policy
+        self._io = new_read()
+        self._out = np.zeros(NOTED_PAGES if self._kernel.is_observed else 0, np.uint64)
+
+    async def read(
+        self, file: OpenFile, pos: int, nr_bytes: int, block: int, copied: Copied | None
+    ) -> tuple[int, int]:
+        """Read from a position on, `block` bytes a call; return the bytes read and an errno.
+
+        `copied` is told what came: the first byte, counted from `pos`, and how many. It ends at the
+        end of the file, after an error, or when the task is being killed.
+
+        Source: Linux 6.1 mm/filemap.c:filemap_read
+        """
+        kernel, task, io = self._kernel, self._task, self._io
+        latency = kernel.spec.latency
+        end = min(pos + nr_bytes, file.inode.size)
+        io[:] = 0
+        io[R_POS], io[R_END], io[R_BLOCK] = pos, end, block
+        io[R_CALL_END], io[R_PREV] = pos, file.ra.prev_pos
+        io[R_COPY_NS], io[R_CALL_NS] = latency.page_copy_ns, latency.syscall_entry_ns
+        error = 0
+        while not error and not task.killed:
+            io[R_LIMIT_NS] = self._time_left_ns()
+            first = int(io[R_POS])
+            why = filemap_read_run(
+                kernel.mem, kernel.spaces.mappings, kernel.lruvec, task.cpu.number,
+                file.inode.number, io, self._out,
+            )  # fmt: skip
+            file.ra.prev_pos = int(io[R_PREV])
+            nr_out = int(io[R_NR_OUT])
+            if nr_out:
+                kernel.observer.delivered(file.inode, first >> PAGE_SHIFT, self._out[:nr_out])
+                kernel.observer.activated(int(io[R_NR_ACTIVATED]))
+            # Differs from Linux: What a read copies does not pass the memory controllers.
+            await task.compute(int(io[R_NS]))
+            if copied is not None and io[R_POS] > first:
+                await copied(first - pos, int(io[R_POS]) - first)
+            if why == READ_DONE:
+                break
+            error = await self._help(file, why)
+        return int(io[R_POS]) - pos, error
+
+    async def advise_willneed(self, file: OpenFile, index: int, nr_pages: int) -> None:
+        """Start reading a range, and wait for none of it.
+
+        Source: Linux 6.1 mm/fadvise.c:generic_fadvise, mm/readahead.c:force_page_cache_ra
+        """
+        for window in forced_windows(index, nr_pages, file.ra.ra_pages):
+            await read_window(self._current, file.inode, window, self._context(READAHEAD_GFP))
+
+    def _time_left_ns(self) -> int:
+        """Return how long the task may go on before anybody else can notice."""
+        clock, state = self._kernel.engine.clock, self._task.cpu.state
+        until_ns = clock.horizon_ns
+        if state.run_queue:
+            until_ns = min(until_ns, state.slice_end_ns)
+        return max(0, until_ns - clock.now_ns)
+
+    async def _help(self, file: OpenFile, why: int) -> int:
+        """Do what lets a read go on; return an errno, 0 for none."""
+        kernel, index = self._kernel, int(self._io[R_INDEX])
+        number = file.inode.number
+        pfn = xa_load(kernel.spaces.pool.xa, number, index)
+        if why == READ_MISSING:
+            await self._read_missing(file, index)
+        elif why == READ_MARKED:
+            await self._read_ahead(file, index)
+        elif why == READ_LOCKED:
+            await wait_on_page_read(self._current, page_key(number, index), pfn)
+        elif why == READ_ACTIVATE:
+            await activate_drain(self._current)
+        elif why == READ_FAILED:
+            return await self._read_again(file, pfn)
+        return 0
+
+    def _nr_wanted(self, index: int) -> int:
+        return (int(self._io[R_CALL_END]) + PAGE_SIZE - 1 >> PAGE_SHIFT) - index
+
+    async def _read_missing(self, file: OpenFile, index: int) -> None:
+        """Read a page that is missing, with its window; then the page alone if that had no room.
+
+        Source: Linux 6.1 mm/filemap.c:filemap_get_pages, :filemap_create_folio
+        """
+        kernel, inode, nr = self._kernel, file.inode, self._nr_wanted(index)
+        files = kernel.spaces.mappings
+        if file.is_random:
+            windows = forced_windows(index, nr, file.ra.ra_pages)
+        else:
+            windows = [sync_readahead(files, inode.number, file.ra, index, nr)]
+        for window in windows:
+            await read_window(self._current, inode, window, self._context(READAHEAD_GFP))
+        if xa_load(kernel.spaces.pool.xa, inode.number, index) <= 0:
+            alone, context = Window(index, 1, -1), self._context(GFP_HIGHUSER_MOVABLE)
+            await read_window(self._current, inode, alone, context)
+
+    async def _read_ahead(self, file: OpenFile, index: int) -> None:
+        kernel, number = self._kernel, file.inode.number
+        flags, pfn = kernel.mem.pages.flags, xa_load(kernel.spaces.pool.xa, number, index)
+        is_written = bool(int(flags[pfn]) & PG_writeback)
+        flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_readahead)
+        if is_written:  # one bit of Linux has both meanings, and it is the other one
+            return
+        nr = self._nr_wanted(index)
+        window = async_readahead(kernel.spaces.mappings, number, file.ra, index, nr)
+        if window is not None:
+            await read_window(self._current, file.inode, window, self._context(READAHEAD_GFP))
+
+    async def _read_again(self, file: OpenFile, pfn: int) -> int:
+        """Read a page once more that could not be read; return EIO if that fails again.
+
+        Source: Linux 6.1 mm/filemap.c:filemap_update_page, :filemap_read_folio
+        """
+        kernel, inode = self._kernel, file.inode
+        flags, index = kernel.mem.pages.flags, int(self._io[R_INDEX])
+        key = page_key(inode.number, index)
+        flags[pfn] |= np.uint32(PG_locked)
+        kernel.page_reads[key] = kernel.engine.wait_queue(f"file page {index} of {inode.number}")
+        alone: I64 = np.array([pfn], np.int64)
+        await submit_read(self._current, inode, index, alone)
+        await wait_on_page_read(self._current, key, pfn)
+        is_there = xa_load(kernel.spaces.pool.xa, inode.number, index) == pfn
+        return errno.EIO if is_there and not flags[pfn] & np.uint32(PG_uptodate) else 0
+
+    def _context(self, gfp: Gfp) -> AllocContext:
+        return alloc_context(self._current, self._policy, gfp)

@@ -1,0 +1,118 @@
+"""Getting pages of a file from its device: from a run of missing pages to requests to a disk.
+
+Linux: mm/readahead.c:page_cache_ra_unbounded, :read_pages, fs/mpage.c, block/bio.c, 6.1.
+Pages are allocated, 32 at most at a time, entered in the page cache, locked, and put in the CPU's
+folio_batch; then the run goes to the device in as few requests as its extents allow. Whoever comes
+to one of them sleeps until the disk is done (core/page_reads.py).
+Units: pages.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.alloc.free_pages import free_frames
+from kernelsim.actors.alloc.page_allocator import alloc_pages
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lru_add import folio_batch_drain
+from kernelsim.actors.core.swap_io import submit_bio
+from kernelsim.actors.messages.block_device import SubmitBio
+from kernelsim.actors.messages.node import EndPageRead
+from kernelsim.fs.inode import HOLE, Inode
+from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE, SWAP_CLUSTER_MAX, nid_of
+from kernelsim.mm.core.vmstat import PGPGIN
+from kernelsim.mm.file.address_space import page_key
+from kernelsim.mm.file.filemap import filemap_add_run, page_cache_next_miss, page_cache_next_page
+from kernelsim.mm.file.readahead import Window
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.swap.swap_area import SS_FREE
+from kernelsim.units import SECTORS_PER_PAGE
+
+BIO_MAX_VECS: Final = 256  # pages; include/linux/bio.h
+
+
+async def read_window(
+    current: Current, inode: Inode, window: Window, context: AllocContext
+) -> None:
+    """Start reading those pages of a window that are not cached yet, none behind the file's end.
+
+    Source: Linux 6.1 mm/readahead.c:do_page_cache_ra, :page_cache_ra_unbounded
+    """
+    spaces, number = current.kernel.spaces, inode.number
+    at, end = window.start, min(window.start + window.nr_pages, inode.nr_pages)
+    while at < end:
+        start = page_cache_next_miss(spaces.mappings, number, at, end - at)
+        stop = page_cache_next_page(spaces.mappings, number, start, end)
+        at = await _read_run(current, inode, start, stop, window.mark, context)
+        if at < stop and page_cache_next_miss(spaces.mappings, number, at, 1) == at:
+            return  # no memory
+
+
+async def _read_run(
+    current: Current, inode: Inode, start: int, stop: int, mark: int, context: AllocContext
+) -> int:
+    """Read missing pages; return the first one that is not read, since memory or the gap ended."""
+    kernel, task = current
+    pfns = np.zeros(stop - start, np.int64)
+    queue = kernel.engine.wait_queue(f"file page {start} of {inode.number}")
+    done = have = 0
+    while start + done < stop:
+        if done == have:
+            want = min(stop - start - done, SWAP_CLUSTER_MAX)
+            have += (await alloc_pages(current, context, want, pfns[have:])).nr
+            if done == have:
+                break
+        kernel.spaces.pool.reserve(have - done)
+        before = done
+        kernel.observer.caches(inode, start + done, pfns[done:have])
+        done = filemap_add_run(
+            kernel.mem, kernel.spaces.mappings, kernel.lruvec, task.cpu.number, inode.number,
+            start, pfns, done, have, mark, int(kernel.swap.state[SS_FREE]),
+        )  # fmt: skip
+        kernel.observer.cached(done - before)
+        kernel.placed(done - before)
+        keys = range(page_key(inode.number, start + before), page_key(inode.number, start + done))
+        kernel.page_reads.update(dict.fromkeys(keys, queue))
+        if kernel.mem.lru_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
+            await folio_batch_drain(current)
+        elif done < have:  # somebody else has read the next one meanwhile
+            break
+    if done < have:
+        await free_frames(current, pfns[done:have].copy(), have - done)
+    if done:
+        await task.compute(kernel.spec.latency.swap_slot_ns * done)
+        await submit_read(current, inode, start, pfns[:done])
+    return start + done
+
+
+async def submit_read(current: Current, inode: Inode, index: int, pfns: I64) -> None:
+    """Send locked pages of a file to its device, in requests as large as extents and disk allow.
+
+    Pages without a place on the device are filled at once.
+
+    Source: Linux 6.1 fs/mpage.c:do_mpage_readpage, block/bio.c:submit_bio
+    """
+    kernel, task = current
+    device = kernel.devices[inode.device]
+    most = min(device.spec.max_segments, BIO_MAX_VECS)
+    done = 0
+    while done < len(pfns):
+        place, nr = inode.map_blocks(index + done, min(most, len(pfns) - done))
+        part = pfns[done : done + nr].copy()
+        began_ns = kernel.engine.now_ns
+        end_io = EndPageRead(inode, index + done, part, device.name, task.name, began_ns)
+        receiver = kernel.nodes[nid_of(kernel.mem, int(part[0]))].ref
+        done += nr
+        if place == HOLE:
+            await receiver.ask(end_io)
+            continue
+        kernel.mem.vm_event[PGPGIN] += 4 * nr
+        bio = SubmitBio(
+            is_write=False,
+            sector=place * SECTORS_PER_PAGE,
+            nr_pages=nr,
+            comm=task.name,
+            end_io=end_io,
+            receiver=receiver,
+        )
+        await submit_bio(task, device, bio)

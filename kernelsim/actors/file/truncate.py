@@ -1,0 +1,71 @@
+"""Dropping what is cached of files, in the time of the task that asks for it.
+
+Linux: mm/truncate.c, mm/fadvise.c, fs/drop_caches.c, 6.1.
+Units: pages of a file.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.alloc.free_pages import by_node, free_frames
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
+from kernelsim.actors.messages.node import LruDeleted
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.core.vmstat import DROP_PAGECACHE, DROP_SLAB
+from kernelsim.mm.file.truncate import invalidate_mapping_pages
+
+DROP_BATCH_PAGES: Final = 512  # dropped before others get a turn
+DROP_PAGES: Final = 1  # bits of what is written to drop_caches
+DROP_OBJECTS: Final = 2
+
+
+async def invalidate_pages(current: Current, inode: Inode, first: int, last: int) -> int:
+    """Drop clean pages of a file that nobody uses; return how many.
+
+    Source: Linux 6.1 mm/truncate.c:invalidate_mapping_pages
+    """
+    # Differs from Linux: Pages leave their lists in the step that takes them out of the page cache;
+    # lru_lock is paid for after.
+    kernel, task = current
+    spaces, dropped = kernel.spaces, 0
+    pfns = np.zeros(DROP_BATCH_PAGES, np.int64)
+    while first <= last:
+        nr, first = invalidate_mapping_pages(
+            kernel.mem, spaces.mappings, inode.number, first, last, pfns
+        )
+        kernel.taken(nr)
+        for nid, part in by_node(kernel, pfns, nr):
+            await kernel.nodes[nid].ref.ask(LruDeleted(len(part), task.cpu.name))
+        dropped += await free_frames(current, pfns, nr)
+        await task.compute(kernel.spec.latency.pte_set_ns * nr)
+    return dropped
+
+
+async def advise_dontneed(current: Current, inode: Inode, first: int, last: int) -> None:
+    """Drop a range of a file, also pages that wait in the batches of other CPUs.
+
+    Source: Linux 6.1 mm/fadvise.c:generic_fadvise
+    """
+    await lru_add_drain(current)
+    await invalidate_pages(current, inode, first, last)
+    mem = current.kernel.mem
+    if mem.lru_batch[:, 0].any() or mem.activate_batch[:, 0].any():
+        await lru_add_drain_all(current)
+        await invalidate_pages(current, inode, first, last)
+
+
+async def drop_caches(current: Current, what: int) -> None:
+    """Drop what is cached of all files (1), objects of the kernel (2), or both (3).
+
+    Source: Linux 6.1 fs/drop_caches.c:drop_caches_sysctl_handler
+    """
+    kernel = current.kernel
+    if what & DROP_PAGES:
+        await lru_add_drain_all(current)
+        for inode in list(kernel.files.inodes.values()):
+            await invalidate_pages(current, inode, 0, max(inode.nr_pages - 1, 0))
+        kernel.mem.vm_event[DROP_PAGECACHE] += 1
+    if what & DROP_OBJECTS:  # there are none whose number is known
+        kernel.mem.vm_event[DROP_SLAB] += 1

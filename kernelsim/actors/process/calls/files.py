@@ -1,0 +1,266 @@
+"""open, close, read, posix_fadvise, mincore and drop_caches: what a program does with files.
+
+Linux: fs/open.c, fs/read_write.c, mm/fadvise.c, mm/mincore.c, fs/drop_caches.c, 6.1.
+Units: bytes.
+"""
+
+import errno
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+import attrs
+import numpy as np
+
+from kernelsim.actors.file.truncate import advise_dontneed, drop_caches
+from kernelsim.actors.process.calls.access import store_range
+from kernelsim.actors.process.calls.call import Call
+from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores, page_range
+from kernelsim.fs.file import OpenFile
+from kernelsim.mm.core.mem import I64
+from kernelsim.mm.file.filemap import incore_pages
+from kernelsim.mm.file.readahead import VM_READAHEAD_PAGES
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+FIRST_FD: Final = 3  # the three before are open already
+HERE: Final = -1  # offset of a read at the file's position
+ADVICE: Final = ("normal", "random", "sequential", "willneed", "dontneed")
+
+
+@attrs.frozen
+class Open:
+    """Open a file to read it; answered with a descriptor, or a negative errno."""
+
+    path: str
+
+
+@attrs.frozen
+class Close:
+    """Close a descriptor; answered with 0 or a negative errno."""
+
+    fd: int
+
+
+@attrs.frozen
+class Read:
+    """Read from a file; answered with the bytes that were read, or a negative errno.
+
+    Attributes:
+        fd: Descriptor.
+        count: Bytes wanted.
+        offset: Where, as pread has it; HERE for where the last read ended.
+        block: Bytes of each call, when the program reads in a loop; 0 for one call.
+        buffer: Address of the memory that gets what is read; 0 for memory that is always there.
+    """
+
+    fd: int
+    count: int
+    offset: int = HERE
+    block: int = 0
+    buffer: int = 0
+
+
+@attrs.frozen
+class Fadvise:
+    """posix_fadvise: say how a file will be used; answered with 0 or a negative errno.
+
+    Attributes:
+        fd: Descriptor.
+        advice: One of ADVICE.
+        offset: First byte.
+        length: Bytes; 0 for up to the end.
+    """
+
+    fd: int
+    advice: str
+    offset: int = 0
+    length: int = 0
+
+
+@attrs.frozen
+class Mincore:
+    """Map a file, ask mincore for it, unmap it; answered with the pages in memory, or an errno."""
+
+    fd: int
+
+
+@attrs.frozen
+class DropCaches:
+    """Write to /proc/sys/vm/drop_caches: 1 pages of files, 2 objects of the kernel, 3 both."""
+
+    what: int
+
+
+async def open_file(caller: Caller, message: Open) -> int:
+    """Give a file the lowest free descriptor.
+
+    Source: Linux 6.1 fs/open.c:do_sys_openat2
+    """
+    await caller.enter_kernel()
+    inode = caller.kernel.files.by_path.get(message.path)
+    if inode is None:
+        return -errno.ENOENT
+    inode.nr_open += 1
+    files = caller.entry.files
+    fd = next(fd for fd in range(FIRST_FD, FIRST_FD + len(files) + 1) if fd not in files)
+    files[fd] = OpenFile(inode)
+    return fd
+
+
+async def close_file(caller: Caller, message: Close) -> int:
+    """Let a descriptor go.
+
+    Source: Linux 6.1 fs/open.c:close_fd
+    """
+    await caller.enter_kernel()
+    file = caller.entry.files.pop(message.fd, None)
+    if file is None:
+        return -errno.EBADF
+    file.inode.nr_open -= 1
+    return 0
+
+
+async def read(caller: Caller, message: Read) -> int:
+    """Read, at the file's position or elsewhere.
+
+    Source: Linux 6.1 fs/read_write.c:ksys_read, :ksys_pread64
+    """
+    file = caller.entry.files.get(message.fd)
+    if file is None:
+        await caller.enter_kernel()
+        return -errno.EBADF
+    if message.offset < HERE:
+        await caller.enter_kernel()
+        return -errno.EINVAL
+    pos = file.pos if message.offset == HERE else message.offset
+    block = message.block or max(message.count, 1)
+    if message.count == 0 or pos >= file.inode.size:
+        await caller.enter_kernel()
+        return 0
+    copied = None
+    if message.buffer:
+        if not caller.mm.map.covers(message.buffer, message.buffer + min(block, message.count)):
+            await caller.enter_kernel()
+            return -errno.EFAULT
+        copied = partial(_fill_buffer, caller, message.buffer, block)
+    done, error = await caller.reader.read(file, pos, message.count, block, copied)
+    if message.offset == HERE:
+        file.pos += done
+    return done or -error
+
+
+async def _fill_buffer(caller: Caller, buffer: int, block: int, first: int, nr: int) -> None:
+    """Store to the pages of a buffer what came, bytes `first` on; a page out of memory faults.
+
+    Source: Linux 6.1 lib/iov_iter.c:copy_page_to_iter
+    """
+    start = first % block
+    for low, high in ((start, min(start + nr, block)), (0, min(start + nr - block, start))):
+        if low < high:
+            await store_range(caller, buffer + low, high - low)
+
+
+def _buffer_stores(value: Read, answer: int | None) -> Iterable[Stores]:
+    if value.buffer and answer is not None and answer > 0:
+        nr = min(value.block or answer, answer)
+        pages = page_range(value.buffer, nr)
+        yield StoreRun(pages.first, pages.end - pages.first, 1)
+
+
+async def fadvise(caller: Caller, message: Fadvise) -> int:
+    """Note how a file will be used, or act on it at once.
+
+    Source: Linux 6.1 mm/fadvise.c:generic_fadvise
+    """
+    await caller.enter_kernel()
+    file = caller.entry.files.get(message.fd)
+    if file is None:
+        return -errno.EBADF
+    if message.length < 0 or message.advice not in ADVICE:
+        return -errno.EINVAL
+    advice, size = message.advice, file.inode.size
+    end = message.offset + message.length if message.length else size
+    if advice == "willneed":
+        first, last = message.offset >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT
+        await caller.reader.advise_willneed(file, first, max(0, last + 1 - first))
+    elif advice == "dontneed":
+        # Pages that are only partly in the range stay, but for the last one of the file.
+        first = -(-message.offset // PAGE_SIZE)
+        last = (end - 1) >> PAGE_SHIFT if end >= size else (end >> PAGE_SHIFT) - 1
+        await advise_dontneed(caller.current, file.inode, first, last)
+    else:
+        file.is_random = advice == "random"
+        file.ra.ra_pages = VM_READAHEAD_PAGES * (2 if advice == "sequential" else 1)
+    return 0
+
+
+async def mincore(caller: Caller, message: Mincore) -> I64 | int:
+    """Tell which pages of a file are in memory.
+
+    Source: Linux 6.1 mm/mincore.c:mincore_page
+    """
+    await caller.enter_kernel()
+    kernel, file = caller.kernel, caller.entry.files.get(message.fd)
+    if file is None:
+        return -errno.EBADF
+    found = np.zeros(kernel.spaces.nrpages(file.inode.number), np.int64)
+    nr = incore_pages(
+        kernel.mem, kernel.spaces.mappings, file.inode.number, file.inode.nr_pages, found
+    )
+    return found[:nr]
+
+
+async def drop(caller: Caller, message: DropCaches) -> int:
+    """Drop caches."""
+    await caller.enter_kernel()
+    if not 1 <= message.what <= DROP_CACHES_MAX:
+        return -errno.EINVAL
+    await drop_caches(caller.current, message.what)
+    return 0
+
+
+DROP_CACHES_MAX: Final = 4
+CALLS: Final = (
+    Call(
+        name="open",
+        value=Open,
+        handler=open_file,
+        returns="number",
+        errors=(errno.ENOENT,),
+        form="path",
+    ),
+    Call(name="close", value=Close, handler=close_file, errors=(errno.EBADF,), form="fd"),
+    Call(
+        name="read",
+        value=Read,
+        handler=read,
+        returns="number",
+        errors=(errno.EBADF, errno.EINVAL, errno.EIO, errno.EFAULT),
+        form="fd size",
+        effect=Effect(stores=_buffer_stores),
+    ),
+    Call(
+        name="fadvise",
+        value=Fadvise,
+        handler=fadvise,
+        errors=(errno.EBADF, errno.EINVAL),
+        form="fd advice",
+        words=ADVICE,
+    ),
+    Call(
+        name="mincore",
+        value=Mincore,
+        handler=mincore,
+        returns="result",
+        errors=(errno.EBADF,),
+        form="fd",
+    ),
+    Call(
+        name="drop_caches",
+        value=DropCaches,
+        handler=drop,
+        errors=(errno.EINVAL,),
+        form="number",
+    ),
+)

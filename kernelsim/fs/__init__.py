@@ -1,0 +1,6 @@
+"""What a file is before any of it is cached: its size, its place on a device, what that holds.
+
+To read in this order: `inode.py` (a file), `filesystem.py` (the files of a device), `namespace.py`
+(all files of a machine, by path). Nothing here waits or knows the page cache; a file's number is
+that of its address space (mm/file/address_space.py), too.
+"""

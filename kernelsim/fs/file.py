@@ -1,0 +1,27 @@
+"""An open file: where a program is in it, and what it reads ahead.
+
+Linux: struct file (include/linux/fs.h), 6.1.
+Units: bytes.
+"""
+
+import attrs
+
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.file.readahead import FileRa
+
+
+@attrs.define(eq=False)
+class OpenFile:
+    """An open file.
+
+    Attributes:
+        inode: The file.
+        ra: Its readahead state.
+        pos: Where the next read begins.
+        is_random: FMODE_RANDOM: no readahead, by POSIX_FADV_RANDOM.
+    """
+
+    inode: Inode
+    ra: FileRa = attrs.field(factory=FileRa)
+    pos: int = 0
+    is_random: bool = False
