@@ -116,6 +116,8 @@ def test_who_runs_swapoff_goes_first_unless_a_victim_is_still_dying():
     origin = task(5, "swapoff", rss=1, oom_origin=True)
     for tasks in ([origin, A], [A, origin]):
         assert select_bad_process(tasks, TOTALPAGES).chosen == origin
+    younger = task(7, "swapoff", rss=1, oom_origin=True)
+    assert select_bad_process([origin, younger], TOTALPAGES).chosen == younger
     victim = task(6, "x", rss=1, is_victim=True)
     assert select_bad_process([origin, victim], TOTALPAGES).aborted
     init = task(1, "init", rss=1, oom_origin=True)
