@@ -22,8 +22,6 @@ def test_no_less_than_nothing_is_used(tmp_path):
         row = {"t_ns": second * NS_PER_S, **pages}
         recorder.append([row.get(name, 0) for name in recorder.columns])
     recorder.write(tmp_path / "metrics.parquet")
-    text = sar_text(
-        tmp_path / "metrics.parquet", NS_PER_S, option="-r", nr_cpus=1, total_kb=400
-    )
+    text = sar_text(tmp_path / "metrics.parquet", NS_PER_S, option="-r", nr_cpus=1, total_kb=400)
     free, _, used, percent, _, cached = text.splitlines()[3].split()[1:7]
     assert (free, used, percent, cached) == ("240", "0", "0.00", "200")
