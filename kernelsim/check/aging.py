@@ -4,7 +4,8 @@ Linux: mm/vmscan.c: folio_check_references, shrink_active_list, 6.1.
 A page that was used since the last look stays mapped, and that it was used is forgotten: its
 accessed bits are clear when it has been judged. Pages under I/O, locked ones, and those without a
 user left are not judged.
-Interface: a `Judgement` is made before, and asked afterwards.
+Batches are taken from the tail of a list, where the pages are that came first.
+Interface: a `Judgement`, or a `Scan`, is made before, and asked afterwards.
 """
 
 from collections.abc import Iterator
@@ -15,12 +16,15 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
+    L_COUNT,
+    L_TAIL,
     PG_active,
     PG_isolated,
     PG_locked,
     PG_mlocked,
     PG_swapbacked,
     PG_writeback,
+    lru_list,
 )
 from kernelsim.mm.space.pgtable import pte_at
 
@@ -81,3 +85,24 @@ class Judgement:
             return False
         pte = pte_at(*self._kernel.space, int(pages.mapping[pfn]), int(pages.index[pfn]))
         return bool(pte & ACCESSED)
+
+
+class Scan:
+    """The tail of a list before pages are taken off it.
+
+    Args:
+        kernel: The machine.
+        nid: Node of the list.
+        lru: LRU_* of the list.
+    """
+
+    def __init__(self, kernel: Kernel, nid: int, lru: int) -> None:
+        self._row = kernel.mem.lists[lru_list(kernel.mem, nid, lru)]
+        self._name = f"list {lru} of node {nid}"
+        self._oldest, self._nr = int(self._row[L_TAIL]), int(self._row[L_COUNT])
+
+    def outcome(self, nr_scanned: int) -> str:
+        """Say whether the page at the tail was passed by, though not all pages were looked at."""
+        if 0 < nr_scanned < self._nr and self._row[L_TAIL] == self._oldest:
+            return f"{nr_scanned} pages of {self._name} were looked at, not pfn {self._oldest}"
+        return ""

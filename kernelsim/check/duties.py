@@ -19,7 +19,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.actors.parts.observer import Asker, Observer
-from kernelsim.check.aging import Judgement
+from kernelsim.check.aging import Judgement, Scan
 from kernelsim.check.balance import wrong_node, wrong_silence, wrong_sleep, wrong_zone
 from kernelsim.check.flight import check_flight
 from kernelsim.check.lru import count_by_node, zones_of
@@ -43,7 +43,10 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
     Mem,
     PG_active,
+    PG_dirty,
+    PG_locked,
     PG_lru,
+    PG_reclaim,
     PG_unevictable,
 )
 from kernelsim.mm.core.xarray import xa_load
@@ -53,6 +56,7 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.sched.fair import SchedEntity
 
+ROTATED_OF: Final = PG_lru | PG_reclaim | PG_locked | PG_dirty | PG_unevictable
 PROBLEMS_MAX: Final = 100  # kept until the next look
 
 
@@ -80,6 +84,7 @@ class Duties(Observer):
         self._guarded = kernel.mem.zone[:, Z_FREE].copy()
         self._judgement: Judgement | None = None
         self._caching: tuple[I64, NDArray[np.bool_]]  # pages, and which of them are remembered
+        self._scan: Scan
         self._refused: dict[str, list[int]] = {}
         self._asked: dict[str, tuple[int, int]] = {}  # zone and floor, by the task
 
@@ -187,13 +192,23 @@ class Duties(Observer):
         self.ledger.activated += activated
         self.ledger.deactivated += deactivated
 
+    def scans(self, nid: int, lru: int) -> None:
+        """Note which page has to be looked at first."""
+        self._scan = Scan(self._kernel, nid, lru)
+
     def isolates(self, cpu: str, lru: int, nr_scanned: int) -> None:
         """Enter pages that were looked at."""
+        self.note(self._scan.outcome(nr_scanned))
         if lru & 1:
             self.ledger.refilled += nr_scanned
         else:
             is_file = int(lru >= LRU_INACTIVE_FILE)
             self.ledger.scanned[int(self._is_kswapd_on(cpu)), is_file] += nr_scanned
+
+    def written(self, pfns: I64) -> None:
+        """Enter those of them that go to the tail of their lists, since reclaim wants them."""
+        flags = self._kernel.mem.pages.flags[pfns] & np.uint32(ROTATED_OF)
+        self.ledger.rotated += int(np.count_nonzero(flags == PG_lru | PG_reclaim))
 
     def reads(self, slots: I64, pfns: I64) -> None:
         """Enter pages whose eviction is remembered."""

@@ -46,6 +46,7 @@ from kernelsim.mm.core.vmstat import (
     PGPGIN,
     PGPGOUT,
     PGREFILL,
+    PGROTATED,
     PGSCAN_ANON,
     PGSCAN_DIRECT,
     PGSCAN_FILE,
@@ -88,6 +89,7 @@ class Ledger:
         refilled: Pages of active lists that were looked at.
         activated: Pages that became active when they were judged, or since they were used twice.
         deactivated: Pages that became inactive then.
+        rotated: Written pages that went to the tail of their lists.
         refaults: Pages read again whose eviction was remembered, by node.
         quietly_active: Pages that were active already, or became so without an event.
     """
@@ -103,6 +105,7 @@ class Ledger:
     refilled: int = 0
     activated: int = 0
     deactivated: int = 0
+    rotated: int = 0
     refaults: I64 = attrs.field(init=False)
     quietly_active: int = attrs.field(init=False)
     used: I64 = attrs.field(init=False)
@@ -219,6 +222,7 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
         (PGREFILL, ledger.refilled),
         (PGACTIVATE, ledger.activated),
         (PGDEACTIVATE, ledger.deactivated),
+        (PGROTATED, ledger.rotated),
     )
     for column, done in exact:
         if events[column] != done:

@@ -12,10 +12,7 @@ from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim import kswapd, reclaim
 from kernelsim.actors.space import burst_witness, mmu_gather
 from kernelsim.errors import InvariantViolation
-from kernelsim.mm.core.mem import (
-    Z_WMARK_LOW,
-    PG_active,
-)
+from kernelsim.mm.core.mem import L_HEAD, L_TAIL, Z_WMARK_LOW, PG_active, lru_list
 from kernelsim.mm.core.vmstat import (
     NUMA_HIT,
     PGALLOC_DMA,
@@ -224,6 +221,31 @@ def test_aging_that_forgets_nothing_is_found(monkeypatch):
 
     monkeypatch.setattr(reclaim, "shrink_folio_list", lazy)
     assert only(findings(pressed), "left its accessed bit set")
+
+
+def turn_around(mem: Any, nid: int, lru: int) -> None:
+    """Let the head of a list be its tail."""
+    row, pages = mem.lists[lru_list(mem, nid, lru)], mem.pages
+    pfn = int(row[L_HEAD])
+    while pfn:
+        after = int(pages.next[pfn])
+        pages.next[pfn], pages.prev[pfn] = pages.prev[pfn], after
+        pfn = after
+    row[L_HEAD], row[L_TAIL] = int(row[L_TAIL]), int(row[L_HEAD])
+
+
+def test_pages_taken_off_the_wrong_end_are_found(monkeypatch):
+    """Reclaim takes the pages that came first, at the tail."""
+    real = node.isolate_lru_folios
+
+    def from_head(mem: Any, nid: int, lru: int, *rest: Any) -> Any:
+        turn_around(mem, nid, lru)
+        result = real(mem, nid, lru, *rest)
+        turn_around(mem, nid, lru)
+        return result
+
+    monkeypatch.setattr(node, "isolate_lru_folios", from_head)
+    assert only(findings(pressed), "were looked at, not pfn")
 
 
 def test_a_free_without_zone_lock_is_found(monkeypatch):

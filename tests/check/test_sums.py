@@ -20,6 +20,7 @@ from kernelsim.mm.core.vmstat import (
     PGPGIN,
     PGPGOUT,
     PGREFILL,
+    PGROTATED,
     PGSCAN_DIRECT,
     PGSCAN_KSWAPD,
     SWAP_RA,
@@ -65,6 +66,15 @@ def lost(column: int) -> Callable[[Any, Any], None]:
     return lose
 
 
+def doubled(column: int) -> Callable[[Any, Any], None]:
+    """Count events twice."""
+
+    def count_again(mem: Any, before: Any) -> None:
+        mem.vm_event[column] += mem.vm_event[column] - before[0][column]
+
+    return count_again
+
+
 def forget_refault(mem: Any, before: Any) -> None:
     """Count no refaults."""
     mem.node_stat[:, WORKINGSET_REFAULT_ANON] = before[1][:, WORKINGSET_REFAULT_ANON]
@@ -74,6 +84,7 @@ EVENTS: dict[str, tuple[Any, str, Callable[[Any, Any], None], str]] = {
     "pgscan": (node, "isolate_lru_folios", shifted(PGSCAN_KSWAPD, PGSCAN_DIRECT), "pgscan_"),
     "pgrefill": (node, "isolate_lru_folios", lost(PGREFILL), "pgrefill rose"),
     "pgactivate": (reclaim, "shrink_folio_list", lost(PGACTIVATE), "activat"),
+    "pgrotated": (node_swap, "end_swap_write", doubled(PGROTATED), "pgrotated rose"),
     "pgdeactivate": (node, "shrink_active_list", lost(PGDEACTIVATE), "pgdeactivate rose"),
     "workingset_refault": (
         node_swap,

@@ -290,6 +290,7 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._isolate_lru, message), message.user)
 
     def _isolate_lru(self, message: IsolateLru) -> tuple[tuple[int, int, int], int]:
+        self.observer.scans(self.nid, message.lru)
         result = isolate_lru_folios(
             self._mem, self.nid, message.lru, message.nr_to_scan, message.reclaim_idx,
             message.how, message.batch,
@@ -332,7 +333,7 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._end_swap_write, message), "interrupt")
 
     def _end_swap_write(self, message: EndSwapWrite) -> tuple[None, int]:
-        self._swap.end_write(message)
+        self._swap.end_write(message, self.observer)
         return None, self._lru_hold_ns("interrupt", len(message.pfns))
 
     def on_memory_traffic(self, message: MemoryTraffic) -> At:

@@ -108,8 +108,14 @@ class Observer:
     def judged(self, cpu: str) -> None:
         """Hear that the task on a CPU has done so, in the same step."""
 
+    def scans(self, nid: int, lru: int) -> None:
+        """Hear that pages are about to be isolated from a list."""
+
     def isolates(self, cpu: str, lru: int, nr_scanned: int) -> None:
         """Hear how many pages of a list the task on a CPU has looked at to isolate some."""
+
+    def written(self, pfns: I64) -> None:
+        """Hear which pages a disk has written that are still marked as under writeback."""
 
     def reads(self, slots: I64, pfns: I64) -> None:
         """Hear which slots are about to be entered in the swap cache, and in which pages."""
