@@ -60,6 +60,7 @@ def emulated_disk(
     """
     return BlockDeviceSpec(
         name=name,
+        nr_requests=256,  # queue-size of QEMU's virtio-blk
         queue_depth=2,  # 90000 single reads of four tasks in 20 s: two at a time
         read_latency_ns=400_000,  # 22657 reads of 8 pages with their faults in 14.8 … 19 s
         write_latency_ns=50_000,

@@ -115,9 +115,7 @@ class Pdflush(Actor):
                 is_congested |= is_busy
         return MAX_WRITEBACK_PAGES - left, is_congested
 
-    async def _write_device(
-        self, bdi: BackingDev, older_than: int, left: int
-    ) -> tuple[int, bool]:
+    async def _write_device(self, bdi: BackingDev, older_than: int, left: int) -> tuple[int, bool]:
         # Source: Linux 2.6.31 fs/fs-writeback.c:generic_sync_sb_inodes
         dirty = bdi.dirty
         if not dirty.b_io:
