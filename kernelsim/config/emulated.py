@@ -29,6 +29,11 @@ EMULATED_CPU: Final = LatencySpec(
     # what was fitted: 5 us of the second stood as a TLB flush as long as kswapd paid for its own.
     scan_page_ns=5_000,
     swap_slot_ns=20_000,
+    # 20 MiB written in 206 … 221 ms, 4 MiB of them the program's buffer: 37 us a page, of which 12
+    # are the copy and 2 the page's allocation (d07_flush).
+    write_begin_ns=23_000,
+    # 7966 pages put under writeback in 97 ms, in which the writer had time for 1344 (d07).
+    writepage_ns=6_000,
     syscall_entry_ns=5_000,
     context_switch_ns=20_000,
     ipi_ns=20_000,

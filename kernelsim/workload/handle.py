@@ -225,10 +225,23 @@ class ProcessHandle:
         result: TouchResult = await self._ask(message)
         return result
 
-    async def open(self, path: str) -> int:
-        """Open a file to read it; return its descriptor."""
-        fd: int = await self.syscall("open", path)
+    async def open(self, path: str, *, create: bool = False, truncate: bool = False) -> int:
+        """Open a file, perhaps made for it (O_CREAT) or made empty (O_TRUNC); return its fd."""
+        fd: int = await self.syscall("open", path, create=create, truncate=truncate)
         return fd
+
+    async def write(self, fd: int, size: int | str, *, offset: int | str | None = None) -> int:
+        """Write to a file; return how many bytes were, fewer only when the disk is full.
+
+        It goes on where the last read or write ended unless an offset is given (pwrite).
+        """
+        where = HERE if offset is None else parse_size(offset, key="offset")
+        nr: int = await self.syscall("write", fd, size, offset=where)
+        return nr
+
+    async def fsync(self, fd: int) -> None:
+        """Wait until the disk has what is written to a file."""
+        await self.syscall("fsync", fd)
 
     async def close(self, fd: int) -> None:
         """Close a descriptor."""

@@ -38,6 +38,7 @@ class PdflushPool:
         threads: How many there are.
         jobs: What was asked for and no thread has begun yet, with the pages to be written at least.
         start: Starts one more thread; set when the machine starts.
+        nr_started: Threads started so far.
         is_timed: The timer of old pages runs.
     """
 
@@ -48,6 +49,7 @@ class PdflushPool:
     jobs: deque[tuple[Job, int]] = attrs.field(factory=deque)
     start: Callable[[], None] = attrs.field(init=False)
     is_timed: bool = False
+    nr_started: int = 0
 
     @property
     def now(self) -> int:

@@ -83,7 +83,7 @@ class Pdflush(Actor):
                 continue
             if not is_congested:
                 return
-            await self._congestion_wait()
+            await congestion_wait(self._current)
 
     async def _kupdate(self) -> None:
         """Write what has been dirty for long.
@@ -99,7 +99,7 @@ class Pdflush(Actor):
                 continue
             if not is_congested:
                 return
-            await self._congestion_wait()
+            await congestion_wait(self._current)
 
     async def _write_inodes(self, older_than: int) -> tuple[int, bool]:
         """Write 1024 pages of old files; return how many were, and whether a disk was too busy.
@@ -110,37 +110,54 @@ class Pdflush(Actor):
         for bdi in self._kernel.backing_devs.values():
             if left > 0 and not bdi.is_running:  # writeback_acquire: one thread a disk
                 bdi.is_running = True
-                left, is_busy = await self._write_device(bdi, older_than, left)
+                left, is_busy = await write_device(self._current, bdi, older_than, left)
                 bdi.is_running = False
                 is_congested |= is_busy
         return MAX_WRITEBACK_PAGES - left, is_congested
 
-    async def _write_device(self, bdi: BackingDev, older_than: int, left: int) -> tuple[int, bool]:
-        # Source: Linux 2.6.31 fs/fs-writeback.c:generic_sync_sb_inodes
-        dirty = bdi.dirty
-        if not dirty.b_io:
-            dirty.queue_io(min(older_than, bdi.now))
-        while dirty.b_io and left > 0:
-            if bdi.device.is_congested:
-                return left, True
-            inode = dirty.b_io[-1]
-            if inode.is_syncing:
-                dirty.requeue_io(inode)
-                continue
-            wbc = WritebackControl(nr_to_write=left, is_cyclic=True)
-            left = await writeback_single_inode(self._current, inode, wbc)
-            has_dirty = has_dirty_pages(self._kernel.spaces.mappings, inode.number)
-            if inode.io_list is not None:
-                dirty.requeue_inode(inode, wbc, left, bdi.now, has_dirty_pages=has_dirty)
-        return left, bool(dirty.b_more_io)
 
-    async def _congestion_wait(self) -> None:
-        """Sleep until a disk has done some of its writes, a tenth of a second at most.
+async def write_device(
+    current: Current, bdi: BackingDev, older_than: int, left: int, *, blocks: bool = False
+) -> tuple[int, bool]:
+    """Write dirty files of a disk; return the pages left of those asked for, and if it is busy.
 
-        Source: Linux 2.6.31 mm/backing-dev.c:congestion_wait
-        """
-        devices = [bdi.device for bdi in self._kernel.backing_devs.values()]
-        busy = next((device for device in devices if device.is_congested), devices[0])
-        async with self._task.off_cpu(in_iowait=True):
-            with self.engine.move_on_after(CONGESTION_NS):
-                await busy.uncongested.wait()
+    Args:
+        current: Who writes.
+        bdi: The disk.
+        older_than: Files that became dirty later are left, jiffies.
+        left: Pages to be written.
+        blocks: Also when the disk has much to do: the writer then sleeps until there is room.
+
+    Source: Linux 2.6.31 fs/fs-writeback.c:generic_sync_sb_inodes
+    """
+    dirty = bdi.dirty
+    if not dirty.b_io:
+        dirty.queue_io(min(older_than, bdi.now))
+    while dirty.b_io and left > 0:
+        if bdi.device.is_congested and not blocks:
+            return left, True
+        inode = dirty.b_io[-1]
+        if inode.is_syncing:
+            dirty.requeue_io(inode)
+            continue
+        wbc = WritebackControl(nr_to_write=left, is_cyclic=True)
+        left = await writeback_single_inode(current, inode, wbc)
+        has_dirty = has_dirty_pages(current.kernel.spaces.mappings, inode.number)
+        if inode.io_list is not None:
+            dirty.requeue_inode(inode, wbc, left, bdi.now, has_dirty_pages=has_dirty)
+    return left, bool(dirty.b_more_io)
+
+
+async def congestion_wait(current: Current) -> None:
+    """Sleep until a disk has done some of its writes, a tenth of a second at most.
+
+    Source: Linux 2.6.31 mm/backing-dev.c:congestion_wait
+    """
+    kernel, task = current
+    devices = [bdi.device for bdi in kernel.backing_devs.values()]
+    busy = next((device for device in devices if device.is_congested), devices[0])
+    began_ns = kernel.engine.now_ns
+    async with task.off_cpu(in_iowait=True):
+        with kernel.engine.move_on_after(CONGESTION_NS):
+            await busy.uncongested.wait()
+    task.waits.io_ns += kernel.engine.now_ns - began_ns

@@ -11,6 +11,7 @@ Units: pages, ns.
 import numpy as np
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.kernel import wakeup_flusher_threads
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.swap_io import submit_bio, wbt_wait
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
@@ -27,6 +28,7 @@ from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG, Urgency
 from kernelsim.block.disk_place import DiskPlace
 from kernelsim.block.plug import SwapPlug, SwapRequest
+from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
@@ -41,6 +43,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_TO_WRITE,
     STAT_NR_UNMAP_FAIL,
     STAT_NR_UNMAPPED,
+    STAT_NR_UNQUEUED_DIRTY,
     STAT_NR_WRITEBACK,
     new_reclaim_batch,
 )
@@ -180,6 +183,8 @@ class Reclaimer:
         if not taken:
             return 0
         await self._shrink_folio_list(nid, how, taken)
+        if batch.stat[STAT_NR_UNQUEUED_DIRTY] == taken:  # the flushers are not doing their job
+            wakeup_flusher_threads(kernel, WbReason.WB_REASON_VMSCAN)
         put_back = PutbackInactive(lru, how, batch, task.cpu.name)
         await self._free(nid, await kernel.nodes[nid].ref.ask(put_back))
         self._trace_inactive(sc, nid, lru)

@@ -7,5 +7,6 @@ it), `truncate.py` (dropping pages on request), `shadow_nodes.py` (forgetting ev
 
 Then dirty pages: `dirty_limits.py` (how many there may be), `flex_proportions.py` and
 `backing_dev.py` (whose they are), `dirty_rate.py` (how fast they may come), `page_writeback.py`
-(whether a writer waits now).
+(whether a writer waits now), `classic_writeback.py` (the same before 2.6.32); `filemap_write.py`
+and `dirty_pages.py` (how a page becomes dirty, is on its way, is written).
 """

@@ -68,7 +68,6 @@ class BdiWriteback:
         bw_time_stamp: When bandwidth was last estimated.
         dirtied_stamp: `nr_dirtied` then.
         written_stamp: `nr_written` then.
-        last_bdp_sleep: When a writer was last made to wait.
         dirty_exceeded: It has more than its share of the limit, and all devices more than it.
         completions: Pages written, newer ones counting more.
         min_ratio: Share of the limit it is sure of, percent.
@@ -88,7 +87,6 @@ class BdiWriteback:
     bw_time_stamp: int = 0
     dirtied_stamp: int = 0
     written_stamp: int = 0
-    last_bdp_sleep: int = 0
     dirty_exceeded: bool = False
     completions: FpropLocal = attrs.field(factory=FpropLocal)
     min_ratio: int = 0

@@ -225,8 +225,7 @@ class Writeback:
         limits = domain_dirty_limits(self.phys, global_dirtyable_memory(self.phys))
         nr_dirty = self.nr_dirty
         dirty = nr_dirty + self.nr_writeback
-        is_laptop = self.phys.tunables.now.vm_laptop_mode > 0
-        wakes = not is_flushing and not is_laptop and nr_dirty > limits.bg_thresh
+        wakes = not is_flushing and nr_dirty > limits.bg_thresh
         if dirty <= limits.freerun:
             task.dirty_paused_when = now
             task.nr_dirtied = 0
