@@ -227,17 +227,12 @@ class ProcessHandle:
 
     async def open(self, path: str, *, create: bool = False, truncate: bool = False) -> int:
         """Open a file, perhaps made for it (O_CREAT) or made empty (O_TRUNC); return its fd."""
-        fd: int = await self.syscall("open", path, create=create, truncate=truncate)
-        return fd
+        return int(await self.syscall("open", path, create=create, truncate=truncate))
 
     async def write(self, fd: int, size: int | str, *, offset: int | str | None = None) -> int:
-        """Write to a file; return how many bytes were, fewer only when the disk is full.
-
-        It goes on where the last read or write ended unless an offset is given (pwrite).
-        """
+        """Write at an offset, or where the last call ended; return the bytes: all if they fit."""
         where = HERE if offset is None else parse_size(offset, key="offset")
-        nr: int = await self.syscall("write", fd, size, offset=where)
-        return nr
+        return int(await self.syscall("write", fd, size, offset=where))
 
     async def fsync(self, fd: int) -> None:
         """Wait until the disk has what is written to a file."""
