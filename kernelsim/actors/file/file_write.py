@@ -19,7 +19,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.balance_dirty import balance_dirty_pages_ratelimited
-from kernelsim.actors.file.page_io import read_window
+from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.mm.core.mem import PAGEVEC_SIZE, PG_locked, PG_uptodate
@@ -106,7 +106,7 @@ class FileWriter:
             await wait_on_page_read(self._current, page_key(number, index), pfn)
             return 0, 0
         if not flags & PG_uptodate and not whole:
-            return 0, errno.EIO  # it could not be read
+            return 0, await read_again(self._current, inode, index, pfn)
         found = page_cache_next_miss(kernel.spaces.mappings, number, index, nr) - index
         while found > 1 and self._has_locked(number, index, found):
             found -= 1
