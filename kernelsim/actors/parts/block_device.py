@@ -173,7 +173,7 @@ class BlockDevice(Actor):
         next_ns = self.throttle.end_window(
             self.engine.now_ns, window_ns, is_busy=self.nr_in_flight > 0
         )
-        if next_ns:
+        if next_ns and self.engine.ended is None:  # a disk that has ended never gets done
             self._time_window(next_ns)
         return False
 
