@@ -14,9 +14,13 @@ from typing import Final, TypeVar
 import numpy as np
 
 from kernelsim.actors.alloc.oom_killer import OomKiller
+from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.pdflush_pool import PdflushPool
 from kernelsim.actors.core.sysctl import boot_sysctls
 from kernelsim.actors.core.task import Task
+from kernelsim.actors.file.flusher import Flusher
+from kernelsim.actors.file.pdflush import Pdflush
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
@@ -41,7 +45,9 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_reserved,
 )
+from kernelsim.mm.file.backing_dev import BdiWriteback
 from kernelsim.mm.file.boot_cache import place_boot_cache
+from kernelsim.mm.file.classic_writeback import MIN_PDFLUSH_THREADS
 from kernelsim.mm.page.page_alloc import rmqueue
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
@@ -52,6 +58,7 @@ from kernelsim.mm.swap.swap_area import SS_TOTAL, swapon
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.sink import Sink
+from kernelsim.trace.show import MINOR_BITS
 from kernelsim.units import NS_PER_S, PAGE_SIZE
 
 T = TypeVar("T")
@@ -60,6 +67,7 @@ DEFAULT_BURST_PAGES: Final = 512
 BURST_PAGES_MAX: Final = 4096
 OOM_REAPER_PID: Final = 49  # any number below those of processes
 KSWAPD_PID: Final = 50  # of the first node
+FLUSHER_PID: Final = 70  # of the first flusher; below all processes
 SCSI_DISK_MAJOR: Final = 8  # include/uapi/linux/major.h; sixteen minor numbers a disk
 
 
@@ -148,6 +156,7 @@ class Machine:
             nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
             task = Task(engine, f"kswapd{nid}", KSWAPD_PID + nid, cpus or kernel.cpus)
             kernel.kswapds.append(engine.spawn(Kswapd(kernel, nid, task)))
+        start_flushers(kernel)
 
 
 def require_burst_pages(burst_pages: int) -> None:
@@ -213,13 +222,43 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     return kernel
 
 
+def start_flushers(kernel: Kernel) -> None:
+    """Start what writes files back: a flusher a disk, or the first threads of pdflush."""
+    engine, pool = kernel.engine, kernel.pdflush
+    if pool is None:
+        for number, bdi in enumerate(kernel.backing_devs.values()):
+            task = Task(engine, f"flush-{bdi.wb.name}", FLUSHER_PID + number, kernel.cpus)
+            engine.spawn(Flusher(kernel, bdi, task))
+        return
+
+    def start_one() -> None:
+        number = pool.nr_started
+        pool.nr_started += 1
+        pool.threads.nr += 1
+        task = Task(engine, f"pdflush{number}", FLUSHER_PID + number, kernel.cpus)
+        engine.spawn(Pdflush(kernel, pool, task))
+
+    pool.start = start_one
+    for _ in range(MIN_PDFLUSH_THREADS):
+        start_one()
+
+
 def make_files(kernel: Kernel) -> None:
-    """Give each disk a file system behind its swap areas, and make the files there are."""
+    """Give each disk a file system behind its swap areas, and make the files; zram has none."""
     spec, files = kernel.spec, kernel.files
-    for device in spec.devices:
+    disks = [device for device in spec.devices if not device.compressed_permille]
+    if spec.era.pdflush and disks:
+        kernel.pdflush = PdflushPool(kernel.engine, kernel.writeback)
+    for device in disks:
         swap_pages = sum(a.nr_slots + 1 for a in spec.swaps if a.device == device.name)
         pages = device.size_bytes // PAGE_SIZE
         files.filesystems[device.name] = Filesystem(device.name, swap_pages, pages)
+        disk = kernel.devices[device.name]
+        wb = BdiWriteback(f"{disk.dev >> MINOR_BITS}:{disk.dev & ((1 << MINOR_BITS) - 1)}")
+        queue = kernel.engine.wait_queue(f"flusher of {device.name}")
+        kernel.backing_devs[device.name] = BackingDev(
+            kernel.engine, kernel.writeback, disk, wb, queue, pool=kernel.pdflush
+        )
     for file in spec.files:
         made = files.create_full(file.path, file.size_bytes, file.device)
         assert not isinstance(made, int), "checked with the description"

@@ -25,6 +25,8 @@ TIB: Final = 1 << 40
 NS_PER_US: Final = 1_000
 NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
+HZ: Final = 250  # ticks of the kernel a second, as Debian builds it
+NS_PER_JIFFY: Final = NS_PER_S // HZ
 
 SIZE_SUFFIXES: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 SIZE_PATTERN: Final = re.compile(

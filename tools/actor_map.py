@@ -155,8 +155,8 @@ def actor_map() -> str:
                 (
                     f"{actor} ({module.short}.py)",
                     row("owns", owned(module)),
-                    row("hears", " ".join(sorted(told))),
-                    row("from", " ".join(by)),
+                    row("hears", " ".join(sorted(told)) or "no message"),
+                    row("from", " ".join(by) or "nobody"),
                     row("tells", " ".join(asks) or "no other"),
                 )
             )

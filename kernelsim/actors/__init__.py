@@ -10,7 +10,7 @@ importing only from those before it:
     core/      what all share: the machine's state, tasks, tunables
     reclaim/   freeing pages, as kswapd and as a task in need
     alloc/     asking for pages, and what to do when there are none
-    file/      reading files through the page cache, dropping what is cached
+    file/      reading and writing files through the page cache, writing back, dropping
     space/     faults, and making and tearing down address spaces
     process/   the process and its operations
 
@@ -23,11 +23,21 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         hears OutOfMemory
         from  alloc/page_allocator
         tells oom_reaper process
+    flusher (file/flusher.py)
+        owns  the disk's queues of dirty files while it runs, as under wb->list_lock
+        hears no message
+        from  nobody
+        tells block_device cpu node
+    pdflush (file/pdflush.py)
+        owns  nothing of its own; the queues of dirty files are the disks'
+        hears no message
+        from  nobody
+        tells block_device cpu node
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
         hears SubmitBio
-        from  file/page_io process/calls/swapping reclaim/reclaim space/swap_in
-        tells no other
+        from  core/writepages file/page_io process/calls/swapping reclaim/reclaim space/swap_in
+        tells node
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
         hears Deschedule FlushTlb Schedule
@@ -41,18 +51,18 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     node (parts/node.py)
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
-        hears AllocPages BeginSwapRead DrainPages EndPageRead EndSwapRead EndSwapWrite FreePages
-              IsolateLru LruActivate LruAddDrain LruDeleted MemoryTraffic MlockFolios
+        hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
+              FreePages IsolateLru LruActivate LruAddDrain LruDeleted MemoryTraffic MlockFolios
               PutbackInactive ShrinkActive
-        from  alloc/free_pages alloc/page_allocator core/lru_add file/page_io file/truncate
-              reclaim/reclaim reclaim/zram_io space/memory_access space/mlock space/mmu_gather
-              space/swap_in
+        from  alloc/free_pages alloc/page_allocator core/lru_add core/writepages file/page_io
+              file/truncate reclaim/reclaim reclaim/zram_io space/memory_access space/mlock
+              space/mmu_gather space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Exit Fadvise Madvise Mincore Mlock Mlockall Mmap Munlock
-              Munlockall Munmap Open Read Sleep StartImage StartPrinting Swapoff Swapon TakeSignal
-              Touch TouchPages
+        hears Brk Close DropCaches Exit Fadvise Fdatasync Fsync Ftruncate Madvise Mincore Mlock
+              Mlockall Mmap Munlock Munlockall Munmap Open Read Sleep StartImage StartPrinting
+              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)

@@ -1,29 +1,41 @@
 """How many buffered writes may be on their way to a disk, so that reads are not drowned.
 
 Linux: block/blk-wbt.c, block/blk-rq-qos.c:rq_qos_wait, 6.1.
-# Differs from Linux: The depth to which writeback may fill the queue is not scaled down when reads
-# turn slow, nor up when there are none.
 A write counts from when its request begins, in the plug already, until it is done. Kswapd's writes
-are counted apart and may be more; those of others are held lower while the disk also reads. Disks
-have a write cache, so a waiting task is woken when all writes of the kind are done.
+are counted apart. How many may be under way follows from the depth (rq_depth.py): all of it for
+kswapd, for writes that somebody waits for, and while writers are made to wait for the disk; half of
+it for others, a quarter for the flusher's background work and while the disk also reads. Disks
+have a write cache, so a waiting task is woken when all writes of the kind are done, unless writers
+wait.
 Interface: a disk has one, and the queues its writers sleep in. A writer calls `try_begin`, and
-sleeps if that is refused; one that is woken has been counted. The disk calls `done`.
+sleeps if that is refused, having said so with `waits`; one that is woken has been counted. The disk
+calls `done`, and `end_window` when that is due.
 Units: requests, ns.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from enum import Enum
 from typing import Final, Protocol
 
 import attrs
 
+from kernelsim.block.rq_depth import RqDepth
 from kernelsim.units import NS_PER_S
 
-RWB_DEF_DEPTH: Final = 16
-WB_NORMAL: Final = (RWB_DEF_DEPTH + 1) // 2
-WB_BACKGROUND: Final = (RWB_DEF_DEPTH + 3) // 4
 CLOSE_IO_NS: Final = NS_PER_S // 10  # a disk that read this lately has competing I/O
+RECENT_WAIT_NS: Final = NS_PER_S  # a writer was made to wait this lately
+LONG_AGO_NS: Final = -NS_PER_S - 1
 WBT_RWQ_BG: Final = 0  # enum of block/blk-wbt.h
 WBT_RWQ_KSWAPD: Final = 1
+
+
+class Urgency(Enum):
+    """Who wants a write: REQ_SYNC, nothing, REQ_BACKGROUND."""
+
+    SYNC = "sync"
+    NORMAL = "normal"
+    BACKGROUND = "background"
 
 
 class Sleepers(Protocol):
@@ -45,45 +57,92 @@ class WritebackThrottle:
 
     Attributes:
         queues: Where writers sleep, by kind.
+        depth: How many may be under way.
         inflight: Writes begun and not done, by kind.
+        waiting: How urgent those that sleep are, by kind, in their order.
         last_read_ns: When a read last began or ended.
+        dirty_sleep_ns: When balance_dirty_pages last made a writer wait.
+        is_timed: A window is under way.
     """
 
     queues: Sequence[Sleepers]
+    depth: RqDepth
     inflight: list[int] = attrs.field(factory=lambda: [0, 0])
-    last_read_ns: int = -CLOSE_IO_NS - 1
+    waiting: tuple[deque[Urgency], ...] = attrs.field(factory=lambda: (deque(), deque()))
+    last_read_ns: int = LONG_AGO_NS
+    dirty_sleep_ns: int = LONG_AGO_NS
+    is_timed: bool = False
 
-    def limit(self, kind: int, now_ns: int) -> int:
+    def limit(self, kind: int, now_ns: int, urgency: Urgency = Urgency.NORMAL) -> int:
         """Return how many writes of a kind may be under way now.
 
         Source: Linux 6.1 block/blk-wbt.c:get_limit
         """
-        if kind == WBT_RWQ_KSWAPD:
-            return RWB_DEF_DEPTH
+        if kind == WBT_RWQ_KSWAPD or urgency is Urgency.SYNC or self._has_recent_wait(now_ns):
+            return self.depth.max_depth
         has_reads = now_ns < self.last_read_ns + CLOSE_IO_NS
-        return WB_BACKGROUND if has_reads else WB_NORMAL
+        if urgency is Urgency.BACKGROUND or has_reads:
+            return self.depth.background
+        return self.depth.normal
 
-    def try_begin(self, kind: int, now_ns: int) -> bool:
+    def try_begin(self, kind: int, now_ns: int, urgency: Urgency = Urgency.NORMAL) -> bool:
         """Count one more write, if it may begin: no task passes those that wait already.
 
         Source: Linux 6.1 block/blk-rq-qos.c:rq_qos_wait
         """
-        if self.queues[kind].nr_waiting or self.inflight[kind] >= self.limit(kind, now_ns):
+        if self.queues[kind].nr_waiting or self.inflight[kind] >= self.limit(kind, now_ns, urgency):
             return False
         self.inflight[kind] += 1
         return True
 
-    def done(self, kind: int, now_ns: int) -> None:
-        """Count a write less; when it was the last, count and wake those who may go on.
+    def waits(self, kind: int, urgency: Urgency) -> None:
+        """Note that a writer goes to sleep in the queue of its kind."""
+        self.waiting[kind].append(urgency)
 
-        Source: Linux 6.1 block/blk-wbt.c:wbt_rqw_done, block/blk-rq-qos.c:rq_qos_wake_function
+    def done(self, kind: int, now_ns: int) -> None:
+        """Count a write less; when few are left, count and wake those who may go on.
+
+        Source: Linux 6.1 block/blk-wbt.c:wbt_rqw_done
         """
         self.inflight[kind] -= 1
-        queue = self.queues[kind]
-        if not self.inflight[kind]:
-            while self.inflight[kind] < self.limit(kind, now_ns) and queue.wake():
-                self.inflight[kind] += 1
+        inflight = self.inflight[kind]
+        limit = self.depth.normal if self._has_recent_wait(now_ns) else 0
+        if not inflight or limit - inflight >= max(self.depth.background // 2, 1):
+            self._wake(kind, now_ns)
+
+    def end_window(self, now_ns: int, window_ns: int, *, is_busy: bool) -> int:
+        """Judge the depth, and wake those who may go on; return how long the next window is.
+
+        Args:
+            now_ns: The time.
+            window_ns: How long this one was.
+            is_busy: The disk has something to do; else nothing will end the wait for it.
+
+        Source: Linux 6.1 block/blk-wbt.c:wb_timer_fn, :scale_up
+        """
+        has_writes = (is_busy and sum(self.inflight) > 0) or self._has_recent_wait(now_ns)
+        before = self.depth.scale_step
+        next_ns = self.depth.end_window(now_ns, window_ns, has_writes=has_writes)
+        if self.depth.scale_step < before:
+            for kind in range(len(self.queues)):
+                self._wake(kind, now_ns)
+        self.is_timed = next_ns > 0
+        return next_ns
 
     def note_read(self, now_ns: int) -> None:
         """Note that a read began or ended."""
         self.last_read_ns = now_ns
+
+    def _has_recent_wait(self, now_ns: int) -> bool:
+        # Source: Linux 6.1 block/blk-wbt.c:wb_recent_wait
+        return now_ns < self.dirty_sleep_ns + RECENT_WAIT_NS
+
+    def _wake(self, kind: int, now_ns: int) -> None:
+        # Source: Linux 6.1 block/blk-rq-qos.c:rq_qos_wake_function
+        queue, waiting = self.queues[kind], self.waiting[kind]
+        while waiting and self.inflight[kind] < self.limit(kind, now_ns, waiting[0]):
+            waiting.popleft()
+            if not queue.wake():
+                waiting.clear()
+                return
+            self.inflight[kind] += 1

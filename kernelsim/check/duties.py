@@ -8,7 +8,7 @@ that hold at any moment.
 Units: pages, virtual page numbers, ns.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -50,8 +50,9 @@ from kernelsim.mm.core.mem import (
     PG_unevictable,
 )
 from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO
+from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO, Gfp
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.sched.fair import SchedEntity
@@ -113,10 +114,19 @@ class Duties(Observer):
                 f"{floor}"
             )
         self.note(wrong_node(self._kernel, task.pid, context, zone))
-        self.note(self._wrong_choice(task.pid, context.zonelist, zone, lowest))
+        open_zones = self._open_zones(context, mark)
+        self.note(self._wrong_choice(task.pid, open_zones, zone, lowest))
+
+    def _open_zones(self, context: AllocContext, mark: int) -> list[int]:
+        """Return the zones a request may try: above low, a write avoids nodes with much dirty."""
+        kernel = self._kernel
+        if mark != Z_WMARK_LOW or Gfp.WRITE not in context.gfp:
+            return list(context.zonelist)
+        nid_of_zone = kernel.mem.zone[:, Z_NID].tolist()
+        return [zone for zone in context.zonelist if node_dirty_ok(kernel.phys, nid_of_zone[zone])]
 
     def _wrong_choice(
-        self, pid: int, zonelist: tuple[int, ...], zone: int, lowest: Callable[[int], int]
+        self, pid: int, zonelist: Sequence[int], zone: int, lowest: Callable[[int], int]
     ) -> str:
         """Say whether a request passes a zone by that has not just refused it."""
         entry = self._kernel.processes.get(pid)

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.check.dirty import check_dirty
 from kernelsim.check.lru import check_lru, count_by_node
 from kernelsim.check.page_cache import check_page_cache
 from kernelsim.check.page_tables import check_page_tables
@@ -57,6 +58,7 @@ def check_machine(kernel: Kernel) -> list[str]:
     problems += check_page_tables(own, pt, mms, living, tables=tables)
     problems += check_swap(own, kernel.swap)
     problems += check_page_cache(own, kernel)
+    problems += check_dirty(own, kernel)
     problems += check_swap_entries(own, pt, mms, kernel.swap, tables=tables)
     if isinstance(kernel.observer, Record):
         problems += check_record(kernel, kernel.observer, tables)

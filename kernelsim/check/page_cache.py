@@ -22,6 +22,7 @@ from kernelsim.mm.core.mem import (
     PG_activating,
     PG_anon,
     PG_dirty,
+    PG_error,
     PG_locked,
     PG_swapbacked,
     PG_uptodate,
@@ -45,6 +46,7 @@ from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AS_NRPAGES, page_key
 
 DELIVERED_MAX: Final = 8  # wrong reads that are kept
+LOST: Final = np.uint64((1 << 64) - 1)  # of a page that its device may hold or not
 
 
 @attrs.define
@@ -65,11 +67,32 @@ class FileContents:
 
     def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
         """Compare what a read brought."""
-        wanted = self.expected[inode.number][index : index + len(tokens)]
-        for at in np.flatnonzero(wanted != tokens).tolist():
+        wanted = self._of(inode, index + len(tokens))[index : index + len(tokens)]
+        for at in np.flatnonzero((wanted != tokens) & (wanted != LOST)).tolist():
             if len(self.wrong) < DELIVERED_MAX:
                 text = f"a read of file {inode.number} page {index + at} brought {tokens[at]:#x}"
                 self.wrong.append(f"{text}, it holds {wanted[at]:#x}")
+
+    def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
+        """Expect what a program stored."""
+        self._of(inode, index + nr)[index : index + nr] = np.uint64(token)
+
+    def truncated(self, inode: Inode, index: int) -> None:
+        """Expect nothing behind the end of a file."""
+        self._of(inode, 0)[index:] = 0
+
+    def lost(self, inode: Inode, pages: I64) -> None:
+        """Expect anything of pages that a device could not take."""
+        self._of(inode, int(pages.max()) + 1)[pages] = LOST
+
+    def _of(self, inode: Inode, nr: int) -> U64:
+        """Return what a file's pages hold, at least so many."""
+        tokens = self.expected.get(inode.number, np.zeros(0, np.uint64))
+        if nr > len(tokens) or inode.number not in self.expected:
+            grown = np.zeros(max(nr, 2 * len(tokens)), np.uint64)
+            grown[: len(tokens)] = tokens
+            self.expected[inode.number] = tokens = grown
+        return tokens
 
 
 def check_page_cache(mem: Mem, kernel: Kernel) -> list[str]:
@@ -173,10 +196,13 @@ def check_batches(mem: Mem) -> Iterator[str]:
 def check_contents(mem: Mem, kernel: Kernel, pfns: I64, number: I64, index: I64) -> Iterator[str]:
     """Check that a clean page holds what its device does, and that a locked one is being read."""
     flags = mem.pages.flags[pfns]
-    is_clean = (flags & np.uint32(PG_uptodate | PG_dirty | PG_writeback)) == PG_uptodate
+    known = np.uint32(PG_uptodate | PG_dirty | PG_writeback | PG_error)
+    is_clean = (flags & known) == PG_uptodate
     for file, inode in sorted(kernel.files.inodes.items()):
         own = np.flatnonzero(is_clean & (number == file))
-        wrong = own[mem.pages.token[pfns[own]] != inode.disk[index[own]]]
+        held = np.zeros(max(len(inode.disk), int(index[own].max(initial=-1)) + 1), np.uint64)
+        held[: len(inode.disk)] = inode.disk
+        wrong = own[mem.pages.token[pfns[own]] != held[index[own]]]
         yield from cut_short(
             f"page {index[i]} of file {file} is clean and holds something else than its device"
             for i in wrong.tolist()

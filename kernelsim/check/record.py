@@ -15,11 +15,12 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.process.calls.effect import StoreRun
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
+from kernelsim.check.dirty import check_kept
 from kernelsim.check.duties import Duties, check_duties
-from kernelsim.check.page_cache import FileContents
+from kernelsim.check.page_cache import LOST, FileContents
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.core.mem import U64
+from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT
 
@@ -76,6 +77,18 @@ class Record(Duties):
         """Compare what a read brought with what the file holds."""
         self.files.delivered(inode, index, tokens)
 
+    def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
+        """Enter what a program wrote to a file."""
+        self.files.wrote(inode, index, nr, token)
+
+    def truncated(self, inode: Inode, index: int) -> None:
+        """Forget what a file had behind its new end."""
+        self.files.truncated(inode, index)
+
+    def lost(self, inode: Inode, pages: I64) -> None:
+        """Expect anything of pages that a device could not take."""
+        self.files.lost(inode, pages)
+
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
         self.content_of(pid).store = (vpn, token) if write else None
@@ -118,6 +131,7 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     kernel.bursts.tell_stores()
     record.forget_ended()
     lines = check_duties(kernel, record, tables, record.is_leaving) + record.files.wrong
+    lines += check_kept(kernel.mem, kernel, record.files.expected, LOST)
     tokens = found_tokens(kernel.mem, kernel.swap, tables)
     for number, mm in sorted(kernel.mms.by_number.items()):
         part = tables.entries_of(number)

@@ -23,9 +23,12 @@ from kernelsim.mm.core.mem import (
     Z_TYPE_INDEX,
     Mem,
     PG_active,
+    PG_writeback,
 )
 from kernelsim.mm.core.tunables import Tunables
 from kernelsim.mm.core.vmstat import (
+    NR_DIRTIED,
+    NR_DIRTY,
     NR_ISOLATED_ANON,
     NR_ISOLATED_FILE,
     NR_VMSCAN_WRITE,
@@ -268,23 +271,25 @@ def check_reads(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
     most = asked + len(kernel.page_reads) + int(np.count_nonzero((used != 0) & (is_open == 0)))
     if not KIB_OF_A_PAGE * asked <= counted <= KIB_OF_A_PAGE * most:
         yield f"pgpgin rose by {counted}, by the pages that disks were asked for it is {asked} * 4"
+    counted = int(kernel.mem.vm_event[PGPGOUT] - ledger.events[PGPGOUT])
+    given = sum(device.statistics.pages_given for device in kernel.devices.values())
+    waiting = np.count_nonzero(kernel.mem.pages.flags & np.uint32(PG_writeback))
+    if not KIB_OF_A_PAGE * given <= counted <= KIB_OF_A_PAGE * (given + waiting):
+        yield f"pgpgout rose by {counted}, by the pages that disks were given it is {given} * 4"
 
 
 def check_swap_traffic(mem: Mem, ledger: Ledger) -> Iterator[str]:
     """Compare the accounts of what goes to swap and comes from it."""
     events, stat = mem.vm_event - ledger.events, mem.node_stat - ledger.node_stat
-    equations = (
-        ("pgpgout", int(events[PGPGOUT]), KIB_OF_A_PAGE * int(events[PSWPOUT])),
-        ("pswpout", int(events[PSWPOUT]), int(stat[:, NR_VMSCAN_WRITE].sum())),
-    )
-    for name, counted, expected in equations:
-        if counted != expected:
-            yield f"{name} rose by {counted}, by the pages moved it is {expected}"
-    under_way = stat[:, NR_WRITTEN] + stat[:, NR_WRITEBACK]
-    for nid in np.flatnonzero(under_way != stat[:, NR_VMSCAN_WRITE]).tolist():
+    counted, expected = int(events[PSWPOUT]), int(stat[:, NR_VMSCAN_WRITE].sum())
+    if counted != expected:
+        yield f"pswpout rose by {counted}, by the pages moved it is {expected}"
+    under_way = stat[:, NR_WRITTEN] + stat[:, NR_WRITEBACK] - stat[:, NR_VMSCAN_WRITE]
+    most = stat[:, NR_DIRTIED] - stat[:, NR_DIRTY]  # pages of files that went are not written
+    for nid in np.flatnonzero((under_way < 0) | (under_way > most)).tolist():
         yield (
-            f"node {nid}: {stat[nid, NR_VMSCAN_WRITE]} pages were to be written, "
-            f"{under_way[nid]} are or were"
+            f"node {nid}: {stat[nid, NR_VMSCAN_WRITE]} pages of swap and at most {most[nid]} of "
+            f"files were to be written, {under_way[nid]} more than those of swap are or were"
         )
     for part, whole in ((PGMAJFAULT, PGFAULT), (SWAP_RA, PSWPIN)):
         if events[part] > events[whole]:

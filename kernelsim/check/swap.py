@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.check.lru import count_by_node, count_by_zone
+from kernelsim.check.lru import count_by_node
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, walk_tables
 from kernelsim.mm.core.mem import (
     I64,
@@ -26,7 +26,6 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.vmstat import (
     NR_SWAPCACHED,
     NR_WRITEBACK,
-    NR_ZONE_WRITE_PENDING,
 )
 from kernelsim.mm.space.pgtable import _PAGE_DIRTY, MM_SWAPENTS, Mms, PageTables
 from kernelsim.mm.swap.swap_area import (
@@ -173,12 +172,6 @@ def check_counters(mem: Mem) -> list[str]:
         for what, name, counted, found in (
             ("node", "nr_swapcached", mem.node_stat[:, NR_SWAPCACHED], count_by_node(mem, cached)),
             ("node", "nr_writeback", mem.node_stat[:, NR_WRITEBACK], count_by_node(mem, writing)),
-            (
-                "zone",
-                "nr_zone_write_pending",
-                mem.zone_stat[:, NR_ZONE_WRITE_PENDING],
-                count_by_zone(mem, writing),
-            ),
         )
         for row in np.flatnonzero(counted != found).tolist()
     ]

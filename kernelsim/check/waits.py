@@ -23,6 +23,7 @@ from kernelsim.sim.wait import Seat
 
 READ_QUEUES = ("swap slot ", "file page ")
 EXIT_QUEUE = "exit of "
+IDLE_QUEUES = ("flusher of ", "idle pdflush")  # where threads sleep that hear no messages
 
 
 def check_waits(kernel: Kernel) -> list[str]:
@@ -42,11 +43,16 @@ def is_waiting(seat: Seat) -> bool:
 
 
 def is_idle(actor: Actor) -> bool:
-    """Tell whether an actor has done all it was asked and waits for its next message."""
+    """Tell whether an actor has done all it was asked and waits for its next message, or work."""
     if not hasattr(actor, "seat"):  # the machine has not been started
         return False
     why = actor.seat.waiter.why
-    return is_waiting(actor.seat) and isinstance(why, tuple) and why[0] == "message on"
+    if not is_waiting(actor.seat):
+        return False
+    queue = getattr(why, "queue", None)
+    if isinstance(queue, WaitQueue):
+        return queue.name.startswith(IDLE_QUEUES)
+    return isinstance(why, tuple) and why[0] == "message on"
 
 
 def check_answers(kernel: Kernel) -> Iterator[str]:

@@ -25,6 +25,8 @@ class BlockDeviceSpec:
     """Device name, `vda`."""
     queue_depth: int = 32
     """Requests served at a time."""
+    nr_requests: int = 32
+    """Requests the kernel keeps for it, which writers may fill: NCQ of a SATA disk has 32."""
     read_latency_ns: int = 90_000
     """One random 4 KiB read on an idle device; SATA SSD 80-100 us."""
     write_latency_ns: int = 50_000
@@ -99,7 +101,13 @@ def validate_disks(devices: Sequence[BlockDeviceSpec], swaps: Sequence[SwapSpec]
     for index, device in enumerate(devices):
         if device.name in names[:index]:
             raise ConfigError(f"device[{index}].name", device.name, "the name is already taken")
-        for key in ("queue_depth", "bandwidth_bytes_per_s", "rotation_ns", "size_bytes"):
+        for key in (
+            "queue_depth",
+            "nr_requests",
+            "bandwidth_bytes_per_s",
+            "rotation_ns",
+            "size_bytes",
+        ):
             if getattr(device, key) < 1:
                 value = getattr(device, key)
                 raise ConfigError(f"device[{index}].{key}", value, "must be 1 or more")

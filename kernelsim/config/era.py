@@ -27,6 +27,9 @@ class Era:
     watermark_scale: bool
     """Whether vm.watermark_scale_factor spreads the watermarks; else low is min * 5/4 and high
     min * 3/2."""
+    pdflush: bool
+    """Whether a pool of threads writes files back and a writer over the limit helps; else each
+    disk has a flusher, and writers pause."""
     sysctl_maximum: Mapping[str, int]
     """Tunables with another maximum than the table of tunables gives, by the kernel's key."""
 
@@ -36,6 +39,7 @@ LINUX_6_1: Final = Era(
     release="6.1.0",
     struct_page_bytes=64,
     watermark_scale=True,
+    pdflush=False,
     sysctl_maximum=MappingProxyType({}),
 )
 CLASSIC: Final = Era(
@@ -43,6 +47,7 @@ CLASSIC: Final = Era(
     release="2.6.32",
     struct_page_bytes=40,
     watermark_scale=False,  # came with 4.6
+    pdflush=True,  # went with 2.6.32
     sysctl_maximum=MappingProxyType({"vm.swappiness": 100}),  # 200 came with 5.8
 )
 ERAS: Final = {era.name: era for era in (LINUX_6_1, CLASSIC)}

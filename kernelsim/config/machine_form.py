@@ -44,6 +44,7 @@ DEVICE_KINDS: Final = {
     "nvme": BlockDeviceSpec(
         name="nvme",
         queue_depth=256,
+        nr_requests=1023,  # NVME_QUEUE_SIZE of drivers/nvme/host/pci.c, less one
         read_latency_ns=80_000,  # one 4 KiB read from TLC flash
         write_latency_ns=20_000,  # into the drive's DRAM
         bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
@@ -82,6 +83,7 @@ DEVICE_KINDS: Final = {
     "nvme-ssd": BlockDeviceSpec(
         name="nvme-ssd",
         queue_depth=1023,  # of each hardware queue; drivers/nvme/host/pci.c, one a CPU
+        nr_requests=1023,
         read_latency_ns=51_000,  # 1/19000 s, less the pipe
         write_latency_ns=15_000,  # 1/60000 s, less the pipe
         bandwidth_bytes_per_s=3_500_000_000,
@@ -158,6 +160,9 @@ class DeviceToml:
     )
     queue_depth: int | None = _of_kind(
         "requests served at a time", "a whole number, 1 or more", "queue_depth"
+    )
+    nr_requests: int | None = _of_kind(
+        "requests the kernel keeps for it", "a whole number, 1 or more", "nr_requests"
     )
     read_latency: Any = _of_kind(
         "one random 4 KiB read on an idle disk", "a duration such as 90us", "read_latency_ns"

@@ -36,8 +36,6 @@ _INT_MIN: Final = -_INT_MAX - 1
 _ULONG_MAX: Final = (1 << 63) - 1
 
 _NO_FILES: Final = "there are no pages of files to reclaim"
-_NO_WRITEBACK: Final = "nothing writes files back; only the thresholds in vmstat follow it"
-_NO_FLUSHER: Final = "nothing writes files back"
 _NO_COMPACTION: Final = "there is no compaction"
 _PLACING: Final = "addresses are given out top-down and are the same in every run"
 
@@ -149,7 +147,6 @@ class Sysctl:
         100,
         "percent",
         "dirty share at which a writer has to wait",
-        idle=_NO_WRITEBACK,
     )
     vm_dirty_background_ratio: int = _knob(
         "vm.dirty_background_ratio",
@@ -158,7 +155,6 @@ class Sysctl:
         100,
         "percent",
         "dirty share that wakes the flusher",
-        idle=_NO_WRITEBACK,
     )
     vm_dirty_bytes: int = _knob(
         "vm.dirty_bytes",
@@ -167,7 +163,6 @@ class Sysctl:
         _ULONG_MAX,
         "bytes",
         "the same in bytes; 0: the ratio counts",
-        idle=_NO_WRITEBACK,
     )
     vm_dirty_background_bytes: int = _knob(
         "vm.dirty_background_bytes",
@@ -176,7 +171,6 @@ class Sysctl:
         _ULONG_MAX,
         "bytes",
         "the same in bytes; 0: the ratio",
-        idle=_NO_WRITEBACK,
     )
     vm_dirty_expire_centisecs: int = _knob(
         "vm.dirty_expire_centisecs",
@@ -185,7 +179,6 @@ class Sysctl:
         _INT_MAX,
         "10 ms",
         "age at which dirty data is old",
-        idle=_NO_FLUSHER,
     )
     vm_dirty_writeback_centisecs: int = _knob(
         "vm.dirty_writeback_centisecs",
@@ -194,7 +187,6 @@ class Sysctl:
         _INT_MAX,
         "10 ms",
         "period of the flusher; 0: off",
-        idle=_NO_FLUSHER,
     )
     vm_dirtytime_expire_seconds: int = _knob(
         "vm.dirtytime_expire_seconds",
@@ -203,7 +195,7 @@ class Sysctl:
         _INT_MAX,
         "s",
         "age of lazily dirty inodes",
-        idle=_NO_FLUSHER,
+        idle="reading a file does not make it dirty",
     )
     vm_page_cluster: int = _knob(
         "vm.page-cluster", 3, 0, 31, "log2 pages", "swap readahead reads up to 2^n pages"
@@ -227,7 +219,6 @@ class Sysctl:
         1,
         "flag",
         "count high memory as dirtyable (32-bit)",
-        idle=_NO_WRITEBACK,
     )
     vm_oom_kill_allocating_task: int = _knob(
         "vm.oom_kill_allocating_task", 0, 0, _INT_MAX, "flag", "kill the task that ran out"
@@ -300,7 +291,7 @@ class Sysctl:
         _INT_MAX,
         "s",
         "write out after a read",
-        idle="reclaim writes to swap whenever it wants to, and files are not written",
+        idle="what is dirty is written as without it",
     )
     vm_legacy_va_layout: int = _knob(
         "vm.legacy_va_layout",

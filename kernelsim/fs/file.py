@@ -18,10 +18,12 @@ class OpenFile:
         inode: The file.
         ra: Its readahead state.
         pos: Where the next read begins.
+        wb_err: Errors of writing back it has heard of, see fs/errseq.py.
         is_random: FMODE_RANDOM: no readahead, by POSIX_FADV_RANDOM.
     """
 
     inode: Inode
     ra: FileRa = attrs.field(factory=FileRa)
     pos: int = 0
+    wb_err: int = 0
     is_random: bool = False

@@ -24,12 +24,14 @@ class Filesystem:
         start_page: Its first page; swap areas lie before it.
         end_page: The page behind its last.
         free: Runs of free pages, as (first, behind the last), rising and apart.
+        nr_reserved: Free pages set aside for dirty pages that have no place yet.
     """
 
     device: str
     start_page: int
     end_page: int
     free: list[tuple[int, int]] = attrs.field(factory=list)
+    nr_reserved: int = 0
 
     def __attrs_post_init__(self) -> None:
         """Begin with no file."""
@@ -40,6 +42,23 @@ class Filesystem:
     def nr_free(self) -> int:
         """Return the free pages."""
         return sum(end - start for start, end in self.free)
+
+    def reserve(self, nr_pages: int) -> int:
+        """Set pages aside for dirty pages without a place; return 0 or -ENOSPC.
+
+        Source: Linux 6.1 fs/ext4/inode.c:ext4_da_reserve_space
+        """
+        if nr_pages > self.nr_free - self.nr_reserved:
+            return -errno.ENOSPC
+        self.nr_reserved += nr_pages
+        return 0
+
+    def unreserve(self, nr_pages: int) -> None:
+        """Let pages go that were set aside: they get their places now, or will not be written.
+
+        Source: Linux 6.1 fs/ext4/inode.c:ext4_da_release_space
+        """
+        self.nr_reserved -= nr_pages
 
     def allocate(self, inode: Inode, index: int, nr_pages: int) -> int:
         """Give the pages from `index` on places, those that have none yet.

@@ -9,6 +9,7 @@ Units: bytes, pages of the file, pages of the device.
 """
 
 from bisect import bisect_right
+from collections import deque
 from typing import Final
 
 import attrs
@@ -45,9 +46,13 @@ class Inode:
         size: Bytes.
         extents: Rising, without overlap.
         disk: What the device holds of each page, as tokens; 0 for a page never written.
-        wb_err: Errors of writing back, for those that ask later (lib/errseq.c); 0 for none yet.
-        dirtied_ns: When it became dirty; -1 while it is clean.
+        wb_err: Errors of writing back, for those that ask later (fs/errseq.py); 0 for none yet.
         nr_open: Open files and mappings that use it.
+        is_dirty: Its pages, or its size, have to be written (I_DIRTY).
+        is_syncing: A task writes its pages at this moment (I_SYNC).
+        dirtied_when: When it became dirty, in jiffies.
+        io_list: Queue of its device it is in, see fs/fs_writeback.py; None for none.
+        writeback_index: Page at which the last turn of writing stopped.
     """
 
     number: int
@@ -57,8 +62,12 @@ class Inode:
     extents: list[Extent] = attrs.field(factory=list)
     disk: U64 = attrs.field(factory=lambda: np.zeros(0, np.uint64))
     wb_err: int = 0
-    dirtied_ns: int = -1
     nr_open: int = 0
+    is_dirty: bool = False
+    is_syncing: bool = False
+    dirtied_when: int = 0
+    io_list: "deque[Inode] | None" = None
+    writeback_index: int = 0
 
     @property
     def nr_pages(self) -> int:

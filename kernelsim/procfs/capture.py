@@ -1,6 +1,6 @@
 """Take a snapshot of a running machine: what /proc and /sys show at the present virtual time.
 
-Linux: mm/vmstat.c, fs/proc/meminfo.c, mm/page-writeback.c:global_dirty_limits, 6.1.
+Linux: mm/vmstat.c, fs/proc/meminfo.c, 6.1.
 Differs: What the kernel itself uses (stacks, slab, vmalloc, per-CPU areas) stays what it was when
 the machine was recorded; a machine written by hand has none of it.
 
@@ -42,6 +42,7 @@ from kernelsim.mm.core.vmstat import (
     VM_EVENT_NAMES,
     ZONE_STAT_NAMES,
 )
+from kernelsim.mm.file.dirty_limits import global_dirty_limits
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.phys_mem import BOOT_GENERATION, PgData
 from kernelsim.mm.page.watermark import calculate_normal_threshold
@@ -70,7 +71,6 @@ from kernelsim.sched.psi import (
     PSI_MEM_SOME,
     Pressure,
 )
-from kernelsim.units import PAGE_SIZE
 
 VMALLOC_TOTAL_KB: Final = 34359738367  # 32 TiB, x86-64 with 4 levels
 FIRST_PID: Final = 100
@@ -95,7 +95,7 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
     nodes = tuple(capture_node(kernel, node) for node in kernel.phys.online_nodes)
     now_ns = kernel.engine.now_ns
     cpus = tuple(capture_cpus(kernel))
-    dirty_background, dirty = dirty_limits(kernel, nodes)
+    dirty = global_dirty_limits(kernel.phys)
     blocks = kernel.phys.memory_blocks
     commit = kernel.mms.commit
     return Snapshot(
@@ -106,8 +106,8 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
         numa=spec.is_numa,
         pageblock_order=PAGEBLOCK_ORDER,
         vm_events=vm_events(kernel),
-        dirty_threshold=dirty,
-        dirty_background_threshold=dirty_background,
+        dirty_threshold=dirty.thresh,
+        dirty_background_threshold=dirty.bg_thresh,
         totalreserve_pages=kernel.phys.totalreserve_pages,
         swap_total=swap_total,
         swap_free=swap_free,
@@ -249,48 +249,6 @@ def vm_events(kernel: Kernel) -> dict[str, int]:
 def named(names: tuple[str, ...], row: I64) -> dict[str, int]:
     """Return counters by name."""
     return dict(zip(names, (int(value) for value in row), strict=True))
-
-
-def dirty_limits(kernel: Kernel, nodes: tuple[NodeSnapshot, ...]) -> tuple[int, int]:
-    """Return the background and the foreground limit of dirty pages.
-
-    Source: Linux 6.1 mm/page-writeback.c:global_dirty_limits, :global_dirtyable_memory
-    """
-    sysctl = kernel.sysctl
-    zones = [zone for node in nodes for zone in node.zones]
-    free = sum(zone.stats.get("nr_free_pages", 0) for zone in zones)
-    available = free - min(free, kernel.phys.totalreserve_pages)
-    available += sum(
-        node.stats["nr_inactive_file"] + node.stats["nr_active_file"] for node in nodes
-    )
-    if not sysctl.vm_highmem_is_dirtyable:
-        high = sum(dirtyable_pages(zone) for zone in zones if zone.name == "HighMem")
-        available -= min(high, available)
-    available += 1  # the kernel never divides by zero
-    dirty = dirty_limit(sysctl.vm_dirty_bytes, sysctl.vm_dirty_ratio, available)
-    background = dirty_limit(
-        sysctl.vm_dirty_background_bytes, sysctl.vm_dirty_background_ratio, available
-    )
-    return (dirty // 2 if background >= dirty else background), dirty
-
-
-def dirtyable_pages(zone: ZoneSnapshot) -> int:
-    """Return the pages of a high-memory zone that could be dirty.
-
-    Source: Linux 6.1 mm/page-writeback.c:highmem_dirtyable_memory
-    """
-    if not zone.populated:
-        return 0
-    free = zone.stats["nr_free_pages"]
-    files = zone.stats["nr_zone_inactive_file"] + zone.stats["nr_zone_active_file"]
-    return free - min(free, zone.high + zone.boost) + files
-
-
-def dirty_limit(size_bytes: int, percent: int, available: int) -> int:
-    """Return a limit in pages, from bytes if they are set, else from a share of what there is."""
-    if size_bytes:
-        return -(-size_bytes // PAGE_SIZE)
-    return (percent * PAGE_SIZE // 100) * available // PAGE_SIZE
 
 
 def capture_pressure(kernel: Kernel) -> dict[str, dict[str, Pressure]]:

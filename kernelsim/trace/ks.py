@@ -175,3 +175,19 @@ class ks_process_exit(Tracepoint, frozen=True):
     comm: Annotated[str, Field("char[16]", "its name")]
     exit_code: Annotated[int, Field("int", "exit status, or minus the signal that killed it")]
     nr_freed: Annotated[int, Field("unsigned long", "frames given back", "pages")]
+
+
+class ks_pdflush_start(Tracepoint, frozen=True):
+    """A pdflush thread was born."""
+
+    when: ClassVar[str] = "when it first slept"
+
+    nr_threads: Annotated[int, Field("int", "threads there are now")]
+
+
+class ks_pdflush_stop(Tracepoint, frozen=True):
+    """A pdflush thread went."""
+
+    when: ClassVar[str] = "when it ended"
+
+    nr_threads: Annotated[int, Field("int", "threads there are now")]

@@ -110,6 +110,16 @@ TLB_FLUSH_REASONS: Final = (
     "local mm shootdown",
     "remote ipi send",
 )
+WB_REASONS: Final = (  # WB_WORK_REASON of writeback.h
+    "background",
+    "vmscan",
+    "sync",
+    "periodic",
+    "laptop_timer",
+    "fs_free_space",
+    "forker_thread",
+    "foreign_flush",
+)
 
 
 def print_flags(value: int, names: Mapping[str, int], empty: str) -> str:
@@ -142,6 +152,11 @@ def show_reclaim_flags(value: int) -> str:
 def show_throttle_flags(value: int) -> str:
     """Write why reclaim sleeps: VMSCAN_THROTTLE_WRITEBACK."""
     return print_flags(value, THROTTLE_NAMES, "VMSCAN_THROTTLE_NONE")
+
+
+def show_wb_reason(value: int) -> str:
+    """Write why a device is written to: background."""
+    return print_symbolic(value, WB_REASONS)
 
 
 def show_lru(value: int) -> str:

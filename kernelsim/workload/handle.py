@@ -225,10 +225,18 @@ class ProcessHandle:
         result: TouchResult = await self._ask(message)
         return result
 
-    async def open(self, path: str) -> int:
-        """Open a file to read it; return its descriptor."""
-        fd: int = await self.syscall("open", path)
-        return fd
+    async def open(self, path: str, *, create: bool = False, truncate: bool = False) -> int:
+        """Open a file, perhaps made for it (O_CREAT) or made empty (O_TRUNC); return its fd."""
+        return int(await self.syscall("open", path, create=create, truncate=truncate))
+
+    async def write(self, fd: int, size: int | str, *, offset: int | str | None = None) -> int:
+        """Write at an offset, or where the last call ended; return the bytes: all if they fit."""
+        where = HERE if offset is None else parse_size(offset, key="offset")
+        return int(await self.syscall("write", fd, size, offset=where))
+
+    async def fsync(self, fd: int) -> None:
+        """Wait until the disk has what is written to a file."""
+        await self.syscall("fsync", fd)
 
     async def close(self, fd: int) -> None:
         """Close a descriptor."""

@@ -299,6 +299,12 @@ class MachineHandle:
         raise ConfigError("proc", name, 'must be a file below /proc, such as "meminfo"')
 
     @property
+    def nr_pdflush_threads(self) -> int:
+        """Threads that write files back in the classic era, as /proc/sys/vm/nr_pdflush_threads."""
+        pool = self._machine.kernel.pdflush
+        return 0 if pool is None else pool.threads.nr
+
+    @property
     def vmstat(self) -> dict[str, int]:
         """The counters of /proc/vmstat by name, at this moment: pgfault, pswpout, nr_free_pages."""
         return vmstat_counters(self.capture())

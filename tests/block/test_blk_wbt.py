@@ -4,18 +4,20 @@ import pytest
 
 from kernelsim.block.blk_wbt import (
     CLOSE_IO_NS,
-    RWB_DEF_DEPTH,
-    WB_BACKGROUND,
-    WB_NORMAL,
+    RECENT_WAIT_NS,
     WBT_RWQ_BG,
     WBT_RWQ_KSWAPD,
+    Urgency,
     WritebackThrottle,
 )
+from kernelsim.block.rq_depth import RWB_DEF_DEPTH, RWB_WINDOW_NS, RqDepth
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 from tests.small_machine import PAGE, run, small_machine
 
+WB_NORMAL = 8
+WB_BACKGROUND = 4
 NO_BOOST = {"vm.watermark_boost_factor": 0}
 
 
@@ -24,7 +26,7 @@ def with_throttle(scenario):
 
     async def main(engine):
         queues = [engine.wait_queue(kind) for kind in ("others", "kswapd")]
-        await scenario(engine, WritebackThrottle(queues))
+        await scenario(engine, WritebackThrottle(queues, RqDepth(256, 75_000_000)))
 
     Engine().run(main)
 
@@ -54,6 +56,48 @@ def test_a_disk_that_reads_is_given_fewer_writes():
     with_throttle(scenario)
 
 
+def test_what_is_waited_for_may_fill_the_queue():
+    """A sync may use all of the depth, background work a quarter of it."""
+
+    async def scenario(engine, throttle):
+        limits = [throttle.limit(WBT_RWQ_BG, 0, urgency) for urgency in Urgency]
+        assert limits == [RWB_DEF_DEPTH, WB_NORMAL, WB_BACKGROUND]
+
+    with_throttle(scenario)
+
+
+def test_while_writers_are_made_to_wait_all_of_the_depth_is_used():
+    """Until a second after balance_dirty_pages made a writer wait, nobody is held back."""
+
+    async def scenario(engine, throttle):
+        throttle.dirty_sleep_ns = engine.now_ns
+        assert throttle.limit(WBT_RWQ_BG, engine.now_ns, Urgency.BACKGROUND) == RWB_DEF_DEPTH
+        await engine.sleep(RECENT_WAIT_NS)
+        assert throttle.limit(WBT_RWQ_BG, engine.now_ns, Urgency.BACKGROUND) == WB_BACKGROUND
+
+    with_throttle(scenario)
+
+
+def test_a_deeper_queue_wakes_those_who_wait():
+    """At the end of a window with writes only the depth doubles, and a sleeper goes on."""
+
+    async def scenario(engine, throttle):
+        for _ in range(WB_NORMAL):
+            assert throttle.try_begin(WBT_RWQ_BG, engine.now_ns)
+        ends = engine.now_ns + RWB_WINDOW_NS
+        engine.clock.schedule(
+            ends,
+            lambda _: bool(throttle.end_window(ends, RWB_WINDOW_NS, is_busy=True)) and False,
+            None,
+        )
+        throttle.waits(WBT_RWQ_BG, Urgency.NORMAL)
+        await throttle.queues[WBT_RWQ_BG].wait()
+        assert engine.now_ns == ends
+        assert throttle.inflight[WBT_RWQ_BG] == WB_NORMAL + 1
+
+    with_throttle(scenario)
+
+
 def test_who_waits_goes_on_when_all_writes_are_done():
     """Not at the first one: the disk's cache is to be empty."""
 
@@ -63,6 +107,7 @@ def test_who_waits_goes_on_when_all_writes_are_done():
 
         engine.clock.schedule(100, lambda _: bool(throttle.done(WBT_RWQ_BG, engine.now_ns)), None)
         engine.clock.schedule(200, lambda _: bool(throttle.done(WBT_RWQ_BG, engine.now_ns)), None)
+        throttle.waits(WBT_RWQ_BG, Urgency.NORMAL)
         await throttle.queues[WBT_RWQ_BG].wait()
         assert engine.now_ns == 200
 
@@ -77,6 +122,7 @@ def test_writers_go_on_in_the_order_they_came():
     class Writer(Actor):
         async def run(self):
             if not throttles[0].try_begin(WBT_RWQ_BG, self.engine.now_ns):
+                throttles[0].waits(WBT_RWQ_BG, Urgency.NORMAL)
                 await throttles[0].queues[WBT_RWQ_BG].wait()
             begun.append(self.name)
 
@@ -120,7 +166,8 @@ def test_a_slow_swap_disk_makes_a_program_slow_and_does_not_kill_it(bandwidth):
     assert done.vm_events["oom_kill"] == 0
     written_ns = done.vm_events["pswpout"] * PAGE * 1000 // (int(bandwidth[:-1]) << 20) * 10**6
     assert done.result > written_ns // 2
-    assert done.machine.kernel.devices["vda"].statistics.in_flight_max <= 64
+    # Three quarters of 32 requests for kswapd, half of that for others (rq_depth.py).
+    assert done.machine.kernel.devices["vda"].statistics.in_flight_max <= 24 + 12
 
 
 @pytest.mark.parametrize("priorities", [(5, 5), (10, 5)])

@@ -66,6 +66,16 @@ def test_locked_memory_beside_thrashing_neighbours(tmp_path):
     assert {} == fallen(RATCHET.outside, {"d16": outside})
 
 
+@pytest.mark.slow
+@pytest.mark.mission("R13")
+@pytest.mark.parametrize("case", ["d07", "d07_flush"])
+def test_writing_files(case, tmp_path):
+    """A writer faster than its disk, and a disk without history: only rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
 def test_the_ratchet_only_turns_towards_better():
     """A row that is inside by now is taken out; one that fell is named and not let in."""
     allowed = {"a": ["x", "y"], "b": ["z"]}

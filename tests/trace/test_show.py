@@ -67,6 +67,9 @@ def test_which_fields_are_not_shown_as_numbers():
         ("ip", "show_hex"),
         ("error_code", "show_hex"),
         ("pages", "show_signed"),
+        ("nr_pages", "show_signed"),
+        ("sb_dev", "show_dev"),
+        ("reason", "show_wb_reason"),
     }
     named = {"gfp_flags", "reclaim_flags", "lru", "pfn"}
     for info in TRACEPOINTS.values():

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.mission("B6", "partly")]
 LINUX = (Path(__file__).parent / "data" / "linux_fields.txt").read_text(encoding="utf-8")
 LINUX_FIELDS = dict(line.split(" | ") for line in LINUX.splitlines())
 OWN = {name for name, info in TRACEPOINTS.items() if info.subsystem == "ks"}
-INTEGERS = {"bool": bool, "char[]": str, "char[16]": str, "char[10]": str}
+INTEGERS = {"bool": bool, "char[]": str, "char[16]": str, "char[10]": str, "char[32]": str}
 
 
 def fields_of(text):
@@ -75,6 +75,8 @@ def test_page_level_tracepoints():
         "page_fault_user",
         "block_rq_issue",
         "block_rq_complete",
+        "writeback_dirty_folio",
+        "global_dirty_state",
     }
 
 

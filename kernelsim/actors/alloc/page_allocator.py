@@ -30,6 +30,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
+from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, Gfp, gfp_to_alloc_flags
 from kernelsim.mm.page.mempolicy import Mempolicy
@@ -79,7 +80,10 @@ async def get_page_from_freelist(
     """Take pages from the first zone that has more free than the watermark asks for."""
     kernel, task = current
     mem, clock = kernel.mem, kernel.engine.clock
+    spreads_dirty = mark == Z_WMARK_LOW and Gfp.WRITE in context.gfp
     for zone in context.zonelist:
+        if spreads_dirty and not node_dirty_ok(kernel.phys, int(mem.zone[zone, Z_NID])):
+            continue
         floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
         if mem.zone[zone, Z_FREE] <= floor:
             continue

@@ -12,6 +12,8 @@ from typing import Final, Protocol
 
 import attrs
 
+from kernelsim.actors.core.backing_dev import BackingDev
+from kernelsim.actors.core.pdflush_pool import PdflushPool
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.ratelimit import RateLimit
 from kernelsim.actors.core.task import Task
@@ -23,12 +25,15 @@ from kernelsim.actors.parts.observer import Observer
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
+from kernelsim.fs.fs_writeback import WbReason
+from kernelsim.fs.inode import Inode
 from kernelsim.fs.namespace import Namespace
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.mem import I64, Mem
 from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
+from kernelsim.mm.file.page_writeback import Writeback
 from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
@@ -93,6 +98,9 @@ class Kernel:
         swap_writes: Pages whose writing to swap tasks wait for, with their queue.
         files: Files, by path and by number.
         spaces: Their cached pages.
+        writeback: Limits and rates of dirty pages.
+        pdflush: The threads that write files back, in the classic era.
+        backing_devs: What of each disk's files is dirty, and what its flusher is asked for.
         cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         signal_messages: How often it tells of segfaults.
@@ -146,6 +154,11 @@ class Kernel:
     )
     zero_pfn: int = 0
     next_pid: int = 100
+    writeback: Writeback = attrs.field(
+        default=attrs.Factory(lambda self: Writeback(self.phys), takes_self=True), init=False
+    )
+    backing_devs: dict[str, BackingDev] = attrs.field(factory=dict)
+    pdflush: PdflushPool | None = None
     is_panic_told: bool = False
     observer: Observer = attrs.field(factory=Observer)
     is_observed: bool = False
@@ -278,6 +291,10 @@ class Kernel:
         for queue in self._throttle_queues.values():
             queue.wake_all()
 
+    def written(self, inode: Inode, nr_pages: int, *, is_last: bool) -> None:
+        """Note that pages of a file have been written; the last ones of it that were to be."""
+        self.backing_devs[inode.device].written(inode, nr_pages, is_last=is_last)
+
     def node_of(self, zone: int) -> Node:
         """Return the node actor that owns a zone row."""
         return self.nodes[zone // len(self.phys.zone_types)]
@@ -285,3 +302,12 @@ class Kernel:
     def distance(self, cpu: Cpu, nid: int) -> int:
         """Return the distance from a CPU to a node's memory, 10 is local."""
         return self.phys.numa_distance[cpu.nid][nid]
+
+
+def wakeup_flusher_threads(kernel: Kernel, reason: WbReason) -> None:
+    """Have all that is dirty written, on all disks.
+
+    Source: Linux 6.1 fs/fs-writeback.c:wakeup_flusher_threads
+    """
+    for bdi in kernel.backing_devs.values():
+        bdi.start_writeback(reason)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.block.blk_wbt import Urgency
 from kernelsim.mm.core.mem import I64
 
 
@@ -19,6 +20,20 @@ def runs(slots: I64) -> Iterator[tuple[int, int]]:
         if index == len(slots) or slots[index] != slots[index - 1] + 1:
             yield first, index
             first = index
+
+
+async def wbt_wait(task: Task, device: BlockDevice, kind: int, urgency: Urgency) -> None:
+    """Sleep until a disk takes one more write; it is counted then.
+
+    Source: Linux 6.1 block/blk-wbt.c:__wbt_wait, which sleeps in io_schedule
+    """
+    throttle, engine = device.throttle, task.engine
+    if throttle.try_begin(kind, engine.now_ns, urgency):
+        return
+    async with task.off_cpu(in_iowait=True):
+        if not throttle.try_begin(kind, engine.now_ns, urgency):
+            throttle.waits(kind, urgency)
+            await device.wbt_queues[kind].wait()
 
 
 async def submit_bio(task: Task, device: BlockDevice, bio: SubmitBio) -> None:

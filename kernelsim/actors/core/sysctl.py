@@ -5,12 +5,17 @@ Interface: `write_sysctl` puts a value into force and has computed what depends 
 Units: as the kernel's.
 """
 
-from kernelsim.actors.core.kernel import Kernel
+from typing import Final
+
+from kernelsim.actors.core.kernel import Kernel, wakeup_flusher_threads
 from kernelsim.config import sysctl_write
+from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.page.zone_marks import ON_WRITE, set_numa_stat
 from kernelsim.mm.space.util import init_reserves
 from kernelsim.units import KIB, PAGE_SIZE
+
+DIRTY_LIMITS: Final = ("vm.dirty_ratio", "vm.dirty_bytes")
 
 
 def boot_sysctls(kernel: Kernel) -> None:
@@ -37,3 +42,7 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
     on_write = ON_WRITE.get(name)
     if on_write is not None:
         on_write(kernel.phys)
+    elif name in DIRTY_LIMITS:
+        kernel.writeback.set_ratelimit()
+    elif name == "vm.dirty_writeback_centisecs" and written.vm_dirty_writeback_centisecs:
+        wakeup_flusher_threads(kernel, WbReason.WB_REASON_PERIODIC)

@@ -14,6 +14,7 @@ import attrs
 
 from kernelsim.actors.messages.cpu import Deschedule, Schedule
 from kernelsim.actors.parts.cpu import Cpu
+from kernelsim.mm.file.page_writeback import DirtyState
 from kernelsim.mm.space.rss_stat import TaskRssStat
 from kernelsim.sched.fair import SchedEntity
 from kernelsim.sim.engine import Engine
@@ -54,6 +55,7 @@ class Task:
         nivcsw: Context switches away from it because another one had its turn.
         waits: Time lost, by cause.
         rss_stat: How far what /proc shows of its resident set is behind.
+        dirty: What it dirtied lately, which may make it wait.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
         in_memstall: It stalls for want of memory, which counts as pressure.
         killed: A fatal signal is pending.
@@ -75,6 +77,7 @@ class Task:
         self.nivcsw = 0
         self.waits = Waits()
         self.rss_stat = TaskRssStat()
+        self.dirty = DirtyState()
         self.memalloc = False
         self.in_memstall = False
         self.killed = False

@@ -7,7 +7,6 @@ which to read ahead, one to wait for.
 Units: bytes of the file, pages, ns.
 """
 
-import errno
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,9 +16,9 @@ from kernelsim.actors.alloc.page_allocator import alloc_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lru_add import activate_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
-from kernelsim.actors.file.page_io import read_window, submit_read
+from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.fs.file import OpenFile
-from kernelsim.mm.core.mem import I64, PG_locked, PG_readahead, PG_uptodate, PG_writeback
+from kernelsim.mm.core.mem import PG_readahead, PG_writeback
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import page_key
@@ -142,7 +141,7 @@ class FileReader:
         elif why == READ_ACTIVATE:
             await activate_drain(self._current)
         elif why == READ_FAILED:
-            return await self._read_again(file, pfn)
+            return await read_again(self._current, file.inode, index, pfn)
         return 0
 
     def _nr_wanted(self, index: int) -> int:
@@ -176,22 +175,6 @@ class FileReader:
         window = async_readahead(kernel.spaces.mappings, number, file.ra, index, nr)
         if window is not None:
             await read_window(self._current, file.inode, window, self._context(READAHEAD_GFP))
-
-    async def _read_again(self, file: OpenFile, pfn: int) -> int:
-        """Read a page once more that could not be read; return EIO if that fails again.
-
-        Source: Linux 6.1 mm/filemap.c:filemap_update_page, :filemap_read_folio
-        """
-        kernel, inode = self._kernel, file.inode
-        flags, index = kernel.mem.pages.flags, int(self._io[R_INDEX])
-        key = page_key(inode.number, index)
-        flags[pfn] |= np.uint32(PG_locked)
-        kernel.page_reads[key] = kernel.engine.wait_queue(f"file page {index} of {inode.number}")
-        alone: I64 = np.array([pfn], np.int64)
-        await submit_read(self._current, inode, index, alone)
-        await wait_on_page_read(self._current, key, pfn)
-        is_there = xa_load(kernel.spaces.pool.xa, inode.number, index) == pfn
-        return errno.EIO if is_there and not flags[pfn] & np.uint32(PG_uptodate) else 0
 
     def _context(self, gfp: Gfp) -> AllocContext:
         return alloc_context(self._current, self._policy, gfp)

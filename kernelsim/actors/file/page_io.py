@@ -7,6 +7,7 @@ to one of them sleeps until the disk is done (core/page_reads.py).
 Units: pages.
 """
 
+import errno
 from typing import Final
 
 import numpy as np
@@ -15,12 +16,21 @@ from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lru_add import folio_batch_drain
+from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.swap_io import submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageRead
 from kernelsim.fs.inode import HOLE, Inode
-from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE, SWAP_CLUSTER_MAX, nid_of
+from kernelsim.mm.core.mem import (
+    I64,
+    PAGEVEC_SIZE,
+    SWAP_CLUSTER_MAX,
+    PG_locked,
+    PG_uptodate,
+    nid_of,
+)
 from kernelsim.mm.core.vmstat import PGPGIN
+from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import page_key
 from kernelsim.mm.file.filemap import filemap_add_run, page_cache_next_miss, page_cache_next_page
 from kernelsim.mm.file.readahead import Window
@@ -83,6 +93,21 @@ async def _read_run(
         await task.compute(kernel.spec.latency.swap_slot_ns * done)
         await submit_read(current, inode, start, pfns[:done])
     return start + done
+
+
+async def read_again(current: Current, inode: Inode, index: int, pfn: int) -> int:
+    """Read a page once more that could not be read; return EIO if that fails again.
+
+    Source: Linux 6.1 mm/filemap.c:filemap_update_page, :filemap_read_folio
+    """
+    kernel, key = current.kernel, page_key(inode.number, index)
+    flags, alone = kernel.mem.pages.flags, np.array([pfn], np.int64)
+    flags[pfn] |= np.uint32(PG_locked)
+    kernel.page_reads[key] = kernel.engine.wait_queue(f"file page {index} of {inode.number}")
+    await submit_read(current, inode, index, alone)
+    await wait_on_page_read(current, key, pfn)
+    is_there = xa_load(kernel.spaces.pool.xa, inode.number, index) == pfn
+    return errno.EIO if is_there and not flags[pfn] & np.uint32(PG_uptodate) else 0
 
 
 async def submit_read(current: Current, inode: Inode, index: int, pfns: I64) -> None:

@@ -11,10 +11,15 @@ import numpy as np
 from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
+from kernelsim.actors.core.page_reads import wait_on_page_read
+from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
 from kernelsim.actors.messages.node import LruDeleted
-from kernelsim.fs.inode import Inode
+from kernelsim.fs.inode import HOLE, Inode
+from kernelsim.mm.core.mem import I64
 from kernelsim.mm.core.vmstat import DROP_PAGECACHE, DROP_SLAB
-from kernelsim.mm.file.truncate import invalidate_mapping_pages
+from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.address_space import page_key
+from kernelsim.mm.file.truncate import invalidate_mapping_pages, truncate_pages
 
 DROP_BATCH_PAGES: Final = 512  # dropped before others get a turn
 DROP_PAGES: Final = 1  # bits of what is written to drop_caches
@@ -69,3 +74,42 @@ async def drop_caches(current: Current, what: int) -> None:
         kernel.mem.vm_event[DROP_PAGECACHE] += 1
     if what & DROP_OBJECTS:  # there are none whose number is known
         kernel.mem.vm_event[DROP_SLAB] += 1
+
+
+async def truncate_inode(current: Current, inode: Inode, size: int) -> None:
+    """Make a file end at `size` bytes: pages behind it go, when they are not being written.
+
+    Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_pagecache
+    """
+    kernel, bdi = current.kernel, current.kernel.backing_devs[inode.device]
+    shrinks, inode.size = size < inode.size, size
+    if not shrinks:
+        return
+    await lru_add_drain(current)
+    first = index = inode.nr_pages
+    filesystem = kernel.files.filesystems[inode.device]
+    pfns, dirty = np.zeros(DROP_BATCH_PAGES, np.int64), np.zeros(DROP_BATCH_PAGES, np.int64)
+    while index >= 0:
+        nr, nr_dirty, dropped, index = truncate_pages(
+            kernel.mem, kernel.spaces.mappings, inode.number, index, pfns, dirty
+        )
+        bdi.cleaned(nr_dirty)
+        holes = [page for page in dirty[:nr_dirty].tolist() if inode.map_blocks(page, 1)[0] == HOLE]
+        filesystem.unreserve(len(holes))
+        await _free_dropped(current, pfns, nr, dropped)
+        if index >= 0 and dropped < len(pfns):
+            pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
+            await wait_on_page_read(current, page_key(inode.number, index), pfn)
+            await filemap_fdatawait_range(current, inode, index, index)
+    kernel.observer.truncated(inode, first)
+    filesystem.release(inode, first)
+    inode.disk[first:] = 0
+
+
+async def _free_dropped(current: Current, pfns: I64, nr: int, dropped: int) -> None:
+    kernel, task = current
+    kernel.taken(nr)
+    for nid, part in by_node(kernel, pfns, nr):
+        await kernel.nodes[nid].ref.ask(LruDeleted(len(part), task.cpu.name))
+    await free_frames(current, pfns, nr)
+    await task.compute(kernel.spec.latency.pte_set_ns * dropped)

@@ -13,6 +13,7 @@ import msgspec
 from kernelsim.actors.messages.block_device import EndIo
 from kernelsim.block.disk_place import DiskPlace
 from kernelsim.fs.inode import Inode
+from kernelsim.fs.page_write import PageWrite
 from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
 
@@ -212,6 +213,20 @@ class EndPageRead(EndIo, frozen=True, eq=False, gc=False):
     device: str
     comm: str
     began_ns: int
+
+
+class EndPageWrite(EndIo, frozen=True, eq=False, gc=False):
+    """A disk has written one request of a `PageWrite`, or could not; told by it.
+
+    Attributes:
+        write: What it is part of.
+        first: Number of its first page there.
+        nr: Pages of the request.
+    """
+
+    write: PageWrite
+    first: int
+    nr: int
 
 
 class MemoryTraffic(msgspec.Struct, frozen=True, gc=False):

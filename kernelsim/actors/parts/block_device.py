@@ -25,6 +25,7 @@ from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WritebackThrottle
 from kernelsim.block.device_faults import DeviceFaults
 from kernelsim.block.mq_deadline import Request, make_scheduler
+from kernelsim.block.rq_depth import MIN_LATENCY_NS, MIN_LATENCY_ROTATIONAL_NS, RqDepth
 from kernelsim.block.seek import seek_ns
 from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.sim.actor import DEFERRED, Actor, Reply
@@ -33,6 +34,8 @@ from kernelsim.sim.rng import Rng
 from kernelsim.trace.block import block_rq_complete, block_rq_issue
 from kernelsim.units import NS_PER_S, SECTOR_SIZE, SECTORS_PER_PAGE
 
+CONGESTION_ON: Final = 128 - 128 // 8 + 1  # of BLKDEV_MAX_RQ; block/blk-core.c of 2.6.31
+CONGESTION_OFF: Final = 128 - 128 // 8 - 128 // 16 - 1
 NR_REQUESTS: Final = 256  # requests accepted before submitters wait; BLKDEV_DEFAULT_RQ is 128, x2
 
 
@@ -44,6 +47,7 @@ class DiskStatistics:
         nr_reads: Read requests.
         nr_writes: Write requests.
         pages_asked: Pages of reads accepted, since boot; the others are counted when done.
+        pages_given: Pages of writes accepted.
         pages_read: Pages read.
         pages_written: Pages written.
         read_ns: Sum over the reads of the time from start to completion.
@@ -57,6 +61,7 @@ class DiskStatistics:
     nr_reads: int = 0
     nr_writes: int = 0
     pages_asked: int = 0
+    pages_given: int = 0
     pages_read: int = 0
     pages_written: int = 0
     read_ns: int = 0
@@ -85,11 +90,12 @@ class BlockDevice(Actor):
         self._active_ns = 0  # with a request or more under way, before the present such time
         self._active_since_ns = 0
         self.throttle: WritebackThrottle
+        self.uncongested: WaitQueue  # where tasks wait until less is under way
         self.wbt_queues: tuple[WaitQueue, ...]  # where writers back sleep, by WBT_RWQ_*
         self._scheduler = make_scheduler(spec.scheduler, spec.max_segments)
         self._nr_at_device = 0
         # Differs from Linux: The hardware queues of a disk, one a CPU, are one queue.
-        self._nr_requests = max(NR_REQUESTS, spec.queue_depth)
+        self._nr_accepted_max = max(NR_REQUESTS, spec.queue_depth)
         self._pipe_free_ns = 0
         self._at_arm: list[Request] = []  # of a disk with an arm, by sector
         self._arm_sector = 0  # where the last request ended
@@ -99,15 +105,28 @@ class BlockDevice(Actor):
 
     async def on_start(self) -> None:
         """Make the accounts of the tasks that write back, and the queues they sleep in."""
+        self.uncongested = self.engine.wait_queue(f"{self.name} congested")
         kinds = ("others", "kswapd")
         self.wbt_queues = tuple(self.engine.wait_queue(f"{self.name} wbt {kind}") for kind in kinds)
-        self.throttle = WritebackThrottle(self.wbt_queues)
+        rotates = self.spec.rotational
+        latency_ns = MIN_LATENCY_ROTATIONAL_NS if rotates else MIN_LATENCY_NS
+        self.throttle = WritebackThrottle(
+            self.wbt_queues, RqDepth(self.spec.nr_requests, latency_ns)
+        )
         self._rotation = self.engine.rng(f"platter of {self.name}")
 
     @property
     def is_full(self) -> bool:
         """Whether a submitter has to wait for room."""
-        return self.nr_in_flight >= self._nr_requests
+        return self.nr_in_flight >= self._nr_accepted_max
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether so much is under way that those who need not wait go elsewhere.
+
+        Source: Linux 2.6.31 block/blk-core.c:blk_queue_congestion_threshold
+        """
+        return self.nr_in_flight >= CONGESTION_ON
 
     @property
     def active_ns(self) -> int:
@@ -135,9 +154,28 @@ class BlockDevice(Actor):
         if not bio.is_write:
             self.statistics.pages_asked += bio.nr_pages
             self.throttle.note_read(now_ns)
+            # Differs from Linux: blk-wbt counts the time in the scheduler as the read's.
+            self.throttle.depth.issued(now_ns)
+        else:
+            self.statistics.pages_given += bio.nr_pages
+        if bio.throttled is not None and not self.throttle.is_timed:
+            self.throttle.is_timed = True
+            self._time_window(self.throttle.depth.window_ns())
         sectors = bio.nr_pages * SECTORS_PER_PAGE
         part = (bio, reply, now_ns)
         self._scheduler.insert(Request(bio.is_write, bio.sector, sectors, [part]), now_ns)
+
+    def _time_window(self, window_ns: int) -> None:
+        self.engine.clock.schedule(self.engine.now_ns + window_ns, self._end_window, window_ns)
+
+    def _end_window(self, window_ns: int) -> bool:
+        """Let the depth of the queue be judged; the next window follows if there is any."""
+        next_ns = self.throttle.end_window(
+            self.engine.now_ns, window_ns, is_busy=self.nr_in_flight > 0
+        )
+        if next_ns and self.engine.ended is None:  # a disk that has ended never gets done
+            self._time_window(next_ns)
+        return False
 
     def _dispatch(self) -> None:
         """Hand requests to the device as long as it takes more."""
@@ -202,6 +240,8 @@ class BlockDevice(Actor):
         self._count(request)
         for bio, reply, began_ns in request.parts:
             self._end_bio(bio, reply, began_ns)
+        if self.nr_in_flight < CONGESTION_OFF:
+            self.uncongested.wake_all()
         while self._waiting and not self.is_full:
             waiting, waiting_reply = self._waiting.popleft()
             self._accept(waiting, waiting_reply if waiting.wait else None)
@@ -233,6 +273,7 @@ class BlockDevice(Actor):
         self.nr_in_flight -= 1
         if not self.nr_in_flight:
             self._active_ns += now_ns - self._active_since_ns
+        self.throttle.depth.completed(is_write=bio.is_write, began_ns=began_ns, now_ns=now_ns)
         if bio.is_write:
             statistics.write_ns += now_ns - began_ns
             statistics.pages_written += bio.nr_pages

@@ -6,8 +6,11 @@ Interface: `Memory`, which the machine's state fits (core/kernel.py).
 from collections.abc import Mapping
 from typing import Protocol
 
+from kernelsim.actors.parts.observer import Observer
+from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.core.mem import I64_2D, Mem
+from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.space.page_table_pool import Space
 from kernelsim.mm.swap.swap_area import SwapArea
@@ -45,6 +48,20 @@ class Memory(Protocol):
     @property
     def swap_writes(self) -> dict[int, WaitQueue]:
         """Pages whose writing to swap tasks wait for, with their queue."""
+        ...
+
+    @property
+    def spaces(self) -> AddressSpaces:
+        """Cached pages of files."""
+        ...
+
+    @property
+    def observer(self) -> Observer:
+        """What listens to what becomes of pages."""
+        ...
+
+    def written(self, inode: Inode, nr_pages: int, *, is_last: bool) -> None:
+        """Note that pages of a file have been written; the last ones of it that were to be."""
         ...
 
     @property

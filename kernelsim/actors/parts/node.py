@@ -38,6 +38,7 @@ from kernelsim.actors.messages.node import (
     BeginSwapRead,
     DrainPages,
     EndPageRead,
+    EndPageWrite,
     EndSwapRead,
     EndSwapWrite,
     FreePages,
@@ -116,6 +117,7 @@ class Node(Actor):
         self.controller: SharedServer
         self.observer = Observer()
         self.bands: ZoneBands
+        files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,
@@ -130,7 +132,8 @@ class Node(Actor):
             BeginSwapRead: self.on_begin_swap_read,
             EndSwapRead: self._swap.end_read,
             EndSwapWrite: self.on_end_swap_write,
-            EndPageRead: NodeFiles(self, memory).end_read,
+            EndPageRead: files.end_read,
+            EndPageWrite: files.end_write,
             MemoryTraffic: self.on_memory_traffic,
         }
 

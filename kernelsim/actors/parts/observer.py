@@ -64,6 +64,15 @@ class Observer:
     def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
         """Hear what pages of a file from one on held when a program read them."""
 
+    def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
+        """Hear that a program stored to pages of a file, from one on."""
+
+    def truncated(self, inode: Inode, index: int) -> None:
+        """Hear that a file ends before a page."""
+
+    def lost(self, inode: Inode, pages: I64) -> None:
+        """Hear which pages of a file a device could not take."""
+
     def activated(self, nr: int) -> None:
         """Hear how many pages will go from a folio_batch to the active list; no event counts it."""
 

@@ -11,8 +11,9 @@ Units: pages, ns.
 import numpy as np
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.kernel import wakeup_flusher_threads
 from kernelsim.actors.core.lru_add import lru_add_drain
-from kernelsim.actors.core.swap_io import submit_bio
+from kernelsim.actors.core.swap_io import submit_bio, wbt_wait
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import (
@@ -22,12 +23,12 @@ from kernelsim.actors.messages.node import (
     PutbackInactive,
     ShrinkActive,
 )
-from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.reclaim.zram_io import zram_write
 from kernelsim.actors.tracing import trace, wants
-from kernelsim.block.blk_wbt import WBT_RWQ_BG
+from kernelsim.block.blk_wbt import WBT_RWQ_BG, Urgency
 from kernelsim.block.disk_place import DiskPlace
 from kernelsim.block.plug import SwapPlug, SwapRequest
+from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
@@ -42,6 +43,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_TO_WRITE,
     STAT_NR_UNMAP_FAIL,
     STAT_NR_UNMAPPED,
+    STAT_NR_UNQUEUED_DIRTY,
     STAT_NR_WRITEBACK,
     new_reclaim_batch,
 )
@@ -181,6 +183,8 @@ class Reclaimer:
         if not taken:
             return 0
         await self._shrink_folio_list(nid, how, taken)
+        if batch.stat[STAT_NR_UNQUEUED_DIRTY] == taken:  # the flushers are not doing their job
+            wakeup_flusher_threads(kernel, WbReason.WB_REASON_VMSCAN)
         put_back = PutbackInactive(lru, how, batch, task.cpu.name)
         await self._free(nid, await kernel.nodes[nid].ref.ask(put_back))
         self._trace_inactive(sc, nid, lru)
@@ -279,19 +283,10 @@ class Reclaimer:
             if must_wait or is_due:
                 await self._submit_writes(nid, plug.flush())
             if must_wait:
-                await self._wait_to_write(device)
+                await wbt_wait(self._task, device, kind, Urgency.NORMAL)
             pfn = int(pfns[done])
             plug.begin(int(private[pfn]), pfn)
             done += 1
-
-    async def _wait_to_write(self, device: BlockDevice) -> None:
-        """Sleep until the disk takes one more write; it is counted then.
-
-        Source: Linux 6.1 block/blk-wbt.c:__wbt_wait, which sleeps in io_schedule
-        """
-        async with self._task.off_cpu(in_iowait=True):
-            if not device.throttle.try_begin(self._writer, self._kernel.engine.now_ns):
-                await device.wbt_queues[self._writer].wait()
 
     async def _submit_writes(self, nid: int, requests: list[SwapRequest]) -> None:
         """Start writing pages to their slots; what follows happens when the disk is done."""

@@ -53,6 +53,7 @@ async def zram_write(
         store.put(slot + place, token, pfns)
         kernel.swap.stored[slot + place] = 1
     device.statistics.nr_writes += 1
+    device.statistics.pages_given += len(end_io.pfns)
     device.statistics.pages_written += len(end_io.pfns)
     status = errno.ENOMEM if failed else 0
     await kernel.nodes[nid].ref.ask(

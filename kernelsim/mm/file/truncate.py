@@ -19,6 +19,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.swap import lruvec_del_folio
 from kernelsim.mm.core.xarray import XA_CHUNK_MASK, xa_leaf, xa_skip
 from kernelsim.mm.file.address_space import FileMappings
+from kernelsim.mm.file.dirty_pages import folio_cancel_dirty
 from kernelsim.mm.file.filemap import filemap_remove_folio, xa_store_counted
 
 _HELD = PG_activating | PG_batched | PG_isolated  # somebody has a reference
@@ -58,3 +59,56 @@ def invalidate_mapping_pages(
             nr += 1
         index += 1
     return nr, index
+
+
+@leaf
+def truncate_pages(
+    mem: Mem, files: FileMappings, number: int, index: int, out: I64, dirty: I64
+) -> tuple[int, int, int, int]:
+    """Drop pages of a file from `index` on, dirty ones too, since the file ends before them.
+
+    It stops at a page that is on its way to or from the disk, which has to be waited for, and when
+    `out` is full. The pages are off their lists; the caller pays for that and frees those in `out`.
+    A page that somebody else holds is freed when it is let go.
+
+    Args:
+        mem: Memory.
+        files: All files.
+        number: The file.
+        index: First page to drop.
+        out: Gets the pages.
+        dirty: Gets the indexes of those that were dirty; as long as `out`.
+
+    Returns:
+        How many are in `out`, how many are in `dirty`, how many were dropped in all, and the index
+        to go on with; -1 at the end.
+
+    Source: Linux 6.1 mm/truncate.c:truncate_inode_pages_range, :truncate_cleanup_folio
+    """
+    nr = nr_dropped = nr_dirty = 0
+    while nr_dropped < len(out):
+        row = xa_leaf(files.xa, number, index)
+        if row == 0:
+            index = xa_skip(files.xa, number, index)
+            if index < 0:
+                break
+            continue
+        pfn = int(files.xa.slots[row, index & XA_CHUNK_MASK])
+        if pfn < 0:
+            xa_store_counted(mem, files, number, index, 0, 0)
+        elif pfn > 0:
+            if mem.pages.flags[pfn] & (PG_locked | PG_writeback):
+                break
+            if folio_cancel_dirty(mem, files, pfn):
+                dirty[nr_dirty] = index
+                nr_dirty += 1
+            filemap_remove_folio(mem, files, pfn, 0)
+            if mem.pages.flags[pfn] & PG_lru:
+                lruvec_del_folio(mem, pfn)
+            mem.pages.flags[pfn] &= _HELD
+            nr_dropped += 1
+            if mem.pages.flags[pfn] == 0:
+                out[nr] = pfn
+                nr += 1
+        index += 1
+    return nr, nr_dirty, nr_dropped, index

@@ -8,9 +8,7 @@ from enum import Enum
 from typing import Final
 
 from kernelsim.trace.show import THROTTLE_NAMES
-from kernelsim.units import NS_PER_S
-
-HZ: Final = 250  # ticks a second, as the recorded kernels were built
+from kernelsim.units import HZ, NS_PER_S
 
 
 class ThrottleReason(Enum):

@@ -45,7 +45,7 @@ class FileSteps:
         """Read a file in blocks, whole or until so many bytes have come."""
         path, block, length = step.args
         size, before = number_of(block), self._pgpgin_kb()
-        buffer = await self._make_buffer()
+        buffer = await self.make_buffer()
         most = MOST_BYTES if length is None else -(-number_of(length) // size) * size
         fd = await self.handle.open(str(path))
         total = await self.handle.read(fd, most, block=size, buffer=buffer)
@@ -59,7 +59,7 @@ class FileSteps:
         """Read blocks at equal distances, and tell after each how much is cached."""
         path, block, count, stride = step.args
         size, distance = number_of(block), number_of(stride or block)
-        buffer = await self._make_buffer()
+        buffer = await self.make_buffer()
         fd = await self.handle.open(str(path))
         for number in range(number_of(count)):
             before, offset = self._pgpgin_kb(), number * distance
@@ -103,7 +103,7 @@ class FileSteps:
         await self.handle.close(fd)
         return pages
 
-    async def _make_buffer(self) -> MappedRange:
+    async def make_buffer(self) -> MappedRange:
         """Return the buffer of the program's reads; it is mapped when it is first needed."""
         if self._buffer is None:
             self._buffer = await self.handle.mmap(BUFFER_BYTES, populate=True)

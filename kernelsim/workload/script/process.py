@@ -59,6 +59,7 @@ from kernelsim.workload.script.step_work import (
     sysctl_of_path,
     touch_random,
 )
+from kernelsim.workload.script.write_steps import WRITE_STEPS, WriteSteps
 from kernelsim.workload.syscall import MappedRange
 
 EINVAL: Final = 22
@@ -84,11 +85,13 @@ class ScriptProcess:
         self._has_printed = False
         self._handle: ProcessHandle
         self._files: FileSteps
+        self._writes: WriteSteps
 
     async def __call__(self, handle: ProcessHandle) -> None:
         """Do the steps in order; a process that is killed simply stops."""
         self._handle = handle
         self._files = FileSteps(handle, self._state.machine, lambda: self._name, self._say)
+        self._writes = WriteSteps(handle, self._state, self._files, self._say)
         await handle.start_image()
         for number, step in enumerate(self._memhog.steps, start=1):
             await self._do(number, step)
@@ -262,6 +265,10 @@ class ScriptProcess:
         """Work on a file."""
         return await FILE_STEPS[step.op](self._files, step)
 
+    async def on_write(self, step: Step) -> Outcome:
+        """Write a file, or watch."""
+        return await WRITE_STEPS[step.op](self._writes, step)
+
     async def mem(self, _step: Step) -> None:
         """Print the memory lines of its status."""
         process = self._snapshot()
@@ -357,6 +364,7 @@ STEPS: Final[dict[str, StepFunction]] = {
     "randtime": ScriptProcess.randtime,
     **dict.fromkeys(("grow", "growsnap"), ScriptProcess.grow),
     **dict.fromkeys(FILE_STEPS, ScriptProcess.on_file),
+    **dict.fromkeys(WRITE_STEPS, ScriptProcess.on_write),
     "mem": ScriptProcess.mem,
     "meminfo": ScriptProcess.meminfo,
     **dict.fromkeys(

@@ -32,6 +32,10 @@ class ScriptState:
         if self._made is not None:
             self._made.wake_all()
 
+    def has_file(self, path: str) -> bool:
+        """Tell whether a process has made a file."""
+        return path in self._files
+
     async def wait_for_file(self, path: str) -> None:
         """Wait until a file is there."""
         if self._made is None:

@@ -8,6 +8,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import SIGSEGV
+from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import FileReader
 from kernelsim.actors.space.accesses import Accesses
 from kernelsim.actors.space.address_space import free_address_space, make_address_space
@@ -38,6 +39,7 @@ class Caller:
         nr_operations: Calls begun so far.
         accesses: Its loads and stores.
         reader: Reads files for it.
+        writer: Writes files for it.
     """
 
     def __init__(self, kernel: Kernel, entry: ProcessEntry) -> None:
@@ -49,6 +51,7 @@ class Caller:
         self.nr_operations = 0
         self.accesses: Accesses
         self.reader: FileReader
+        self.writer: FileWriter
         self._fault: FaultHandler
 
     @property
@@ -72,6 +75,7 @@ class Caller:
         kernel.engine.spawn(self._fault)
         self.accesses = Accesses(self.current, entry, self._fault)
         self.reader = FileReader(self.current, entry.policy)
+        self.writer = FileWriter(self.current, entry.policy)
         kernel.processes[entry.pid] = entry
         trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
         if not is_loaded:
@@ -134,6 +138,7 @@ class Caller:
         if not on_cpu:  # the signal woke it
             await task.get_cpu(wakeup=True)
         entry.exit_status = status
+        kernel.writeback.dirty_throttle_leaks[task.cpu.number] += task.dirty.nr_dirtied
         for file in entry.files.values():
             file.inode.nr_open -= 1
         entry.files.clear()

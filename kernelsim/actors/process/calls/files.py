@@ -12,12 +12,14 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.actors.file.truncate import advise_dontneed, drop_caches
+from kernelsim.actors.file.truncate import advise_dontneed, drop_caches, truncate_inode
 from kernelsim.actors.process.calls.access import store_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores, page_range
+from kernelsim.fs.errseq import errseq_sample
 from kernelsim.fs.file import OpenFile
+from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.file.filemap import incore_pages
 from kernelsim.mm.file.readahead import VM_READAHEAD_PAGES
@@ -30,9 +32,17 @@ ADVICE: Final = ("normal", "random", "sequential", "willneed", "dontneed")
 
 @attrs.frozen
 class Open:
-    """Open a file to read it; answered with a descriptor, or a negative errno."""
+    """Open a file; answered with a descriptor, or a negative errno.
+
+    Attributes:
+        path: Its name.
+        create: Make it if there is none (O_CREAT).
+        truncate: Make it empty (O_TRUNC).
+    """
 
     path: str
+    create: bool = False
+    truncate: bool = False
 
 
 @attrs.frozen
@@ -98,13 +108,19 @@ async def open_file(caller: Caller, message: Open) -> int:
     Source: Linux 6.1 fs/open.c:do_sys_openat2
     """
     await caller.enter_kernel()
-    inode = caller.kernel.files.by_path.get(message.path)
-    if inode is None:
-        return -errno.ENOENT
+    kernel = caller.kernel
+    inode: Inode | int | None = kernel.files.by_path.get(message.path)
+    if inode is None and message.create:
+        inode = kernel.files.create(message.path)
+    if not isinstance(inode, Inode):
+        return -errno.ENOENT if inode is None else inode
+    kernel.spaces.add(inode.number)
+    if message.truncate:
+        await truncate_inode(caller.current, inode, 0)
     inode.nr_open += 1
     files = caller.entry.files
     fd = next(fd for fd in range(FIRST_FD, FIRST_FD + len(files) + 1) if fd not in files)
-    files[fd] = OpenFile(inode)
+    files[fd] = OpenFile(inode, wb_err=errseq_sample(inode.wb_err))
     return fd
 
 
@@ -227,7 +243,7 @@ CALLS: Final = (
         value=Open,
         handler=open_file,
         returns="number",
-        errors=(errno.ENOENT,),
+        errors=(errno.ENOENT, errno.ENOSPC),
         form="path",
     ),
     Call(name="close", value=Close, handler=close_file, errors=(errno.EBADF,), form="fd"),

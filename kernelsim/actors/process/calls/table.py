@@ -5,9 +5,25 @@ Interface: `CALLS`.
 
 from typing import Final
 
-from kernelsim.actors.process.calls import access, files, life, locking, mapping, swapping
+from kernelsim.actors.process.calls import (
+    access,
+    file_write,
+    files,
+    life,
+    locking,
+    mapping,
+    swapping,
+)
 from kernelsim.actors.process.calls.call import CallTable
 
 CALLS: Final = CallTable(
-    (mapping.CALLS, access.CALLS, locking.CALLS, swapping.CALLS, files.CALLS, life.CALLS)
+    (
+        mapping.CALLS,
+        access.CALLS,
+        locking.CALLS,
+        swapping.CALLS,
+        files.CALLS,
+        file_write.CALLS,
+        life.CALLS,
+    )
 )

@@ -1,0 +1,146 @@
+"""How many pages of files may be dirty: of the machine, of a node.
+
+Linux: mm/page-writeback.c, 6.1: global_dirtyable_memory, domain_dirty_limits, node_dirty_ok.
+What may be dirty is a share of what could hold file pages at all: free pages beyond the reserves,
+and the file pages there are.
+Differs: no limits of memory cgroups.
+# Differs from Linux: Real-time tasks may dirty no more than others.
+Units: pages.
+"""
+
+from typing import Final
+
+import attrs
+import numpy as np
+
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.core.mem import (
+    Z_FREE,
+    Z_MANAGED,
+    Z_NID,
+    Z_TYPE_INDEX,
+    Z_WATERMARK_BOOST,
+    Z_WMARK_HIGH,
+)
+from kernelsim.mm.core.vmstat import (
+    NR_ACTIVE_FILE,
+    NR_DIRTY,
+    NR_INACTIVE_FILE,
+    NR_WRITEBACK,
+    NR_ZONE_ACTIVE_FILE,
+    NR_ZONE_INACTIVE_FILE,
+)
+from kernelsim.mm.page.phys_mem import PhysMem
+from kernelsim.units import PAGE_SIZE
+
+UINT_MAX: Final = (1 << 32) - 1
+
+
+@attrs.frozen
+class DirtyLimits:
+    """Two limits of dirty pages: above the first they are written, above the second writers wait.
+
+    Attributes:
+        bg_thresh: The flusher works above it.
+        thresh: No writer may bring them above it.
+    """
+
+    bg_thresh: int
+    thresh: int
+
+    @property
+    def freerun(self) -> int:
+        """Up to here writers are left alone.
+
+        Source: Linux 6.1 mm/page-writeback.c:dirty_freerun_ceiling
+        """
+        return (self.thresh + self.bg_thresh) // 2
+
+
+def global_dirty_limits(phys: PhysMem) -> DirtyLimits:
+    """Return the limits of the whole machine.
+
+    Source: Linux 6.1 mm/page-writeback.c:global_dirty_limits
+    """
+    return domain_dirty_limits(phys, global_dirtyable_memory(phys))
+
+
+def domain_dirty_limits(phys: PhysMem, available: int) -> DirtyLimits:
+    """Return the limits, given the pages that could be dirty.
+
+    Source: Linux 6.1 mm/page-writeback.c:domain_dirty_limits
+    """
+    sysctl = phys.tunables.now
+    bg_thresh = _limit(
+        sysctl.vm_dirty_background_bytes, sysctl.vm_dirty_background_ratio, available
+    )
+    thresh = min(_limit(sysctl.vm_dirty_bytes, sysctl.vm_dirty_ratio, available), UINT_MAX)
+    if bg_thresh >= thresh:
+        bg_thresh = thresh // 2
+    return DirtyLimits(bg_thresh, thresh)
+
+
+def _limit(size_bytes: int, percent: int, available: int) -> int:
+    # The share is rounded to pages of a page each, not the limit.
+    if size_bytes:
+        return -(-size_bytes // PAGE_SIZE)
+    return (percent * PAGE_SIZE // 100) * available // PAGE_SIZE
+
+
+def global_dirtyable_memory(phys: PhysMem) -> int:
+    """Return the pages of the machine that could be dirty, 1 or more.
+
+    Source: Linux 6.1 mm/page-writeback.c:global_dirtyable_memory
+    """
+    mem = phys.mem
+    free = int(mem.zone[:, Z_FREE].sum())
+    pages = free - min(free, phys.totalreserve_pages)
+    pages += int(mem.node_stat[:, [NR_INACTIVE_FILE, NR_ACTIVE_FILE]].sum())
+    if not phys.tunables.now.vm_highmem_is_dirtyable:
+        pages -= _highmem_dirtyable_memory(phys, pages)
+    return pages + 1
+
+
+def _highmem_dirtyable_memory(phys: PhysMem, total: int) -> int:
+    # Source: Linux 6.1 mm/page-writeback.c:highmem_dirtyable_memory
+    mem = phys.mem
+    if ZoneType.ZONE_HIGHMEM not in phys.zone_types:
+        return 0
+    index = phys.zone_types.index(ZoneType.ZONE_HIGHMEM)
+    pages = 0
+    for row, zone in enumerate(mem.zone):
+        if zone[Z_TYPE_INDEX] == index and zone[Z_MANAGED]:
+            free, high = int(zone[Z_FREE]), int(zone[Z_WMARK_HIGH] + zone[Z_WATERMARK_BOOST])
+            pages += free - min(free, high)
+            pages += int(mem.zone_stat[row, [NR_ZONE_INACTIVE_FILE, NR_ZONE_ACTIVE_FILE]].sum())
+    return min(pages, total)
+
+
+def node_dirty_ok(phys: PhysMem, nid: int) -> bool:
+    """Tell whether another page of a node may be made dirty: else a write looks for one elsewhere.
+
+    Source: Linux 6.1 mm/page-writeback.c:node_dirty_ok
+    """
+    stat = phys.mem.node_stat[nid]
+    return int(stat[NR_DIRTY] + stat[NR_WRITEBACK]) <= _node_dirty_limit(phys, nid)
+
+
+def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
+    sysctl = phys.tunables.now
+    pages = _node_dirtyable_memory(phys, nid)
+    if sysctl.vm_dirty_bytes:
+        dirty = -(-sysctl.vm_dirty_bytes // PAGE_SIZE) * pages // global_dirtyable_memory(phys)
+    else:
+        dirty = sysctl.vm_dirty_ratio * pages // 100
+    return min(dirty, UINT_MAX)
+
+
+def _node_dirtyable_memory(phys: PhysMem, nid: int) -> int:
+    # Source: Linux 6.1 mm/page-writeback.c:node_dirtyable_memory
+    mem = phys.mem
+    zone = mem.zone[:, Z_NID] == nid
+    free = int(mem.zone[zone, Z_FREE].sum())
+    reserve = mem.lowmem_reserve[zone].max(axis=1) + mem.zone[zone, Z_WMARK_HIGH]
+    reserved = int(np.minimum(reserve, mem.zone[zone, Z_MANAGED]).sum())
+    file = int(mem.node_stat[nid, [NR_INACTIVE_FILE, NR_ACTIVE_FILE]].sum())
+    return free - min(free, reserved) + file

@@ -1,0 +1,47 @@
+"""A run of a write: pages of a file take what a program stores, and become dirty.
+
+Linux: mm/filemap.c:generic_perform_write, fs/ext4/inode.c: ext4_da_write_begin, ext4_da_write_end,
+6.1.
+Interface: leaves; the caller has entered pages that were missing, and read those that are written
+only in part.
+Units: pages of the file.
+"""
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.core.mem import Mem, PG_dirty, PG_locked, PG_uptodate, PG_writeback
+from kernelsim.mm.core.swap import ALL_FLAGS
+from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.address_space import FileMappings
+from kernelsim.mm.file.dirty_pages import folio_mark_dirty
+
+
+@leaf
+def write_run(
+    mem: Mem, files: FileMappings, number: int, first: int, nr_pages: int, token: int
+) -> int:
+    """Store to pages that are all in memory; they are valid, dirty and unlocked then.
+
+    Returns:
+        How many were clean before.
+
+    Source: Linux 6.1 fs/buffer.c:block_write_end, :mark_buffer_dirty
+    """
+    nr_new = 0
+    for index in range(first, first + nr_pages):
+        pfn = int(xa_load(files.xa, number, index))
+        mem.pages.token[pfn] = token
+        mem.pages.flags[pfn] = (mem.pages.flags[pfn] | PG_uptodate) & (ALL_FLAGS ^ PG_locked)
+        nr_new += folio_mark_dirty(mem, files, pfn)
+    return nr_new
+
+
+@leaf
+def has_reservation(mem: Mem, files: FileMappings, number: int, index: int) -> bool:
+    """Tell whether a page without a place on the device has room set aside for it there.
+
+    That is so from when it becomes dirty until it gets its place.
+
+    Source: Linux 6.1 fs/ext4/inode.c:ext4_insert_delayed_block
+    """
+    pfn = int(xa_load(files.xa, number, index))
+    return pfn > 0 and mem.pages.flags[pfn] & (PG_dirty | PG_writeback) != 0

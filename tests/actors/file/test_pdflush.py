@@ -1,0 +1,109 @@
+"""The pool of pdflush threads, and writers that write for themselves."""
+
+import pytest
+
+from kernelsim.config.machine_file import machine_from_toml
+from tests.small_machine import PAGE, run
+
+MIB = 1 << 20
+
+
+def old_machine(**device):
+    """A machine of the classic era with a disk."""
+    return machine_from_toml(
+        {
+            "name": "old",
+            "era": "classic",
+            "node": [{"cpus": "0-1", "memory": "64M"}],
+            "device": [
+                {"name": name, "write_latency": "1ms", **device} for name in ("vda", "vdb", "vdc")
+            ],
+        }
+    )
+
+
+async def written(process, nr_bytes):
+    """Write a file of the process's own."""
+    fd = await process.open(f"/{process.name}", create=True)
+    for _ in range(nr_bytes // 65536):
+        await process.write(fd, 65536)
+    return fd
+
+
+def threads_of(done):
+    """Return how many threads there were, at each birth and end."""
+    return [
+        point.fields["nr_threads"]
+        for name in ("ks_pdflush_start", "ks_pdflush_stop")
+        for point in done.log.named(name)
+    ]
+
+
+def test_old_pages_are_written_after_thirty_seconds():
+    """A few dirty pages: nobody writes them before dirty_expire_centisecs are over."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        await written(process, 128 * 1024)
+        await machine.sleep("25s")
+        before = machine.vmstat["nr_dirty"]
+        await machine.sleep("11s")
+        return before, machine.vmstat["nr_dirty"], machine.vmstat["nr_written"]
+
+    assert run(old_machine(), main).result == (32, 0, 32)
+
+
+def test_a_writer_over_the_limit_writes_for_itself():
+    """The disk's speed becomes the writer's; dirty pages stay near the limit."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        began_ns = machine.now_ns
+        await written(process, 30 * MIB)
+        vmstat = machine.vmstat
+        most = vmstat["nr_dirty_threshold"]
+        return machine.now_ns - began_ns, vmstat["nr_dirty"] + vmstat["nr_writeback"], most
+
+    took_ns, dirty, most = run(old_machine(bandwidth="10M"), main).result
+    assert dirty <= most + 32 * MIB // PAGE // 32
+    assert took_ns > 10**9
+
+
+def test_background_writeout_begins_at_the_background_limit():
+    """Above a tenth pdflush writes, until it is below; nobody has to wait."""
+
+    async def main(machine):
+        machine.sysctl("vm.dirty_background_bytes", MIB)
+        process = await machine.spawn("p")
+        await written(process, 3 * MIB)
+        await machine.sleep("2s")
+        return machine.vmstat["nr_dirty"]
+
+    assert run(old_machine(), main).result <= 256
+
+
+def test_sync_and_fsync_write_in_the_callers_time():
+    """Both work without a flusher."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        fd = await written(process, 128 * 1024)
+        await process.fsync(fd)
+        first = machine.vmstat["nr_written"]
+        await process.write(fd, 65536)
+        await process.syscall("sync")
+        return first, machine.vmstat["nr_written"], machine.vmstat["nr_dirty"]
+
+    assert run(old_machine(), main).result == (32, 48, 0)
+
+
+@pytest.mark.mission("A5")
+def test_two_threads_are_enough_for_a_quiet_machine():
+    """Threads are born only when both were busy for a second."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        await written(process, 128 * 1024)
+        await machine.sleep("60s")
+
+    assert threads_of(run(old_machine(), main)) == [2, 2]
