@@ -117,8 +117,7 @@ def check_page_cache(mem: Mem, kernel: Kernel) -> list[str]:
         f"{pages.index[pfns[i]]} of {pages.mapping[pfns[i]]}"
         for i in np.flatnonzero(wrong).tolist()
     )
-    owned = np.flatnonzero((pages.mapping != 0) & (pages.flags & np.uint32(PG_anon) == 0))
-    owned = owned[(pages.flags[owned] & np.uint32(PG_swapbacked)) == 0]
+    owned = pages_of_files(mem)
     lines += cut_short(
         f"pfn {pfn} says it is page {pages.index[pfn]} of file {pages.mapping[pfn]}, and is not"
         for pfn in np.setdiff1d(owned, pfns).tolist()
@@ -127,6 +126,14 @@ def check_page_cache(mem: Mem, kernel: Kernel) -> list[str]:
     lines += check_batches(mem)
     lines += check_contents(mem, kernel, pfns, number, index)
     return lines
+
+
+def pages_of_files(mem: Mem) -> I64:
+    """Return the pages that say they belong to a file."""
+    pages = mem.pages
+    owned: I64 = np.flatnonzero((pages.mapping != 0) & (pages.flags & np.uint32(PG_anon) == 0))
+    of_files: I64 = owned[(pages.flags[owned] & np.uint32(PG_swapbacked)) == 0]
+    return of_files
 
 
 def first_indexes(xa: XArray, leaves: I64) -> I64:

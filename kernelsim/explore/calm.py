@@ -15,8 +15,11 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.check.lru import count_by_zone
+from kernelsim.check.page_cache import pages_of_files
 from kernelsim.check.waits import is_idle, is_waiting
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_batched, zone_of
+from kernelsim.mm.core.vmstat import NR_DIRTY
 from kernelsim.mm.file.address_space import space_and_index
 from kernelsim.mm.swap.swap_area import SA_MAX, SA_USED, SS_FREE, SWAP_MAP_COUNT
 from kernelsim.sim.actor import Actor
@@ -49,7 +52,8 @@ class Baseline:
 def unused_pages(kernel: Kernel) -> I64:
     """Return the pages of each zone that nobody uses, shape [zone row].
 
-    They are free, on a CPU's list, or left over in the swap cache or in a CPU's folio batch.
+    They are free, on a CPU's list, cached from a file, or left over in the swap cache or in a CPU's
+    folio batch.
     """
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
@@ -57,7 +61,7 @@ def unused_pages(kernel: Kernel) -> I64:
     left += np.flatnonzero(mem.pages.flags == np.uint32(PG_batched)).tolist()
     for pfn in left:
         unused[zone_of(mem, pfn)] += 1
-    return unused
+    return unused + count_by_zone(mem, pages_of_files(mem))
 
 
 def left_over_slots(kernel: Kernel) -> I64:
@@ -90,6 +94,9 @@ def unrest(kernel: Kernel, own: tuple[Actor, ...]) -> Iterator[str]:
     for cpu in kernel.cpus:
         if cpu.state.current is not None or cpu.state.run_queue:
             yield f"{cpu.name} has something to run"
+    dirty = int(kernel.mem.node_stat[:, NR_DIRTY].sum())
+    if dirty:
+        yield f"{dirty} pages of files are dirty"
     for device in kernel.devices.values():
         if device.nr_in_flight:
             yield f"{device.name} has {device.nr_in_flight} requests under way"

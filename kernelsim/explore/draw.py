@@ -33,6 +33,7 @@ def draw_plan(seed: int, run: int) -> Plan:
         with_memory=tuple(node.nid for node in spec.nodes if node.managed_pages),
         is_classic=spec.era is CLASSIC,
         memory_pages=sum(node.managed_pages for node in spec.nodes),
+        files=tuple(file.path for file in spec.files),
         swap_pages=sum(swap.nr_slots for swap in spec.swaps),
     )
     script = draw_script(rng, site, draw_kinds(rng))

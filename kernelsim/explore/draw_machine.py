@@ -23,6 +23,7 @@ NR_NODES: Final = (1,) * 6 + (2, 2, 2, 3, 4)
 NR_CPUS: Final = (1, 1, 1, 2, 2, 3, 4)  # of a node
 NEAR_MIB: Final = (0, 0, 0, 13, 14)  # where the first begins; ZONE_DMA ends at 16
 FAR_MIB: Final = (0, 0, 893, 4094)  # low memory of i386 ends at 895, ZONE_DMA32 at 4096
+FILE_PERCENT: Final = (1, 10, 40, 100, 200)  # of memory, a file
 SWAP_PERCENT: Final = (3, 15, 30, 60, 60, 100, 100, 200, 400)  # of memory, an area
 ATTEMPTS: Final = 50  # draws until one is a machine; most are
 
@@ -68,6 +69,7 @@ def _draw_table(rng: Rng) -> dict[str, Any]:
     if len(nodes) > 1 and rng.chance(1, 2):
         table["distances"] = _distances(rng, len(nodes))
     _draw_swap(rng, table, memory_mib * 1024)
+    _draw_files(rng, table, memory_mib * 1024)
     table["sysctl"] = _draw_sysctls(rng, table, memory_mib * 1024)
     return table
 
@@ -109,6 +111,22 @@ def _draw_swap(rng: Rng, table: dict[str, Any], memory_kib: int) -> None:
         table["device"], table["swap"] = devices, swaps
 
 
+def _draw_files(rng: Rng, table: dict[str, Any], memory_kib: int) -> None:
+    """Draw files, on a disk of their own or beside swap areas."""
+    nr_files = rng.choice((0, 0, 1, 2, 3))
+    devices = table.get("device", [])
+    if nr_files and (not devices or rng.chance(1, 2)):
+        devices = [*devices, {"name": "vdd", "kind": rng.choice(("ssd", "nvme", "hdd"))}]
+        table["device"] = devices
+    files = []
+    for number in range(nr_files):
+        size_kib = max(1, rng.choice(FILE_PERCENT) * memory_kib // 100 + rng.choice((0, 0, 1)))
+        device = rng.choice([device["name"] for device in devices])
+        files.append({"path": f"/{'pqr'[number]}", "size": f"{size_kib}K", "device": device})
+    if files:
+        table["files"] = files
+
+
 def _draw_sysctls(rng: Rng, table: dict[str, Any], memory_kib: int) -> dict[str, Any]:
     """Draw the tunables in force at boot, a few of them."""
     is_classic = table["era"] == "classic"
@@ -137,4 +155,9 @@ def tunables(*, is_classic: bool, memory_kib: int) -> dict[str, tuple[int, ...]]
         "vm.max_map_count": (5, 20, 200, 65_530),
         "vm.user_reserve_kbytes": (0, 1024, 131_072),
         "vm.numa_stat": (0, 1),
+        "vm.vfs_cache_pressure": (0, 100, 1000),
+        "vm.dirty_ratio": (1, 5, 20, 100),
+        "vm.dirty_background_ratio": (1, 5, 10),
+        "vm.dirty_expire_centisecs": (1, 100, 3000),
+        "vm.dirty_writeback_centisecs": (10, 100, 500),
     }

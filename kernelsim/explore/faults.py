@@ -1,4 +1,4 @@
-"""What goes wrong in a run: disks that are slow or stall, CPUs that are late, sudden kills.
+"""What goes wrong in a run: disks that are slow, stall or fail, CPUs that are late, sudden kills.
 
 Interface: spawn `FaultInjector` and tell it a `Fault` when it is due. A fault whose target is not
 there is none.
@@ -13,9 +13,10 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.signal import SIGKILL, send_signal
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
-from kernelsim.explore.plan import KILL, SLOW_DISK, Fault
+from kernelsim.explore.plan import BAD_READS, BAD_WRITES, KILL, SLOW_DISK, Fault
 from kernelsim.sim.actor import Actor
 
+ALL_SECTORS: Final = 1 << 60
 KEEPER_PID: Final = 20  # of the threads that keep a CPU; below all processes
 
 
@@ -36,6 +37,8 @@ class FaultInjector(Actor):
         assert isinstance(message, Fault)
         if message.kind == SLOW_DISK:
             self._slow_disk(message)
+        elif message.kind in (BAD_READS, BAD_WRITES):
+            self._break_disk(message)
         elif message.kind == KILL:
             self._kill(message.target)
         else:
@@ -51,6 +54,13 @@ class FaultInjector(Actor):
         _slow_by(device, fault.by_ns)
         until_ns = self.engine.now_ns + fault.for_ns
         self.engine.clock.schedule(until_ns, _recover, (device, fault.by_ns))
+
+    def _break_disk(self, fault: Fault) -> None:
+        device = self._kernel.devices.get(fault.target)
+        if device is None:
+            return
+        device.faults.fail(0, ALL_SECTORS, is_write=fault.kind == BAD_WRITES)
+        self.engine.clock.schedule(self.engine.now_ns + fault.for_ns, _mend, device)
 
     def _kill(self, name: str) -> None:
         for process in list(self._kernel.processes.values()):
@@ -71,6 +81,11 @@ def _slow_by(device: BlockDevice, ns: int) -> None:
 def _recover(item: tuple[BlockDevice, int]) -> bool:
     device, ns = item
     _slow_by(device, -ns)
+    return False
+
+
+def _mend(device: BlockDevice) -> bool:
+    device.faults.mend()  # of two times that overlap the first to end ends both
     return False
 
 

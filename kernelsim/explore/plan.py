@@ -25,7 +25,9 @@ FORMAT: Final = 1  # of the file
 SLOW_DISK: Final = "slow-disk"
 LATE_CPU: Final = "late-cpu"
 KILL: Final = "kill"
-FAULT_KINDS: Final = (SLOW_DISK, LATE_CPU, KILL)
+BAD_READS: Final = "bad-reads"
+BAD_WRITES: Final = "bad-writes"
+FAULT_KINDS: Final = (SLOW_DISK, LATE_CPU, KILL, BAD_READS, BAD_WRITES)
 
 
 @attrs.frozen(kw_only=True)
@@ -35,10 +37,11 @@ class Fault:
     Attributes:
         kind: "slow-disk": for a time each request of a disk takes longer; much longer is a disk
             that stalls. "late-cpu": a thread of the kernel keeps a CPU for a time, so what is woken
-            there runs late. "kill": SIGKILL to a process.
+            there runs late. "kill": SIGKILL to a process. "bad-reads", "bad-writes": for a time all
+            requests of a disk in one direction fail with EIO.
         target: The disk's name, the CPU's number, or the process's name.
         event: When: the step of the engine since the script began, at whatever await that is.
-        for_ns: How long the disk is slow.
+        for_ns: How long the disk is slow, or bad.
         by_ns: What a request takes longer; how long the CPU is kept.
     """
 

@@ -28,6 +28,9 @@ from kernelsim.workload.script.step_work import (
 )
 from kernelsim.workload.syscall import MappedRange
 
+DROP_ALL: Final = 3
+MOST_BYTES: Final = 1 << 62
+
 
 class Program:
     """The program of one process.
@@ -138,6 +141,54 @@ class Program:
         path, value = map(str, step.args)
         self._machine.sysctl(sysctl_of_path(path), value)
 
+    async def readf(self, step: Step) -> None:
+        """Read a file, into the first mapping there is."""
+        path, block, length = step.args
+        most = MOST_BYTES if length is None else number_of(length)
+        buffer = next(iter(self._regions.values()), None)
+        fd = await self._process.open(str(path))
+        await self._process.read(fd, most, block=number_of(block), buffer=buffer)
+        await self._process.close(fd)
+
+    async def readsteps(self, step: Step) -> None:
+        """Read blocks at equal distances."""
+        path, block, count, stride = step.args
+        fd = await self._process.open(str(path))
+        for number in range(number_of(count)):
+            offset = number * number_of(stride or block)
+            await self._process.read(fd, number_of(block), offset=offset)
+        await self._process.close(fd)
+
+    async def writef(self, step: Step) -> None:
+        """Make a file empty, write it in blocks, and perhaps wait for the disk."""
+        path, size, block, word = step.args
+        fd = await self._process.open(str(path), create=True, truncate=True)
+        for _ in range(-(-number_of(size) // number_of(block))):
+            await self._process.write(fd, number_of(block))
+            if self._process.exit_status is not None:
+                return
+        if word is not None:
+            await self._process.fsync(fd)
+        await self._process.close(fd)
+
+    async def on_file(self, step: Step) -> None:
+        """fsync, truncate, dontneed, cached: open a file, do one call, close it."""
+        path, *rest = step.args
+        fd = await self._process.open(str(path), create=step.op == "truncate")
+        if step.op == "fsync":
+            await self._process.fsync(fd)
+        elif step.op == "truncate":
+            await self._process.syscall("ftruncate", fd, number_of(rest[0]))
+        elif step.op == "dontneed":
+            await self._process.fadvise(fd, "dontneed")
+        else:
+            await self._process.mincore(fd)
+        await self._process.close(fd)
+
+    async def drop(self, _step: Step) -> None:
+        """Drop all that is cached."""
+        await self._process.syscall("drop_caches", DROP_ALL)
+
     async def hold(self, _step: Step) -> None:
         """Wait until killed."""
         await self._process.wait()
@@ -163,6 +214,11 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     **dict.fromkeys(("touchw", "touchr"), Program.touch),
     **dict.fromkeys(("randw", "randr"), Program.random),
     "grow": Program.grow,
+    "readf": Program.readf,
+    "readsteps": Program.readsteps,
+    "writef": Program.writef,
+    **dict.fromkeys(("fsync", "truncate", "dontneed", "cached"), Program.on_file),
+    "drop": Program.drop,
     "sleep": Program.sleep,
     "poke": Program.poke,
     "hold": Program.hold,

@@ -48,6 +48,7 @@ class Inode:
         disk: What the device holds of each page, as tokens; 0 for a page never written.
         wb_err: Errors of writing back, for those that ask later (fs/errseq.py); 0 for none yet.
         nr_open: Open files and mappings that use it.
+        is_locked: A task writes to it or cuts it off (i_rwsem).
         is_dirty: Its pages, or its size, have to be written (I_DIRTY).
         is_syncing: A task writes its pages at this moment (I_SYNC).
         dirtied_when: When it became dirty, in jiffies.
@@ -63,6 +64,7 @@ class Inode:
     disk: U64 = attrs.field(factory=lambda: np.zeros(0, np.uint64))
     wb_err: int = 0
     nr_open: int = 0
+    is_locked: bool = False
     is_dirty: bool = False
     is_syncing: bool = False
     dirtied_when: int = 0

@@ -94,6 +94,7 @@ class Kernel:
             queue of those that wait until it is done, as for mmap_lock.
         processes: Living processes by pid, in the order they started.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
+        inode_waits: Where tasks wait for the lock of a file, by its number.
         zrams: What zram disks hold, by name of the disk.
         swap_writes: Pages whose writing to swap tasks wait for, with their queue.
         files: Files, by path and by number.
@@ -137,6 +138,7 @@ class Kernel:
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)
     zrams: dict[str, ZramStore] = attrs.field(factory=dict)
     swap_writes: dict[int, WaitQueue] = attrs.field(factory=dict)
     files: Namespace = attrs.field(factory=Namespace)

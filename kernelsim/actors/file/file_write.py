@@ -3,8 +3,7 @@
 Linux: mm/filemap.c:generic_perform_write, fs/ext4/file.c:ext4_buffered_write_iter, 6.1.
 Pages that are written whole need no read; one that is written in part is read first, unless nothing
 of it is on the disk. What is written gets its place there later; only room is set aside for it now.
-# Differs from Linux: Writers of one file do not wait for each other (inode_lock); each page is
-# stored to in one step.
+# Differs from Linux: Each page is stored to in one step.
 Units: bytes of the file, pages, ns.
 """
 
@@ -16,6 +15,7 @@ import numpy as np
 from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.balance_dirty import balance_dirty_pages_ratelimited
@@ -60,8 +60,12 @@ class FileWriter:
 
         It ends early when the task is being killed, the device is full, or the file too large.
 
-        Source: Linux 6.1 mm/filemap.c:generic_perform_write
+        Source: Linux 6.1 mm/filemap.c:generic_perform_write, under ext4_buffered_write_iter
         """
+        async with inode_lock(self._current, inode):
+            return await self._write(inode, pos, nr_bytes, token)
+
+    async def _write(self, inode: Inode, pos: int, nr_bytes: int, token: int) -> tuple[int, int]:
         end = min(pos + nr_bytes, MAX_LFS_FILESIZE)
         if pos >= MAX_LFS_FILESIZE:
             return 0, errno.EFBIG

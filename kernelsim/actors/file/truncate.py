@@ -10,6 +10,7 @@ import numpy as np
 
 from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
@@ -81,6 +82,11 @@ async def truncate_inode(current: Current, inode: Inode, size: int) -> None:
 
     Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_pagecache
     """
+    async with inode_lock(current, inode):
+        await _set_size(current, inode, size)
+
+
+async def _set_size(current: Current, inode: Inode, size: int) -> None:
     kernel, bdi = current.kernel, current.kernel.backing_devs[inode.device]
     shrinks, inode.size = size < inode.size, size
     if not shrinks:

@@ -336,7 +336,7 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._end_swap_write, message), "interrupt")
 
     def _end_swap_write(self, message: EndSwapWrite) -> tuple[None, int]:
-        self._swap.end_write(message, self.observer)
+        self._swap.end_write(message)
         return None, self._lru_hold_ns("interrupt", len(message.pfns))
 
     def on_memory_traffic(self, message: MemoryTraffic) -> At:

@@ -108,6 +108,7 @@ class NodeFiles:
         queues = [memory.throttle_queue(nid, WRITEBACK) for nid in range(len(memory.lruvec))]
         throttled = np.array([queue.nr_waiting > 0 for queue in queues], np.int64)
         files = memory.spaces.mappings
+        memory.observer.written(pfns)
         nr_rotated = end_page_writeback(memory.mem, files, pfns, len(pfns), throttled)
         is_last = not is_under_writeback(files, inode.number)
         memory.written(inode, len(pfns), is_last=is_last)

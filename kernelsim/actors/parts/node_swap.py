@@ -90,7 +90,7 @@ class NodeSwap:
         point = ks_swapin(message.device, message.target, len(slots), ahead, latency_ns)
         trace(Speaker(engine, message.comm), point)
 
-    def end_write(self, message: EndSwapWrite, observer: Observer) -> None:
+    def end_write(self, message: EndSwapWrite) -> None:
         """Let written pages be freed; wake those throttled when enough was written.
 
         What could not be written is dirty again, and stays.
@@ -105,7 +105,7 @@ class NodeSwap:
             fail_swap_write(self._mem, pfns[failed], len(failed), is_throttled)
             pfns, tokens = np.delete(pfns, failed), np.delete(tokens, failed)
             self._tell_failed("Write", message)
-        observer.written(pfns)
+        memory.observer.written(pfns)
         end_swap_write(self._mem, memory.swap, pfns, tokens, len(pfns), is_throttled)
         for pfn in message.pfns.tolist() if memory.swap_writes else ():
             waiting = memory.swap_writes.pop(pfn, None)

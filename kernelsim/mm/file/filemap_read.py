@@ -159,7 +159,7 @@ def copy_batch(
         io[R_NS] += io[R_COPY_NS] * copied >> _PAGE_SHIFT
         io[R_POS] = pos + copied
         io[R_PREV] = io[R_POS]
-        if len(out):
+        if len(out) and (io[R_NR_OUT] == 0 or pos & (_PAGE_SIZE - 1) == 0):
             out[io[R_NR_OUT]] = mem.pages.token[pfn]
             io[R_NR_OUT] += 1
         if marked == MARK_ACTIVATED:

@@ -89,7 +89,8 @@ GRAMMAR: Final[dict[str, str]] = {
     "vmd": "word",
     "snap": "word",
     "mark": "word",
-    # swap areas; the recorded program has none of these
+    # files and swap areas; the recorded program has none of these
+    "truncate": "path size",
     "swapon": "path number?",
     "swapoff": "path",
     # meeting others

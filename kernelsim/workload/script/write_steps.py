@@ -97,6 +97,14 @@ class WriteSteps:
         await self.handle.close(fd)
         return outcome
 
+    async def truncate(self, step: Step) -> Outcome:
+        """Cut a file, or let it grow by a hole; one that is not there begins empty."""
+        path, size = step.args
+        fd = await self.handle.open(str(path), create=True)
+        await self.handle.syscall("ftruncate", fd, number_of(size))
+        await self.handle.close(fd)
+        return Outcome()
+
     async def _fsync(self, fd: int, outcome: Outcome) -> tuple[Outcome, int]:
         began_ns = self.state.machine.now_ns
         try:
@@ -133,5 +141,6 @@ def _ms(ns: int) -> int:
 WRITE_STEPS: Final[dict[str, Callable[[WriteSteps, Step], Awaitable[Outcome]]]] = {
     "writef": WriteSteps.writef,
     "fsync": WriteSteps.fsync,
+    "truncate": WriteSteps.truncate,
     "sample": WriteSteps.sample,
 }
