@@ -91,6 +91,11 @@ class FileReader:
         io[R_COPY_NS], io[R_CALL_NS] = latency.page_copy_ns, latency.syscall_entry_ns
         error = 0
         while not error and not task.killed:
+            if file.inode.size < io[R_END]:  # others have cut it off meanwhile
+                io[R_END] = file.inode.size
+                io[R_CALL_END] = min(int(io[R_CALL_END]), file.inode.size)
+                if io[R_POS] >= io[R_END]:
+                    break
             io[R_LIMIT_NS] = self._time_left_ns()
             first = int(io[R_POS])
             why = filemap_read_run(
