@@ -48,6 +48,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
     Z_WMARK_PROMO,
     Mem,
+    PG_activating,
     PG_batched,
     PG_buddy,
     PG_isolated,
@@ -71,7 +72,9 @@ WALK_TEXTS: Final = {
     WALK_TAIL: "ends at pfn {}, not at its tail",
     WALK_COUNT: "has {} entries, not its count",
 }
-HELD_FLAGS: Final = PG_isolated | PG_locked | PG_writeback | PG_swapcache | PG_batched
+HELD_FLAGS: Final = (
+    PG_isolated | PG_locked | PG_writeback | PG_swapcache | PG_batched | PG_activating
+)  # a page that a truncate dropped may still be in a CPU's batch of those to activate
 
 
 @attrs.define

@@ -18,7 +18,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import count_by_zone
 from kernelsim.check.page_cache import pages_of_files
 from kernelsim.check.waits import is_idle, is_waiting
-from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_batched, zone_of
+from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_activating, PG_batched, zone_of
 from kernelsim.mm.core.vmstat import NR_DIRTY
 from kernelsim.mm.file.address_space import space_and_index
 from kernelsim.mm.swap.swap_area import SA_MAX, SA_USED, SS_FREE, SWAP_MAP_COUNT
@@ -58,7 +58,10 @@ def unused_pages(kernel: Kernel) -> I64:
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
     left = kernel.swap.cache_pfn[left_over_slots(kernel)].tolist()
-    left += np.flatnonzero(mem.pages.flags == np.uint32(PG_batched)).tolist()
+    in_batch = (mem.pages.flags == np.uint32(PG_batched)) | (
+        mem.pages.flags == np.uint32(PG_activating)
+    )
+    left += np.flatnonzero(in_batch).tolist()
     for pfn in left:
         unused[zone_of(mem, pfn)] += 1
     return unused + count_by_zone(mem, pages_of_files(mem))
