@@ -13,9 +13,11 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.process.calls.effect import StoreRun
+from kernelsim.actors.process.calls.file_write import Fdatasync, Fsync, Sync
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.dirty import check_kept
+from kernelsim.check.durable import ANYTHING, Promises
 from kernelsim.check.duties import Duties, check_duties
 from kernelsim.check.page_cache import LOST, FileContents
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
@@ -34,12 +36,14 @@ class Record(Duties):
     Attributes:
         contents: What each process wrote, by pid.
         files: What files hold, and what reads of them brought.
+        promises: What disks must hold if the power fails.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         self.contents: dict[int, Content] = {}
         self.files = FileContents()
+        self.promises = Promises()
         self.files.learn(kernel.files.inodes)
 
     def content_of(self, pid: int) -> Content:
@@ -53,10 +57,17 @@ class Record(Duties):
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
         self.content_of(pid).leaving = effect.leaves(mm, operation)
+        if isinstance(operation, Sync):
+            self.promises.begins(pid, None)
+        elif isinstance(operation, Fsync | Fdatasync):
+            file = self._kernel.processes[pid].files.get(operation.fd)
+            self.promises.begins(pid, file.inode.number if file else 0)
 
     def ends(self, pid: int, operation: object, result: object, token: int) -> None:
         """Note what the program now knows of its memory."""
         effect = CALLS.by_value[type(operation)].effect
+        if isinstance(operation, Sync | Fsync | Fdatasync) and result == 0:
+            self.promises.acknowledged(pid)
         content = self.content_of(pid)
         leaving, content.leaving = content.leaving, None
         dropped = effect.drops(operation, result, leaving)
@@ -80,14 +91,17 @@ class Record(Duties):
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
         """Enter what a program wrote to a file."""
         self.files.wrote(inode, index, nr, token)
+        self.promises.wrote(inode, range(index, index + nr), token)
 
     def truncated(self, inode: Inode, index: int) -> None:
         """Forget what a file had behind its new end."""
         self.files.truncated(inode, index)
+        self.promises.truncated(inode, index)
 
     def lost(self, inode: Inode, pages: I64) -> None:
         """Expect anything of pages that a device could not take."""
         self.files.lost(inode, pages)
+        self.promises.wrote(inode, pages.tolist(), ANYTHING)
 
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
@@ -131,6 +145,7 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     kernel.bursts.tell_stores()
     record.forget_ended()
     lines = check_duties(kernel, record, tables, record.is_leaving) + record.files.wrong
+    lines += record.promises.broken(kernel.files.inodes)
     lines += check_kept(kernel.mem, kernel, record.files.expected, LOST)
     tokens = found_tokens(kernel.mem, kernel.swap, tables)
     for number, mm in sorted(kernel.mms.by_number.items()):
