@@ -65,7 +65,11 @@ def wanted_zone(gfp: Gfp) -> ZoneType:
 
 
 def unequal(
-    kernel: Kernel, before: I64, heard: Heard, ended: Sequence[ProcessStatistics]
+    kernel: Kernel,
+    before: I64,
+    heard: Heard,
+    ended: Sequence[ProcessStatistics],
+    nr_signalled: int = 0,
 ) -> Iterator[str]:
     """Find counters that are not the sum of what they count, one line each.
 
@@ -74,11 +78,19 @@ def unequal(
         before: Its events before the first of them.
         heard: What its log said.
         ended: Of all of them.
+        nr_signalled: How many were ended by a signal. A fault that fails, as one does whose page
+            cannot be read, is counted by the machine and is none of its process's
+            (mm/memory.c:mm_account_fault).
     """
     events = kernel.mem.vm_event - before
-    sums = [
+    faults = (
         ("pgfault", int(events[PGFAULT]), sum(each.pgfault for each in ended)),
         ("pgmajfault", int(events[PGMAJFAULT]), sum(each.pgmajfault for each in ended)),
+    )
+    for name, counted, had in faults:
+        if not had <= counted <= had + nr_signalled:
+            yield f"{name} is {counted}, by what happened it is {had}"
+    sums = [
         ("pageoutrun", int(events[PAGEOUTRUN]), heard.wakes),
         (
             "user time",

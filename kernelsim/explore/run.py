@@ -225,10 +225,12 @@ class _Run:
         own = (self.machine.engine.actors["faults"],)
         await self._calm(own)
         require_sound(self.kernel)
-        ended = [process.stats for process in self.handle.processes]
+        processes = self.handle.processes
+        ended = [process.stats for process in processes]
+        nr_signalled = sum((process.exit_status or 0) < 0 for process in processes)
         lost = [
             *losses(self.kernel, before),
-            *unequal(self.kernel, events, self.sink.heard, ended),
+            *unequal(self.kernel, events, self.sink.heard, ended, nr_signalled),
         ]
         if lost:
             raise InvariantViolation(told("not all is back in the calm", lost))
