@@ -73,6 +73,9 @@ def test_wrong_descriptors_paths_and_ranges_are_errnos():
             process.close(99),
             process.read(99, 1),
             process.syscall("read", fd, 1, offset=-2),
+            process.syscall("read", fd, 1 << 70),
+            process.syscall("read", fd, 1, block=1 << 66),
+            process.syscall("read", fd, 1, block=-3),
             process.syscall("read", fd, 1, buffer=4096),
             process.fadvise(99, "normal"),
             process.mincore(99),
@@ -86,8 +89,21 @@ def test_wrong_descriptors_paths_and_ranges_are_errnos():
         return found
 
     bad, wrong = errno.EBADF, errno.EINVAL
-    wanted = [errno.ENOENT, bad, bad, wrong, errno.EFAULT, bad, bad, wrong]
+    wanted = [errno.ENOENT, bad, bad, *[wrong] * 4, errno.EFAULT, bad, bad, wrong]
     assert run(machine_with_files(), main).result == wanted
+
+
+def test_advice_about_what_lies_outside_of_a_file_is_about_nothing():
+    """Offsets before its start or far behind its end bring no page, and drop none."""
+
+    async def main(machine):
+        process, fd = await reader(machine)
+        for offset in (-50_000, 1 << 62, 1 << 70):
+            for advice in ("willneed", "dontneed"):
+                await process.syscall("fadvise", fd, advice, offset=offset, length=PAGE)
+        return await process.mincore(fd)
+
+    assert not len(run(machine_with_files(), main).result)
 
 
 def test_pages_read_twice_are_activated_fifteen_at_a_time():

@@ -17,12 +17,13 @@ from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.file.write_inode import sync_all
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
-from kernelsim.actors.process.calls.files import HERE
+from kernelsim.actors.process.calls.files import HERE, MAX_OFFSET
 from kernelsim.fs.errseq import errseq_check_and_advance
 from kernelsim.fs.fs_writeback import WritebackControl
 from kernelsim.mm.file.dirty_pages import LAST_INDEX
-from kernelsim.units import PAGE_SHIFT
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
+MAX_RW_COUNT: Final = (1 << 31) - PAGE_SIZE  # of one call, include/linux/fs.h
 RANGE_FLAGS: Final = ("wait_before", "write", "wait_after")  # SYNC_FILE_RANGE_*
 
 
@@ -94,10 +95,12 @@ async def write(caller: Caller, message: Write) -> int:
     file = caller.entry.files.get(message.fd)
     if file is None:
         return -errno.EBADF
-    if message.offset < HERE or message.count < 0:
+    sizes = (message.count, message.offset + 1)
+    if min(sizes) < 0 or max(sizes) > MAX_OFFSET:
         return -errno.EINVAL
     pos = file.pos if message.offset == HERE else message.offset
-    done, error = await caller.writer.write(file.inode, pos, message.count, caller.token)
+    count = min(message.count, MAX_RW_COUNT)
+    done, error = await caller.writer.write(file.inode, pos, count, caller.token)
     if message.offset == HERE:
         file.pos += done
     return done or -error

@@ -27,6 +27,7 @@ from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 FIRST_FD: Final = 3  # the three before are open already
 HERE: Final = -1  # offset of a read at the file's position
+MAX_OFFSET: Final = (1 << 63) - 1  # loff_t
 ADVICE: Final = ("normal", "random", "sequential", "willneed", "dontneed")
 
 
@@ -146,7 +147,8 @@ async def read(caller: Caller, message: Read) -> int:
     if file is None:
         await caller.enter_kernel()
         return -errno.EBADF
-    if message.offset < HERE:
+    sizes = (message.count, message.block, message.offset + 1)
+    if min(sizes) < 0 or max(sizes) > MAX_OFFSET:
         await caller.enter_kernel()
         return -errno.EINVAL
     pos = file.pos if message.offset == HERE else message.offset
@@ -198,11 +200,12 @@ async def fadvise(caller: Caller, message: Fadvise) -> int:
     advice, size = message.advice, file.inode.size
     end = message.offset + message.length if message.length else size
     if advice == "willneed":
-        first, last = message.offset >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT
+        first = max(message.offset, 0) >> PAGE_SHIFT  # no page lies outside of the file
+        last = min(end - 1, size - 1) >> PAGE_SHIFT
         await caller.reader.advise_willneed(file, first, max(0, last + 1 - first))
     elif advice == "dontneed":
         # Pages that are only partly in the range stay, but for the last one of the file.
-        first = -(-message.offset // PAGE_SIZE)
+        first = -(-max(message.offset, 0) // PAGE_SIZE)
         last = (end - 1) >> PAGE_SHIFT if end >= size else (end >> PAGE_SHIFT) - 1
         await advise_dontneed(caller.current, file.inode, first, last)
     else:
