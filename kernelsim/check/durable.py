@@ -35,7 +35,8 @@ class Promises:
         """Forget pages behind the end of a file."""
         for key in [key for key in self._history if key[0] == inode.number and key[1] >= index]:
             del self._history[key]
-            self._nr_promised.pop(key, None)
+            for known in (self._nr_promised, *self._begun.values()):
+                known.pop(key, None)
 
     def begins(self, pid: int, number: int | None) -> None:
         """Note what a call that writes a file, or all of them, will promise."""
@@ -48,14 +49,13 @@ class Promises:
     def acknowledged(self, pid: int) -> None:
         """Hold the kernel to it: the call of a process has succeeded."""
         for key, nr in self._begun.pop(pid, {}).items():
-            if key in self._history:  # else it was cut off meanwhile
-                self._nr_promised[key] = max(self._nr_promised.get(key, 0), nr)
+            self._nr_promised[key] = max(self._nr_promised.get(key, 0), nr)
 
     def broken(self, inodes: dict[int, Inode]) -> Iterator[str]:
         """Find pages whose disk has neither what was promised nor anything later."""
         for (number, index), nr in self._nr_promised.items():
             inode, tokens = inodes.get(number), self._history[number, index]
-            allowed = tokens[max(0, nr - 1) :]
+            allowed = tokens[nr - 1 :]
             if inode is None or ANYTHING in allowed:
                 continue
             held = int(inode.disk[index]) if index < len(inode.disk) else 0

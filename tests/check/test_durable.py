@@ -45,6 +45,12 @@ def test_what_was_cut_off_or_could_not_be_written_need_not_be_there():
     assert not list(promises.broken({1: inode}))
     promises.truncated(inode, 0)
     assert not list(promises.broken({1: inode}))
+    promises.wrote(inode, [0], FIRST)
+    promises.begins(7, None)
+    promises.truncated(inode, 0)  # while the call is under way
+    promises.wrote(inode, [0], SECOND)
+    promises.acknowledged(7)
+    assert not list(promises.broken({1: inode}))
 
 
 def test_an_fsync_that_does_not_wait_is_found(monkeypatch):

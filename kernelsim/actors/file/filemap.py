@@ -18,7 +18,8 @@ from kernelsim.actors.core.lru_add import activate_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.fs.file import OpenFile
-from kernelsim.mm.core.mem import PG_readahead, PG_writeback
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.core.mem import PG_locked, PG_readahead, PG_uptodate, PG_writeback
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import page_key
@@ -146,7 +147,16 @@ class FileReader:
         elif why == READ_ACTIVATE:
             await activate_drain(self._current)
         elif why == READ_FAILED:
-            return await read_again(self._current, file.inode, index, pfn)
+            return await self._read_failed(file.inode, index, pfn)
+        return 0
+
+    async def _read_failed(self, inode: Inode, index: int, pfn: int) -> int:
+        """Read a page again that is not what it should be, if that is still so; return an errno."""
+        flags = int(self._kernel.mem.pages.flags[pfn]) if pfn > 0 else PG_uptodate
+        if flags & PG_locked:
+            await wait_on_page_read(self._current, page_key(inode.number, index), pfn)
+        elif not flags & PG_uptodate:
+            return await read_again(self._current, inode, index, pfn)
         return 0
 
     def _nr_wanted(self, index: int) -> int:
@@ -172,6 +182,8 @@ class FileReader:
     async def _read_ahead(self, file: OpenFile, index: int) -> None:
         kernel, number = self._kernel, file.inode.number
         flags, pfn = kernel.mem.pages.flags, xa_load(kernel.spaces.pool.xa, number, index)
+        if pfn <= 0:  # dropped meanwhile
+            return
         is_written = bool(int(flags[pfn]) & PG_writeback)
         flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_readahead)
         if is_written:  # one bit of Linux has both meanings, and it is the other one

@@ -25,10 +25,12 @@ from kernelsim.mm.core.mem import (
     I64,
     PAGEVEC_SIZE,
     SWAP_CLUSTER_MAX,
+    PG_error,
     PG_locked,
     PG_uptodate,
     nid_of,
 )
+from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.vmstat import PGPGIN
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import page_key
@@ -102,7 +104,7 @@ async def read_again(current: Current, inode: Inode, index: int, pfn: int) -> in
     """
     kernel, key = current.kernel, page_key(inode.number, index)
     flags, alone = kernel.mem.pages.flags, np.array([pfn], np.int64)
-    flags[pfn] |= np.uint32(PG_locked)
+    flags[pfn] = flags[pfn] & np.uint32(ALL_FLAGS ^ PG_error) | np.uint32(PG_locked)
     kernel.page_reads[key] = kernel.engine.wait_queue(f"file page {index} of {inode.number}")
     await submit_read(current, inode, index, alone)
     await wait_on_page_read(current, key, pfn)

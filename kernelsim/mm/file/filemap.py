@@ -17,6 +17,7 @@ from kernelsim.mm.core.mem import (
     I64_2D,
     U64,
     Mem,
+    PG_error,
     PG_locked,
     PG_readahead,
     PG_uptodate,
@@ -139,6 +140,8 @@ def end_page_read(mem: Mem, disk: U64, pfns: I64, n: int, error: int) -> None:
         if error == READ_OK:
             mem.pages.token[pfn] = disk[mem.pages.index[pfn]]
             flags |= PG_uptodate
+        else:
+            flags |= PG_error
         mem.pages.flags[pfn] = flags
 
 
