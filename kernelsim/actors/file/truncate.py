@@ -76,15 +76,14 @@ async def drop_caches(current: Current, what: int) -> None:
         kernel.mem.vm_event[DROP_SLAB] += 1
 
 
-async def truncate_inode(current: Current, inode: Inode, size: int) -> None:
-    """Make a file end at `size` bytes: pages behind it go, when they are not being written.
+async def truncate_inode_pages(current: Current, inode: Inode) -> None:
+    """Drop the pages of a file behind its end, which has moved, when they are not being written.
 
-    Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_pagecache
+    No mapping shows them any more.
+
+    Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_inode_pages
     """
     kernel, bdi = current.kernel, current.kernel.backing_devs[inode.device]
-    shrinks, inode.size = size < inode.size, size
-    if not shrinks:
-        return
     await lru_add_drain(current)
     first = index = inode.nr_pages
     filesystem = kernel.files.filesystems[inode.device]

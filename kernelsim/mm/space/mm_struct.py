@@ -24,6 +24,7 @@ from kernelsim.mm.space.mmap import (
     VmChange,
     get_unmapped_area,
     page_align,
+    thp_get_unmapped_area,
 )
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
 from kernelsim.mm.space.vm_flags import (
@@ -120,7 +121,11 @@ class MmStruct:
         length = page_align(length)
         if length > self.map.task_size or len(self.map) > self.commit.sysctl.vm_max_map_count:
             return VmChange(-errno.ENOMEM)
-        start = get_unmapped_area(self.map, self.mmap_base, address, length, map_flags)
+        where = (self.map, self.mmap_base, address, length, map_flags)
+        if file is not None and file.number:
+            start = thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT)
+        else:
+            start = get_unmapped_area(*where)
         if start < 0:
             return VmChange(start)
         flags = calc_vm_prot_bits(prot) | self.def_flags | VM_MAY_ALL

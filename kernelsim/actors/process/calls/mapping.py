@@ -9,25 +9,33 @@ from typing import Final
 
 import attrs
 
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
 from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.fs.file import OpenFile
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import page_align
+from kernelsim.mm.space.mmap import MappedFile, page_align
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_LOCKED,
     MAP_NORESERVE,
     MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_READ,
+    PROT_WRITE,
     VmFlag,
 )
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+DEV_SHIFT: Final = 20  # of the major number in a device's
+NO_FILE: Final = -1
 
 
 @attrs.frozen
 class Mmap:
-    """Map anonymous private memory; answered with the address, or a negative errno.
+    """Map anonymous private memory or a file; answered with the address, or a negative errno.
 
     Attributes:
         length: Bytes.
@@ -35,6 +43,10 @@ class Mmap:
         address: Where, replacing what is there (MAP_FIXED); 0 for where the kernel likes.
         populate: MAP_POPULATE: its pages are brought in.
         locked: MAP_LOCKED: its pages are brought in, and stay.
+        fd: Descriptor of the file; NO_FILE for none.
+        offset: First byte of the file.
+        prot: PROT_* bits.
+        shared: MAP_SHARED: stores go to the file; for a file only.
     """
 
     length: int
@@ -42,6 +54,10 @@ class Mmap:
     address: int = 0
     populate: bool = False
     locked: bool = False
+    fd: int = NO_FILE
+    offset: int = 0
+    prot: int = PROT_READ | PROT_WRITE
+    shared: bool = False
 
 
 @attrs.frozen
@@ -69,17 +85,44 @@ class Madvise:
 
 
 async def mmap(caller: Caller, message: Mmap) -> int:
-    """Map anonymous memory."""
+    """Map anonymous memory, or a file.
+
+    Source: Linux 6.1 mm/mmap.c:ksys_mmap_pgoff
+    """
     await caller.enter_kernel()
-    flags = MAP_PRIVATE | (MAP_NORESERVE if message.noreserve else 0)
+    file = None
+    if message.fd != NO_FILE:
+        opened = caller.entry.files.get(message.fd)
+        if opened is None:
+            return -errno.EBADF
+        file = mapped_file(caller.kernel, opened)
+    if message.offset < 0 or message.offset % PAGE_SIZE:
+        return -errno.EINVAL
+    flags = MAP_SHARED if message.shared else MAP_PRIVATE
+    flags |= MAP_NORESERVE if message.noreserve else 0
     flags |= MAP_FIXED if message.address else 0
     flags |= MAP_LOCKED if message.locked else 0
-    change = caller.mm.mmap(message.length, map_flags=flags, address=message.address)
+    change = caller.mm.mmap(
+        message.length,
+        message.prot,
+        flags,
+        address=message.address,
+        file=file,
+        pgoff=message.offset >> PAGE_SHIFT,
+    )
     address = await caller.finish(change)
     if address >= 0:
         end = page_align(address + message.length)
         await _populate(caller, address, end, asked_for=message.populate)
     return address
+
+
+def mapped_file(kernel: Kernel, opened: OpenFile) -> MappedFile:
+    """Return an open file as mappings have it."""
+    inode = opened.inode
+    dev = kernel.devices[inode.device].dev
+    device = (dev >> DEV_SHIFT, dev & (1 << DEV_SHIFT) - 1)
+    return MappedFile(inode.path, inode.number, device, inode.number, opened)
 
 
 async def _populate(caller: Caller, start: int, end: int, *, asked_for: bool = False) -> None:
@@ -123,7 +166,7 @@ async def madvise(caller: Caller, message: Madvise) -> int:
     for vma in caller.mm.map.overlapping(message.address, end):
         if vma.flags & VmFlag.VM_LOCKED:
             return -errno.EINVAL
-        await zap(caller.current, caller.mm, vma.start, vma.end)
+        await zap(caller.current, caller.mm, vma)
     # What is mapped has been dropped; that there was a hole is only told.
     return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
 
@@ -159,13 +202,16 @@ def _if_answered(*answers: int) -> Effect:
     )
 
 
+_MMAP_ERRORS: Final = (
+    errno.EPERM, errno.EBADF, errno.EAGAIN, errno.ENOMEM, errno.EEXIST, errno.EINVAL,
+)  # fmt: skip
 CALLS: Final = (
     Call(
         name="mmap",
         value=Mmap,
         handler=mmap,
         returns="mapping",
-        errors=(errno.EPERM, errno.EAGAIN, errno.ENOMEM, errno.EEXIST, errno.EINVAL),
+        errors=_MMAP_ERRORS,
         form="new size",
         steps={"mmap": {}, "mmapnr": {"noreserve": True}},
         effect=Effect(leaves=_range_leaves, drops=_mapped_is_new),

@@ -1,0 +1,56 @@
+"""A file becomes shorter: what mappings show of the part that goes is unmapped first.
+
+Linux: mm/truncate.c:truncate_setsize, mm/memory.c:unmap_mapping_range, 6.1.
+Units: bytes, pages of the file.
+"""
+
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.file.truncate import truncate_inode_pages
+from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.space.i_mmap import FV_MM, FV_VPN
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
+from kernelsim.units import PAGE_SHIFT
+
+
+async def truncate_setsize(current: Current, inode: Inode, size: int) -> None:
+    """Make a file end at `size` bytes; what is behind that goes, from mappings, too.
+
+    Source: Linux 6.1 mm/truncate.c:truncate_setsize, :truncate_pagecache
+    """
+    shrinks, inode.size = size < inode.size, size  # from here on, faults behind it are SIGBUS
+    if shrinks:
+        await unmap_mapping_range(current, inode)
+        await truncate_inode_pages(current, inode)
+
+
+async def unmap_mapping_range(current: Current, inode: Inode) -> None:
+    """Unmap the pages of a file behind its end, private copies of them, too.
+
+    Source: Linux 6.1 mm/memory.c:unmap_mapping_range
+    """
+    kernel = current.kernel
+    for row in kernel.mms.i_mmap.mappings(inode.number):
+        mm = kernel.mms.by_number.get(row[FV_MM])
+        while mm is not None and (released := kernel.reaped_mms.get(mm.number)) is not None:
+            async with current.task.off_cpu():
+                await released.wait()
+        vma = mm.map.find_vma(row[FV_VPN] << PAGE_SHIFT) if mm is not None else None
+        if mm is None or vma is None or vma.file_number != inode.number:
+            continue  # it was unmapped while another one was seen to
+        start = vma.start + (max(0, inode.nr_pages - vma.pgoff) << PAGE_SHIFT)
+        if start < vma.end:
+            await _zap_other(current, mm, vma.part(start, vma.end))
+
+
+async def _zap_other(current: Current, mm: MmStruct, vma: VmArea) -> None:
+    """Unmap pages of whatever process; its page tables stay meanwhile, as under i_mmap_rwsem."""
+    kernel = current.kernel
+    released = kernel.engine.wait_queue(
+        f"i_mmap_rwsem of file {vma.file_number}", waker=current.task.name
+    )
+    kernel.reaped_mms[mm.number] = released
+    await zap(current, mm, vma)
+    del kernel.reaped_mms[mm.number]
+    released.wake_all()
