@@ -158,9 +158,7 @@ class FaultHandler(Actor):
         result = await self._leave(fault, majflt=found.majflt, new_pfn=found.new_pfn)
         if fault.write and fault.vma.flags & VmFlag.VM_SHARED:
             await self._file.balance_dirty(fault)
-        return msgspec.structs.replace(
-            result, rss=(found.nr_mapped, int(found.new_pfn != 0), 0, 0)
-        )
+        return msgspec.structs.replace(result, rss=(found.nr_mapped, int(found.new_pfn != 0), 0, 0))
 
     async def _do_anonymous_page(self, fault: PageFault) -> FaultResult:
         """Map a fresh page, unless the OOM reaper takes the process's pages by now.

@@ -191,9 +191,7 @@ class FileFault:
             await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
             if self._uptodate(fault) == pfn:  # else it went while it was copied
                 break
-        done = map_anon(
-            *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token
-        )
+        done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
         if is_locked(fault.vma):
@@ -239,9 +237,7 @@ class FileFault:
         bdi = self._kernel.backing_devs[opened_by(fault).inode.device]
         await balance_dirty_pages_ratelimited(self._current, bdi)
 
-    async def _filemap_fault(
-        self, fault: PageFault, *, tried: bool
-    ) -> tuple[int, FileFaultResult]:
+    async def _filemap_fault(self, fault: PageFault, *, tried: bool) -> tuple[int, FileFaultResult]:
         """Get the page of a fault into memory.
 
         Returns:

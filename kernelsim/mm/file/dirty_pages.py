@@ -164,9 +164,7 @@ def take_dirty_run(
 
 
 @leaf
-def start_writeback(
-    mem: Mem, pt: PageTables, mms: Mms, files: FileMappings, pfn: int
-) -> None:
+def start_writeback(mem: Mem, pt: PageTables, mms: Mms, files: FileMappings, pfn: int) -> None:
     """Let a dirty page be on its way to the disk.
 
     Source: Linux 6.1 mm/page-writeback.c:folio_clear_dirty_for_io, :__folio_start_writeback
