@@ -91,7 +91,13 @@ def check_chains(kernel: Kernel) -> Iterator[str]:
 def mapping_of(kernel: Kernel, mm: I64, vpn: I64) -> tuple[I64, I64, NDArray[np.bool_]]:
     """Return the file, its page and whether stores are shared, at places in address spaces."""
     spans = sorted(
-        (space.number << MM_SHIFT | vma.vpn, vma.nr_pages, vma.file_number, vma.pgoff, int(vma.flags))
+        (
+            space.number << MM_SHIFT | vma.vpn,
+            vma.nr_pages,
+            vma.file_number,
+            vma.pgoff,
+            int(vma.flags),
+        )
         for space in kernel.mms.by_number.values()
         for vma in space.map
         if vma.file_number

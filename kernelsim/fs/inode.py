@@ -100,6 +100,6 @@ def first_tokens(number: int, nr_pages: int) -> U64:
 
     No two of them hold the same, nor what a program stores (those tokens begin with a pid).
     """
-    start = np.uint64(1 << 63 | number << TOKEN_SHIFT)
+    start = np.uint64(1 << 62 | number << TOKEN_SHIFT)
     tokens: U64 = np.arange(nr_pages, dtype=np.uint64) + start
     return tokens

@@ -23,6 +23,7 @@ from kernelsim.actors.core.lru_add import folio_add_lru
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.space.file_fault import FileFault, FileFaultResult, VmFault
 from kernelsim.actors.space.memory_access import clear_pages
+from kernelsim.actors.space.mlock import move_folios
 from kernelsim.actors.space.mmu_gather import free_anonymous, take_anonymous
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
@@ -191,7 +192,8 @@ class FaultHandler(Actor):
             return KILLED
         await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
         unused = np.zeros(1, np.int64)
-        is_of_file = self._maps_file(fault.vpn)
+        old_pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, fault.vpn))
+        is_of_file = not int(kernel.mem.pages.flags[old_pfn]) & PG_anon
         done, nr_unused = wp_page_copy(
             *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token, unused
         )
@@ -205,13 +207,11 @@ class FaultHandler(Actor):
             return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0)
         result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
         await free_anonymous(self._current, unused[:nr_unused], frames)
-        return msgspec.structs.replace(result, rss=(-1, 1, 0, 0)) if is_of_file else result
-
-    def _maps_file(self, vpn: int) -> bool:
-        """Tell whether the page that is mapped is one of a file."""
-        kernel = self._kernel
-        pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
-        return not int(kernel.mem.pages.flags[pfn]) & PG_anon
+        if not is_of_file:
+            return result
+        if is_locked(fault.vma):
+            await move_folios(self._current, np.array([old_pfn], np.int64), 1, locks=False)
+        return msgspec.structs.replace(result, rss=(-1, 1, 0, 0))
 
     async def _make_tables(self, fault: PageFault) -> bool:
         """Build the page tables a page needs from frames of the zones; False if killed meanwhile.

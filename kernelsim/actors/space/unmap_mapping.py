@@ -6,9 +6,11 @@ Units: bytes, pages of the file.
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.file.truncate import truncate_inode_pages
+from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import zap
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.space.i_mmap import FV_MM, FV_VPN
+from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.units import PAGE_SHIFT
@@ -51,6 +53,8 @@ async def _zap_other(current: Current, mm: MmStruct, vma: VmArea) -> None:
         f"i_mmap_rwsem of file {vma.file_number}", waker=current.task.name
     )
     kernel.reaped_mms[mm.number] = released
+    if is_locked(vma):
+        await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
     await zap(current, mm, vma)
     del kernel.reaped_mms[mm.number]
     released.wake_all()

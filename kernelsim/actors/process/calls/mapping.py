@@ -1,6 +1,6 @@
-"""mmap, munmap, brk, madvise: the calls that change what is mapped.
+"""mmap, munmap, brk, madvise, msync: the calls that change what is mapped, or are about it.
 
-Linux: mm/mmap.c, mm/madvise.c, 6.1.
+Linux: mm/mmap.c, mm/madvise.c, mm/msync.c, 6.1.
 Units: bytes.
 """
 
@@ -10,13 +10,14 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
 from kernelsim.actors.space.mmu_gather import zap
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import MappedFile, page_align
+from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_LOCKED,
@@ -31,6 +32,12 @@ from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 DEV_SHIFT: Final = 20  # of the major number in a device's
 NO_FILE: Final = -1
+ADVICE: Final = ("dontneed", "normal", "random", "sequential", "willneed")
+READ_FLAGS: Final = {
+    "normal": VmFlag.VM_NONE,
+    "random": VmFlag.VM_RAND_READ,
+    "sequential": VmFlag.VM_SEQ_READ,
+}
 
 
 @attrs.frozen
@@ -77,11 +84,32 @@ class Brk:
 
 @attrs.frozen
 class Madvise:
-    """MADV_DONTNEED on a range; answered with 0 or a negative errno."""
+    """Say how a range will be used; answered with 0 or a negative errno.
+
+    Attributes:
+        address: First byte.
+        length: Bytes.
+        advice: One of ADVICE.
+    """
 
     address: int
     length: int
     advice: str = "dontneed"
+
+
+@attrs.frozen
+class Msync:
+    """Write what was stored to shared mappings; answered with 0 or a negative errno.
+
+    Attributes:
+        address: First byte.
+        length: Bytes.
+        waits: MS_SYNC: until the disks have it; else MS_ASYNC, which leaves it to the flushers.
+    """
+
+    address: int
+    length: int
+    waits: bool = True
 
 
 async def mmap(caller: Caller, message: Mmap) -> int:
@@ -152,23 +180,73 @@ async def brk(caller: Caller, message: Brk) -> int:
 
 
 async def madvise(caller: Caller, message: Madvise) -> int:
-    """Drop the pages of a range; they read as zero afterwards.
+    """Drop the pages of a range, which then read as zero or as the file; or note how it is used.
 
-    A locked mapping ends it: what lies before it has been dropped.
+    A locked mapping ends dropping: what lies before it has been dropped.
 
-    Source: Linux 6.1 mm/madvise.c:madvise_dontneed_free, :madvise_walk_vmas
+    Source: Linux 6.1 mm/madvise.c:madvise_vma_behavior, :madvise_walk_vmas
     """
     await caller.enter_kernel()
     if message.address % PAGE_SIZE:
         return -errno.EINVAL
     end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
-    caller.task.rss_stat.sync()
     for vma in caller.mm.map.overlapping(message.address, end):
-        if vma.flags & VmFlag.VM_LOCKED:
+        if message.advice in READ_FLAGS:
+            madvise_update_vma(caller.mm, vma, READ_FLAGS[message.advice])
+        elif message.advice == "willneed":
+            await _willneed(caller, vma)
+        elif vma.flags & VmFlag.VM_LOCKED:
             return -errno.EINVAL
-        await zap(caller.current, caller.mm, vma)
-    # What is mapped has been dropped; that there was a hole is only told.
+        else:
+            caller.task.rss_stat.sync()
+            await zap(caller.current, caller.mm, vma)
+    # What is mapped has been seen to; that there was a hole is only told.
     return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
+
+
+def madvise_update_vma(mm: MmStruct, vma: VmArea, read_flags: VmFlag) -> None:
+    """Note how a piece of a mapping will be read.
+
+    Source: Linux 6.1 mm/madvise.c:madvise_update_vma
+    """
+    flags = vma.flags & ~(VmFlag.VM_RAND_READ | VmFlag.VM_SEQ_READ) | read_flags
+    if flags != vma.flags:
+        mm.map.remove(vma.start, vma.end)
+        mm.map.insert(attrs.evolve(vma, flags=flags))
+
+
+async def _willneed(caller: Caller, vma: VmArea) -> None:
+    """Start to read what a mapping shows of a file.
+
+    Source: Linux 6.1 mm/madvise.c:madvise_willneed
+    """
+    # Differs from Linux: MADV_WILLNEED reads nothing of anonymous memory back from swap.
+    if vma.file is not None and isinstance(vma.file.opened, OpenFile):
+        await caller.reader.advise_willneed(vma.file.opened, vma.pgoff, vma.nr_pages)
+
+
+async def msync(caller: Caller, message: Msync) -> int:
+    """Write what was stored to the shared mappings of a range.
+
+    Source: Linux 6.1 mm/msync.c:msync
+    """
+    await caller.enter_kernel()
+    if message.address % PAGE_SIZE:
+        return -errno.EINVAL
+    end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
+    for vma in caller.mm.map.overlapping(message.address, end) if message.waits else ():
+        if vma.file is None or not isinstance(vma.file.opened, OpenFile):
+            continue
+        if vma.flags & VmFlag.VM_SHARED:
+            last = vma.pgoff + vma.nr_pages - 1
+            error = await fsync_file(caller.current, vma.file.opened, vma.pgoff, last)
+            if error:
+                return -error
+    return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
+
+
+def _dropped_leaves(mm: MmStruct, value: Madvise) -> PageRange | None:
+    return _range_leaves(mm, value) if value.advice == "dontneed" else None
 
 
 def _range_leaves(_mm: MmStruct, value: Mmap | Munmap | Madvise) -> PageRange | None:
@@ -240,7 +318,17 @@ CALLS: Final = (
         errors=(errno.ENOMEM, errno.EINVAL),
         form="region advice",
         steps={"madvise": {}},
-        words=("dontneed",),
-        effect=_if_answered(0, -errno.ENOMEM),  # with a hole in it, the rest is dropped too
+        words=ADVICE,
+        effect=attrs.evolve(
+            _if_answered(0, -errno.ENOMEM),  # with a hole in it, the rest is dropped too
+            leaves=_dropped_leaves,
+        ),
+    ),
+    Call(
+        name="msync",
+        value=Msync,
+        handler=msync,
+        errors=(errno.EINVAL, errno.ENOMEM, errno.EIO, errno.ENOSPC),
+        form="region",
     ),
 )
