@@ -1,7 +1,6 @@
 """How much of a file to read ahead of a reader.
 
-Linux: mm/readahead.c (6.1; a window that is larger than it may be shrinks, as in the recorded
-kernels, which later ones keep).
+Linux: mm/readahead.c (6.1, with the fixes of its stable series).
 
 A file that is read from its start, or on from where the last read ended, gets a window of pages;
 one page in it is marked. A reader that comes to the mark starts the next window, twice as large,
@@ -166,8 +165,12 @@ def _is_expected(ra: FileRa, index: int) -> bool:
 
 
 def _next_window(ra: FileRa, index: int, largest: int) -> Window:
+    """Go on where the last window ended; one that is larger than it may be keeps its size.
+
+    Source: Linux 6.1 (stable) mm/readahead.c:ondemand_readahead
+    """
     ra.start += ra.size
-    ra.size = ra.async_size = get_next_ra_size(ra, largest)
+    ra.size = ra.async_size = max(ra.size, get_next_ra_size(ra, largest))
     return _window(ra, index, largest)
 
 
