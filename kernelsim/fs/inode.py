@@ -47,7 +47,7 @@ class Inode:
         extents: Rising, without overlap.
         disk: What the device holds of each page, as tokens; 0 for a page never written.
         wb_err: Errors of writing back, for those that ask later (fs/errseq.py); 0 for none yet.
-        nr_open: Open files and mappings that use it.
+        nr_open: Open files that use it; mappings of it are found through its page cache.
         is_dirty: Its pages, or its size, have to be written (I_DIRTY).
         is_syncing: A task writes its pages at this moment (I_SYNC).
         dirtied_when: When it became dirty, in jiffies.

@@ -9,7 +9,7 @@ from kernelsim.actors.file.truncate import truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import zap
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.space.i_mmap import FV_MM, FV_VPN
+from kernelsim.mm.space.i_mmap import FV_MM
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
@@ -33,17 +33,27 @@ async def unmap_mapping_range(current: Current, inode: Inode) -> None:
     Source: Linux 6.1 mm/memory.c:unmap_mapping_range
     """
     kernel = current.kernel
-    for row in kernel.mms.i_mmap.mappings(inode.number):
-        mm = kernel.mms.by_number.get(row[FV_MM])
-        while mm is not None and (released := kernel.reaped_mms.get(mm.number)) is not None:
-            async with current.task.off_cpu():
-                await released.wait()
-        vma = mm.map.find_vma(row[FV_VPN] << PAGE_SHIFT) if mm is not None else None
-        if mm is None or vma is None or vma.file_number != inode.number:
-            continue  # it was unmapped while another one was seen to
+    for number in sorted({row[FV_MM] for row in kernel.mms.i_mmap.mappings(inode.number)}):
+        mm = kernel.mms.by_number.get(number)
+        at = 0
+        while mm is not None and (vma := _next_behind(mm, inode, at)) is not None:
+            if (released := kernel.reaped_mms.get(number)) is not None:
+                async with current.task.off_cpu():
+                    await released.wait()
+                mm = kernel.mms.by_number.get(number)  # it may have ended meanwhile
+                continue
+            at = vma.end
+            await _zap_other(current, mm, vma)
+            mm = kernel.mms.by_number.get(number)
+
+
+def _next_behind(mm: MmStruct, inode: Inode, at: int) -> VmArea | None:
+    """Return the next piece of a mapping, from an address on, that lies behind its file's end."""
+    for vma in mm.map:
         start = vma.start + (max(0, inode.nr_pages - vma.pgoff) << PAGE_SHIFT)
-        if start < vma.end:
-            await _zap_other(current, mm, vma.part(start, vma.end))
+        if vma.file_number == inode.number and max(start, at) < vma.end:
+            return vma.part(max(start, at, vma.start), vma.end)
+    return None
 
 
 async def _zap_other(current: Current, mm: MmStruct, vma: VmArea) -> None:
