@@ -34,7 +34,8 @@ async def forget(caller, message):
     await caller.enter_kernel()
     if message.length > PAGE << 8:
         return -errno.ENOMEM
-    return await zap(caller.current, caller.mm, message.address, message.address + message.length)
+    (vma,) = caller.mm.map.overlapping(message.address, message.address + message.length)
+    return await zap(caller.current, caller.mm, vma)
 
 
 FORGET = Call(
