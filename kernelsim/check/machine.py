@@ -63,7 +63,9 @@ def check_machine(kernel: Kernel) -> list[str]:
     record = kernel.observer if isinstance(kernel.observer, Record) else None
     if record is not None:
         kernel.bursts.tell_stores()
-    problems += check_mapped_files(kernel, tables, record.files if record else None)
+        problems += check_mapped_files(kernel, tables, record.files, record.is_leaving)
+    else:
+        problems += check_mapped_files(kernel, tables)
     problems += check_swap_entries(own, pt, mms, kernel.swap, tables=tables)
     if record is not None:
         problems += check_record(kernel, record, tables)

@@ -1,13 +1,14 @@
 """Pages of files in page tables: entries, mappings, chains and what the pages hold agree.
 
-It finds the mapping of each entry by itself, from the mappings of the processes; the chains through
-which the kernel goes from a file to its mappings are compared with these.
+The chains through which the kernel goes from a file to its mappings are compared with the mappings
+of the processes, and each entry with the chains.
 Interface: `check_mapped_files` at a look; `maps_file` says which entries map pages of files, and
 `is_referenced` whether one was used.
 Units: virtual page numbers, pages of files.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -18,10 +19,11 @@ from kernelsim.check.page_cache import FileContents
 from kernelsim.check.tables import PRESENT, SPECIAL, WRITABLE, Tables, cut_short
 from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_uptodate
 from kernelsim.mm.space.i_mmap import FV_FLAGS, FV_MM, FV_NR_PAGES, FV_PGOFF, FV_VPN
+from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.mm.space.vm_flags import VmFlag
 
-MM_SHIFT: Final = 40  # of the number of an address space in a key
+IsLeaving = Callable[[MmStruct, int], bool]
 DIRTY: Final = 0x40
 ACCESSED: Final = 0x20
 FRAME_MASK: Final = 0x000F_FFFF_FFFF_F000
@@ -36,7 +38,10 @@ def maps_file(mem: Mem, tables: Tables) -> NDArray[np.bool_]:
 
 
 def check_mapped_files(
-    kernel: Kernel, tables: Tables, contents: FileContents | None
+    kernel: Kernel,
+    tables: Tables,
+    contents: FileContents | None = None,
+    is_leaving: IsLeaving | None = None,
 ) -> Iterator[str]:
     """Find what is wrong with mapped pages of files, one line each.
 
@@ -44,15 +49,16 @@ def check_mapped_files(
         kernel: The machine.
         tables: All its page tables.
         contents: What files hold, as their readers must see it; None if nobody listened.
+        is_leaving: Whether a process is in the middle of unmapping a page; None if unknown.
     """
-    yield from check_chains(kernel)
+    yield from check_chains(kernel, is_leaving)
     where = np.flatnonzero(maps_file(kernel.mem, tables))
     if not len(where):
         return
     pages = kernel.mem.pages
     mm, vpn, bits = tables.mm[where], tables.vpn[where], tables.bits[where]
     pfn = (tables.pte[where] & FRAME_MASK) >> FRAME_SHIFT
-    number, index, shared = mapping_of(kernel, mm, vpn)
+    is_right, shared = shown_by(kernel, mm, vpn, pfn)
     flags = pages.flags[pfn]
 
     def report(bad: NDArray[np.bool_], text: str) -> Iterator[str]:
@@ -60,55 +66,54 @@ def check_mapped_files(
             f"mm {mm[i]} vpn {vpn[i]:#x} pfn {pfn[i]}: {text}" for i in np.flatnonzero(bad).tolist()
         )
 
-    is_right = (pages.mapping[pfn] == number) & (pages.index[pfn] == index) & (number != 0)
     yield from report(~is_right, "is not the page of the file that its mapping shows there")
     yield from report(flags & np.uint32(PG_uptodate) == 0, "is mapped and holds nothing yet")
     is_dirty = flags & np.uint32(PG_dirty) != 0
     yield from report((bits & WRITABLE != 0) & ~shared, "a page of a file is writable in private")
     yield from report((bits & (WRITABLE | DIRTY) != 0) & ~is_dirty, "may be stored to and is clean")
     if contents is not None:
+        number, index = pages.mapping[pfn].astype(np.int64), pages.index[pfn]
         wrong = contents.differs(number, index, pages.token[pfn])
         yield from report(is_right & wrong, "holds something else than its file")
 
 
-def check_chains(kernel: Kernel) -> Iterator[str]:
-    """Check that a file leads to the mappings that show it, each once, and to no others."""
+def check_chains(kernel: Kernel, is_leaving: IsLeaving | None) -> Iterator[str]:
+    """Check that a file leads to the mappings that show it, each once, and to no others.
+
+    It leads to those that are being unmapped, too, until their entries are gone.
+    """
     i_mmap = kernel.mms.i_mmap
     for number in range(len(i_mmap.first)):
-        rows = i_mmap.mappings(number)
-        listed = [tuple(row[FV_MM : FV_FLAGS + 1]) for row in rows]
-        wanted = [
+        listed = sorted(tuple(row[FV_MM : FV_FLAGS + 1]) for row in i_mmap.mappings(number))
+        wanted: list[tuple[int, ...]] = [
             (mm.number, vma.vpn, vma.nr_pages, vma.pgoff, int(vma.flags))
             for mm in kernel.mms.by_number.values()
             if mm.map.nr_of_files
             for vma in mm.map
             if number and vma.file_number == number
         ]
-        if sorted(listed) != sorted(wanted):
+        more = list((Counter(listed) - Counter(wanted)).elements())
+        if is_leaving is not None:
+            more = [row for row in more if not is_leaving(kernel.mms.by_number[row[0]], row[1])]
+        if more or Counter(wanted) - Counter(listed):
             yield f"file {number} leads to {len(listed)} mappings, {len(wanted)} show it"
 
 
-def mapping_of(kernel: Kernel, mm: I64, vpn: I64) -> tuple[I64, I64, NDArray[np.bool_]]:
-    """Return the file, its page and whether stores are shared, at places in address spaces."""
-    spans = sorted(
-        (
-            space.number << MM_SHIFT | vma.vpn,
-            vma.nr_pages,
-            vma.file_number,
-            vma.pgoff,
-            int(vma.flags),
-        )
-        for space in kernel.mms.by_number.values()
-        for vma in space.map
-        if vma.file_number
-    )
-    table = np.array(spans or [(0, 0, 0, 0, 0)], np.int64)
-    key = mm << MM_SHIFT | vpn
-    at = np.maximum(np.searchsorted(table[:, 0], key, side="right") - 1, 0)
-    inside = key - table[at, 0]
-    is_in = (inside >= 0) & (inside < table[at, 1])
-    shared = table[at, 4] & int(VmFlag.VM_SHARED) != 0
-    return np.where(is_in, table[at, 2], 0), table[at, 3] + inside, shared
+def shown_by(
+    kernel: Kernel, mm: I64, vpn: I64, pfn: I64
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which entries map what a mapping shows there, and which of these mappings are shared."""
+    pages = kernel.mem.pages
+    number, index = pages.mapping[pfn], pages.index[pfn]
+    is_right, is_shared = np.zeros(len(mm), np.bool_), np.zeros(len(mm), np.bool_)
+    for file in np.unique(number).tolist():
+        for row in kernel.mms.i_mmap.mappings(file):
+            inside = index - row[FV_PGOFF]
+            found = (number == file) & (mm == row[FV_MM]) & (vpn - row[FV_VPN] == inside)
+            found &= (inside >= 0) & (inside < row[FV_NR_PAGES])
+            is_right |= found
+            is_shared |= found & bool(row[FV_FLAGS] & VmFlag.VM_SHARED)
+    return is_right, is_shared
 
 
 def is_referenced(kernel: Kernel, pfn: int, *, counted: bool) -> bool:

@@ -109,11 +109,13 @@ class Record(Duties):
         self.files.delivered(inode, index, tokens)
 
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
-        """Enter what a program wrote to a file."""
+        """Enter what a program wrote to a file, behind what others have stored until now."""
+        self._kernel.bursts.tell_stores()
         self.files.wrote(inode, index, nr, token)
 
     def truncated(self, inode: Inode, index: int) -> None:
         """Forget what a file had behind its new end, and what private mappings had made of it."""
+        self._kernel.bursts.tell_stores()
         self.files.truncated(inode, index)
         for mm in self._kernel.mms.by_number.values():
             for first, end in behind_files(self._kernel, mm):

@@ -91,6 +91,8 @@ class FileReader:
         io[R_COPY_NS], io[R_CALL_NS] = latency.page_copy_ns, latency.syscall_entry_ns
         error = 0
         while not error and not task.killed:
+            io[R_END] = max(io[R_POS], min(end, file.inode.size))  # it may be shorter by now
+            io[R_CALL_END] = min(io[R_CALL_END], io[R_END])
             io[R_LIMIT_NS] = self._time_left_ns()
             first = int(io[R_POS])
             why = filemap_read_run(

@@ -98,8 +98,8 @@ class FaultHandler(Actor):
         nr_faults = result.minflt + result.majflt
         change = result.rss or rss_change(kind, message.write)
         task.rss_stat.count_faults(nr_faults, change)
-        kernel.mem.vm_event[PGFAULT] += nr_faults
-        if kind != FAULT_FILE:  # which counts the pages it did not find in memory
+        if kind != FAULT_FILE:  # which counts its tries, and the pages it did not find in memory
+            kernel.mem.vm_event[PGFAULT] += nr_faults
             kernel.mem.vm_event[PGMAJFAULT] += result.majflt
         if wants(task, ks_fault):
             point = ks_fault(

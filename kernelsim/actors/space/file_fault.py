@@ -126,12 +126,12 @@ class FileFault:
         """
         tried = False
         while not self._task.killed and not self._mm.unstable:
+            self._kernel.mem.vm_event[PGFAULT] += 1
             result = await self._do_fault(fault, tried=tried)
             if result.end is not VmFault.RETRY:
                 return attrs.evolve(result, majflt=result.majflt | tried)
             tried = True
             self._task.rss_stat.count_faults(1, (result.nr_mapped,))
-            self._kernel.mem.vm_event[PGFAULT] += 1
         return KILLED
 
     async def _do_fault(self, fault: PageFault, *, tried: bool) -> FileFaultResult:

@@ -5,6 +5,7 @@ Differs: The mappings of a file are a chain, not an interval tree.
 
 Interface: `IMmap` enters and removes mappings as they come and go; leaves walk its chains through
 `Mms.file_vma` and `Mms.i_mmap`. Mappings of files that have no page cache (number 0) are not here.
+What is unmapped stays here, piece by piece, until its page-table entries are gone.
 Units: virtual page numbers, pages of the file.
 """
 
@@ -64,8 +65,9 @@ class IMmap:
         Source: Linux 6.1 mm/mmap.c:__remove_shared_vm_struct
         """
         number = vma.file_number
+        wanted = [mm, vma.vpn, vma.nr_pages, vma.pgoff, int(vma.flags)]
         before, row = 0, int(self.first[number])
-        while tuple(self.vma[row, [FV_MM, FV_VPN]].tolist()) != (mm, vma.vpn):
+        while self.vma[row, FV_MM : FV_FLAGS + 1].tolist() != wanted:
             before, row = row, int(self.vma[row, FV_NEXT])
             assert row, "a mapping of a file is not in its chain"
         after = self.vma[row, FV_NEXT]

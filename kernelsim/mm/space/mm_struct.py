@@ -4,8 +4,8 @@ Linux: include/linux/mm_types.h:mm_struct; mm/mmap.c (6.1).
 
 Interface: a method that a system call uses returns a `VmChange`; its `result` is the address (0
 where Linux returns 0) or a negative errno; after an error nothing has changed. `unmapped`
-pieces still have page-table entries: the caller zaps them (`unmap_range`), and may free tables
-between `floor` and `ceiling`. `mm.number` indexes `Mms`, which the
+pieces still have page-table entries: the caller zaps them (`unmap_range`), unlinks them from their
+files, and may free tables between `floor` and `ceiling`. `mm.number` indexes `Mms`, which the
 registry (mm_registry.py) keeps; page-table state lives there.
 Units: addresses and lengths in bytes, sizes of the whole (`total_vm` …) in pages.
 """
@@ -175,7 +175,7 @@ class MmStruct:
         if self.count_would_burst(start, end):
             return VmChange(-errno.ENOMEM)
         self.hiwater_vm = max(self.hiwater_vm, self.total_vm)
-        removed = self.map.remove(start, end)
+        removed = self.map.unmap(start, end)
         for vma in removed:
             self.vm_stat_account(vma.flags, -vma.nr_pages)
             if vma.flags & VmFlag.VM_ACCOUNT:

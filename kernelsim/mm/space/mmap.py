@@ -247,8 +247,25 @@ class VmaMap:
         self.areas[first:last] = vmas
         self.starts[first:last] = [vma.start for vma in vmas]
 
+    def unmap(self, start: int, end: int) -> list[VmArea]:
+        """Remove [start, end); files lead to what was removed until `unlink_file` of each piece."""
+        removed = self.remove(start, end)
+        if self.i_mmap is not None:
+            for vma in removed:
+                if vma.file_number:
+                    self.i_mmap.vma_link_file(self.mm, vma)
+        return removed
+
+    def unlink_file(self, vma: VmArea) -> None:
+        """Let its file not lead to a piece any more, whose page-table entries are gone.
+
+        Source: Linux 6.1 mm/mmap.c:unlink_file_vma
+        """
+        if self.i_mmap is not None and vma.file_number:
+            self.i_mmap.vma_unlink_file(self.mm, vma)
+
     def remove(self, start: int, end: int) -> list[VmArea]:
-        """Unmap [start, end); mappings at the ends are split. Return the pieces removed.
+        """Remove [start, end); mappings at the ends are split. Return the pieces removed.
 
         Source: Linux 6.1 mm/mmap.c:do_mas_align_munmap
         """
