@@ -109,12 +109,11 @@ class FileWriter:
         if not flags & PG_uptodate and not whole:
             return 0, await read_again(self._current, inode, index, pfn)
         found = page_cache_next_miss(kernel.spaces.mappings, number, index, nr) - index
-        while found > 1 and self._has_locked(number, index, found):
-            found -= 1
+        found = next((n for n in range(1, found) if self._is_locked(number, index + n)), found)
         return await self._store(inode, index, found, token)
 
-    def _has_locked(self, number: int, index: int, nr: int) -> bool:
-        pfn = xa_load(self._kernel.spaces.pool.xa, number, index + nr - 1)
+    def _is_locked(self, number: int, index: int) -> bool:
+        pfn = xa_load(self._kernel.spaces.pool.xa, number, index)
         return bool(int(self._kernel.mem.pages.flags[pfn]) & PG_locked)
 
     async def _store_new(self, inode: Inode, index: int, nr: int, token: int) -> tuple[int, int]:
