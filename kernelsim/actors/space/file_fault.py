@@ -125,7 +125,7 @@ class FileFault:
         Source: Linux 6.1 mm/memory.c:do_fault, arch/x86/mm/fault.c:do_user_addr_fault
         """
         tried = False
-        while not self._task.killed and not self._mm.unstable:
+        while not self._is_ending():
             self._kernel.mem.vm_event[PGFAULT] += 1
             result = await self._do_fault(fault, tried=tried)
             if result.end is not VmFault.RETRY:
@@ -183,14 +183,13 @@ class FileFault:
         if not grant.nr:
             return KILLED
         new_pfn = int(self._pfn[0])
-        while True:
+        pfn = -1
+        while pfn != self._uptodate(fault) or self._mm.unstable:  # again if it went meanwhile
             pfn, result = await self._filemap_fault(fault, tried=tried)
-            if not pfn or self._mm.unstable:
+            if not pfn:
                 await free_frames(self._current, np.array([new_pfn], np.int64), 1)
-                return KILLED if pfn else result
+                return result
             await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
-            if self._uptodate(fault) == pfn:  # else it went while it was copied
-                break
         done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
@@ -255,7 +254,7 @@ class FileFault:
             dropped = await self._do_sync_mmap_readahead(fault, file, index) and not tried
         elif not tried:
             dropped = await self._do_async_mmap_readahead(fault, file, index)
-        while not self._task.killed and index < inode.nr_pages:
+        while not self._is_ending() and index < inode.nr_pages:
             pfn = self._cached(fault)
             flags = int(kernel.mem.pages.flags[pfn]) if pfn > 0 else 0
             if pfn > 0 and flags & PG_uptodate and not flags & PG_locked:
@@ -275,7 +274,11 @@ class FileFault:
                 return 0, RETRY
             if error:
                 return 0, FAILED
-        return 0, KILLED if self._task.killed else FAILED
+        return 0, KILLED if self._is_ending() else FAILED
+
+    def _is_ending(self) -> bool:
+        """Tell whether nothing may be mapped any more, since the process is being killed."""
+        return self._task.killed or self._mm.unstable
 
     def _cached(self, fault: PageFault) -> int:
         """Return the page in the page cache; 0 or less if there is none."""
