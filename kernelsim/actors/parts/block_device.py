@@ -154,7 +154,7 @@ class BlockDevice(Actor):
         if not bio.is_write:
             self.statistics.pages_asked += bio.nr_pages
             self.throttle.note_read(now_ns)
-            # Differs from Linux: blk-wbt counts the time in the scheduler as the read's.
+            # Differs from Linux: A read's time in the scheduler counts for blk-wbt, too.
             self.throttle.depth.issued(now_ns)
         else:
             self.statistics.pages_given += bio.nr_pages
@@ -173,7 +173,7 @@ class BlockDevice(Actor):
         next_ns = self.throttle.end_window(
             self.engine.now_ns, window_ns, is_busy=self.nr_in_flight > 0
         )
-        if next_ns:
+        if next_ns and self.engine.ended is None:  # a disk that has ended never gets done
             self._time_window(next_ns)
         return False
 

@@ -7,6 +7,7 @@ import pytest
 
 from kernelsim.actors.messages.block_device import EndIo, SubmitBio
 from kernelsim.actors.parts.block_device import NR_REQUESTS, BlockDevice
+from kernelsim.block.blk_wbt import WBT_RWQ_BG, WritebackThrottle
 from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.config.machine_form import DEVICE_KINDS
 from kernelsim.sim.actor import Actor
@@ -191,6 +192,29 @@ def test_a_stalled_disk_completes_nothing_and_then_all():
 
     on_disk(4, scenario)
     assert [ns for _, ns in listener.told] == [50 * READ_NS] * 2 + [101 * READ_NS + PAGE_NS]
+
+
+def test_a_run_that_ends_with_writes_under_way_judges_the_depth_no_more(monkeypatch):
+    """What the disk did not finish would keep the windows coming for ever."""
+    judged, judge = [], WritebackThrottle.end_window
+
+    def noted(throttle, now_ns, window_ns, *, is_busy):
+        judged.append(is_busy)
+        assert len(judged) < 5, "for ever"
+        return judge(throttle, now_ns, window_ns, is_busy=is_busy)
+
+    monkeypatch.setattr(WritebackThrottle, "end_window", noted)
+
+    async def scenario(engine, disk):
+        receiver = engine.spawn(Listener())
+        await engine.sleep(0)  # the disk begins
+        for _ in range(3):
+            disk.throttle.try_begin(WBT_RWQ_BG, engine.now_ns)
+            write = bio(receiver, is_write=True)
+            await disk.ref.ask(attrs.evolve(write, throttled=WBT_RWQ_BG))
+
+    on_disk(1, scenario)
+    assert judged == [True]
 
 
 def test_a_hard_disk_goes_up_the_sectors_and_need_not_move_to_go_on():
