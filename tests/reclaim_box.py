@@ -163,6 +163,8 @@ class ReclaimBox:
     def forget_use(self, nr: int) -> None:
         """Clear the accessed bits of the `nr` pages that reclaim would take first."""
         for pfn in self.pages_of(LRU_INACTIVE_ANON)[-nr:]:
+            if not self.mem.pages.mapcount[pfn]:
+                continue
             vpn = int(self.mem.pages.index[pfn])
             pte = self.pte(vpn) & ~_PAGE_ACCESSED
             set_pte_at(self.mem, self.pool.pt, self.mms, MM, vpn, pte)

@@ -39,6 +39,7 @@ from tests.commit_account import commit_account
 
 NODE_PAGES = 2048
 FIRST_PFN = 1024
+NO_MARKS = (np.zeros((1, 1), np.int64), 0, False)  # of unmap_range: it marks no page of a file
 
 
 def set_pte_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, pte: int) -> None:

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.check.mapped_files import is_referenced
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
     L_COUNT,
     L_TAIL,
     PG_active,
+    PG_anon,
     PG_isolated,
     PG_locked,
     PG_mlocked,
@@ -54,7 +56,7 @@ class Judgement:
                 continue
             if pfn in self._used and not pages.mapcount[pfn]:
                 yield f"reclaim unmapped pfn {pfn}, which was used since the last look"
-            if self._is_used(pfn):
+            if self._is_used(pfn, counted=False):
                 yield f"reclaim looked at pfn {pfn} and left its accessed bit set"
 
     def stolen(self) -> I64_2D:
@@ -79,10 +81,12 @@ class Judgement:
         flags = self._kernel.mem.pages.flags[np.array(self._pfns, np.int64)].tolist()
         return zip(self._flags, flags, strict=True)
 
-    def _is_used(self, pfn: int) -> bool:
+    def _is_used(self, pfn: int, *, counted: bool = True) -> bool:
         pages = self._kernel.mem.pages
         if not pages.mapcount[pfn]:
             return False
+        if not int(pages.flags[pfn]) & PG_anon:
+            return is_referenced(self._kernel, pfn, counted=counted)
         pte = pte_at(*self._kernel.space, int(pages.mapping[pfn]), int(pages.index[pfn]))
         return bool(pte & ACCESSED)
 

@@ -18,6 +18,7 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.dirty import check_dirty
 from kernelsim.check.lru import check_lru, count_by_node
+from kernelsim.check.mapped_files import check_mapped_files
 from kernelsim.check.page_cache import check_page_cache
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
@@ -59,9 +60,15 @@ def check_machine(kernel: Kernel) -> list[str]:
     problems += check_swap(own, kernel.swap)
     problems += check_page_cache(own, kernel)
     problems += check_dirty(own, kernel)
+    record = kernel.observer if isinstance(kernel.observer, Record) else None
+    if record is not None:
+        kernel.bursts.tell_stores()
+        problems += check_mapped_files(kernel, tables, record.files, record.is_leaving)
+    else:
+        problems += check_mapped_files(kernel, tables)
     problems += check_swap_entries(own, pt, mms, kernel.swap, tables=tables)
-    if isinstance(kernel.observer, Record):
-        problems += check_record(kernel, kernel.observer, tables)
+    if record is not None:
+        problems += check_record(kernel, record, tables)
     problems += check_waits(kernel)
     return problems
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import count_by_node
@@ -56,10 +57,13 @@ class FileContents:
     Attributes:
         expected: What each page holds, by number of the file.
         wrong: Reads that brought something else.
+        storing: By pid, the file, page and token of a store through a mapping whose fault is
+            being served.
     """
 
     expected: dict[int, U64] = attrs.field(factory=dict)
     wrong: list[str] = attrs.field(factory=list)
+    storing: dict[int, tuple[int, int, int]] = attrs.field(factory=dict)
 
     def learn(self, inodes: dict[int, Inode]) -> None:
         """Take what the devices hold for what files hold; before the first process starts."""
@@ -68,14 +72,33 @@ class FileContents:
     def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
         """Compare what a read brought."""
         wanted = self._of(inode, index + len(tokens))[index : index + len(tokens)]
-        for at in np.flatnonzero((wanted != tokens) & (wanted != LOST)).tolist():
+        pages = np.arange(index, index + len(tokens), dtype=np.int64)
+        differs = self.differs(np.full(len(pages), inode.number), pages, tokens)
+        for at in np.flatnonzero(differs).tolist():
             if len(self.wrong) < DELIVERED_MAX:
                 text = f"a read of file {inode.number} page {index + at} brought {tokens[at]:#x}"
                 self.wrong.append(f"{text}, it holds {wanted[at]:#x}")
 
+    def differs(self, numbers: I64, pages: I64, tokens: U64) -> NDArray[np.bool_]:
+        """Tell which pages of files, of one or several, hold something else than they must."""
+        wanted = np.zeros(len(pages), np.uint64)
+        for number in np.unique(numbers).tolist():
+            own, held = numbers == number, self.expected.get(number, np.zeros(0, np.uint64))
+            is_known = own & (pages < len(held))
+            wanted[is_known] = held[pages[is_known]]
+        wrong: NDArray[np.bool_] = (wanted != tokens) & (wanted != LOST)
+        for number, page, token in self.storing.values():
+            wrong &= (numbers != number) | (pages != page) | (tokens != np.uint64(token))
+        return wrong
+
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
         """Expect what a program stored."""
         self._of(inode, index + nr)[index : index + nr] = np.uint64(token)
+
+    def stored(self, inode: Inode, pages: I64, token: int) -> None:
+        """Expect what a program stored through a mapping."""
+        if len(pages):
+            self._of(inode, int(pages.max()) + 1)[pages] = np.uint64(token)
 
     def truncated(self, inode: Inode, index: int) -> None:
         """Expect nothing behind the end of a file."""

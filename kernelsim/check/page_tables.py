@@ -30,7 +30,7 @@ from kernelsim.mm.core.mem import (
     PG_pcp,
     PG_table,
 )
-from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_MAPPED, NR_PAGE_TABLE_PAGES
 from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_FILEPAGES,
@@ -74,23 +74,25 @@ def check_page_tables(
     stray = sorted(set(np.flatnonzero(mms.pgd_row).tolist()) - set(numbers))
     lines = list(cut_short(f"mm {mm} does not live but has a PGD" for mm in stray))
     lines += tables.lines
-    lines += check_counts(mms, tables, np.array(numbers, np.int64))
+    lines += check_counts(mem, mms, tables, np.array(numbers, np.int64))
     lines += check_pool(mem, pt, tables)
     lines += check_mapped(mem, tables)
     lines += check_node_stat(mem, pt, tables, boot_node_stat)
     return lines
 
 
-def check_counts(mms: Mms, tables: Tables, numbers: I64) -> Iterator[str]:
+def check_counts(mem: Mem, mms: Mms, tables: Tables, numbers: I64) -> Iterator[str]:
     """Compare what is counted for each address space with its entries and tables."""
     size = len(mms.pgd_row)
     present = tables.bits & PRESENT != 0
-    mapped = np.bincount(tables.mm[tables.bits & (PRESENT | SPECIAL) == PRESENT], minlength=size)
+    is_mapped = tables.bits & (PRESENT | SPECIAL) == PRESENT
+    is_anon = mem.pages.flags[tables.pfns(is_mapped)] & np.uint32(PG_anon) != 0
+    mapped = tables.mm[is_mapped]
     nothing = np.zeros(size, np.int64)
     expected = {
-        "MM_ANONPAGES": (MM_ANONPAGES, mapped),
+        "MM_ANONPAGES": (MM_ANONPAGES, np.bincount(mapped[is_anon], minlength=size)),
         "MM_SWAPENTS": (MM_SWAPENTS, np.bincount(tables.mm[~present], minlength=size)),
-        "MM_FILEPAGES": (MM_FILEPAGES, nothing),
+        "MM_FILEPAGES": (MM_FILEPAGES, np.bincount(mapped[~is_anon], minlength=size)),
         "MM_SHMEMPAGES": (MM_SHMEMPAGES, nothing),
     }
     for name, (column, counts) in expected.items():
@@ -124,9 +126,15 @@ def check_pool(mem: Mem, pt: PageTables, tables: Tables) -> Iterator[str]:
 
 
 def check_mapped(mem: Mem, tables: Tables) -> list[str]:
-    """Check the pages behind all entries that map one."""
+    """Check the pages behind all entries that map one; for those of files there is more elsewhere.
+
+    See mapped_files.py.
+    """
     pages = mem.pages
     is_mapped = tables.bits & (PRESENT | SPECIAL) == PRESENT
+    every = tables.pfns(is_mapped)
+    bad_users = every[pages.flags[every] & np.uint32(NO_USER_PAGE) != 0]
+    is_mapped[is_mapped] = pages.flags[every] & np.uint32(PG_anon) != 0
     vpn, mm, pfn = tables.vpn[is_mapped], tables.mm[is_mapped], tables.pfns(is_mapped)
     lines: list[str] = []
 
@@ -136,9 +144,10 @@ def check_mapped(mem: Mem, tables: Tables) -> list[str]:
             cut_short(f"mm {mm[i]} vpn {vpn[i]:#x} pfn {pfn[i]}: {text(pfn[i])}" for i in where)
         )
 
-    flags, mapcount = pages.flags[pfn], pages.mapcount[pfn]
-    report(flags & np.uint32(NO_USER_PAGE) != 0, lambda p: f"page has flags {pages.flags[p]:#x}")
-    report(flags & np.uint32(PG_anon) == 0, lambda _: "page is not PG_anon")
+    mapcount = pages.mapcount[pfn]
+    lines.extend(
+        cut_short(f"pfn {p}: is mapped, and has flags {pages.flags[p]:#x}" for p in bad_users)
+    )
     report(pages.index[pfn] != vpn, lambda p: f"page has index {pages.index[p]:#x}")
     is_owner = pages.mapping[pfn] == mm
     if not is_owner.all():
@@ -149,7 +158,7 @@ def check_mapped(mem: Mem, tables: Tables) -> list[str]:
         (tables.bits[is_mapped] & WRITABLE != 0) & (mapcount != 1),
         lambda p: f"writable, but mapped {pages.mapcount[p]} times",
     )
-    lines += wrong_mapcounts(mem, pfn)
+    lines += wrong_mapcounts(mem, every)
     bad_zero = np.flatnonzero(tables.bits & (SPECIAL | WRITABLE) == SPECIAL | WRITABLE).tolist()
     lines.extend(
         cut_short(
@@ -180,9 +189,11 @@ def check_node_stat(
 ) -> Iterator[str]:
     """Compare the counters of the nodes."""
     is_counted = (tables.level <= COUNTED_LEVELS) & (tables.level < pt.state[PT_LEVELS])
+    is_anon = mem.pages.flags & np.uint32(PG_anon) != 0
     for name, column, pfns in (
         ("nr_page_table_pages", NR_PAGE_TABLE_PAGES, pt.row_pfn[tables.row[is_counted]]),
-        ("nr_anon_pages", NR_ANON_PAGES, np.flatnonzero(mem.pages.mapcount != 0)),
+        ("nr_anon_pages", NR_ANON_PAGES, np.flatnonzero((mem.pages.mapcount != 0) & is_anon)),
+        ("nr_mapped", NR_MAPPED, np.flatnonzero((mem.pages.mapcount != 0) & ~is_anon)),
     ):
         counted = count_by_node(mem, pfns)
         stat = mem.node_stat[:, column].copy()

@@ -12,18 +12,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.process.calls.effect import StoreRun
+from kernelsim.actors.process.calls.effect import StoreRun, Stores
 from kernelsim.actors.process.calls.file_write import Fdatasync, Fsync, Sync
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.dirty import check_kept
 from kernelsim.check.durable import ANYTHING, Promises
 from kernelsim.check.duties import Duties, check_duties
+from kernelsim.check.mapped_files import maps_file
 from kernelsim.check.page_cache import LOST, FileContents
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
+from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.units import PAGE_SHIFT
 
 
@@ -57,6 +60,8 @@ class Record(Duties):
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
         self.content_of(pid).leaving = effect.leaves(mm, operation)
+        if isinstance(operation, Sync | Fsync | Fdatasync):
+            self._kernel.bursts.tell_stores()
         if isinstance(operation, Sync):
             self.promises.begins(pid, None)
         elif isinstance(operation, Fsync | Fdatasync):
@@ -74,29 +79,64 @@ class Record(Duties):
         if dropped is not None:
             content.drop(*dropped)
         for stores in effect.stores(operation, result):
-            if isinstance(stores, StoreRun):
+            if self._maps_files(pid):  # stores to shared pages have been told one by one
+                content.write(self._private(pid, pages_of(stores)), token)
+            elif isinstance(stores, StoreRun):
                 content.write_run(*stores, token)
             else:
                 content.write(stores, token)
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter a run of stores."""
-        if nr:
+        if not nr:
+            return
+        if not self._maps_files(pid):
             self.content_of(pid).write_run(vpn, nr, stride, token)
+            return
+        vpns = pages_of(StoreRun(vpn, nr, stride))
+        self.content_of(pid).write(self._private(pid, vpns), token)
+        for vma, inside in self._shared(pid, vpns):
+            inode = self._kernel.files.inodes[vma.file_number]
+            pages = vma.pgoff + inside - vma.vpn
+            self.files.stored(inode, pages, token)
+            self.promises.wrote(inode, pages.tolist(), token)
+
+    def _maps_files(self, pid: int) -> bool:
+        process = self._kernel.processes.get(pid)
+        return process is not None and process.mm.map.nr_of_files != 0
+
+    def _shared(self, pid: int, vpns: I64) -> Iterator[tuple[VmArea, I64]]:
+        """Yield the shared mappings of files in which some pages lie, with these."""
+        for vma in self._kernel.processes[pid].mm.map:
+            if vma.file_number and vma.flags & VmFlag.VM_SHARED:
+                inside = vpns[(vpns >= vma.vpn) & (vpns < vma.vpn + vma.nr_pages)]
+                if len(inside):
+                    yield vma, inside
+
+    def _private(self, pid: int, vpns: I64) -> I64:
+        """Return those of some pages that lie in no shared mapping of a file."""
+        for _, inside in self._shared(pid, vpns):
+            vpns = np.setdiff1d(vpns, inside)
+        return vpns
 
     def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
         """Compare what a read brought with what the file holds."""
         self.files.delivered(inode, index, tokens)
 
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
-        """Enter what a program wrote to a file."""
+        """Enter what a program wrote to a file, behind what others have stored until now."""
+        self._kernel.bursts.tell_stores()
         self.files.wrote(inode, index, nr, token)
         self.promises.wrote(inode, range(index, index + nr), token)
 
     def truncated(self, inode: Inode, index: int) -> None:
-        """Forget what a file had behind its new end."""
+        """Forget what a file had behind its new end, and what private mappings had made of it."""
+        self._kernel.bursts.tell_stores()
         self.files.truncated(inode, index)
         self.promises.truncated(inode, index)
+        for mm in self._kernel.mms.by_number.values():
+            for first, end in behind_files(self._kernel, mm):
+                self.content_of(mm.owner_pid).drop(first, end)
 
     def lost(self, inode: Inode, pages: I64) -> None:
         """Expect anything of pages that a device could not take."""
@@ -106,11 +146,16 @@ class Record(Duties):
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
         self.content_of(pid).store = (vpn, token) if write else None
+        if write and self._maps_files(pid):
+            for vma, inside in self._shared(pid, np.array([vpn], np.int64)):
+                index = vma.index_of(int(inside[0]))
+                self.files.storing[pid] = (vma.file_number, index, token)
 
     def served(self, pid: int, nr: int) -> None:
         """Enter the store that was done with the fault."""
         content = self.content_of(pid)
         store, content.store = content.store, None
+        self.files.storing.pop(pid, None)
         if store is not None:
             self.stored(pid, store[0], nr, 1, store[1])
 
@@ -129,6 +174,23 @@ class Record(Duties):
             del self.contents[pid]
 
 
+def behind_files(kernel: Kernel, mm: MmStruct) -> Iterator[tuple[int, int]]:
+    """Yield the pages [first, end) of mappings of files that lie behind the end of their file."""
+    for vma in mm.map if mm.map.nr_of_files else ():
+        if vma.file_number:
+            nr_pages = kernel.files.inodes[vma.file_number].nr_pages
+            first, end = vma.vpn + max(0, nr_pages - vma.pgoff), vma.vpn + vma.nr_pages
+            if first < end:
+                yield first, end
+
+
+def pages_of(stores: Stores) -> I64:
+    """Return the pages that some stores went to."""
+    if isinstance(stores, StoreRun):
+        return stores.vpn + stores.stride * np.arange(stores.nr, dtype=np.int64)
+    return stores
+
+
 def observe(kernel: Kernel) -> Record:
     """Keep a record of a machine from now on, before its first process starts."""
     record = Record(kernel)
@@ -142,18 +204,21 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     Checked: what every page of every living process holds; no page is mapped outside its mappings;
     what stands for the zero page is the zero page; no request went below its watermark.
     """
-    kernel.bursts.tell_stores()
     record.forget_ended()
     lines = check_duties(kernel, record, tables, record.is_leaving) + record.files.wrong
     lines += record.promises.broken(kernel.files.inodes)
     lines += check_kept(kernel.mem, kernel, record.files.expected, LOST)
     tokens = found_tokens(kernel.mem, kernel.swap, tables)
+    tokens[maps_file(kernel.mem, tables)] = 0  # they are the file's
     for number, mm in sorted(kernel.mms.by_number.items()):
         part = tables.entries_of(number)
         pid = mm.owner_pid
         process = kernel.processes.get(pid)
         is_ending = mm.unstable or (process is not None and process.has_ended())
         content = record.content_of(pid)
+        for first, end in behind_files(kernel, mm):  # they go when a file becomes shorter
+            content.drop(first, end)
+            tokens[part][(tables.vpn[part] >= first) & (tables.vpn[part] < end)] = 0
         pages = Pages(pid, tables.vpn[part], tables.pte[part], tokens[part])
         lines += check_content(pages, content, kernel.swap, is_ending=is_ending)
         if not is_ending:

@@ -4,7 +4,7 @@ Linux: fs/fs-writeback.c, include/linux/writeback.h, 6.1.
 A file that becomes dirty goes to `b_dirty`, the latest in front. A work that finds `b_io` empty
 fills it: with what an earlier one left (`b_more_io`), and with files that have been dirty for long
 enough. A file of which only a slice was written waits in `b_more_io` for its next turn.
-Differs: a device holds one file system.
+# Differs from Linux: A device holds one file system.
 Interface: `DirtyInodes` a device; `WbWork` is what its flusher is asked for, `WritebackControl`
 what one file's pages are written by.
 Units: pages, jiffies.

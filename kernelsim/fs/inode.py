@@ -47,7 +47,7 @@ class Inode:
         extents: Rising, without overlap.
         disk: What the device holds of each page, as tokens; 0 for a page never written.
         wb_err: Errors of writing back, for those that ask later (fs/errseq.py); 0 for none yet.
-        nr_open: Open files and mappings that use it.
+        nr_open: Open files that use it; mappings of it are found through its page cache.
         is_locked: A task writes to it or cuts it off (i_rwsem).
         is_dirty: Its pages, or its size, have to be written (I_DIRTY).
         is_syncing: A task writes its pages at this moment (I_SYNC).
@@ -102,6 +102,6 @@ def first_tokens(number: int, nr_pages: int) -> U64:
 
     No two of them hold the same, nor what a program stores (those tokens begin with a pid).
     """
-    start = np.uint64(1 << 63 | number << TOKEN_SHIFT)
+    start = np.uint64(1 << 62 | number << TOKEN_SHIFT)
     tokens: U64 = np.arange(nr_pages, dtype=np.uint64) + start
     return tokens

@@ -195,7 +195,7 @@ def numa_usage_of(kernel: Kernel, ptes: U64) -> NumaUsage:
 
 
 def usage_of(kernel: Kernel, ptes: U64, *, is_locked: bool) -> MemoryUsage:
-    """Return what the entries of one mapping hold; all of it is anonymous memory.
+    """Return what the entries of one mapping hold.
 
     Source: Linux 6.1 fs/proc/task_mmu.c:smaps_pte_entry, :smaps_account
     """
@@ -209,7 +209,7 @@ def usage_of(kernel: Kernel, ptes: U64, *, is_locked: bool) -> MemoryUsage:
     counts = pages.mapcount[pfns].astype(np.int64)
     dirty = (mapped & DIRTY != 0) | (flags & np.uint32(PG_dirty) != 0)
     referenced = (mapped & ACCESSED != 0) | (flags & np.uint32(PG_referenced) != 0)
-    shared = counts > 1
+    shared, is_anon = counts > 1, flags & np.uint32(PG_anon) != 0
     parts = PAGE_SIZE // np.maximum(counts, 1)
     pss = int(parts.sum())
     slots = (ptes[~is_present] >> SLOT_SHIFT).astype(np.int64)
@@ -218,13 +218,14 @@ def usage_of(kernel: Kernel, ptes: U64, *, is_locked: bool) -> MemoryUsage:
         rss=len(pfns) * PAGE_SIZE,
         pss=pss,
         pss_dirty=int(parts[dirty].sum()),
-        pss_anon=pss,
+        pss_anon=int(parts[is_anon].sum()),
+        pss_file=int(parts[~is_anon].sum()),
         shared_clean=nr_bytes(shared & ~dirty),
         shared_dirty=nr_bytes(shared & dirty),
         private_clean=nr_bytes(~shared & ~dirty),
         private_dirty=nr_bytes(~shared & dirty),
         referenced=nr_bytes(referenced),
-        anonymous=len(pfns) * PAGE_SIZE,
+        anonymous=nr_bytes(is_anon),
         swap=len(slots) * PAGE_SIZE,
         swap_pss=int((PAGE_SIZE // users).sum()),
         locked=pss if is_locked else 0,

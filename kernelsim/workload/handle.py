@@ -145,22 +145,21 @@ class ProcessHandle:
         return meaning_of(call, value, await self._ask(value))
 
     async def mmap(
-        self,
-        length: int | str,
-        *,
-        noreserve: bool = False,
-        address: int = 0,
-        populate: bool = False,
+        self, length: int | str, *, address: int = 0, offset: int | str = 0, **how: object
     ) -> MappedRange:
         """Map anonymous private memory; nothing is allocated until it is touched, or at once.
 
-        With an address it goes there (MAP_FIXED), and what is there goes.
+        Args:
+            length: Bytes.
+            address: It goes there (MAP_FIXED), and what is there goes; 0 for anywhere.
+            offset: First byte of a file.
+            how: `noreserve`, `populate`, `locked`; for a file its `fd`, `shared` for stores that
+                go to the file, and `prot`, PROT_* bits.
         """
-        length = parse_size(length, key="length")
-        address = whole_number("address", address, 0)
-        mapping: MappedRange = await self.syscall(
-            "mmap", length, noreserve=noreserve, address=address, populate=populate
-        )
+        fields = {"offset": parse_size(offset, key="offset"), **how}
+        fields["address"] = whole_number("address", address, 0)
+        size = parse_size(length, key="length")
+        mapping: MappedRange = await self.syscall("mmap", size, **fields)
         return mapping
 
     def stack(self, length: int | str) -> MappedRange:

@@ -70,7 +70,7 @@ DAMAGE: dict[str, Callable[[TableBox], object]] = {
     "have a mapcount": lambda b: b.mem.pages.mapcount.__setitem__(3000, 1),
     "has index": lambda b: b.mem.pages.index.__setitem__(page(b), 5),
     "owner 9": lambda b: b.mem.pages.mapping.__setitem__(page(b), 9),
-    "not PG_anon": lambda b: b.mem.pages.flags.__setitem__(page(b), 0),
+    "nr_mapped is 0, counted 1": lambda b: b.mem.pages.flags.__setitem__(page(b), 0),
     "has flags": lambda b: b.mem.pages.flags.__setitem__(page(b), PG_anon | PG_buddy),
     "zero page is writable": lambda b: edit_pte(b, VPN + 8, lambda pte: pte | RW),
     "writable, but mapped": lambda b: b.mem.pages.mapcount.__setitem__(page(b), 2),

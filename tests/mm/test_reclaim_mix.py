@@ -23,6 +23,7 @@ from kernelsim.mm.space.wp_page import wp_page_reuse
 from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
 from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from tests.free_pages import free_unref_pages
+from tests.table_box import NO_MARKS
 
 BASE = 512
 NR_VPNS = 48
@@ -89,8 +90,8 @@ class Mix:
         box = self.box
         nr = min(nr, BASE + NR_VPNS - vpn)
         pfns, slots, out = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64)
-        args = (box.mem, box.pool.pt, box.mms, 1, vpn, nr, pfns, slots)
-        n_pfns, n_slots, _ = unmap_range(*args)
+        args = (box.mem, box.pool.pt, box.mms, 1, vpn, nr, *NO_MARKS, pfns, slots)
+        n_pfns, n_slots, _, _ = unmap_range(*args)
         for unmapped, free in (
             (out, free_swap_and_cache(box.mem, box.swap, slots, n_slots, out)),
             (pfns, free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns)),

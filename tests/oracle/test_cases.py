@@ -50,9 +50,9 @@ def test_swapping_one_and_a_half_times_the_memory(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["d05_hot2", "d06_reads"])
+@pytest.mark.parametrize("case", ["d02_file", "d05_hot2", "d06"])
 def test_reading_files(case, tmp_path):
-    """A hot file beside a stream, and readahead read by read: only rows outside that were so."""
+    """A mapped file, a hot one beside a stream, readahead: only rows outside that were so."""
     nr_rows, outside = rows_outside(CASES / case, tmp_path)
     assert nr_rows == RATCHET.compared[case]
     assert {} == fallen(RATCHET.outside, {case: outside})

@@ -19,7 +19,7 @@ from kernelsim.mm.space.pgtable import (
     tables_needed,
 )
 from kernelsim.mm.space.rmap import try_to_unmap
-from tests.table_box import TableBox
+from tests.table_box import NO_MARKS, TableBox
 
 BORDERS = (0, 512, 1 << 18, 1 << 27, (1 << 35) - 8)
 vpns = st.sampled_from(
@@ -107,7 +107,8 @@ class PageTableMachine(RuleBasedStateMachine):
         out_pfns, out_slots = np.zeros(room, np.int64), np.zeros(room, np.int64)
         gone, at = [], vpn
         while at < end:
-            n, m, at = unmap_range(*self.box.state, mm, at, end - at, out_pfns, out_slots)
+            args = (*self.box.state, mm, at, end - at, *NO_MARKS, out_pfns, out_slots)
+            n, m, _, at = unmap_range(*args)
             gone += [("anon", int(pfn)) for pfn in out_pfns[:n]]
             gone += [("swap", int(slot)) for slot in out_slots[:m]]
         keys = [key for key in self.model if key[0] == mm and vpn <= key[1] < end]

@@ -82,14 +82,15 @@ class PdflushPool:
     def _timer(self, _argument: None) -> None:
         # Source: Linux 2.6.31 mm/page-writeback.c:wb_timer_fn
         self.is_timed = False
-        if not self.operation(Job.WB_KUPDATE):
+        # Differs from Linux: The timer of pdflush does not come again when all threads are busy and
+        # nothing else is to happen: in a deadlock, and after the end of a run, they stay busy.
+        if not self.operation(Job.WB_KUPDATE) and self.engine.clock.has_more():
             self.is_timed = True
             self.engine.clock.schedule(self.engine.now_ns + NS_PER_S, self._timer, None)
 
     def job_done(self) -> None:
-        """Keep the timer running while there is something to be written, or threads to spare.
-
-        Differs from Linux, where it runs for ever: with neither it would change nothing.
-        """
+        """Keep the timer running while there is something to be written, or threads to spare."""
+        # Differs from Linux: The timer of pdflush rests while nothing is dirty and no thread is to
+        # spare, as it would change nothing.
         if self.state.nr_dirty or self.threads.nr > MIN_PDFLUSH_THREADS:
             self.arm()

@@ -17,6 +17,7 @@ import numpy as np
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.swap_io import submit_bio, wbt_wait
+from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageWrite
@@ -83,11 +84,15 @@ async def _write_range(
         pfns, tokens = np.zeros(limit, np.int64), np.zeros(limit, np.uint64)
         is_first = not is_under_writeback(kernel.spaces.mappings, inode.number)
         nr, start, why = take_dirty_run(
-            kernel.mem, kernel.spaces.mappings, inode.number, at, last, mark, wbc.is_sync,
+            *kernel.space, kernel.spaces.mappings, inode.number, at, last, mark, wbc.is_sync,
             pfns, tokens, limit,
         )  # fmt: skip
         if nr:
             bdi.submits(nr, is_first=is_first)
+            if kernel.mms.mms.tlb_flush_batched.any():
+                # Differs from Linux: Mapped pages that are about to be written have one TLB flush
+                # for all of a run, not one for each.
+                await try_to_unmap_flush(current, 1)
             await task.compute(kernel.spec.latency.writepage_ns * nr)
             await _submit_run(current, bdi, inode, start, pfns[:nr], tokens[:nr], urgency)
             left, at = left - nr, start + nr

@@ -25,6 +25,7 @@ from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.mm.core.mem import PAGEVEC_SIZE, PG_locked, PG_uptodate
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import page_key
+from kernelsim.mm.file.dirty_pages import folio_mark_dirty
 from kernelsim.mm.file.filemap import (
     filemap_add_run,
     page_cache_next_miss,
@@ -112,12 +113,11 @@ class FileWriter:
         if not flags & PG_uptodate and not whole:
             return 0, await read_again(self._current, inode, index, pfn)
         found = page_cache_next_miss(kernel.spaces.mappings, number, index, nr) - index
-        while found > 1 and self._has_locked(number, index, found):
-            found -= 1
+        found = next((n for n in range(1, found) if self._is_locked(number, index + n)), found)
         return await self._store(inode, index, found, token)
 
-    def _has_locked(self, number: int, index: int, nr: int) -> bool:
-        pfn = xa_load(self._kernel.spaces.pool.xa, number, index + nr - 1)
+    def _is_locked(self, number: int, index: int) -> bool:
+        pfn = xa_load(self._kernel.spaces.pool.xa, number, index)
         return bool(int(self._kernel.mem.pages.flags[pfn]) & PG_locked)
 
     async def _store_new(self, inode: Inode, index: int, nr: int, token: int) -> tuple[int, int]:
@@ -165,12 +165,31 @@ class FileWriter:
         latency = self._kernel.spec.latency
         await self._task.compute((latency.page_copy_ns + latency.write_begin_ns) * nr)
 
+    def page_mkwrite(self, inode: Inode, index: int, pfn: int) -> int:
+        """Let a page of a file be stored to through a mapping; return an errno, 0 for none.
+
+        It becomes dirty in this step; the caller lets the stores through in the same one.
+
+        Source: Linux 6.1 fs/ext4/inode.c:ext4_page_mkwrite, mm/memory.c:do_page_mkwrite
+        """
+        error = self._reserve(inode, index, 1)
+        if not error:
+            kernel = self._kernel
+            is_new = folio_mark_dirty(kernel.mem, kernel.spaces.mappings, pfn)
+            self._account(inode, index, 1, int(is_new))
+        return error
+
     def _dirty(self, inode: Inode, index: int, nr: int, token: int) -> None:
         """Let pages hold what the program stores; others may look at the file from here on."""
-        kernel, task = self._kernel, self._task
-        bdi = kernel.backing_devs[inode.device]
+        kernel = self._kernel
         nr_new = write_run(kernel.mem, kernel.spaces.mappings, inode.number, index, nr, token)
         kernel.observer.wrote(inode, index, nr, token)
+        self._account(inode, index, nr, nr_new)
+
+    def _account(self, inode: Inode, index: int, nr: int, nr_new: int) -> None:
+        """Count pages that were stored to, of which some were clean before."""
+        kernel, task = self._kernel, self._task
+        bdi = kernel.backing_devs[inode.device]
         if wants(task, writeback_dirty_folio):
             for page in range(index, index + nr):
                 trace(task, writeback_dirty_folio(bdi.wb.name, inode.number, page))

@@ -92,11 +92,8 @@ class FileReader:
         io[R_COPY_NS], io[R_CALL_NS] = latency.page_copy_ns, latency.syscall_entry_ns
         error = 0
         while not error and not task.killed:
-            if file.inode.size < io[R_END]:  # others have cut it off meanwhile
-                io[R_END] = file.inode.size
-                io[R_CALL_END] = min(int(io[R_CALL_END]), file.inode.size)
-                if io[R_POS] >= io[R_END]:
-                    break
+            io[R_END] = max(io[R_POS], min(end, file.inode.size))  # it may be shorter by now
+            io[R_CALL_END] = min(io[R_CALL_END], io[R_END])
             io[R_LIMIT_NS] = self._time_left_ns()
             first = int(io[R_POS])
             why = filemap_read_run(
@@ -180,18 +177,28 @@ class FileReader:
             await read_window(self._current, inode, alone, context)
 
     async def _read_ahead(self, file: OpenFile, index: int) -> None:
-        kernel, number = self._kernel, file.inode.number
-        flags, pfn = kernel.mem.pages.flags, xa_load(kernel.spaces.pool.xa, number, index)
-        if pfn <= 0:  # dropped meanwhile
-            return
-        is_written = bool(int(flags[pfn]) & PG_writeback)
-        flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_readahead)
-        if is_written:  # one bit of Linux has both meanings, and it is the other one
-            return
-        nr = self._nr_wanted(index)
-        window = async_readahead(kernel.spaces.mappings, number, file.ra, index, nr)
-        if window is not None:
-            await read_window(self._current, file.inode, window, self._context(READAHEAD_GFP))
+        nr, context = self._nr_wanted(index), self._context(READAHEAD_GFP)
+        await page_cache_async_ra(self._current, file, index, nr, context)
 
     def _context(self, gfp: Gfp) -> AllocContext:
         return alloc_context(self._current, self._policy, gfp)
+
+
+async def page_cache_async_ra(
+    current: Current, file: OpenFile, index: int, nr_wanted: int, context: AllocContext
+) -> None:
+    """Take the mark off a page, and start to read the window that it stands for.
+
+    Source: Linux 6.1 mm/readahead.c:page_cache_async_ra
+    """
+    kernel, number = current.kernel, file.inode.number
+    flags, pfn = kernel.mem.pages.flags, xa_load(kernel.spaces.pool.xa, number, index)
+    if pfn <= 0:  # dropped meanwhile
+        return
+    is_written = bool(int(flags[pfn]) & PG_writeback)
+    flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_readahead)
+    if is_written:  # one bit of Linux has both meanings, and it is the other one
+        return
+    window = async_readahead(kernel.spaces.mappings, number, file.ra, index, nr_wanted)
+    if window is not None:
+        await read_window(current, file.inode, window, context)

@@ -10,7 +10,6 @@ import numpy as np
 
 from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
@@ -77,20 +76,14 @@ async def drop_caches(current: Current, what: int) -> None:
         kernel.mem.vm_event[DROP_SLAB] += 1
 
 
-async def truncate_inode(current: Current, inode: Inode, size: int) -> None:
-    """Make a file end at `size` bytes: pages behind it go, when they are not being written.
+async def truncate_inode_pages(current: Current, inode: Inode) -> None:
+    """Drop the pages of a file behind its end, which has moved, when they are not being written.
 
-    Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_pagecache
+    No mapping shows them any more.
+
+    Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_inode_pages
     """
-    async with inode_lock(current, inode):
-        await _set_size(current, inode, size)
-
-
-async def _set_size(current: Current, inode: Inode, size: int) -> None:
     kernel, bdi = current.kernel, current.kernel.backing_devs[inode.device]
-    shrinks, inode.size = size < inode.size, size
-    if not shrinks:
-        return
     await lru_add_drain(current)
     first = index = inode.nr_pages
     filesystem = kernel.files.filesystems[inode.device]

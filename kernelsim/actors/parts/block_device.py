@@ -154,7 +154,7 @@ class BlockDevice(Actor):
         if not bio.is_write:
             self.statistics.pages_asked += bio.nr_pages
             self.throttle.note_read(now_ns)
-            # Differs from Linux: blk-wbt counts the time in the scheduler as the read's.
+            # Differs from Linux: A read's time in the scheduler counts for blk-wbt, too.
             self.throttle.depth.issued(now_ns)
         else:
             self.statistics.pages_given += bio.nr_pages

@@ -211,7 +211,8 @@ class Reclaimer:
             )  # fmt: skip
             kernel.observer.judged(task.cpu.name)
             nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
-            if stat[STAT_NR_UNMAPPED] > unmapped:
+            # A page that its process has just unmapped may still be in a TLB, too.
+            if stat[STAT_NR_UNMAPPED] > unmapped or kernel.mms.mms.tlb_flush_batched.any():
                 await try_to_unmap_flush(self._current, max(1, nr_to_write))
             if nr_to_write:
                 await self._plug_writes(nid, to_write, to_write + nr_to_write)

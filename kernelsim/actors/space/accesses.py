@@ -25,6 +25,7 @@ from kernelsim.mm.burst.columns import (
     B_ENTERED,
     B_FAULT_LOCK_NS,
     B_FAULT_NS,
+    B_FILE,
     B_FIRST_VPN,
     B_HITS,
     B_LAST_HIT,
@@ -114,7 +115,7 @@ class Accesses:
                 continue
             row = self._begin(token, min(nr - done, pages_at_once))
             row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
-            row[B_LOCKED] = is_locked(vma)
+            row[B_LOCKED], row[B_FILE] = is_locked(vma), vma.file_number != 0
             await self._kernel.bursts.run(task)
             done += await self._settle(row, lambda _vpn: vma, result)
         return done
@@ -140,7 +141,7 @@ class Accesses:
                 continue
             row = self._begin(token, min(nr - done, pages_at_once))
             self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
-            row[B_LISTED], row[B_AT] = 1, 0
+            row[B_LISTED], row[B_AT], row[B_FILE] = 1, 0, mm.map.nr_of_files != 0
             await self._kernel.bursts.run(task)
             done += await self._settle(row, vma_of, result)
         return done

@@ -61,7 +61,8 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     for vma in mm.exit_mmap().unmapped:
         if is_locked(vma):
             await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
-        freed += await zap(current, mm, vma.start, vma.end)
+        freed += await zap(current, mm, vma)
+        mm.map.unlink_file(vma)
     mm.oom_skip = True
     await _wait_for_oom_reaper(current, mm)
     end_vpn = (mm.map.task_size + PAGE_SIZE) >> PAGE_SHIFT  # the table of the last page included

@@ -6,13 +6,14 @@ that wait is the stall. It runs on the process's CPU, and leaves it whenever it 
 A message is one fault on one page. Faults that need no more than a page of the CPU's list, a lock
 and the memory controller do not come here as long as CPUs go on by themselves (mm/burst): those
 take the same steps, at the same times.
-Owns: readahead states of its areas; with its process, the page tables, as under mmap_lock.
+Owns: swap readahead states of its areas; with its process, the page tables, as under mmap_lock.
 Interface: ask `PageFault`, answered with a `FaultResult`.
 Units: pages, ns.
 """
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kernelsim.actors.alloc.free_pages import free_frames
@@ -20,10 +21,13 @@ from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, ta
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lru_add import folio_add_lru
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
+from kernelsim.actors.space.file_fault import FileFault, FileFaultResult, VmFault
 from kernelsim.actors.space.memory_access import clear_pages
+from kernelsim.actors.space.mlock import move_folios
 from kernelsim.actors.space.mmu_gather import free_anonymous, take_anonymous
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
+from kernelsim.mm.core.mem import PG_anon
 from kernelsim.mm.core.mlock import mlock_new_folio, munlock_folios
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -31,6 +35,7 @@ from kernelsim.mm.page.gfp import GFP_USER_FOLIO, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
+    FAULT_FILE,
     FAULT_SWAP,
     FAULT_WP,
     FAULT_ZERO_WP,
@@ -41,8 +46,9 @@ from kernelsim.mm.space.memory import (
 )
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.pgtable import install_tables, tables_needed
+from kernelsim.mm.space.pgtable import install_tables, pte_at, pte_pfn, tables_needed
 from kernelsim.mm.space.signal_msg import X86_PF_USER, X86_PF_WRITE
+from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.exceptions import page_fault_user
@@ -69,6 +75,7 @@ class FaultHandler(Actor):
         self._policy = policy
         self._pfn = np.zeros(1, np.int64)
         self._swap_in = SwapIn(current, mm, self.user_context)
+        self._file = FileFault(current, mm, policy, self.user_context)
 
     async def receive(self, message: Any) -> FaultResult:  # noqa: ANN401 - a PageFault
         """Serve a fault and log it."""
@@ -85,11 +92,15 @@ class FaultHandler(Actor):
         waits = task.waits
         before = (waits.lock_ns, waits.reclaim_ns, waits.io_ns)
         kind, _ = fault_run(*kernel.space, self._mm.number, message.vpn, 1, 1, message.write)
+        if kind == FAULT_ANON and message.vma.file_number:
+            kind = FAULT_FILE
         result = await self._handle(message, kind)
         nr_faults = result.minflt + result.majflt
-        task.rss_stat.count_faults(nr_faults, rss_change(kind, message.write))
-        kernel.mem.vm_event[PGFAULT] += nr_faults
-        kernel.mem.vm_event[PGMAJFAULT] += result.majflt
+        change = result.rss or rss_change(kind, message.write)
+        task.rss_stat.count_faults(nr_faults, change)
+        if kind != FAULT_FILE:  # which counts its tries, and the pages it did not find in memory
+            kernel.mem.vm_event[PGFAULT] += nr_faults
+            kernel.mem.vm_event[PGMAJFAULT] += result.majflt
         if wants(task, ks_fault):
             point = ks_fault(
                 pid=task.pid,
@@ -121,6 +132,8 @@ class FaultHandler(Actor):
             if is_locked(fault.vma):
                 await self._swap_in.lock(fault.vpn)
             return await self._leave(fault, majflt=majflt)
+        if kind == FAULT_FILE:
+            return await self._do_fault(fault)
         if kind == FAULT_ZERO_WP or (kind == FAULT_ANON and fault.write):
             return await self._do_anonymous_page(fault)
         if kind == FAULT_ANON:
@@ -128,8 +141,25 @@ class FaultHandler(Actor):
                 return KILLED
             map_zero(*space, number, fault.vpn, 1, 1, kernel.zero_pfn)
         elif kind == FAULT_WP and not wp_page_reuse(*space, number, fault.vpn, 1, 1):
+            if fault.vma.flags & VmFlag.VM_SHARED:
+                return await self._end_file_fault(fault, self._file.wp_page_shared(fault))
             return await self._copy_page(fault)
         return await self._leave(fault, majflt=0)
+
+    async def _do_fault(self, fault: PageFault) -> FaultResult:
+        """Map a page of a file, or a copy of it.
+
+        Source: Linux 6.1 mm/memory.c:do_fault
+        """
+        return await self._end_file_fault(fault, await self._file.serve(fault))
+
+    async def _end_file_fault(self, fault: PageFault, found: FileFaultResult) -> FaultResult:
+        if found.end is not VmFault.DONE:
+            return msgspec.structs.replace(KILLED, signal=found.signal)
+        result = await self._leave(fault, majflt=found.majflt, new_pfn=found.new_pfn)
+        if fault.write and fault.vma.flags & VmFlag.VM_SHARED:
+            await self._file.balance_dirty(fault)
+        return msgspec.structs.replace(result, rss=(found.nr_mapped, int(found.new_pfn != 0), 0, 0))
 
     async def _do_anonymous_page(self, fault: PageFault) -> FaultResult:
         """Map a fresh page, unless the OOM reaper takes the process's pages by now.
@@ -162,6 +192,8 @@ class FaultHandler(Actor):
             return KILLED
         await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
         unused = np.zeros(1, np.int64)
+        old_pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, fault.vpn))
+        is_of_file = not int(kernel.mem.pages.flags[old_pfn]) & PG_anon
         done, nr_unused = wp_page_copy(
             *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token, unused
         )
@@ -175,7 +207,11 @@ class FaultHandler(Actor):
             return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0)
         result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
         await free_anonymous(self._current, unused[:nr_unused], frames)
-        return result
+        if not is_of_file:
+            return result
+        if is_locked(fault.vma):
+            await move_folios(self._current, np.array([old_pfn], np.int64), 1, locks=False)
+        return msgspec.structs.replace(result, rss=(-1, 1, 0, 0))
 
     async def _make_tables(self, fault: PageFault) -> bool:
         """Build the page tables a page needs from frames of the zones; False if killed meanwhile.
@@ -228,7 +264,7 @@ class FaultHandler(Actor):
         return table_context(self._current, self._policy)
 
 
-KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp")
+KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file")
 
 
 def rss_change(kind: int, write: bool) -> tuple[int, int, int, int]:

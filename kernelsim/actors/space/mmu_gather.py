@@ -11,34 +11,45 @@ import numpy as np
 from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.lru_add import lru_add_drain
+from kernelsim.actors.core.lru_add import activate_drain, lru_add_drain
 from kernelsim.actors.core.tlb_flush import flush_freed_tables, flush_tlb_mm_range
 from kernelsim.actors.messages.node import LruDeleted
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE
 from kernelsim.mm.space.memory import unmap_range
 from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import free_pgtables
+from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
 from kernelsim.units import PAGE_SHIFT
 
 ZAP_BATCH_PAGES = 512  # pages unmapped between two flushes; MMU_GATHER_BUNDLE is of this order
 
 
-async def zap(current: Current, mm: MmStruct, start: int, end: int) -> int:
-    """Take the pages of a range out of the page tables and free them; return how many.
+async def zap(current: Current, mm: MmStruct, vma: VmArea) -> int:
+    """Take the pages of a piece of a mapping out of the page tables, free them; return how many.
+
+    Pages of files stay in the page cache, those that were used marked accessed.
 
     Source: Linux 6.1 mm/memory.c:zap_page_range, mm/mmu_gather.c
     """
     kernel, task = current
-    vpn, last = start >> PAGE_SHIFT, end >> PAGE_SHIFT
+    # Differs from Linux: No reference keeps reclaim from freeing a page of a file while its TLB
+    # entries are flushed, so who reclaims flushes them, too.
+    vpn, last = vma.vpn, vma.end >> PAGE_SHIFT
+    marks = not vma.flags & VmFlag.VM_SEQ_READ
     pfns = np.zeros(ZAP_BATCH_PAGES, np.int64)
     slots = np.zeros(ZAP_BATCH_PAGES, np.int64)
     freed = 0
     unflushed = vpn  # first page since the last flush
     await lru_add_drain(current)
     while vpn < last:
-        nr_pfns, nr_slots, vpn = unmap_range(*kernel.space, mm.number, vpn, last - vpn, pfns, slots)
+        nr_pfns, nr_slots, nr_activated, vpn = unmap_range(
+            *kernel.space, mm.number, vpn, last - vpn, kernel.lruvec, task.cpu.number, marks,
+            pfns, slots,
+        )  # fmt: skip
+        kernel.observer.activated(nr_activated)
         frames = take_anonymous(kernel, pfns, nr_pfns)
         if nr_slots:
             freed += await _free_slots(current, slots, nr_slots)
@@ -48,9 +59,12 @@ async def zap(current: Current, mm: MmStruct, start: int, end: int) -> int:
             freed += await free_anonymous(current, pfns[:nr_pfns], frames)
         if kernel.zrams:
             await zram_slot_free_notify(current)
+        if kernel.mem.activate_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
+            await activate_drain(current)
         await task.compute(kernel.spec.latency.pte_set_ns * (nr_pfns + nr_slots))
     if unflushed < last:  # entries of the zero page, or of pages others map too, are gone as well
         await flush_tlb_mm_range(current, mm, unflushed, last - unflushed)
+    kernel.mms.mms.tlb_flush_batched[mm.number] = 0
     return freed
 
 

@@ -100,7 +100,7 @@ class OomReaper(Actor):
         mm.unstable = True
         for vma in list(mm.map):
             if not vma.flags & VmFlag.VM_SHARED:
-                await zap(Current(kernel, self._task), mm, vma.start, vma.end)
+                await zap(Current(kernel, self._task), mm, vma)
         victim.image_rss_pages = 0  # its program is a private mapping, too
         rss = victim.rss(kernel.mms)
         kernel.printk(

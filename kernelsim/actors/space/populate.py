@@ -11,6 +11,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.space.accesses import Accesses
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
+from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.mm.swap.gup import mark_range_accessed, missing_pages
 from kernelsim.units import PAGE_SHIFT
@@ -39,13 +40,17 @@ async def mm_populate(
 
 async def _populate(accesses: Accesses, current: Current, mm: MmStruct, vma: VmArea) -> None:
     """Fault in the missing pages of a mapping: for writing, where it may be written, to end COW."""
-    # Differs from Linux: Each page that is brought in is accessed as its program would.
+    # Differs from Linux: Each page that is brought in is accessed as its program would; one of a
+    # file that is to be copied is mapped before. Pages behind the end of a file are passed over.
     kernel, task = current
     write = vma.flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED) == VmFlag.VM_WRITE
     vpn, last = vma.vpn, vma.end >> PAGE_SHIFT
+    if vma.file_number:
+        last = min(last, vma.vpn + kernel.files.inodes[vma.file_number].nr_pages - vma.pgoff)
     while not task.killed:
         vpn, nr, held = missing_pages(*kernel.space, kernel.swap, mm.number, vpn, last, write)
         if not nr:
             return
-        await accesses.run(vma, vpn, nr, 1, held, _Counts(), write=write)
+        is_of_file = vma.file_number != 0 and not pte_at(*kernel.space, mm.number, vpn)
+        await accesses.run(vma, vpn, nr, 1, held, _Counts(), write=write and not is_of_file)
         mark_range_accessed(*kernel.space, mm.number, vpn, nr)

@@ -11,6 +11,7 @@ from kernelsim.mm.burst.columns import (
     B_ASID,
     B_AT,
     B_DONE,
+    B_FILE,
     B_LEFT,
     B_LISTED,
     B_MM,
@@ -25,8 +26,15 @@ from kernelsim.mm.burst.columns import (
     C_WALK_STEP,
     Burst,
 )
-from kernelsim.mm.core.mem import Mem, PG_anon_exclusive, PG_locked, PG_swapcache, node_at
-from kernelsim.mm.space.memory import FAULT_SWAP, FAULT_WP, fault_kind
+from kernelsim.mm.core.mem import (
+    Mem,
+    PG_anon,
+    PG_anon_exclusive,
+    PG_locked,
+    PG_swapcache,
+    node_at,
+)
+from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, FAULT_WP, fault_kind
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
     _PAGE_DIRTY,
@@ -123,16 +131,21 @@ def may_enter(
 ) -> bool:
     """Tell whether a fault looks as if it could be served inside the burst."""
     row = row_of(mem, pt, mms, burst, cpu, vpn)
+    is_file = burst.run[cpu, B_FILE] != 0
     if row == 0:
-        return True  # the tables can be built
+        return not is_file  # the tables can be built
     pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
     kind = fault_kind(pte, write)
+    if kind == FAULT_ANON and is_file:
+        return False
     if kind == FAULT_SWAP:
         pfn = int(swap.cache_pfn[pte_swap_slot(pte)])
         return pfn != 0 and mem.pages.flags[pfn] & PG_locked == 0
     if kind == FAULT_WP:
         pfn = pte_pfn(pte)
         flags = mem.pages.flags[pfn]
+        if flags & PG_anon == 0:
+            return False
         if flags & PG_anon_exclusive:
             return True
         return mem.pages.mapcount[pfn] <= 1 and flags & PG_swapcache == 0

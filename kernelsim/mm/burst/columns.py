@@ -91,7 +91,8 @@ B_FAULT_NS: Final = 45  # their latencies,
 B_FAULT_LOCK_NS: Final = 50  # and the part of these under zone locks
 B_NR_ZERO: Final = 55  # of the faults, those that mapped the zero page
 B_LOCKED: Final = 56  # 1: the area it accesses is locked in memory
-NR_BURST_COLUMNS: Final = 57
+B_FILE: Final = 57  # 1: a page without an entry may be one of a file, which the handler looks for
+NR_BURST_COLUMNS: Final = 58
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once

@@ -31,6 +31,7 @@ from kernelsim.mm.burst.columns import (
     B_ENTERED,
     B_FAULT_LOCK_NS,
     B_FAULT_NS,
+    B_FILE,
     B_FIRST_VPN,
     B_FOR,
     B_HITS,
@@ -151,6 +152,9 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
     if row:
         kind = fault_kind(get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1)), write)
     run[B_KIND] = kind
+    if kind == FAULT_ANON and run[B_FILE]:
+        stop(burst, cpu, STOP_ENTERED)
+        return
     served = 1
     if row == 0 or (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
         run[B_FOR] = FOR_PAGE if row else FOR_TABLE

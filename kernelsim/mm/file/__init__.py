@@ -2,8 +2,8 @@
 
 To read in this order: `address_space.py` (what is known of a file's pages), `filemap.py` (adding,
 finding and removing them), `filemap_read.py` (a run of a read), `readahead.py` (what to read with
-it), `truncate.py` (dropping pages on request), `shadow_nodes.py` (forgetting evicted pages),
-`boot_cache.py` (what a recorded machine had cached).
+it), `filemap_fault.py` (how pages enter page tables), `truncate.py` (dropping pages on request),
+`shadow_nodes.py` (forgetting evicted pages), `boot_cache.py` (what a recorded machine had cached).
 
 Then dirty pages: `dirty_limits.py` (how many there may be), `flex_proportions.py` and
 `backing_dev.py` (whose they are), `dirty_rate.py` (how fast they may come), `page_writeback.py`

@@ -2,7 +2,7 @@
 
 Linux: struct bdi_writeback and struct wb_domain (include/linux/backing-dev-defs.h, writeback.h),
 mm/backing-dev.c, 6.1. There is one domain for the machine; its devices share the limits.
-Differs: counters are exact at all times, not by batches of each CPU.
+# Differs from Linux: Counters of writeback are exact at all times, not by batches of each CPU.
 Units: pages, pages per second, jiffies.
 """
 

@@ -3,7 +3,7 @@
 Linux: mm/page-writeback.c, mm/pdflush.c, 2.6.24 to 2.6.31.
 No rates are estimated. A writer that finds its device over its share of the limit writes a chunk,
 waits until the disk has done some, and looks again, until it is below or has written its chunk.
-Differs: a device's share is that of 6.1, by what it wrote lately.
+# Differs from Linux: A device's share in the classic era is that of 6.1, by what it wrote lately.
 Interface: `ratelimit_pages` and `must_balance` say when to look, `look` what to do, for balance;
 `PdflushThreads` says when a thread is born and when one goes.
 Units: pages, jiffies.

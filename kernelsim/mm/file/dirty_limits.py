@@ -3,7 +3,7 @@
 Linux: mm/page-writeback.c, 6.1: global_dirtyable_memory, domain_dirty_limits, node_dirty_ok.
 What may be dirty is a share of what could hold file pages at all: free pages beyond the reserves,
 and the file pages there are.
-Differs: no limits of memory cgroups.
+# Differs from Linux: There are no limits of dirty pages in memory cgroups.
 # Differs from Linux: Real-time tasks may dirty no more than others.
 Units: pages.
 """

@@ -41,6 +41,8 @@ from kernelsim.mm.core.xarray import (
     xa_set_mark,
 )
 from kernelsim.mm.file.address_space import FileMappings
+from kernelsim.mm.space.pgtable import Mms, PageTables
+from kernelsim.mm.space.rmap_file import folio_mkclean
 from kernelsim.mm.swap.page_io import folio_end_writeback
 
 LAST_INDEX: Final = (1 << 36) - 1  # of the largest file, see XA_LEVELS_MAX
@@ -97,6 +99,8 @@ def tag_pages_for_writeback(files: FileMappings, number: int, first: int, last: 
 @leaf
 def take_dirty_run(
     mem: Mem,
+    pt: PageTables,
+    mms: Mms,
     files: FileMappings,
     number: int,
     first: int,
@@ -109,8 +113,12 @@ def take_dirty_run(
 ) -> tuple[int, int, int]:
     """Begin to write dirty pages that follow each other in a file.
 
+    The next store to one through a mapping faults; the TLBs are to be flushed for that.
+
     Args:
         mem: Physical memory.
+        pt: All page tables.
+        mms: All address spaces.
         files: Page caches.
         number: Of the file.
         first: First page to look at.
@@ -140,7 +148,7 @@ def take_dirty_run(
                 continue
             break
         if mem.pages.flags[pfn] & PG_dirty:
-            start_writeback(mem, files, pfn)
+            start_writeback(mem, pt, mms, files, pfn)
             pfns[n] = pfn
             tokens[n] = mem.pages.token[pfn]
             n += 1
@@ -156,13 +164,14 @@ def take_dirty_run(
 
 
 @leaf
-def start_writeback(mem: Mem, files: FileMappings, pfn: int) -> None:
+def start_writeback(mem: Mem, pt: PageTables, mms: Mms, files: FileMappings, pfn: int) -> None:
     """Let a dirty page be on its way to the disk.
 
     Source: Linux 6.1 mm/page-writeback.c:folio_clear_dirty_for_io, :__folio_start_writeback
     """
     number, index = mem.pages.mapping[pfn], mem.pages.index[pfn]
     nid = nid_of(mem, pfn)
+    folio_mkclean(mem, pt, mms, pfn)
     flags = mem.pages.flags[pfn] & (ALL_FLAGS ^ (PG_dirty | PG_error))
     mem.pages.flags[pfn] = flags | PG_writeback
     mem.node_stat[nid, NR_DIRTY] -= 1

@@ -8,7 +8,7 @@ setpoint, halfway between freerun and the limit; 1024 is 1.0, less slows down. H
 200 ms the device's write bandwidth, and the rate at which pages were dirtied meanwhile, give the
 rate limit that would keep the balance. A task may dirty `dirty_ratelimit * pos_ratio` pages a
 second.
-Differs: no device has BDI_CAP_STRICTLIMIT, which in 6.1 only FUSE sets.
+# Differs from Linux: No device has BDI_CAP_STRICTLIMIT, which in 6.1 only FUSE sets.
 Units: pages, pages per second, jiffies.
 """
 

@@ -25,6 +25,7 @@ from kernelsim.mm.file.filemap import page_cache_next_miss, page_cache_prev_miss
 
 VM_READAHEAD_PAGES: Final = 32  # read_ahead_kb 128; include/linux/mm.h
 FORCED_CHUNK_PAGES: Final = 512  # 2 MiB
+MMAP_LOTSAMISS: Final = 100  # then a mapping is not read around any more; mm/filemap.c
 BLK_DEF_MAX_SECTORS: Final = 2560  # include/linux/blkdev.h; max_sectors_kb 1280
 IO_PAGES: Final = BLK_DEF_MAX_SECTORS >> 3  # bdi->io_pages
 
@@ -39,6 +40,7 @@ class FileRa:
         async_size: Pages behind its mark.
         ra_pages: Largest window; 0 for no readahead.
         prev_pos: Where the last read ended, in bytes; -1 for none yet.
+        mmap_miss: Faults of mappings that found no page, less those that found one.
     """
 
     start: int = 0
@@ -46,6 +48,7 @@ class FileRa:
     async_size: int = 0
     ra_pages: int = VM_READAHEAD_PAGES
     prev_pos: int = -1
+    mmap_miss: int = 0
 
 
 class Window(NamedTuple):
@@ -70,13 +73,11 @@ def get_init_ra_size(size: int, largest: int) -> int:
 def get_next_ra_size(ra: FileRa, largest: int) -> int:
     """Return the window after the present one.
 
-    Source: Linux 6.1 (stable) mm/readahead.c:get_next_ra_size
+    Source: Linux 6.1 mm/readahead.c:get_next_ra_size
     """
     if ra.size < largest // 16:
         return 4 * ra.size
-    if ra.size <= largest // 2:
-        return 2 * ra.size
-    return max(ra.size, largest)
+    return 2 * ra.size if ra.size <= largest // 2 else largest
 
 
 def sync_readahead(
@@ -130,6 +131,16 @@ def async_readahead(
     return _window(ra, index, largest)
 
 
+def mmap_read_around(ra: FileRa, index: int) -> Window:
+    """Return the window around a page that a mapping needs and that is not cached.
+
+    Source: Linux 6.1 mm/filemap.c:do_sync_mmap_readahead
+    """
+    ra.start = max(0, index - ra.ra_pages // 2)
+    ra.size, ra.async_size = ra.ra_pages, ra.ra_pages // 4
+    return Window(ra.start, ra.size, ra.start + ra.size - ra.async_size)
+
+
 def forced_windows(index: int, nr_wanted: int, ra_pages: int) -> list[Window]:
     """Cut a range that is to be read whatever the state of the file into pieces.
 
@@ -154,8 +165,12 @@ def _is_expected(ra: FileRa, index: int) -> bool:
 
 
 def _next_window(ra: FileRa, index: int, largest: int) -> Window:
+    """Go on where the last window ended; one that is larger than it may be keeps its size.
+
+    Source: Linux 6.1 (stable) mm/readahead.c:ondemand_readahead
+    """
     ra.start += ra.size
-    ra.size = ra.async_size = get_next_ra_size(ra, largest)
+    ra.size = ra.async_size = max(ra.size, get_next_ra_size(ra, largest))
     return _window(ra, index, largest)
 
 

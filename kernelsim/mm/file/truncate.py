@@ -99,6 +99,7 @@ def truncate_pages(
         elif pfn > 0:
             if mem.pages.flags[pfn] & (PG_locked | PG_writeback):
                 break
+            assert mem.pages.mapcount[pfn] == 0, "a page behind the end of its file is mapped"
             if folio_cancel_dirty(mem, files, pfn):
                 dirty[nr_dirty] = index
                 nr_dirty += 1

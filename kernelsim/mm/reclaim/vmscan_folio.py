@@ -250,12 +250,12 @@ def folio_check_references(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
     """
     flags = mem.pages.flags[pfn]
     referenced_folio = flags & PG_referenced
-    referenced_ptes = 0
+    referenced_ptes, is_exec = 0, False
     if mem.pages.mapcount[pfn]:
-        referenced_ptes = folio_referenced(mem, pt, mms, pfn)
+        referenced_ptes, is_exec = folio_referenced(mem, pt, mms, pfn)
     if referenced_ptes:
         mem.pages.flags[pfn] = flags | PG_referenced
-        if referenced_folio or referenced_ptes > 1:
+        if referenced_folio or referenced_ptes > 1 or is_exec:
             return FOLIOREF_ACTIVATE
         return FOLIOREF_KEEP
     mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ PG_referenced)

@@ -170,28 +170,32 @@ def shrink_active_list(
 ) -> int:
     """Move an isolated batch of an active list to the inactive one, forgetting its references.
 
+    Pages of programs that were used since the last look stay where they are.
+
     Returns:
         How many were deactivated.
 
     Source: Linux 6.1 mm/vmscan.c:shrink_active_list
     """
-    # Differs from Linux: Pages of executable file mappings get no second round on the active list.
     stat = batch.stat
     taken = stat[STAT_NR_TAKEN]
-    nr_mlocked = 0
+    nr_kept = 0
     for i in range(taken):
         pfn = int(batch.folios[i])
         flags = mem.pages.flags[pfn]
         if flags & (ALL_FLAGS ^ PG_activating) == PG_isolated:
             continue
         if flags & PG_mlocked:
-            nr_mlocked += 1
+            nr_kept += 1
             continue
         if mem.pages.mapcount[pfn]:
-            folio_referenced(mem, pt, mms, pfn)
+            _, is_exec = folio_referenced(mem, pt, mms, pfn)
+            if is_exec:
+                nr_kept += 1
+                continue
         mem.pages.flags[pfn] = (flags & (ALL_FLAGS ^ PG_active)) | PG_workingset
     stat[STAT_NR_PUTBACK] = taken
-    moved = move_folios_to_lru(mem, batch) - nr_mlocked
+    moved = move_folios_to_lru(mem, batch) - nr_kept
     mem.vm_event[PGDEACTIVATE] += moved
     file = 1 if lru >= LRU_INACTIVE_FILE else 0
     mem.node_stat[nid, NR_ISOLATED_ANON + file] -= taken

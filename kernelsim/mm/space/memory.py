@@ -4,7 +4,8 @@ Linux: mm/memory.c (6.1): handle_pte_fault, do_anonymous_page, zap_pte_range; co
 in wp_page.py.
 Differs: Each leaf of the fault path does a run of pages that need the same thing. Allocating
 frames, swap and LRU lists are left to its caller, which counts pgfault and pgmajfault too, as
-handle_mm_fault does above these functions. It knows anonymous memory only.
+handle_mm_fault does above these functions. What a page of a file needs where there is no PTE is in
+mm/file/filemap_fault.py.
 
 Interface: a run is `nr` touches of the pages vpn, vpn + stride, …; lengths count touches. Kinds of
 fault and reasons to stop are the `FAULT_*` and `TOUCH_*` constants. A token lies in [0, 2**63).
@@ -17,8 +18,10 @@ import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
+from kernelsim.mm.core.folio_batch import MARK_ACTIVATED, MARK_FULL, folio_mark_accessed
 from kernelsim.mm.core.mem import (
     I64,
+    I64_2D,
     Mem,
     PG_anon,
     PG_anon_exclusive,
@@ -36,6 +39,7 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_SPECIAL,
     _PAGE_USER,
     MM_ANONPAGES,
+    MM_FILEPAGES,
     MM_SWAPENTS,
     PT_BITS,
     PT_LEVELS,
@@ -49,6 +53,7 @@ from kernelsim.mm.space.pgtable import (
     walk,
 )
 from kernelsim.mm.space.rmap import find_owner
+from kernelsim.mm.space.rmap_file import page_remove_file_rmap
 
 # Why touch_present stopped
 TOUCH_DONE: Final = 0
@@ -61,6 +66,7 @@ FAULT_ANON: Final = 1  # no PTE
 FAULT_ZERO_WP: Final = 2  # write to the shared zero page
 FAULT_SWAP: Final = 3  # the page is on swap or in the swap cache
 FAULT_WP: Final = 4  # write to a page mapped read-only
+FAULT_FILE: Final = 5  # no PTE, and the mapping is one of a file
 
 _READABLE: Final = _PAGE_PRESENT | _PAGE_USER
 _WRITABLE: Final = _PAGE_PRESENT | _PAGE_USER | _PAGE_RW
@@ -276,6 +282,26 @@ def map_zero(
     return done
 
 
+@inlined_leaf
+def zap_anon(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> bool:
+    """Let go of an anonymous page whose entry was cleared; tell whether nothing maps it any more.
+
+    Source: Linux 6.1 mm/rmap.c:page_remove_rmap
+    """
+    pages = mem.pages
+    mms.rss[mm, MM_ANONPAGES] -= 1
+    pages.mapcount[pfn] -= 1
+    if pages.mapcount[pfn] == 0:
+        pages.mapping[pfn] = 0
+        pages.index[pfn] = 0
+        pages.flags[pfn] &= np.uint32(_NO_OWNER_MASK)
+        mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] -= 1
+        return True
+    if pages.mapping[pfn] == mm:
+        find_owner(mem, pt, mms, mm, pfn)
+    return False
+
+
 @leaf
 def unmap_range(
     mem: Mem,
@@ -284,18 +310,23 @@ def unmap_range(
     mm: int,
     vpn: int,
     nr: int,
+    lruvec: I64_2D,
+    cpu: int,
+    marks: bool,
     out_pfns: I64,
     out_slots: I64,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Clear the PTEs of `nr` pages, batch by batch.
 
-    The caller frees the pages that are not mapped any more (`out_pfns`; some may be in the swap
-    cache or under writeback) and drops one use of each swap slot. It must flush TLBs
-    before it frees.
+    The caller frees the anonymous pages that are not mapped any more (`out_pfns`; some may be in
+    the swap cache or under writeback) and drops one use of each swap slot. It must flush TLBs
+    before it frees. Pages of files stay; with `marks`, those that were used are marked accessed,
+    and it stops when the CPU's batch of pages to activate is full. They count in
+    `tlb_flush_batched` until the caller has flushed.
 
     Returns:
-        Pages, slots, and the vpn to go on from: `vpn + nr` when all is done, less when an out
-        array is full.
+        Pages, slots, pages on their way to the LRU that will go to the active list, and the vpn to
+        go on from: `vpn + nr` when all is done, less when an array or the batch is full.
 
     Source: Linux 6.1 mm/memory.c:zap_pte_range
     """
@@ -304,7 +335,7 @@ def unmap_range(
     mask = (1 << pt.state[PT_BITS]) - 1
     pages = mem.pages
     limit = vpn + nr
-    n_pfns, n_slots = 0, 0
+    n_pfns, n_slots, n_activated = 0, 0, 0
     while vpn < limit:
         row, end = walk(entry, pt.state, private, top, vpn)
         end = min(end, limit)
@@ -315,7 +346,7 @@ def unmap_range(
             pte = get_pte(entry, row, vpn & mask)
             if pte != 0:
                 if n_pfns == len(out_pfns) or n_slots == len(out_slots):
-                    return n_pfns, n_slots, vpn
+                    return n_pfns, n_slots, n_activated, vpn
                 entry[row, vpn & mask] = 0
                 if pte & _PAGE_PRESENT == 0:
                     mms.rss[mm, MM_SWAPENTS] -= 1
@@ -323,17 +354,19 @@ def unmap_range(
                     n_slots += 1
                 elif pte & _PAGE_SPECIAL == 0:
                     pfn = pte_pfn(pte)
-                    mms.rss[mm, MM_ANONPAGES] -= 1
-                    pages.mapcount[pfn] -= 1
-                    if pages.mapcount[pfn] == 0:
-                        pages.mapping[pfn] = 0
-                        pages.index[pfn] = 0
-                        pages.flags[pfn] &= np.uint32(_NO_OWNER_MASK)
-                        nid = node_at(mem.block_zone, mem.zone, pfn)
-                        mem.node_stat[nid, NR_ANON_PAGES] -= 1
-                        out_pfns[n_pfns] = pfn
-                        n_pfns += 1
-                    elif pages.mapping[pfn] == mm:
-                        find_owner(mem, pt, mms, mm, pfn)
+                    if pages.flags[pfn] & np.uint32(PG_anon):
+                        if zap_anon(mem, pt, mms, mm, pfn):
+                            out_pfns[n_pfns] = pfn
+                            n_pfns += 1
+                        vpn += 1
+                        continue
+                    mms.rss[mm, MM_FILEPAGES] -= 1
+                    mms.tlb_flush_batched[mm] += 1
+                    page_remove_file_rmap(mem, pfn, pte)
+                    if marks and pte & _PAGE_ACCESSED:
+                        marked = folio_mark_accessed(mem, lruvec, cpu, pfn)
+                        n_activated += marked == MARK_ACTIVATED
+                        if marked == MARK_FULL:
+                            return n_pfns, n_slots, n_activated, vpn + 1
             vpn += 1
-    return n_pfns, n_slots, vpn
+    return n_pfns, n_slots, n_activated, vpn

@@ -15,8 +15,9 @@ from typing import Final
 import attrs
 import numpy as np
 
+from kernelsim.mm.space.i_mmap import NR_FV_FIELDS, IMmap
 from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
-from kernelsim.mm.space.mmap import TASK_SIZE, VmaMap
+from kernelsim.mm.space.mmap import TASK_SIZE, VmaMap, VmArea
 from kernelsim.mm.space.pgtable import NR_MM_COUNTERS, Mms, get_mm_rss
 from kernelsim.mm.space.util import CommitAccount
 
@@ -35,6 +36,7 @@ class MmRegistry:
     by_number: dict[int, MmStruct] = attrs.Factory(dict)
     next_ctx_id: int = 1
     task_size: int = TASK_SIZE
+    i_mmap: IMmap = attrs.Factory(IMmap)
 
     def mm_alloc(
         self, owner_pid: int, *, rlimits: Rlimits | None = None, cap_sys_admin: bool = True
@@ -50,7 +52,7 @@ class MmRegistry:
             ctx_id=self.next_ctx_id,
             owner_pid=owner_pid,
             commit=self.commit,
-            map=VmaMap(task_size=self.task_size),
+            map=VmaMap(task_size=self.task_size, mm=number, i_mmap=self),
             rlimits=rlimits or Rlimits(),
             cap_sys_admin=cap_sys_admin,
             cap_ipc_lock=cap_sys_admin,
@@ -82,12 +84,22 @@ class MmRegistry:
         """
         return int(max(self.mms.hiwater_rss[mm.number], get_mm_rss(self.mms, mm.number)))
 
+    def vma_link_file(self, mm: int, vma: VmArea) -> None:
+        """Let leaves find a mapping of a file from the file."""
+        self.i_mmap.link(mm, vma)
+        self.mms = self.mms._replace(file_vma=self.i_mmap.vma, i_mmap=self.i_mmap.first)
+
+    def vma_unlink_file(self, mm: int, vma: VmArea) -> None:
+        """Let them find it no more."""
+        self.i_mmap.unlink(mm, vma)
+
     def grow(self) -> None:
-        """Double the arrays."""
-        grown = make_mms(2 * len(self.mms.pgd_row))
-        for old, new in zip(self.mms, grown, strict=True):
-            new[: len(old)] = old
-        self.mms = grown
+        """Double the arrays of the address spaces."""
+        before = self.mms
+        grown = make_mms(2 * len(before.pgd_row))
+        for old, new in zip(before, grown, strict=True):
+            new[: len(old)] = old[: len(new)]
+        self.mms = grown._replace(file_vma=before.file_vma, i_mmap=before.i_mmap)
 
 
 def make_mms(nr_mms: int) -> Mms:
@@ -100,4 +112,6 @@ def make_mms(nr_mms: int) -> Mms:
         nr_ptes=zeros(nr_mms, np.int64),
         fork_next=zeros(nr_mms, np.int64),
         tlb_flush_batched=zeros(nr_mms, np.int64),
+        file_vma=zeros((1, NR_FV_FIELDS), np.int64),
+        i_mmap=zeros(1, np.int64),
     )

@@ -4,8 +4,8 @@ Linux: include/linux/mm_types.h:mm_struct; mm/mmap.c (6.1).
 
 Interface: a method that a system call uses returns a `VmChange`; its `result` is the address (0
 where Linux returns 0) or a negative errno; after an error nothing has changed. `unmapped`
-pieces still have page-table entries: the caller zaps them (`unmap_range`), and may free tables
-between `floor` and `ceiling`. `mm.number` indexes `Mms`, which the
+pieces still have page-table entries: the caller zaps them (`unmap_range`), unlinks them from their
+files, and may free tables between `floor` and `ceiling`. `mm.number` indexes `Mms`, which the
 registry (mm_registry.py) keeps; page-table state lives there.
 Units: addresses and lengths in bytes, sizes of the whole (`total_vm` …) in pages.
 """
@@ -24,6 +24,7 @@ from kernelsim.mm.space.mmap import (
     VmChange,
     get_unmapped_area,
     page_align,
+    thp_get_unmapped_area,
 )
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
 from kernelsim.mm.space.vm_flags import (
@@ -120,7 +121,11 @@ class MmStruct:
         length = page_align(length)
         if length > self.map.task_size or len(self.map) > self.commit.sysctl.vm_max_map_count:
             return VmChange(-errno.ENOMEM)
-        start = get_unmapped_area(self.map, self.mmap_base, address, length, map_flags)
+        where = (self.map, self.mmap_base, address, length, map_flags)
+        if file is not None and file.number:
+            start = thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT)
+        else:
+            start = get_unmapped_area(*where)
         if start < 0:
             return VmChange(start)
         flags = calc_vm_prot_bits(prot) | self.def_flags | VM_MAY_ALL
@@ -170,7 +175,7 @@ class MmStruct:
         if self.count_would_burst(start, end):
             return VmChange(-errno.ENOMEM)
         self.hiwater_vm = max(self.hiwater_vm, self.total_vm)
-        removed = self.map.remove(start, end)
+        removed = self.map.unmap(start, end)
         for vma in removed:
             self.vm_stat_account(vma.flags, -vma.nr_pages)
             if vma.flags & VmFlag.VM_ACCOUNT:

@@ -12,7 +12,7 @@ Units: addresses and lengths in bytes, multiples of PAGE_SIZE; `end` is the firs
 import errno
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -23,11 +23,12 @@ from kernelsim.mm.space.vm_flags import (
     VM_SPECIAL,
     VmFlag,
 )
-from kernelsim.units import KIB, PAGE_SHIFT, PAGE_SIZE
+from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 
 TASK_SIZE: Final = (1 << 47) - PAGE_SIZE  # x86-64; arch/x86/include/asm/page_64_types.h
 STACK_GUARD_GAP: Final = 256 * PAGE_SIZE  # below a stack; mm/mmap.c:stack_guard_gap
 MMAP_MIN_ADDR: Final = 64 * KIB  # vm.mmap_min_addr
+PMD_SIZE: Final = 2 * MIB  # arch/x86/include/asm/pgtable_64_types.h
 # Differs from Linux: The name of an area stands in the column of a 64-bit kernel; a 32-bit kernel
 # puts it into column 49.
 
@@ -40,6 +41,10 @@ class MappedFile:
     inode: int = 0
     device: tuple[int, int] = (0, 0)
     """Major and minor number."""
+    number: int = 0
+    """Of its page cache; 0 for a file without one, whose pages are made as anonymous ones are."""
+    opened: object = None
+    """The open file it was mapped through (vm_file), which has the readahead state."""
 
 
 @attrs.frozen
@@ -65,6 +70,18 @@ class VmArea:
     def vpn(self) -> int:
         """First page number."""
         return self.start >> PAGE_SHIFT
+
+    @property
+    def file_number(self) -> int:
+        """Number of the page cache behind it; 0 for anonymous memory."""
+        return self.file.number if self.file is not None else 0
+
+    def index_of(self, vpn: int) -> int:
+        """Return the page of the file that belongs to a page of the mapping.
+
+        Source: Linux 6.1 include/linux/pagemap.h:linear_page_index
+        """
+        return self.pgoff + vpn - self.vpn
 
     @property
     def start_gap(self) -> int:
@@ -127,6 +144,16 @@ class VmChange:
         return self.result < 0
 
 
+class FileMappingsOfMms(Protocol):
+    """What wants to know which mappings of files come and go."""
+
+    def vma_link_file(self, mm: int, vma: VmArea) -> None:
+        """Enter a mapping of an address space."""
+
+    def vma_unlink_file(self, mm: int, vma: VmArea) -> None:
+        """Remove one."""
+
+
 @attrs.define
 class VmaMap:
     """The mappings of an address space, sorted, never overlapping."""
@@ -140,6 +167,12 @@ class VmaMap:
     # or has been given away. Only `remove` makes holes, so a search may start at the cursor.
     hole_cursor: int = attrs.Factory(lambda self: self.task_size, takes_self=True)
     hole_below_bytes: int = 0
+    mm: int = 0
+    """Number of the address space."""
+    i_mmap: FileMappingsOfMms | None = None
+    """Is told of mappings of files."""
+    nr_of_files: int = 0
+    """Mappings of files that have a page cache."""
 
     def __len__(self) -> int:
         return len(self.areas)
@@ -198,12 +231,41 @@ class VmaMap:
         if after is not None and vma.merges_with(after):
             vma = attrs.evolve(vma, end=after.end)
             last += 1
-        self.areas[first:last] = [vma]
-        self.starts[first:last] = [vma.start]
+        self._replace(first, last, [vma])
         return vma
 
+    def _replace(self, first: int, last: int, vmas: list[VmArea]) -> None:
+        """Put mappings in place of others."""
+        before = [vma for vma in self.areas[first:last] if vma.file_number]
+        after = [vma for vma in vmas if vma.file_number]
+        self.nr_of_files += len(after) - len(before)
+        if self.i_mmap is not None:
+            for vma in before:
+                self.i_mmap.vma_unlink_file(self.mm, vma)
+            for vma in after:
+                self.i_mmap.vma_link_file(self.mm, vma)
+        self.areas[first:last] = vmas
+        self.starts[first:last] = [vma.start for vma in vmas]
+
+    def unmap(self, start: int, end: int) -> list[VmArea]:
+        """Remove [start, end); files lead to what was removed until `unlink_file` of each piece."""
+        removed = self.remove(start, end)
+        if self.i_mmap is not None:
+            for vma in removed:
+                if vma.file_number:
+                    self.i_mmap.vma_link_file(self.mm, vma)
+        return removed
+
+    def unlink_file(self, vma: VmArea) -> None:
+        """Let its file not lead to a piece any more, whose page-table entries are gone.
+
+        Source: Linux 6.1 mm/mmap.c:unlink_file_vma
+        """
+        if self.i_mmap is not None and vma.file_number:
+            self.i_mmap.vma_unlink_file(self.mm, vma)
+
     def remove(self, start: int, end: int) -> list[VmArea]:
-        """Unmap [start, end); mappings at the ends are split. Return the pieces removed.
+        """Remove [start, end); mappings at the ends are split. Return the pieces removed.
 
         Source: Linux 6.1 mm/mmap.c:do_mas_align_munmap
         """
@@ -216,8 +278,7 @@ class VmaMap:
             kept.append(self.areas[first].part(self.areas[first].start, start))
         if self.areas[last - 1].end > end:
             kept.append(self.areas[last - 1].part(end, self.areas[last - 1].end))
-        self.areas[first:last] = kept
-        self.starts[first:last] = [vma.start for vma in kept]
+        self._replace(first, last, kept)
         above = self.find_vma(end)
         self.hole_cursor = max(self.hole_cursor, above.start if above else self.task_size)
         return removed
@@ -253,6 +314,25 @@ class VmaMap:
                 return floor
             floor = max(floor, self.areas[index].end)
         return floor if high - floor >= length else 0
+
+
+def thp_get_unmapped_area(
+    areas: VmaMap, mmap_base: int, address: int, length: int, map_flags: int, offset: int
+) -> int:
+    """Choose where a mapping of a file goes: aligned as a huge page of it would have to be.
+
+    Args and result are those of `get_unmapped_area`; `offset` is the first byte of the file.
+
+    Source: Linux 6.1 mm/huge_memory.c:thp_get_unmapped_area, the one of ext4
+    """
+    # Differs from Linux: That is 2 MiB also on i386 without PAE, whose huge pages have 4 MiB.
+    is_fixed = map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)
+    aligned = -(-offset // PMD_SIZE) * PMD_SIZE
+    if not is_fixed and offset + length - aligned >= PMD_SIZE:
+        start = get_unmapped_area(areas, mmap_base, address, length + PMD_SIZE, map_flags)
+        if start >= 0:
+            return start if start == address else start + (offset - start) % PMD_SIZE
+    return get_unmapped_area(areas, mmap_base, address, length, map_flags)
 
 
 def get_unmapped_area(

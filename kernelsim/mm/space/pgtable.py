@@ -57,6 +57,8 @@ class Mms(NamedTuple):
     nr_ptes: I64  # table pages below the PGD; Linux's pgtables_bytes / 4096
     fork_next: I64  # ring of the mms that came from each other by fork; itself when alone
     tlb_flush_batched: I64  # entries try_to_unmap took since their TLB flush was last asked for
+    file_vma: I64_2D  # [row, FV_*] mappings of files, see i_mmap.py; row 0 = none
+    i_mmap: I64  # [number of the file] first row of its mappings; a file behind the end has none
 
 
 class PageTables(NamedTuple):

@@ -4,17 +4,26 @@ Linux: mm/rmap.c (6.1).
 Differs: There are no anon_vma chains. `Pages.mapping` and `Pages.index` name one mm that maps the
 page, and at which page number. Every other mm that maps it is related to that one by fork and maps
 it at the same place, because fork keeps addresses: the walk goes round the ring `Mms.fork_next`. No
-system call forks yet, so each ring has one member. A VMA marked for sequential reading counts like
-any other.
+system call forks yet, so each ring has one member.
 
-Interface: for the reclaimers: `folio_referenced`, `try_to_unmap`, both for anonymous pages. Every
-entry that try_to_unmap takes is counted in `Mms.tlb_flush_batched`; flush before the page is freed.
+Interface: for the reclaimers: `folio_referenced`, `try_to_unmap`. Every entry that try_to_unmap
+takes is counted in `Mms.tlb_flush_batched`; flush before the page is freed. Pages of files are
+found through the mappings of the file, in rmap_file.py.
 """
 
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I32, I64, U64_2D, Mem, PG_dirty, PG_swapcache, node_at
+from kernelsim.mm.core.mem import (
+    I32,
+    I64,
+    U64_2D,
+    Mem,
+    PG_anon,
+    PG_dirty,
+    PG_swapcache,
+    node_at,
+)
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
@@ -32,19 +41,23 @@ from kernelsim.mm.space.pgtable import (
     update_hiwater_rss,
     walk,
 )
+from kernelsim.mm.space.rmap_file import file_referenced, file_unmap
 
 
 @leaf
-def folio_referenced(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
+def folio_referenced(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> tuple[int, bool]:
     """Count the mappings through which a page was used since the last look, and forget it.
 
     Returns:
-        Entries that had the accessed bit; it is cleared in all of them, without a TLB flush.
+        Entries that had the accessed bit; it is cleared in all of them, without a TLB flush. And
+        whether the page is of a file, used through an executable mapping.
 
     Source: Linux 6.1 mm/rmap.c:folio_referenced
     """
     pages = mem.pages
-    return clear_young(
+    if pages.flags[pfn] & np.uint32(PG_anon) == 0:
+        return file_referenced(mem, pt, mms, pfn)
+    referenced = clear_young(
         pt.entry,
         pt.state,
         pages.private,
@@ -55,6 +68,7 @@ def folio_referenced(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
         pfn,
         int(pages.mapcount[pfn]),
     )
+    return referenced, False
 
 
 @leaf
@@ -90,19 +104,23 @@ def clear_young(
 
 @leaf
 def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
-    """Replace every mapping of a page in the swap cache by an entry for its swap slot.
+    """Take a page out of all page tables; what maps one in the swap cache then names its slot.
 
     The slot is `Pages.private`; the caller adds one use of it for each mapping there was
     (`Pages.mapcount` before). A dirty entry makes the page dirty. Owner and index stay.
 
     Returns:
-        True when the page is not mapped any more; False, with nothing done, without a swap slot.
+        True when the page is not mapped any more; False, with nothing done, for an anonymous page
+        without a swap slot.
 
     Source: Linux 6.1 mm/rmap.c:try_to_unmap
     """
     pages = mem.pages
     left = int(pages.mapcount[pfn])
     if left == 0:
+        return True
+    if pages.flags[pfn] & np.uint32(PG_anon) == 0:
+        file_unmap(mem, pt, mms, pfn)
         return True
     if pages.flags[pfn] & np.uint32(PG_swapcache) == 0:
         return False

@@ -5,14 +5,14 @@ Differs: The mapcount stands for the reference count when do_wp_page asks whethe
 
 Interface: such a write faults as FAULT_WP. `wp_page_reuse` serves a run of pages that belong to
 this process alone; what it leaves is for `wp_page_copy`. Pages come to be read-only when they are
-read back from swap and the swap cache keeps them too.
+read back from swap and the swap cache keeps them too, or when they are pages of a file.
 Units: pages.
 """
 
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64, Mem, PG_anon_exclusive, PG_swapcache, nid_of
+from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_anon_exclusive, PG_swapcache, nid_of
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGREUSE
 from kernelsim.mm.space.memory import _ANON_FLAGS, _NO_OWNER_MASK
 from kernelsim.mm.space.pgtable import (
@@ -23,6 +23,8 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_RW,
     _PAGE_SPECIAL,
     _PAGE_USER,
+    MM_ANONPAGES,
+    MM_FILEPAGES,
     PT_BITS,
     Mms,
     PageTables,
@@ -32,6 +34,7 @@ from kernelsim.mm.space.pgtable import (
     walk,
 )
 from kernelsim.mm.space.rmap import find_owner
+from kernelsim.mm.space.rmap_file import page_remove_file_rmap
 
 
 @leaf
@@ -57,6 +60,8 @@ def wp_page_reuse(
             break
         pfn = pte_pfn(pte)
         flags = int(pages.flags[pfn])
+        if flags & PG_anon == 0:
+            break
         if flags & PG_anon_exclusive == 0 and (pages.mapcount[pfn] > 1 or flags & PG_swapcache):
             break
         pages.flags[pfn] |= np.uint32(PG_anon_exclusive)
@@ -83,6 +88,8 @@ def wp_page_copy(
     out_pfns: I64,
 ) -> tuple[int, int]:
     """Replace pages mapped read-only by private copies in `pfns[:n]`, which are then written.
+
+    They are anonymous pages that others have too, or pages of a file behind a private mapping.
 
     `out_pfns` gets the old pages that are not mapped any more (those in the swap cache) and must
     have room for min(nr, n). The caller puts the new pages on an LRU list.
@@ -111,6 +118,13 @@ def wp_page_copy(
         pages.index[new] = vpn
         pages.token[new] = token
         mem.node_stat[nid_of(mem, new), NR_ANON_PAGES] += 1
+        if pages.flags[old] & np.uint32(PG_anon) == 0:
+            page_remove_file_rmap(mem, old, pte)
+            mms.rss[mm, MM_FILEPAGES] -= 1
+            mms.rss[mm, MM_ANONPAGES] += 1
+            done += 1
+            vpn += stride
+            continue
         pages.mapcount[old] -= 1
         if pages.mapcount[old] == 0:
             pages.mapping[old] = 0

@@ -4,6 +4,8 @@ Linux: mm/gup.c:populate_vma_page_range, :__get_user_pages, 6.1.
 Units: virtual page numbers.
 """
 
+import numpy as np
+
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import Mem, PG_referenced, PG_uptodate
 from kernelsim.mm.space.memory import FAULT_NONE_PRESENT, FAULT_SWAP, FAULT_WP, fault_kind
@@ -45,7 +47,7 @@ def missing_pages(
             if found:
                 break
             if kind == FAULT_WP:
-                return vpn, 1, int(mem.pages.token[pte_pfn(pte)])
+                return vpn, 1, int(np.int64(mem.pages.token[pte_pfn(pte)]))
             return vpn, 1, slot_token(mem, swap, pte_swap_slot(pte))
         if kind != FAULT_NONE_PRESENT:
             step = 1 if row else min(end, end_vpn) - vpn
@@ -64,8 +66,8 @@ def slot_token(mem: Mem, swap: SwapArea, slot: int) -> int:
     pfn = int(swap.cache_pfn[slot])
     # One that is being read holds nothing yet; the slot has it.
     if pfn and mem.pages.flags[pfn] & PG_uptodate:
-        return int(mem.pages.token[pfn])
-    return int(swap.token[slot])
+        return int(np.int64(mem.pages.token[pfn]))
+    return int(np.int64(swap.token[slot]))
 
 
 @leaf

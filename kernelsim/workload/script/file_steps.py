@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from kernelsim.mm.core.mem import I64
+from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
 from kernelsim.units import MIB, NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
@@ -31,12 +32,14 @@ class FileSteps:
     Attributes:
         handle: The process.
         machine: What it runs on.
+        regions: What it has mapped, by name.
         name: Returns its name in the output.
         say: Prints lines.
     """
 
     handle: ProcessHandle
     machine: MachineHandle
+    regions: dict[str, MappedRange]
     name: Callable[[], str]
     say: Callable[..., None]
     _buffer: MappedRange | None = None
@@ -97,6 +100,17 @@ class FileSteps:
         await self.handle.syscall("drop_caches", DROP_ALL)
         return Outcome()
 
+    async def mapfile(self, step: Step) -> Outcome:
+        """Map a whole file, private and for reading only, or shared and for writing, too."""
+        name, path, word = step.args
+        fd, shared = await self.handle.open(str(path)), word is not None
+        size = int(await self.handle.syscall("fstat", fd))
+        prot = PROT_READ | (PROT_WRITE if shared else 0)
+        mapping = await self.handle.mmap(size, fd=fd, shared=shared, prot=prot)
+        self.regions[str(name)] = mapping
+        await self.handle.close(fd)
+        return Outcome()
+
     async def _cached_pages(self, path: str) -> I64:
         fd = await self.handle.open(path)
         pages = await self.handle.mincore(fd)
@@ -119,4 +133,5 @@ FILE_STEPS: Final[dict[str, Callable[[FileSteps, Step], Awaitable[Outcome]]]] = 
     "cached": FileSteps.cached,
     "dontneed": FileSteps.dontneed,
     "drop": FileSteps.drop,
+    "mapfile": FileSteps.mapfile,
 }

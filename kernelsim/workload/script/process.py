@@ -90,7 +90,8 @@ class ScriptProcess:
     async def __call__(self, handle: ProcessHandle) -> None:
         """Do the steps in order; a process that is killed simply stops."""
         self._handle = handle
-        self._files = FileSteps(handle, self._state.machine, lambda: self._name, self._say)
+        machine, regions = self._state.machine, self._regions
+        self._files = FileSteps(handle, machine, regions, lambda: self._name, self._say)
         self._writes = WriteSteps(handle, self._state, self._files, self._say)
         await handle.start_image()
         for number, step in enumerate(self._memhog.steps, start=1):

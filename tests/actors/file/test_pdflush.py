@@ -2,14 +2,15 @@
 
 import pytest
 
+from kernelsim.actors.core.pdflush_pool import PdflushPool
 from kernelsim.config.machine_file import machine_from_toml
 from tests.small_machine import PAGE, run
 
 MIB = 1 << 20
 
 
-def old_machine(**device):
-    """A machine of the classic era with a disk."""
+def old_machine(files=(), **device):
+    """A machine of the classic era with three disks."""
     return machine_from_toml(
         {
             "name": "old",
@@ -18,6 +19,7 @@ def old_machine(**device):
             "device": [
                 {"name": name, "write_latency": "1ms", **device} for name in ("vda", "vdb", "vdc")
             ],
+            "files": list(files),
         }
     )
 
@@ -107,3 +109,33 @@ def test_two_threads_are_enough_for_a_quiet_machine():
         await machine.sleep("60s")
 
     assert threads_of(run(old_machine(), main)) == [2, 2]
+
+
+def test_a_run_ends_though_all_threads_are_busy(monkeypatch):
+    """The timer of old pages would ask again every second, and nobody would ever be idle."""
+    asked, operation = [], PdflushPool.operation
+
+    def noted(pool, job, min_pages=0):
+        if pool.engine.ended is not None:
+            asked.append(job)
+            assert len(asked) < 100, "for ever"
+        return operation(pool, job, min_pages)
+
+    monkeypatch.setattr(PdflushPool, "operation", noted)
+
+    async def writer(process):
+        fd = await process.open(f"/{process.name}/new", create=True)
+        for number in range(1000):
+            await process.write(fd, PAGE, offset=2 * number * PAGE)
+
+    async def main(machine):
+        machine.sysctl("vm.dirty_background_bytes", PAGE)
+        for name in ("vda", "vdb", "vdc"):
+            await machine.spawn(name, writer)
+        pool = machine.kernel.pdflush
+        while pool.threads.asleep_since or not pool.is_timed:
+            await machine.sleep("10ms")
+
+    files = [{"path": f"/{name}/old", "size": PAGE, "device": name} for name in ("vdb", "vdc")]
+    run(old_machine(files, kind="hdd"), main)
+    assert 1 <= len(asked) < 3

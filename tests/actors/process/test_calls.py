@@ -34,7 +34,8 @@ async def forget(caller, message):
     await caller.enter_kernel()
     if message.length > PAGE << 8:
         return -errno.ENOMEM
-    return await zap(caller.current, caller.mm, message.address, message.address + message.length)
+    (vma,) = caller.mm.map.overlapping(message.address, message.address + message.length)
+    return await zap(caller.current, caller.mm, vma)
 
 
 FORGET = Call(
@@ -129,7 +130,7 @@ def test_no_such_call_is_named():
     async def main(machine):
         process = await machine.spawn("p")
         with pytest.raises(
-            ConfigError, match="one of brk, close, drop_caches, fadvise, fdatasync, fsync"
+            ConfigError, match="one of brk, close, drop_caches, fadvise, fdatasync, fstat, fsync"
         ):
             await process.syscall("mlokc")
 

@@ -12,6 +12,7 @@ from kernelsim.mm.file.readahead import (
     Window,
     async_readahead,
     forced_windows,
+    mmap_read_around,
     sync_readahead,
 )
 
@@ -136,3 +137,20 @@ def test_misses_are_found_as_by_looking_one_by_one(seed):
         low = max(index - 16, -1)
         down = next((at for at in range(index, low, -1) if at not in reader.cached), low)
         assert page_cache_prev_miss(files, FILE, index, 16) == down
+
+
+def test_a_mapping_reads_around_a_page():
+    """Half of the window lies before the page, none before the file; the last quarter is ahead."""
+    ra = FileRa()
+    assert mmap_read_around(ra, 100) == Window(84, 32, 108)
+    assert (ra.start, ra.size, ra.async_size) == (84, 32, 8)
+    assert mmap_read_around(ra, 3) == Window(0, 32, 24)
+
+
+def test_a_window_that_is_larger_than_it_may_be_shrinks():
+    """A mark that no window expects: what is left behind it and what is wanted, up to 32 pages."""
+    reader = Reader()
+    reader.put(Window(0, 32, 24))
+    ra = FileRa(start=2032, size=32, async_size=8)
+    files = reader.spaces.mappings
+    assert async_readahead(files, FILE, ra, 24, 32) == Window(32, 32, 32)

@@ -33,7 +33,7 @@ from kernelsim.mm.space.pgtable import (
     pte_at,
     pte_pfn,
 )
-from tests.table_box import TableBox
+from tests.table_box import NO_MARKS, TableBox
 from tests.tlb_box import make_tlb
 from tests.tlb_look import in_tlb
 
@@ -252,7 +252,8 @@ def test_unmap_gives_back_pages_and_slots_in_batches(box: Box) -> None:
     out_pfns, out_slots = np.zeros(3, np.int64), np.zeros(1, np.int64)
     got_pfns, got_slots, vpn = [], [], 0
     while vpn < 1 << 20:
-        n, m, vpn = unmap_range(*box.state, mm, vpn, (1 << 20) - vpn, out_pfns, out_slots)
+        left = (1 << 20) - vpn
+        n, m, _, vpn = unmap_range(*box.state, mm, vpn, left, *NO_MARKS, out_pfns, out_slots)
         got_pfns += out_pfns[:n].tolist()
         got_slots += out_slots[:m].tolist()
     assert (got_pfns, got_slots) == (pfns.tolist(), [5, 6])
@@ -268,7 +269,7 @@ def test_unmap_leaves_neighbours_alone(box: Box) -> None:
     mm = box.new_mm()
     box.map(mm, 0, 10)
     out = np.zeros(16, np.int64)
-    assert unmap_range(*box.state, mm, 3, 4, out, out.copy()) == (4, 0, 7)
+    assert unmap_range(*box.state, mm, 3, 4, *NO_MARKS, out, out.copy()) == (4, 0, 0, 7)
     present = [vpn for vpn in range(10) if pte_at(*box.state, mm, vpn)]
     assert present == [0, 1, 2, 7, 8, 9]
     assert box.registry.mms.rss[mm, MM_ANONPAGES] == 6

@@ -20,7 +20,7 @@ from kernelsim.mm.space.pgtable import (
 )
 from kernelsim.mm.space.rmap import folio_referenced, try_to_unmap
 from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
-from tests.table_box import TableBox
+from tests.table_box import NO_MARKS, TableBox
 
 ACCESSED, DIRTY, RW = 0x20, 0x40, 0x2
 
@@ -36,7 +36,7 @@ class Box(TableBox):
     def unmap(self, mm: int, vpn: int, nr: int) -> list[int]:
         """Unmap a range; return the pages nobody maps any more."""
         out = np.zeros(64, np.int64)
-        n, _, behind = unmap_range(*self.state, mm, vpn, nr, out, out.copy())
+        n, _, _, behind = unmap_range(*self.state, mm, vpn, nr, *NO_MARKS, out, out.copy())
         assert behind == vpn + nr
         return out[:n].tolist()
 
@@ -51,10 +51,10 @@ def test_referenced_counts_and_forgets(box: Box) -> None:
     """A touched page is referenced once; looked at again it is not."""
     mm = box.new_mm()
     pfn = box.map(mm, 600, 1)[0]
-    assert folio_referenced(*box.state, pfn) == 1
+    assert folio_referenced(*box.state, pfn) == (1, False)
     assert pte_at(*box.state, mm, 600) & ACCESSED == 0
-    assert folio_referenced(*box.state, pfn) == 0
-    assert folio_referenced(*box.state, box.take(1)[0]) == 0
+    assert folio_referenced(*box.state, pfn) == (0, False)
+    assert folio_referenced(*box.state, box.take(1)[0]) == (0, False)
 
 
 def test_unmap_leaves_the_swap_slot_and_the_dirty_flag(box: Box) -> None:
@@ -148,7 +148,7 @@ def test_shared_page_is_found_in_the_whole_family(box: Box) -> None:
     grandchild = box.share(child, 70, 1)
     for mm in (child, grandchild):
         box.set_pte(mm, 70, pte_at(*box.state, mm, 70) | ACCESSED)
-    assert folio_referenced(*box.state, pfn) == 3
+    assert folio_referenced(*box.state, pfn) == (3, False)
     box.swap_cache(pfn, 9)
     assert try_to_unmap(*box.state, pfn)
     for mm in (parent, child, grandchild):
@@ -164,5 +164,5 @@ def test_stranger_at_the_same_address_is_left_alone(box: Box) -> None:
     child = box.share(parent, 70, 1)
     new, out = box.take(1), np.zeros(1, np.int64)
     wp_page_copy(*box.state, child, 70, 1, 1, new, 1, 99, out)
-    assert folio_referenced(*box.state, pfn) == 1
+    assert folio_referenced(*box.state, pfn) == (1, False)
     assert pte_at(*box.state, child, 70) & ACCESSED

@@ -53,6 +53,7 @@ from kernelsim.mm.swap.swap_readahead import (
 )
 from kernelsim.mm.swap.swap_state import begin_swap_read
 from kernelsim.mm.swap.swapfile import get_swap_slots, put_swap_slot, swap_duplicate
+from tests.table_box import NO_MARKS
 
 BASE = 512
 
@@ -242,7 +243,8 @@ def test_unmapping_frees_slots_and_cached_pages(box):
     cached = box.read(slots[:3])
     box.swap_in(BASE, 1, write=False)  # mapped and cached
     pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
-    n_pfns, n_slots, _ = unmap_range(box.mem, box.pool.pt, box.mms, 1, BASE, 32, pfns, gone)
+    space = (box.mem, box.pool.pt, box.mms)
+    n_pfns, n_slots, _, _ = unmap_range(*space, 1, BASE, 32, *NO_MARKS, pfns, gone)
     assert n_slots == 7
     out = np.zeros(64, np.int64)
     assert free_swap_and_cache(box.mem, box.swap, gone, n_slots, out) == 2
@@ -276,7 +278,8 @@ def test_page_freed_while_a_reclaimer_has_it(box):
     isolate_lru_folios(box.mem, 0, LRU_INACTIVE_ANON, 4, 0, 2, box.batch)
     held = box.batch.folios[:4].copy()
     pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
-    n_pfns, _, _ = unmap_range(box.mem, box.pool.pt, box.mms, 1, BASE + 8, 24, pfns, gone)
+    space = (box.mem, box.pool.pt, box.mms)
+    n_pfns, _, _, _ = unmap_range(*space, 1, BASE + 8, 24, *NO_MARKS, pfns, gone)
     assert free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns) == 20
     assert box.mem.pages.flags[held].tolist() == [PG_isolated] * 4
     box.shrink()

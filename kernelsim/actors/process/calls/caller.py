@@ -94,7 +94,8 @@ class Caller:
         for vma in change.unmapped:
             if is_locked(vma):
                 await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
-            await zap(current, mm, vma.start, vma.end)
+            await zap(current, mm, vma)
+            mm.map.unlink_file(vma)
         if change.unmapped:
             floor_vpn, ceiling_vpn = change.floor >> PAGE_SHIFT, change.ceiling >> PAGE_SHIFT
             await free_tables(current, mm, floor_vpn, ceiling_vpn)

@@ -12,12 +12,12 @@ import attrs
 from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
 from kernelsim.actors.core.writepages import do_writepages
 from kernelsim.actors.file.file_write import MAX_LFS_FILESIZE
-from kernelsim.actors.file.truncate import truncate_inode
 from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.file.write_inode import sync_all
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.files import HERE, MAX_OFFSET
+from kernelsim.actors.space.unmap_mapping import truncate_setsize
 from kernelsim.fs.errseq import errseq_check_and_advance
 from kernelsim.fs.fs_writeback import WritebackControl
 from kernelsim.mm.file.dirty_pages import LAST_INDEX
@@ -170,7 +170,7 @@ async def ftruncate(caller: Caller, message: Ftruncate) -> int:
         return -errno.EBADF
     if message.length > MAX_LFS_FILESIZE:
         return -errno.EFBIG
-    await truncate_inode(caller.current, file.inode, message.length)
+    await truncate_setsize(caller.current, file.inode, message.length)
     return 0
 
 

@@ -12,11 +12,12 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.actors.file.truncate import advise_dontneed, drop_caches, truncate_inode
+from kernelsim.actors.file.truncate import advise_dontneed, drop_caches
 from kernelsim.actors.process.calls.access import store_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores, page_range
+from kernelsim.actors.space.unmap_mapping import truncate_setsize
 from kernelsim.fs.errseq import errseq_sample
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
@@ -90,6 +91,13 @@ class Fadvise:
 
 
 @attrs.frozen
+class Fstat:
+    """Ask how long a file is; answered with the bytes, or a negative errno."""
+
+    fd: int
+
+
+@attrs.frozen
 class Mincore:
     """Map a file, ask mincore for it, unmap it; answered with the pages in memory, or an errno."""
 
@@ -117,7 +125,7 @@ async def open_file(caller: Caller, message: Open) -> int:
         return -errno.ENOENT if inode is None else inode
     kernel.spaces.add(inode.number)
     if message.truncate:
-        await truncate_inode(caller.current, inode, 0)
+        await truncate_setsize(caller.current, inode, 0)
     inode.nr_open += 1
     files = caller.entry.files
     fd = next(fd for fd in range(FIRST_FD, FIRST_FD + len(files) + 1) if fd not in files)
@@ -214,6 +222,16 @@ async def fadvise(caller: Caller, message: Fadvise) -> int:
     return 0
 
 
+async def fstat(caller: Caller, message: Fstat) -> int:
+    """Tell the size of a file.
+
+    Source: Linux 6.1 fs/stat.c:vfs_fstat
+    """
+    await caller.enter_kernel()
+    file = caller.entry.files.get(message.fd)
+    return -errno.EBADF if file is None else file.inode.size
+
+
 async def mincore(caller: Caller, message: Mincore) -> I64 | int:
     """Tell which pages of a file are in memory.
 
@@ -266,6 +284,14 @@ CALLS: Final = (
         errors=(errno.EBADF, errno.EINVAL),
         form="fd advice",
         words=ADVICE,
+    ),
+    Call(
+        name="fstat",
+        value=Fstat,
+        handler=fstat,
+        returns="number",
+        errors=(errno.EBADF,),
+        form="fd",
     ),
     Call(
         name="mincore",

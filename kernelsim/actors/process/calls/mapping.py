@@ -1,6 +1,6 @@
-"""mmap, munmap, brk, madvise: the calls that change what is mapped.
+"""mmap, munmap, brk, madvise, msync: the calls that change what is mapped, or are about it.
 
-Linux: mm/mmap.c, mm/madvise.c, 6.1.
+Linux: mm/mmap.c, mm/madvise.c, mm/msync.c, 6.1.
 Units: bytes.
 """
 
@@ -9,25 +9,40 @@ from typing import Final
 
 import attrs
 
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
 from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.fs.file import OpenFile
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import page_align
+from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_LOCKED,
     MAP_NORESERVE,
     MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_READ,
+    PROT_WRITE,
     VmFlag,
 )
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+DEV_SHIFT: Final = 20  # of the major number in a device's
+NO_FILE: Final = -1
+ADVICE: Final = ("dontneed", "normal", "random", "sequential", "willneed")
+READ_FLAGS: Final = {
+    "normal": VmFlag.VM_NONE,
+    "random": VmFlag.VM_RAND_READ,
+    "sequential": VmFlag.VM_SEQ_READ,
+}
 
 
 @attrs.frozen
 class Mmap:
-    """Map anonymous private memory; answered with the address, or a negative errno.
+    """Map anonymous private memory or a file; answered with the address, or a negative errno.
 
     Attributes:
         length: Bytes.
@@ -35,6 +50,10 @@ class Mmap:
         address: Where, replacing what is there (MAP_FIXED); 0 for where the kernel likes.
         populate: MAP_POPULATE: its pages are brought in.
         locked: MAP_LOCKED: its pages are brought in, and stay.
+        fd: Descriptor of the file; NO_FILE for none.
+        offset: First byte of the file.
+        prot: PROT_* bits.
+        shared: MAP_SHARED: stores go to the file; for a file only.
     """
 
     length: int
@@ -42,6 +61,10 @@ class Mmap:
     address: int = 0
     populate: bool = False
     locked: bool = False
+    fd: int = NO_FILE
+    offset: int = 0
+    prot: int = PROT_READ | PROT_WRITE
+    shared: bool = False
 
 
 @attrs.frozen
@@ -61,25 +84,73 @@ class Brk:
 
 @attrs.frozen
 class Madvise:
-    """MADV_DONTNEED on a range; answered with 0 or a negative errno."""
+    """Say how a range will be used; answered with 0 or a negative errno.
+
+    Attributes:
+        address: First byte.
+        length: Bytes.
+        advice: One of ADVICE.
+    """
 
     address: int
     length: int
     advice: str = "dontneed"
 
 
+@attrs.frozen
+class Msync:
+    """Write what was stored to shared mappings; answered with 0 or a negative errno.
+
+    Attributes:
+        address: First byte.
+        length: Bytes.
+        waits: MS_SYNC: until the disks have it; else MS_ASYNC, which leaves it to the flushers.
+    """
+
+    address: int
+    length: int
+    waits: bool = True
+
+
 async def mmap(caller: Caller, message: Mmap) -> int:
-    """Map anonymous memory."""
+    """Map anonymous memory, or a file.
+
+    Source: Linux 6.1 mm/mmap.c:ksys_mmap_pgoff
+    """
     await caller.enter_kernel()
-    flags = MAP_PRIVATE | (MAP_NORESERVE if message.noreserve else 0)
+    file = None
+    if message.fd != NO_FILE:
+        opened = caller.entry.files.get(message.fd)
+        if opened is None:
+            return -errno.EBADF
+        file = mapped_file(caller.kernel, opened)
+    if message.offset < 0 or message.offset % PAGE_SIZE:
+        return -errno.EINVAL
+    flags = MAP_SHARED if message.shared else MAP_PRIVATE
+    flags |= MAP_NORESERVE if message.noreserve else 0
     flags |= MAP_FIXED if message.address else 0
     flags |= MAP_LOCKED if message.locked else 0
-    change = caller.mm.mmap(message.length, map_flags=flags, address=message.address)
+    change = caller.mm.mmap(
+        message.length,
+        message.prot,
+        flags,
+        address=message.address,
+        file=file,
+        pgoff=message.offset >> PAGE_SHIFT,
+    )
     address = await caller.finish(change)
     if address >= 0:
         end = page_align(address + message.length)
         await _populate(caller, address, end, asked_for=message.populate)
     return address
+
+
+def mapped_file(kernel: Kernel, opened: OpenFile) -> MappedFile:
+    """Return an open file as mappings have it."""
+    inode = opened.inode
+    dev = kernel.devices[inode.device].dev
+    device = (dev >> DEV_SHIFT, dev & (1 << DEV_SHIFT) - 1)
+    return MappedFile(inode.path, inode.number, device, inode.number, opened)
 
 
 async def _populate(caller: Caller, start: int, end: int, *, asked_for: bool = False) -> None:
@@ -109,23 +180,73 @@ async def brk(caller: Caller, message: Brk) -> int:
 
 
 async def madvise(caller: Caller, message: Madvise) -> int:
-    """Drop the pages of a range; they read as zero afterwards.
+    """Drop the pages of a range, which then read as zero or as the file; or note how it is used.
 
-    A locked mapping ends it: what lies before it has been dropped.
+    A locked mapping ends dropping: what lies before it has been dropped.
 
-    Source: Linux 6.1 mm/madvise.c:madvise_dontneed_free, :madvise_walk_vmas
+    Source: Linux 6.1 mm/madvise.c:madvise_vma_behavior, :madvise_walk_vmas
     """
     await caller.enter_kernel()
     if message.address % PAGE_SIZE:
         return -errno.EINVAL
     end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
-    caller.task.rss_stat.sync()
     for vma in caller.mm.map.overlapping(message.address, end):
-        if vma.flags & VmFlag.VM_LOCKED:
+        if message.advice in READ_FLAGS:
+            madvise_update_vma(caller.mm, vma, READ_FLAGS[message.advice])
+        elif message.advice == "willneed":
+            await _willneed(caller, vma)
+        elif vma.flags & VmFlag.VM_LOCKED:
             return -errno.EINVAL
-        await zap(caller.current, caller.mm, vma.start, vma.end)
-    # What is mapped has been dropped; that there was a hole is only told.
+        else:
+            caller.task.rss_stat.sync()
+            await zap(caller.current, caller.mm, vma)
+    # What is mapped has been seen to; that there was a hole is only told.
     return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
+
+
+def madvise_update_vma(mm: MmStruct, vma: VmArea, read_flags: VmFlag) -> None:
+    """Note how a piece of a mapping will be read.
+
+    Source: Linux 6.1 mm/madvise.c:madvise_update_vma
+    """
+    flags = vma.flags & ~(VmFlag.VM_RAND_READ | VmFlag.VM_SEQ_READ) | read_flags
+    if flags != vma.flags:
+        mm.map.remove(vma.start, vma.end)
+        mm.map.insert(attrs.evolve(vma, flags=flags))
+
+
+async def _willneed(caller: Caller, vma: VmArea) -> None:
+    """Start to read what a mapping shows of a file.
+
+    Source: Linux 6.1 mm/madvise.c:madvise_willneed
+    """
+    # Differs from Linux: MADV_WILLNEED reads nothing of anonymous memory back from swap.
+    if vma.file is not None and isinstance(vma.file.opened, OpenFile):
+        await caller.reader.advise_willneed(vma.file.opened, vma.pgoff, vma.nr_pages)
+
+
+async def msync(caller: Caller, message: Msync) -> int:
+    """Write what was stored to the shared mappings of a range.
+
+    Source: Linux 6.1 mm/msync.c:msync
+    """
+    await caller.enter_kernel()
+    if message.address % PAGE_SIZE:
+        return -errno.EINVAL
+    end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
+    for vma in caller.mm.map.overlapping(message.address, end) if message.waits else ():
+        if vma.file is None or not isinstance(vma.file.opened, OpenFile):
+            continue
+        if vma.flags & VmFlag.VM_SHARED:
+            last = vma.pgoff + vma.nr_pages - 1
+            error = await fsync_file(caller.current, vma.file.opened, vma.pgoff, last)
+            if error:
+                return -error
+    return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
+
+
+def _dropped_leaves(mm: MmStruct, value: Madvise) -> PageRange | None:
+    return _range_leaves(mm, value) if value.advice == "dontneed" else None
 
 
 def _range_leaves(_mm: MmStruct, value: Mmap | Munmap | Madvise) -> PageRange | None:
@@ -159,13 +280,16 @@ def _if_answered(*answers: int) -> Effect:
     )
 
 
+_MMAP_ERRORS: Final = (
+    errno.EPERM, errno.EBADF, errno.EAGAIN, errno.ENOMEM, errno.EEXIST, errno.EINVAL,
+)  # fmt: skip
 CALLS: Final = (
     Call(
         name="mmap",
         value=Mmap,
         handler=mmap,
         returns="mapping",
-        errors=(errno.EPERM, errno.EAGAIN, errno.ENOMEM, errno.EEXIST, errno.EINVAL),
+        errors=_MMAP_ERRORS,
         form="new size",
         steps={"mmap": {}, "mmapnr": {"noreserve": True}},
         effect=Effect(leaves=_range_leaves, drops=_mapped_is_new),
@@ -194,7 +318,17 @@ CALLS: Final = (
         errors=(errno.ENOMEM, errno.EINVAL),
         form="region advice",
         steps={"madvise": {}},
-        words=("dontneed",),
-        effect=_if_answered(0, -errno.ENOMEM),  # with a hole in it, the rest is dropped too
+        words=ADVICE,
+        effect=attrs.evolve(
+            _if_answered(0, -errno.ENOMEM),  # with a hole in it, the rest is dropped too
+            leaves=_dropped_leaves,
+        ),
+    ),
+    Call(
+        name="msync",
+        value=Msync,
+        handler=msync,
+        errors=(errno.EINVAL, errno.ENOMEM, errno.EIO, errno.ENOSPC),
+        form="region",
     ),
 )
