@@ -1,5 +1,11 @@
 """Tests of who may use a file at the same time: writers, those who cut it off, readers."""
 
+import errno
+
+import pytest
+
+from kernelsim.check.machine import check_machine
+from kernelsim.errors import SyscallError
 from tests.actors.file.test_file_write import SLOW, inode_of, machine_with_disk, state, writer
 from tests.small_machine import PAGE, run
 
@@ -53,3 +59,70 @@ def test_a_read_ends_where_the_file_is_cut_off_meanwhile():
 
     spec = machine_with_disk(files={"/old": "1M"}, disk=SLOW, cpus=("0-1",))
     assert run(spec, main).result == [2 * PAGE]
+
+
+def test_pages_that_could_not_be_read_stay_cached_until_they_are_dropped():
+    """They wait in a CPU's batch like others, and go to their list with it."""
+
+    async def main(machine):
+        machine.disk("vda").fail_reads()
+        reader = await machine.spawn("reader")
+        fd = await reader.open("/old")
+        with pytest.raises(SyscallError) as error:
+            await reader.read(fd, PAGE)
+        await reader.exit()
+        machine.disk("vda").mend()
+        other = await machine.spawn("other")
+        fd = await other.open("/old")
+        return error.value.errno, await other.read(fd, 8 * PAGE), check_machine(machine.kernel)
+
+    done = run(machine_with_disk(files={"/old": "1M"}), main)
+    assert done.result == (errno.EIO, 8 * PAGE, [])
+
+
+def test_two_who_read_a_failed_page_again_send_one_request():
+    """The second finds it locked, and waits for the first."""
+
+    async def main(machine):
+        disk, got = machine.disk("vda"), []
+        disk.fail_reads()
+        first = await machine.spawn("first")
+        with pytest.raises(SyscallError):
+            await first.read(await first.open("/old"), 1)
+        disk.mend()
+        before = disk.stats.nr_reads
+
+        async def again(process):
+            got.append(await process.read(await process.open("/old"), PAGE))
+
+        others = [await machine.spawn(f"reader{cpu}", again, cpu=cpu) for cpu in range(2)]
+        for other in others:
+            await other.wait()
+        return got, disk.stats.nr_reads - before, check_machine(machine.kernel)
+
+    spec = machine_with_disk(files={"/old": "4K"}, disk=SLOW, cpus=("0-1",))
+    assert run(spec, main).result == ([PAGE] * 2, 1, [])
+
+
+def test_truncate_drops_dirty_pages_and_waits_for_those_being_written():
+    """Pages cut off are never written, their room is free again; one on its way is waited for."""
+
+    async def main(machine):
+        process, fd = await writer(machine)
+        filesystem = machine.kernel.files.filesystems["vda"]
+        free = filesystem.nr_free
+        await process.write(fd, 100 * PAGE)
+        await process.syscall("sync_file_range", fd, length=PAGE)
+        assert state(machine)[:2] == (99, 1)
+        began_ns = machine.now_ns
+        await process.syscall("ftruncate", fd, 0)
+        waited = machine.now_ns - began_ns
+        assert (filesystem.nr_free, filesystem.nr_reserved) == (free, 0)
+        assert await process.read(fd, PAGE, offset=0) == 0
+        await process.syscall("ftruncate", fd, 3 * PAGE)  # a hole: it reads as zeros
+        assert await process.read(fd, PAGE, offset=0) == PAGE
+        return waited, state(machine)
+
+    waited_ns, after = run(machine_with_disk(disk=SLOW), main).result
+    assert waited_ns > 1_000_000
+    assert after == (0, 0, 100, 1)

@@ -189,30 +189,6 @@ def test_sync_writes_all_files():
     assert run(machine_with_disk(disk=SLOW), main).result == (0, 0, 90, 90)
 
 
-def test_truncate_drops_dirty_pages_and_waits_for_those_being_written():
-    """Pages cut off are never written, their room is free again; one on its way is waited for."""
-
-    async def main(machine):
-        process, fd = await writer(machine)
-        filesystem = machine.kernel.files.filesystems["vda"]
-        free = filesystem.nr_free
-        await process.write(fd, 100 * PAGE)
-        await process.syscall("sync_file_range", fd, length=PAGE)
-        assert state(machine)[:2] == (99, 1)
-        began_ns = machine.now_ns
-        await process.syscall("ftruncate", fd, 0)
-        waited = machine.now_ns - began_ns
-        assert (filesystem.nr_free, filesystem.nr_reserved) == (free, 0)
-        assert await process.read(fd, PAGE, offset=0) == 0
-        await process.syscall("ftruncate", fd, 3 * PAGE)  # a hole: it reads as zeros
-        assert await process.read(fd, PAGE, offset=0) == PAGE
-        return waited, state(machine)
-
-    waited_ns, after = run(machine_with_disk(disk=SLOW), main).result
-    assert waited_ns > 1_000_000
-    assert after == (0, 0, 100, 1)
-
-
 def test_a_full_disk_refuses_writes_before_they_are_dirty():
     """What fits is written, the rest is ENOSPC; all that was accepted reaches the disk."""
 
