@@ -5,7 +5,8 @@ Units: pages.
 """
 
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.messages.node import FreePages, LruAddDrain
+from kernelsim.actors.core.free_pages import free_on_node
+from kernelsim.actors.messages.node import LruAddDrain
 from kernelsim.mm.core.folio_batch import folio_batch_add, folio_batch_run
 
 
@@ -34,4 +35,4 @@ async def lru_add_drain(current: Current) -> None:
         freed = await node.ask(LruAddDrain(cpu.number, cpu.name))
         task.stime_ns += kernel.engine.now_ns - began_ns
         if len(freed):
-            await node.ask(FreePages(cpu.number, freed, len(freed), cpu.name))
+            await free_on_node(current, nid, freed, len(freed))

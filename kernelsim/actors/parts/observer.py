@@ -75,7 +75,7 @@ class Observer:
         """Hear what a request was granted, before anything else happens to the zone."""
 
     def freed(self, pfns: I64) -> None:
-        """Hear which frames are about to go back to their node."""
+        """Hear which frames have just gone back to their node."""
 
     def short(self, task: Asker, context: AllocContext) -> None:
         """Hear that no zone a request may use is above low, and that all were told who must be."""

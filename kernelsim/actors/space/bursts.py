@@ -16,9 +16,9 @@ Units: ns.
 from functools import partial
 from typing import Final
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer

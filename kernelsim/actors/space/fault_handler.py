@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, table_context
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.lru_add import folio_add_lru
+from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.space.memory_access import clear_pages
-from kernelsim.actors.space.mmu_gather import free_anonymous, take_anonymous
+from kernelsim.actors.space.mmu_gather import free_pages_and_swap_cache
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.core.mlock import mlock_new_folio, munlock_folios
@@ -169,12 +170,12 @@ class FaultHandler(Actor):
         if done and is_locked(fault.vma):
             mlock_new_folio(kernel.mem, int(self._pfn[0]))
             munlock_folios(kernel.mem, unused, nr_unused)
-        frames = take_anonymous(kernel, unused, nr_unused)
         if not done:  # no longer a page to be copied: let the access find out
             await free_frames(self._current, self._pfn, 1)
             return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0)
+        await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
         result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
-        await free_anonymous(self._current, unused[:nr_unused], frames)
+        await free_pages_and_swap_cache(self._current, unused[:nr_unused])
         return result
 
     async def _make_tables(self, fault: PageFault) -> bool:

@@ -78,6 +78,7 @@ PG_isolated: Final = 1 << 19  # taken off its LRU by a reclaimer
 PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
 PG_readahead: Final = 1 << 21
 PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; on no list yet
+PG_gathered: Final = 1 << 23  # unmapped, and held by the task that unmapped it until it is freed
 
 
 class Pages(NamedTuple):

@@ -22,6 +22,7 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_anon,
     PG_anon_exclusive,
+    PG_gathered,
     PG_swapbacked,
     PG_uptodate,
     node_at,
@@ -286,12 +287,14 @@ def unmap_range(
     nr: int,
     out_pfns: I64,
     out_slots: I64,
+    cleared: I64,
 ) -> tuple[int, int, int]:
     """Clear the PTEs of `nr` pages, batch by batch.
 
     The caller frees the pages that are not mapped any more (`out_pfns`; some may be in the swap
-    cache or under writeback) and drops one use of each swap slot. It must flush TLBs
-    before it frees.
+    cache or under writeback), which PG_gathered keeps until then, and drops one use of each swap
+    slot. It must flush TLBs before it frees, for the pages from `cleared[0]` up to before
+    `cleared[1]`: that range is widened to all whose PTE was present.
 
     Returns:
         Pages, slots, and the vpn to go on from: `vpn + nr` when all is done, less when an out
@@ -317,18 +320,22 @@ def unmap_range(
                 if n_pfns == len(out_pfns) or n_slots == len(out_slots):
                     return n_pfns, n_slots, vpn
                 entry[row, vpn & mask] = 0
-                if pte & _PAGE_PRESENT == 0:
+                if pte & _PAGE_PRESENT:
+                    cleared[0] = min(cleared[0], vpn)
+                    cleared[1] = max(cleared[1], vpn + 1)
+                else:
                     mms.rss[mm, MM_SWAPENTS] -= 1
                     out_slots[n_slots] = pte_swap_slot(pte)
                     n_slots += 1
-                elif pte & _PAGE_SPECIAL == 0:
+                if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
                     pfn = pte_pfn(pte)
                     mms.rss[mm, MM_ANONPAGES] -= 1
                     pages.mapcount[pfn] -= 1
                     if pages.mapcount[pfn] == 0:
                         pages.mapping[pfn] = 0
                         pages.index[pfn] = 0
-                        pages.flags[pfn] &= np.uint32(_NO_OWNER_MASK)
+                        flags = pages.flags[pfn] & np.uint32(_NO_OWNER_MASK)
+                        pages.flags[pfn] = flags | np.uint32(PG_gathered)
                         nid = node_at(mem.block_zone, mem.zone, pfn)
                         mem.node_stat[nid, NR_ANON_PAGES] -= 1
                         out_pfns[n_pfns] = pfn

@@ -250,12 +250,13 @@ def test_unmap_gives_back_pages_and_slots_in_batches(box: Box) -> None:
         box.set_pte(mm, vpn, mk_swap_pte(slot))
     map_zero(*box.state, mm, 500, 2, 1, 1)
     out_pfns, out_slots = np.zeros(3, np.int64), np.zeros(1, np.int64)
-    got_pfns, got_slots, vpn = [], [], 0
+    got_pfns, got_slots, vpn, cleared = [], [], 0, np.array([1 << 62, 0])
     while vpn < 1 << 20:
-        n, m, vpn = unmap_range(*box.state, mm, vpn, (1 << 20) - vpn, out_pfns, out_slots)
+        n, m, vpn = unmap_range(*box.state, mm, vpn, (1 << 20) - vpn, out_pfns, out_slots, cleared)
         got_pfns += out_pfns[:n].tolist()
         got_slots += out_slots[:m].tolist()
     assert (got_pfns, got_slots) == (pfns.tolist(), [5, 6])
+    assert cleared.tolist() == [500, 516]  # entries of swapped pages are in no TLB
     assert not box.registry.mms.rss[mm].any()
     assert box.registry.mms.hiwater_rss[mm] == 8
     assert box.mem.node_stat[0, NR_ANON_PAGES] == 0
@@ -267,8 +268,9 @@ def test_unmap_leaves_neighbours_alone(box: Box) -> None:
     """Only the range asked for goes."""
     mm = box.new_mm()
     box.map(mm, 0, 10)
-    out = np.zeros(16, np.int64)
-    assert unmap_range(*box.state, mm, 3, 4, out, out.copy()) == (4, 0, 7)
+    out, cleared = np.zeros(16, np.int64), np.array([1 << 62, 0])
+    assert unmap_range(*box.state, mm, 3, 4, out, out.copy(), cleared) == (4, 0, 7)
+    assert cleared.tolist() == [3, 7]
     present = [vpn for vpn in range(10) if pte_at(*box.state, mm, vpn)]
     assert present == [0, 1, 2, 7, 8, 9]
     assert box.registry.mms.rss[mm, MM_ANONPAGES] == 6

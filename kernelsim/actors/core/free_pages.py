@@ -12,12 +12,19 @@ from kernelsim.mm.core.mem import I64, nids_of
 
 async def free_frames(current: Current, pfns: I64, nr: int) -> int:
     """Give frames that are not used any more back to their nodes."""
-    kernel, task = current
+    kernel = current.kernel
     assert not nr or int(pfns[:nr].min()) > 0, "frame 0 belongs to the firmware, it ends all lists"
-    cpu = task.cpu
     for nid, part in by_node(kernel, pfns, nr):
-        await kernel.nodes[nid].ref.ask(FreePages(cpu.number, part, len(part), cpu.name))
+        await free_on_node(current, nid, part, len(part))
     return nr
+
+
+async def free_on_node(current: Current, nid: int, pfns: I64, nr: int) -> None:
+    """Give frames of one node back: each hold of a zone's lock is one request."""
+    node, at = current.kernel.nodes[nid].ref, 0
+    while at < nr:
+        cpu = current.task.cpu
+        at = await node.ask(FreePages(cpu.number, pfns, nr, cpu.name, at))
 
 
 def by_node(kernel: Kernel, pfns: I64, nr: int) -> list[tuple[int, I64]]:
