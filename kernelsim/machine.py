@@ -28,7 +28,14 @@ from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import ConfigError
 from kernelsim.mm.boot.mm_init import build
-from kernelsim.mm.burst.columns import C_SEED, C_SPREAD, C_ZERO_PFN, Burst, new_burst
+from kernelsim.mm.burst.columns import (
+    C_SEED,
+    C_SPREAD,
+    C_TLB_FLUSH_PAGE,
+    C_ZERO_PFN,
+    Burst,
+    new_burst,
+)
 from kernelsim.mm.core.lruvec import new_lruvec
 from kernelsim.mm.core.mem import (
     MAX_ORDER_NR_PAGES,
@@ -223,6 +230,7 @@ def make_burst(spec: MachineSpec) -> Burst:
         page_ns // latency.interconnect_bandwidth_bytes_per_s,
         latency.tlb_hit_ns, latency.page_walk_step_ns, latency.cache_line_ns,
     )  # fmt: skip
+    burst.cost[C_TLB_FLUSH_PAGE] = latency.tlb_flush_page_ns
     burst.cost[C_SPREAD] = latency.cache_line_spread_permille
     burst.distance[:] = spec.distances
     for nid, row in enumerate(spec.distances):

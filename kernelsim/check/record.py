@@ -17,6 +17,7 @@ from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
 from kernelsim.check.duties import Duties, check_duties
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
+from kernelsim.mm.core.mem import I64
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT
 
@@ -65,6 +66,13 @@ class Record(Duties):
         """Enter a run of stores."""
         if nr:
             self.content_of(pid).write_run(vpn, nr, stride, token)
+
+    def loaded(self, pid: int, vpns: I64, total: int) -> None:
+        """Compare what a program read with what it wrote."""
+        if len(vpns) and self.content_of(pid).read(vpns) != total:
+            self.note(
+                f"pid {pid} did not read what it wrote: {len(vpns)} loads from vpn {vpns[0]:#x} on"
+            )
 
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""

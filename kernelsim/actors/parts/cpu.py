@@ -107,7 +107,7 @@ class Cpu(Actor):
         self.fair = FairQueue(latency_ns=2 * latency.time_slice_ns * factor)
         self.tick_phase_ns = 0  # of all CPUs alike: Linux's skew_tick is off by default
         self.row = burst.run[number]
-        self.tlb = Tlb(burst.tlb_tag[number], burst.tlb_victim[number])
+        self.tlb = Tlb(burst.tlb_tag[number], burst.tlb_entry[number], burst.tlb_victim[number])
         self.tlb_state = TlbState(self, number, self.tlb, latency)
         self.row[B_SLICE_END] = FOREVER_NS
         self.access_cost = AccessCost(

@@ -54,6 +54,9 @@ class Observer:
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""
 
+    def loaded(self, pid: int, vpns: I64, total: int) -> None:
+        """Hear that the CPU did loads from some pages, and what they read (`read_sum`)."""
+
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Hear that a process has faulted on a page; a store that waits would leave the token."""
 

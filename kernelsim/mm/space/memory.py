@@ -16,7 +16,16 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
+from kernelsim.hw.tlb import (
+    TLB_MISS,
+    TLB_PFN_SHIFT,
+    TLB_STORES,
+    AccessCost,
+    Tlb,
+    tlb_enter,
+    tlb_flush_range,
+    tlb_lookup,
+)
 from kernelsim.mm.core.mem import (
     I64,
     Mem,
@@ -70,6 +79,22 @@ _WRITTEN: Final = _WRITABLE | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_NX
 _NO_OWNER_MASK: Final = ~(PG_anon | PG_anon_exclusive) & 0xFFFF_FFFF
 
 
+READ_MASK: Final = (1 << 61) - 1  # sums of tokens are cut to it
+
+
+@inlined_leaf
+def tlb_entry_of(pte: int) -> int:
+    """Return what a TLB holds of a present PTE."""
+    both = _PAGE_RW | _PAGE_DIRTY
+    return (pte_pfn(pte) << TLB_PFN_SHIFT) | (TLB_STORES if pte & both == both else 0)
+
+
+@inlined_leaf
+def read_sum(mem: Mem, so_far: int, pfn: int) -> int:
+    """Add what a load reads from a frame to what the loads before it read."""
+    return int((so_far + (np.int64(mem.pages.token[pfn]) & READ_MASK)) & READ_MASK)
+
+
 @leaf
 def touch_present(
     mem: Mem,
@@ -88,11 +113,12 @@ def touch_present(
 ) -> tuple[int, int, int, int, int]:
     """Access a run of pages as the CPU does, up to the first fault or the end of the time.
 
-    Each costs a TLB hit or a walk of every level, and an access to the memory of the page's node.
-    Sets the accessed bit (on a TLB hit too, unlike hardware), for a write dirty bit and token.
+    Each costs a TLB hit or a walk of every level, and an access to the memory of the frame's node.
+    A walk sets the accessed bit, for a write the dirty bit, too; a fault drops the TLB's entry.
 
     Returns:
-        Touches done, `TOUCH_*`, ns used (the last access may end after `max_ns`), TLB hits, misses.
+        Touches done, `TOUCH_*`, ns used (the last access may end after `max_ns`), TLB hits, and
+        what loads read (`read_sum`).
     """
     entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
     mask = (1 << pt.state[PT_BITS]) - 1
@@ -104,30 +130,38 @@ def touch_present(
     row, end = 0, 0
     reason = TOUCH_DONE
     done = 0
+    read = 0
     while done < nr:
         if elapsed >= max_ns:
             reason = TOUCH_TIME
             break
-        if vpn >= end:
-            row, end = walk(entry, pt.state, private, top, vpn)
-        pte = get_pte(entry, row, vpn & mask) if row else 0
-        if pte & permit != permit:
-            reason = TOUCH_FAULT
-            break
-        pfn = pte_pfn(pte)
-        if pte & set_bits != set_bits:
-            entry[row, vpn & mask] = pte | set_bits
+        held = tlb_lookup(tlb, asid, vpn)
+        if held != TLB_MISS and (not write or held & TLB_STORES):
+            pfn = held >> TLB_PFN_SHIFT
+            hits += 1
+            elapsed += cost.tlb_hit_ns
+        else:
+            if vpn >= end:
+                row, end = walk(entry, pt.state, private, top, vpn)
+            pte = get_pte(entry, row, vpn & mask) if row else 0
+            if pte & permit != permit:
+                if held != TLB_MISS:
+                    tlb_flush_range(tlb, asid, vpn, 1)
+                reason = TOUCH_FAULT
+                break
+            pfn = pte_pfn(pte)
+            if pte & set_bits != set_bits:
+                entry[row, vpn & mask] = pte | set_bits
+            tlb_enter(tlb, asid, vpn, tlb_entry_of(pte | set_bits), held)
+            elapsed += walk_ns
         if write:
             mem.pages.token[pfn] = token
-        access_ns = cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
-        if tlb_access(tlb, asid, vpn):
-            hits += 1
-            elapsed += cost.tlb_hit_ns + access_ns
         else:
-            elapsed += walk_ns + access_ns
+            read = read_sum(mem, read, pfn)
+        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
         done += 1
         vpn += stride
-    return done, reason, elapsed, hits, done - hits
+    return done, reason, elapsed, hits, read
 
 
 @leaf
