@@ -50,6 +50,7 @@ DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
 SCHEDULERS: Final = ("none", "mq-deadline")  # block/elevator.c; the others are not simulated
 DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
 DEVICE_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._!-]{{0,{DEVICE_NAME_MAX - 1}}}")
+LATENCY_SPREAD_MAX: Final = 1000  # with more, some requests would take no time
 DEVICE_NAME_RULE: Final = (
     f"a device's name, up to {DEVICE_NAME_MAX} letters, digits and . _ - ! such as sda"
 )
@@ -142,6 +143,8 @@ class BlockDeviceSpec:
     """One random 4 KiB read on an idle device; SATA SSD 80-100 us."""
     write_latency_ns: int = 50_000
     """One random 4 KiB write on an idle device, into the device's cache."""
+    latency_spread_permille: int = 0
+    """Standard deviation of these two over their mean, in 1/1000; 0: not known, all alike."""
     bandwidth_bytes_per_s: int = 500_000_000
     """Sustained transfer rate; SATA 3: 550 MB/s."""
     max_segments: int = 168
@@ -364,6 +367,9 @@ def _validate_swap(machine: MachineSpec) -> None:
             if getattr(device, key) < 1:
                 value = getattr(device, key)
                 raise ConfigError(f"device[{index}].{key}", value, "must be 1 or more")
+        if not 0 <= device.latency_spread_permille <= LATENCY_SPREAD_MAX:
+            key, value = f"device[{index}].latency_spread_permille", device.latency_spread_permille
+            raise ConfigError(key, value, f"must be 0 to {LATENCY_SPREAD_MAX}")
         for key in (
             "read_latency_ns",
             "write_latency_ns",
