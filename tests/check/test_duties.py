@@ -111,6 +111,29 @@ def test_unmapping_without_a_flush_is_found(monkeypatch):
     assert only(found, "TLB of cpu0")
 
 
+async def reused(machine: OpenMachine) -> None:
+    """Read fresh memory where there was other memory before."""
+    user = await machine.spawn("user")
+    before = await user.mmap("64K")
+    await user.touch(before, write=True)
+    await user.munmap(before)
+    again = await user.mmap("64K")
+    assert again == before
+    await user.touch(again)
+
+
+@pytest.mark.parametrize("burst_pages", [None, 1])
+def test_what_is_read_without_a_flush_is_the_wrong_frame(monkeypatch, burst_pages):
+    """Loads go through stale entries, and what they read is not what the process may read."""
+
+    async def forget(*_: Any, **__: Any) -> None:
+        pass
+
+    monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", forget)
+    found = findings(reused, every=1_000_000, burst_pages=burst_pages)
+    assert "pid 100 did not read what it wrote" in found
+
+
 def test_reclaim_without_a_flush_is_found(monkeypatch):
     """What reclaim unmapped on one CPU is flushed on the one that runs its user."""
 
