@@ -88,7 +88,8 @@ class BurstWitness:
         told, now, pid = self._told[number], burst.run[number], self._tasks[number].pid
         nr = int(now[B_DONE] - told[B_DONE])
         if nr:
-            self._loaded(pid, number, told, nr, int(now[B_READ] - told[B_READ]))
+            if not is_in_fault(told) and not is_in_fault(now):  # else one may be read and not done
+                self._loaded(pid, number, told, nr, int(now[B_READ] - told[B_READ]))
             self._stored(pid, number, told, nr)
         if is_in_fault(now):
             vpn, write = next_access(burst, number)
