@@ -20,6 +20,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
+from kernelsim.actors.parts.load_balancer import LoadBalancer
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
@@ -204,6 +205,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     phase_ns = engine.rng("timer phase").below(spec.latency.timer_tick_ns)
     for cpu in kernel.cpus:
         cpu.tick_phase_ns = phase_ns
+    LoadBalancer(engine, kernel.cpus, spec.distances)
     kernel.interconnect = Interconnect(spec.latency, burst)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
