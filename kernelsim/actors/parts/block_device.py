@@ -30,8 +30,9 @@ from kernelsim.block.mq_deadline import Request, make_scheduler
 from kernelsim.block.seek import seek_ns
 from kernelsim.config.machine import BlockDeviceSpec
 from kernelsim.hw.spread import spread_ns
-from kernelsim.sim.actor import DEFERRED, Actor, Reply
+from kernelsim.sim.actor import DEFERRED, Actor
 from kernelsim.sim.locks import WaitQueue
+from kernelsim.sim.reply import Reply
 from kernelsim.sim.rng import Rng
 from kernelsim.trace.block import block_rq_complete, block_rq_issue
 from kernelsim.units import NS_PER_S, SECTOR_SIZE, SECTORS_PER_PAGE

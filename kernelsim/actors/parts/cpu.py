@@ -26,8 +26,9 @@ from kernelsim.hw.tlb import AccessCost, Tlb
 from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN, Burst
 from kernelsim.sched.fair import FairQueue, SchedEntity
 from kernelsim.sched.psi import PsiCpu, PsiGroup
-from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
+from kernelsim.sim.actor import DEFERRED, Actor, At
 from kernelsim.sim.event import FOREVER_NS
+from kernelsim.sim.reply import Reply
 from kernelsim.trace.ks import ks_sched_switch
 
 TUNABLE_SCALING_CPUS: Final = 8  # more make periods no longer; SCHED_TUNABLESCALING_LOG
@@ -231,6 +232,7 @@ class Cpu(Actor):
         """
         self.fair.charge(self.engine.now_ns)
         self.fair.place(entity, wakeup=False)
+        queued.reply.pass_on(self)
         self.state.run_queue.append(queued)
         self.fair.waiting.append(entity)
         if self.state.current is not None:

@@ -68,12 +68,15 @@ class LoadBalancer:
         """
         now_ns = self._engine.now_ns
         self._is_armed = False
+        if self._engine.ended is not None:
+            return
         for cpu, state in self._all():
             if self._due_ns(cpu, state) <= now_ns:
                 imbalance, nr_moved = self._balance(cpu, state)
                 state.note(now_ns, imbalance=imbalance, nr_moved=nr_moved)
                 cpu.leave_idle()
-        if any(cpu.state.run_queue for cpu in self._cpus):
+        # Where nothing else is to come no task runs on, and ticks would hide that for ever.
+        if self._engine.clock.has_more() and any(cpu.state.run_queue for cpu in self._cpus):
             self._arm()
 
     def _balance(self, cpu: Cpu, state: DomainState, *, newidle: bool = False) -> tuple[int, int]:

@@ -68,7 +68,8 @@ from kernelsim.mm.reclaim.vmscan_list import (
     shrink_active_list,
 )
 from kernelsim.mm.swap.free_swap import release_pages
-from kernelsim.sim.actor import Actor, At, Reply
+from kernelsim.sim.actor import Actor, At
+from kernelsim.sim.reply import Reply
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
 from kernelsim.units import NS_PER_S
 
