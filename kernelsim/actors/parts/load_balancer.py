@@ -44,14 +44,23 @@ class LoadBalancer:
             self._arm()
 
     def newidle(self, cpu: Cpu) -> None:
+        """Look for tasks behind all that is due at this instant.
+
+        A task that comes back by then has not stopped at all: it only began its next system call.
+        """
+        if any(other.state.run_queue for other in self._cpus):
+            self._engine.clock.schedule(self._engine.now_ns + 1, self._newidle, cpu)
+
+    def _newidle(self, cpu: Cpu) -> None:
         """Take over tasks from the nearest CPU that can give some.
 
         Source: Linux 6.1 kernel/sched/fair.c:newidle_balance
         """
-        if not any(other.state.run_queue for other in self._cpus):
+        if self._engine.ended is not None or cpu.state.current is not None:
             return
         for state in self._domains[cpu.number]:
             if self._balance(cpu, state, newidle=True)[1]:
+                cpu.leave_idle()
                 return
 
     def _arm(self) -> None:
