@@ -2,14 +2,16 @@
 
 Linux: kernel/sched/fair.c (load_balance, newidle_balance, rebalance_domains), topology.c, 6.1.
 # Differs from Linux: A CPU's load is the number of its runnable tasks, now and not averaged over
-# the past. Only waiting tasks move, never a running one; there are no SMT siblings, no CPUs of
-# different speed, and a CPU that becomes idle looks around however short its idle times are.
+# the past. On a real machine interrupts and daemons keep balancing out of step with the turns that
+# tasks take; here a coin does, which lets half a task move at the second try or the third. Only
+# waiting tasks move, never a running one; there are no SMT siblings, no CPUs of different speed,
+# and a CPU that becomes idle looks around however short its idle times are.
 
 A domain is a set of CPUs that share work: those of a node, then those of all nodes up to a
 distance. In each, groups are compared, single CPUs in the first, nodes above; of the busiest
 group, the busiest CPU gives. A CPU that is idle takes half of the difference; one that is busy as
-much as makes both equal. A task that makes for less than that is moved at the second try, so three
-tasks on two CPUs get equal shares.
+much as makes both equal. A task that is more than that is moved at a later try, so three tasks on
+two CPUs get about equal shares.
 Interface: `make_domains`, then a `DomainState` for each: `imbalance`, `nr_tasks`, `note`.
 Units: ns; loads are tasks.
 """

@@ -34,7 +34,7 @@ class LoadBalancer:
             for cpu in cpus
         ]
         self._is_armed = False
-        self._rng = engine.rng("load averages")
+        self._rng = engine.rng("balance out of step")
         for cpu in cpus:
             cpu.balancer = self
 
@@ -107,9 +107,8 @@ class LoadBalancer:
         if state.nr_failed <= state.domain.cache_nice_tries:
             allowed = [each for each in allowed if not is_cache_hot(each.left_ns, now_ns)]
         if loads[cpu.number]:
-            # A load average is now and then one short of its task's weight. Half a difference of
-            # one task may then be less than half a task, and takes one more try; else tasks would
-            # change CPUs in step with their turns, and the same one would always stay.
+            # Half a difference of one task is half a task, or just less and takes one more try;
+            # else tasks would change CPUs in step with their turns, and the same one always stay.
             imbalance -= self._rng.below(2)
         chosen = sorted(allowed, key=lambda each: each.left_ns)[: state.nr_tasks(imbalance)]
         for entity in chosen:

@@ -7,12 +7,16 @@ import pytest
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.load_balancer import LoadBalancer
+from kernelsim.check.machine import check_machine
 from kernelsim.config.latency import LatencySpec
+from kernelsim.errors import SimulationError
 from kernelsim.mm.burst.columns import new_burst
 from kernelsim.sched.psi import PsiGroup
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 from kernelsim.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from tests.small_machine import run as run_machine
+from tests.small_machine import small_machine
 
 COSTS = LatencySpec()
 STEP_NS = 50 * NS_PER_US
@@ -151,3 +155,88 @@ def test_idle_cpus_of_other_nodes_take_tasks_too():
 
     hogs = run(TWO_NODES, (0, 0, 1, 1), make)
     assert sorted(hog.steps.most_common(1)[0][0] for hog in hogs) == [0, 1, 2, 3]
+
+
+class Stuck(Hog):
+    """Holds its CPU and waits for what never comes."""
+
+    async def run(self):
+        """Take the CPU and wait."""
+        self.task = Task(self.engine, self.name, 1, self.cpus)
+        await self.task.get_cpu()
+        await self.engine.wait_queue("godot").wait()
+
+
+def test_ticks_do_not_hide_a_deadlock():
+    """A task waits for the CPU of one that waits for ever: the run ends and says so."""
+    with pytest.raises(SimulationError, match=r"deadlock at .* stuck waits for wait queue godot"):
+        run(ONE_NODE, (0, 0), lambda cpus: [Stuck("stuck", cpus[:1]), Hog("hog", cpus[:1])])
+
+
+class Caller(Hog):
+    """Leaves its CPU after each step and comes back at once, as between two system calls."""
+
+    async def run(self):
+        """Compute in pieces."""
+        self.task = Task(self.engine, self.name, 1, self.cpus)
+        while self.engine.now_ns < self.until_ns:
+            await self.task.get_cpu()
+            before = self.task.cpu.number
+            await self.task.compute(STEP_NS)
+            self.steps[before] += 1
+            self.moves += self.task.cpu.number != before
+            await self.task.put_cpu()
+
+
+def test_who_begins_the_next_call_does_not_leave_its_cpu_idle():
+    """The other CPU's waiting tasks are not taken over each time; it keeps its own."""
+
+    def make(cpus):
+        return [Caller("caller", cpus[1:]), *(Hog(f"h{n}", cpus, start=cpus[0]) for n in range(2))]
+
+    caller, *hogs = run(ONE_NODE, (0, 0), make)
+    assert list(caller.steps) == [1]
+    assert sum(hog.moves for hog in hogs) < 100
+
+
+@pytest.mark.parametrize("burst_pages", [1, 64])
+def test_pressure_moves_with_the_tasks(monkeypatch, burst_pages):
+    """Three write more than there is: invariants hold, each CPU counts the stalled tasks it has."""
+    moved = Counter()
+    detach = Cpu.detach
+
+    def counted(cpu, place):
+        queued, entity = detach(cpu, place)
+        moved[entity.in_memstall] += 1
+        return queued, entity
+
+    monkeypatch.setattr(Cpu, "detach", counted)
+    ended = []
+
+    async def thrash(process):
+        area = await process.mmap("8M")
+        for _ in range(4):
+            await process.touch(area, write=True)
+        ended.append(process)
+
+    async def main(machine):
+        kernel = machine.kernel
+        for number in range(3):
+            await machine.spawn(f"p{number}", thrash)
+        while len(ended) < 3:
+            assert check_machine(kernel) == []
+            entities = [entry.task.entity for entry in kernel.processes.values()]
+            stalled = [entity for entity in entities if entity.in_memstall]
+            for cpu in kernel.cpus:
+                on_it = sum(entity.queue is cpu.fair for entity in stalled)
+                assert cpu.psi.nr_memstall - on_it in (0, 1)  # kswapd stalls, too
+            await machine.sleep("1ms")
+        await machine.sleep("1s")  # kswapd goes to sleep
+        for cpu in kernel.cpus:
+            assert (cpu.psi.nr_memstall, cpu.psi.nr_memstall_running) == (0, 0)
+
+    run_machine(
+        small_machine(cpus=("0-1",), memory="16M", swap="64M"), main, burst_pages=burst_pages
+    )
+    assert moved[True]
+    assert moved[False]
