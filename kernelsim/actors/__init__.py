@@ -42,11 +42,10 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndPageRead EndSwapRead EndSwapWrite FreePages
-              IsolateLru LruActivate LruAddDrain LruDeleted MemoryTraffic MlockFolios
-              PutbackInactive ShrinkActive
-        from  alloc/free_pages alloc/page_allocator core/lru_add file/page_io file/truncate
-              reclaim/reclaim reclaim/zram_io space/memory_access space/mlock space/mmu_gather
-              space/swap_in
+              IsolateLru LruActivate LruAddDrain MemoryTraffic MlockFolios PutbackInactive
+              ReleasePages ShrinkActive
+        from  alloc/page_allocator core/free_pages core/lru_add file/page_io reclaim/reclaim
+              reclaim/zram_io space/memory_access space/mlock space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table

@@ -19,7 +19,7 @@ from kernelsim.check.duties import Duties, check_duties
 from kernelsim.check.page_cache import FileContents
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.core.mem import U64
+from kernelsim.mm.core.mem import I64, U64
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT
 
@@ -75,6 +75,13 @@ class Record(Duties):
     def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
         """Compare what a read brought with what the file holds."""
         self.files.delivered(inode, index, tokens)
+
+    def loaded(self, pid: int, vpns: I64, total: int) -> None:
+        """Compare what a program read with what it wrote."""
+        if len(vpns) and self.content_of(pid).read(vpns) != total:
+            self.note(
+                f"pid {pid} did not read what it wrote: {len(vpns)} loads from vpn {vpns[0]:#x} on"
+            )
 
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""

@@ -207,6 +207,14 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         if at_ns < self.horizon_ns:  # noqa: PLR1730 - min() takes three times as long
             self.horizon_ns = at_ns
 
+    def has_more(self) -> bool:
+        """Tell whether anything is to come: an event, or a timeout of trio's.
+
+        Asked in a callback: a task that has just become runnable is not counted.
+        """
+        self._drop_stale()
+        return bool(self._heap) or self._deadline_ns < FOREVER_NS
+
     async def sleep(self, ns: int) -> None:
         """Let virtual time pass for this task.
 

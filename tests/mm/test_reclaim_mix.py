@@ -20,7 +20,7 @@ from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
 from kernelsim.mm.space.memory import unmap_range
 from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_RW, pte_pfn, pte_swap_slot
 from kernelsim.mm.space.wp_page import wp_page_reuse
-from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache, release_pages
 from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from tests.free_pages import free_unref_pages
 
@@ -89,13 +89,13 @@ class Mix:
         box = self.box
         nr = min(nr, BASE + NR_VPNS - vpn)
         pfns, slots, out = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64)
-        args = (box.mem, box.pool.pt, box.mms, 1, vpn, nr, pfns, slots)
+        args = (box.mem, box.pool.pt, box.mms, 1, vpn, nr, pfns, slots, np.zeros(2, np.int64))
         n_pfns, n_slots, _ = unmap_range(*args)
-        for unmapped, free in (
+        for unused, nr_unused in (
             (out, free_swap_and_cache(box.mem, box.swap, slots, n_slots, out)),
             (pfns, free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns)),
         ):
-            free_unref_pages(box.mem, 0, unmapped, free)
+            free_unref_pages(box.mem, 0, unused, release_pages(box.mem, unused, nr_unused, unused))
         for page in range(vpn, vpn + nr):
             self.contents.pop(page, None)
 

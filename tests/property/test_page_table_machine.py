@@ -105,9 +105,9 @@ class PageTableMachine(RuleBasedStateMachine):
         mm = self.mm[which]
         end = min(vpn + nr, 1 << 35)
         out_pfns, out_slots = np.zeros(room, np.int64), np.zeros(room, np.int64)
-        gone, at = [], vpn
+        gone, at, cleared = [], vpn, np.zeros(2, np.int64)
         while at < end:
-            n, m, at = unmap_range(*self.box.state, mm, at, end - at, out_pfns, out_slots)
+            n, m, at = unmap_range(*self.box.state, mm, at, end - at, out_pfns, out_slots, cleared)
             gone += [("anon", int(pfn)) for pfn in out_pfns[:n]]
             gone += [("swap", int(slot)) for slot in out_slots[:m]]
         keys = [key for key in self.model if key[0] == mm and vpn <= key[1] < end]

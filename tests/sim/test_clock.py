@@ -5,7 +5,7 @@ import itertools
 import pytest
 import trio
 
-from kernelsim.errors import EventLimitError, LivelockError, WorkloadError
+from kernelsim.errors import EventLimitError, LivelockError, SimulationError, WorkloadError
 from kernelsim.sim.clock import INLINE_STRETCH, VirtualClock
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.event import FOREVER_NS, mixed
@@ -229,6 +229,27 @@ def test_stale_events_are_cleared_out():
     engine = Engine()
     assert engine.run(main) < 200
     assert engine.now_ns == 10_000
+
+
+def test_a_callback_can_see_that_nothing_else_is_to_come():
+    """An event, or a timeout of trio's, is; what was cancelled is not."""
+    seen = []
+
+    async def main(engine):
+        def look(_):
+            seen.append((engine.now_ns, engine.clock.has_more()))
+
+        for at_ns in (1, 3, 7):
+            engine.clock.schedule(at_ns, look, None)
+        await engine.sleep(5)
+        with trio.move_on_after(1e-6):
+            await engine.wait_queue("godot").wait()
+        engine.clock.schedule(engine.now_ns + 1, look, None)
+        await engine.wait_queue("godot").wait()
+
+    with pytest.raises(SimulationError, match="deadlock"):
+        Engine().run(main)
+    assert seen == [(1, True), (3, True), (7, True), (1006, False)]
 
 
 def test_callback_runs_at_its_time(run):

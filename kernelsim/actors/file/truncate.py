@@ -8,10 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import release
 from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
-from kernelsim.actors.messages.node import LruDeleted
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.vmstat import DROP_PAGECACHE, DROP_SLAB
 from kernelsim.mm.file.truncate import invalidate_mapping_pages
@@ -26,8 +25,6 @@ async def invalidate_pages(current: Current, inode: Inode, first: int, last: int
 
     Source: Linux 6.1 mm/truncate.c:invalidate_mapping_pages
     """
-    # Differs from Linux: Pages leave their lists in the step that takes them out of the page cache;
-    # lru_lock is paid for after.
     kernel, task = current
     spaces, dropped = kernel.spaces, 0
     pfns = np.zeros(DROP_BATCH_PAGES, np.int64)
@@ -35,10 +32,8 @@ async def invalidate_pages(current: Current, inode: Inode, first: int, last: int
         nr, first = invalidate_mapping_pages(
             kernel.mem, spaces.mappings, inode.number, first, last, pfns
         )
-        kernel.taken(nr)
-        for nid, part in by_node(kernel, pfns, nr):
-            await kernel.nodes[nid].ref.ask(LruDeleted(len(part), task.cpu.name))
-        dropped += await free_frames(current, pfns, nr)
+        await release(current, pfns[:nr])
+        dropped += nr
         await task.compute(kernel.spec.latency.pte_set_ns * nr)
     return dropped
 

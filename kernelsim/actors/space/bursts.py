@@ -16,9 +16,9 @@ Units: ns.
 from functools import partial
 from typing import Final
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer
@@ -63,8 +63,8 @@ from kernelsim.mm.burst.pages import refill_in_turn
 from kernelsim.mm.burst.run import next_due, run_burst
 from kernelsim.mm.core.mem import Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
-from kernelsim.sim.actor import Reply
 from kernelsim.sim.clock import VirtualClock
+from kernelsim.sim.reply import Reply
 from kernelsim.sim.wait import Waiter
 
 EVENTS_AT_ONCE: Final = 1 << 16  # then trio and Ctrl-C get a turn

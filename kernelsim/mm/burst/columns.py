@@ -26,12 +26,13 @@ CROSSED: Final = 9  # they have crossed the link
 TRAFFIC: Final = 10  # the memory controller hears of them
 PASSED: Final = 11  # they have passed it
 MAP: Final = 12  # the page is clean
-ADD: Final = 13  # the node hears that the folio_batch is full
-LRU: Final = 14  # lru_lock is granted
-ADDED: Final = 15  # and given back
-RETURN: Final = 16  # the kernel is left
-BACK: Final = 17  # the program hears of that, the access that faulted is done
-WAITING: Final = 18  # queues at a lock behind actors, which wake it up
+FLUSHED: Final = 13  # the zero page, whose place it takes, is in no TLB
+ADD: Final = 14  # the node hears that the folio_batch is full
+LRU: Final = 15  # lru_lock is granted
+ADDED: Final = 16  # and given back
+RETURN: Final = 17  # the kernel is left
+BACK: Final = 18  # the program hears of that, the access that faulted is done
+WAITING: Final = 19  # queues at a lock behind actors, which wake it up
 
 # Why a CPU stopped
 STOP_DONE: Final = 0  # all accesses are done
@@ -91,7 +92,9 @@ B_FAULT_NS: Final = 45  # their latencies,
 B_FAULT_LOCK_NS: Final = 50  # and the part of these under zone locks
 B_NR_ZERO: Final = 55  # of the faults, those that mapped the zero page
 B_LOCKED: Final = 56  # 1: the area it accesses is locked in memory
-NR_BURST_COLUMNS: Final = 57
+B_READ: Final = 57  # what loads read, as `read_sum` adds it up
+B_NR_FLUSHES: Final = 58  # of one page, since another took the place of the zero page
+NR_BURST_COLUMNS: Final = 59
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once
@@ -160,7 +163,8 @@ C_SEED: Final = 10  # where the spread is drawn from
 C_NR_NODES: Final = 11
 C_NR_ZONES: Final = 12
 C_ZERO_PFN: Final = 13
-NR_COSTS: Final = 15
+C_TLB_FLUSH_PAGE: Final = 15
+NR_COSTS: Final = 16
 
 
 class Burst(NamedTuple):
@@ -187,6 +191,7 @@ class Burst(NamedTuple):
     memory_ns: I64_2D  # [nid of the CPU, nid] access to that node's memory
     nr_draws: I64  # [cpu] numbers drawn so far
     tlb_tag: I64_3D  # [cpu, set, way] as Tlb.tag
+    tlb_entry: I64_3D  # [cpu, set, way] as Tlb.entry
     tlb_victim: I64_2D  # [cpu, set]
     spare: I64  # room for pfns
     freed: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] pages of its folio_batch without a user; [0] = how many
@@ -224,6 +229,7 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
         memory_ns=np.zeros((nr_nodes, nr_nodes), np.int64),
         nr_draws=np.zeros(nr_cpus, np.int64),
         tlb_tag=np.zeros((nr_cpus, NR_TLB_SETS, NR_TLB_WAYS), np.int64),
+        tlb_entry=np.zeros((nr_cpus, NR_TLB_SETS, NR_TLB_WAYS), np.int64),
         tlb_victim=np.zeros((nr_cpus, NR_TLB_SETS), np.int64),
         spare=np.zeros(32, np.int64),
         freed=np.zeros((nr_cpus, 1 + PAGEVEC_SIZE), np.int64),

@@ -79,6 +79,9 @@ PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
 PG_readahead: Final = 1 << 21
 PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; on no list yet
 PG_activating: Final = 1 << 23  # in a CPU's batch of pages to activate, which holds a reference
+PG_gathered: Final = (
+    1 << 24
+)  # held by the task that unmapped it, or dropped it from a file, until freed
 
 
 class Pages(NamedTuple):

@@ -11,12 +11,11 @@ from kernelsim.mm.core.mem import (
     PG_activating,
     PG_batched,
     PG_dirty,
+    PG_gathered,
     PG_isolated,
     PG_locked,
-    PG_lru,
     PG_writeback,
 )
-from kernelsim.mm.core.swap import lruvec_del_folio
 from kernelsim.mm.core.xarray import XA_CHUNK_MASK, xa_leaf, xa_skip
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import filemap_remove_folio, xa_store_counted
@@ -31,8 +30,8 @@ def invalidate_mapping_pages(
 ) -> tuple[int, int]:
     """Drop clean pages from `index` to `last` that nobody uses, and forget evicted ones.
 
-    It stops when `out` is full. The pages are off their lists; the caller pays for that and frees
-    them.
+    It stops when `out` is full. The pages stay on their lists, and PG_gathered keeps them, until
+    the caller releases them.
 
     Returns:
         How many are in `out`, and the index to go on with; beyond `last` at the end.
@@ -51,9 +50,7 @@ def invalidate_mapping_pages(
             xa_store_counted(mem, files, number, index, 0, 0)
         elif pfn > 0 and not mem.pages.flags[pfn] & _BUSY and mem.pages.mapcount[pfn] == 0:
             filemap_remove_folio(mem, files, pfn, 0)
-            if mem.pages.flags[pfn] & PG_lru:
-                lruvec_del_folio(mem, pfn)
-            mem.pages.flags[pfn] = 0
+            mem.pages.flags[pfn] |= PG_gathered
             out[nr] = pfn
             nr += 1
         index += 1

@@ -16,12 +16,22 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
+from kernelsim.hw.tlb import (
+    TLB_MISS,
+    TLB_PFN_SHIFT,
+    TLB_STORES,
+    AccessCost,
+    Tlb,
+    tlb_enter,
+    tlb_flush_range,
+    tlb_lookup,
+)
 from kernelsim.mm.core.mem import (
     I64,
     Mem,
     PG_anon,
     PG_anon_exclusive,
+    PG_gathered,
     PG_swapbacked,
     PG_uptodate,
     node_at,
@@ -69,6 +79,22 @@ _WRITTEN: Final = _WRITABLE | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_NX
 _NO_OWNER_MASK: Final = ~(PG_anon | PG_anon_exclusive) & 0xFFFF_FFFF
 
 
+READ_MASK: Final = (1 << 61) - 1  # sums of tokens are cut to it
+
+
+@inlined_leaf
+def tlb_entry_of(pte: int) -> int:
+    """Return what a TLB holds of a present PTE."""
+    both = _PAGE_RW | _PAGE_DIRTY
+    return (pte_pfn(pte) << TLB_PFN_SHIFT) | (TLB_STORES if pte & both == both else 0)
+
+
+@inlined_leaf
+def read_sum(mem: Mem, so_far: int, pfn: int) -> int:
+    """Add what a load reads from a frame to what the loads before it read."""
+    return int((so_far + (np.int64(mem.pages.token[pfn]) & READ_MASK)) & READ_MASK)
+
+
 @leaf
 def touch_present(
     mem: Mem,
@@ -87,11 +113,12 @@ def touch_present(
 ) -> tuple[int, int, int, int, int]:
     """Access a run of pages as the CPU does, up to the first fault or the end of the time.
 
-    Each costs a TLB hit or a walk of every level, and an access to the memory of the page's node.
-    Sets the accessed bit (on a TLB hit too, unlike hardware), for a write dirty bit and token.
+    Each costs a TLB hit or a walk of every level, and an access to the memory of the frame's node.
+    A walk sets the accessed bit, for a write the dirty bit, too; a fault drops the TLB's entry.
 
     Returns:
-        Touches done, `TOUCH_*`, ns used (the last access may end after `max_ns`), TLB hits, misses.
+        Touches done, `TOUCH_*`, ns used (the last access may end after `max_ns`), TLB hits, and
+        what loads read (`read_sum`).
     """
     entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
     mask = (1 << pt.state[PT_BITS]) - 1
@@ -103,30 +130,38 @@ def touch_present(
     row, end = 0, 0
     reason = TOUCH_DONE
     done = 0
+    read = 0
     while done < nr:
         if elapsed >= max_ns:
             reason = TOUCH_TIME
             break
-        if vpn >= end:
-            row, end = walk(entry, pt.state, private, top, vpn)
-        pte = get_pte(entry, row, vpn & mask) if row else 0
-        if pte & permit != permit:
-            reason = TOUCH_FAULT
-            break
-        pfn = pte_pfn(pte)
-        if pte & set_bits != set_bits:
-            entry[row, vpn & mask] = pte | set_bits
+        held = tlb_lookup(tlb, asid, vpn)
+        if held != TLB_MISS and (not write or held & TLB_STORES):
+            pfn = held >> TLB_PFN_SHIFT
+            hits += 1
+            elapsed += cost.tlb_hit_ns
+        else:
+            if vpn >= end:
+                row, end = walk(entry, pt.state, private, top, vpn)
+            pte = get_pte(entry, row, vpn & mask) if row else 0
+            if pte & permit != permit:
+                if held != TLB_MISS:
+                    tlb_flush_range(tlb, asid, vpn, 1)
+                reason = TOUCH_FAULT
+                break
+            pfn = pte_pfn(pte)
+            if pte & set_bits != set_bits:
+                entry[row, vpn & mask] = pte | set_bits
+            tlb_enter(tlb, asid, vpn, tlb_entry_of(pte | set_bits), held)
+            elapsed += walk_ns
         if write:
             mem.pages.token[pfn] = token
-        access_ns = cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
-        if tlb_access(tlb, asid, vpn):
-            hits += 1
-            elapsed += cost.tlb_hit_ns + access_ns
         else:
-            elapsed += walk_ns + access_ns
+            read = read_sum(mem, read, pfn)
+        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
         done += 1
         vpn += stride
-    return done, reason, elapsed, hits, done - hits
+    return done, reason, elapsed, hits, read
 
 
 @leaf
@@ -286,12 +321,14 @@ def unmap_range(
     nr: int,
     out_pfns: I64,
     out_slots: I64,
+    cleared: I64,
 ) -> tuple[int, int, int]:
     """Clear the PTEs of `nr` pages, batch by batch.
 
     The caller frees the pages that are not mapped any more (`out_pfns`; some may be in the swap
-    cache or under writeback) and drops one use of each swap slot. It must flush TLBs
-    before it frees.
+    cache or under writeback), which PG_gathered keeps until then, and drops one use of each swap
+    slot. It must flush TLBs before it frees, for the pages from `cleared[0]` up to before
+    `cleared[1]`: that range is widened to all whose PTE was present.
 
     Returns:
         Pages, slots, and the vpn to go on from: `vpn + nr` when all is done, less when an out
@@ -317,18 +354,22 @@ def unmap_range(
                 if n_pfns == len(out_pfns) or n_slots == len(out_slots):
                     return n_pfns, n_slots, vpn
                 entry[row, vpn & mask] = 0
-                if pte & _PAGE_PRESENT == 0:
+                if pte & _PAGE_PRESENT:
+                    cleared[0] = min(cleared[0], vpn)
+                    cleared[1] = max(cleared[1], vpn + 1)
+                else:
                     mms.rss[mm, MM_SWAPENTS] -= 1
                     out_slots[n_slots] = pte_swap_slot(pte)
                     n_slots += 1
-                elif pte & _PAGE_SPECIAL == 0:
+                if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
                     pfn = pte_pfn(pte)
                     mms.rss[mm, MM_ANONPAGES] -= 1
                     pages.mapcount[pfn] -= 1
                     if pages.mapcount[pfn] == 0:
                         pages.mapping[pfn] = 0
                         pages.index[pfn] = 0
-                        pages.flags[pfn] &= np.uint32(_NO_OWNER_MASK)
+                        flags = pages.flags[pfn] & np.uint32(_NO_OWNER_MASK)
+                        pages.flags[pfn] = flags | np.uint32(PG_gathered)
                         nid = node_at(mem.block_zone, mem.zone, pfn)
                         mem.node_stat[nid, NR_ANON_PAGES] -= 1
                         out_pfns[n_pfns] = pfn

@@ -12,7 +12,14 @@ Units: pages.
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64, Mem, PG_anon_exclusive, PG_swapcache, nid_of
+from kernelsim.mm.core.mem import (
+    I64,
+    Mem,
+    PG_anon_exclusive,
+    PG_gathered,
+    PG_swapcache,
+    nid_of,
+)
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGREUSE
 from kernelsim.mm.space.memory import _ANON_FLAGS, _NO_OWNER_MASK
 from kernelsim.mm.space.pgtable import (
@@ -84,8 +91,9 @@ def wp_page_copy(
 ) -> tuple[int, int]:
     """Replace pages mapped read-only by private copies in `pfns[:n]`, which are then written.
 
-    `out_pfns` gets the old pages that are not mapped any more (those in the swap cache) and must
-    have room for min(nr, n). The caller puts the new pages on an LRU list.
+    `out_pfns` gets the old pages that are not mapped any more (those in the swap cache), which
+    PG_gathered keeps until the caller has flushed TLBs; it must have room for min(nr, n). The
+    caller puts the new pages on an LRU list.
 
     Returns:
         Pages copied, and how many are in `out_pfns`.
@@ -116,6 +124,7 @@ def wp_page_copy(
             pages.mapping[old] = 0
             pages.index[old] = 0
             pages.flags[old] &= np.uint32(_NO_OWNER_MASK)
+            pages.flags[old] |= np.uint32(PG_gathered)
             mem.node_stat[nid_of(mem, old), NR_ANON_PAGES] -= 1
             out_pfns[n_out] = old
             n_out += 1

@@ -10,7 +10,7 @@ import pytest
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.effect import Effect, page_range
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
 from kernelsim.errors import ConfigError, SyscallError, WorkloadError
@@ -34,7 +34,9 @@ async def forget(caller, message):
     await caller.enter_kernel()
     if message.length > PAGE << 8:
         return -errno.ENOMEM
-    return await zap(caller.current, caller.mm, message.address, message.address + message.length)
+    return await unmap_vmas(
+        caller.current, caller.mm, [(message.address, message.address + message.length)]
+    )
 
 
 FORGET = Call(

@@ -36,7 +36,7 @@ class Box(TableBox):
     def unmap(self, mm: int, vpn: int, nr: int) -> list[int]:
         """Unmap a range; return the pages nobody maps any more."""
         out = np.zeros(64, np.int64)
-        n, _, behind = unmap_range(*self.state, mm, vpn, nr, out, out.copy())
+        n, _, behind = unmap_range(*self.state, mm, vpn, nr, out, out.copy(), np.zeros(2, np.int64))
         assert behind == vpn + nr
         return out[:n].tolist()
 

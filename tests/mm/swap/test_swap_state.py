@@ -42,7 +42,7 @@ from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_NOT_SWAP,
     SWAP_RUN_SHARED,
 )
-from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache, release_pages
 from kernelsim.mm.swap.swap_area import SS_FREE, swap_count
 from kernelsim.mm.swap.swap_readahead import (
     swap_ra_hit,
@@ -242,12 +242,15 @@ def test_unmapping_frees_slots_and_cached_pages(box):
     cached = box.read(slots[:3])
     box.swap_in(BASE, 1, write=False)  # mapped and cached
     pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
-    n_pfns, n_slots, _ = unmap_range(box.mem, box.pool.pt, box.mms, 1, BASE, 32, pfns, gone)
+    state = (box.mem, box.pool.pt, box.mms)
+    n_pfns, n_slots, _ = unmap_range(*state, 1, BASE, 32, pfns, gone, np.zeros(2, np.int64))
     assert n_slots == 7
     out = np.zeros(64, np.int64)
     assert free_swap_and_cache(box.mem, box.swap, gone, n_slots, out) == 2
     assert out[:2].tolist() == cached[1:].tolist()
     assert free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns) == 25
+    assert release_pages(box.mem, out, 2, out) == 2
+    assert release_pages(box.mem, pfns, 25, pfns) == 25
     assert box.swap.state[SS_FREE] + box.swap.cpu_slots_left.sum() == 1023
     assert box.pages_of(LRU_INACTIVE_ANON) == []
     assert problems(box) == []
@@ -276,13 +279,37 @@ def test_page_freed_while_a_reclaimer_has_it(box):
     isolate_lru_folios(box.mem, 0, LRU_INACTIVE_ANON, 4, 0, 2, box.batch)
     held = box.batch.folios[:4].copy()
     pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
-    n_pfns, _, _ = unmap_range(box.mem, box.pool.pt, box.mms, 1, BASE + 8, 24, pfns, gone)
+    state = (box.mem, box.pool.pt, box.mms)
+    n_pfns, _, _ = unmap_range(*state, 1, BASE + 8, 24, pfns, gone, np.zeros(2, np.int64))
     assert free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns) == 20
+    assert release_pages(box.mem, pfns, 20, pfns) == 20
     assert box.mem.pages.flags[held].tolist() == [PG_isolated] * 4
     box.shrink()
     assert box.putback() == sorted(held.tolist())
     assert box.batch.stat[STAT_NR_TO_FREE] == 4
     assert problems(box) == []
+
+
+def test_a_page_in_a_gather_is_not_freed_under_it(box):
+    """Clean in the swap cache it could go at once, but for the task that has just unmapped it."""
+    (slot,) = slots_of(box, BASE, 1)
+    (pfn,) = box.read([slot])
+    swap_duplicate(box.swap, slot, 1)  # another process wants the slot, too
+    box.swap_in(BASE, 1, write=False)
+    pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
+    state = (box.mem, box.pool.pt, box.mms)
+    assert unmap_range(*state, 1, BASE, 1, pfns, gone, np.zeros(2, np.int64)) == (1, 0, BASE + 1)
+    isolate_lru_folios(box.mem, 0, LRU_INACTIVE_ANON, 32, 0, 2, box.batch)
+    box.shrink()
+    assert pfn not in box.putback()
+    assert free_swap_cache(box.mem, box.swap, pfns, 1, pfns) == 0
+    freed = []
+    for _ in range(4):  # once round the list
+        isolate_lru_folios(box.mem, 0, LRU_INACTIVE_ANON, 32, 0, 2, box.batch)
+        box.shrink()
+        freed += box.putback()
+    assert pfn in freed
+    assert check_lru(box.mem) == []
 
 
 def walk(ra_val, vpns, *, page_cluster=3):

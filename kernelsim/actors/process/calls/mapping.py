@@ -12,7 +12,7 @@ import attrs
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
-from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import page_align
 from kernelsim.mm.space.vm_flags import (
@@ -123,7 +123,7 @@ async def madvise(caller: Caller, message: Madvise) -> int:
     for vma in caller.mm.map.overlapping(message.address, end):
         if vma.flags & VmFlag.VM_LOCKED:
             return -errno.EINVAL
-        await zap(caller.current, caller.mm, vma.start, vma.end)
+        await unmap_vmas(caller.current, caller.mm, [(vma.start, vma.end)])
     # What is mapped has been dropped; that there was a hole is only told.
     return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
 
