@@ -59,9 +59,9 @@ def noted(messages: list[Message]) -> Iterator[None]:
         messages.append(kept)
         return kept
 
-    async def noting_ask(ref: ActorRef, message: object) -> Any:  # noqa: ANN401 - any answer
+    async def noting_ask(ref: ActorRef, message: object, **how: bool) -> Any:  # noqa: ANN401 - any answer
         kept = note(ref, message)
-        answer = await ask(ref, message)
+        answer = await ask(ref, message, **how)
         kept.answered_ns = ref._clock.now_ns  # noqa: SLF001 - as above
         return answer
 

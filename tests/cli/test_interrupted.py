@@ -139,7 +139,7 @@ def assert_it_ends(process, name):
 def assert_whole(out):
     """A run directory has everything that belongs to it."""
     assert sorted(path.name for path in out.iterdir()) == [
-        *("events.jsonl", "metrics.parquet", "proc", "run.json", "sys")
+        *("dmesg", "events.jsonl", "metrics.parquet", "proc", "run.json", "sys")
     ]
 
 

@@ -20,12 +20,13 @@ from kernelsim.mm.core.mem import (
     PG_swapbacked,
     PG_uptodate,
     lru_list,
+    zone_of,
 )
 from kernelsim.mm.core.swap import (
     folio_rotate_reclaimable,
     lru_add,
 )
-from kernelsim.mm.core.vmstat import PGACTIVATE, PGDEACTIVATE, PGROTATED
+from kernelsim.mm.core.vmstat import NR_MLOCK, PGACTIVATE, PGDEACTIVATE, PGROTATED
 from kernelsim.mm.reclaim.reclaim_batch import SHRINK_MAY_UNMAP, STAT_NR_PUTBACK, new_reclaim_batch
 from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios, putback_inactive
 
@@ -84,6 +85,9 @@ class LruMachine(RuleBasedStateMachine):
         """Add pages that are on no list."""
         new = [pfn for pfn in pfns if not self.find(pfn)]
         self.mem.pages.flags[new] = flags | PG_uptodate
+        if flags & PG_mlocked:
+            for pfn in new:
+                self.mem.zone_stat[zone_of(self.mem, pfn), NR_MLOCK] += 1
         lru_add(self.mem, np.array(new, np.int64), len(new))
         lru = 4
         if not flags & PG_mlocked:

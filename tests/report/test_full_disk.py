@@ -76,5 +76,5 @@ def test_an_earlier_run_survives(runs):
     """A run that cannot be written leaves the one before it in previous/, and says so."""
     again = runs[-1]
     assert again["kept"]
-    assert again["files"] == ["events.jsonl", "run.json"]
+    assert again["files"] == ["dmesg", "events.jsonl", "run.json"]
     assert again["said"].endswith("/out/previous\n")

@@ -7,9 +7,7 @@ from kernelsim.explore.draw import draw_plan
 from kernelsim.explore.run import run_plan
 from tools.convergence import compare, distance
 
-pytestmark = pytest.mark.mission("B3")
-
-FEW_EVENTS = 4000
+pytestmark = pytest.mark.mission("B3", "partly")
 
 
 @pytest.mark.slow
@@ -18,11 +16,11 @@ def test_a_random_mix_leaves_the_same(run):
     """Counters, events of the log, steps of the engine and the end, whatever goes wrong when.
 
     Without a schedule seed: two messages that reach an actor at one instant are served in one event
-    there, in the order they came, and in a burst in the order the seed draws.
+    there, in the order they came, and in a burst in the order the seed draws. The load is not cut
+    short: a kill that comes after so many steps may come a step later in a burst.
     """
     plan = draw_plan(seed=3, run=run)
-    events = min(plan.load_events, FEW_EVENTS)
-    plan = attrs.evolve(plan, load_events=events, schedule_seed=None)
+    plan = attrs.evolve(plan, schedule_seed=None)
     assert compare(plan).is_none
 
 

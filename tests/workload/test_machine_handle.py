@@ -55,7 +55,7 @@ def test_who_a_process_is_can_be_read_and_set():
         process = await machine.spawn("p", cpu=[1, 0], oom_score_adj=5)
         assert "Cpus_allowed_list:\t0-1\n" in process.proc("status")
         assert process.oom_score_adj == 5
-        process.name, process.uid, process.oom_score_adj = "q", 1000, -17
+        process.name, process.oom_score_adj, process.uid = "q", -17, 1000
         await process.set_affinity(1)
         status = process.proc("status")
         assert "Name:\tq\n" in status

@@ -11,7 +11,7 @@ NAMES = ("cache_pollution", "innodb_pool")
 
 
 @pytest.mark.slow
-@pytest.mark.mission("R8", "partly")
+@pytest.mark.mission("R8")
 @pytest.mark.mission("R9")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_output_is_the_expected_one(name, capsys):

@@ -17,6 +17,7 @@ from kernelsim.mm.core.mem import (
     PG_swapbacked,
     PG_unevictable,
     PG_uptodate,
+    zone_of,
 )
 from kernelsim.mm.core.swap import (
     folio_add_lru,
@@ -25,6 +26,7 @@ from kernelsim.mm.core.swap import (
 )
 from kernelsim.mm.core.vmstat import (
     NR_INACTIVE_ANON,
+    NR_MLOCK,
     NR_ZONE_INACTIVE_ANON,
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
@@ -83,6 +85,9 @@ def test_pages_of_all_kinds_go_where_they_would_one_by_one(reclaim_box):
         pfns = box.take(700)[::-1].copy()  # of two pageblocks, falling
         pfns[::97] = pfns[::97][::-1].copy()  # and some from the other end
         box.mem.pages.flags[pfns] = [kinds[(i // 9 + i // 31) % len(kinds)] for i in range(700)]
+        locked = [pfn for pfn in pfns if box.mem.pages.flags[pfn] & PG_mlocked]
+        for pfn in locked:
+            box.mem.zone_stat[zone_of(box.mem, int(pfn)), NR_MLOCK] += 1
         if box is batch:
             lru_add(box.mem, pfns, 700)
         else:

@@ -25,12 +25,14 @@ from kernelsim.mm.core.mem import (
     PG_swapcache,
     PG_workingset,
     PG_writeback,
+    zone_of,
 )
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_ANON,
     NR_FILE_PAGES,
     NR_INACTIVE_ANON,
     NR_ISOLATED_ANON,
+    NR_MLOCK,
     NR_VMSCAN_IMMEDIATE_RECLAIM,
     NR_VMSCAN_WRITE,
     NR_WRITEBACK,
@@ -222,6 +224,7 @@ def test_mlocked_page_leaves_for_the_unevictable_list(box):
     pfns = box.fault(BASE, 2)
     box.forget_use(2)
     box.mem.pages.flags[pfns[0]] |= PG_mlocked
+    box.mem.zone_stat[zone_of(box.mem, int(pfns[0])), NR_MLOCK] += 1
     stat = box.scan(2)
     assert stat[STAT_NR_ACTIVATE_ANON] == 0
     assert box.pages_of(LRU_UNEVICTABLE) == [pfns[0]]

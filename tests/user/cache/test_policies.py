@@ -194,7 +194,7 @@ def test_innodb_divides_its_list(name, nr_young, nr_old):
 LEFT_AFTER_SCAN = {"lru": 0, "clock": 0, "innodb": 126, "innodb_7_3": 140}
 
 
-@pytest.mark.mission("R8", "partly")
+@pytest.mark.mission("R8")
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_scan_takes_the_hot_set_of_a_single_list_only(name):
     """200 pages in use, room for 400, then 2000 pages once: LRU and CLOCK have nothing left."""
@@ -204,7 +204,7 @@ def test_a_scan_takes_the_hot_set_of_a_single_list_only(name):
     assert len(set(range(200)) & kept(cache)) == LEFT_AFTER_SCAN.get(name, 200)
 
 
-@pytest.mark.mission("R7", "partly")
+@pytest.mark.mission("R7")
 @pytest.mark.parametrize("name", POLICIES)
 def test_what_is_read_ahead_in_vain_takes_no_place_of_a_page_in_use(name):
     """16 KiB come in for each cold 4 KiB read; meanwhile 200 pages are in use, of 250."""
