@@ -36,6 +36,7 @@ def test_presets_are_the_machines_named_here() -> None:
     expected = (
         "big-8x128g",
         "desktop-16g",
+        "files-512m",
         "laptop-4g",
         "numa-2x16cpu",
         "numa-2x4g",
