@@ -11,6 +11,8 @@ from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import (
     I64,
     Mem,
+    PG_anon,
+    PG_anon_exclusive,
     PG_batched,
     PG_dirty,
     PG_gathered,
@@ -60,16 +62,18 @@ def put_page(mem: Mem, pfn: int) -> bool:
     Returns:
         Whether it is to be freed (`release_pages`). Not if a reclaimer has it off its list, or it
         waits in a folio_batch: bare of all other flags it is freed when the reclaimer puts it back,
-        or the batch is emptied.
+        or the batch is emptied. A reclaimer may still take it off its list, but gives it no slot:
+        it is nobody's.
     """
     held = mem.pages.flags[pfn] & (PG_isolated | PG_batched)
+    mem.pages.mapping[pfn] = 0
+    mem.pages.index[pfn] = 0
     if held:
         forget_mlocked(mem, pfn)
         mem.pages.flags[pfn] = held
-        mem.pages.mapping[pfn] = 0
-        mem.pages.index[pfn] = 0
         return False
-    mem.pages.flags[pfn] |= PG_gathered
+    flags = mem.pages.flags[pfn] & (ALL_FLAGS ^ (PG_anon | PG_anon_exclusive))
+    mem.pages.flags[pfn] = flags | PG_gathered
     return True
 
 
@@ -91,8 +95,6 @@ def release_pages(mem: Mem, pfns: I64, n: int, out: I64) -> int:
             lruvec_del_folio(mem, pfn)
         forget_mlocked(mem, pfn)
         mem.pages.flags[pfn] = 0
-        mem.pages.mapping[pfn] = 0
-        mem.pages.index[pfn] = 0
         out[free] = pfn
         free += 1
     return free

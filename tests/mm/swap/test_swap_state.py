@@ -312,6 +312,23 @@ def test_a_page_in_a_gather_is_not_freed_under_it(box):
     assert check_lru(box.mem) == []
 
 
+def test_a_page_that_is_about_to_be_freed_gets_no_slot(box):
+    """A reclaimer may meet a page whose slot's last user has gone, but not yet its frame."""
+    box.forget_use(1)
+    pfn = box.pages_of(LRU_INACTIVE_ANON)[-1]
+    vpn = int(box.mem.pages.index[pfn])
+    box.scan(1)
+    box.end_writes()
+    assert box.pages_of(LRU_INACTIVE_ANON)[-1] == pfn  # written, and in the swap cache only
+    slots, out = np.array(slots_of(box, vpn, 1), np.int64), np.zeros(1, np.int64)
+    assert free_swap_and_cache(box.mem, box.swap, slots, 1, out) == 1
+    box.scan(1)
+    assert box.writing == []
+    assert not box.mem.pages.flags[pfn] & PG_swapcache
+    assert release_pages(box.mem, out, 1, out) == 1
+    assert out.tolist() == [pfn]
+
+
 def walk(ra_val, vpns, *, page_cluster=3):
     """Fault at each page that no window read before; return the windows."""
     cached, windows = set(), []
