@@ -181,7 +181,7 @@ def load_image(
             mm.start_data, mm.end_data = segment.start, end
     image_end = page_align(segments[-1].start + segments[-1].memory_bytes)
     mm.start_brk = mm.brk = image_end + (draw.brk_pages << PAGE_SHIFT)
-    mm.start_stack = stack_top - args_bytes
+    mm.start_stack, mm.stack_top = stack_top - args_bytes, stack_top
     mm.vdso_draw = draw.vdso
     return change if change.failed else VmChange(0)
 
