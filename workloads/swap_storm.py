@@ -1,8 +1,8 @@
 """A swap storm: one working set more than memory holds, and everybody waits for the disk.
 
 Processes write 24 MiB each, again and again, on a machine with 64. Two fit, and run at the speed of
-memory. With a third it is not a half slower: all of them wait for a hard disk that is never idle.
-When they have ended, swapoff reads back what a fourth process still has in swap.
+memory. With a third it is not a half slower: all of them wait for a hard disk that is hardly ever
+idle. When they have ended, swapoff reads back what a fourth process still has in swap.
 """
 
 from kernelsim.units import format_duration

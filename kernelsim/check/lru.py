@@ -25,6 +25,7 @@ from kernelsim.mm.core.mem import (
     I64,
     L_COUNT,
     L_TAIL,
+    MLOCK_COUNT_MASK,
     NR_LRU_LISTS,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
@@ -111,7 +112,7 @@ def check_mlocked(mem: Mem) -> list[str]:
         for zone in np.flatnonzero(counted != found).tolist()
     ]
     unlocked = mem.pages.flags & np.uint32(PG_mlocked) == 0
-    stray = np.flatnonzero(unlocked & (mem.pages.mlock_count != 0))
+    stray = np.flatnonzero(unlocked & (mem.pages.flags & np.uint32(MLOCK_COUNT_MASK) != 0))
     return [*problems, *cut_short(f"pfn {pfn} counts locks and has none" for pfn in stray)]
 
 

@@ -36,6 +36,7 @@ from kernelsim.mm.core.vmstat import (
     NUMA_LOCAL,
     NUMA_MISS,
     NUMA_OTHER,
+    NUMA_STAT_NAMES,
     PGACTIVATE,
     PGALLOC_DMA,
     PGDEACTIVATE,
@@ -56,6 +57,7 @@ from kernelsim.mm.core.vmstat import (
     PSWPIN,
     PSWPOUT,
     SWAP_RA,
+    VM_EVENT_NAMES,
     WORKINGSET_ACTIVATE_ANON,
     WORKINGSET_ACTIVATE_FILE,
     WORKINGSET_REFAULT_ANON,
@@ -64,16 +66,9 @@ from kernelsim.mm.core.vmstat import (
 from kernelsim.mm.swap.swap_area import SA_USED, SA_WRITEOK
 
 KIB_OF_A_PAGE: Final = 4
-SCANNED_NAMES: Final = ("pgscan_direct", "pgscan_kswapd", "pgscan_anon", "pgscan_file")
 SCANNED: Final = (PGSCAN_DIRECT, PGSCAN_KSWAPD, PGSCAN_ANON, PGSCAN_FILE)
-STOLEN: Final = (PGSTEAL_DIRECT, PGSTEAL_KSWAPD)  # by whether kswapd did it
-STOLEN_KIND: Final = (PGSTEAL_ANON, PGSTEAL_FILE)
-NUMA_KINDS: Final = {
-    NUMA_HIT: "numa_hit",
-    NUMA_MISS: "numa_miss",
-    NUMA_LOCAL: "numa_local",
-    NUMA_OTHER: "numa_other",
-}
+STOLEN: Final = (PGSTEAL_DIRECT, PGSTEAL_KSWAPD, PGSTEAL_ANON, PGSTEAL_FILE)
+NUMA_KINDS: Final = (NUMA_HIT, NUMA_MISS, NUMA_LOCAL, NUMA_OTHER)
 
 
 @attrs.define
@@ -195,11 +190,11 @@ def check_numa(mem: Mem, ledger: Ledger) -> Iterator[str]:
     if not ledger.tunables.now.vm_numa_stat:
         return
     counted = mem.numa_stat - ledger.numa_stat
-    for kind, name in NUMA_KINDS.items():
+    for kind in NUMA_KINDS:
         for zone in np.flatnonzero(counted[:, kind] != ledger.numa[:, kind]).tolist():
             yield (
-                f"zone {zone}: {name} rose by {counted[zone, kind]}, by the requests it is "
-                f"{ledger.numa[zone, kind]}"
+                f"zone {zone}: {NUMA_STAT_NAMES[kind]} rose by {counted[zone, kind]}, by the "
+                f"requests it is {ledger.numa[zone, kind]}"
             )
     foreign = np.zeros_like(ledger.foreign)
     np.add.at(foreign, mem.zone[:, Z_NID], counted[:, NUMA_FOREIGN])
@@ -214,15 +209,15 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
     """Compare what reclaim scanned, stole, activated and deactivated with what it says of it."""
     events = mem.vm_event - ledger.events
     stat = mem.node_stat - ledger.node_stat
-    scans = (*ledger.scanned.sum(axis=1).tolist(), *ledger.scanned.sum(axis=0).tolist())
     exact = (
-        *zip(SCANNED_NAMES, SCANNED, scans, strict=True),
-        ("pgrefill", PGREFILL, ledger.refilled),
-        ("pgactivate", PGACTIVATE, ledger.activated),
-        ("pgdeactivate", PGDEACTIVATE, ledger.deactivated),
+        *zip(SCANNED, by_whom_and_kind(ledger.scanned), strict=True),
+        (PGREFILL, ledger.refilled),
+        (PGACTIVATE, ledger.activated),
+        (PGDEACTIVATE, ledger.deactivated),
     )
-    for name, column, done in exact:
+    for column, done in exact:
         if events[column] != done:
+            name = VM_EVENT_NAMES[column]
             yield f"{name} rose by {events[column]}, by what reclaim did it is {done}"
     refaults = stat[:, [WORKINGSET_REFAULT_ANON, WORKINGSET_REFAULT_FILE]].sum(axis=1)
     for nid in np.flatnonzero(refaults != ledger.refaults).tolist():
@@ -233,10 +228,9 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
     off_lists = mem.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
     off_lists = off_lists - ledger.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
     is_done = not off_lists.any()  # else pages of a batch may be counted only when it is put back
-    sums = (*ledger.stolen.sum(axis=1).tolist(), *ledger.stolen.sum(axis=0).tolist())
-    names = ("pgsteal_direct", "pgsteal_kswapd", "pgsteal_anon", "pgsteal_file")
-    for name, column, stolen in zip(names, (*STOLEN, *STOLEN_KIND), sums, strict=True):
+    for column, stolen in zip(STOLEN, by_whom_and_kind(ledger.stolen), strict=True):
         if events[column] > stolen or (is_done and events[column] != stolen):
+            name = VM_EVENT_NAMES[column]
             yield f"{name} rose by {events[column]}, {stolen} pages were reclaimed so"
     up = events[PGACTIVATE] + ledger.quietly_active
     up += stat[:, [WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE]].sum()
@@ -246,6 +240,11 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
             f"{nr_active} pages are active, {up} were activated and {events[PGDEACTIVATE]} "
             "deactivated"
         )
+
+
+def by_whom_and_kind(pages: I64_2D) -> list[int]:
+    """Return the sums that the kernel counts: direct, by kswapd; anonymous, of files."""
+    return [*pages.sum(axis=1).tolist(), *pages.sum(axis=0).tolist()]
 
 
 def check_reads(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
@@ -280,7 +279,8 @@ def check_swap_traffic(mem: Mem, ledger: Ledger) -> Iterator[str]:
         )
     for part, whole in ((PGMAJFAULT, PGFAULT), (SWAP_RA, PSWPIN)):
         if events[part] > events[whole]:
-            yield f"{events[part]} events {part} among {events[whole]} events {whole}"
+            names = VM_EVENT_NAMES[part], VM_EVENT_NAMES[whole]
+            yield f"{names[0]} rose by {events[part]}, {names[1]} by {events[whole]} only"
 
 
 def count_active(mem: Mem) -> int:

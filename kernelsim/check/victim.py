@@ -33,7 +33,7 @@ def wrong_victim(kernel: Kernel, pid: int, message: OutOfMemory) -> str:
         return f"pid {pid} is to die though pid {dying[0]} is dying already"
     origins = [entry.pid for entry in candidates if entry.oom_origin and not entry.has_ended()]
     if origins:
-        return "" if pid == origins[0] else f"pid {pid} is to die, not {origins[0]}, in swapoff"
+        return "" if pid == origins[-1] else f"pid {pid} is to die, not {origins[-1]}, in swapoff"
     if not killable:
         return f"pid {pid} is to die, and no process may be killed"
     scores = [(points(kernel, entry, total), place) for place, entry in enumerate(killable)]

@@ -5,7 +5,7 @@ Exit status: 0 done, 2 wrong use or a trace with a mistake.
 
 import csv as csv_module
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 BLOCK_BYTES_MAX: Final = 1 << 20
 CACHE_PAGES_MAX: Final = 1 << 32  # 16 TiB
 READ_AHEAD_MAX: Final = 1 << 16  # pages
+MADE_PAGES: Final = 10_000
 MADE_PAGES_MAX: Final = 10**7
+MADE_REQUESTS: Final = 200_000
 MADE_REQUESTS_MAX: Final = 10**12
+SEED: Final = 1
 CSV_HEADERS: Final = ("begin_ns", "policy", "size_bytes", "accesses", "hits")
 
 
@@ -36,11 +39,11 @@ def cache(
     read_ahead: Whole = 0,
     csv: Annotated[bool, Parameter(negative="")] = False,
     trace_type_params: Annotated[str | None, Parameter(name=["--trace-type-params", "-t"])] = None,
-    time_unit: str = "1s",
+    time_unit: str | None = None,
     block: str | None = None,
-    pages: Whole = 10_000,
-    requests: Whole = 200_000,
-    seed: Whole = 1,
+    pages: Whole | None = None,
+    requests: Whole | None = None,
+    seed: Whole | None = None,
 ) -> None:
     """Compare replacement policies on one trace: which share of the pages asked for was there.
 
@@ -58,12 +61,12 @@ def cache(
         csv: Write comma-separated values instead of a table.
         trace_type_params: Columns of a csv trace, as libCacheSim takes them: time-col=1,
             obj-id-col=2, obj-size-col=3, delimiter=;, has-header=true. An object counts as a page.
-        time_unit: Of the times of that csv.
+        time_unit: Of the times of that csv; 1s by default.
         block: Objects of that csv are blocks of a disk of this size, such as 512, and a request is
             for all the pages it touches.
-        pages: Different pages in the hot part of a made trace.
-        requests: How many there are in a made trace.
-        seed: What a made trace draws.
+        pages: Different pages in the hot part of a made trace; 10000 by default.
+        requests: How many there are in a made trace; 200000 by default.
+        seed: What a made trace draws; 1 by default.
     """
     from kernelsim.report.text_table import print_table
     from kernelsim.units import parse_duration
@@ -80,9 +83,14 @@ def cache(
     window_ns = None if over_time is None else parse_duration(over_time, key="--over-time")
     if window_ns == 0:
         raise ConfigError("--over-time", over_time, "must be more than nothing")
+    of_csv = {"--time-unit": time_unit, "--block": block}
     if trace in MADE_TRACES:
+        refuse(of_csv | {"--trace-type-params": trace_type_params}, "goes with a recorded trace")
         asked = made_requests(trace, pages, requests, seed)
     else:
+        refuse({"--pages": pages, "--requests": requests, "--seed": seed}, "goes with a made trace")
+        if trace_type_params is None:
+            refuse(of_csv, "goes with --trace-type-params")
         asked = recorded_requests(Path(trace), trace_type_params, time_unit, block)
     caches = [POLICIES[name](nr_pages) for name, nr_pages in chosen]
     windows = hit_rates(asked, caches, read_ahead=read_ahead, window_ns=window_ns)
@@ -100,6 +108,13 @@ def require(key: str, value: int, most: int, *, least: int = 1) -> None:
         raise ConfigError(key, value, f"must be {least} to {most}")
 
 
+def refuse(options: Mapping[str, object], rule: str) -> None:
+    """Refuse options that mean nothing here; None is an option that was not given."""
+    for key, value in options.items():
+        if value is not None:
+            raise ConfigError(key, value, rule)
+
+
 def cache_pages(text: str) -> int:
     """Return the pages that a size of a cache means."""
     from kernelsim.units import PAGE_SHIFT, parse_size
@@ -110,38 +125,43 @@ def cache_pages(text: str) -> int:
     return nr_pages
 
 
-def made_requests(name: str, pages: int, requests: int, seed: int) -> "Iterator[Request]":
+def made_requests(
+    name: str, pages: int | None, requests: int | None, seed: int | None
+) -> "Iterator[Request]":
     """Make a trace."""
     from kernelsim.sim.rng import Rng
     from kernelsim.user.cache.made_traces import MADE_TRACES, TraceShape
 
-    require("--pages", pages, MADE_PAGES_MAX)
-    require("--requests", requests, MADE_REQUESTS_MAX)
-    return MADE_TRACES[name](TraceShape(pages, requests, Rng(seed, name)))
+    nr_pages = MADE_PAGES if pages is None else pages
+    nr_requests = MADE_REQUESTS if requests is None else requests
+    require("--pages", nr_pages, MADE_PAGES_MAX)
+    require("--requests", nr_requests, MADE_REQUESTS_MAX)
+    draws = Rng(SEED if seed is None else seed, name)
+    return MADE_TRACES[name](TraceShape(nr_pages, nr_requests, draws))
 
 
 def recorded_requests(
-    path: Path, columns: str | None, time_unit: str, block: str | None
+    path: Path, columns: str | None, time_unit: str | None, block: str | None
 ) -> "Iterator[Request]":
     """Read a file, in the form its columns are said to have.
 
     Raises:
-        ConfigError: An option is wrong, or means nothing for a trace of the MSR form.
+        ConfigError: An option is wrong.
     """
-    from kernelsim.units import parse_duration, parse_size
+    from kernelsim.units import NS_PER_S, parse_duration, parse_size
     from kernelsim.user.cache.block_trace import read_csv, read_msr
     from kernelsim.user.cache.csv_form import parse_csv_form
 
-    unit_ns = parse_duration(time_unit, key="--time-unit")
+    if columns is None:
+        return read_msr(path)
+    unit_ns = NS_PER_S if time_unit is None else parse_duration(time_unit, key="--time-unit")
+    if unit_ns == 0:
+        raise ConfigError("--time-unit", time_unit, "must be more than nothing")
     block_bytes = None if block is None else parse_size(block, key="--block")
     if block_bytes is not None:
         require("--block", block_bytes, BLOCK_BYTES_MAX)
-    if columns is not None:
-        key = "--trace-type-params"
-        return read_csv(path, parse_csv_form(columns, key, unit_ns, block_bytes))
-    if block is not None:
-        raise ConfigError("--block", block, "goes with --trace-type-params")
-    return read_msr(path)
+    form = parse_csv_form(columns, "--trace-type-params", unit_ns, block_bytes)
+    return read_csv(path, form)
 
 
 def in_all(

@@ -97,7 +97,7 @@ def is_one_line(text: str) -> bool:
 
 
 def validate_disks(devices: Sequence[BlockDeviceSpec], swaps: Sequence[SwapSpec]) -> None:
-    """Check disks and that each swap area lies on one of them."""
+    """Check disks and that each swap area lies on one of them that has room for it."""
     names = [device.name for device in devices]
     for index, device in enumerate(devices):
         if device.name in names[:index]:
@@ -125,6 +125,7 @@ def validate_disks(devices: Sequence[BlockDeviceSpec], swaps: Sequence[SwapSpec]
         if device.scheduler not in SCHEDULERS:
             rule = f"must be one of {', '.join(SCHEDULERS)}"
             raise ConfigError(f"device[{index}].scheduler", device.scheduler, rule)
+    room = {device.name: device.size_bytes >> 12 for device in devices}
     for index, swap in enumerate(swaps):
         if swap.device not in names:
             known = ", ".join(names) or "none is defined"
@@ -134,6 +135,10 @@ def validate_disks(devices: Sequence[BlockDeviceSpec], swaps: Sequence[SwapSpec]
             raise ConfigError(f"swap[{index}].size", swap.size_bytes, rule)
         if swap.nr_slots >= MAX_PFN:
             raise ConfigError(f"swap[{index}].size", swap.size_bytes, "must be less than 64 TiB")
+        room[swap.device] -= swap.nr_slots + 1
+        if room[swap.device] < 0:
+            rule = f"does not fit on {swap.device} with what lies there before it"
+            raise ConfigError(f"swap[{index}].size", swap.size_bytes, rule)
 
 
 def validate_files(

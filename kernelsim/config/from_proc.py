@@ -260,6 +260,9 @@ def _swaps_and_devices(
         swaps.append(
             SwapSpec(name=line.filename, size_bytes=size_bytes, prio=line.prio, device=device)
         )
+    for name, disk in devices.items():  # a recording does not say how large a disk is
+        nr_bytes = sum(swap.size_bytes for swap in swaps if swap.device == name)
+        devices[name] = attrs.evolve(disk, size_bytes=max(disk.size_bytes, nr_bytes))
     return tuple(swaps), tuple(devices.values())
 
 

@@ -49,18 +49,19 @@ DEVICE_KINDS: Final = {
         bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
         size_bytes=1 << 40,  # the common size of one
     ),
-    # Seagate Constellation ES.3 1 TB, product manual 100671511: 7200 turns a minute, seeks of
-    # 8.5 ms (read, average) and 0.7 ms (track to track), 83 to 175 MB/s from rim to hub, NCQ of 32.
+    # Seagate Constellation ES.3 1 TB, product manual 100671510: 7200 turns a minute, 175 MB/s at
+    # the rim, 83 at the hub. Average read seek: that of the Hitachi Deskstar 7K1000.C of two disks,
+    # specification 4.5.2.1. Track to track, controller and link are estimates.
     "hdd-7200": BlockDeviceSpec(
         name="hdd-7200",
-        queue_depth=32,
-        read_latency_ns=100_000,  # of the controller and the link, beside arm and platter
+        queue_depth=32,  # NCQ
+        read_latency_ns=100_000,  # estimate: controller and link, beside arm and platter
         write_latency_ns=100_000,
         bandwidth_bytes_per_s=129_000_000,  # the mean of rim and hub
         rotational=True,
         scheduler="mq-deadline",
         average_seek_ns=8_500_000,
-        track_to_track_ns=700_000,
+        track_to_track_ns=700_000,  # estimate; 1 ms on the 2.5-inch Hitachi Travelstar 7K320
         rotation_ns=8_333_333,
         size_bytes=1_000_204_886_016,
     ),

@@ -209,8 +209,7 @@ def memory_cells(samples: Samples, rows: list[int], total_kb: int) -> Iterator[s
     file_pages = samples.total("nr_file_pages") - samples.total("nr_swapcached")
     cached = kb(np.maximum(file_pages - samples.of("buffers"), 0))
     slab = kb(samples.total("nr_slab_reclaimable") + samples.total("nr_slab_unreclaimable"))
-    unused = free + buffers + cached + slab
-    used = total_kb - (free if unused > total_kb else unused)
+    used = total_kb - min(free + buffers + cached + slab, total_kb)
     commit = kb(samples.of("committed_as"))
     limit = total_kb + kb(samples.of("swap_total"))
     active = kb(samples.total("nr_active_anon") + samples.total("nr_active_file"))

@@ -12,12 +12,17 @@ from kernelsim.actors.parts import node, node_swap
 from kernelsim.actors.reclaim import reclaim
 from kernelsim.mm.core.mem import Z_NID, Z_WMARK_LOW
 from kernelsim.mm.core.vmstat import (
+    NR_WRITTEN,
     NUMA_FOREIGN,
     PGACTIVATE,
     PGDEACTIVATE,
+    PGMAJFAULT,
+    PGPGIN,
+    PGPGOUT,
     PGREFILL,
     PGSCAN_DIRECT,
     PGSCAN_KSWAPD,
+    SWAP_RA,
     WORKINGSET_REFAULT_ANON,
 )
 from tests.check.test_duties import TWO_CPUS, TWO_NODES, churned, findings, only, pressed
@@ -85,6 +90,36 @@ def test_an_event_of_reclaim_that_is_counted_wrong_is_found(monkeypatch, name):
     holder, step, do, text = EVENTS[name]
     after(monkeypatch, holder, step, do)
     assert only(findings(pressed), text)
+
+
+READ_AND_WRITTEN: dict[str, tuple[int, int, str]] = {
+    "pgpgin": (PGPGIN, 4, "pgpgin rose by"),
+    "pgpgout": (PGPGOUT, 1, "pgpgout rose by"),
+    "swap_ra": (SWAP_RA, 1_000_000, "swap_ra rose by"),
+    "pgmajfault": (PGMAJFAULT, 1_000_000, "pgmajfault rose by"),
+}
+
+
+@pytest.mark.parametrize("name", READ_AND_WRITTEN)
+def test_an_event_of_swap_that_did_not_happen_is_found(name):
+    """What is read and written is what disks were asked for, and a part is no more than all."""
+    column, more, text = READ_AND_WRITTEN[name]
+
+    async def main(machine: OpenMachine) -> None:
+        await pressed(machine)
+        machine.mem.vm_event[column] += more
+
+    assert only(findings(main), text)
+
+
+def test_pages_written_that_were_not_to_be_are_found():
+    """Those that are under writeback and those that are written are those sent there."""
+
+    async def main(machine: OpenMachine) -> None:
+        await pressed(machine)
+        machine.mem.node_stat[0, NR_WRITTEN] += 1
+
+    assert only(findings(main), "pages were to be written")
 
 
 def test_foreign_pages_of_another_node_are_found():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import machine_from_toml, machine_text
 from kernelsim.config.zones import ZoneType
@@ -160,3 +161,18 @@ def test_a_recorded_zram_disk_is_one(tmp_path: Path) -> None:
     assert devices["zram0"].compressed_permille == 500
     assert not devices["zram0"].rotational
     assert devices["sda2"].compressed_permille == 0
+
+
+def test_a_recorded_disk_is_as_large_as_its_swap_areas(tmp_path: Path) -> None:
+    """Where the recording does not say how large, they fit."""
+    shutil.copytree(CASES / "s01" / "before", tmp_path / "before")
+    table = (
+        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+        "/dev/sda2                               partition\t536870908\t\t0\t\t-2\n"
+        "/dev/sdb2                               partition\t1048572\t\t0\t\t-3\n"
+    )
+    (tmp_path / "before" / "swaps").write_text(table)
+
+    sizes = {disk.name: disk.size_bytes for disk in machine_from_proc(tmp_path / "before").devices}
+
+    assert sizes == {"sda2": 512 << 30, "sdb2": BlockDeviceSpec(name="sdb2").size_bytes}

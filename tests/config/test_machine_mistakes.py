@@ -24,12 +24,43 @@ def complaint(text: str) -> str:
 
 TWO = ONE_NODE + '[[node]]\ncpus = "2"\nmemory = "1G"\n'
 DEVICE_RULE = "must be a device's name, up to 31 letters, digits and . _ - ! such as sda"
+DISK_OF_4M = ONE_NODE + '[[device]]\nname = "sda"\nsize = "4M"\n'
+FILE_OF_1M = '[[files]]\npath = "/f"\nsize = "1M"\ndevice = "sda"\n'
 MISTAKES = {
     "file on zram": (
         ONE_NODE
         + '[[device]]\nname = "zram0"\nkind = "zram"\n'
         + '[[files]]\npath = "/f"\nsize = "1M"\ndevice = "zram0"\n',
         "files[0].device = 'zram0': is zram, which holds nothing at boot",
+    ),
+    "file twice": (
+        f"{DISK_OF_4M}{FILE_OF_1M}{FILE_OF_1M}",
+        "files[1].path = '/f': there is a file of that path already",
+    ),
+    "path of a file": (
+        DISK_OF_4M + FILE_OF_1M.replace("/f", "f"),
+        "files[0].path = 'f': must be a path from / without spaces",
+    ),
+    "file on no disk": (
+        DISK_OF_4M + FILE_OF_1M.replace("sda", "sdb"),
+        "files[0].device = 'sdb': no such device (sda)",
+    ),
+    "files larger than their disk": (
+        DISK_OF_4M + FILE_OF_1M + FILE_OF_1M.replace("/f", "/g").replace("1M", "3073K"),
+        "files[1].size = 3146752: does not fit on sda with what lies there before it",
+    ),
+    "file behind a swap area": (
+        DISK_OF_4M + '[[swap]]\nsize = "4M"\ndevice = "sda"\n' + FILE_OF_1M,
+        "files[0].size = 1048576: does not fit on sda with what lies there before it",
+    ),
+    "swap areas larger than their disk": (
+        DISK_OF_4M
+        + '[[swap]]\nsize = "4M"\ndevice = "sda"\n[[swap]]\nsize = "8K"\ndevice = "sda"\n',
+        "swap[1].size = 8192: does not fit on sda with what lies there before it",
+    ),
+    "scheduler": (
+        DISK_OF_4M.replace("[[device]]", '[[device]]\nscheduler = "bfq"'),
+        "device[0].scheduler = 'bfq': must be one of none, mq-deadline",
     ),
     "unknown key": (
         ONE_NODE.replace("memory", "memroy"),
@@ -191,12 +222,6 @@ def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
 
 FULL = machine_text(machine_from_toml(tomllib.loads(ONE_NODE)))
 FULL_MISTAKES = {
-    "file on zram": (
-        ONE_NODE
-        + '[[device]]\nname = "zram0"\nkind = "zram"\n'
-        + '[[files]]\npath = "/f"\nsize = "1M"\ndevice = "zram0"\n',
-        "files[0].device = 'zram0': is zram, which holds nothing at boot",
-    ),
     "node number": (
         FULL.replace("nid = 0", "nid = 1"),
         "nid = 1: nodes are numbered from 0 in order; want 0",

@@ -9,7 +9,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.accesses import Accesses
 from kernelsim.explore.run import run_plan
-from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PAGEOUTRUN, PGFAULT
+from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PAGEOUTRUN, PGFAULT, PGMAJFAULT
 from tests.explore.test_run import PRESSED
 
 pytestmark = pytest.mark.mission("B3", "partly")
@@ -39,6 +39,18 @@ def lose_stalls(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(page_allocator, "try_to_free_pages", reclaim)
 
 
+def lose_major_faults(patch: pytest.MonkeyPatch) -> None:
+    """Count no major fault."""
+    real = Accesses._fault
+
+    async def fault(self: Any, *given: Any) -> int:
+        done = await real(self, *given)
+        self._kernel.mem.vm_event[PGMAJFAULT] = 0
+        return done
+
+    patch.setattr(Accesses, "_fault", fault)
+
+
 def double_runs(patch: pytest.MonkeyPatch) -> None:
     """Count each run of a kswapd twice."""
     real = Kswapd._balance_pgdat
@@ -65,6 +77,7 @@ def user_as_system(patch: pytest.MonkeyPatch) -> None:
 
 PLANTS = {
     "pgfault": (lose_faults, "pgfault is"),
+    "pgmajfault": (lose_major_faults, "pgmajfault is"),
     "allocstall": (lose_stalls, "allocstall of"),
     "pageoutrun": (double_runs, "pageoutrun is"),
     "user time": (user_as_system, "user time is"),

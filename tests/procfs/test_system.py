@@ -7,7 +7,8 @@ from kernelsim.procfs.snapshot import (
     Snapshot,
     ZoneSnapshot,
 )
-from kernelsim.procfs.system import node_states, render_stat, render_uptime
+from kernelsim.procfs.system import node_states, render_pressure, render_stat, render_uptime
+from kernelsim.sched.psi import FIXED_1, Pressure
 
 NORMAL = ZoneSnapshot(name="Normal", present=8)
 MOVABLE = ZoneSnapshot(name="Movable", present=8)
@@ -58,3 +59,13 @@ def test_stat_counts_ticks_by_cpu():
 def test_stat_without_cpus_is_all_zero():
     """A machine that says nothing of its CPUs still has a sum line."""
     assert render_stat(Snapshot(nodes=())).startswith("cpu  0 0 0 0 0 0 0 0 0 0\n")
+
+
+def test_pressure_has_percent_with_two_decimals_rounded_down():
+    """Averages are fixed point of 11 bits, the total is printed in microseconds."""
+    some = Pressure((FIXED_1 // 2, 12 * FIXED_1 + 1023, 100 * FIXED_1), 1_234_567)
+    full = Pressure((0, 20, 21), 999)
+    assert render_pressure({"some": some, "full": full}) == (
+        "some avg10=0.50 avg60=12.49 avg300=100.00 total=1234\n"
+        "full avg10=0.00 avg60=0.00 avg300=0.01 total=0\n"
+    )

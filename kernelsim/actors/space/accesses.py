@@ -55,7 +55,6 @@ from kernelsim.mm.burst.columns import (
     R_ZONES,
     STOP_ENTERED,
     STOP_FAULT,
-    STOP_SLICE,
 )
 from kernelsim.mm.core.mem import I64, U8
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -205,10 +204,7 @@ class Accesses:
             vpn = columns[B_LAST_HIT]
             self._handler.note_hits(vma_of(vpn).start, vpn, columns[B_HITS])
         done, stop = columns[B_DONE], columns[B_STOP]
-        if stop == STOP_SLICE:
-            if task.cpu.must_give_way():
-                await task.give_way()
-        elif stop in (STOP_FAULT, STOP_ENTERED):
+        if stop in (STOP_FAULT, STOP_ENTERED):
             if columns[B_LISTED]:
                 packed = int(kernel.burst.access[task.cpu.number, columns[B_AT]])
                 vpn, write = packed >> 1, bool(packed & 1)
@@ -220,6 +216,8 @@ class Accesses:
                 lock_ns = columns[B_LOCK_NS] - columns[B_LOCK_BEGAN]
             fault = PageFault(vpn, write, vma_of(vpn), columns[B_TOKEN], entered_ns, lock_ns)
             done += await self._fault(fault, result)
+        elif task.cpu.must_give_way():  # also when it is killed or done, as in `compute`
+            await task.give_way()
         return done
 
     def _count(self, columns: list[int], kind: int, result: FaultCounts) -> None:

@@ -124,7 +124,6 @@ def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) ->
         index=zeros((nr_pfns,), np.int64),
         private=zeros((nr_pfns,), np.int32),
         token=zeros((nr_pfns,), np.uint64),
-        mlock_count=zeros((nr_pfns,), np.int16),
     )
     return Mem(
         pages=pages,

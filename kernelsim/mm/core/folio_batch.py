@@ -100,11 +100,17 @@ def folio_batch_move_lru(mem: Mem, cpu: int, nr: int, out: I64) -> int:
             kept += 1
             batch[kept] = pfn
     lru_add(mem, batch[1:], kept)
+    drop_first(batch, nr)
+    return free
+
+
+@inlined_leaf
+def drop_first(batch: I64, nr: int) -> None:
+    """Take the first `nr` pages out of a batch."""
     left = int(batch[0]) - nr
     for i in range(left):
         batch[1 + i] = batch[1 + nr + i]
     batch[0] = left
-    return free
 
 
 @inlined_leaf
@@ -177,8 +183,5 @@ def activate_batch_move(mem: Mem, cpu: int, nr: int, out: I64) -> int:
             flags[pfn] |= PG_active
             lruvec_add_folio(mem, pfn, False)
             mem.vm_event[PGACTIVATE] += 1
-    left = int(batch[0]) - nr
-    for i in range(left):
-        batch[1 + i] = batch[1 + nr + i]
-    batch[0] = left
+    drop_first(batch, nr)
     return free

@@ -79,17 +79,21 @@ PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
 PG_readahead: Final = 1 << 21
 PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; on no list yet
 PG_activating: Final = 1 << 23  # in a CPU's batch of pages to activate, which holds a reference
-PG_gathered: Final = (
-    1 << 24
-)  # held by the task that unmapped it, or dropped it from a file, until freed
+PG_gathered: Final = 1 << 24  # held by the task that unmapped it, or took it from a file
+# Differs from Linux: The mlock_count of a page lies in the highest bits of its flags and ends at
+# 63; Linux links no pages of the unevictable list, and has it in place of a link.
+MLOCK_COUNT_SHIFT: Final = 26
+MLOCK_COUNT_MAX: Final = 63
+MLOCK_COUNT_MASK: Final = MLOCK_COUNT_MAX << MLOCK_COUNT_SHIFT
 
 
 class Pages(NamedTuple):
     """Columns of `struct page`; every array has one entry for each pfn of the machine.
 
-    42 bytes a page. `private` holds order and migratetype of a free block (PG_buddy, read with
-    `buddy_order` and `buddy_migratetype`), the swap slot of a page in the swap cache
-    (PG_swapcache), or the pool row of a page-table page (PG_table).
+    40 bytes a page. `flags` has mlock_count in its highest bits (see mlock.py). `private` holds
+    order and migratetype of a free block (PG_buddy, read with `buddy_order` and
+    `buddy_migratetype`), the swap slot of a page in the swap cache (PG_swapcache), or the pool row
+    of a page-table page (PG_table).
     """
 
     flags: U32
@@ -100,7 +104,6 @@ class Pages(NamedTuple):
     index: I64  # type: ignore[assignment]  # virtual page number in that mm, or page of the file
     private: I32
     token: U64  # what the page holds, as a number; writing changes it
-    mlock_count: I16  # mappings that lock it, while it is on the unevictable list; see mlock.py
 
 
 # Columns of Mem.zone; actors/parts/node.py says who writes them.

@@ -3,16 +3,22 @@
 Linux: mm/mlock.c, 6.1.
 A page that a locked mapping maps has PG_mlocked from the moment it is mapped; it comes to the
 unevictable list under lru_lock, when it is on a list at all. `mlock_count` says how many mappings
-lock it, as far as that is known: it is kept while the page is on the unevictable list only, may
-count too few, never too many, and reclaim puts right what was missed.
+lock it, as far as that is known: it is lost when the page is off the unevictable list meanwhile,
+and may be too low, never too high.
+Differs: Reclaim does not look whether a mapping is locked: a page whose mlock_count was too low can
+be evicted when the first of its locks is taken off.
 Interface: `mlock_new_folio` for a page that was just mapped, `mlock_folio` marks one that is in
-use; `mlock_folios` and `munlock_folios` move a batch of them under lru_lock.
+use; `mlock_folios` and `munlock_folios` move a batch of them under lru_lock. `mlock_count` reads
+the count.
 Units: pages.
 """
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import (
     I64,
+    MLOCK_COUNT_MASK,
+    MLOCK_COUNT_MAX,
+    MLOCK_COUNT_SHIFT,
     Mem,
     PG_active,
     PG_lru,
@@ -32,13 +38,26 @@ from kernelsim.mm.core.vmstat import (
 
 
 @leaf
+def mlock_count(mem: Mem, pfn: int) -> int:
+    """Return how many mappings are known to lock a page."""
+    return int(mem.pages.flags[pfn]) >> MLOCK_COUNT_SHIFT
+
+
+@leaf
+def set_mlock_count(mem: Mem, pfn: int, count: int) -> None:
+    """Note how many mappings lock a page, up to 63; more are not counted."""
+    flags = mem.pages.flags[pfn] & (ALL_FLAGS ^ MLOCK_COUNT_MASK)
+    mem.pages.flags[pfn] = flags | min(count, MLOCK_COUNT_MAX) << MLOCK_COUNT_SHIFT
+
+
+@leaf
 def mlock_new_folio(mem: Mem, pfn: int) -> None:
     """Mark a page that was just mapped and is on no list yet; the folio_batch takes it there.
 
     Source: Linux 6.1 mm/mlock.c:mlock_new_page
     """
     mlock_folio(mem, pfn)
-    mem.pages.mlock_count[pfn] = 1
+    set_mlock_count(mem, pfn, 1)
 
 
 @inlined_leaf
@@ -67,12 +86,12 @@ def mlock_folios(mem: Mem, pfns: I64, n: int) -> None:
         if not flags & PG_lru or not flags & PG_mlocked:
             continue
         if flags & PG_unevictable:
-            mem.pages.mlock_count[pfn] += 1
+            set_mlock_count(mem, pfn, mlock_count(mem, pfn) + 1)
             continue
         lruvec_del_folio(mem, pfn)
         flags = mem.pages.flags[pfn]
         mem.pages.flags[pfn] = (flags | PG_unevictable) & (ALL_FLAGS ^ PG_active)
-        mem.pages.mlock_count[pfn] = 1
+        set_mlock_count(mem, pfn, 1)
         lruvec_add_folio(mem, pfn, False)
         mem.vm_event[UNEVICTABLE_PGS_CULLED] += 1
 
@@ -88,8 +107,9 @@ def munlock_folios(mem: Mem, pfns: I64, n: int) -> None:
         flags = mem.pages.flags[pfn]
         on_list = flags & PG_lru != 0
         if on_list and flags & PG_unevictable:
-            mem.pages.mlock_count[pfn] = max(0, mem.pages.mlock_count[pfn] - 1)
-            if mem.pages.mlock_count[pfn]:
+            count = max(0, mlock_count(mem, pfn) - 1)
+            set_mlock_count(mem, pfn, count)
+            if count:
                 continue
         if flags & PG_mlocked:
             clear_mlocked(mem, pfn)
@@ -105,6 +125,5 @@ def munlock_folios(mem: Mem, pfns: I64, n: int) -> None:
 @leaf
 def clear_mlocked(mem: Mem, pfn: int) -> None:
     """Take the mark off a page, and count it as not locked."""
-    mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_mlocked
-    mem.pages.mlock_count[pfn] = 0
+    mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_mlocked | MLOCK_COUNT_MASK)
     mem.zone_stat[zone_of(mem, pfn), NR_MLOCK] -= 1

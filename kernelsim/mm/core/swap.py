@@ -20,6 +20,7 @@ from kernelsim.mm.core.mem import (
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
     LRU_UNEVICTABLE,
+    MLOCK_COUNT_MASK,
     PAGEBLOCK_NR_PAGES,
     Z_NID,
     Z_SPANNED,
@@ -105,7 +106,7 @@ def folio_add_lru(mem: Mem, pfn: int) -> None:
         if not was_unevictable:
             mem.vm_event[UNEVICTABLE_PGS_CULLED] += 1
         else:  # whether others locked it meanwhile is not known: rather too few
-            mem.pages.mlock_count[pfn] = 0
+            mem.pages.flags[pfn] &= ALL_FLAGS ^ MLOCK_COUNT_MASK
     elif was_unevictable:
         mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ PG_unevictable)
         mem.vm_event[UNEVICTABLE_PGS_RESCUED] += 1

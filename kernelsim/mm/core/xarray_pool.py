@@ -12,6 +12,7 @@ from kernelsim.mm.core.xarray import (
     NR_NODE_FIELDS,
     NR_SHADOW_FIELDS,
     NR_STATES,
+    XA_CHUNK_SHIFT,
     XA_CHUNK_SIZE,
     XA_LEVELS_MAX,
     XA_NR_FREE,
@@ -56,7 +57,10 @@ class XArrayPool:
 
     def reserve(self, nr_entries: int) -> None:
         """Make sure that `nr_entries` entries in a row can be stored in one tree."""
-        nr_rows = nr_entries // XA_CHUNK_SIZE + 2 + 2 * XA_LEVELS_MAX
+        # On each level a run has two nodes more than it fills if neither end falls on a border, and
+        # a tree that grows higher puts one above what it had.
+        levels = range(1, XA_LEVELS_MAX + 1)
+        nr_rows = sum((nr_entries >> level * XA_CHUNK_SHIFT) + 3 for level in levels)
         old = self.xa
         nr_free = int(old.state[XA_NR_FREE])
         if nr_free >= nr_rows:

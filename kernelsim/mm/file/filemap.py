@@ -169,9 +169,8 @@ def page_cache_prev_miss(files: FileMappings, number: int, index: int, max_scan:
 @leaf
 def page_cache_next_page(files: FileMappings, number: int, index: int, end: int) -> int:
     """Return the first index from `index` below `end` that has a page; `end` if none has."""
-    while index < end and not is_cached(files, number, index):
-        index += 1
-    return index
+    found = xa_next(files.xa, number, index, end - 1)
+    return found if found >= 0 else end
 
 
 @inlined_leaf

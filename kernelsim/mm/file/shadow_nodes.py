@@ -29,15 +29,16 @@ SHRINK_BATCH: Final = 128  # include/linux/shrinker.h
 def nr_shadow_nodes_to_free(mem: Mem, files: FileMappings, nid: int) -> int:
     """Return how many nodes to free now: half of those beyond what remembers all of memory.
 
-    One in eight slots is taken to be in use, as an evicted page is rarely alone.
+    One in eight slots is taken to be in use, as an evicted page is rarely alone. Shrinkers work in
+    whole batches.
 
     Source: Linux 6.1 mm/workingset.c:count_shadow_nodes, mm/vmscan.c:do_shrink_slab
     """
     per_node = mem.lowmem_reserve.shape[1]
     present = int(mem.zone[nid * per_node : (nid + 1) * per_node, Z_PRESENT].sum())
     freeable = int(files.xa.shadow_nodes[nid, SN_COUNT]) - (present >> (XA_CHUNK_SHIFT - 3))
-    nr = freeable // 2
-    return nr if nr >= SHRINK_BATCH else 0
+    nr = max(freeable, 0) // 2
+    return nr - nr % SHRINK_BATCH
 
 
 @leaf

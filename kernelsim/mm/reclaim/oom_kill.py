@@ -178,15 +178,14 @@ def select_bad_process(
     """
     best = Selection(None)
     for task in tasks:
-        if not oom_eligible(task, nodemask):
+        if task.pid == GLOBAL_INIT_PID or not oom_eligible(task, nodemask):
             continue
         if task.is_victim:
             if task.oom_skip:
                 continue
             return Selection(None, aborted=True)
-        if task.oom_origin:  # it asks for this by what it does
-            return Selection(task, ORIGIN_POINTS)
-        points = oom_badness(task, totalpages)
+        # Who runs swapoff asks for this by what it does.
+        points = ORIGIN_POINTS if task.oom_origin else oom_badness(task, totalpages)
         if points is not None and (best.chosen is None or points >= best.points):
             best = Selection(task, points)
     return best

@@ -97,6 +97,28 @@ def test_a_signal_ends_a_burst_where_it_ends_messages():
     assert 0 < result.minflt < 2048
 
 
+def test_a_killed_program_gives_way_first_as_with_messages():
+    """Whether others are to run is looked at before signals are, as the kernel does."""
+
+    async def main(machine):
+        async def compute(process):
+            await process.touch(await process.mmap("64K"), write=True, passes=200_000)
+
+        async def wait(process):
+            await process.sleep("1s")
+
+        victim = await machine.spawn("victim", compute, cpu=0)
+        waiting = await machine.spawn("waiting", wait, cpu=0)
+        await machine.sleep("5ms")
+        await waiting.kill()  # it wakes up to end, and has run far less
+        await victim.kill()
+        statuses = [await process.wait() for process in (victim, waiting)]
+        return statuses, machine.engine.clock.number
+
+    statuses, _ = same_for_all_sizes(small_machine(), main)[0]
+    assert statuses == [-9, -9]
+
+
 def test_tasks_of_a_cpu_take_turns_as_with_messages():
     """A burst ends with the time slice when others wait for the CPU, and not before."""
 

@@ -141,13 +141,15 @@ def test_nodes_with_nothing_but_shadows_are_counted_and_can_be_freed(box):
 
 
 def test_shadow_nodes_are_freed_beyond_one_for_each_eight_pages(box):
-    """Half of what is too much, when that is a batch at least."""
+    """Half of what is too much, in whole batches."""
     files = box.spaces.mappings
     box.mem.zone[0, Z_PRESENT] = 800
     files.xa.shadow_nodes[0, SN_COUNT] = 100 + 255
     assert nr_shadow_nodes_to_free(box.mem, files, 0) == 0
     files.xa.shadow_nodes[0, SN_COUNT] = 100 + 256
     assert nr_shadow_nodes_to_free(box.mem, files, 0) == 128
+    files.xa.shadow_nodes[0, SN_COUNT] = 100 + 2 * 300
+    assert nr_shadow_nodes_to_free(box.mem, files, 0) == 256
 
 
 def test_a_run_is_entered_until_the_batch_is_full_or_a_page_is_there(box):

@@ -111,6 +111,19 @@ def test_init_is_never_chosen():
     assert oom_score(init, TOTALPAGES) == 0
 
 
+def test_who_runs_swapoff_goes_first_unless_a_victim_is_still_dying():
+    """It has more points than anybody, wherever it stands; a victim behind it is waited for."""
+    origin = task(5, "swapoff", rss=1, oom_origin=True)
+    for tasks in ([origin, A], [A, origin]):
+        assert select_bad_process(tasks, TOTALPAGES).chosen == origin
+    younger = task(7, "swapoff", rss=1, oom_origin=True)
+    assert select_bad_process([origin, younger], TOTALPAGES).chosen == younger
+    victim = task(6, "x", rss=1, is_victim=True)
+    assert select_bad_process([origin, victim], TOTALPAGES).aborted
+    init = task(1, "init", rss=1, oom_origin=True)
+    assert select_bad_process([init, A], TOTALPAGES).chosen == A
+
+
 def bound(pid, *nodes, rss=1000, mode=MPOL_BIND, **more):
     """Return a task with a memory policy."""
     return task(pid, f"on{nodes[0]}", rss=rss, policy=Mempolicy(mode, nodes), **more)
