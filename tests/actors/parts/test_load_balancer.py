@@ -201,7 +201,7 @@ def test_who_begins_the_next_call_does_not_leave_its_cpu_idle():
 
 @pytest.mark.parametrize("burst_pages", [1, 64])
 def test_pressure_moves_with_the_tasks(monkeypatch, burst_pages):
-    """Three write more than there is: invariants hold, each CPU counts the stalled tasks it has."""
+    """Six write more than there is: invariants hold, each CPU counts the stalled tasks it has."""
     moved = Counter()
     detach = Cpu.detach
 
@@ -215,15 +215,15 @@ def test_pressure_moves_with_the_tasks(monkeypatch, burst_pages):
 
     async def thrash(process):
         area = await process.mmap("8M")
-        for _ in range(4):
+        for _ in range(2):
             await process.touch(area, write=True)
         ended.append(process)
 
     async def main(machine):
         kernel = machine.kernel
-        for number in range(3):
+        for number in range(6):
             await machine.spawn(f"p{number}", thrash)
-        while len(ended) < 3:
+        while len(ended) < 6:
             assert check_machine(kernel) == []
             entities = [entry.task.entity for entry in kernel.processes.values()]
             stalled = [entity for entity in entities if entity.in_memstall]
@@ -236,7 +236,7 @@ def test_pressure_moves_with_the_tasks(monkeypatch, burst_pages):
             assert (cpu.psi.nr_memstall, cpu.psi.nr_memstall_running) == (0, 0)
 
     run_machine(
-        small_machine(cpus=("0-1",), memory="16M", swap="64M"), main, burst_pages=burst_pages
+        small_machine(cpus=("0-1",), memory="16M", swap="128M"), main, burst_pages=burst_pages
     )
     assert moved[True]
     assert moved[False]
