@@ -34,7 +34,6 @@ from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.burst.columns import (
     C_SEED,
     C_SPREAD,
-    C_TLB_FLUSH_PAGE,
     C_ZERO_PFN,
     Burst,
     new_burst,
@@ -256,7 +255,6 @@ def make_burst(spec: MachineSpec) -> Burst:
         page_ns // latency.interconnect_bandwidth_bytes_per_s,
         latency.tlb_hit_ns, latency.page_walk_step_ns, latency.cache_line_ns,
     )  # fmt: skip
-    burst.cost[C_TLB_FLUSH_PAGE] = latency.tlb_flush_page_ns
     burst.cost[C_SPREAD] = latency.cache_line_spread_permille
     burst.distance[:] = spec.distances
     for nid, row in enumerate(spec.distances):

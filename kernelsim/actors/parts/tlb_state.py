@@ -125,12 +125,6 @@ class TlbState:
         tlb_flush_range(self._tlb, mm.ctx_id, vpn, nr_pages)
         return self._latency.tlb_flush_page_ns * nr_pages
 
-    def note_flushes(self, nr: int) -> None:
-        """Note changes of the loaded address space that only this CPU had to follow, and has."""
-        if nr and self.loaded_mm is not None:
-            self.loaded_mm.tlb_gen += nr
-            self._context.tlb_gen += nr
-
     def _choose_context(self, ctx_id: int) -> TlbContext:
         """Return the address space's place in the TLB; the one whose place it takes is forgotten.
 

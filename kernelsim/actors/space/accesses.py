@@ -38,7 +38,6 @@ from kernelsim.mm.burst.columns import (
     B_MM,
     B_NID,
     B_NR_FAULTS,
-    B_NR_FLUSHES,
     B_NR_ZERO,
     B_SLICE_END,
     B_STIME,
@@ -196,7 +195,6 @@ class Accesses:
         task.cpu.state.user_ns += columns[B_UTIME]
         task.stime_ns += columns[B_STIME]
         task.waits.lock_ns += columns[B_LOCK_NS]
-        task.cpu.tlb_state.note_flushes(columns[B_NR_FLUSHES])
         for kind in range(NR_KINDS):
             if columns[B_NR_FAULTS + kind]:
                 self._count(columns, kind, result)

@@ -26,13 +26,14 @@ CROSSED: Final = 9  # they have crossed the link
 TRAFFIC: Final = 10  # the memory controller hears of them
 PASSED: Final = 11  # they have passed it
 MAP: Final = 12  # the page is clean
-FLUSHED: Final = 13  # the zero page, whose place it takes, is in no TLB
-ADD: Final = 14  # the node hears that the folio_batch is full
-LRU: Final = 15  # lru_lock is granted
-ADDED: Final = 16  # and given back
-RETURN: Final = 17  # the kernel is left
-BACK: Final = 18  # the program hears of that, the access that faulted is done
-WAITING: Final = 19  # queues at a lock behind actors, which wake it up
+FLUSH: Final = 13  # the TLB has to forget the zero page, whose place it takes
+FLUSHED: Final = 14  # and has
+ADD: Final = 15  # the node hears that the folio_batch is full
+LRU: Final = 16  # lru_lock is granted
+ADDED: Final = 17  # and given back
+RETURN: Final = 18  # the kernel is left
+BACK: Final = 19  # the program hears of that, the access that faulted is done
+WAITING: Final = 20  # queues at a lock behind actors, which wake it up
 
 # Why a CPU stopped
 STOP_DONE: Final = 0  # all accesses are done
@@ -47,6 +48,7 @@ CALL_NOTHING: Final = 0
 CALL_BOOSTED: Final = 1  # a watermark was boosted: kswapd is to wake up, then the CPU goes on
 CALL_EXTFRAG: Final = 2  # a pageblock was stolen, for the tracepoint
 CALL_QUEUE: Final = 3  # the CPU has to queue at a lock behind actors
+CALL_FLUSH: Final = 4  # its TLB has to forget a page; then the CPU goes on
 
 # Columns of `Burst.run`: what is asked for,
 B_PHASE: Final = 0
@@ -93,7 +95,7 @@ B_FAULT_LOCK_NS: Final = 50  # and the part of these under zone locks
 B_NR_ZERO: Final = 55  # of the faults, those that mapped the zero page
 B_LOCKED: Final = 56  # 1: the area it accesses is locked in memory
 B_READ: Final = 57  # what loads read, as `read_sum` adds it up
-B_NR_FLUSHES: Final = 58  # of one page, since another took the place of the zero page
+B_FLUSH_NS: Final = 58  # what the flush of a page takes
 NR_BURST_COLUMNS: Final = 59
 NR_KINDS: Final = 5
 
@@ -163,8 +165,7 @@ C_SEED: Final = 10  # where the spread is drawn from
 C_NR_NODES: Final = 11
 C_NR_ZONES: Final = 12
 C_ZERO_PFN: Final = 13
-C_TLB_FLUSH_PAGE: Final = 15
-NR_COSTS: Final = 16
+NR_COSTS: Final = 15
 
 
 class Burst(NamedTuple):

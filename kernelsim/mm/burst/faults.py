@@ -32,6 +32,7 @@ from kernelsim.mm.burst.columns import (
     B_FAULT_LOCK_NS,
     B_FAULT_NS,
     B_FIRST_VPN,
+    B_FLUSH_NS,
     B_FOR,
     B_HITS,
     B_KILLED,
@@ -42,7 +43,6 @@ from kernelsim.mm.burst.columns import (
     B_LOCKED,
     B_MM,
     B_NR_FAULTS,
-    B_NR_FLUSHES,
     B_NR_ZERO,
     B_PFN,
     B_PHASE,
@@ -54,13 +54,14 @@ from kernelsim.mm.burst.columns import (
     BACK,
     C_FAULT_ENTRY,
     C_PTE_SET,
-    C_TLB_FLUSH_PAGE,
     C_ZERO_PFN,
+    CALL_FLUSH,
     CALL_NOTHING,
     CLEAR,
     CROSSED,
     ENTER,
     FAULT,
+    FLUSH,
     FLUSHED,
     FOR_PAGE,
     FOR_TABLE,
@@ -194,18 +195,6 @@ def add_table(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> Non
 
 
 @inlined_leaf
-def flush_zero_page(burst: Burst, cpu: int) -> None:
-    """Have the TLB forget the zero page before another takes its place.
-
-    The fault has dropped the entry; no other CPU runs the address space now.
-
-    Source: Linux 6.1 mm/memory.c:wp_page_copy, mm/pgtable-generic.c:ptep_clear_flush
-    """
-    burst.run[cpu, B_NR_FLUSHES] += 1
-    spend(burst, cpu, FLUSHED, int(burst.cost[C_TLB_FLUSH_PAGE]))
-
-
-@inlined_leaf
 def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None:
     """Map the page, let the program have it, and put it in the CPU's folio_batch."""
     run = burst.run[cpu]
@@ -282,7 +271,10 @@ def fault_step(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst,
     elif phase == PASSED:
         go_on_clearing(mem, burst, cpu)
     elif phase == MAP and burst.run[cpu, B_KIND] == FAULT_ZERO_WP:
-        flush_zero_page(burst, cpu)
+        burst.run[cpu, B_PHASE] = FLUSH
+        return CALL_FLUSH
+    elif phase == FLUSH:
+        spend(burst, cpu, FLUSHED, int(burst.run[cpu, B_FLUSH_NS]))
     elif phase in (MAP, FLUSHED):
         map_page(mem, pt, mms, burst, cpu)
     else:
