@@ -24,6 +24,7 @@ from kernelsim.actors.file.pdflush import Pdflush
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
+from kernelsim.actors.parts.load_balancer import LoadBalancer
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
@@ -34,7 +35,13 @@ from kernelsim.errors import ConfigError
 from kernelsim.fs.filesystem import Filesystem
 from kernelsim.fs.inode import first_tokens
 from kernelsim.mm.boot.mm_init import build
-from kernelsim.mm.burst.columns import C_SEED, C_SPREAD, C_ZERO_PFN, Burst, new_burst
+from kernelsim.mm.burst.columns import (
+    C_SEED,
+    C_SPREAD,
+    C_ZERO_PFN,
+    Burst,
+    new_burst,
+)
 from kernelsim.mm.core.lruvec import new_lruvec
 from kernelsim.mm.core.mem import (
     MAX_ORDER_NR_PAGES,
@@ -209,6 +216,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     phase_ns = engine.rng("timer phase").below(spec.latency.timer_tick_ns)
     for cpu in kernel.cpus:
         cpu.tick_phase_ns = phase_ns
+    LoadBalancer(engine, kernel.cpus, spec.distances)
     kernel.interconnect = Interconnect(spec.latency, burst)
     for index, device in enumerate(spec.devices):
         kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)

@@ -35,11 +35,17 @@ from kernelsim.mm.space.pgtable import (
     pte_span,
     tables_needed,
 )
+from kernelsim.mm.space.zap import NONE_CLEARED
 from tests.commit_account import commit_account
 
 NODE_PAGES = 2048
 FIRST_PFN = 1024
 NO_MARKS = (np.zeros((1, 1), np.int64), 0, False)  # of unmap_range: it marks no page of a file
+
+
+def none_cleared() -> I64:
+    """Return what `unmap_range` adds the entries to that it clears; there are none yet."""
+    return np.array(NONE_CLEARED, np.int64)
 
 
 def set_pte_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, pte: int) -> None:

@@ -63,7 +63,9 @@ def test_a_32_bit_process_has_three_gib_of_addresses(arch):
         assert region.address + region.length == 0xB800_0000
         return refused.value.errno
 
-    assert run(small_machine(memory="128M", arch=arch), main).result == errno.ENOMEM
+    fixed = {"kernel.randomize_va_space": 0}
+    spec = small_machine(memory="128M", arch=arch, sysctl=fixed)
+    assert run(spec, main).result == errno.ENOMEM
 
 
 def test_page_tables_lie_below_high_memory():

@@ -52,17 +52,16 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
-              FreePages IsolateLru LruActivate LruAddDrain LruDeleted MemoryTraffic MlockFolios
-              PutbackInactive ShrinkActive
-        from  alloc/free_pages alloc/page_allocator core/lru_add core/writepages file/page_io
-              file/truncate reclaim/reclaim reclaim/zram_io space/memory_access space/mlock
-              space/mmu_gather space/swap_in
+              FreePages IsolateLru LruActivate LruAddDrain MemoryTraffic MlockFolios PutbackInactive
+              ReleasePages ShrinkActive
+        from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
+              reclaim/reclaim reclaim/zram_io space/memory_access space/mlock space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Exit Fadvise Fdatasync Fsync Ftruncate Madvise Mincore Mlock
-              Mlockall Mmap Munlock Munlockall Munmap Open Read Sleep StartImage StartPrinting
-              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
+        hears Brk Close DropCaches Exit Fadvise Fdatasync Fstat Fsync Ftruncate Madvise Mincore
+              Mlock Mlockall Mmap Msync Munlock Munlockall Munmap Open Read Sleep StartImage
+              StartPrinting Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)
@@ -72,7 +71,8 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         from  alloc/wakeup_kswapd
         tells block_device cpu node
     fault_handler (space/fault_handler.py)
-        owns  readahead states of its areas; with its process, the page tables, as under mmap_lock
+        owns  swap readahead states of its areas; with its process, the page tables, as under
+              mmap_lock
         hears PageFault
         from  space/accesses
         tells block_device cpu interconnect kswapd node oom_killer

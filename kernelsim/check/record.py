@@ -143,6 +143,13 @@ class Record(Duties):
         self.files.lost(inode, pages)
         self.promises.wrote(inode, pages.tolist(), ANYTHING)
 
+    def loaded(self, pid: int, vpns: I64, total: int) -> None:
+        """Compare what a program read with what it wrote."""
+        if len(vpns) and self.content_of(pid).read(vpns) != total:
+            self.note(
+                f"pid {pid} did not read what it wrote: {len(vpns)} loads from vpn {vpns[0]:#x} on"
+            )
+
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
         self.content_of(pid).store = (vpn, token) if write else None

@@ -170,20 +170,15 @@ def check_sums(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
 
 
 def check_zones(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
-    """Compare what zones gave and got back with pgalloc_* and pgfree.
-
-    Pages that wait for zone->lock to be given back are on their way.
-    """
+    """Compare what zones gave and got back with pgalloc_* and pgfree."""
     mem = kernel.mem
     events = mem.vm_event - ledger.events
     back = ledger.allocated - (used_pages(mem) - ledger.used)
-    is_waiting = bool(kernel.burst.queued.any())
-    for zone in np.flatnonzero((back > ledger.freed) | (back < ledger.freed)).tolist():
-        if back[zone] > ledger.freed[zone] or not is_waiting:
-            yield (
-                f"zone {zone}: {ledger.allocated[zone]} pages were handed out, {back[zone]} are "
-                f"back, {ledger.freed[zone]} were given back"
-            )
+    for zone in np.flatnonzero(back != ledger.freed).tolist():
+        yield (
+            f"zone {zone}: {ledger.allocated[zone]} pages were handed out, {back[zone]} are "
+            f"back, {ledger.freed[zone]} were given back"
+        )
     if events[PGFREE] != back.sum():
         yield f"pgfree rose by {events[PGFREE]}, {back.sum()} pages came back"
     for index, zone_type in enumerate(kernel.phys.zone_types):

@@ -100,7 +100,10 @@ def check_cache(mem: Mem, swap: SwapArea) -> list[str]:
 
 
 def is_idle(flags: U32) -> NDArray[np.bool_]:
-    """Tell which cached pages hold what is in their slot, as far as flags say so."""
+    """Tell which cached pages hold what is in their slot, as far as flags say so.
+
+    Of a page that is being written the slot holds nothing certain until the write ends.
+    """
     busy = np.uint32(PG_uptodate | PG_dirty | PG_locked | PG_writeback)
     idle: NDArray[np.bool_] = flags & busy == np.uint32(PG_uptodate)
     return idle

@@ -3,7 +3,8 @@
 Linux: mm/mmu_gather.c, mm/rmap.c:try_to_unmap_flush, arch/x86/mm/tlb.c, 6.1.
 Two rules for entries that a CPU may go through without a flush before. A frame that goes back to
 its node is in no such TLB any more, at the page it was mapped at. And an entry of a page that is
-not mapped may be there only while its process is unmapping it or some task is reclaiming.
+not mapped may be there only while its process is unmapping it or some task is reclaiming. One of
+a page that is mapped leads to its frame, and lets stores through only if the page is dirty.
 Interface: `Frames` remembers where frames were mapped at the last look, and is asked when frames
 go back; `check_tlbs` at a look.
 Units: virtual page numbers, page frame numbers.
@@ -15,7 +16,8 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.check.tables import PRESENT, SPECIAL, Tables, cut_short
+from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
+from kernelsim.hw.tlb import TLB_PFN_SHIFT, TLB_STORES
 from kernelsim.mm.burst.columns import B_PHASE, OUT
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -23,6 +25,7 @@ from kernelsim.mm.space.pgtable import pte_at
 
 TAG_SHIFT: Final = 36  # of the address-space identifier in a TLB's tag
 TAG_MASK: Final = (1 << TAG_SHIFT) - 1
+MAY_STORE: Final = 1 << 1 | 1 << 6  # of a PTE: writable and dirty
 
 
 class Frames:
@@ -73,15 +76,18 @@ class Frames:
 def check_tlbs(
     kernel: Kernel, tables: Tables, is_leaving: Callable[[MmStruct, int], bool]
 ) -> Iterator[str]:
-    """Find entries of pages that are not mapped, though no task is about to flush them.
+    """Find entries that lead to another frame, or allow more, than the page tables do.
+
+    Those of pages that are not mapped may be there while some task is about to flush them.
 
     Args:
         kernel: The machine.
         tables: What all page tables say.
         is_leaving: Whether a process is in the middle of unmapping a page, or ends.
     """
-    cpus, _, _ = np.nonzero(kernel.burst.tlb_tag)
-    tags = kernel.burst.tlb_tag[kernel.burst.tlb_tag != 0]
+    is_entry = kernel.burst.tlb_tag != 0
+    cpus, _, _ = np.nonzero(is_entry)
+    tags, entries = kernel.burst.tlb_tag[is_entry], kernel.burst.tlb_entry[is_entry]
     by_ctx = {mm.ctx_id: mm for mm in kernel.mms.by_number.values()}
     number_of = np.zeros(kernel.mms.next_ctx_id, np.int64)
     for ctx_id, mm in by_ctx.items():
@@ -92,18 +98,27 @@ def check_tlbs(
     wanted = numbers << TAG_SHIFT | vpns
     place = np.searchsorted(keys, wanted)
     found = np.append(keys, -1)[place] == wanted
-    stale = np.flatnonzero(~found & (numbers != 0))
-    if not len(stale) or is_reclaiming(kernel):
-        return
-    left = []
-    for i in stale.tolist():
-        mm = kernel.mms.by_number[int(numbers[i])]
-        if uses(kernel, int(cpus[i]), mm) and not is_leaving(mm, int(vpns[i])):
-            left.append(i)
+
+    def left(suspects: I64) -> Iterator[int]:
+        for i in suspects.tolist():
+            mm = kernel.mms.by_number[int(numbers[i])]
+            if uses(kernel, int(cpus[i]), mm) and not is_leaving(mm, int(vpns[i])):
+                yield i
+
+    ptes = np.append(tables.pte[present], 0)[place]
+    is_wrong = entries >> TLB_PFN_SHIFT != (ptes & PFN_MASK) >> SHIFT
+    is_wrong |= (entries & TLB_STORES != 0) & (ptes & MAY_STORE != MAY_STORE)
     yield from cut_short(
-        f"the TLB of cpu{cpus[i]} has vpn {vpns[i]:#x} of mm {numbers[i]}, which is not mapped"
-        for i in left
+        f"the TLB of cpu{cpus[i]} has vpn {vpns[i]:#x} of mm {numbers[i]} in frame "
+        f"{entries[i] >> TLB_PFN_SHIFT}, not as it is mapped"
+        for i in left(np.flatnonzero(is_wrong & found & (numbers != 0)))
     )
+    stale = np.flatnonzero(~found & (numbers != 0))
+    if len(stale) and not is_reclaiming(kernel):
+        yield from cut_short(
+            f"the TLB of cpu{cpus[i]} has vpn {vpns[i]:#x} of mm {numbers[i]}, which is not mapped"
+            for i in left(stale)
+        )
 
 
 def uses(kernel: Kernel, cpu: int, mm: MmStruct) -> bool:

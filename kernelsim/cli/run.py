@@ -49,8 +49,8 @@ def run(
             --trace-mem=yes; its content tells which.
         machine: A preset or a TOML file; the workload names one by default, a script gets
             small-512m, and a recording a machine a little too small for it.
-        seed: What is random on a real machine comes from it: the time of cache misses, the phase of
-            the timer, the CPU a task starts on. So does what a workload draws with
+        seed: What is random on a real machine comes from it: addresses, the time of cache misses,
+            the phase of the timer, the CPU a task starts on. So does what a workload draws with
             machine.rng(NAME).
         schedule_seed: Permutes simultaneous events: each seed is another legal order, and so gives
             other results. Without it they happen in the order they were planned in.

@@ -15,6 +15,7 @@ from kernelsim.errors import ConfigError
 
 MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 SCHEDULERS: Final = ("none", "mq-deadline")  # block/elevator.c; the others are not simulated
+LATENCY_SPREAD_MAX: Final = 1000  # with more, some requests would take no time
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +32,8 @@ class BlockDeviceSpec:
     """One random 4 KiB read on an idle device; SATA SSD 80-100 us."""
     write_latency_ns: int = 50_000
     """One random 4 KiB write on an idle device, into the device's cache."""
+    latency_spread_permille: int = 0
+    """Standard deviation of these two over their mean, in 1/1000; 0: not known, all alike."""
     bandwidth_bytes_per_s: int = 500_000_000
     """Sustained transfer rate; SATA 3: 550 MB/s."""
     max_segments: int = 168
@@ -111,6 +114,9 @@ def validate_disks(devices: Sequence[BlockDeviceSpec], swaps: Sequence[SwapSpec]
             if getattr(device, key) < 1:
                 value = getattr(device, key)
                 raise ConfigError(f"device[{index}].{key}", value, "must be 1 or more")
+        if not 0 <= device.latency_spread_permille <= LATENCY_SPREAD_MAX:
+            key, value = f"device[{index}].latency_spread_permille", device.latency_spread_permille
+            raise ConfigError(key, value, f"must be 0 to {LATENCY_SPREAD_MAX}")
         for key in (
             "read_latency_ns",
             "write_latency_ns",

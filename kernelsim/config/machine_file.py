@@ -163,7 +163,14 @@ def _device(device: DeviceToml, index: int) -> BlockDeviceSpec:
         rule = f"must be one of {', '.join(DEVICE_KINDS)}"
         raise ConfigError(f"{where}.kind", device.kind, rule)
     changes: dict[str, Any] = {"name": device.name}
-    for key in ("queue_depth", "nr_requests", "rotational", "scheduler", "compressed_permille"):
+    for key in (
+        "queue_depth",
+        "nr_requests",
+        "latency_spread_permille",
+        "rotational",
+        "scheduler",
+        "compressed_permille",
+    ):
         if getattr(device, key) is not None:
             changes[key] = getattr(device, key)
     for key in ("read_latency", "write_latency"):

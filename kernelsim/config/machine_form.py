@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from kernelsim.config.disks import SCHEDULERS, BlockDeviceSpec
+from kernelsim.config.disks import LATENCY_SPREAD_MAX, SCHEDULERS, BlockDeviceSpec
 from kernelsim.config.era import ERAS
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine import DEVICE_NAME_RULE
@@ -169,6 +169,11 @@ class DeviceToml:
     )
     write_latency: Any = _of_kind(
         "one random 4 KiB write on an idle disk", "a duration such as 50us", "write_latency_ns"
+    )
+    latency_spread_permille: int | None = _of_kind(
+        "standard deviation of the latencies over their mean, in 1/1000; 0: all are alike",
+        f"a whole number, 0 to {LATENCY_SPREAD_MAX}",
+        "latency_spread_permille",
     )
     bandwidth: Any = _of_kind(
         "sustained transfer in bytes a second", "a size such as 500M", "bandwidth_bytes_per_s"

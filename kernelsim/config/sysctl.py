@@ -37,7 +37,6 @@ _ULONG_MAX: Final = (1 << 63) - 1
 
 _NO_FILES: Final = "there are no pages of files to reclaim"
 _NO_COMPACTION: Final = "there is no compaction"
-_PLACING: Final = "addresses are given out top-down and are the same in every run"
 
 SysctlValue = int | str | tuple[int, ...] | None
 
@@ -300,7 +299,7 @@ class Sysctl:
         1,
         "flag",
         "bottom-up placing of mappings",
-        idle=_PLACING,
+        idle="addresses are given out top-down",
     )
     kernel_randomize_va_space: int = _knob(
         "kernel.randomize_va_space",
@@ -308,8 +307,7 @@ class Sysctl:
         0,
         2,
         "mode",
-        "address-space randomisation",
-        idle=_PLACING,
+        "what a new process has at random places: 0 nothing, 1 all but its heap, 2 all",
     )
     # Differs from Linux: NUMA balancing is off by default; Debian switches it on.
     kernel_numa_balancing: int = _knob(

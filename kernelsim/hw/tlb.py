@@ -5,9 +5,12 @@ Differs: The TLB has one level instead of two; the second level of a Skylake ser
 entries, 12-way) decides its reach. Replacement is round robin inside a set. Upper levels of a walk
 are not cached.
 
-Interface: each CPU has a `Tlb`, its rows of the burst's arrays; what accesses memory looks up and
-inserts while it walks.
-An entry's tag is `asid << 36 | vpn`; asids start at 1, so 0 means empty.
+Interface: each CPU has a `Tlb`, its rows of the burst's arrays; what accesses memory goes through
+the frame that `tlb_lookup` gives, whatever page tables say by now, and enters what it found on a
+walk with `tlb_enter`.
+An entry's tag is `asid << 36 | vpn`; asids start at 1, so 0 means empty. What it translates to is
+`pfn << 1`, with `TLB_STORES` if stores may go through it: its page was writable and dirty. Other
+stores walk, which sets the dirty bit or faults.
 Units: pages; nanoseconds in `AccessCost`.
 """
 
@@ -16,11 +19,14 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 
 NR_TLB_SETS: Final = 128  # power of two
 NR_TLB_WAYS: Final = 12
 TLB_TAG_SHIFT: Final = 36  # bits of a user page number: 48 - 12
+TLB_STORES: Final = 1  # of a translation
+TLB_PFN_SHIFT: Final = 1
+TLB_MISS: Final = -1
 TLB_SINGLE_PAGE_FLUSH_CEILING: Final = 33  # pages; arch/x86/mm/tlb.c
 
 
@@ -28,6 +34,7 @@ class Tlb(NamedTuple):
     """Entries of one CPU's TLB."""
 
     tag: Annotated[NDArray[np.int64], 2]  # [set, way] asid << 36 | vpn, 0 = empty
+    entry: Annotated[NDArray[np.int64], 2]  # [set, way] pfn << 1 | TLB_STORES
     victim: NDArray[np.int64]  # [set] the way that is replaced next
 
 
@@ -39,19 +46,32 @@ class AccessCost(NamedTuple):
     memory_ns: NDArray[np.int64]  # [nid] access to that node's memory from this CPU
 
 
-@leaf
-def tlb_access(tlb: Tlb, asid: int, vpn: int) -> bool:
-    """Look a page up and enter it when it is missing; True for a hit."""
+@inlined_leaf
+def tlb_lookup(tlb: Tlb, asid: int, vpn: int) -> int:
+    """Return what a page translates to, `TLB_MISS` if it has no entry."""
     tag = (asid << TLB_TAG_SHIFT) | vpn
     line = vpn & (tlb.tag.shape[0] - 1)
     for way in range(tlb.tag.shape[1]):
         if tlb.tag[line, way] == tag:
-            return True
+            return int(tlb.entry[line, way])
+    return TLB_MISS
+
+
+@inlined_leaf
+def tlb_enter(tlb: Tlb, asid: int, vpn: int, entry: int, held: int) -> None:
+    """Enter what a walk found, in place of what the look-up before it found."""
+    tag = (asid << TLB_TAG_SHIFT) | vpn
+    line = vpn & (tlb.tag.shape[0] - 1)
+    if held != TLB_MISS:
+        for way in range(tlb.tag.shape[1]):
+            if tlb.tag[line, way] == tag:
+                tlb.entry[line, way] = entry
+        return
     way = tlb.victim[line]
     tlb.tag[line, way] = tag
+    tlb.entry[line, way] = entry
     way += 1
     tlb.victim[line] = 0 if way == tlb.tag.shape[1] else way
-    return False
 
 
 @leaf

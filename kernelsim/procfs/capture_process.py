@@ -120,8 +120,8 @@ def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> Pr
 def state_of(kernel: Kernel, process: ProcessEntry) -> str:
     """Return R for a process that runs or wants to, D for one that sleeps in a fault, else S."""
     task = process.task
-    queued = any(name == task.name for name, _, _ in task.cpu.state.run_queue)
-    if task.on_cpu or queued:
+    queue = task.entity.queue
+    if task.on_cpu or (queue is not None and queue.has(task.entity)):
         return "R"
     handler = kernel.engine.actors.get(f"fault-{task.pid}")
     return "D" if handler is not None and handler.is_serving else "S"

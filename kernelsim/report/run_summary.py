@@ -154,7 +154,7 @@ def knob_facts(machine: Machine, options: RunOptions) -> list[tuple[str, str]]:
     facts = [
         (
             "seed",
-            f"{engine.seed}: cache misses, timer phase, the first CPU; what the workload draws",
+            f"{engine.seed}: addresses, cache misses, timer phase, first CPU; a workload's draws",
         ),
         ("schedule seed", order),
         ("burst pages", f"{burst_pages}: {burst}"),

@@ -25,11 +25,15 @@ class SchedEntity:
         vruntime_ns: CPU time it had, on the scale of the CPU it ran on last.
         queue: The accounts of that CPU; None before it ran anywhere.
         left_ns: When it last left a CPU.
+        allowed: Numbers of the CPUs it may run on.
+        in_memstall: Whether it stalls for want of memory, as `psi.py` counts it.
     """
 
     vruntime_ns: int = 0
     queue: "FairQueue | None" = None
     left_ns: int = -1
+    allowed: frozenset[int] = frozenset()
+    in_memstall: bool = False
 
 
 @attrs.define(eq=False)
@@ -83,6 +87,10 @@ class FairQueue:
         """Make a task the running one from a time on."""
         self.current = entity
         self.since_ns = self.picked_ns = now_ns
+
+    def has(self, entity: SchedEntity) -> bool:
+        """Tell whether a task runs or waits here."""
+        return entity is self.current or entity in self.waiting
 
     def leave(self, now_ns: int) -> None:
         """Take the running task off."""

@@ -31,6 +31,7 @@ import trio
 
 from kernelsim.errors import SimulationError
 from kernelsim.sim.channel import Channel
+from kernelsim.sim.reply import Reply
 from kernelsim.sim.scope import VirtualScope
 from kernelsim.sim.wait import Seat, Waiter, forget
 
@@ -65,32 +66,6 @@ class At(NamedTuple):
 
     ns: int
     value: Any
-
-
-class Reply:
-    """The way back to one asker whose answer was put off. Answer once; a second one is refused."""
-
-    __slots__ = ("_actor", "_asker", "is_answered")
-
-    def __init__(self, actor: "Actor", asker: Waiter) -> None:
-        self._actor = actor
-        self._asker = asker
-        self.is_answered = False
-        actor.promises[asker] = None
-
-    def send(self, value: object, at_ns: int | None = None) -> None:
-        """Answer with a value, now or at a later virtual time."""
-        self._close(at_ns, value)
-
-    def fail(self, error: BaseException, at_ns: int | None = None) -> None:
-        """Answer with an exception, which is raised at the asker."""
-        self._close(at_ns, None, error)
-
-    def _close(self, at_ns: int | None, value: object, error: BaseException | None = None) -> None:
-        is_owed = self._asker in self._actor.promises  # else the actor has ended
-        assert is_owed and not self.is_answered, f"{self._actor.name} answers twice"  # noqa: PT018
-        self.is_answered = True
-        self._actor.settle(self._asker, at_ns, value, error)
 
 
 class Actor:
@@ -291,12 +266,12 @@ class Actor:
 class ActorRef:
     """The handle others hold: tell, ask, stop, kill, join."""
 
-    __slots__ = ("_actor", "_clock", "_why_ask", "_why_join", "name")
+    __slots__ = ("_actor", "_clock", "_why_join", "name", "why_ask")
 
     def __init__(self, actor: Actor) -> None:
         self._actor: Actor | None = actor
         self._clock = actor.engine.clock
-        self._why_ask = ("answer of", actor.name)
+        self.why_ask = ("answer of", actor.name)
         self._why_join = ("end of", actor.name)
         self.name = actor.name
 
@@ -337,7 +312,7 @@ class ActorRef:
         actor, clock = self._actor, self._clock
         if actor is None:
             raise self._refusal(None, "asked")
-        waiter = clock.open_wait(self._why_ask)
+        waiter = clock.open_wait(self.why_ask)
         if (
             actor.serves_inline
             and clock.now_ns < clock.horizon_ns

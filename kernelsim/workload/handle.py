@@ -169,7 +169,7 @@ class ProcessHandle:
         further down is a SIGSEGV.
         """
         size = parse_size(length, key="length")
-        return MappedRange(self._process.mm.map.task_size - size, size)
+        return MappedRange(self._process.mm.stack_top - size, size)
 
     async def munmap(self, mapping: MappedRange) -> None:
         """Unmap a mapping and free its pages."""

@@ -343,10 +343,10 @@ def test_a_store_out_of_turn_is_found(monkeypatch):
 def test_pages_that_madvise_left_are_found(monkeypatch):
     """A program that was told its pages are dropped reads zeros."""
 
-    async def zap(*_: object) -> int:
+    async def unmap_vmas(*_: object) -> int:
         return 0
 
-    monkeypatch.setattr(mapping, "zap", zap)
+    monkeypatch.setattr(mapping, "unmap_vmas", unmap_vmas)
     with pytest.raises(InvariantViolation, match=rf"holds {100 << 32 | 3}, expected 0"):
         run(small, 1)
 

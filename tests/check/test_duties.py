@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.alloc import oom_killer, page_allocator, wakeup_kswapd
+from kernelsim.actors.core import free_pages
 from kernelsim.actors.parts import node
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.reclaim import kswapd, reclaim
@@ -27,6 +28,7 @@ from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.sched.fair import FairQueue
 from kernelsim.workload.api import Workload
+from tests.free_pages import free_unref_pages
 from tests.small_machine import OpenMachine, opened, small_machine
 
 pytestmark = pytest.mark.mission("B3", "partly")
@@ -86,14 +88,14 @@ def test_nothing_is_found_where_nothing_is_neglected():
 
 def test_pages_that_fall_between_two_owners_are_found(monkeypatch):
     """A page that no task holds cannot be in flight for ever."""
-    real = mmu_gather.free_frames
+    real = free_pages.free_frames
 
     async def careless(current: Any, pfns: Any, nr: int) -> int:
         return int(await real(current, pfns, max(nr - 1, 0)))
 
-    monkeypatch.setattr(mmu_gather, "free_frames", careless)
+    monkeypatch.setattr(free_pages, "free_frames", careless)
     found = findings(churned)
-    assert only(found, "pages are in flight, and tasks can hold 0")
+    assert only(found, "pages are in flight, and tasks can hold")
 
 
 def test_unmapping_without_a_flush_is_found(monkeypatch):
@@ -105,6 +107,29 @@ def test_unmapping_without_a_flush_is_found(monkeypatch):
     monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", forget)
     found = findings(churned, every=20)
     assert only(found, "TLB of cpu0")
+
+
+async def reused(machine: OpenMachine) -> None:
+    """Read fresh memory where there was other memory before."""
+    user = await machine.spawn("user")
+    before = await user.mmap("64K")
+    await user.touch(before, write=True)
+    await user.munmap(before)
+    again = await user.mmap("64K")
+    assert again == before
+    await user.touch(again)
+
+
+@pytest.mark.parametrize("burst_pages", [None, 1])
+def test_what_is_read_without_a_flush_is_the_wrong_frame(monkeypatch, burst_pages):
+    """Loads go through stale entries, and what they read is not what the process may read."""
+
+    async def forget(*_: Any, **__: Any) -> None:
+        pass
+
+    monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", forget)
+    found = findings(reused, every=1_000_000, burst_pages=burst_pages)
+    assert "pid 100 did not read what it wrote" in found
 
 
 def test_reclaim_without_a_flush_is_found(monkeypatch):
@@ -254,11 +279,8 @@ def test_a_free_without_zone_lock_is_found(monkeypatch):
     def free(self: Any, message: Any) -> Any:
         self.observer.freed(message.pfns[: message.nr])
         self._burst.granted[self.nid] -= message.nr
-        at, zone = node.free_unref_run(self._mem, message.cpu, message.pfns, 0, message.nr)
-        self._burst.granted[self.nid] += message.nr - at
-        if zone >= 0:
-            self._free(message, at, zone)
-        return 0
+        free_unref_pages(self._mem, message.cpu, message.pfns, message.nr)
+        return message.nr
 
     monkeypatch.setattr(Node, "on_free_pages", free)
     assert only(findings(churned), "without zone->lock")

@@ -167,13 +167,13 @@ def test_cpu_time_that_is_charged_to_nobody_is_found(monkeypatch):
 
 def test_a_wait_for_a_cpu_that_is_forgotten_is_found(monkeypatch):
     """A process says how long it queued for a CPU."""
-    real = Task.get_cpu
+    real = Task._queue
 
-    async def quick(self: Any, **named: Any) -> None:
-        await real(self, **named)
+    async def quick(self: Any, cpu: Any, **named: Any) -> None:
+        await real(self, cpu, **named)
         self.run_delay_ns = 0
 
-    monkeypatch.setattr(Task, "get_cpu", quick)
+    monkeypatch.setattr(Task, "_queue", quick)
     assert only(findings(pressed), "ns for a CPU, and says 0 ns")
 
 
@@ -200,10 +200,10 @@ def test_lists_that_are_never_cut_are_found(monkeypatch):
     real = node.free_unref_run
 
     def keep(mem: Any, cpu: int, pfns: Any, at: int, n: int) -> Any:
-        zone = 0
-        while zone >= 0 and at < n:
-            at, zone = real(mem, cpu, pfns, at, n)
-        return at, -1
+        zone, is_isolated = 0, False
+        while zone >= 0 and not is_isolated:
+            at, zone, is_isolated = real(mem, cpu, pfns, at, n)
+        return at, zone, is_isolated
 
     monkeypatch.setattr(node, "free_unref_run", keep)
     assert only(findings(churned), "pages on its lists, which is more than")

@@ -9,7 +9,8 @@ from kernelsim.errors import InvariantViolation
 from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
-from kernelsim.sim.actor import Actor, Reply
+from kernelsim.sim.actor import Actor
+from kernelsim.sim.reply import Reply
 from kernelsim.workload.api import Workload
 from tests.small_machine import OpenMachine, opened, small_machine
 

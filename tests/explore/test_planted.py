@@ -46,7 +46,7 @@ def double_free(patch: pytest.MonkeyPatch) -> None:
 
     def free_twice(real: Any, mem: Mem, cpu: int, pfns: Any, at: int, n: int) -> Any:
         done = real(mem, cpu, pfns, at, n)
-        if n > 32 and done == (n, -1):
+        if n > 32 and done == (n, -1, False):
             real(mem, cpu, pfns, n - 1, n)
         return done
 

@@ -5,11 +5,12 @@ import pytest
 from kernelsim.hw.tlb import (
     NR_TLB_SETS,
     NR_TLB_WAYS,
-    tlb_access,
+    tlb_enter,
     tlb_flush_asid,
     tlb_flush_range,
+    tlb_lookup,
 )
-from tests.tlb_box import make_tlb
+from tests.tlb_box import make_tlb, tlb_access
 from tests.tlb_look import in_tlb
 
 REACH = NR_TLB_SETS * NR_TLB_WAYS
@@ -47,6 +48,16 @@ def test_address_spaces_do_not_share_entries() -> None:
 def test_page_number_zero_is_not_there_before_it_is_entered() -> None:
     """An empty way never looks like an entry."""
     assert not tlb_access(make_tlb(), 1, 0)
+
+
+def test_an_entry_says_what_it_was_entered_with_until_it_is_entered_anew() -> None:
+    """What is held is replaced in its place; nothing else is."""
+    tlb = make_tlb()
+    for vpn, entry in ((5, 10), (5 + NR_TLB_SETS, 12)):
+        tlb_access(tlb, 1, vpn, entry)
+    tlb_enter(tlb, 1, 5, 11, tlb_lookup(tlb, 1, 5))
+    assert [tlb_lookup(tlb, 1, vpn) for vpn in (5, 5 + NR_TLB_SETS)] == [11, 12]
+    assert (tlb.tag != 0).sum() == 2
 
 
 def test_flush_range_drops_exactly_its_pages() -> None:

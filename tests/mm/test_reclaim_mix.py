@@ -17,13 +17,13 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_FILE_PAGES, NR_SWAPCACHED
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_PUTBACK
 from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
-from kernelsim.mm.space.memory import unmap_range
 from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_RW, pte_pfn, pte_swap_slot
 from kernelsim.mm.space.wp_page import wp_page_reuse
-from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.space.zap import unmap_range
+from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache, release_pages
 from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from tests.free_pages import free_unref_pages
-from tests.table_box import NO_MARKS
+from tests.table_box import NO_MARKS, none_cleared
 
 BASE = 512
 NR_VPNS = 48
@@ -90,13 +90,15 @@ class Mix:
         box = self.box
         nr = min(nr, BASE + NR_VPNS - vpn)
         pfns, slots, out = np.zeros(64, np.int64), np.zeros(64, np.int64), np.zeros(64, np.int64)
-        args = (box.mem, box.pool.pt, box.mms, 1, vpn, nr, *NO_MARKS, pfns, slots)
-        n_pfns, n_slots, _, _ = unmap_range(*args)
-        for unmapped, free in (
+        space = (box.mem, box.pool.pt, box.mms)
+        n_pfns, n_slots, _, _ = unmap_range(
+            *space, 1, vpn, nr, *NO_MARKS, pfns, slots, none_cleared()
+        )
+        for unused, nr_unused in (
             (out, free_swap_and_cache(box.mem, box.swap, slots, n_slots, out)),
             (pfns, free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns)),
         ):
-            free_unref_pages(box.mem, 0, unmapped, free)
+            free_unref_pages(box.mem, 0, unused, release_pages(box.mem, unused, nr_unused, unused))
         for page in range(vpn, vpn + nr):
             self.contents.pop(page, None)
 

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.mm.core.mem import I64, PG_swapcache
-from kernelsim.mm.space.memory import map_anon, map_zero, unmap_range
+from kernelsim.mm.space.memory import map_anon, map_zero
 from kernelsim.mm.space.pgtable import (
     _PAGE_SPECIAL,
     free_pgtables,
@@ -19,7 +19,8 @@ from kernelsim.mm.space.pgtable import (
     tables_needed,
 )
 from kernelsim.mm.space.rmap import try_to_unmap
-from tests.table_box import NO_MARKS, TableBox
+from kernelsim.mm.space.zap import unmap_range
+from tests.table_box import NO_MARKS, TableBox, none_cleared
 
 BORDERS = (0, 512, 1 << 18, 1 << 27, (1 << 35) - 8)
 vpns = st.sampled_from(
@@ -105,9 +106,9 @@ class PageTableMachine(RuleBasedStateMachine):
         mm = self.mm[which]
         end = min(vpn + nr, 1 << 35)
         out_pfns, out_slots = np.zeros(room, np.int64), np.zeros(room, np.int64)
-        gone, at = [], vpn
+        gone, at, cleared = [], vpn, none_cleared()
         while at < end:
-            args = (*self.box.state, mm, at, end - at, *NO_MARKS, out_pfns, out_slots)
+            args = (*self.box.state, mm, at, end - at, *NO_MARKS, out_pfns, out_slots, cleared)
             n, m, _, at = unmap_range(*args)
             gone += [("anon", int(pfn)) for pfn in out_pfns[:n]]
             gone += [("swap", int(slot)) for slot in out_slots[:m]]

@@ -90,7 +90,9 @@ def test_summary_says_what_each_knob_does_to_results():
         await machine.sleep("1ms")
 
     plain = dict(run(main).summary.facts)
-    assert plain["seed"] == "1: cache misses, timer phase, the first CPU; what the workload draws"
+    assert plain["seed"] == (
+        "1: addresses, cache misses, timer phase, first CPU; a workload's draws"
+    )
     assert plain["schedule seed"].startswith("none: ")
     assert plain["burst pages"].startswith("512: most pages in one event of the log;")
     assert not {"trace", "no report"} & plain.keys()

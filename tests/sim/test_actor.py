@@ -108,6 +108,34 @@ def test_put_off_answers_come_when_sent(run, doing):
     assert got == [4, 2, 0]
 
 
+def test_another_actor_can_take_an_answer_over(run, doing):
+    """It owes it then: who passed it on may end, and reports name the one that answers."""
+    got = []
+
+    async def main(engine):
+        first, second = Keeper("first"), Keeper("second")
+        ref = engine.spawn(first)
+        engine.spawn(second)
+
+        async def body(_):
+            got.append(await ref.ask(7))
+
+        asker = doing("asker", body)
+        asker_ref = engine.spawn(asker)
+        await engine.sleep(1)
+        [(_, reply)] = first.kept
+        reply.pass_on(second)
+        assert (len(first.promises), len(second.promises)) == (0, 1)
+        assert asker.seat.waiter.why == ("answer of", "second")
+        ref.stop()
+        await ref.join()
+        reply.send("late", 5)
+        await asker_ref.join()
+
+    run(main)
+    assert got == ["late"]
+
+
 def test_exception_of_an_ask_goes_to_the_asker(run):
     """The asker gets it with a note on who raised it; the actor goes on serving."""
 

@@ -24,11 +24,11 @@ def test_each_actor_is_in_the_map():
 def test_messages_are_found_where_they_are_made():
     """A message that is only imported is not sent; one a disk is handed is told by the disk."""
     text = (
-        "from kernelsim.actors.messages.node import EndSwapRead, FreePages, LruDeleted\n"
-        "def f(bio): return bio(end_io=EndSwapRead()), LruDeleted(1, 'cpu0')\n"
+        "from kernelsim.actors.messages.node import EndSwapRead, FreePages, LruAddDrain\n"
+        "def f(bio): return bio(end_io=EndSwapRead()), LruAddDrain(1, 'cpu0')\n"
     )
     module = Module("kernelsim.actors.a", ast.parse(text))
-    assert module.sends() == {("node", "EndSwapRead"), ("node", "LruDeleted")}
+    assert module.sends() == {("node", "EndSwapRead"), ("node", "LruAddDrain")}
     assert module.hands_on() == {("node", "EndSwapRead")}
 
 

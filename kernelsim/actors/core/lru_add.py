@@ -5,7 +5,8 @@ Units: pages.
 """
 
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.messages.node import FreePages, LruActivate, LruAddDrain
+from kernelsim.actors.core.free_pages import free_on_node
+from kernelsim.actors.messages.node import LruActivate, LruAddDrain
 from kernelsim.mm.core.folio_batch import activate_batch_run, folio_batch_add, folio_batch_run
 
 
@@ -73,4 +74,4 @@ async def _empty(current: Current, number: int, *, is_new: bool) -> None:
         freed = await node.ask(request)
         task.stime_ns += kernel.engine.now_ns - began_ns
         if len(freed):
-            await node.ask(FreePages(cpu.number, freed, len(freed), cpu.name))
+            await free_on_node(current, nid, freed, len(freed))

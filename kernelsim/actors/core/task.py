@@ -57,7 +57,6 @@ class Task:
         rss_stat: How far what /proc shows of its resident set is behind.
         dirty: What it dirtied lately, which may make it wait.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
-        in_memstall: It stalls for want of memory, which counts as pressure.
         killed: A fatal signal is pending.
         oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
     """
@@ -66,9 +65,9 @@ class Task:
         self.engine = engine
         self.name = name
         self.pid = pid
+        self.entity = SchedEntity()
         self.cpus = tuple(cpus)
         self.cpu = self.cpus[0]
-        self.entity = SchedEntity()
         self.on_cpu = False
         self.utime_ns = 0
         self.stime_ns = 0
@@ -79,20 +78,34 @@ class Task:
         self.rss_stat = TaskRssStat()
         self.dirty = DirtyState()
         self.memalloc = False
-        self.in_memstall = False
         self.killed = False
         self.oom_victim = False
         self._got_cpu_ns = 0
         self._charged_ns = 0  # of the time it had before that
 
+    @property
+    def cpus(self) -> tuple[Cpu, ...]:
+        """CPUs it may run on, in the order it prefers them."""
+        return self._cpus
+
+    @cpus.setter
+    def cpus(self, cpus: tuple[Cpu, ...]) -> None:
+        self._cpus = cpus
+        self.entity.allowed = frozenset(cpu.number for cpu in cpus)
+
     async def get_cpu(self, *, wakeup: bool = False) -> None:
         """Wait for a CPU and run on it."""
+        await self._queue(self._select_cpu(), wakeup=wakeup)
+
+    async def _queue(self, cpu: Cpu, *, wakeup: bool) -> None:
         began_ns = self.engine.now_ns
-        before, self.cpu = self.cpu, self._select_cpu()
-        if self.in_memstall:
+        before, self.cpu = self.cpu, cpu
+        if self.entity.in_memstall:
             before.memstall(-1, nr_running=0)
-            self.cpu.memstall(1, nr_running=1)
-        if await self.cpu.ref.ask(Schedule(self.name, wakeup, self.entity)):
+            cpu.memstall(1, nr_running=1)
+        schedule = Schedule(self.name, wakeup, self.entity)
+        self.cpu, goes_on = await cpu.ref.ask(schedule)
+        if goes_on:
             self.nvcsw -= 1  # it never stopped
         self.on_cpu = True
         self._got_cpu_ns = self.engine.now_ns
@@ -130,12 +143,13 @@ class Task:
         """Let the next in the run queue run, and queue for the CPU."""
         self.nivcsw += 1
         await self._leave()
-        await self.get_cpu()
+        cpu = self.cpu if self.cpu in self.cpus else self._select_cpu()
+        await self._queue(cpu, wakeup=False)
 
     async def _leave(self, *, in_iowait: bool = False) -> None:
         self._charge_rest()
         self.on_cpu = False
-        if self.in_memstall:
+        if self.entity.in_memstall:
             self.cpu.memstall(0, nr_running=-1)
         await self.cpu.ref.ask(Deschedule(self.name, in_iowait))
 
@@ -155,13 +169,13 @@ class Task:
 
         Source: Linux 6.1 kernel/sched/psi.c:psi_memstall_enter, :psi_memstall_leave
         """
-        if self.in_memstall:
+        if self.entity.in_memstall:
             yield
             return
-        self.in_memstall = True
+        self.entity.in_memstall = True
         self.cpu.memstall(1, nr_running=1)
         yield
-        self.in_memstall = False
+        self.entity.in_memstall = False
         self.cpu.memstall(-1, nr_running=-1)
 
     async def cond_resched(self) -> None:
@@ -186,7 +200,6 @@ class Task:
         # The last CPU if it is idle, else an idle one, else the shortest queue. Linux also reads
         # other CPUs' queues without their locks here (select_task_rq).
         def load(cpu: Cpu) -> tuple[int, bool]:
-            queued = len(cpu.state.run_queue) + (cpu.state.current is not None)
-            return queued, cpu is not self.cpu
+            return cpu.nr_running(), cpu is not self.cpu
 
         return min(self.cpus, key=load) if len(self.cpus) > 1 else self.cpus[0]

@@ -54,6 +54,14 @@ async def try_to_unmap_flush(current: Current, times: int) -> None:
     await _flush_tlb_multi(current, cpus, FlushTlb(None, 0, 0, times))
 
 
+def note_file_flushed(current: Current, mm: MmStruct, nr: int) -> None:
+    """Take entries of pages of files, which are in no TLB any more, off what reclaim must flush."""
+    batched = current.kernel.mms.mms.tlb_flush_batched
+    batched[mm.number] -= min(
+        nr, int(batched[mm.number])
+    )  # some task may have flushed them already
+
+
 async def _flush_tlb_multi(
     current: Current, cpus: int, message: FlushTlb, *, lazy: bool = False
 ) -> None:

@@ -81,11 +81,11 @@ async def _write_range(
     at = first
     while left > 0 and at <= last:
         limit = min(left, MAX_WRITEPAGES_EXTENT_LEN)
-        pfns, tokens = np.zeros(limit, np.int64), np.zeros(limit, np.uint64)
+        pfns = np.zeros(limit, np.int64)
         is_first = not is_under_writeback(kernel.spaces.mappings, inode.number)
         nr, start, why = take_dirty_run(
             *kernel.space, kernel.spaces.mappings, inode.number, at, last, mark, wbc.is_sync,
-            pfns, tokens, limit,
+            pfns, limit,
         )  # fmt: skip
         if nr:
             bdi.submits(nr, is_first=is_first)
@@ -93,8 +93,9 @@ async def _write_range(
                 # Differs from Linux: Mapped pages that are about to be written have one TLB flush
                 # for all of a run, not one for each.
                 await try_to_unmap_flush(current, 1)
+            tokens = kernel.mem.pages.token[pfns[:nr]]  # with stores through entries flushed by now
             await task.compute(kernel.spec.latency.writepage_ns * nr)
-            await _submit_run(current, bdi, inode, start, pfns[:nr], tokens[:nr], urgency)
+            await _submit_run(current, bdi, inode, start, pfns[:nr], tokens, urgency)
             left, at = left - nr, start + nr
         if why == RUN_UNDER_WRITEBACK:
             await filemap_fdatawait_range(current, inode, start + nr, start + nr)

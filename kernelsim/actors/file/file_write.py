@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read

@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import by_node, free_frames
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import release
 from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
 from kernelsim.actors.core.page_reads import wait_on_page_read
+from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
-from kernelsim.actors.messages.node import LruDeleted
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.core.vmstat import DROP_PAGECACHE, DROP_SLAB
@@ -31,8 +31,6 @@ async def invalidate_pages(current: Current, inode: Inode, first: int, last: int
 
     Source: Linux 6.1 mm/truncate.c:invalidate_mapping_pages
     """
-    # Differs from Linux: Pages leave their lists in the step that takes them out of the page cache;
-    # lru_lock is paid for after.
     kernel, task = current
     spaces, dropped = kernel.spaces, 0
     pfns = np.zeros(DROP_BATCH_PAGES, np.int64)
@@ -40,10 +38,8 @@ async def invalidate_pages(current: Current, inode: Inode, first: int, last: int
         nr, first = invalidate_mapping_pages(
             kernel.mem, spaces.mappings, inode.number, first, last, pfns
         )
-        kernel.taken(nr)
-        for nid, part in by_node(kernel, pfns, nr):
-            await kernel.nodes[nid].ref.ask(LruDeleted(len(part), task.cpu.name))
-        dropped += await free_frames(current, pfns, nr)
+        await _release_dropped(current, pfns[:nr])
+        dropped += nr
         await task.compute(kernel.spec.latency.pte_set_ns * nr)
     return dropped
 
@@ -83,7 +79,8 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
 
     Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_inode_pages
     """
-    kernel, bdi = current.kernel, current.kernel.backing_devs[inode.device]
+    kernel, task = current
+    bdi = kernel.backing_devs[inode.device]
     await lru_add_drain(current)
     first = index = inode.nr_pages
     filesystem = kernel.files.filesystems[inode.device]
@@ -95,7 +92,8 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
         bdi.cleaned(nr_dirty)
         holes = [page for page in dirty[:nr_dirty].tolist() if inode.map_blocks(page, 1)[0] == HOLE]
         filesystem.unreserve(len(holes))
-        await _free_dropped(current, pfns, nr, dropped)
+        await _release_dropped(current, pfns[:nr])
+        await task.compute(kernel.spec.latency.pte_set_ns * dropped)
         if index >= 0 and dropped < len(pfns):
             pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
             await wait_on_page_read(current, page_key(inode.number, index), pfn)
@@ -105,10 +103,11 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
     inode.disk[first:] = 0
 
 
-async def _free_dropped(current: Current, pfns: I64, nr: int, dropped: int) -> None:
-    kernel, task = current
-    kernel.taken(nr)
-    for nid, part in by_node(kernel, pfns, nr):
-        await kernel.nodes[nid].ref.ask(LruDeleted(len(part), task.cpu.name))
-    await free_frames(current, pfns, nr)
-    await task.compute(kernel.spec.latency.pte_set_ns * dropped)
+async def _release_dropped(current: Current, pfns: I64) -> None:
+    """Free pages that are in no page cache any more, and in no TLB.
+
+    A process that has just unmapped one may have its flush still before it.
+    """
+    if len(pfns) and current.kernel.mms.mms.tlb_flush_batched.any():
+        await try_to_unmap_flush(current, 1)
+    await release(current, pfns)

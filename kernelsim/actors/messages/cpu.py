@@ -7,10 +7,11 @@ from kernelsim.sched.fair import SchedEntity
 
 @attrs.frozen
 class Schedule:
-    """Let a task run; the answer comes when it does.
+    """Let a task run; the answer comes when it does: a CPU, and whether it goes on.
 
-    It says whether the task goes on at the instant at which it left the idle CPU: then it has not
-    stopped at all, and there was no context switch.
+    The CPU is another one if that took the task over while it waited. A task goes on that asks at
+    the instant at which it left the idle CPU: then it has not stopped at all, and there was no
+    context switch.
 
     Attributes:
         task: Name of the task.

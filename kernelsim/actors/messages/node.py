@@ -49,12 +49,17 @@ class AllocPages(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class FreePages(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Give pages back through the asking CPU's list; the answer comes when that is done."""
+    """Give pages `pfns[start:nr]` back through the asking CPU's list.
+
+    The answer is how many of the `nr` are back: less than all after a hold of a zone's lock, and
+    the asking CPU goes on with the rest.
+    """
 
     cpu: int
     pfns: I64
     nr: int
     user: str
+    start: int = 0
 
 
 class DrainPages(msgspec.Struct, frozen=True, gc=False):
@@ -82,10 +87,10 @@ class LruActivate(msgspec.Struct, frozen=True, gc=False):
     user: str
 
 
-class LruDeleted(msgspec.Struct, frozen=True, gc=False):
-    """Pay for taking pages off their lists, which the step that unmapped them has done."""
+class ReleasePages(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Take pages that nobody uses any more off their lists; answered with those to be freed."""
 
-    nr: int
+    pfns: I64
     user: str
 
 

@@ -3,6 +3,7 @@
 Linux: block/blk-mq.c; the device itself is hardware.
 Requests wait in the scheduler, which may merge them, until the device takes one more. There one
 waits its access latency beside others, then its data passes the pipe, one request after another.
+Where the description gives a spread, access latencies vary by the seed.
 A hard disk serves one at a time: its arm moves to it, the platter turns to it. At most
 `NR_REQUESTS` bios are under way; the sender of another one waits for room.
 Owns: its queue, the accounts of its writers, its statistics.
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import attrs
 import msgspec
+import numpy as np
 
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.tracing import trace, wants
@@ -28,8 +30,10 @@ from kernelsim.block.mq_deadline import Request, make_scheduler
 from kernelsim.block.rq_depth import MIN_LATENCY_NS, MIN_LATENCY_ROTATIONAL_NS, RqDepth
 from kernelsim.block.seek import seek_ns
 from kernelsim.config.disks import BlockDeviceSpec
-from kernelsim.sim.actor import DEFERRED, Actor, Reply
+from kernelsim.hw.spread import spread_ns
+from kernelsim.sim.actor import DEFERRED, Actor
 from kernelsim.sim.locks import WaitQueue
+from kernelsim.sim.reply import Reply
 from kernelsim.sim.rng import Rng
 from kernelsim.trace.block import block_rq_complete, block_rq_issue
 from kernelsim.units import NS_PER_S, SECTOR_SIZE, SECTORS_PER_PAGE
@@ -102,10 +106,13 @@ class BlockDevice(Actor):
         self._arm_is_busy = False
         self._rotation: Rng
         self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
+        self._seed = 0
+        self._nr_draws = np.zeros(1, np.int64)
 
     async def on_start(self) -> None:
         """Make the accounts of the tasks that write back, and the queues they sleep in."""
         self.uncongested = self.engine.wait_queue(f"{self.name} congested")
+        self._seed = self.engine.rng(f"latency of {self.name}").bits(62)
         kinds = ("others", "kswapd")
         self.wbt_queues = tuple(self.engine.wait_queue(f"{self.name} wbt {kind}") for kind in kinds)
         rotates = self.spec.rotational
@@ -194,9 +201,7 @@ class BlockDevice(Actor):
 
     def _start(self, request: Request) -> None:
         """Let the device serve a request beside others: latencies overlap, data does not."""
-        spec = self.spec
-        latency_ns = spec.write_latency_ns if request.is_write else spec.read_latency_ns
-        begin_ns = max(self.engine.now_ns + latency_ns, self._pipe_free_ns)
+        begin_ns = max(self.engine.now_ns + self._drawn_ns(request), self._pipe_free_ns)
         self._transfer(request, begin_ns)
 
     def _move_arm(self) -> None:
@@ -210,9 +215,7 @@ class BlockDevice(Actor):
         place = bisect_left(self._at_arm, self._arm_sector, key=_first_sector)
         request = self._at_arm.pop(place if place < len(self._at_arm) else 0)
         spec, distance = self.spec, abs(request.sector - self._arm_sector) * SECTOR_SIZE
-        arrive_ns = self.engine.now_ns + (
-            spec.write_latency_ns if request.is_write else spec.read_latency_ns
-        )
+        arrive_ns = self.engine.now_ns + self._drawn_ns(request)
         if distance:
             arrive_ns += self._rotation.below(spec.rotation_ns) + seek_ns(
                 distance,
@@ -229,6 +232,13 @@ class BlockDevice(Actor):
         self._pipe_free_ns = begin_ns + transfer_ns
         self.statistics.busy_ns += transfer_ns
         self.engine.clock.schedule(self._pipe_free_ns, self._complete, request)
+
+    def _drawn_ns(self, request: Request) -> int:
+        """Return the latency of a request this time; of it the mean and the spread are known."""
+        spec = self.spec
+        mean_ns = spec.write_latency_ns if request.is_write else spec.read_latency_ns
+        spread = spec.latency_spread_permille
+        return spread_ns(self._seed, self._nr_draws, 0, mean_ns, max(mean_ns, 1), spread)
 
     def _complete(self, request: Request) -> bool:
         now_ns = self.engine.now_ns

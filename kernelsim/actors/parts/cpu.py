@@ -2,8 +2,7 @@
 
 Linux: kernel/sched/core.c (__schedule, ttwu), arch/x86/mm/tlb.c, 6.1.
 Who is next, and whether it takes the CPU at once, is decided in fair.py.
-# Differs from Linux: A running task gives way at the next boundary of what it does, and a CPU that
-# became idle takes no tasks from another one's queue.
+# Differs from Linux: A running task gives way at the next boundary of what it does.
 Owns: its TLB, its run queue, its account of time.
 Interface: a task asks to `Schedule` and is answered when it may run; it asks to `Deschedule` when
 it blocks or its slice is over. Other CPUs ask to `FlushTlb` and wait for the answer, as senders
@@ -13,7 +12,7 @@ Units: ns.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import attrs
 import numpy as np
@@ -27,11 +26,32 @@ from kernelsim.hw.tlb import AccessCost, Tlb
 from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN, Burst
 from kernelsim.sched.fair import FairQueue, SchedEntity
 from kernelsim.sched.psi import PsiCpu, PsiGroup
-from kernelsim.sim.actor import DEFERRED, Actor, At, Reply
+from kernelsim.sim.actor import DEFERRED, Actor, At
 from kernelsim.sim.event import FOREVER_NS
+from kernelsim.sim.reply import Reply
 from kernelsim.trace.ks import ks_sched_switch
 
 TUNABLE_SCALING_CPUS: Final = 8  # more make periods no longer; SCHED_TUNABLESCALING_LOG
+
+
+class Balancer(Protocol):
+    """Moves waiting tasks between the queues of CPUs."""
+
+    def task_waits(self) -> None:
+        """Hear that a task has to wait for a CPU."""
+        ...
+
+    def newidle(self, cpu: "Cpu") -> None:
+        """Find tasks for a CPU that has none left."""
+        ...
+
+
+class Queued(NamedTuple):
+    """A task that waits for a CPU."""
+
+    task: str
+    reply: Reply
+    since_ns: int
 
 
 @attrs.define
@@ -59,7 +79,7 @@ class CpuState:
     last: str = ""
     slice_end_ns: int = 0
     need_resched: bool = False
-    run_queue: deque[tuple[str, Reply, int]] = attrs.field(factory=deque)
+    run_queue: deque[Queued] = attrs.field(factory=deque)
     nr_switches: int = 0
     nr_ipis: int = 0
     nr_iowait: int = 0
@@ -102,12 +122,14 @@ class Cpu(Actor):
         self._psi_group = psi
         psi.cpus.append(self.psi)
         self.observer = Observer()
+        self.balancer: Balancer | None = None
         # kernel/sched/fair.c:get_update_sysctl_factor
         factor = min(nr_cpus, TUNABLE_SCALING_CPUS).bit_length()
         self.fair = FairQueue(latency_ns=2 * latency.time_slice_ns * factor)
+        self.tick_ns = latency.timer_tick_ns
         self.tick_phase_ns = 0  # of all CPUs alike: Linux's skew_tick is off by default
         self.row = burst.run[number]
-        self.tlb = Tlb(burst.tlb_tag[number], burst.tlb_victim[number])
+        self.tlb = Tlb(burst.tlb_tag[number], burst.tlb_entry[number], burst.tlb_victim[number])
         self.tlb_state = TlbState(self, number, self.tlb, latency)
         self.row[B_SLICE_END] = FOREVER_NS
         self.access_cost = AccessCost(
@@ -140,15 +162,16 @@ class Cpu(Actor):
             state.busy_since_ns = now_ns
             switched_ns = now_ns + self._switch_to(message.task, entity, now_ns)
             self._record_psi()
-            return At(switched_ns, goes_on)
-        state.run_queue.append((message.task, self.defer(), now_ns))
+            return At(switched_ns, (self, goes_on))
+        state.run_queue.append(Queued(message.task, self.defer(), now_ns))
         fair.waiting.append(entity)
-        if message.wakeup and fair.preempts(entity, now_ns):
-            state.need_resched = True
-            state.slice_end_ns = min(state.slice_end_ns, now_ns)
+        if message.wakeup:
+            self._check_preempt(entity)
         self._note_slice_end()
         self._record_psi()
         self.observer.queued(self.number, entity, wakeup=message.wakeup)
+        if self.balancer is not None:
+            self.balancer.task_waits()
         return DEFERRED
 
     def on_deschedule(self, message: Deschedule) -> None:
@@ -163,14 +186,70 @@ class Cpu(Actor):
         state.nr_switches += 1  # to the next one, or to the idle task
         state.nr_iowait += message.in_iowait
         fair.leave(now_ns)
+        if not state.run_queue and self.balancer is not None:
+            self.balancer.newidle(self)
         if state.run_queue:
-            place = fair.leftmost()
-            self.observer.picked(self.number, fair.waiting[place])
-            task, reply, since_ns = state.run_queue[place]
-            del state.run_queue[place]
-            state.wait_ns += now_ns - since_ns
-            reply.send(False, now_ns + self._switch_to(task, fair.waiting.pop(place), now_ns))
+            self._run_next()
         self._record_psi()
+
+    def leave_idle(self) -> None:
+        """Run one of the tasks taken over, if the CPU is idle."""
+        if self.state.current is None and self.state.run_queue:
+            self._account_iowait()
+            self.state.busy_since_ns = self.engine.now_ns
+            self.state.nr_switches += 1
+            self._run_next()
+            self._record_psi()
+
+    def _run_next(self) -> None:
+        state, fair, now_ns = self.state, self.fair, self.engine.now_ns
+        place = fair.leftmost()
+        self.observer.picked(self.number, fair.waiting[place])
+        queued = state.run_queue[place]
+        del state.run_queue[place]
+        state.wait_ns += now_ns - queued.since_ns
+        switched_ns = now_ns + self._switch_to(queued.task, fair.waiting.pop(place), now_ns)
+        queued.reply.send((self, False), switched_ns)
+
+    def detach(self, place: int) -> tuple[Queued, SchedEntity]:
+        """Give up a waiting task; who takes it holds the locks of both run queues.
+
+        Source: Linux 6.1 kernel/sched/fair.c:detach_task
+        """
+        self.fair.charge(self.engine.now_ns)
+        queued = self.state.run_queue[place]
+        del self.state.run_queue[place]
+        self._note_slice_end()
+        entity = self.fair.waiting.pop(place)
+        nr_memstall = int(entity.in_memstall)
+        self.memstall(-nr_memstall, nr_running=-nr_memstall)
+        return queued, entity
+
+    def attach(self, queued: Queued, entity: SchedEntity) -> None:
+        """Take over a task that waited for another CPU.
+
+        Source: Linux 6.1 kernel/sched/fair.c:attach_task
+        """
+        self.fair.charge(self.engine.now_ns)
+        self.fair.place(entity, wakeup=False)
+        queued.reply.pass_on(self)
+        self.state.run_queue.append(queued)
+        self.fair.waiting.append(entity)
+        if self.state.current is not None:
+            self._check_preempt(entity)
+        self._note_slice_end()
+        nr_memstall = int(entity.in_memstall)
+        self.memstall(nr_memstall, nr_running=nr_memstall)
+
+    def _check_preempt(self, entity: SchedEntity) -> None:
+        now_ns = self.engine.now_ns
+        if self.fair.preempts(entity, now_ns):
+            self.state.need_resched = True
+            self.state.slice_end_ns = min(self.state.slice_end_ns, now_ns)
+
+    def nr_running(self) -> int:
+        """Return how many tasks run or wait here."""
+        return len(self.state.run_queue) + (self.state.current is not None)
 
     def on_flush_tlb(self, message: FlushTlb) -> At:
         """Take the interrupt, flush, acknowledge; a lazy CPU leaves the address space instead.
@@ -206,7 +285,7 @@ class Cpu(Actor):
             return False
         if state.need_resched or self.fair.check_preempt_tick(now_ns):
             return True
-        state.slice_end_ns = self._next_tick_ns(now_ns)
+        state.slice_end_ns = self.next_tick_ns(now_ns)
         self._note_slice_end()
         return False
 
@@ -238,8 +317,7 @@ class Cpu(Actor):
         """Count pressure up to now, and note what the tasks do from now on."""
         state, now_ns = self.state, self.engine.now_ns
         self._psi_group.catch_up(now_ns)
-        nr_running = len(state.run_queue) + (state.current is not None)
-        self.psi.record(now_ns, nr_running=nr_running, nr_iowait=state.nr_iowait)
+        self.psi.record(now_ns, nr_running=self.nr_running(), nr_iowait=state.nr_iowait)
 
     def iowait_total_ns(self) -> int:
         """Return how long the CPU has been idle while a task that ran here waited for I/O.
@@ -270,7 +348,7 @@ class Cpu(Actor):
             trace(self, ks_sched_switch(state.last, task))
         state.last = task
         state.need_resched = False
-        state.slice_end_ns = self._next_tick_ns(now_ns + cost_ns)
+        state.slice_end_ns = self.next_tick_ns(now_ns + cost_ns)
         self.fair.run(entity, now_ns + cost_ns)
         self.observer.has_cpu(task, now_ns + cost_ns)
         self._note_slice_end()
@@ -287,6 +365,7 @@ class Cpu(Actor):
         """Tell the burst when the running task has to look up: never while nobody else waits."""
         self.row[B_SLICE_END] = self.state.slice_end_ns if self.state.run_queue else FOREVER_NS
 
-    def _next_tick_ns(self, now_ns: int) -> int:
-        tick_ns, phase_ns = self._latency.timer_tick_ns, self.tick_phase_ns
+    def next_tick_ns(self, now_ns: int) -> int:
+        """Return when the first timer interrupt after a time comes."""
+        tick_ns, phase_ns = self.tick_ns, self.tick_phase_ns
         return ((now_ns - phase_ns) // tick_ns + 1) * tick_ns + phase_ns

@@ -11,9 +11,8 @@ Interface: ask; the messages of messages/node.py.
 
 Who writes a node's state, under which lock:
     free lists, per-CPU lists    this actor, under zone->lock; boot alone writes them without
-    LRU lists, page flags that   this actor, under lru_lock. But a page that is unmapped and freed
-    belong to them               leaves its list in the step that unmaps it, in the task's time
-                                 (`take_anonymous`); lru_lock is paid after that, by `LruDeleted`
+    LRU lists, page flags that   this actor, under lru_lock
+    belong to them
     watermarks, reserves         the writer of the sysctl, as under zone->lock; nothing is paid
     watermark boosts             this actor when it mixes pageblocks up, kswapd when it has worked
                                  them off: both under zone->lock in Linux
@@ -45,10 +44,10 @@ from kernelsim.actors.messages.node import (
     IsolateLru,
     LruActivate,
     LruAddDrain,
-    LruDeleted,
     MemoryTraffic,
     MlockFolios,
     PutbackInactive,
+    ReleasePages,
     ShrinkActive,
 )
 from kernelsim.actors.parts.memory import Memory
@@ -70,14 +69,16 @@ from kernelsim.mm.core.folio_batch import (
 from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
 from kernelsim.mm.core.mlock import mlock_folios, munlock_folios
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
-from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_unref_run
+from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_isolated, free_unref_run
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
 from kernelsim.mm.reclaim.vmscan_list import (
     isolate_lru_folios,
     putback_inactive,
     shrink_active_list,
 )
-from kernelsim.sim.actor import Actor, At, Reply
+from kernelsim.mm.swap.free_swap import release_pages
+from kernelsim.sim.actor import Actor, At
+from kernelsim.sim.reply import Reply
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
 from kernelsim.units import NS_PER_S
 
@@ -124,8 +125,8 @@ class Node(Actor):
             DrainPages: self.on_drain_pages,
             LruAddDrain: self.on_lru_add_drain,
             LruActivate: self.on_lru_activate,
-            LruDeleted: self.on_lru_deleted,
             MlockFolios: self.on_mlock_folios,
+            ReleasePages: self.on_release_pages,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
             ShrinkActive: self.on_shrink_active,
@@ -213,30 +214,33 @@ class Node(Actor):
         return got, refills
 
     def on_free_pages(self, message: FreePages) -> Any:  # noqa: ANN401 - the answer, maybe later
-        """Put pages on the CPU's lists; one that gets full is drained under the zone's lock."""
-        if wants(self, mm_page_free):
-            trace_all(self, (mm_page_free(int(pfn), 0) for pfn in message.pfns[: message.nr]))
-        self.observer.freed(message.pfns[: message.nr])
-        at, zone = free_unref_run(self._mem, message.cpu, message.pfns, 0, message.nr)
-        self._burst.granted[self.nid] -= at  # the rest stays in the task's hands until the grant
+        """Put pages on the CPU's lists, up to the first that needs its zone's lock."""
+        start, nr = message.start, message.nr
+        if not start and wants(self, mm_page_free):
+            trace_all(self, (mm_page_free(int(pfn), 0) for pfn in message.pfns[:nr]))
+        at, zone, is_isolated = free_unref_run(self._mem, message.cpu, message.pfns, start, nr)
+        self.observer.freed(message.pfns[start:at])
+        self._burst.granted[self.nid] -= at - start  # the rest stays in the task's hands
         if zone < 0:
-            return 0
-        return self._under_zone_lock(zone, partial(self._free, message, at, zone), message.user)
+            return at
+        work = partial(self._free, message, at, zone, is_isolated)
+        return self._under_zone_lock(zone, work, message.user)
 
-    def _free(self, message: FreePages, at: int, zone: int) -> tuple[int, int]:
-        """Drain the list that is full, and go on with the rest of the pages.
+    def _free(self, message: FreePages, at: int, zone: int, is_isolated: bool) -> tuple[int, int]:
+        """Drain the list that is full, or free a page of an isolated pageblock.
 
-        Source: Linux 6.1 mm/page_alloc.c:free_unref_page_commit
+        Source: Linux 6.1 mm/page_alloc.c:free_unref_page_list, :free_unref_page_commit
         """
-        mem, cpu, nr_drained, nr_holds = self._mem, message.cpu, 0, 0
-        self._burst.granted[self.nid] -= message.nr - at
-        while zone >= 0:
-            nr_drained += drain_full(mem, zone, cpu, message.pfns, at)
-            nr_holds += 1
-            at, zone = free_unref_run(mem, cpu, message.pfns, at, message.nr)
+        nr = 1
+        if is_isolated:
+            free_isolated(self._mem, zone, int(message.pfns[at]))
+            self.observer.freed(message.pfns[at : at + 1])
+            self._burst.granted[self.nid] -= 1
+            at += 1
+        else:
+            nr = drain_full(self._mem, zone, message.cpu, message.pfns, at)
         self.bands.look()
-        hold_ns = self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, nr_drained)
-        return nr_holds, hold_ns
+        return at, self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, nr)
 
     def on_drain_pages(self, message: DrainPages) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Empty a CPU's list into the buddy system."""
@@ -274,10 +278,15 @@ class Node(Actor):
         self._memory.taken(nr_free)
         return out[:nr_free], self._lru_hold_ns(message.user, nr_pages)
 
-    def on_lru_deleted(self, message: LruDeleted) -> Any:  # noqa: ANN401 - the answer, maybe later
-        """Hold the lock for pages that have left their lists."""
-        hold_ns = self._lru_hold_ns(message.user, message.nr)
-        return self._under_lru_lock(lambda: (None, hold_ns), message.user)
+    def on_release_pages(self, message: ReleasePages) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Take pages that nobody uses any more off their lists."""
+        return self._under_lru_lock(partial(self._release_pages, message), message.user)
+
+    def _release_pages(self, message: ReleasePages) -> tuple[I64, int]:
+        nr = len(message.pfns)
+        out = np.zeros(nr, np.int64)
+        nr_free = self._memory.taken(release_pages(self._mem, message.pfns, nr, out))
+        return out[:nr_free], self._lru_hold_ns(message.user, nr)
 
     def on_mlock_folios(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move locked pages to the unevictable list, unlocked ones back."""

@@ -55,6 +55,9 @@ class Observer:
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""
 
+    def loaded(self, pid: int, vpns: I64, total: int) -> None:
+        """Hear that the CPU did loads from some pages, and what they read (`read_sum`)."""
+
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Hear that a process has faulted on a page; a store that waits would leave the token."""
 
@@ -100,7 +103,7 @@ class Observer:
         """Hear what a request was granted, before anything else happens to the zone."""
 
     def freed(self, pfns: I64) -> None:
-        """Hear which frames are about to go back to their node."""
+        """Hear which frames have just gone back to their node."""
 
     def short(self, task: Asker, context: AllocContext) -> None:
         """Hear that no zone a request may use is above low, and that all were told who must be."""

@@ -17,9 +17,10 @@ from typing import Any
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.tracing import Named, trace
 from kernelsim.mm.burst.columns import Burst
-from kernelsim.sim.actor import DEFERRED, At, Reply
+from kernelsim.sim.actor import DEFERRED, At
 from kernelsim.sim.clock import VirtualClock
 from kernelsim.sim.locks import FifoServer, WaitAccount
+from kernelsim.sim.reply import Reply
 from kernelsim.trace.ks import ks_lock_wait
 
 Work = Callable[[], tuple[Any, int]]

@@ -11,6 +11,7 @@ Units: pages, ns.
 import numpy as np
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_on_node
 from kernelsim.actors.core.kernel import wakeup_flusher_threads
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.swap_io import submit_bio, wbt_wait
@@ -18,7 +19,6 @@ from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import (
     EndSwapWrite,
-    FreePages,
     IsolateLru,
     PutbackInactive,
     ShrinkActive,
@@ -218,10 +218,7 @@ class Reclaimer:
                 await self._plug_writes(nid, to_write, to_write + nr_to_write)
 
     async def _free(self, nid: int, nr: int) -> None:
-        if nr:
-            cpu = self._task.cpu
-            request = FreePages(cpu.number, self._batch.to_free, nr, cpu.name)
-            await self._kernel.nodes[nid].ref.ask(request)
+        await free_on_node(self._current, nid, self._batch.to_free, nr)
 
     def _trace_inactive(self, sc: ScanControl, nid: int, lru: int) -> None:
         stat = self._batch.stat.tolist()

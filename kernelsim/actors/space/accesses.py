@@ -10,6 +10,8 @@ Units: virtual page numbers, pages, ns.
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import numpy as np
+
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import send_signal
@@ -155,12 +157,14 @@ class Accesses:
         if task.cpu.must_give_way():  # it looks whenever it is about to leave the kernel
             await task.give_way()
             return 0
-        done, why, elapsed_ns, _, _ = touch_present(
+        done, why, elapsed_ns, _, read = touch_present(
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, vpn, 1, 1, write, token, NO_END,
             task.cpu.access_cost,
         )  # fmt: skip
         if done and write:
             kernel.observer.stored(task.pid, vpn, 1, 1, token)
+        elif done and kernel.is_observed:
+            kernel.observer.loaded(task.pid, np.array([vpn]), read)
         if elapsed_ns:
             await task.compute(elapsed_ns, user=True)
         if why == TOUCH_FAULT and not task.killed:

@@ -7,15 +7,15 @@ Units: bytes for addresses; pages.
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
-from kernelsim.actors.space.mmu_gather import free_tables, zap
+from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
-from kernelsim.mm.space.exec import load_image, static_image
+from kernelsim.mm.space.exec import draw_addresses, load_image, static_image
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MappedFile
@@ -41,13 +41,16 @@ async def make_address_space(current: Current, policy: Mempolicy | None) -> tupl
     kernel.pool.reserve(1)
     pgd_alloc(*kernel.space, mm.number, int(out[0]))
     kernel.placed(1)
+    layout = ADDRESS_LAYOUTS[kernel.spec.arch]
+    rng = kernel.engine.rng(f"addresses of {task.name}")
+    draw = draw_addresses(rng.below, layout, kernel.sysctl.kernel_randomize_va_space)
     image = static_image(
         text_bytes=IMAGE_TEXT_BYTES,
         data_bytes=IMAGE_DATA_BYTES,
         bss_bytes=IMAGE_BSS_BYTES,
-        start=ADDRESS_LAYOUTS[kernel.spec.arch].image_start,
+        start=layout.image_start,
     )
-    return mm, not load_image(mm, MappedFile("/init"), image).failed
+    return mm, not load_image(mm, MappedFile("/init"), image, draw=draw).failed
 
 
 async def free_address_space(current: Current, mm: MmStruct) -> int:
@@ -57,11 +60,12 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     """
     kernel, task = current
     assert kernel.mms.mms.pgd_row[mm.number], f"{task.name} gives its address space back twice"
-    freed = 0
-    for vma in mm.exit_mmap().unmapped:
+    areas = mm.exit_mmap().unmapped
+    for vma in areas:
         if is_locked(vma):
             await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
-        freed += await zap(current, mm, vma)
+    freed = await unmap_vmas(current, mm, areas)
+    for vma in areas:
         mm.map.unlink_file(vma)
     mm.oom_skip = True
     await _wait_for_oom_reaper(current, mm)

@@ -5,6 +5,8 @@ stores are done is told when a CPU leaves its burst, or when the checker looks b
 Units: virtual page numbers, ns.
 """
 
+import numpy as np
+
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.mm.burst.access import next_access
@@ -13,6 +15,7 @@ from kernelsim.mm.burst.columns import (
     B_DONE,
     B_LISTED,
     B_PHASE,
+    B_READ,
     B_STOP,
     B_STRIDE,
     B_TOKEN,
@@ -27,6 +30,7 @@ from kernelsim.mm.burst.columns import (
 from kernelsim.mm.burst.pages import refill_in_turn
 from kernelsim.mm.burst.watch import begin_watch, new_watch, note_refill, run_watched
 from kernelsim.mm.core.mem import I64
+from kernelsim.mm.space.memory import READ_MASK
 
 
 class BurstWitness:
@@ -84,6 +88,8 @@ class BurstWitness:
         told, now, pid = self._told[number], burst.run[number], self._tasks[number].pid
         nr = int(now[B_DONE] - told[B_DONE])
         if nr:
+            if not is_in_fault(told) and not is_in_fault(now):  # else one may be read and not done
+                self._loaded(pid, number, told, nr, int(now[B_READ] - told[B_READ]))
             self._stored(pid, number, told, nr)
         if is_in_fault(now):
             vpn, write = next_access(burst, number)
@@ -91,6 +97,22 @@ class BurstWitness:
         else:
             observer.served(pid, 0)
         self._told[number] = now.copy()
+
+    def _loaded(self, pid: int, number: int, told: I64, nr: int, total: int) -> None:
+        """Say which pages were read, and what all of them held together before any store."""
+        if told[B_LISTED]:
+            first, stored, loaded = int(told[B_AT]), set[int](), list[int]()
+            for packed in self._kernel.burst.access[number, first : first + nr].tolist():
+                if packed & 1:
+                    stored.add(packed >> 1)
+                elif packed >> 1 in stored:
+                    total -= int(told[B_TOKEN])
+                else:
+                    loaded.append(packed >> 1)
+            vpns = np.array(loaded, np.int64)
+        else:
+            vpns = told[B_VPN] + told[B_STRIDE] * np.arange(0 if told[B_WRITE] else nr)
+        self._kernel.observer.loaded(pid, vpns, total & READ_MASK)
 
     def _stored(self, pid: int, number: int, told: I64, nr: int) -> None:
         observer, token = self._kernel.observer, int(told[B_TOKEN])

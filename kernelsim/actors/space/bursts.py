@@ -16,17 +16,20 @@ Units: ns.
 from functools import partial
 from typing import Final
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer
+from kernelsim.actors.parts.tlb_state import TLB_LOCAL_SHOOTDOWN
 from kernelsim.actors.space.burst_witness import BurstWitness
+from kernelsim.mm.burst.access import next_access
 from kernelsim.mm.burst.batch import move_in_turn
 from kernelsim.mm.burst.columns import (
     ADDED,
     B_BEGAN,
+    B_FLUSH_NS,
     B_HITS,
     B_KILLED,
     B_NUMBER,
@@ -37,6 +40,7 @@ from kernelsim.mm.burst.columns import (
     B_ZONE,
     CALL_BOOSTED,
     CALL_EXTFRAG,
+    CALL_FLUSH,
     CALL_QUEUE,
     CLEAR,
     H_ASKED,
@@ -63,8 +67,8 @@ from kernelsim.mm.burst.pages import refill_in_turn
 from kernelsim.mm.burst.run import next_due, run_burst
 from kernelsim.mm.core.mem import Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
-from kernelsim.sim.actor import Reply
 from kernelsim.sim.clock import VirtualClock
+from kernelsim.sim.reply import Reply
 from kernelsim.sim.wait import Waiter
 
 EVENTS_AT_ONCE: Final = 1 << 16  # then trio and Ctrl-C get a turn
@@ -271,11 +275,28 @@ class Bursts:
             nid, zone_type = mem.zone[zone, [Z_NID, Z_TYPE_INDEX]].tolist()
             wakeup_kswapd(current, nid, zone_type, Gfp(0))
             return
+        if call == CALL_FLUSH:
+            row[B_FLUSH_NS] = self._flush(cpu)
+            return
         assert call == CALL_QUEUE
         server, name = int(row[B_SERVER]), kernel.cpus[cpu].name
         work = partial(self._refill if server in self._zone_locks else self._move, cpu)
         answer = _Answer(self, cpu)
         self._locks[server].serve(work, name, lambda: answer)
+
+    def _flush(self, cpu: int) -> int:
+        """Have the TLB forget the page that is accessed; return how long it takes.
+
+        No other CPU runs the address space now.
+
+        Source: Linux 6.1 mm/memory.c:wp_page_copy, mm/pgtable-generic.c:ptep_clear_flush
+        """
+        tlb_state = self._kernel.cpus[cpu].tlb_state
+        mm = tlb_state.loaded_mm
+        assert mm is not None, f"cpu{cpu} runs a program without an address space"
+        mm.tlb_gen += 1
+        vpn, _ = next_access(self._burst, cpu)
+        return tlb_state.flush(mm.ctx_id, vpn, 1, TLB_LOCAL_SHOOTDOWN)
 
     def _refill(self, cpu: int) -> tuple[None, int]:
         """Refill the list of a CPU that queued behind actors, whose turn has come."""

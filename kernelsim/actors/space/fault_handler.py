@@ -16,15 +16,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, table_context
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.lru_add import folio_add_lru
+from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushed
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.space.file_fault import FileFault, FileFaultResult, VmFault
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import move_folios
-from kernelsim.actors.space.mmu_gather import free_anonymous, take_anonymous
+from kernelsim.actors.space.mmu_gather import free_pages_and_swap_cache
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.core.mem import PG_anon
@@ -135,7 +136,7 @@ class FaultHandler(Actor):
         if kind == FAULT_FILE:
             return await self._do_fault(fault)
         if kind == FAULT_ZERO_WP or (kind == FAULT_ANON and fault.write):
-            return await self._do_anonymous_page(fault)
+            return await self._do_anonymous_page(fault, kind)
         if kind == FAULT_ANON:
             if self._mm.unstable:
                 return KILLED
@@ -161,16 +162,21 @@ class FaultHandler(Actor):
             await self._file.balance_dirty(fault)
         return msgspec.structs.replace(result, rss=(found.nr_mapped, int(found.new_pfn != 0), 0, 0))
 
-    async def _do_anonymous_page(self, fault: PageFault) -> FaultResult:
-        """Map a fresh page, unless the OOM reaper takes the process's pages by now.
+    async def _do_anonymous_page(self, fault: PageFault, kind: int) -> FaultResult:
+        """Map a fresh page, perhaps in place of the zero page.
 
-        Source: Linux 6.1 mm/memory.c:do_anonymous_page, linux/oom.h:check_stable_address_space
+        Not if the OOM reaper takes the process's pages by now.
+
+        Source: Linux 6.1 mm/memory.c:do_anonymous_page, :wp_page_copy,
+            linux/oom.h:check_stable_address_space
         """
         kernel = self._kernel
         grant = await alloc_pages(self._current, self.zeroed_context(), 1, self._pfn)
         if not grant.nr:
             return KILLED
         await clear_pages(self._current, grant.nid, 1)
+        if kind == FAULT_ZERO_WP:  # ptep_clear_flush
+            await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
         if self._mm.unstable:
             await free_frames(self._current, self._pfn, 1)
             return KILLED
@@ -201,12 +207,13 @@ class FaultHandler(Actor):
         if done and is_locked(fault.vma):
             mlock_new_folio(kernel.mem, int(self._pfn[0]))
             munlock_folios(kernel.mem, unused, nr_unused)
-        frames = take_anonymous(kernel, unused, nr_unused)
         if not done:  # no longer a page to be copied: let the access find out
             await free_frames(self._current, self._pfn, 1)
             return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0)
+        await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
+        note_file_flushed(self._current, self._mm, int(is_of_file))
         result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
-        await free_anonymous(self._current, unused[:nr_unused], frames)
+        await free_pages_and_swap_cache(self._current, unused[:nr_unused])
         if not is_of_file:
             return result
         if is_locked(fault.vma):
@@ -238,10 +245,12 @@ class FaultHandler(Actor):
         """
         kernel, task, mm = self._kernel, self._task, self._mm
         task.cpu.tlb_state.switch_mm(mm, task.name)  # it may have woken up on another CPU
-        done, _, user_ns, _, _ = touch_present(
+        done, _, user_ns, _, read = touch_present(
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, fault.vpn, 1, 1, fault.write,
             fault.token, 1 << 60, task.cpu.access_cost,
         )  # fmt: skip
+        if done and not fault.write and kernel.is_observed:
+            kernel.observer.loaded(task.pid, np.array([fault.vpn]), read)
         if new_pfn:
             await folio_add_lru(self._current, new_pfn)
         await task.compute(kernel.spec.latency.pte_set_ns, resched=False)

@@ -16,9 +16,9 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.balance_dirty import balance_dirty_pages_ratelimited
 from kernelsim.actors.file.file_write import FileWriter

@@ -7,8 +7,8 @@ Units: bytes for addresses; pages.
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import by_node
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import by_node
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.messages.node import MlockFolios
 from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE

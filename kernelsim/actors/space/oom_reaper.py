@@ -19,7 +19,7 @@ from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.oom_reaper import ReapLater
-from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.reclaim.oom_kill import reaped_line
 from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES
@@ -100,7 +100,7 @@ class OomReaper(Actor):
         mm.unstable = True
         for vma in list(mm.map):
             if not vma.flags & VmFlag.VM_SHARED:
-                await zap(Current(kernel, self._task), mm, vma)
+                await unmap_vmas(Current(kernel, self._task), mm, [vma])
         victim.image_rss_pages = 0  # its program is a private mapping, too
         rss = victim.rss(kernel.mms)
         kernel.printk(

@@ -12,9 +12,9 @@ from signal import SIGBUS
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio

@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.alloc.free_pages import free_frames
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import release
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.actors.space.address_space import free_address_space
 from kernelsim.actors.space.swap_in import SwapIn
@@ -142,7 +142,7 @@ class SwapEmptier:
             if int(kernel.swap.cache_pfn[slot]) == pfn:
                 if try_to_free_swap(kernel.mem, kernel.swap, pfn):
                     frame[0] = pfn
-                    await free_frames(self._current, frame, kernel.taken(1))
+                    await release(self._current, frame)
                 slot += 1
             slot = next_cached_slot(kernel.swap, self._area, slot)
 

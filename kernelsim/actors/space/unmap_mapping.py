@@ -8,7 +8,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.file.truncate import truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
-from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.space.i_mmap import FV_MM
 from kernelsim.mm.space.mlock import is_locked
@@ -67,6 +67,6 @@ async def _zap_other(current: Current, mm: MmStruct, vma: VmArea) -> None:
     kernel.reaped_mms[mm.number] = released
     if is_locked(vma):
         await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
-    await zap(current, mm, vma)
+    await unmap_vmas(current, mm, [vma])
     del kernel.reaped_mms[mm.number]
     released.wake_all()

@@ -6,7 +6,15 @@ Units: ns, virtual page numbers.
 """
 
 from kernelsim.hw.leaf import inlined_leaf
-from kernelsim.hw.tlb import Tlb, tlb_access
+from kernelsim.hw.tlb import (
+    TLB_MISS,
+    TLB_PFN_SHIFT,
+    TLB_STORES,
+    Tlb,
+    tlb_enter,
+    tlb_flush_range,
+    tlb_lookup,
+)
 from kernelsim.mm.burst.columns import (
     B_ASID,
     B_AT,
@@ -16,6 +24,7 @@ from kernelsim.mm.burst.columns import (
     B_LISTED,
     B_MM,
     B_NID,
+    B_READ,
     B_ROW,
     B_STRIDE,
     B_TABLE,
@@ -34,7 +43,14 @@ from kernelsim.mm.core.mem import (
     PG_swapcache,
     node_at,
 )
-from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, FAULT_WP, fault_kind
+from kernelsim.mm.space.memory import (
+    FAULT_ANON,
+    FAULT_SWAP,
+    FAULT_WP,
+    fault_kind,
+    read_sum,
+    tlb_entry_of,
+)
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
     _PAGE_DIRTY,
@@ -95,27 +111,56 @@ def access_page(
 ) -> int:
     """Access a page as the CPU does; return what it costs, or -1 when the page is not there.
 
-    A TLB hit or a walk of every level, and an access to the memory of the page's node. Sets the
-    accessed bit (on a TLB hit too, unlike hardware), for a store the dirty bit and the token.
+    A TLB hit or a walk of every level, and an access to the memory of the frame's node. A walk sets
+    the accessed bit, and for a store the dirty bit; a store leaves its token in the frame.
+    """
+    run = burst.run[cpu]
+    tlb = Tlb(burst.tlb_tag[cpu], burst.tlb_entry[cpu], burst.tlb_victim[cpu])
+    held = tlb_lookup(tlb, int(run[B_ASID]), vpn)
+    if held != TLB_MISS and (not write or held & TLB_STORES):
+        pfn = held >> TLB_PFN_SHIFT
+        tlb_ns = int(burst.cost[C_TLB_HIT])
+    else:
+        pfn = walk_to_page(mem, pt, mms, burst, cpu, vpn, write, tlb, held)
+        if pfn < 0:
+            return -1
+        tlb_ns = int(pt.state[PT_LEVELS] * burst.cost[C_WALK_STEP])
+    if write:
+        mem.pages.token[pfn] = run[B_TOKEN]
+    else:
+        run[B_READ] = read_sum(mem, int(run[B_READ]), pfn)
+    return tlb_ns + int(burst.memory_ns[run[B_NID], node_at(mem.block_zone, mem.zone, pfn)])
+
+
+@inlined_leaf
+def walk_to_page(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    burst: Burst,
+    cpu: int,
+    vpn: int,
+    write: bool,
+    tlb: Tlb,
+    held: int,
+) -> int:
+    """Walk to a page and enter it in the TLB; return its frame, or -1 for a fault.
+
+    A fault drops what the TLB had.
     """
     run = burst.run[cpu]
     row = row_of(mem, pt, mms, burst, cpu, vpn)
-    if row == 0:
-        return -1
     at = vpn & ((1 << pt.state[PT_BITS]) - 1)
-    pte = get_pte(pt.entry, row, at)
+    pte = get_pte(pt.entry, row, at) if row else 0
     permit = _PAGE_PRESENT | _PAGE_USER | (_PAGE_RW if write else 0)
     if pte & permit != permit:
+        if held != TLB_MISS:
+            tlb_flush_range(tlb, int(run[B_ASID]), vpn, 1)
         return -1
-    pfn = pte_pfn(pte)
-    pt.entry[row, at] = pte | _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
-    if write:
-        mem.pages.token[pfn] = run[B_TOKEN]
-    access_ns = int(burst.memory_ns[run[B_NID], node_at(mem.block_zone, mem.zone, pfn)])
-    tlb = Tlb(burst.tlb_tag[cpu], burst.tlb_victim[cpu])
-    if tlb_access(tlb, int(run[B_ASID]), vpn):
-        return access_ns + int(burst.cost[C_TLB_HIT])
-    return access_ns + int(pt.state[PT_LEVELS] * burst.cost[C_WALK_STEP])
+    pte |= _PAGE_ACCESSED | (_PAGE_DIRTY if write else 0)
+    pt.entry[row, at] = pte
+    tlb_enter(tlb, int(run[B_ASID]), vpn, tlb_entry_of(pte), held)
+    return pte_pfn(pte)
 
 
 @inlined_leaf

@@ -26,12 +26,14 @@ CROSSED: Final = 9  # they have crossed the link
 TRAFFIC: Final = 10  # the memory controller hears of them
 PASSED: Final = 11  # they have passed it
 MAP: Final = 12  # the page is clean
-ADD: Final = 13  # the node hears that the folio_batch is full
-LRU: Final = 14  # lru_lock is granted
-ADDED: Final = 15  # and given back
-RETURN: Final = 16  # the kernel is left
-BACK: Final = 17  # the program hears of that, the access that faulted is done
-WAITING: Final = 18  # queues at a lock behind actors, which wake it up
+FLUSH: Final = 13  # the TLB has to forget the zero page, whose place it takes
+FLUSHED: Final = 14  # and has
+ADD: Final = 15  # the node hears that the folio_batch is full
+LRU: Final = 16  # lru_lock is granted
+ADDED: Final = 17  # and given back
+RETURN: Final = 18  # the kernel is left
+BACK: Final = 19  # the program hears of that, the access that faulted is done
+WAITING: Final = 20  # queues at a lock behind actors, which wake it up
 
 # Why a CPU stopped
 STOP_DONE: Final = 0  # all accesses are done
@@ -46,6 +48,7 @@ CALL_NOTHING: Final = 0
 CALL_BOOSTED: Final = 1  # a watermark was boosted: kswapd is to wake up, then the CPU goes on
 CALL_EXTFRAG: Final = 2  # a pageblock was stolen, for the tracepoint
 CALL_QUEUE: Final = 3  # the CPU has to queue at a lock behind actors
+CALL_FLUSH: Final = 4  # its TLB has to forget a page; then the CPU goes on
 
 # Columns of `Burst.run`: what is asked for,
 B_PHASE: Final = 0
@@ -92,7 +95,9 @@ B_FAULT_LOCK_NS: Final = 50  # and the part of these under zone locks
 B_NR_ZERO: Final = 55  # of the faults, those that mapped the zero page
 B_LOCKED: Final = 56  # 1: the area it accesses is locked in memory
 B_FILE: Final = 57  # 1: a page without an entry may be one of a file, which the handler looks for
-NR_BURST_COLUMNS: Final = 58
+B_READ: Final = 58  # what loads read, as `read_sum` adds it up
+B_FLUSH_NS: Final = 59  # what the flush of a page takes
+NR_BURST_COLUMNS: Final = 60
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once
@@ -188,6 +193,7 @@ class Burst(NamedTuple):
     memory_ns: I64_2D  # [nid of the CPU, nid] access to that node's memory
     nr_draws: I64  # [cpu] numbers drawn so far
     tlb_tag: I64_3D  # [cpu, set, way] as Tlb.tag
+    tlb_entry: I64_3D  # [cpu, set, way] as Tlb.entry
     tlb_victim: I64_2D  # [cpu, set]
     spare: I64  # room for pfns
     freed: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] pages of its folio_batch without a user; [0] = how many
@@ -225,6 +231,7 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
         memory_ns=np.zeros((nr_nodes, nr_nodes), np.int64),
         nr_draws=np.zeros(nr_cpus, np.int64),
         tlb_tag=np.zeros((nr_cpus, NR_TLB_SETS, NR_TLB_WAYS), np.int64),
+        tlb_entry=np.zeros((nr_cpus, NR_TLB_SETS, NR_TLB_WAYS), np.int64),
         tlb_victim=np.zeros((nr_cpus, NR_TLB_SETS), np.int64),
         spare=np.zeros(32, np.int64),
         freed=np.zeros((nr_cpus, 1 + PAGEVEC_SIZE), np.int64),

@@ -33,6 +33,7 @@ from kernelsim.mm.burst.columns import (
     B_FAULT_NS,
     B_FILE,
     B_FIRST_VPN,
+    B_FLUSH_NS,
     B_FOR,
     B_HITS,
     B_KILLED,
@@ -55,11 +56,14 @@ from kernelsim.mm.burst.columns import (
     C_FAULT_ENTRY,
     C_PTE_SET,
     C_ZERO_PFN,
+    CALL_FLUSH,
     CALL_NOTHING,
     CLEAR,
     CROSSED,
     ENTER,
     FAULT,
+    FLUSH,
+    FLUSHED,
     FOR_PAGE,
     FOR_TABLE,
     LINK,
@@ -270,7 +274,12 @@ def fault_step(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst,
         traffic(mem, burst, cpu)
     elif phase == PASSED:
         go_on_clearing(mem, burst, cpu)
-    elif phase == MAP:
+    elif phase == MAP and burst.run[cpu, B_KIND] == FAULT_ZERO_WP:
+        burst.run[cpu, B_PHASE] = FLUSH
+        return CALL_FLUSH
+    elif phase == FLUSH:
+        spend(burst, cpu, FLUSHED, int(burst.run[cpu, B_FLUSH_NS]))
+    elif phase in (MAP, FLUSHED):
         map_page(mem, pt, mms, burst, cpu)
     else:
         return leave_step(mem, burst, cpu, phase)

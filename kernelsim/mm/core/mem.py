@@ -78,8 +78,9 @@ PG_isolated: Final = 1 << 19  # taken off its LRU by a reclaimer
 PG_anon: Final = 1 << 20  # PAGE_MAPPING_ANON: Pages.mapping is an mm number
 PG_readahead: Final = 1 << 21
 PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; on no list yet
-PG_error: Final = 1 << 24  # it could not be read, or written: the device holds something else
 PG_activating: Final = 1 << 23  # in a CPU's batch of pages to activate, which holds a reference
+PG_gathered: Final = 1 << 24  # held by the task that unmapped it, or took it from a file
+PG_error: Final = 1 << 25  # it could not be read, or written: the device holds something else
 # Differs from Linux: The mlock_count of a page lies in the highest bits of its flags and ends at
 # 63; Linux links no pages of the unevictable list, and has it in place of a link.
 MLOCK_COUNT_SHIFT: Final = 26

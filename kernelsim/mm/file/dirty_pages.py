@@ -15,7 +15,6 @@ from typing import Final
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import (
     I64,
-    U64,
     Mem,
     PG_dirty,
     PG_error,
@@ -108,12 +107,12 @@ def take_dirty_run(
     mark: int,
     waits: bool,
     pfns: I64,
-    tokens: U64,
     limit: int,
 ) -> tuple[int, int, int]:
     """Begin to write dirty pages that follow each other in a file.
 
-    The next store to one through a mapping faults; the TLBs are to be flushed for that.
+    The next store to one through a mapping faults; the TLBs are to be flushed for that, and what
+    the pages hold is to be taken for the device after it.
 
     Args:
         mem: Physical memory.
@@ -126,7 +125,6 @@ def take_dirty_run(
         mark: Which pages: PAGECACHE_TAG_DIRTY or PAGECACHE_TAG_TOWRITE.
         waits: The caller waits for pages that are being written; else they are passed over.
         pfns: Gets the pages.
-        tokens: Gets what they hold.
         limit: Most pages.
 
     Returns:
@@ -150,7 +148,6 @@ def take_dirty_run(
         if mem.pages.flags[pfn] & PG_dirty:
             start_writeback(mem, pt, mms, files, pfn)
             pfns[n] = pfn
-            tokens[n] = mem.pages.token[pfn]
             n += 1
         else:
             xa_clear_mark(files.xa, number, index, PAGECACHE_TAG_TOWRITE)

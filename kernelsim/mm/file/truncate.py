@@ -11,12 +11,11 @@ from kernelsim.mm.core.mem import (
     PG_activating,
     PG_batched,
     PG_dirty,
+    PG_gathered,
     PG_isolated,
     PG_locked,
-    PG_lru,
     PG_writeback,
 )
-from kernelsim.mm.core.swap import lruvec_del_folio
 from kernelsim.mm.core.xarray import XA_CHUNK_MASK, xa_leaf, xa_skip
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.dirty_pages import folio_cancel_dirty
@@ -32,8 +31,8 @@ def invalidate_mapping_pages(
 ) -> tuple[int, int]:
     """Drop clean pages from `index` to `last` that nobody uses, and forget evicted ones.
 
-    It stops when `out` is full. The pages are off their lists; the caller pays for that and frees
-    them.
+    It stops when `out` is full. The pages stay on their lists, and PG_gathered keeps them, until
+    the caller releases them.
 
     Returns:
         How many are in `out`, and the index to go on with; beyond `last` at the end.
@@ -52,9 +51,7 @@ def invalidate_mapping_pages(
             xa_store_counted(mem, files, number, index, 0, 0)
         elif pfn > 0 and not mem.pages.flags[pfn] & _BUSY and mem.pages.mapcount[pfn] == 0:
             filemap_remove_folio(mem, files, pfn, 0)
-            if mem.pages.flags[pfn] & PG_lru:
-                lruvec_del_folio(mem, pfn)
-            mem.pages.flags[pfn] = 0
+            mem.pages.flags[pfn] |= PG_gathered
             out[nr] = pfn
             nr += 1
         index += 1
@@ -68,8 +65,8 @@ def truncate_pages(
     """Drop pages of a file from `index` on, dirty ones too, since the file ends before them.
 
     It stops at a page that is on its way to or from the disk, which has to be waited for, and when
-    `out` is full. The pages are off their lists; the caller pays for that and frees those in `out`.
-    A page that somebody else holds is freed when it is let go.
+    `out` is full. The pages stay on their lists, and PG_gathered keeps them, until the caller
+    releases those in `out`. A page that somebody else holds is freed when it is let go.
 
     Args:
         mem: Memory.
@@ -104,11 +101,11 @@ def truncate_pages(
                 dirty[nr_dirty] = index
                 nr_dirty += 1
             filemap_remove_folio(mem, files, pfn, 0)
-            if mem.pages.flags[pfn] & PG_lru:
-                lruvec_del_folio(mem, pfn)
-            mem.pages.flags[pfn] &= _HELD
             nr_dropped += 1
-            if mem.pages.flags[pfn] == 0:
+            if mem.pages.flags[pfn] & _HELD:
+                mem.pages.flags[pfn] &= _HELD
+            else:
+                mem.pages.flags[pfn] |= PG_gathered
                 out[nr] = pfn
                 nr += 1
         index += 1

@@ -1,8 +1,9 @@
 """Giving single pages back: to a CPU's list, and from a full one to the buddy system.
 
 Linux: mm/page_alloc.c (6.1): free_unref_page_list, free_pcppages_bulk and what they call.
-Interface: `free_unref_run` frees pages until a list is full, `drain_full` gives a part of that
-back, under the zone's lock; `drain_pages` empties a list.
+Interface: `free_unref_run` frees pages until one needs the lock of its zone, under which
+`drain_full` gives a part of the full list back, or `free_isolated` frees the page past the lists;
+`drain_pages` empties a list.
 Units: pages.
 """
 
@@ -178,14 +179,15 @@ def pcp_type_of(migratetype: int) -> int:
 
 
 @leaf
-def free_unref_run(mem: Mem, cpu: int, pfns: I32 | I64, at: int, n: int) -> tuple[int, int]:
-    """Free single pages, `pfns[at:n]`, to a CPU's lists until one of these is full.
+def free_unref_run(mem: Mem, cpu: int, pfns: I32 | I64, at: int, n: int) -> tuple[int, int, bool]:
+    """Free single pages, `pfns[at:n]`, to a CPU's lists until zone->lock is needed.
 
-    Pages of an isolated pageblock go to the buddy system at once. Counts PGFREE.
+    Counts PGFREE.
 
     Returns:
-        The index behind the last page freed, and the zone whose list must be drained now, which
-        takes its lock; -1 for none: all are freed.
+        The index behind the last page freed; the zone whose lock is needed now, -1 for none: all
+        are freed; and what for: False for a full list to be drained, True for the next page, which
+        goes past the lists to the buddy system since its pageblock is isolated.
 
     Source: Linux 6.1 mm/page_alloc.c:free_unref_page_list, :free_unref_page_commit
     """
@@ -194,16 +196,23 @@ def free_unref_run(mem: Mem, cpu: int, pfns: I32 | I64, at: int, n: int) -> tupl
         zone = zone_of(mem, pfn)
         migratetype = int(mem.block_mt[pfn >> PAGEBLOCK_ORDER])
         if migratetype == MIGRATE_ISOLATE:
-            free_one_page(mem, zone, pfn, 0, migratetype, False)
-            mem.vm_event[PGFREE] += 1
-            at += 1
-            continue
+            return at, zone, True
         end = put_pages(mem, zone, cpu, pfns, at, n)
         mem.vm_event[PGFREE] += end - at
         at = end
         if mem.pcp_count[zone, cpu] >= nr_pcp_high(mem, zone):
-            return at, zone
-    return at, -1
+            return at, zone, False
+    return at, -1, False
+
+
+@leaf
+def free_isolated(mem: Mem, zone: int, pfn: int) -> None:
+    """Free a page of an isolated pageblock, under zone->lock.
+
+    Source: Linux 6.1 mm/page_alloc.c:free_unref_page_list, :free_one_page
+    """
+    free_one_page(mem, zone, pfn, 0, int(mem.block_mt[pfn >> PAGEBLOCK_ORDER]), False)
+    mem.vm_event[PGFREE] += 1
 
 
 @leaf

@@ -27,6 +27,7 @@ from kernelsim.mm.core.mem import (
     PG_active,
     PG_anon,
     PG_dirty,
+    PG_gathered,
     PG_isolated,
     PG_locked,
     PG_mlocked,
@@ -195,6 +196,8 @@ def shrink_folio(
     if mapped and not unmap_folio(mem, pt, mms, swap, stat, pfn):
         stat[STAT_NR_UNMAP_FAIL] += 1
         return _ACTIVATE
+    if mem.pages.flags[pfn] & PG_gathered:  # the task that unmapped it still holds a reference
+        return _KEEP
     if not mem.pages.flags[pfn] & PG_dirty:
         return _KEEP if flags & PG_activating else _FREE  # somebody has a reference
     if file:

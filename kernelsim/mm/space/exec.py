@@ -1,7 +1,7 @@
 """Lay out a fresh address space: image, heap, stack.
 
 Linux: fs/binfmt_elf.c:load_elf_binary, fs/exec.c:setup_arg_pages, arch/x86/mm/mmap.c (6.1).
-Differs: Addresses of a new process are not randomized (as under `setarch -R`).
+Differs: The stack pointer of a new process is not moved inside the stack (arch_align_stack).
 
 Interface: `load_image` maps the segments of an image, then the stack, and sets the heap's start
 (the vDSO comes with what a C library does before main, in static_program.py);
@@ -12,13 +12,17 @@ ones are in address_layout.py):
     below mmap_base  mappings, the newest lowest
     … 0x7ffffffff000 stack, 132 KiB at first; it may grow to `Rlimits.stack`, with 1 MiB kept
                      free below it
+Heap, mmap_base and stack are moved by what was drawn for the process (`AddressDraw`), as
+kernel.randomize_va_space says.
 Units: bytes.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
+from kernelsim.mm.space.address_layout import AddressLayout
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import (
     STACK_GUARD_GAP,
@@ -41,6 +45,53 @@ from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 
 STACK_EXPAND: Final = 128 * KIB  # room to grow without a fault; fs/exec.c:setup_arg_pages
 MIN_GAP: Final = 128 * MIB  # least room for the stack; arch/x86/mm/mmap.c
+
+
+BRK_RND_PAGES: Final = 0x200_0000 >> PAGE_SHIFT  # arch/x86/kernel/process.c:arch_randomize_brk
+
+
+@attrs.frozen(kw_only=True)
+class AddressDraw:
+    """How far the parts of a new address space are moved; all 0: not at all. Pages.
+
+    Attributes:
+        mmap_pages: Mappings begin so much lower.
+        mmap_gap_pages: And so much more, to stay clear of wherever the stack may be.
+        stack_pages: The stack begins so much lower.
+        brk_pages: The heap begins so much higher.
+        vdso: Where in its room the vDSO lies, of 2**32; below 0: where mappings go.
+    """
+
+    mmap_pages: int = 0
+    mmap_gap_pages: int = 0
+    stack_pages: int = 0
+    brk_pages: int = 0
+    vdso: int = -1
+
+
+NOT_MOVED: Final = AddressDraw()
+
+
+def draw_addresses(below: Callable[[int], int], layout: AddressLayout, mode: int) -> AddressDraw:
+    """Draw where the parts of a new address space are to lie.
+
+    Args:
+        below: Draws a number in 0 … its argument - 1.
+        layout: Of the architecture.
+        mode: kernel.randomize_va_space: 0 nothing is moved, 1 all but the heap, 2 all.
+
+    Source: Linux 6.1 arch/x86/mm/mmap.c:arch_rnd, mm/util.c:randomize_stack_top,
+        arch/x86/kernel/process.c:arch_randomize_brk, arch/x86/entry/vdso/vma.c:vdso_addr
+    """
+    if not mode:
+        return NOT_MOVED
+    return AddressDraw(
+        mmap_pages=below(1 << layout.mmap_rnd_bits),
+        mmap_gap_pages=layout.stack_rnd_pages,
+        stack_pages=below(layout.stack_rnd_pages + 1),
+        brk_pages=below(BRK_RND_PAGES) if mode > 1 else 0,
+        vdso=below(1 << 32) if layout.has_vdso_by_stack else -1,
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -79,13 +130,16 @@ def static_image(
     )
 
 
-def mmap_base(stack_limit_bytes: int, *, task_size: int = TASK_SIZE) -> int:
+def mmap_base(
+    stack_limit_bytes: int, *, task_size: int = TASK_SIZE, draw: AddressDraw = NOT_MOVED
+) -> int:
     """Return the address below which mappings are placed.
 
     Source: Linux 6.1 arch/x86/mm/mmap.c:mmap_base
     """
-    gap = min(max(stack_limit_bytes + STACK_GUARD_GAP, MIN_GAP), task_size // 6 * 5)
-    return page_align(task_size - gap)
+    pad = STACK_GUARD_GAP + (draw.mmap_gap_pages << PAGE_SHIFT)
+    gap = min(max(stack_limit_bytes + pad, MIN_GAP), task_size // 6 * 5)
+    return page_align(task_size - gap - (draw.mmap_pages << PAGE_SHIFT))
 
 
 def load_image(
@@ -94,6 +148,7 @@ def load_image(
     segments: tuple[ImageSegment, ...],
     *,
     args_bytes: int = PAGE_SIZE,
+    draw: AddressDraw = NOT_MOVED,
 ) -> VmChange:
     """Map an image and a stack into an empty address space.
 
@@ -102,6 +157,7 @@ def load_image(
         file: The program.
         segments: Ascending, at least one.
         args_bytes: Arguments and environment at the top of the stack.
+        draw: How far heap, mappings and stack are moved.
 
     Returns:
         Result 0, or the negative errno of the first mapping that was refused.
@@ -109,8 +165,8 @@ def load_image(
     Source: Linux 6.1 fs/binfmt_elf.c:load_elf_binary
     """
     assert len(mm.map) == 0, "an image is loaded into an empty address space"
-    stack_top = mm.map.task_size
-    mm.mmap_base = mmap_base(mm.rlimits.stack, task_size=stack_top)
+    stack_top = mm.map.task_size - (draw.stack_pages << PAGE_SHIFT)
+    mm.mmap_base = mmap_base(mm.rlimits.stack, task_size=mm.map.task_size, draw=draw)
     stack_start = stack_top - page_align(args_bytes) - STACK_EXPAND
     flags = VM_STACK_FLAGS | VmFlag.VM_ACCOUNT
     stack = VmArea(stack_start, stack_top, flags, None, stack_start >> PAGE_SHIFT)
@@ -123,8 +179,10 @@ def load_image(
             mm.start_code, mm.end_code = segment.start, end
         else:
             mm.start_data, mm.end_data = segment.start, end
-    mm.start_brk = mm.brk = page_align(segments[-1].start + segments[-1].memory_bytes)
-    mm.start_stack = stack_top - args_bytes
+    image_end = page_align(segments[-1].start + segments[-1].memory_bytes)
+    mm.start_brk = mm.brk = image_end + (draw.brk_pages << PAGE_SHIFT)
+    mm.start_stack, mm.stack_top = stack_top - args_bytes, stack_top
+    mm.vdso_draw = draw.vdso
     return change if change.failed else VmChange(0)
 
 

@@ -1,7 +1,7 @@
-"""What accesses and faults do to page tables: touch, classify, map, unmap.
+"""What accesses and faults do to page tables: touch, classify, map.
 
-Linux: mm/memory.c (6.1): handle_pte_fault, do_anonymous_page, zap_pte_range; copy on write is
-in wp_page.py.
+Linux: mm/memory.c (6.1): handle_pte_fault, do_anonymous_page; copy on write is in wp_page.py,
+unmapping in zap.py.
 Differs: Each leaf of the fault path does a run of pages that need the same thing. Allocating
 frames, swap and LRU lists are left to its caller, which counts pgfault and pgmajfault too, as
 handle_mm_fault does above these functions. What a page of a file needs where there is no PTE is in
@@ -17,11 +17,18 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.hw.tlb import AccessCost, Tlb, tlb_access
-from kernelsim.mm.core.folio_batch import MARK_ACTIVATED, MARK_FULL, folio_mark_accessed
+from kernelsim.hw.tlb import (
+    TLB_MISS,
+    TLB_PFN_SHIFT,
+    TLB_STORES,
+    AccessCost,
+    Tlb,
+    tlb_enter,
+    tlb_flush_range,
+    tlb_lookup,
+)
 from kernelsim.mm.core.mem import (
     I64,
-    I64_2D,
     Mem,
     PG_anon,
     PG_anon_exclusive,
@@ -39,8 +46,6 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_SPECIAL,
     _PAGE_USER,
     MM_ANONPAGES,
-    MM_FILEPAGES,
-    MM_SWAPENTS,
     PT_BITS,
     PT_LEVELS,
     Mms,
@@ -48,12 +53,8 @@ from kernelsim.mm.space.pgtable import (
     get_pte,
     mk_pte,
     pte_pfn,
-    pte_swap_slot,
-    update_hiwater_rss,
     walk,
 )
-from kernelsim.mm.space.rmap import find_owner
-from kernelsim.mm.space.rmap_file import page_remove_file_rmap
 
 # Why touch_present stopped
 TOUCH_DONE: Final = 0
@@ -75,6 +76,22 @@ _WRITTEN: Final = _WRITABLE | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_NX
 _NO_OWNER_MASK: Final = ~(PG_anon | PG_anon_exclusive) & 0xFFFF_FFFF
 
 
+READ_MASK: Final = (1 << 61) - 1  # sums of tokens are cut to it
+
+
+@inlined_leaf
+def tlb_entry_of(pte: int) -> int:
+    """Return what a TLB holds of a present PTE."""
+    both = _PAGE_RW | _PAGE_DIRTY
+    return (pte_pfn(pte) << TLB_PFN_SHIFT) | (TLB_STORES if pte & both == both else 0)
+
+
+@inlined_leaf
+def read_sum(mem: Mem, so_far: int, pfn: int) -> int:
+    """Add what a load reads from a frame to what the loads before it read."""
+    return int((so_far + (np.int64(mem.pages.token[pfn]) & READ_MASK)) & READ_MASK)
+
+
 @leaf
 def touch_present(
     mem: Mem,
@@ -93,11 +110,12 @@ def touch_present(
 ) -> tuple[int, int, int, int, int]:
     """Access a run of pages as the CPU does, up to the first fault or the end of the time.
 
-    Each costs a TLB hit or a walk of every level, and an access to the memory of the page's node.
-    Sets the accessed bit (on a TLB hit too, unlike hardware), for a write dirty bit and token.
+    Each costs a TLB hit or a walk of every level, and an access to the memory of the frame's node.
+    A walk sets the accessed bit, for a write the dirty bit, too; a fault drops the TLB's entry.
 
     Returns:
-        Touches done, `TOUCH_*`, ns used (the last access may end after `max_ns`), TLB hits, misses.
+        Touches done, `TOUCH_*`, ns used (the last access may end after `max_ns`), TLB hits, and
+        what loads read (`read_sum`).
     """
     entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
     mask = (1 << pt.state[PT_BITS]) - 1
@@ -109,30 +127,38 @@ def touch_present(
     row, end = 0, 0
     reason = TOUCH_DONE
     done = 0
+    read = 0
     while done < nr:
         if elapsed >= max_ns:
             reason = TOUCH_TIME
             break
-        if vpn >= end:
-            row, end = walk(entry, pt.state, private, top, vpn)
-        pte = get_pte(entry, row, vpn & mask) if row else 0
-        if pte & permit != permit:
-            reason = TOUCH_FAULT
-            break
-        pfn = pte_pfn(pte)
-        if pte & set_bits != set_bits:
-            entry[row, vpn & mask] = pte | set_bits
+        held = tlb_lookup(tlb, asid, vpn)
+        if held != TLB_MISS and (not write or held & TLB_STORES):
+            pfn = held >> TLB_PFN_SHIFT
+            hits += 1
+            elapsed += cost.tlb_hit_ns
+        else:
+            if vpn >= end:
+                row, end = walk(entry, pt.state, private, top, vpn)
+            pte = get_pte(entry, row, vpn & mask) if row else 0
+            if pte & permit != permit:
+                if held != TLB_MISS:
+                    tlb_flush_range(tlb, asid, vpn, 1)
+                reason = TOUCH_FAULT
+                break
+            pfn = pte_pfn(pte)
+            if pte & set_bits != set_bits:
+                entry[row, vpn & mask] = pte | set_bits
+            tlb_enter(tlb, asid, vpn, tlb_entry_of(pte | set_bits), held)
+            elapsed += walk_ns
         if write:
             mem.pages.token[pfn] = token
-        access_ns = cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
-        if tlb_access(tlb, asid, vpn):
-            hits += 1
-            elapsed += cost.tlb_hit_ns + access_ns
         else:
-            elapsed += walk_ns + access_ns
+            read = read_sum(mem, read, pfn)
+        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
         done += 1
         vpn += stride
-    return done, reason, elapsed, hits, done - hits
+    return done, reason, elapsed, hits, read
 
 
 @leaf
@@ -280,93 +306,3 @@ def map_zero(
         done += 1
         vpn += stride
     return done
-
-
-@inlined_leaf
-def zap_anon(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> bool:
-    """Let go of an anonymous page whose entry was cleared; tell whether nothing maps it any more.
-
-    Source: Linux 6.1 mm/rmap.c:page_remove_rmap
-    """
-    pages = mem.pages
-    mms.rss[mm, MM_ANONPAGES] -= 1
-    pages.mapcount[pfn] -= 1
-    if pages.mapcount[pfn] == 0:
-        pages.mapping[pfn] = 0
-        pages.index[pfn] = 0
-        pages.flags[pfn] &= np.uint32(_NO_OWNER_MASK)
-        mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] -= 1
-        return True
-    if pages.mapping[pfn] == mm:
-        find_owner(mem, pt, mms, mm, pfn)
-    return False
-
-
-@leaf
-def unmap_range(
-    mem: Mem,
-    pt: PageTables,
-    mms: Mms,
-    mm: int,
-    vpn: int,
-    nr: int,
-    lruvec: I64_2D,
-    cpu: int,
-    marks: bool,
-    out_pfns: I64,
-    out_slots: I64,
-) -> tuple[int, int, int, int]:
-    """Clear the PTEs of `nr` pages, batch by batch.
-
-    The caller frees the anonymous pages that are not mapped any more (`out_pfns`; some may be in
-    the swap cache or under writeback) and drops one use of each swap slot. It must flush TLBs
-    before it frees. Pages of files stay; with `marks`, those that were used are marked accessed,
-    and it stops when the CPU's batch of pages to activate is full. They count in
-    `tlb_flush_batched` until the caller has flushed.
-
-    Returns:
-        Pages, slots, pages on their way to the LRU that will go to the active list, and the vpn to
-        go on from: `vpn + nr` when all is done, less when an array or the batch is full.
-
-    Source: Linux 6.1 mm/memory.c:zap_pte_range
-    """
-    update_hiwater_rss(mms, mm)
-    entry, private, top = pt.entry, mem.pages.private, int(mms.pgd_row[mm])
-    mask = (1 << pt.state[PT_BITS]) - 1
-    pages = mem.pages
-    limit = vpn + nr
-    n_pfns, n_slots, n_activated = 0, 0, 0
-    while vpn < limit:
-        row, end = walk(entry, pt.state, private, top, vpn)
-        end = min(end, limit)
-        if row == 0:
-            vpn = end
-            continue
-        while vpn < end:
-            pte = get_pte(entry, row, vpn & mask)
-            if pte != 0:
-                if n_pfns == len(out_pfns) or n_slots == len(out_slots):
-                    return n_pfns, n_slots, n_activated, vpn
-                entry[row, vpn & mask] = 0
-                if pte & _PAGE_PRESENT == 0:
-                    mms.rss[mm, MM_SWAPENTS] -= 1
-                    out_slots[n_slots] = pte_swap_slot(pte)
-                    n_slots += 1
-                elif pte & _PAGE_SPECIAL == 0:
-                    pfn = pte_pfn(pte)
-                    if pages.flags[pfn] & np.uint32(PG_anon):
-                        if zap_anon(mem, pt, mms, mm, pfn):
-                            out_pfns[n_pfns] = pfn
-                            n_pfns += 1
-                        vpn += 1
-                        continue
-                    mms.rss[mm, MM_FILEPAGES] -= 1
-                    mms.tlb_flush_batched[mm] += 1
-                    page_remove_file_rmap(mem, pfn, pte)
-                    if marks and pte & _PAGE_ACCESSED:
-                        marked = folio_mark_accessed(mem, lruvec, cpu, pfn)
-                        n_activated += marked == MARK_ACTIVATED
-                        if marked == MARK_FULL:
-                            return n_pfns, n_slots, n_activated, vpn + 1
-            vpn += 1
-    return n_pfns, n_slots, n_activated, vpn

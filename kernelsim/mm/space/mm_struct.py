@@ -79,6 +79,10 @@ class MmStruct:
     start_brk: int = 0
     brk: int = 0
     start_stack: int = 0
+    stack_top: int = 0
+    """First address above the stack and the program's arguments."""
+    vdso_draw: int = -1
+    """Where between stack and the end of its 2 MiB the vDSO is to lie, of 2**32; below 0: not."""
 
     total_vm: int = 0
     data_vm: int = 0

@@ -8,9 +8,11 @@ import numpy as np
 
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import MappedFile
+from kernelsim.mm.space.mmap import MappedFile, page_align
 from kernelsim.mm.space.vm_flags import MAP_PRIVATE, PROT_READ
-from kernelsim.units import PAGE_SHIFT
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+
+PMD_SIZE = 1 << 21  # what an entry of a table of tables of PTEs maps; x86_64
 
 IMAGE_TEXT_BYTES = 808 << 10
 
@@ -42,6 +44,30 @@ IMAGE_FILE_FAULTS = 19  # each maps 16 pages at most (fault_around_bytes), some 
 VDSO_PAGES = (("[vdso]", 2), ("[vvar]", 4))  # the second lies below the first
 
 
+def vdso_addr(mm: MmStruct) -> int:
+    """Return the end of what the vDSO shall have, above the stack; 0 for wherever mappings go.
+
+    Source: Linux 6.1 arch/x86/entry/vdso/vma.c:vdso_addr
+    """
+    if mm.vdso_draw < 0:
+        return 0
+    size = sum(nr_pages for _, nr_pages in VDSO_PAGES) << PAGE_SHIFT
+    start = page_align(mm.start_stack)
+    stack = mm.map.find_vma(mm.start_stack)
+    if stack is not None:
+        start = max(start, stack.end)
+    end = min((start + PMD_SIZE - 1) & -PMD_SIZE, mm.map.task_size) - size
+    nr_places = ((end - start) >> PAGE_SHIFT) + 1
+    return start + (max(0, mm.vdso_draw * nr_places >> 32) << PAGE_SHIFT) + size
+
+
+def bss_end(mm: MmStruct) -> int:
+    """Return the first address behind the image; the heap begins there, or some way above."""
+    below = mm.map.find_vma_prev(mm.start_brk)
+    is_heap_next = mm.map.find_vma_intersection(mm.start_brk - PAGE_SIZE, mm.start_brk) is not None
+    return mm.start_brk if is_heap_next or below is None else below.end
+
+
 def map_libc_start(mm: MmStruct) -> tuple[I64, I64]:
     """Give a program what its C library asks for before main.
 
@@ -50,8 +76,13 @@ def map_libc_start(mm: MmStruct) -> tuple[I64, I64]:
 
     Source: Linux 6.1 arch/x86/entry/vdso/vma.c:map_vdso
     """
+    hint = vdso_addr(mm)
     for name, nr_pages in VDSO_PAGES:
-        mm.mmap(nr_pages << PAGE_SHIFT, PROT_READ, MAP_PRIVATE, file=MappedFile(name))
+        hint -= nr_pages << PAGE_SHIFT
+        address = max(hint, 0)
+        mm.mmap(
+            nr_pages << PAGE_SHIFT, PROT_READ, MAP_PRIVATE, address=address, file=MappedFile(name)
+        )
     mm.set_brk(mm.brk + IMAGE_HEAP_BYTES)
     stack = (mm.start_stack >> PAGE_SHIFT) - np.arange(IMAGE_STACK_PAGES, dtype=np.int64)
     data = (mm.start_data >> PAGE_SHIFT) + np.arange(IMAGE_ANON_PAGES, dtype=np.int64)

@@ -12,7 +12,15 @@ Units: pages.
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_anon_exclusive, PG_swapcache, nid_of
+from kernelsim.mm.core.mem import (
+    I64,
+    Mem,
+    PG_anon,
+    PG_anon_exclusive,
+    PG_gathered,
+    PG_swapcache,
+    nid_of,
+)
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGREUSE
 from kernelsim.mm.space.memory import _ANON_FLAGS, _NO_OWNER_MASK
 from kernelsim.mm.space.pgtable import (
@@ -89,10 +97,12 @@ def wp_page_copy(
 ) -> tuple[int, int]:
     """Replace pages mapped read-only by private copies in `pfns[:n]`, which are then written.
 
-    They are anonymous pages that others have too, or pages of a file behind a private mapping.
+    They are anonymous pages that others have too, or pages of a file behind a private mapping,
+    which count in `tlb_flush_batched` until the caller has flushed TLBs.
 
-    `out_pfns` gets the old pages that are not mapped any more (those in the swap cache) and must
-    have room for min(nr, n). The caller puts the new pages on an LRU list.
+    `out_pfns` gets the old pages that are not mapped any more (those in the swap cache), which
+    PG_gathered keeps until the caller has flushed TLBs; it must have room for min(nr, n). The
+    caller puts the new pages on an LRU list.
 
     Returns:
         Pages copied, and how many are in `out_pfns`.
@@ -120,6 +130,7 @@ def wp_page_copy(
         mem.node_stat[nid_of(mem, new), NR_ANON_PAGES] += 1
         if pages.flags[old] & np.uint32(PG_anon) == 0:
             page_remove_file_rmap(mem, old, pte)
+            mms.tlb_flush_batched[mm] += 1
             mms.rss[mm, MM_FILEPAGES] -= 1
             mms.rss[mm, MM_ANONPAGES] += 1
             done += 1
@@ -130,6 +141,7 @@ def wp_page_copy(
             pages.mapping[old] = 0
             pages.index[old] = 0
             pages.flags[old] &= np.uint32(_NO_OWNER_MASK)
+            pages.flags[old] |= np.uint32(PG_gathered)
             mem.node_stat[nid_of(mem, old), NR_ANON_PAGES] -= 1
             out_pfns[n_out] = old
             n_out += 1

@@ -13,6 +13,7 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_anon,
     PG_anon_exclusive,
+    PG_gathered,
     PG_locked,
     PG_swapbacked,
     PG_uptodate,
@@ -36,7 +37,7 @@ from kernelsim.mm.space.pgtable import (
     pte_swap_slot,
     walk,
 )
-from kernelsim.mm.swap.free_swap import folio_free_swap, release_page
+from kernelsim.mm.swap.free_swap import folio_free_swap, put_page
 from kernelsim.mm.swap.swap_area import SA_MAX, SA_START, SWAP_MAP_BAD, SwapArea
 from kernelsim.mm.swap.swapfile import swap_free
 
@@ -126,7 +127,10 @@ def next_cached_slot(swap: SwapArea, area: int, slot: int) -> int:
 
 @leaf
 def try_to_free_swap(mem: Mem, swap: SwapArea, pfn: int) -> bool:
-    """Let a cached page go of its slot if no entry names that; True if the page is to be freed."""
-    if mem.pages.flags[pfn] & PG_locked or not folio_free_swap(mem, swap, pfn):
+    """Let a cached page go of its slot if no entry names that; True if nobody uses the page."""
+    flags = mem.pages.flags[pfn]
+    if flags & PG_locked or not folio_free_swap(mem, swap, pfn):
         return False
-    return mem.pages.mapcount[pfn] == 0 and release_page(mem, pfn)
+    if mem.pages.mapcount[pfn] or flags & PG_gathered:
+        return False
+    return put_page(mem, pfn)

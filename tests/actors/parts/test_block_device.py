@@ -287,3 +287,34 @@ def test_many_requests_at_a_time_have_the_rate_of_the_data_sheet(kind, depth, ra
         return engine.now_ns
 
     assert abs(4000 * 10**9 / engine.run(main) - rate) < rate / 20
+
+
+def test_latencies_vary_where_the_description_gives_a_spread():
+    """By the seed alone: the same twice, other ones with another; on the average they are the mean.
+
+    Their standard deviation is as given.
+    """
+    nr, spread = 400, 500
+
+    def took(seed):
+        engine = Engine(seed=seed)
+
+        async def main(engine):
+            spec = attrs.evolve(disk_of(1), latency_spread_permille=spread)
+            disk = BlockDevice(spec)
+            engine.spawn(disk)
+            times = []
+            for _ in range(nr):
+                began_ns = engine.now_ns
+                await disk.ref.ask(bio(wait=True))
+                times.append(engine.now_ns - began_ns - PAGE_NS)
+            return times
+
+        return engine.run(main)
+
+    first = took(1)
+    assert took(1) == first != took(2)
+    mean_ns = disk_of(1).read_latency_ns
+    assert sum(first) / nr == pytest.approx(mean_ns, rel=0.1)
+    variance = sum((ns - mean_ns) ** 2 for ns in first) / nr
+    assert variance**0.5 == pytest.approx(mean_ns * spread / 1000, rel=0.2)

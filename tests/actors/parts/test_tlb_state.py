@@ -4,10 +4,11 @@ import pytest
 
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.cpu import FlushTlb
-from kernelsim.hw.tlb import TLB_SINGLE_PAGE_FLUSH_CEILING, tlb_access
+from kernelsim.hw.tlb import TLB_SINGLE_PAGE_FLUSH_CEILING
 from kernelsim.mm.space.mm_struct import MmStruct
 from tests.actors.parts.test_cpu import COSTS, on_cpus
 from tests.commit_account import commit_account
+from tests.tlb_box import tlb_access
 from tests.tlb_look import in_tlb
 
 CEILING = TLB_SINGLE_PAGE_FLUSH_CEILING

@@ -10,7 +10,7 @@ import pytest
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.effect import Effect, page_range
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
 from kernelsim.errors import ConfigError, SyscallError, WorkloadError
@@ -35,7 +35,7 @@ async def forget(caller, message):
     if message.length > PAGE << 8:
         return -errno.ENOMEM
     (vma,) = caller.mm.map.overlapping(message.address, message.address + message.length)
-    return await zap(caller.current, caller.mm, vma)
+    return await unmap_vmas(caller.current, caller.mm, [vma])
 
 
 FORGET = Call(

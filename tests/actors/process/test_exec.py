@@ -77,3 +77,28 @@ def test_a_program_that_gets_no_heap_ends_once():
     done = run(small_machine(sysctl=STRICT), main)
     assert done.result < 20  # its stack and data; neither fork's faults nor the file's
     assert exits(done, "late") == [-SIGSEGV]
+
+
+def test_addresses_come_from_the_seed():
+    """The same seed gives the same addresses, another seed others; mode 0 those of every run."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        await process.start_image()
+        area = await process.mmap("1M")
+        mm = process._process.mm
+        return area.address, mm.start_stack, mm.start_brk
+
+    found = {
+        (seed, mode): run(
+            small_machine(sysctl={"kernel.randomize_va_space": mode}), main, seed=seed
+        ).result
+        for seed in (1, 2)
+        for mode in (0, 1, 2)
+    }
+    again = run(small_machine(), main, seed=1).result
+    assert again == found[1, 2]
+    assert all(a != b for a, b in zip(found[1, 2], found[2, 2], strict=True))
+    assert found[1, 0] == found[2, 0]
+    assert found[1, 1][2] == found[1, 0][2]
+    assert found[1, 1][:2] == found[1, 2][:2]

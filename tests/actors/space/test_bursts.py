@@ -77,6 +77,20 @@ def test_watermarks_and_wakeups_come_when_they_come_for_messages():
     assert {"ks_watermark", "mm_vmscan_wakeup_kswapd", "tlb_flush"} <= named
 
 
+def test_each_zero_page_that_is_replaced_is_flushed_when_it_is_with_messages():
+    """A store to a page that was only read: one flush a page, in the log at its time."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap(PAGE * 40)
+        await process.touch(region)
+        await process.touch(region, write=True)
+
+    _, log, _ = same_for_all_sizes(small_machine(latency=SPREAD), main)
+    flushes = [dict(fields) for _, _, event, fields in log if event == "tlb_flush"]
+    assert sum(flush["pages"] == 1 for flush in flushes) == 40
+
+
 def test_a_signal_ends_a_burst_where_it_ends_messages():
     """A killed program stops at its next access, with what it had done until then."""
 

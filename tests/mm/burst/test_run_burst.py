@@ -11,6 +11,7 @@ from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.burst.columns import (
     B_BEGAN,
     B_DONE,
+    B_FLUSH_NS,
     B_KILLED,
     B_LEFT,
     B_LISTED,
@@ -28,6 +29,7 @@ from kernelsim.mm.burst.columns import (
     B_VPN,
     B_WRITE,
     BACK,
+    CALL_FLUSH,
     CALL_QUEUE,
     CLEAR,
     ENTER,
@@ -180,6 +182,9 @@ def test_reading_fresh_memory_maps_the_zero_page():
         assert row[B_TIME] - START == steps
         assert lab.burst.holds[0, 0] == 0
         row = lab.begin()
+        assert lab.go()[2] == CALL_FLUSH
+        assert pte_pfn(lab.pte()) == lab.kernel.zero_pfn  # until no TLB has it
+        row[B_FLUSH_NS] = COSTS.tlb_flush_page_ns
         lab.go()
         assert row[B_NR_FAULTS + FAULT_ZERO_WP] == 1
         assert pte_pfn(lab.pte()) not in (0, lab.kernel.zero_pfn)
@@ -237,6 +242,8 @@ def test_listed_accesses_are_done_in_their_order():
 
     def scenario(lab):
         row = listed(lab, [(20, 1), (18, 0), (20, 0), (18, 1), (20, 1)])
+        assert lab.go()[2] == CALL_FLUSH  # at the store to 18
+        assert row[B_DONE] == 3
         lab.go()
         assert (row[B_STOP], row[B_DONE], row[B_LEFT]) == (STOP_DONE, 5, 0)
         assert row[[B_NR_FAULTS + FAULT_ANON, B_NR_FAULTS + FAULT_ZERO_WP]].tolist() == [2, 1]

@@ -18,12 +18,16 @@ from kernelsim.mm.core.mem import (
     PG_active,
     PG_batched,
     PG_dirty,
+    PG_gathered,
+    PG_isolated,
     PG_locked,
+    PG_lru,
     PG_readahead,
     PG_referenced,
     PG_uptodate,
     PG_workingset,
 )
+from kernelsim.mm.core.swap import lruvec_del_folio
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_FILE,
     NR_FILE_PAGES,
@@ -66,6 +70,7 @@ from kernelsim.mm.file.filemap_read import (
 )
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.file.truncate import invalidate_mapping_pages
+from kernelsim.mm.swap.free_swap import release_pages
 from tests.reclaim_box import FILE
 
 PAGE = 4096
@@ -261,6 +266,29 @@ def test_invalidation_takes_clean_idle_pages_and_shadows(box):
     assert (out[:nr].tolist(), index) == ([pfns[5]], 101)
     assert [xa_load(files.xa, FILE, at) for at in range(6)] == [0, 0, pfns[2], pfns[3], 0, 0]
     assert box.spaces.nrpages(FILE) == 2
+
+
+def test_a_page_dropped_from_its_file_stays_on_its_list_until_it_is_released(box):
+    """Reclaim that meets it leaves it to who dropped it."""
+    pfns, out = box.cache(0, 2), np.zeros(1, np.int64)
+    files, flags = box.spaces.mappings, box.mem.pages.flags
+    assert invalidate_mapping_pages(box.mem, files, FILE, 0, 0, out) == (1, 1)
+    assert flags[pfns[0]] & (PG_gathered | PG_lru) == PG_gathered | PG_lru
+    box.scan(2, lru=LRU_INACTIVE_FILE)
+    assert flags[pfns[0]] & (PG_gathered | PG_lru) == PG_gathered | PG_lru
+    assert xa_load(files.xa, FILE, 1) < 0
+    assert release_pages(box.mem, pfns, 1, out) == 1
+    assert (out[0], flags[pfns[0]]) == (pfns[0], 0)
+
+
+def test_a_dropped_page_that_a_reclaimer_has_is_freed_by_it(box):
+    """The reclaimer puts it back bare, which frees it."""
+    pfns, out = box.cache(0, 1), np.zeros(1, np.int64)
+    invalidate_mapping_pages(box.mem, box.spaces.mappings, FILE, 0, 0, out)
+    lruvec_del_folio(box.mem, int(pfns[0]))
+    box.mem.pages.flags[pfns[0]] |= PG_isolated
+    assert release_pages(box.mem, pfns, 1, out) == 0
+    assert box.mem.pages.flags[pfns[0]] == PG_isolated
 
 
 def test_removing_a_page_twice_is_a_bug(box):

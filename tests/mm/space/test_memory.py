@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelsim.hw.tlb import AccessCost, Tlb
+from kernelsim.hw.tlb import AccessCost, Tlb, tlb_flush_range
 from kernelsim.mm.core.mem import (
     PG_anon,
     PG_anon_exclusive,
@@ -23,17 +23,14 @@ from kernelsim.mm.space.memory import (
     map_anon,
     map_zero,
     touch_present,
-    unmap_range,
 )
 from kernelsim.mm.space.pgtable import (
-    MM_ANONPAGES,
-    MM_SWAPENTS,
     get_mm_rss,
     mk_swap_pte,
     pte_at,
     pte_pfn,
 )
-from tests.table_box import NO_MARKS, TableBox
+from tests.table_box import TableBox
 from tests.tlb_box import make_tlb
 from tests.tlb_look import in_tlb
 
@@ -57,8 +54,8 @@ class Box(TableBox):
         token: int = 0,
         max_ns: int = FOR_EVER,
     ) -> tuple[int, int, int, int, int]:
-        """Access pages with a fresh TLB unless one is given."""
-        return touch_present(
+        """Access pages with a fresh TLB unless one is given; return `read` apart, misses last."""
+        done, reason, elapsed_ns, hits, self.read = touch_present(
             *self.state,
             make_tlb() if tlb is None else tlb,
             mm,
@@ -71,6 +68,7 @@ class Box(TableBox):
             max_ns,
             COST,
         )
+        return done, reason, elapsed_ns, hits, done - hits
 
 
 @pytest.fixture
@@ -146,6 +144,55 @@ def test_read_sets_accessed_and_write_sets_dirty_and_token(box: Box) -> None:
     box.touch(mm, 8, 1, write=True, token=9)
     assert pte_at(*box.state, mm, 8) & (ACCESSED | DIRTY) == ACCESSED | DIRTY
     assert box.mem.pages.token[pfn] == 9
+
+
+@pytest.mark.mission("V5")
+def test_an_access_that_hits_goes_to_the_frame_of_the_entry(box: Box) -> None:
+    """Without a flush a load reads the old frame, and a store is lost in it; then it is right."""
+    mm = box.new_mm()
+    pfn, other = box.map(mm, 8, 1, token=5)[0], 2
+    box.mem.pages.token[other] = 6
+    tlb = make_tlb()
+    box.touch(mm, 8, 1, tlb=tlb, write=True, token=5)
+    box.set_pte(mm, 8, int(pte_at(*box.state, mm, 8)) ^ int(pfn ^ other) << 12)
+    box.touch(mm, 8, 1, tlb=tlb)
+    assert box.read == 5
+    box.touch(mm, 8, 1, tlb=tlb, write=True, token=9)
+    assert box.mem.pages.token[[pfn, other]].tolist() == [9, 6]
+    tlb_flush_range(tlb, mm, 8, 1)
+    box.touch(mm, 8, 1, tlb=tlb)
+    assert box.read == 6
+
+
+@pytest.mark.mission("V5")
+def test_a_hit_leaves_the_accessed_bit_alone(box: Box) -> None:
+    """Only a walk sets it, so a page that is used through the TLB alone looks old to reclaim."""
+    mm = box.new_mm()
+    box.map(mm, 8, 1)
+    tlb = make_tlb()
+    for _ in range(2):
+        box.touch(mm, 8, 1, tlb=tlb)
+        young = pte_at(*box.state, mm, 8) & ACCESSED
+        box.set_pte(mm, 8, pte_at(*box.state, mm, 8) & ~ACCESSED)
+    assert not young
+
+
+@pytest.mark.mission("V5")
+def test_the_first_store_through_a_clean_entry_walks_and_makes_the_page_dirty(box: Box) -> None:
+    """It finds out there, too, that the page is gone or may not be written."""
+    mm = box.new_mm()
+    box.map(mm, 8, 2)
+    for vpn in (8, 9):
+        box.set_pte(mm, vpn, pte_at(*box.state, mm, vpn) & ~DIRTY)
+    tlb = make_tlb()
+    box.touch(mm, 8, 2, tlb=tlb)
+    assert box.touch(mm, 8, 1, tlb=tlb, write=True) == (1, TOUCH_DONE, 4 * 20 + 90, 0, 1)
+    assert pte_at(*box.state, mm, 8) & DIRTY
+    assert box.touch(mm, 8, 1, tlb=tlb, write=True) == (1, TOUCH_DONE, 1 + 90, 1, 0)
+    box.set_pte(mm, 9, mk_swap_pte(3))
+    assert box.touch(mm, 9, 1, tlb=tlb)[:2] == (1, TOUCH_DONE)
+    assert box.touch(mm, 9, 1, tlb=tlb, write=True) == (0, TOUCH_FAULT, 0, 0, 0)
+    assert not in_tlb(tlb, mm, 9)
 
 
 def test_touch_fills_the_tlb_under_its_asid(box: Box) -> None:
@@ -238,38 +285,3 @@ def test_mapping_stops_at_what_is_there_or_missing(box: Box) -> None:
     assert map_anon(*box.state, mm, 0, 20, 1, pfns[4:], 3, 1) == 3
     assert map_zero(*box.state, mm, 497, 9, 1, 1) == 1
     assert get_mm_rss(box.registry.mms, mm) == 8
-
-
-def test_unmap_gives_back_pages_and_slots_in_batches(box: Box) -> None:
-    """Small out arrays only cut the work; nothing is lost or given twice."""
-    mm = box.new_mm()
-    pfns = box.map(mm, 508, 8)
-    box.registry.mms.rss[mm, MM_SWAPENTS] += 2
-    box.install(mm, 4096, 2)
-    for vpn, slot in ((4096, 5), (4097, 6)):
-        box.set_pte(mm, vpn, mk_swap_pte(slot))
-    map_zero(*box.state, mm, 500, 2, 1, 1)
-    out_pfns, out_slots = np.zeros(3, np.int64), np.zeros(1, np.int64)
-    got_pfns, got_slots, vpn = [], [], 0
-    while vpn < 1 << 20:
-        left = (1 << 20) - vpn
-        n, m, _, vpn = unmap_range(*box.state, mm, vpn, left, *NO_MARKS, out_pfns, out_slots)
-        got_pfns += out_pfns[:n].tolist()
-        got_slots += out_slots[:m].tolist()
-    assert (got_pfns, got_slots) == (pfns.tolist(), [5, 6])
-    assert not box.registry.mms.rss[mm].any()
-    assert box.registry.mms.hiwater_rss[mm] == 8
-    assert box.mem.node_stat[0, NR_ANON_PAGES] == 0
-    assert not box.mem.pages.mapcount.any()
-    assert not box.mem.pages.mapping.any()
-
-
-def test_unmap_leaves_neighbours_alone(box: Box) -> None:
-    """Only the range asked for goes."""
-    mm = box.new_mm()
-    box.map(mm, 0, 10)
-    out = np.zeros(16, np.int64)
-    assert unmap_range(*box.state, mm, 3, 4, *NO_MARKS, out, out.copy()) == (4, 0, 0, 7)
-    present = [vpn for vpn in range(10) if pte_at(*box.state, mm, vpn)]
-    assert present == [0, 1, 2, 7, 8, 9]
-    assert box.registry.mms.rss[mm, MM_ANONPAGES] == 6

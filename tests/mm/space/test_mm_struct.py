@@ -5,10 +5,19 @@ import errno
 import attrs
 import pytest
 
-from kernelsim.mm.space.exec import load_image, mmap_base, static_image
+from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
+from kernelsim.mm.space.exec import (
+    NOT_MOVED,
+    AddressDraw,
+    draw_addresses,
+    load_image,
+    mmap_base,
+    static_image,
+)
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
 from kernelsim.mm.space.mmap import TASK_SIZE, MappedFile
+from kernelsim.mm.space.static_program import bss_end, map_libc_start
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
@@ -73,6 +82,57 @@ def test_mmap_base_follows_the_stack_limit() -> None:
     assert mmap_base(8 * MIB) == TASK_SIZE - 128 * MIB
     assert mmap_base(GIB) == TASK_SIZE - GIB - MIB
     assert mmap_base(1 << 63) == TASK_SIZE - (TASK_SIZE // 6 * 5 & -PAGE_SIZE)
+
+
+@pytest.mark.mission("V10", "partly")
+@pytest.mark.parametrize(
+    ("arch", "mmap_range", "stack_range"),
+    [
+        ("x86_64", ((1 << 28) - 1) << 12, 0x3FFFFF << 12),
+        ("i386", 255 << 12, 0x7FF << 12),
+        ("i386pae", 255 << 12, 0x7FF << 12),
+    ],
+)
+def test_addresses_are_moved_as_far_as_linux_moves_them(arch, mmap_range, stack_range) -> None:
+    """The draws are at their ends: mappings, stack and heap as low and as high as they may be."""
+    layout = ADDRESS_LAYOUTS[arch]
+    for lowest in (False, True):
+        draw = draw_addresses(lambda bound, low=lowest: bound - 1 if low else 0, layout, 2)
+        mm = MmRegistry(commit_account(GIB // 1024), task_size=layout.task_size).mm_alloc(1)
+        assert not load_image(mm, PROGRAM, IMAGE, draw=draw).failed
+        gap = max(8 * MIB + MIB + stack_range, 128 * MIB)
+        moved = mmap_range if lowest else 0
+        assert mm.mmap_base == layout.task_size - gap - moved
+        assert mm.map.areas[-1].end == layout.task_size - (stack_range if lowest else 0)
+        assert mm.start_brk == 0x4A3000 + ((32 * MIB - PAGE_SIZE) if lowest else 0)
+        assert bss_end(mm) == 0x4A3000
+
+
+def test_what_is_moved_follows_the_sysctl() -> None:
+    """0 moves nothing, 1 all but the heap."""
+    layout = ADDRESS_LAYOUTS["x86_64"]
+    drawn = [draw_addresses(lambda bound: bound // 2, layout, mode) for mode in (0, 1, 2)]
+    assert drawn[0] == NOT_MOVED
+    assert (drawn[1].mmap_pages, drawn[1].stack_pages, drawn[1].brk_pages) == (
+        1 << 27, 1 << 21, 0,
+    )  # fmt: skip
+    assert drawn[2].brk_pages == 4096
+
+
+def test_the_vdso_lies_above_the_stack_within_its_2_mib() -> None:
+    """Wherever it is drawn; without a draw it is a mapping like others."""
+    for vdso in (0, 1 << 31, (1 << 32) - 1):
+        mm = MmRegistry(commit_account(GIB // 1024)).mm_alloc(1)
+        load_image(mm, PROGRAM, IMAGE, draw=AddressDraw(stack_pages=200, vdso=vdso))
+        stack_end = mm.map.areas[-1].end
+        map_libc_start(mm)
+        vvar, text = mm.map.areas[-2:]
+        assert (vvar.nr_pages, text.nr_pages, vvar.end) == (4, 2, text.start)
+        assert stack_end <= vvar.start
+        assert text.end <= -(-stack_end // (2 * MIB)) * 2 * MIB
+    mm = new_process()
+    map_libc_start(mm)
+    assert max(vma.end for vma in mm.map if vma.file and vma.file.path == "[vdso]") == mm.mmap_base
 
 
 @pytest.mark.mission("V16")

@@ -9,7 +9,7 @@ from kernelsim.mm.core.mem import (
     PG_swapcache,
 )
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGREUSE
-from kernelsim.mm.space.memory import FAULT_WP, fault_run, unmap_range
+from kernelsim.mm.space.memory import FAULT_WP, fault_run
 from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
@@ -20,7 +20,8 @@ from kernelsim.mm.space.pgtable import (
 )
 from kernelsim.mm.space.rmap import folio_referenced, try_to_unmap
 from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
-from tests.table_box import NO_MARKS, TableBox
+from kernelsim.mm.space.zap import unmap_range
+from tests.table_box import NO_MARKS, TableBox, none_cleared
 
 ACCESSED, DIRTY, RW = 0x20, 0x40, 0x2
 
@@ -36,7 +37,8 @@ class Box(TableBox):
     def unmap(self, mm: int, vpn: int, nr: int) -> list[int]:
         """Unmap a range; return the pages nobody maps any more."""
         out = np.zeros(64, np.int64)
-        n, _, _, behind = unmap_range(*self.state, mm, vpn, nr, *NO_MARKS, out, out.copy())
+        args = (*self.state, mm, vpn, nr, *NO_MARKS, out, out.copy(), none_cleared())
+        n, _, _, behind = unmap_range(*args)
         assert behind == vpn + nr
         return out[:n].tolist()
 

@@ -27,7 +27,6 @@ from kernelsim.mm.core.vmstat import (
 )
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TO_FREE, STAT_NR_TO_WRITE
 from kernelsim.mm.reclaim.vmscan_list import isolate_lru_folios
-from kernelsim.mm.space.memory import unmap_range
 from kernelsim.mm.space.pgtable import (
     _PAGE_DIRTY,
     _PAGE_RW,
@@ -35,6 +34,7 @@ from kernelsim.mm.space.pgtable import (
     MM_SWAPENTS,
     pte_swap_slot,
 )
+from kernelsim.mm.space.zap import unmap_range
 from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_DONE,
     SWAP_RUN_LOCKED,
@@ -42,7 +42,7 @@ from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_NOT_SWAP,
     SWAP_RUN_SHARED,
 )
-from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache
+from kernelsim.mm.swap.free_swap import free_swap_and_cache, free_swap_cache, release_pages
 from kernelsim.mm.swap.swap_area import SS_FREE, swap_count
 from kernelsim.mm.swap.swap_readahead import (
     swap_ra_hit,
@@ -53,7 +53,7 @@ from kernelsim.mm.swap.swap_readahead import (
 )
 from kernelsim.mm.swap.swap_state import begin_swap_read
 from kernelsim.mm.swap.swapfile import get_swap_slots, put_swap_slot, swap_duplicate
-from tests.table_box import NO_MARKS
+from tests.table_box import NO_MARKS, none_cleared
 
 BASE = 512
 
@@ -244,12 +244,14 @@ def test_unmapping_frees_slots_and_cached_pages(box):
     box.swap_in(BASE, 1, write=False)  # mapped and cached
     pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
     space = (box.mem, box.pool.pt, box.mms)
-    n_pfns, n_slots, _, _ = unmap_range(*space, 1, BASE, 32, *NO_MARKS, pfns, gone)
+    n_pfns, n_slots, _, _ = unmap_range(*space, 1, BASE, 32, *NO_MARKS, pfns, gone, none_cleared())
     assert n_slots == 7
     out = np.zeros(64, np.int64)
     assert free_swap_and_cache(box.mem, box.swap, gone, n_slots, out) == 2
     assert out[:2].tolist() == cached[1:].tolist()
     assert free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns) == 25
+    assert release_pages(box.mem, out, 2, out) == 2
+    assert release_pages(box.mem, pfns, 25, pfns) == 25
     assert box.swap.state[SS_FREE] + box.swap.cpu_slots_left.sum() == 1023
     assert box.pages_of(LRU_INACTIVE_ANON) == []
     assert problems(box) == []
@@ -279,13 +281,54 @@ def test_page_freed_while_a_reclaimer_has_it(box):
     held = box.batch.folios[:4].copy()
     pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
     space = (box.mem, box.pool.pt, box.mms)
-    n_pfns, _, _, _ = unmap_range(*space, 1, BASE + 8, 24, *NO_MARKS, pfns, gone)
+    n_pfns, _, _, _ = unmap_range(*space, 1, BASE + 8, 24, *NO_MARKS, pfns, gone, none_cleared())
     assert free_swap_cache(box.mem, box.swap, pfns, n_pfns, pfns) == 20
+    assert release_pages(box.mem, pfns, 20, pfns) == 20
     assert box.mem.pages.flags[held].tolist() == [PG_isolated] * 4
     box.shrink()
     assert box.putback() == sorted(held.tolist())
     assert box.batch.stat[STAT_NR_TO_FREE] == 4
     assert problems(box) == []
+
+
+def test_a_page_in_a_gather_is_not_freed_under_it(box):
+    """Clean in the swap cache it could go at once, but for the task that has just unmapped it."""
+    (slot,) = slots_of(box, BASE, 1)
+    (pfn,) = box.read([slot])
+    swap_duplicate(box.swap, slot, 1)  # another process wants the slot, too
+    box.swap_in(BASE, 1, write=False)
+    pfns, gone = np.zeros(64, np.int64), np.zeros(64, np.int64)
+    state = (box.mem, box.pool.pt, box.mms)
+    args = (*state, 1, BASE, 1, *NO_MARKS, pfns, gone, none_cleared())
+    assert unmap_range(*args) == (1, 0, 0, BASE + 1)
+    isolate_lru_folios(box.mem, 0, LRU_INACTIVE_ANON, 32, 0, 2, box.batch)
+    box.shrink()
+    assert pfn not in box.putback()
+    assert free_swap_cache(box.mem, box.swap, pfns, 1, pfns) == 0
+    freed = []
+    for _ in range(4):  # once round the list
+        isolate_lru_folios(box.mem, 0, LRU_INACTIVE_ANON, 32, 0, 2, box.batch)
+        box.shrink()
+        freed += box.putback()
+    assert pfn in freed
+    assert check_lru(box.mem) == []
+
+
+def test_a_page_that_is_about_to_be_freed_gets_no_slot(box):
+    """A reclaimer may meet a page whose slot's last user has gone, but not yet its frame."""
+    box.forget_use(1)
+    pfn = box.pages_of(LRU_INACTIVE_ANON)[-1]
+    vpn = int(box.mem.pages.index[pfn])
+    box.scan(1)
+    box.end_writes()
+    assert box.pages_of(LRU_INACTIVE_ANON)[-1] == pfn  # written, and in the swap cache only
+    slots, out = np.array(slots_of(box, vpn, 1), np.int64), np.zeros(1, np.int64)
+    assert free_swap_and_cache(box.mem, box.swap, slots, 1, out) == 1
+    box.scan(1)
+    assert box.writing == []
+    assert not box.mem.pages.flags[pfn] & PG_swapcache
+    assert release_pages(box.mem, out, 1, out) == 1
+    assert out.tolist() == [pfn]
 
 
 def walk(ra_val, vpns, *, page_cluster=3):

@@ -14,7 +14,7 @@ from kernelsim.actors.space.accesses import Accesses
 from kernelsim.actors.space.address_space import free_address_space, make_address_space
 from kernelsim.actors.space.fault_handler import FaultHandler
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
-from kernelsim.actors.space.mmu_gather import free_tables, zap
+from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
 from kernelsim.actors.space.populate import mm_populate
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.space.mlock import is_locked
@@ -94,9 +94,10 @@ class Caller:
         for vma in change.unmapped:
             if is_locked(vma):
                 await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
-            await zap(current, mm, vma)
-            mm.map.unlink_file(vma)
         if change.unmapped:
+            await unmap_vmas(current, mm, change.unmapped)
+            for vma in change.unmapped:
+                mm.map.unlink_file(vma)
             floor_vpn, ceiling_vpn = change.floor >> PAGE_SHIFT, change.ceiling >> PAGE_SHIFT
             await free_tables(current, mm, floor_vpn, ceiling_vpn)
         return change.result

@@ -18,6 +18,7 @@ from kernelsim.mm.space.static_program import (
     FORK_FAULTS,
     IMAGE_FILE_FAULTS,
     IMAGE_FILE_PAGES,
+    bss_end,
     map_libc_start,
 )
 from kernelsim.units import PAGE_SHIFT
@@ -73,7 +74,7 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
 
 async def start_printing(caller: Caller, _message: StartPrinting) -> None:
     """Touch the buffers of its output, in pages it has not written before."""
-    end = caller.mm.start_brk >> PAGE_SHIFT
+    end = bss_end(caller.mm) >> PAGE_SHIFT
     vpns = np.arange(end - FIRST_REPORT_PAGES, end)
     await touch_pages(caller, TouchPages(vpns, np.ones(len(vpns), np.uint8)))
 

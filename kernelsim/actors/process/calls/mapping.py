@@ -14,7 +14,7 @@ from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
-from kernelsim.actors.space.mmu_gather import zap
+from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
@@ -199,7 +199,7 @@ async def madvise(caller: Caller, message: Madvise) -> int:
             return -errno.EINVAL
         else:
             caller.task.rss_stat.sync()
-            await zap(caller.current, caller.mm, vma)
+            await unmap_vmas(caller.current, caller.mm, [vma])
     # What is mapped has been seen to; that there was a hole is only told.
     return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
 
