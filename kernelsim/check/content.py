@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from kernelsim.actors.process.calls.effect import PageRange
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
 from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked, PG_uptodate
-from kernelsim.mm.space.memory import READ_MASK
 from kernelsim.mm.swap.swap_area import SwapArea
 
 BLOCK_BITS: Final = 9
@@ -75,13 +74,13 @@ class Content:
             part = np.arange(first, min(first + CHUNK_PAGES, nr), dtype=np.int64)
             self.write(vpn + part * stride, token)
 
-    def read(self, vpns: I64) -> int:
-        """Return what loads from some pages must read, as `read_sum` adds it up."""
+    def read(self, vpns: I64) -> U64:
+        """Return what was written to each of some pages; 0 for nothing."""
         blocks, inverse = np.unique(vpns >> BLOCK_BITS, return_inverse=True)
         rows = np.array([self.known_row(block) for block in blocks.tolist()], np.int64)[inverse]
-        places = vpns[rows >= 0] & (BLOCK_PAGES - 1)
-        tokens = self.tokens[rows[rows >= 0], places] & np.uint64(READ_MASK)
-        return int(tokens.sum()) & READ_MASK
+        tokens: U64 = self.tokens[rows, vpns & (BLOCK_PAGES - 1)]
+        tokens[rows < 0] = 0
+        return tokens
 
     def drop(self, first: int, end: int) -> None:
         """Forget what was written to pages [first, end): they read as 0."""

@@ -79,13 +79,20 @@ class FileContents:
                 text = f"a read of file {inode.number} page {index + at} brought {tokens[at]:#x}"
                 self.wrong.append(f"{text}, it holds {wanted[at]:#x}")
 
+    def held(self, number: int, pages: I64) -> U64:
+        """Return what some pages of a file must hold."""
+        known = self.expected.get(number, np.zeros(0, np.uint64))
+        tokens = np.zeros(len(pages), np.uint64)
+        is_known = pages < len(known)
+        tokens[is_known] = known[pages[is_known]]
+        return tokens
+
     def differs(self, numbers: I64, pages: I64, tokens: U64) -> NDArray[np.bool_]:
         """Tell which pages of files, of one or several, hold something else than they must."""
         wanted = np.zeros(len(pages), np.uint64)
         for number in np.unique(numbers).tolist():
-            own, held = numbers == number, self.expected.get(number, np.zeros(0, np.uint64))
-            is_known = own & (pages < len(held))
-            wanted[is_known] = held[pages[is_known]]
+            own = numbers == number
+            wanted[own] = self.held(number, pages[own])
         wrong: NDArray[np.bool_] = (wanted != tokens) & (wanted != LOST)
         for number, page, token in self.storing.values():
             wrong &= (numbers != number) | (pages != page) | (tokens != np.uint64(token))

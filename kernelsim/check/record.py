@@ -24,6 +24,8 @@ from kernelsim.check.page_cache import LOST, FileContents
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64, U64
+from kernelsim.mm.space.i_mmap import FV_FLAGS
+from kernelsim.mm.space.memory import READ_MASK
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import VmFlag
@@ -48,6 +50,7 @@ class Record(Duties):
         self.files = FileContents()
         self.promises = Promises()
         self.files.learn(kernel.files.inodes)
+        self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
         """Return what a process wrote; empty if it wrote nothing yet."""
@@ -99,6 +102,8 @@ class Record(Duties):
             inode = self._kernel.files.inodes[vma.file_number]
             pages = vma.pgoff + inside - vma.vpn
             self.files.stored(inode, pages, token)
+            if self._is_crowded(vma.file_number):
+                self._crowded[vma.file_number] = True
             self.promises.wrote(inode, pages.tolist(), token)
 
     def _maps_files(self, pid: int) -> bool:
@@ -144,11 +149,37 @@ class Record(Duties):
         self.promises.wrote(inode, pages.tolist(), ANYTHING)
 
     def loaded(self, pid: int, vpns: I64, total: int) -> None:
-        """Compare what a program read with what it wrote."""
-        if len(vpns) and self.content_of(pid).read(vpns) != total:
+        """Compare what a program read with what it, or others to a file it maps, wrote."""
+        wanted = self.content_of(pid).read(vpns)
+        if self._maps_files(pid) and not self._see_files(pid, vpns, wanted):
+            return
+        if int((wanted & np.uint64(READ_MASK)).sum()) & READ_MASK != total:
             self.note(
                 f"pid {pid} did not read what it wrote: {len(vpns)} loads from vpn {vpns[0]:#x} on"
             )
+
+    def _see_files(self, pid: int, vpns: I64, wanted: U64) -> bool:
+        """Enter what loads find in files; False if that is not known.
+
+        It is not if others may have stored to the file since the loads.
+        """
+        kernel = self._kernel
+        for vma in kernel.processes[pid].mm.map:
+            is_inside = (vpns >= vma.vpn) & (vpns < vma.vpn + vma.nr_pages)
+            if not vma.file_number or not is_inside.any():
+                continue
+            is_seen = is_inside if vma.flags & VmFlag.VM_SHARED else is_inside & (wanted == 0)
+            pages = vma.pgoff + vpns[is_inside] - vma.vpn
+            is_behind = int(pages.max()) >= kernel.files.inodes[vma.file_number].nr_pages
+            if is_behind or vma.file_number in self._crowded or self._is_crowded(vma.file_number):
+                return False
+            wanted[is_seen] = self.files.held(vma.file_number, vma.pgoff + vpns[is_seen] - vma.vpn)
+        return not (wanted == LOST).any()
+
+    def _is_crowded(self, number: int) -> bool:
+        """Tell whether what is stored to a file through one mapping is seen through another."""
+        rows = self._kernel.mms.i_mmap.mappings(number)
+        return len(rows) > 1 and any(row[FV_FLAGS] & VmFlag.VM_SHARED for row in rows)
 
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
