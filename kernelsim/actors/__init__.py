@@ -60,9 +60,9 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Exit Fadvise Fdatasync Fsync Ftruncate Madvise Mincore Mlock
-              Mlockall Mmap Munlock Munlockall Munmap Open Read Sleep StartImage StartPrinting
-              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
+        hears Brk Close DropCaches Exit Fadvise Fdatasync Fstat Fsync Ftruncate Madvise Mincore
+              Mlock Mlockall Mmap Msync Munlock Munlockall Munmap Open Read Sleep StartImage
+              StartPrinting Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)
@@ -72,7 +72,8 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         from  alloc/wakeup_kswapd
         tells block_device cpu node
     fault_handler (space/fault_handler.py)
-        owns  readahead states of its areas; with its process, the page tables, as under mmap_lock
+        owns  swap readahead states of its areas; with its process, the page tables, as under
+              mmap_lock
         hears PageFault
         from  space/accesses
         tells block_device cpu interconnect kswapd node oom_killer
