@@ -263,7 +263,7 @@ def make_files(kernel: Kernel) -> None:
         files.filesystems[device.name] = Filesystem(device.name, swap_pages, pages)
         disk = kernel.devices[device.name]
         wb = BdiWriteback(f"{disk.dev >> MINOR_BITS}:{disk.dev & ((1 << MINOR_BITS) - 1)}")
-        queue = kernel.engine.wait_queue(f"flusher of {device.name}")
+        queue = kernel.engine.wait_queue(f"flusher of {device.name}", is_for_work=True)
         kernel.backing_devs[device.name] = BackingDev(
             kernel.engine, kernel.writeback, disk, wb, queue, pool=kernel.pdflush
         )

@@ -6,6 +6,8 @@ stores the other sees, and msync brings it to the disk. At last a backup streams
 cache: pages of a running program survive it, pages of a letter that was looked at once do not.
 """
 
+from typing import Any
+
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.mm.space.vm_flags import PROT_EXEC, PROT_READ
 from kernelsim.workload import MIB, MachineHandle, ProcessHandle, workload
@@ -30,7 +32,7 @@ MACHINE = machine_from_toml(
 )
 
 
-async def map_whole(process: ProcessHandle, path: str, **how: object) -> MappedRange:
+async def map_whole(process: ProcessHandle, path: str, **how: Any) -> MappedRange:  # noqa: ANN401 - as mmap has them
     """Map a file of 4 MiB, and close it."""
     fd = await process.open(path)
     mapping = await process.mmap("4M", fd=fd, **how)

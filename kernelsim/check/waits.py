@@ -23,7 +23,6 @@ from kernelsim.sim.wait import Seat
 
 READ_QUEUES = ("swap slot ", "file page ")
 EXIT_QUEUE = "exit of "
-IDLE_QUEUES = ("flusher of ", "idle pdflush")  # where threads sleep that hear no messages
 
 
 def check_waits(kernel: Kernel) -> list[str]:
@@ -51,7 +50,7 @@ def is_idle(actor: Actor) -> bool:
         return False
     queue = getattr(why, "queue", None)
     if isinstance(queue, WaitQueue):
-        return queue.name.startswith(IDLE_QUEUES)
+        return queue.is_for_work
     return isinstance(why, tuple) and why[0] == "message on"
 
 

@@ -192,9 +192,11 @@ class Engine:
         """Return a new first come, first served server; those of one name share an account."""
         return FifoServer(self.clock, name, self.account(name))
 
-    def wait_queue(self, name: str, *, waker: str | None = None) -> WaitQueue:
+    def wait_queue(
+        self, name: str, *, waker: str | None = None, is_for_work: bool = False
+    ) -> WaitQueue:
         """Return a new wait queue; `waker` names the actor that wakes the waiters."""
-        return WaitQueue(self.clock, name, waker)
+        return WaitQueue(self.clock, name, waker, is_for_work=is_for_work)
 
     def channel(
         self, capacity: int, *, latency_ns: int = 0, name: str = "channel"

@@ -227,14 +227,24 @@ class WaitQueue:
         clock: Of the run.
         name: For reports, for example "kswapd_wait".
         waker: The actor that has to wake the tasks that sleep here; None for no particular one.
+        is_for_work: Who sleeps here has nothing to do, as one that waits for its next message. It
+            looks for work before it sleeps, so that a wake-up that finds nobody is not lost.
 
     Attributes:
         unheard_ns: Time of a wake-up that found no task, if none was heard since.
     """
 
-    def __init__(self, clock: VirtualClock, name: str, waker: str | None = None) -> None:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        name: str,
+        waker: str | None = None,
+        *,
+        is_for_work: bool = False,
+    ) -> None:
         self.name = name
         self.waker = waker
+        self.is_for_work = is_for_work
         self.unheard_ns: int | None = None
         self._clock = clock
         self._why = _SleepOn(self)
@@ -260,7 +270,7 @@ class WaitQueue:
         woken = 0
         while self._sleepers and woken < nr_tasks:
             woken += self._clock.wake(self._sleepers.popleft(), self._clock.now_ns)
-        self.unheard_ns = None if woken else self._clock.now_ns
+        self.unheard_ns = None if woken or self.is_for_work else self._clock.now_ns
         return woken
 
     def wake_all(self) -> int:

@@ -30,6 +30,7 @@ class Wait:
         since_ns: Virtual time at which it began to.
         blocker: The actor that would have to do something; None if no particular one.
         place: File and line of the author's code that waits; None if only ours does.
+        is_for_work: It waits for its next message, or in a queue where one waits for work.
     """
 
     actor: str
@@ -37,11 +38,12 @@ class Wait:
     since_ns: int
     blocker: str | None
     place: tuple[str, int] | None = None
+    is_for_work: bool = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for its next message, in no line of an author's."""
-        return self.why.startswith("message on") and self.place is None
+        """Whether it waits for something to do, in no line of an author's."""
+        return self.is_for_work and self.place is None
 
     def told(self) -> str:
         """Return who waits for what, as a person reads it."""
@@ -78,12 +80,12 @@ def deadlock_report(clock: VirtualClock) -> Report:
 
     The culprit is a circle of actors that wait for each other, if there is one; else a lost
     wake-up; else the end of the chain that begins at whoever waited longest for something other
-    than its next message.
+    than work.
     """
     waits = waits_of(clock)
     circle = find_circle({wait.actor: wait.blocker for wait in waits})
     lost = [wait for wait in waits if "lost wake-up" in wait.why]
-    busy = [wait for wait in waits if not wait.why.startswith("message on")]
+    busy = [wait for wait in waits if not wait.is_for_work]
     if circle:
         culprit = " -> ".join([*circle, circle[0]]) + " wait for each other"
     elif lost:
@@ -161,10 +163,12 @@ def wait_of(seat: Seat) -> Wait:
     blocker: str | None = getattr(getattr(why, "lock", None), "holder", None)
     blocker = getattr(getattr(why, "queue", None), "waker", blocker)
     if not isinstance(why, tuple):
-        return Wait(seat.name, str(why), since_ns, blocker, place)
+        is_for_work = getattr(getattr(why, "queue", None), "is_for_work", False)
+        return Wait(seat.name, str(why), since_ns, blocker, place, is_for_work)
     if why[0] in {"answer of", "end of"}:
         blocker = str(why[1])
-    return Wait(seat.name, " ".join(map(str, why)), since_ns, blocker, place)
+    text = " ".join(map(str, why))
+    return Wait(seat.name, text, since_ns, blocker, place, why[0] == "message on")
 
 
 def find_circle(blockers: dict[str, str | None]) -> list[str]:

@@ -36,14 +36,14 @@ def test_show_says_which_tunables_change_nothing(tmp_path, capsys):
     path = tmp_path / "m.toml"
     path.write_text(
         'name = "m"\n[[node]]\ncpus = "0"\nmemory = "64M"\n'
-        '[sysctl]\n"vm.dirty_ratio" = 30\n"vm.swappiness" = 3\n'
+        '[sysctl]\n"vm.laptop_mode" = 30\n"vm.swappiness" = 3\n'
     )
     assert exit_status(["machine", "show", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     told = [line for line in lines if line.startswith("sysctl ")]
     assert "sysctl vm.swappiness = 3" in told
-    (idle,) = (line for line in told if "dirty_ratio" in line)
-    assert idle.startswith("sysctl vm.dirty_ratio = 30 (changes nothing yet: ")
+    (idle,) = (line for line in told if "laptop_mode" in line)
+    assert idle.startswith("sysctl vm.laptop_mode = 30 (changes nothing yet: ")
 
 
 def test_show_prints_nodes_zones_and_distances(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,12 +128,12 @@ def test_a_machine_file_that_sets_what_changes_nothing_is_told_so(tmp_path: Path
     path = tmp_path / "m.toml"
     path.write_text(
         'name = "m"\n[[node]]\ncpus = "0"\nmemory = "64M"\n'
-        '[sysctl]\n"vm.dirty_ratio" = 30\n"vm.swappiness" = 3\n'
+        '[sysctl]\n"vm.laptop_mode" = 30\n"vm.swappiness" = 3\n'
     )
     workload = Workload(main, "machine", str(path))
     (note,) = run_machine(workload, RunOptions(), name="w.py").machine.notes
-    assert note.startswith("vm.dirty_ratio is accepted and changes nothing yet: ")
+    assert note.startswith("vm.laptop_mode is accepted and changes nothing yet: ")
     spec = load_machine(path)
     recorded = attrs.evolve(spec, boot=attrs.evolve(spec.boot, zones=("of a kernel",)))
     assert idle_settings(recorded, {}) == []
-    assert idle_settings(recorded, {"vm.dirty_ratio": 30}) == ["vm.dirty_ratio"]
+    assert idle_settings(recorded, {"vm.laptop_mode": 30}) == ["vm.laptop_mode"]

@@ -243,6 +243,31 @@ def test_lost_wake_up_is_named(run, doing):
     )
 
 
+def test_who_waits_for_work_is_not_to_blame(run, doing):
+    """It had nothing to do, and a wake-up before it slept was not lost: it looks before."""
+
+    async def main(engine):
+        queue = engine.wait_queue("work", is_for_work=True)
+
+        async def flusher(_):
+            await engine.sleep(10)
+            await queue.wait()
+
+        engine.spawn(doing("flusher", flusher))
+        await engine.sleep(7)
+        queue.wake()
+        await engine.sleep(7)
+        await engine.wait_queue("godot").wait()
+
+    with pytest.raises(DeadlockError) as caught:
+        run(main)
+    assert str(caught.value).splitlines() == [
+        "deadlock at 14 ns: main waits for wait queue godot",
+        "  flusher waits for wait queue work since 10 ns",
+        "  main waits for wait queue godot since 14 ns",
+    ]
+
+
 def test_wake_up_that_was_heard_is_not_called_lost(run):
     """After a wake-up that reached somebody, an earlier one that did not is forgotten."""
 

@@ -53,7 +53,7 @@ class Pdflush(Actor):
         Source: Linux 2.6.31 mm/pdflush.c:__pdflush
         """
         pool, threads = self._pool, self._pool.threads
-        own = self.engine.wait_queue(f"idle {self.name}")
+        own = self.engine.wait_queue(f"idle {self.name}", is_for_work=True)
         trace(self, ks_pdflush_start(threads.nr))
         while True:
             pool.idle.appendleft(own)

@@ -27,7 +27,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 EVERY_STEP = (
     "name:A adj:-1000 uid:1000 cpu:1 malloc:a:1 mallocw:b:64M free:b mtrim sbrk:-4K brkinfo "
     "mcycle:64K:5 mallocloop:1G:127T:2048 probe:1500M mmap:c:64M mmapshared:d:64M mmapnr:e:4G "
-    "munmap:e mlock:c munlock:c swapon:/dev/vdb:5 swapoff:/dev/vdb "
+    "munmap:e mlock:c munlock:c swapon:/dev/vdb:5 swapoff:/dev/vdb truncate:/mnt/x:1M "
     "madvise:c:dontneed touchw:c:4K:1020K:1:8K touchr:d randw:c:7:100 "
     "randr:c:7:100 randtime:c:11:20000:50 fillrand:c:3 grow:1M:2G growsnap:8M:1100M spreadpt:60000 "
     "dents:10 setpol:interleave:01 mbind:c:bind:1 where:c wherehead:c:16 forkcow:c:8M:r "
