@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from kernelsim.actors.core import writepages
 from kernelsim.check.machine import check_machine
 from kernelsim.mm.core.vmstat import VM_EVENT_NAMES
 from kernelsim.mm.core.xarray import xa_load
@@ -181,6 +182,31 @@ def test_what_was_written_back_becomes_dirty_with_the_next_store(options):
         return seen, kept
 
     assert run(machine_with_file(), main, **options).result == ([(8, 8), (8, 8)], True)
+
+
+def test_a_store_before_the_flush_of_what_is_written_is_written(monkeypatch):
+    """Until TLBs are flushed a CPU may store to a page that is being written: the disk gets it."""
+    real = writepages.try_to_unmap_flush
+
+    async def main(machine):
+        process, mapping = await mapper(machine, shared=True)
+        await process.touch(mapping, length=2 * PAGE, write=True)
+        fd = await process.open("/data")
+        pages, files = machine.mem.pages, machine.kernel.files.by_path
+        pfn = xa_load(machine.kernel.spaces.pool.xa, files["/data"].number, 1)
+
+        async def store_first(current, times):
+            pages.token[pfn] += 1
+            token = int(pages.token[pfn])
+            machine.kernel.observer.stored(process.pid, mapping.address // PAGE + 1, 1, 1, token)
+            await real(current, times)
+
+        monkeypatch.setattr(writepages, "try_to_unmap_flush", store_first)
+        before = int(pages.token[pfn])
+        await process.fsync(fd)
+        return int(files["/data"].disk[1]) - before
+
+    assert run(machine_with_file(), main).result == 1
 
 
 @pytest.mark.parametrize("write", [False, True])

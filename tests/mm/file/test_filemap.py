@@ -69,7 +69,7 @@ from kernelsim.mm.file.filemap_read import (
     new_read,
 )
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
-from kernelsim.mm.file.truncate import invalidate_mapping_pages
+from kernelsim.mm.file.truncate import invalidate_mapping_pages, truncate_pages
 from kernelsim.mm.swap.free_swap import release_pages
 from tests.reclaim_box import FILE
 
@@ -289,6 +289,20 @@ def test_a_dropped_page_that_a_reclaimer_has_is_freed_by_it(box):
     box.mem.pages.flags[pfns[0]] |= PG_isolated
     assert release_pages(box.mem, pfns, 1, out) == 0
     assert box.mem.pages.flags[pfns[0]] == PG_isolated
+
+
+def test_a_page_that_its_file_is_cut_before_stays_on_its_list_until_it_is_released(box):
+    """One that is in a batch is bare at once, and freed by who empties that."""
+    pfns, out = box.cache(0, 3), np.zeros(4, np.int64)
+    flags, held = box.mem.pages.flags, int(pfns[2])
+    lruvec_del_folio(box.mem, held)
+    flags[held] |= PG_batched
+    done = truncate_pages(box.mem, box.spaces.mappings, FILE, 1, out, out.copy())
+    assert (done, out[0]) == ((1, 0, 2, -1), pfns[1])
+    assert flags[pfns[1]] & (PG_gathered | PG_lru) == PG_gathered | PG_lru
+    assert flags[held] == PG_batched
+    assert release_pages(box.mem, out[:1], 1, out) == 1
+    assert flags[pfns[1]] == 0
 
 
 def test_removing_a_page_twice_is_a_bug(box):

@@ -1,5 +1,6 @@
 """Reverse mapping of pages of files: which entries are found, looked at, taken, made read-only."""
 
+import numpy as np
 import pytest
 
 from kernelsim.mm.core.mem import PG_dirty, PG_uptodate
@@ -10,8 +11,10 @@ from kernelsim.mm.space.pgtable import MM_FILEPAGES, pte_at
 from kernelsim.mm.space.rmap import folio_referenced, try_to_unmap
 from kernelsim.mm.space.rmap_file import folio_mkclean
 from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.mm.space.wp_page import wp_page_copy
+from kernelsim.mm.space.zap import unmap_range
 from kernelsim.units import PAGE_SIZE
-from tests.table_box import TableBox
+from tests.table_box import NO_MARKS, TableBox, none_cleared
 
 FILE = 9
 ACCESSED, DIRTY, RW = 0x20, 0x40, 0x2
@@ -111,6 +114,43 @@ def test_a_page_that_is_written_back_is_made_read_only_everywhere(box):
     assert [pte_at(*box.state, mm, vpn) & (RW | DIRTY) for mm, vpn in users] == [0, 0, 0]
     assert box.mem.pages.mapcount[pfn] == 3
     assert [box.registry.mms.tlb_flush_batched[mm] for mm, _ in users] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_process_that_unmaps_leaves_pages_of_files_where_they_are(box, stored):
+    """They are not to be freed; reclaim has to flush them meanwhile, at once if stored to."""
+    pfn, flags = box.page(2), VmFlag.VM_WRITE | VmFlag.VM_SHARED
+    one, two = box.show(16, flags=flags), box.show(512, flags=flags)
+    box.put(one, 18, pfn)
+    box.put(two, 514, pfn)
+    box.mem.pages.flags[pfn] |= PG_dirty
+    before = int(box.mem.pages.flags[pfn])
+    if stored:
+        make_writable(*box.state, one, 18)
+        box.set_pte(one, 18, pte_at(*box.state, one, 18) | DIRTY)
+    out, cleared = np.zeros(4, np.int64), none_cleared()
+
+    done = unmap_range(*box.state, one, 16, 16, *NO_MARKS, out, out.copy(), cleared)
+
+    assert done == (0, 0, 0, 32)
+    assert cleared.tolist() == [18, 19, 1, int(stored)]
+    assert box.mem.pages.flags[pfn] == before
+    assert box.mem.pages.mapcount[pfn] == 1
+    assert [int(box.registry.mms.tlb_flush_batched[mm]) for mm in (one, two)] == [1, 0]
+
+
+def test_a_copy_of_a_page_of_a_file_leaves_it_where_it_is(box):
+    """The page is not to be freed, and reclaim has to flush it meanwhile."""
+    pfn = box.page(2)
+    mm = box.show(16, flags=VmFlag.VM_WRITE)
+    box.put(mm, 18, pfn)
+    before, out = int(box.mem.pages.flags[pfn]), np.zeros(1, np.int64)
+
+    assert wp_page_copy(*box.state, mm, 18, 1, 1, box.take(1), 1, 77, out) == (1, 0)
+
+    mms = box.registry.mms
+    assert (box.mem.pages.flags[pfn], box.mem.pages.mapcount[pfn]) == (before, 0)
+    assert (mms.tlb_flush_batched[mm], mms.rss[mm, MM_FILEPAGES]) == (1, 0)
 
 
 def test_a_page_that_was_stored_to_and_is_clean_is_a_bug_of_ours(box):
