@@ -19,6 +19,7 @@ from kernelsim.mm.core.mem import (
     I64_2D,
     L_COUNT,
     L_TAIL,
+    PG_activating,
     PG_active,
     PG_anon,
     PG_isolated,
@@ -60,10 +61,13 @@ class Judgement:
                 yield f"reclaim looked at pfn {pfn} and left its accessed bit set"
 
     def stolen(self) -> I64_2D:
-        """Return how many pages were taken from their users for good: anonymous, file."""
+        """Return how many pages were taken from their users for good: anonymous, file.
+
+        One that had no user left was freed, not taken.
+        """
         counts = np.zeros(2, np.int64)
         for before, after in self._changes():
-            if after == 0:
+            if after == 0 and before & ~PG_activating != PG_isolated:
                 counts[0 if before & PG_swapbacked else 1] += 1
         return counts
 

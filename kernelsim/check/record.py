@@ -134,6 +134,11 @@ class Record(Duties):
         self.files.wrote(inode, index, nr, token)
         self.promises.wrote(inode, range(index, index + nr), token)
 
+    def cuts(self, inode: Inode) -> None:
+        """Expect no more that a disk has what is behind the new end of a file."""
+        self._kernel.bursts.tell_stores()
+        self.promises.truncated(inode, inode.nr_pages)
+
     def truncated(self, inode: Inode, index: int) -> None:
         """Forget what a file had behind its new end, and what private mappings had made of it."""
         self._kernel.bursts.tell_stores()

@@ -46,7 +46,6 @@ PROBES: Final = (
     Probe("a refault of a file activates", ("workingset_activate_file",)),
     Probe("pages of files are dirty", ("nr_dirtied",)),
     Probe("a writer pauses", ("balance_dirty_pages",)),
-    Probe("pages go with a truncated file", ("truncate",)),
     Probe("a call fails with EIO", ("failed with EIO",)),
     Probe("a process dies of SIGBUS", ("ended by 7",)),
     Probe("memory is locked", ("unevictable_pgs_mlocked",)),

@@ -25,6 +25,7 @@ async def truncate_setsize(current: Current, inode: Inode, size: int) -> None:
     async with inode_lock(current, inode):
         shrinks, inode.size = size < inode.size, size  # from here on, faults behind it are SIGBUS
         if shrinks:
+            current.kernel.observer.cuts(inode)
             await unmap_mapping_range(current, inode)
             await truncate_inode_pages(current, inode)
 
