@@ -46,6 +46,7 @@ def folio_batch_add(mem: Mem, cpu: int, pfn: int) -> bool:
     """
     batch = mem.lru_batch[cpu]
     nr = int(batch[0])
+    assert nr < PAGEVEC_SIZE, "a full folio_batch has not been emptied"
     batch[1 + nr] = pfn
     batch[0] = nr + 1
     mem.pages.flags[pfn] |= PG_batched
@@ -136,6 +137,7 @@ def folio_mark_accessed(mem: Mem, lruvec: I64_2D, cpu: int, pfn: int) -> int:
         # Differs from Linux: A page is in one CPU's batch at most.
         batch = mem.activate_batch[cpu]
         nr = int(batch[0])
+        assert nr < PAGEVEC_SIZE, "a full batch of pages to activate has not been emptied"
         batch[1 + nr] = pfn
         batch[0] = nr + 1
         mem.pages.flags[pfn] |= PG_activating

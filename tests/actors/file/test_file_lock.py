@@ -126,3 +126,25 @@ def test_truncate_drops_dirty_pages_and_waits_for_those_being_written():
     waited_ns, after = run(machine_with_disk(disk=SLOW), main).result
     assert waited_ns > 1_000_000
     assert after == (0, 0, 100, 1)
+
+
+def test_a_full_batch_is_emptied_before_another_reader_fills_it_on():
+    """Readers of one CPU whose slices end in the middle: each page is activated once."""
+
+    async def main(machine):
+        async def reads_twice(process):
+            fd = await process.open(f"/{process.name}")
+            await process.read(fd, "2M", block="64K")
+            await process.sleep("1s")  # from here on all of them run
+            await process.read(fd, "2M", offset=0, block="64K")
+
+        readers = [await machine.spawn(name, reads_twice) for name in ("a", "b", "c")]
+        for reader in readers:
+            await reader.wait()
+        return machine.vmstat["pgactivate"], check_machine(machine.kernel)
+
+    files = {"/a": "2M", "/b": "2M", "/c": "2M"}
+    spec = machine_with_disk(files=files, latency={"time_slice_ns": 20_000})
+    nr_activated, wrong = run(spec, main).result
+    assert wrong == []
+    assert 3 * 512 - 15 <= nr_activated <= 3 * 512
