@@ -7,6 +7,7 @@ import pytest
 
 from kernelsim.check.machine import check_machine
 from kernelsim.errors import EventLimitError, SyscallError
+from kernelsim.fs.fs_writeback import WbReason, WbWork
 from kernelsim.mm.core.mem import PG_dirty, PG_error, PG_uptodate
 from kernelsim.mm.core.xarray import xa_load
 from tests.small_machine import PAGE, OpenMachine, run, small_machine
@@ -187,6 +188,25 @@ def test_sync_writes_all_files():
         return state(machine)
 
     assert run(machine_with_disk(disk=SLOW), main).result == (0, 0, 90, 90)
+
+
+def test_what_somebody_waits_for_leaves_out_files_dirtied_meanwhile():
+    """Else one who goes on writing would keep a sync from ending."""
+
+    async def main(machine):
+        bdi = machine.kernel.backing_devs["vda"]
+        process, fd = await writer(machine)
+        for number in range(40):  # a request each
+            await process.write(fd, PAGE, offset=2 * number * PAGE)
+        queued = bdi.queue_work(WbWork(reason=WbReason.WB_REASON_SYNC, is_sync=True))
+        await machine.sleep("10ms")
+        late, fd = await writer(machine, "/late", "late")
+        await late.write(fd, PAGE)
+        assert not queued.is_done
+        await queued.done.wait()
+        return inode_of(machine).is_dirty, inode_of(machine, "/late").is_dirty
+
+    assert run(machine_with_disk(disk=SLOW), main).result == (False, True)
 
 
 def test_a_full_disk_refuses_writes_before_they_are_dirty():
