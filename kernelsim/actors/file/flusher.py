@@ -11,7 +11,6 @@ Units: pages, jiffies.
 """
 
 from contextlib import nullcontext
-from typing import Final
 
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.current import Current
@@ -24,9 +23,7 @@ from kernelsim.fs.fs_writeback import WbReason, WbWork
 from kernelsim.mm.file.dirty_pages import has_dirty_pages
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.writeback import writeback_start, writeback_written
-from kernelsim.units import HZ
-
-CENTISECONDS_PER_S: Final = 100
+from kernelsim.units import CENTISECONDS_PER_S, HZ
 
 
 class Flusher(Actor):
