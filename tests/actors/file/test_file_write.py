@@ -191,28 +191,6 @@ def test_sync_writes_all_files():
     assert run(machine_with_disk(disk=SLOW), main).result == (0, 0, 90, 90)
 
 
-def test_a_full_disk_refuses_writes_before_they_are_dirty():
-    """What fits is written, the rest is ENOSPC; all that was accepted reaches the disk."""
-
-    async def main(machine):
-        process, fd = await writer(machine)
-        got = await process.write(fd, 2 << 20)
-        with pytest.raises(SyscallError) as refused:
-            await process.write(fd, PAGE)
-        await process.fsync(fd)
-        other = await process.open("/g", create=True)
-        with pytest.raises(SyscallError):
-            await process.write(other, PAGE)
-        await process.write(fd, PAGE, offset=0)  # it has its place already
-        await process.syscall("ftruncate", fd, PAGE)
-        assert await process.write(other, PAGE) == PAGE
-        return got, refused.value.errno, machine.kernel.files.filesystems["vda"].nr_free
-
-    got, refused, free = run(machine_with_disk(disk={"size": "1M"}), main).result
-    assert (got, refused) == (1 << 20, errno.ENOSPC)
-    assert free == 255
-
-
 def test_errors_of_calls():
     """A bad descriptor, a negative or too large position, a length below 0."""
 
