@@ -39,13 +39,13 @@ def test_what_fits_of_a_cached_hole_is_written():
         filesystem = machine.kernel.files.filesystems["vda"]
         await process.write(fd, (filesystem.nr_free - 5) * PAGE)
         await process.fsync(fd)
-        other = await process.open("/hole", create=True)
-        await process.syscall("ftruncate", other, 8 * PAGE)
-        assert await process.read(other, 8 * PAGE) == 8 * PAGE
-        got = await process.write(other, 8 * PAGE, offset=0)
+        other, hole = await writer(machine, "/hole", "other")
+        await other.syscall("ftruncate", hole, 8 * PAGE)
+        assert await other.read(hole, 8 * PAGE) == 8 * PAGE
+        got = await other.write(hole, 8 * PAGE, offset=0)
         with pytest.raises(SyscallError) as refused:
-            await process.write(other, PAGE, offset=got)
-        await process.fsync(other)
+            await other.write(hole, PAGE, offset=got)
+        await other.fsync(hole)
         return got, refused.value.errno, filesystem.nr_free
 
     spec = machine_with_disk(disk={"size": "1M"})
