@@ -27,6 +27,7 @@ NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
 HZ: Final = 250  # ticks of the kernel a second, as Debian builds it
 NS_PER_JIFFY: Final = NS_PER_S // HZ
+CENTISECONDS_PER_S: Final = 100  # unit of vm.dirty_expire_centisecs and its like
 
 SIZE_SUFFIXES: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 SIZE_PATTERN: Final = re.compile(

@@ -26,6 +26,7 @@ from kernelsim.mm.core.mem import (
     PG_locked,
     PG_mlocked,
     PG_swapbacked,
+    PG_unevictable,
     PG_writeback,
     lru_list,
 )
@@ -78,7 +79,8 @@ class Judgement:
 
     def _activity(self) -> Iterator[tuple[bool, bool]]:
         for before, after in self._changes():
-            if after and before != PG_isolated:
+            # One that was locked meanwhile goes to the unevictable list and was not judged.
+            if after and before != PG_isolated and not after & PG_unevictable:
                 yield bool(before & PG_active), bool(after & PG_active)
 
     def _changes(self) -> Iterator[tuple[int, int]]:

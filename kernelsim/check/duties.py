@@ -216,7 +216,8 @@ class Duties(Observer):
             self.ledger.scanned[int(self._is_kswapd_on(cpu)), is_file] += nr_scanned
 
     def written(self, pfns: I64) -> None:
-        """Enter those of them that go to the tail of their lists, since reclaim wants them."""
+        """Enter them, and those that go to the tail of their lists, since reclaim wants them."""
+        self.ledger.written += count_by_node(self._kernel.mem, pfns)
         flags = self._kernel.mem.pages.flags[pfns] & np.uint32(ROTATED_OF)
         self.ledger.rotated += int(np.count_nonzero(flags == PG_lru | PG_reclaim))
 

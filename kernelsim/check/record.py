@@ -257,7 +257,8 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
         part = tables.entries_of(number)
         pid = mm.owner_pid
         process = kernel.processes.get(pid)
-        is_ending = mm.unstable or (process is not None and process.has_ended())
+        # Who runs swapoff keeps the memory of one that has ended for a while.
+        is_ending = mm.unstable or process is None or process.has_ended()
         content = record.content_of(pid)
         for first, end in behind_files(kernel, mm):  # they go when a file becomes shorter
             content.drop(first, end)

@@ -92,6 +92,7 @@ class Ledger:
         refilled: Pages of active lists that were looked at.
         activated: Pages that became active when they were judged, or since they were used twice.
         deactivated: Pages that became inactive then.
+        written: Pages whose writing ended, by node.
         rotated: Written pages that went to the tail of their lists.
         refaults: Pages read again whose eviction was remembered, by node.
         quietly_active: Pages that were active already, or became so without an event.
@@ -109,6 +110,7 @@ class Ledger:
     activated: int = 0
     deactivated: int = 0
     rotated: int = 0
+    written: I64 = attrs.field(init=False)
     refaults: I64 = attrs.field(init=False)
     quietly_active: int = attrs.field(init=False)
     used: I64 = attrs.field(init=False)
@@ -126,6 +128,7 @@ class Ledger:
         self.quietly_active = count_active(mem)
         self.events = mem.vm_event.copy()
         self.node_stat = mem.node_stat.copy()
+        self.written = np.zeros(len(mem.node_stat), np.int64)
         self.refaults = np.zeros(len(mem.node_stat), np.int64)
         self.start_numa()
 
@@ -279,6 +282,11 @@ def check_swap_traffic(mem: Mem, ledger: Ledger) -> Iterator[str]:
     counted, expected = int(events[PSWPOUT]), int(stat[:, NR_VMSCAN_WRITE].sum())
     if counted != expected:
         yield f"pswpout rose by {counted}, by the pages moved it is {expected}"
+    for nid in np.flatnonzero(stat[:, NR_WRITTEN] != ledger.written).tolist():
+        yield (
+            f"node {nid}: nr_written rose by {stat[nid, NR_WRITTEN]}, the writing of "
+            f"{ledger.written[nid]} pages has ended"
+        )
     under_way = stat[:, NR_WRITTEN] + stat[:, NR_WRITEBACK] - stat[:, NR_VMSCAN_WRITE]
     most = stat[:, NR_DIRTIED] - stat[:, NR_DIRTY]  # pages of files that went are not written
     for nid in np.flatnonzero((under_way < 0) | (under_way > most)).tolist():

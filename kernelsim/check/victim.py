@@ -31,7 +31,13 @@ def wrong_victim(kernel: Kernel, pid: int, message: OutOfMemory) -> str:
         return "" if pid == message.pid else f"pid {pid} is to die, not {message.pid}, which asked"
     if dying:
         return f"pid {pid} is to die though pid {dying[0]} is dying already"
-    origins = [entry.pid for entry in candidates if entry.oom_origin and not entry.has_ended()]
+    origins = [
+        entry.pid
+        for entry in candidates
+        if entry.oom_origin
+        and not entry.has_ended()
+        and not (entry.task.oom_victim and entry.mm.oom_skip)  # it was taken already
+    ]
     if origins:
         return "" if pid == origins[-1] else f"pid {pid} is to die, not {origins[-1]}, in swapoff"
     if not killable:

@@ -90,13 +90,13 @@ class LatencySpec:
     )
     write_begin_ns: int = _cost(
         1_000,
-        "find or make the page of a write, and account it dirty: buffered ext4 writes at "
-        "2.5 GB/s a core take 1.6 us a page, of which copying and allocating it is 0.6",
+        "find or make the page of a write, and account it dirty; estimate: a core that writes "
+        "2.5 GB/s into the page cache has 1.6 us a page, of which copy and allocation take 0.6",
     )
     writepage_ns: int = _cost(
         400,
-        "take one dirty page and put it in a request: ext4_writepages of buffered writes at "
-        "about 10 GB/s a thread",
+        "take one dirty page and put it in a request; estimate: a flusher that nothing holds "
+        "back sends about 10 GB/s",
     )
     cache_line_ns: int = _cost(
         30,

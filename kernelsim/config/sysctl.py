@@ -35,7 +35,7 @@ _INT_MAX: Final = (1 << 31) - 1
 _INT_MIN: Final = -_INT_MAX - 1
 _ULONG_MAX: Final = (1 << 63) - 1
 
-_NO_FILES: Final = "there are no pages of files to reclaim"
+_NO_NODE_RECLAIM: Final = "a full node is passed over, not reclaimed first"
 _NO_COMPACTION: Final = "there is no compaction"
 
 SysctlValue = int | str | tuple[int, ...] | None
@@ -119,7 +119,7 @@ class Sysctl:
         _INT_MAX,
         "bits",
         "1 reclaim locally, 2 write, 4 swap as well",
-        idle=_NO_FILES,
+        idle=_NO_NODE_RECLAIM,
     )
     vm_min_unmapped_ratio: int = _knob(
         "vm.min_unmapped_ratio",
@@ -128,7 +128,7 @@ class Sysctl:
         100,
         "percent",
         "unmapped file pages that start node reclaim",
-        idle=_NO_FILES,
+        idle=_NO_NODE_RECLAIM,
     )
     vm_min_slab_ratio: int = _knob(
         "vm.min_slab_ratio",

@@ -13,6 +13,7 @@ Interface: `run_plan`, `Result`, `Failure`. Units: ns.
 import re
 from collections import Counter
 from collections.abc import Iterator
+from signal import SIGBUS
 from typing import Final
 
 import attrs
@@ -227,10 +228,10 @@ class _Run:
         require_sound(self.kernel)
         processes = self.handle.processes
         ended = [process.stats for process in processes]
-        nr_signalled = sum((process.exit_status or 0) < 0 for process in processes)
+        nr_failed = sum(process.exit_status == -SIGBUS for process in processes)
         lost = [
             *losses(self.kernel, before),
-            *unequal(self.kernel, events, self.sink.heard, ended, nr_signalled),
+            *unequal(self.kernel, events, self.sink.heard, ended, nr_failed),
         ]
         if lost:
             raise InvariantViolation(told("not all is back in the calm", lost))

@@ -240,7 +240,8 @@ def test_help_says_what_each_knob_does_to_results(capsys):
     for told in (
         "What is random on a real machine comes from it",
         "each seed is another legal order, and so gives other results",
-        "With 1 every step is a message, which is slow. Counters and times stay the same.",
+        "With 1 every step is a message, which is slow. Counters and times stay the same, unless",
+        "unless a schedule seed is given: it then finds other events to permute.",
         "Changes what is logged, no result",
         "Changes no result, only the time the run takes",
         "--no-report changes nothing",

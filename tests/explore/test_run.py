@@ -56,6 +56,35 @@ def test_a_checker_that_listens_changes_nothing():
     assert alone.digest == run_plan(attrs.evolve(PRESSED, check_every=77)).digest
 
 
+def test_a_task_in_swapoff_that_was_taken_already_is_no_victim_again():
+    """The OOM killer passes by one that was reaped while it waits for the disk, as Linux does."""
+    slow = [
+        Fault(kind="slow-disk", target="vda", event=331, by_ns=20_000_000, for_ns=500_000_000),
+        Fault(kind="slow-disk", target="vda", event=521, by_ns=2_000_000_000, for_ns=100_000_000),
+    ]
+    plan = Plan(
+        name="swapoff",
+        seed=1201215048,
+        check_every=100,
+        script=(
+            "memhog sleep:1 swapoff:/dev/vda &",
+            "memhog mmap:a:52K mmap:b:220K touchw:a touchw:b &",
+            "wait",
+        ),
+        fault=tuple(slow),
+        machine={
+            "name": "m",
+            "node": [{"cpus": "0-0", "start": "1M", "memory": "1M"}],
+            "device": [{"name": "vda"}],
+            "swap": [{"size": "4096K", "device": "vda"}],
+            "files": [{"path": "/p", "size": "4096K", "device": "vda"}],
+        },
+    )
+    result = run_plan(plan)
+    assert result.failure is None
+    assert result.counts["oom_kill"] == 2
+
+
 def test_load_ends_by_killing_what_still_lives():
     """After the steps of the load all processes are killed, and calm follows."""
     holds = attrs.evolve(PRESSED, script=("memhog mmap:a:1M touchw:a hold &", "wait"))

@@ -173,9 +173,7 @@ class BackingDev:
 
         Source: Linux 6.1 fs/fs-writeback.c:wb_start_writeback
         """
-        if self.pool is not None:
-            self.pool.operation(Job.BACKGROUND_WRITEOUT, self.state.nr_dirty)
-        elif self.dirty.has_dirty_io and self.start_all is None:
+        if self.dirty.has_dirty_io and self.start_all is None:
             self.start_all = reason
             self.wakeup()
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import attrs
 
 from kernelsim.actors.core.backing_dev import BackingDev
-from kernelsim.actors.core.pdflush_pool import PdflushPool
+from kernelsim.actors.core.pdflush_pool import Job, PdflushPool
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.ratelimit import RateLimit
 from kernelsim.actors.core.task import Task
@@ -309,7 +309,11 @@ class Kernel:
 def wakeup_flusher_threads(kernel: Kernel, reason: WbReason) -> None:
     """Have all that is dirty written, on all disks.
 
-    Source: Linux 6.1 fs/fs-writeback.c:wakeup_flusher_threads
+    Source: Linux 6.1 fs/fs-writeback.c:wakeup_flusher_threads;
+    2.6.31 mm/page-writeback.c:wakeup_pdflush
     """
+    if kernel.pdflush is not None:  # one of its threads goes through all disks
+        kernel.pdflush.operation(Job.BACKGROUND_WRITEOUT, kernel.writeback.nr_dirty)
+        return
     for bdi in kernel.backing_devs.values():
         bdi.start_writeback(reason)

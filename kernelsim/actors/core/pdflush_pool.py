@@ -15,9 +15,9 @@ from kernelsim.mm.file.classic_writeback import MIN_PDFLUSH_THREADS, PdflushThre
 from kernelsim.mm.file.page_writeback import Writeback
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
-from kernelsim.units import NS_PER_JIFFY, NS_PER_MS, NS_PER_S
+from kernelsim.units import CENTISECONDS_PER_S, NS_PER_JIFFY, NS_PER_S
 
-CENTISECOND_NS = 10 * NS_PER_MS
+CENTISECOND_NS = NS_PER_S // CENTISECONDS_PER_S
 
 
 class Job(Enum):

@@ -106,7 +106,11 @@ class FileReader:
                 kernel.observer.delivered(file.inode, first >> PAGE_SHIFT, self._out[:nr_out])
                 kernel.observer.activated(int(io[R_NR_ACTIVATED]))
             # Differs from Linux: What a read copies does not pass the memory controllers.
-            await task.compute(int(io[R_NS]))
+            # A batch that is full is emptied before anybody else may run on this CPU and fill it.
+            is_full = why == READ_ACTIVATE
+            await task.compute(int(io[R_NS]), resched=not is_full)
+            if is_full:
+                await activate_drain(self._current)
             if copied is not None and io[R_POS] > first:
                 await copied(first - pos, int(io[R_POS]) - first)
             if why == READ_DONE:
@@ -141,8 +145,6 @@ class FileReader:
             await self._read_ahead(file, index)
         elif why == READ_LOCKED:
             await wait_on_page_read(self._current, page_key(number, index), pfn)
-        elif why == READ_ACTIVATE:
-            await activate_drain(self._current)
         elif why == READ_FAILED:
             return await self._read_failed(file.inode, index, pfn)
         return 0

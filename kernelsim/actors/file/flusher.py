@@ -11,7 +11,6 @@ Units: pages, jiffies.
 """
 
 from contextlib import nullcontext
-from typing import Final
 
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.current import Current
@@ -24,9 +23,7 @@ from kernelsim.fs.fs_writeback import WbReason, WbWork
 from kernelsim.mm.file.dirty_pages import has_dirty_pages
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.writeback import writeback_start, writeback_written
-from kernelsim.units import HZ
-
-CENTISECONDS_PER_S: Final = 100
+from kernelsim.units import CENTISECONDS_PER_S, HZ
 
 
 class Flusher(Actor):
@@ -116,7 +113,7 @@ class Flusher(Actor):
         Source: Linux 6.1 fs/fs-writeback.c:wb_writeback
         """
         bdi, dirty = self._bdi, self._bdi.dirty
-        queued = False
+        began, queued = bdi.now, False
         while work.nr_pages > 0:
             if (work.for_background or work.for_kupdate) and bdi.works:
                 return
@@ -124,7 +121,7 @@ class Flusher(Actor):
                 return
             trace(self._task, writeback_start(*self._fields(work)))
             if not dirty.b_io:
-                dirty.queue_io(self._dirtied_before(work))
+                dirty.queue_io(self._dirtied_before(work, began))
                 queued = True
             progress = await self._write_inodes(work)
             trace(self._task, writeback_written(*self._fields(work)))
@@ -134,11 +131,13 @@ class Flusher(Actor):
                 return
             await inode_sleep_on_writeback(self._current, dirty.b_more_io[-1])
 
-    def _dirtied_before(self, work: WbWork) -> int:
+    def _dirtied_before(self, work: WbWork, began: int) -> int:
+        # What somebody waits for leaves out files that become dirty meanwhile, or it might not end;
+        # the others give way to it.
         if work.for_kupdate:
             expire = self._kernel.sysctl.vm_dirty_expire_centisecs
             return self._bdi.now - expire * HZ // CENTISECONDS_PER_S
-        return self._bdi.now
+        return self._bdi.now if work.for_background else began
 
     async def _write_inodes(self, work: WbWork) -> int:
         """Write files of the present queue for a tenth of a second; return how much was done.

@@ -25,9 +25,8 @@ from kernelsim.mm.file.classic_writeback import (
 from kernelsim.mm.file.dirty_pages import has_dirty_pages
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.ks import ks_pdflush_start, ks_pdflush_stop
-from kernelsim.units import HZ, NS_PER_JIFFY
+from kernelsim.units import CENTISECONDS_PER_S, HZ, NS_PER_JIFFY
 
-CENTISECONDS_PER_S = 100
 CONGESTION_NS = HZ // 10 * NS_PER_JIFFY
 
 
@@ -76,14 +75,10 @@ class Pdflush(Actor):
 
         Source: Linux 2.6.31 mm/page-writeback.c:background_writeout
         """
-        while over_background(self._pool.state) or min_pages > 0:
-            wrote, is_congested = await self._write_inodes(LONG_MAX)
+        goes_on = True
+        while goes_on and (over_background(self._pool.state) or min_pages > 0):
+            wrote, goes_on = await self._write_inodes(LONG_MAX)
             min_pages -= wrote
-            if wrote >= MAX_WRITEBACK_PAGES:
-                continue
-            if not is_congested:
-                return
-            await congestion_wait(self._current)
 
     async def _kupdate(self) -> None:
         """Write what has been dirty for long.
@@ -92,17 +87,15 @@ class Pdflush(Actor):
         """
         expire = self._kernel.sysctl.vm_dirty_expire_centisecs * HZ // CENTISECONDS_PER_S
         older_than, left = self._pool.now - expire, self._pool.state.nr_dirty
-        while left > 0:
-            wrote, is_congested = await self._write_inodes(older_than)
+        goes_on = True
+        while goes_on and left > 0:
+            wrote, goes_on = await self._write_inodes(older_than)
             left -= wrote
-            if wrote >= MAX_WRITEBACK_PAGES:
-                continue
-            if not is_congested:
-                return
-            await congestion_wait(self._current)
 
     async def _write_inodes(self, older_than: int) -> tuple[int, bool]:
-        """Write 1024 pages of old files; return how many were, and whether a disk was too busy.
+        """Write 1024 pages of old files; return how many were, and whether there may be more.
+
+        When a disk was too busy to take them all, wait until it has done some.
 
         Source: Linux 2.6.31 fs/fs-writeback.c:writeback_inodes
         """
@@ -113,7 +106,9 @@ class Pdflush(Actor):
                 left, is_busy = await write_device(self._current, bdi, older_than, left)
                 bdi.is_running = False
                 is_congested |= is_busy
-        return MAX_WRITEBACK_PAGES - left, is_congested
+        if left > 0 and is_congested:
+            await congestion_wait(self._current)
+        return MAX_WRITEBACK_PAGES - left, left <= 0 or is_congested
 
 
 async def write_device(

@@ -1,13 +1,15 @@
 """Writing one file: its dirty pages, and what else the file system has to write of it.
 
 Linux: fs/fs-writeback.c: __writeback_single_inode, sync_inode_metadata; fs/sync.c: vfs_fsync,
-sync_file_range; mm/filemap.c: file_write_and_wait_range, 6.1.
-Interface: `writeback_single_inode` for flushers; `fsync` and `sync_file_range` for who asks for it.
+ksys_sync; mm/filemap.c: file_write_and_wait_range, 6.1.
+Interface: `writeback_single_inode` for flushers; `fsync`, `write_and_wait` and `sync_all` for who
+asks for it.
 Units: pages of the file.
 """
 
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.kernel import wakeup_flusher_threads
 from kernelsim.actors.core.writeback_wait import (
     filemap_fdatawait_range,
     inode_sleep_on_writeback,
@@ -76,8 +78,7 @@ async def sync_all(current: Current) -> None:
     Source: Linux 6.1 fs/sync.c:ksys_sync, fs/fs-writeback.c:sync_inodes_sb
     """
     kernel, task = current
-    for bdi in kernel.backing_devs.values():
-        bdi.start_writeback(WbReason.WB_REASON_SYNC)
+    wakeup_flusher_threads(kernel, WbReason.WB_REASON_SYNC)
     for bdi in kernel.backing_devs.values():
         if bdi.pool is not None:
             await _sync_files(current, bdi)

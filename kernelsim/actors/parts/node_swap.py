@@ -103,6 +103,7 @@ class NodeSwap:
         if message.status:
             failed = list(message.failed)
             fail_swap_write(self._mem, pfns[failed], len(failed), is_throttled)
+            memory.observer.written(pfns[failed])
             pfns, tokens = np.delete(pfns, failed), np.delete(tokens, failed)
             self._tell_failed("Write", message)
         memory.observer.written(pfns)

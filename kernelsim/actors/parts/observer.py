@@ -130,7 +130,7 @@ class Observer:
         """Hear how many pages of a list the task on a CPU has looked at to isolate some."""
 
     def written(self, pfns: I64) -> None:
-        """Hear which pages a disk has written that are still marked as under writeback."""
+        """Hear whose writing ends: of pages that were written right before, else right after."""
 
     def reads(self, slots: I64, pfns: I64) -> None:
         """Hear which slots are about to be entered in the swap cache, and in which pages."""

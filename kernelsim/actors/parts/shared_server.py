@@ -43,7 +43,9 @@ class SharedServer(FifoServer):
     ) -> None:
         self._free_ns = burst.free_ns
         self.index = index
+        in_use_until_ns = self.free_ns  # a link is made when a burst has used it already
         super().__init__(clock, name, account)
+        self.free_ns = in_use_until_ns
 
     @property
     def free_ns(self) -> int:

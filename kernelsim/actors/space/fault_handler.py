@@ -193,13 +193,13 @@ class FaultHandler(Actor):
         Source: Linux 6.1 mm/memory.c:wp_page_copy
         """
         kernel, task = self._kernel, self._task
+        old_pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, fault.vpn))
+        is_of_file = not int(kernel.mem.pages.flags[old_pfn]) & PG_anon
         grant = await alloc_pages(self._current, self.user_context(), 1, self._pfn)
         if not grant.nr:
             return KILLED
         await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
         unused = np.zeros(1, np.int64)
-        old_pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, fault.vpn))
-        is_of_file = not int(kernel.mem.pages.flags[old_pfn]) & PG_anon
         done, nr_unused = wp_page_copy(
             *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token, unused
         )

@@ -44,11 +44,17 @@ def folio_batch_add(mem: Mem, cpu: int, pfn: int) -> bool:
 
     Source: Linux 6.1 mm/swap.c:folio_batch_add_and_move
     """
-    batch = mem.lru_batch[cpu]
+    mem.pages.flags[pfn] |= PG_batched
+    return append(mem.lru_batch[cpu], pfn)
+
+
+@inlined_leaf
+def append(batch: I64, pfn: int) -> bool:
+    """Put a page in a batch; True when that is full and must be emptied before anything else."""
     nr = int(batch[0])
+    assert nr < PAGEVEC_SIZE, "a full batch of pages has not been emptied"
     batch[1 + nr] = pfn
     batch[0] = nr + 1
-    mem.pages.flags[pfn] |= PG_batched
     return nr + 1 == PAGEVEC_SIZE
 
 
@@ -134,12 +140,8 @@ def folio_mark_accessed(mem: Mem, lruvec: I64_2D, cpu: int, pfn: int) -> int:
             what = MARK_ACTIVATED
     elif not flags & PG_activating:
         # Differs from Linux: A page is in one CPU's batch at most.
-        batch = mem.activate_batch[cpu]
-        nr = int(batch[0])
-        batch[1 + nr] = pfn
-        batch[0] = nr + 1
         mem.pages.flags[pfn] |= PG_activating
-        if nr + 1 == PAGEVEC_SIZE:
+        if append(mem.activate_batch[cpu], pfn):
             what = MARK_FULL
     mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_referenced
     workingset_age_nonresident(lruvec, nid_of(mem, pfn), 1)

@@ -14,12 +14,7 @@ import attrs
 
 from kernelsim.mm.core.vmstat import NR_DIRTY, NR_WRITEBACK
 from kernelsim.mm.file.backing_dev import BdiWriteback, WbDomain
-from kernelsim.mm.file.dirty_limits import (
-    DirtyLimits,
-    domain_dirty_limits,
-    global_dirty_limits,
-    global_dirtyable_memory,
-)
+from kernelsim.mm.file.dirty_limits import DirtyLimits, global_dirty_limits
 from kernelsim.mm.file.dirty_rate import (
     BANDWIDTH_INTERVAL,
     DIRTY_POLL_THRESH,
@@ -222,7 +217,7 @@ class Writeback:
 
         Source: Linux 6.1 mm/page-writeback.c:balance_dirty_pages
         """
-        limits = domain_dirty_limits(self.phys, global_dirtyable_memory(self.phys))
+        limits = global_dirty_limits(self.phys)
         nr_dirty = self.nr_dirty
         dirty = nr_dirty + self.nr_writeback
         wakes = not is_flushing and nr_dirty > limits.bg_thresh

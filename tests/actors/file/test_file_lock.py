@@ -4,8 +4,10 @@ import errno
 
 import pytest
 
+from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.check.machine import check_machine
 from kernelsim.errors import SyscallError
+from kernelsim.units import NS_PER_S
 from tests.actors.file.test_file_write import SLOW, inode_of, machine_with_disk, state, writer
 from tests.small_machine import PAGE, run
 
@@ -126,3 +128,25 @@ def test_truncate_drops_dirty_pages_and_waits_for_those_being_written():
     waited_ns, after = run(machine_with_disk(disk=SLOW), main).result
     assert waited_ns > 1_000_000
     assert after == (0, 0, 100, 1)
+
+
+def test_a_full_batch_is_emptied_before_another_reader_fills_it_on(monkeypatch):
+    """Two readers of a CPU take turns wherever the kernel may switch: each page counts once."""
+    monkeypatch.setattr(Cpu, "must_give_way", lambda cpu: bool(cpu.state.run_queue))
+
+    async def main(machine):
+        async def reads_twice(process):
+            fd = await process.open(f"/{process.name}")
+            await process.read(fd, "2M", block="64K")
+            await process.sleep(NS_PER_S - machine.now_ns)
+            await process.read(fd, "2M", offset=0, block="64K")
+
+        readers = [await machine.spawn(name, reads_twice) for name in ("a", "b")]
+        for reader in readers:
+            await reader.wait()
+        return machine.vmstat["pgactivate"], check_machine(machine.kernel)
+
+    spec = machine_with_disk(files={"/a": "2M", "/b": "2M"})
+    nr_activated, wrong = run(spec, main).result
+    assert wrong == []
+    assert 2 * 512 - 15 <= nr_activated <= 2 * 512

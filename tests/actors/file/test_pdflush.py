@@ -2,8 +2,10 @@
 
 import pytest
 
-from kernelsim.actors.core.pdflush_pool import PdflushPool
+from kernelsim.actors.core.kernel import wakeup_flusher_threads
+from kernelsim.actors.core.pdflush_pool import Job, PdflushPool
 from kernelsim.config.machine_file import machine_from_toml
+from kernelsim.fs.fs_writeback import WbReason
 from tests.small_machine import PAGE, run
 
 MIB = 1 << 20
@@ -97,6 +99,19 @@ def test_sync_and_fsync_write_in_the_callers_time():
         return first, machine.vmstat["nr_written"], machine.vmstat["nr_dirty"]
 
     assert run(old_machine(), main).result == (32, 48, 0)
+
+
+def test_one_job_is_for_all_disks(monkeypatch):
+    """Who wants all written asks once, for as many pages as are dirty."""
+    asked = []
+    monkeypatch.setattr(PdflushPool, "operation", lambda _, *job: asked.append(job) or True)
+
+    async def main(machine):
+        await written(await machine.spawn("p"), 128 * 1024)
+        wakeup_flusher_threads(machine.kernel, WbReason.WB_REASON_SYNC)
+        return list(asked)
+
+    assert run(old_machine(), main).result == [(Job.BACKGROUND_WRITEOUT, 32)]
 
 
 @pytest.mark.mission("A5")

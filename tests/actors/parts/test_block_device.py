@@ -194,6 +194,22 @@ def test_a_stalled_disk_completes_nothing_and_then_all():
     assert [ns for _, ns in listener.told] == [50 * READ_NS] * 2 + [101 * READ_NS + PAGE_NS]
 
 
+def test_a_congested_disk_wakes_those_who_wait_when_it_has_done_some():
+    """It is congested from 113 requests on; who waits goes on when fewer than 103 are left."""
+
+    async def scenario(engine, disk):
+        receiver = engine.spawn(Listener())
+        await engine.sleep(0)  # the disk begins
+        for number in range(113):
+            assert disk.is_congested is False
+            await disk.ref.ask(bio(receiver, sector=8 * number))
+        assert disk.is_congested
+        await disk.uncongested.wait()
+        assert disk.nr_in_flight == 102
+
+    on_disk(1, scenario)
+
+
 def test_a_run_that_ends_with_writes_under_way_judges_the_depth_no_more(monkeypatch):
     """What the disk did not finish would keep the windows coming for ever."""
     judged, judge = [], WritebackThrottle.end_window

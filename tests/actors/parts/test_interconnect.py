@@ -4,6 +4,7 @@ from kernelsim.actors.messages.interconnect import Transfer
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.config.latency import LatencySpec
 from kernelsim.mm.burst.columns import new_burst
+from kernelsim.mm.burst.servers import link
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
 
@@ -60,3 +61,16 @@ def test_directions_and_pairs_of_nodes_are_links_of_their_own():
     times, links = arrivals((0, 1, 4096), (1, 0, 4096), (0, 2, 4096))
     assert times == [4096, 4096, 4096]
     assert sorted(links) == [(0, 1), (0, 2), (1, 0)]
+
+
+def test_a_link_that_a_burst_has_used_already_stays_in_use():
+    """Its server is made when the accounts of the burst are entered, and changes no turn."""
+    burst = new_burst(nr_cpus=1, nr_nodes=3, nr_zones=3)
+
+    async def main(engine):
+        links = Interconnect(COSTS, burst)
+        engine.spawn(links)
+        burst.free_ns[link(burst, 0, 1)] = 5000
+        return links.server(0, 1).free_ns
+
+    assert Engine().run(main) == 5000
