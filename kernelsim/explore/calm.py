@@ -58,9 +58,8 @@ def unused_pages(kernel: Kernel) -> I64:
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
     left = kernel.swap.cache_pfn[left_over_slots(kernel)].tolist()
-    in_batch = (mem.pages.flags == np.uint32(PG_batched)) | (
-        mem.pages.flags == np.uint32(PG_activating)
-    )
+    is_dropped = (mem.pages.flags & np.uint32(PG_activating) != 0) & (mem.pages.mapping == 0)
+    in_batch = (mem.pages.flags == np.uint32(PG_batched)) | is_dropped
     left += np.flatnonzero(in_batch).tolist()
     for pfn in left:
         unused[zone_of(mem, pfn)] += 1

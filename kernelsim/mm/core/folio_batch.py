@@ -6,7 +6,8 @@ is deactivated or rotated moves at once.
 
 A page in a batch has PG_batched, which stands for the reference the batch holds: when its last user
 goes meanwhile, it stays, bare of all other flags, and is freed when the batch is emptied.
-A page to be activated stays on its list meanwhile, with PG_activating.
+A page to be activated stays on its list meanwhile, with PG_activating; the batch frees one that its
+file dropped.
 Interface: `folio_batch_add` needs no lock; `folio_batch_run` says which node's lru_lock is needed
 for how many pages, `folio_batch_move_lru` moves them under it. `folio_mark_accessed` activates
 pages that are used twice; `activate_batch_run` and `activate_batch_move` as for new pages.
@@ -23,11 +24,13 @@ from kernelsim.mm.core.mem import (
     PG_activating,
     PG_active,
     PG_batched,
+    PG_isolated,
     PG_lru,
     PG_referenced,
     PG_unevictable,
     nid_of,
 )
+from kernelsim.mm.core.mlock import page_cache_release
 from kernelsim.mm.core.swap import ALL_FLAGS, lru_add, lruvec_add_folio, lruvec_del_folio
 from kernelsim.mm.core.vmstat import PGACTIVATE
 from kernelsim.mm.core.workingset import workingset_age_nonresident
@@ -177,13 +180,18 @@ def activate_batch_move(mem: Mem, cpu: int, nr: int, out: I64) -> int:
     for i in range(1, nr + 1):
         pfn = int(batch[i])
         flags[pfn] &= ALL_FLAGS ^ PG_activating
-        if flags[pfn] == 0:
-            out[free] = pfn
-            free += 1
-        elif flags[pfn] & PG_lru and not flags[pfn] & (PG_active | PG_unevictable):
+        if flags[pfn] & PG_lru and not flags[pfn] & (PG_active | PG_unevictable):
             lruvec_del_folio(mem, pfn)
             flags[pfn] |= PG_active
             lruvec_add_folio(mem, pfn, False)
             mem.vm_event[PGACTIVATE] += 1
+        if mem.pages.mapping[pfn] != 0:
+            continue
+        if flags[pfn] & PG_isolated:  # bare: it is freed when it would be put back
+            flags[pfn] = PG_isolated
+            continue
+        page_cache_release(mem, pfn)
+        out[free] = pfn
+        free += 1
     drop_first(batch, nr)
     return free

@@ -29,6 +29,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.swap import ALL_FLAGS, lruvec_add_folio, lruvec_del_folio
 from kernelsim.mm.core.vmstat import (
     NR_MLOCK,
+    UNEVICTABLE_PGS_CLEARED,
     UNEVICTABLE_PGS_CULLED,
     UNEVICTABLE_PGS_MLOCKED,
     UNEVICTABLE_PGS_MUNLOCKED,
@@ -127,3 +128,23 @@ def clear_mlocked(mem: Mem, pfn: int) -> None:
     """Take the mark off a page, and count it as not locked."""
     mem.pages.flags[pfn] &= ALL_FLAGS ^ (PG_mlocked | MLOCK_COUNT_MASK)
     mem.zone_stat[zone_of(mem, pfn), NR_MLOCK] -= 1
+
+
+@inlined_leaf
+def forget_mlocked(mem: Mem, pfn: int) -> None:
+    """Count a locked page that is freed no more as locked."""
+    if mem.pages.flags[pfn] & PG_mlocked:
+        clear_mlocked(mem, pfn)
+        mem.vm_event[UNEVICTABLE_PGS_CLEARED] += 1
+
+
+@inlined_leaf
+def page_cache_release(mem: Mem, pfn: int) -> None:
+    """Take a page that nobody uses any more off its list, bare of all flags, to be freed.
+
+    Source: Linux 6.1 mm/swap.c:__page_cache_release
+    """
+    if mem.pages.flags[pfn] & PG_lru:
+        lruvec_del_folio(mem, pfn)
+    forget_mlocked(mem, pfn)
+    mem.pages.flags[pfn] = 0

@@ -16,6 +16,7 @@ from kernelsim.mm.core.mem import (
     PG_locked,
     PG_writeback,
 )
+from kernelsim.mm.core.mlock import forget_mlocked
 from kernelsim.mm.core.xarray import XA_CHUNK_MASK, xa_leaf, xa_skip
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.dirty_pages import folio_cancel_dirty
@@ -102,9 +103,10 @@ def truncate_pages(
                 nr_dirty += 1
             filemap_remove_folio(mem, files, pfn, 0)
             nr_dropped += 1
-            if mem.pages.flags[pfn] & _HELD:
+            if mem.pages.flags[pfn] & (PG_batched | PG_isolated):
+                forget_mlocked(mem, pfn)
                 mem.pages.flags[pfn] &= _HELD
-            else:
+            elif not mem.pages.flags[pfn] & PG_activating:
                 mem.pages.flags[pfn] |= PG_gathered
                 out[nr] = pfn
                 nr += 1

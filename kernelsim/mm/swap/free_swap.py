@@ -18,14 +18,11 @@ from kernelsim.mm.core.mem import (
     PG_gathered,
     PG_isolated,
     PG_locked,
-    PG_lru,
-    PG_mlocked,
     PG_swapcache,
     PG_writeback,
 )
-from kernelsim.mm.core.mlock import clear_mlocked
-from kernelsim.mm.core.swap import ALL_FLAGS, lruvec_del_folio
-from kernelsim.mm.core.vmstat import UNEVICTABLE_PGS_CLEARED
+from kernelsim.mm.core.mlock import forget_mlocked, page_cache_release
+from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.swap.swap_area import SwapArea, swap_count, vm_swap_full
 from kernelsim.mm.swap.swap_state import delete_from_swap_cache
 from kernelsim.mm.swap.swapfile import swap_free
@@ -45,14 +42,6 @@ def folio_free_swap(mem: Mem, swap: SwapArea, pfn: int) -> bool:
     delete_from_swap_cache(mem, swap, pfn, 0)
     mem.pages.flags[pfn] |= PG_dirty
     return True
-
-
-@inlined_leaf
-def forget_mlocked(mem: Mem, pfn: int) -> None:
-    """Count a locked page that is freed no more as locked."""
-    if mem.pages.flags[pfn] & PG_mlocked:
-        clear_mlocked(mem, pfn)
-        mem.vm_event[UNEVICTABLE_PGS_CLEARED] += 1
 
 
 @inlined_leaf
@@ -91,10 +80,7 @@ def release_pages(mem: Mem, pfns: I64, n: int, out: I64) -> int:
         pfn = int(pfns[i])
         if not put_page(mem, pfn):
             continue
-        if mem.pages.flags[pfn] & PG_lru:
-            lruvec_del_folio(mem, pfn)
-        forget_mlocked(mem, pfn)
-        mem.pages.flags[pfn] = 0
+        page_cache_release(mem, pfn)
         out[free] = pfn
         free += 1
     return free

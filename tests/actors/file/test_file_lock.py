@@ -150,3 +150,32 @@ def test_a_full_batch_is_emptied_before_another_reader_fills_it_on(monkeypatch):
     nr_activated, wrong = run(spec, main).result
     assert wrong == []
     assert 2 * 512 - 15 <= nr_activated <= 2 * 512
+
+
+def test_a_page_that_waits_to_be_activated_is_cut_off():
+    """It stays on its list, for the CPU's batch holds it, and is freed when that is emptied."""
+
+    async def main(machine):
+        async def cut(process):
+            await process.syscall("ftruncate", await process.open("/old"), 0)
+
+        reader = await machine.spawn("reader", cpu=0)
+        fd = await reader.open("/old")
+        for nr in (15, 10):
+            await reader.read(fd, nr * PAGE, offset=0)
+        cutter = await machine.spawn("cutter", cut, cpu=1)
+        await cutter.wait()
+        held = machine.vmstat["nr_inactive_file"], machine.vmstat["nr_file_pages"]
+        wrong = check_machine(machine.kernel)
+        other = await reader.open("/new")
+        for nr in (15, 5):
+            await reader.read(other, nr * PAGE, offset=0)
+        stat = machine.vmstat
+        after = stat["nr_inactive_file"] + stat["nr_active_file"], stat["nr_file_pages"]
+        return held, wrong, after, stat["pgactivate"], check_machine(machine.kernel)
+
+    spec = machine_with_disk(cpus=("0-1",), files={"/old": 15 * PAGE, "/new": 15 * PAGE})
+    held, wrong, after, activated, wrong_after = run(spec, main).result
+    assert (held, wrong) == ((10, 0), [])
+    assert after == (15, 15)
+    assert (activated, wrong_after) == (15, [])
