@@ -12,6 +12,7 @@ Source: A. Zeller, R. Hildebrandt, "Simplifying and isolating failure-inducing i
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -19,7 +20,7 @@ import attrs
 from kernelsim.errors import UserError
 from kernelsim.explore.plan import Plan
 from kernelsim.explore.run import Failure, Result
-from kernelsim.explore.shrink_text import smaller_lines, smaller_machines
+from kernelsim.explore.shrink_text import smaller_lines, smaller_machines, with_less_memory
 
 T = TypeVar("T")
 
@@ -72,20 +73,21 @@ def _try_ways(
     ways: Callable[[Plan], Iterator[Plan]],
     runs_max: int,
 ) -> bool:
-    """Try one kind of cuts until none of them works any more; return whether one did."""
-    worked = False
-    is_new = True
-    while is_new:
-        is_new = False
-        for plan in ways(left.plan):
-            if left.nr_runs >= runs_max:
-                return worked
-            schedules = SCHEDULES if ways is _fewer_lines else ()
-            result = _fails_alike(plan, failure, run, left, schedules)
-            if result is not None:
-                left.plan, left.result = result
-                worked = is_new = True
-                break
+    """Try one kind of cuts once, from the first to the last; return whether one of them worked.
+
+    After a cut the next one is tried, not the first again: those before it did not work either.
+    """
+    schedules = SCHEDULES if ways is _fewer_lines else ()
+    worked, nr_tried = False, 0
+    plan = next(ways(left.plan), None)
+    while plan is not None and left.nr_runs < runs_max:
+        result = _fails_alike(plan, failure, run, left, schedules)
+        if result is None:
+            nr_tried += 1
+        else:
+            left.plan, left.result = result
+            worked = True
+        plan = next(islice(ways(left.plan), nr_tried, None), None)
     return worked
 
 
@@ -132,6 +134,15 @@ def _one_process(plan: Plan) -> Iterator[Plan]:
                 yield attrs.evolve(plan, script=(line, "wait"))
 
 
+def _fewer_in_less(plan: Plan) -> Iterator[Plan]:
+    """Leave one process out and take memory away, so that the others are as short of it."""
+    for line in plan.script:
+        if line.startswith(PROCESS):
+            script = tuple(other for other in plan.script if other != line)
+            for machine in with_less_memory(plan.machine):
+                yield attrs.evolve(plan, script=script, machine=machine)
+
+
 def _fewer_lines(plan: Plan) -> Iterator[Plan]:
     for script in pieces(plan.script):
         yield attrs.evolve(plan, script=script)
@@ -155,6 +166,7 @@ WAYS: Final = (
     _without_faults,
     _one_process,
     _fewer_lines,
+    _fewer_in_less,
     _smaller_steps,
     _smaller_machine,
 )

@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from kernelsim.units import PAGE_SIZE, parse_size
+
 WORDS: Final = re.compile(r"(\d+)([KMG]?)")
 KEPT: Final = frozenset({"name", "cpu", "uid", "adj", "setpol", "poke"})  # their numbers are names
-DROPPED: Final = ("sysctl", "distances", "movablecore", "era", "arch", "swap", "latency")
+DROPPED: Final = ("sysctl", "distances", "movablecore", "era", "arch", "swap", "files", "latency")
 
 
 def smaller_lines(line: str) -> Iterator[str]:
@@ -82,6 +84,19 @@ def smaller_machines(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for smaller in _smaller_nodes(node):
             yield table | {"node": [*nodes[:number], smaller, *nodes[number + 1 :]]}
     yield from _smaller_swap(table)
+
+
+def with_less_memory(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a machine with an eighth, then a quarter, then half of a node's memory gone."""
+    nodes = table["node"]
+    for number, node in enumerate(nodes):
+        pages = parse_size(str(node.get("memory", "0"))) // PAGE_SIZE
+        for part in (8, 4, 2):
+            less = f"{(pages - pages // part) * (PAGE_SIZE // 1024)}K"
+            if pages >= part:
+                yield table | {
+                    "node": [*nodes[:number], node | {"memory": less}, *nodes[number + 1 :]]
+                }
 
 
 def _without_node(table: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,13 @@ from kernelsim.explore.draw import draw_plan
 from kernelsim.explore.plan import Fault, Plan
 from kernelsim.explore.run import Failure, Result
 from kernelsim.explore.shrink import pieces, shrink
-from kernelsim.explore.shrink_text import smaller_lines, smaller_machines, smaller_steps
+from kernelsim.explore.shrink_text import (
+    smaller_lines,
+    smaller_machines,
+    smaller_steps,
+    with_less_memory,
+)
+from kernelsim.units import parse_size
 
 pytestmark = pytest.mark.mission("B3", "partly")
 
@@ -65,6 +71,37 @@ def test_machines_lose_parts():
     assert any("swap" not in machine for machine in smaller)
     assert any(machine.get("swap") == table["swap"][1:] for machine in smaller)
     assert table["node"][0] == {"cpus": "0-3", "memory": "8M"}
+
+
+def test_memory_goes_with_a_process():
+    """An eighth, a quarter, half of one node after the other; the table itself stays."""
+    table = {"node": [{"cpus": "0", "memory": "4M"}, {"cpus": "1", "memory": "16K"}]}
+    assert [[node["memory"] for node in less["node"]] for less in with_less_memory(table)] == [
+        ["3584K", "16K"],
+        ["3072K", "16K"],
+        ["2048K", "16K"],
+        ["4M", "12K"],
+        ["4M", "8K"],
+    ]
+    assert table["node"][0]["memory"] == "4M"
+
+
+def test_what_is_short_of_memory_stays_short_of_it():
+    """A failure that needs a full machine is cut down to fewer processes on a smaller one."""
+    plan = Plan(
+        name="p",
+        script=tuple(f"memhog name:{name} mmap:a:1M touchw:a &" for name in "abcd"),
+        machine={"node": [{"cpus": "0", "memory": "4M"}]},
+    )
+
+    def run(plan):
+        is_full = (
+            len(plan.processes) * 1024 >= parse_size(plan.machine["node"][0]["memory"]) // 1024
+        )
+        return result_of(FAILURE if is_full else None)
+
+    small = shrink(plan, result_of(FAILURE), run)
+    assert len(small.plan.processes) == 1
 
 
 def test_only_what_fails_alike_is_kept():
