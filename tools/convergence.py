@@ -1,13 +1,14 @@
 """Do bursts leave what messages leave? Random plans of `stress`, each run both ways and compared.
 
-    python -m tools.convergence --runs 200
+    python -m tools.convergence --runs 200 --in-order
 
 A burst is a speed-up, so each counter of /proc/vmstat, each kind of event in the log but for those
 that are told by the burst, the number of the engine's steps and the time of the end are the same
 whether each page goes by messages (`burst_pages` of 1) or not. Prints each plan for which one is
 not, how far they are apart, and the distribution.
 A schedule seed draws which of two events that are due at once is first; two messages to one actor
-then are served as they came, which a burst does not imitate: plans with such a seed may differ.
+then are served as they came, which a burst does not imitate: plans with such a seed may differ, and
+`--in-order` runs all plans without one.
 
 Interface: `compare` for one plan; `main` for the command. Units: ns.
 """
@@ -82,10 +83,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--in-order", action="store_true")
     options = parser.parse_args()
     found: Counter[str] = Counter()
     for run in range(options.first, options.first + options.runs):
-        apart = compare(draw_plan(options.seed, run))
+        plan = draw_plan(options.seed, run)
+        if options.in_order:
+            plan = attrs.evolve(plan, schedule_seed=None)
+        apart = compare(plan)
         if apart.is_none:
             found["identical"] += 1
             continue

@@ -22,7 +22,7 @@ from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.check.aging import Judgement, Scan
 from kernelsim.check.balance import wrong_node, wrong_silence, wrong_sleep, wrong_zone
 from kernelsim.check.flight import check_flight
-from kernelsim.check.lru import count_by_node, zones_of
+from kernelsim.check.lru import count_by_node
 from kernelsim.check.marks import check_lists, check_marks, longest_lists
 from kernelsim.check.sums import Ledger, check_sums
 from kernelsim.check.tables import Tables
@@ -48,6 +48,7 @@ from kernelsim.mm.core.mem import (
     PG_lru,
     PG_reclaim,
     PG_unevictable,
+    zones_of,
 )
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.dirty_limits import node_dirty_ok

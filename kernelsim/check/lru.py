@@ -27,13 +27,8 @@ from kernelsim.mm.core.mem import (
     L_TAIL,
     MLOCK_COUNT_MASK,
     NR_LRU_LISTS,
-    PAGEBLOCK_NR_PAGES,
-    PAGEBLOCK_ORDER,
     U32,
     Z_NID,
-    Z_PRESENT,
-    Z_SPANNED,
-    Z_START_PFN,
     Mem,
     PG_active,
     PG_isolated,
@@ -42,6 +37,7 @@ from kernelsim.mm.core.mem import (
     PG_swapbacked,
     PG_unevictable,
     lru_list,
+    zones_of,
 )
 from kernelsim.mm.core.vmstat import (
     NODE_STAT_NAMES,
@@ -52,7 +48,6 @@ from kernelsim.mm.core.vmstat import (
     ZONE_STAT_NAMES,
 )
 
-FEW_PAGES: Final = 8 * PAGEBLOCK_NR_PAGES  # looked up one by one; of more, whole pageblocks are
 LIST_NAMES: Final = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
 JUDGED: Final = PG_swapbacked | PG_active | PG_unevictable | PG_lru | PG_isolated
 FLAGS_OF_LIST: Final = (  # of those judged; on the unevictable list the others may be set too
@@ -139,43 +134,15 @@ def broken_list(mem: Mem, base: int, number: int, fault: tuple[int, int], owner:
     }[code]
 
 
-def zones_of(mem: Mem, pfns: I64) -> I64:
-    """Return the zone row of some pages, -1 for those in no zone."""
-    zone: I64 = mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1
-    starts, ends = mem.zone[:, Z_START_PFN], mem.zone[:, Z_START_PFN] + mem.zone[:, Z_SPANNED]
-    for _ in range(len(starts)):  # a pageblock that zones share is entered under the lowest
-        behind = (zone >= 0) & (pfns >= ends[zone])
-        if not behind.any():
-            break
-        zone[behind] += 1
-        zone[zone == len(starts)] = -1
-    zone[pfns < starts[zone]] = -1
-    return zone
-
-
 def count_by_zone(mem: Mem, pfns: I64) -> I64:
     """Count pages by zone row, those in no zone not at all."""
-    nr_zones = mem.zone.shape[0]
-    if len(pfns) <= FEW_PAGES:
-        few: I64 = np.bincount(zones_of(mem, pfns) + 1, minlength=nr_zones + 1)[1:]
-        return few
-    in_block = np.bincount(pfns >> PAGEBLOCK_ORDER, minlength=len(mem.block_zone))
-    bounds = np.concatenate((mem.zone[:, Z_START_PFN], mem.zone[:, Z_START_PFN:Z_PRESENT].sum(1)))
-    cut = np.unique(bounds[bounds % PAGEBLOCK_NR_PAGES != 0] >> PAGEBLOCK_ORDER)
-    cut = cut[in_block[cut] != 0]
-    in_block[cut] = 0  # shared by zones: these are asked one by one
-    counts = np.zeros(nr_zones + 1, np.int64)
-    np.add.at(counts, mem.block_zone, in_block)
-    if len(cut):
-        zone = zones_of(mem, pfns[np.isin(pfns >> PAGEBLOCK_ORDER, cut)])
-        counts += np.bincount(zone + 1, minlength=nr_zones + 1)
-    in_zones: I64 = counts[1:]
-    return in_zones
+    counts: I64 = np.bincount(zones_of(mem, pfns) + 1, minlength=len(mem.zone) + 1)[1:]
+    return counts
 
 
 def count_by_node(mem: Mem, pfns: I64) -> I64:
     """Count pages by node, those in no zone not at all."""
-    counts = np.zeros(mem.node_stat.shape[0], np.int64)
+    counts = np.zeros(len(mem.node_stat), np.int64)
     np.add.at(counts, mem.zone[:, Z_NID], count_by_zone(mem, pfns))
     return counts
 

@@ -225,11 +225,21 @@ def node_at(block_zone: I16, zone: I64_2D, pfn: int) -> int:
 
 def nids_of(mem: Mem, pfns: I64) -> I64:
     """Return the nodes of pfns that all lie in zones."""
-    rows = mem.block_zone[pfns >> PAGEBLOCK_ORDER].astype(np.int64) - 1
-    ends = mem.zone[:, Z_START_PFN] + mem.zone[:, Z_SPANNED]
-    while (is_above := pfns >= ends[rows]).any():
-        rows += is_above
-    return mem.zone[rows, Z_NID]
+    return mem.zone[zones_of(mem, pfns), Z_NID]
+
+
+def zones_of(mem: Mem, pfns: I64) -> I64:
+    """Return the zone rows of pfns, -1 for those in no zone."""
+    rows = np.empty(len(pfns), np.int64)
+    look_up_zones(mem, np.ascontiguousarray(pfns), rows)
+    return rows
+
+
+@leaf
+def look_up_zones(mem: Mem, pfns: I64, out: I64) -> None:
+    """Write the zone row of each pfn, -1 for one in no zone."""
+    for i in range(len(pfns)):
+        out[i] = zone_of(mem, pfns[i])
 
 
 @leaf
