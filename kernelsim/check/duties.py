@@ -102,6 +102,7 @@ class Duties(Observer):
         """Compare which zone a request goes to, and how far down, with what it may."""
         mem = self._kernel.mem
         self._asked[task.name] = (zone, floor)
+        self.times.asks_zone(task.name, self._kernel.engine.now_ns)
         lowest = partial(lowest_allowed, mem, task, context, mark=mark, alloc_flags=alloc_flags)
         if floor < lowest(zone):
             self.note(
@@ -143,6 +144,7 @@ class Duties(Observer):
         The first was asked for above it; others may have taken theirs while it waited for the lock.
         """
         cpu = self._kernel.cpus[request.cpu]
+        self.times.has_zone(str(cpu.state.current), self._kernel.engine.now_ns)
         zone, floor = self._asked.get(str(cpu.state.current), (request.zone, request.floor))
         if request.zone != zone or request.floor < floor:
             self.note(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.alloc import page_allocator
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.core.task import Task, Waits
 from kernelsim.actors.parts import node, node_files, node_swap
 from kernelsim.actors.reclaim import reclaim
 from kernelsim.mm.core.mem import Z_NID, Z_WMARK_LOW
@@ -196,6 +196,12 @@ def test_a_wait_for_a_cpu_that_is_forgotten_is_found(monkeypatch):
 
     monkeypatch.setattr(Task, "_queue", quick)
     assert only(findings(pressed), "ns for a CPU, and says 0 ns")
+
+
+def test_time_spun_for_a_zone_that_is_forgotten_is_found(monkeypatch):
+    """A process says how long it spun for the locks of zones."""
+    monkeypatch.setattr(Waits, "lock_ns", property(lambda _: 0, lambda _self, _ns: None))
+    assert only(findings(pressed, TWO_CPUS, burst_pages=1), "ns for zones, and says 0 ns")
 
 
 def test_a_mark_that_tunables_do_not_give_is_found():
