@@ -18,8 +18,8 @@ from kernelsim.explore.plan import Plan
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.script.script import Memhog, parse_script
 
-LOAD_EVENTS: Final = 20_000  # most runs end by themselves before
-CUT_EVENTS: Final = (300, 1000, 3000, 8000)  # of the others: all are killed in the middle
+LOAD_EVENTS: Final = (5000, 5000, 5000, 20_000)  # half of the runs end by themselves before
+CUT_EVENTS: Final = (300, 1000, 3000)  # of some: nearly all are killed in the middle
 CHECK_EVENTS: Final = (200, 500, 1000, 3000)
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
 
@@ -40,7 +40,7 @@ def draw_plan(seed: int, run: int) -> Plan:
     commands = parse_script("\n".join(script)).commands
     names = [command.name for command in commands if isinstance(command, Memhog)]
     rng = Rng(seed, f"stress/{run}/run")
-    load_events = rng.choice(CUT_EVENTS) if rng.chance(1, 12) else LOAD_EVENTS
+    load_events = rng.choice(CUT_EVENTS) if rng.chance(1, 12) else rng.choice(LOAD_EVENTS)
     faults = draw_faults(
         rng,
         names,

@@ -11,9 +11,9 @@ Units: pages.
 from typing import Final
 
 import attrs
-import numpy as np
 
 from kernelsim.config.zones import ZoneType
+from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_MANAGED,
@@ -21,6 +21,7 @@ from kernelsim.mm.core.mem import (
     Z_TYPE_INDEX,
     Z_WATERMARK_BOOST,
     Z_WMARK_HIGH,
+    Mem,
 )
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_FILE,
@@ -92,13 +93,20 @@ def global_dirtyable_memory(phys: PhysMem) -> int:
 
     Source: Linux 6.1 mm/page-writeback.c:global_dirtyable_memory
     """
-    mem = phys.mem
-    free = int(mem.zone[:, Z_FREE].sum())
-    pages = free - min(free, phys.totalreserve_pages)
-    pages += int(mem.node_stat[:, [NR_INACTIVE_FILE, NR_ACTIVE_FILE]].sum())
+    pages = _dirtyable_pages(phys.mem, phys.totalreserve_pages)
     if not phys.tunables.now.vm_highmem_is_dirtyable:
         pages -= _highmem_dirtyable_memory(phys, pages)
     return pages + 1
+
+
+@leaf
+def _dirtyable_pages(mem: Mem, reserved: int) -> int:
+    free = file = 0
+    for row in range(mem.zone.shape[0]):
+        free += mem.zone[row, Z_FREE]
+    for nid in range(mem.node_stat.shape[0]):
+        file += mem.node_stat[nid, NR_INACTIVE_FILE] + mem.node_stat[nid, NR_ACTIVE_FILE]
+    return int(free - min(free, reserved) + file)
 
 
 def _highmem_dirtyable_memory(phys: PhysMem, total: int) -> int:
@@ -127,7 +135,7 @@ def node_dirty_ok(phys: PhysMem, nid: int) -> bool:
 
 def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
     sysctl = phys.tunables.now
-    pages = _node_dirtyable_memory(phys, nid)
+    pages = _node_dirtyable_memory(phys.mem, nid)
     if sysctl.vm_dirty_bytes:
         dirty = -(-sysctl.vm_dirty_bytes // PAGE_SIZE) * pages // global_dirtyable_memory(phys)
     else:
@@ -135,12 +143,20 @@ def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
     return min(dirty, UINT_MAX)
 
 
-def _node_dirtyable_memory(phys: PhysMem, nid: int) -> int:
-    # Source: Linux 6.1 mm/page-writeback.c:node_dirtyable_memory
-    mem = phys.mem
-    zone = mem.zone[:, Z_NID] == nid
-    free = int(mem.zone[zone, Z_FREE].sum())
-    reserve = mem.lowmem_reserve[zone].max(axis=1) + mem.zone[zone, Z_WMARK_HIGH]
-    reserved = int(np.minimum(reserve, mem.zone[zone, Z_MANAGED]).sum())
-    file = int(mem.node_stat[nid, [NR_INACTIVE_FILE, NR_ACTIVE_FILE]].sum())
-    return free - min(free, reserved) + file
+@leaf
+def _node_dirtyable_memory(mem: Mem, nid: int) -> int:
+    """Return the pages of a node that could be dirty.
+
+    Source: Linux 6.1 mm/page-writeback.c:node_dirtyable_memory
+    """
+    free = reserved = 0
+    for row in range(mem.zone.shape[0]):
+        zone = mem.zone[row]
+        if zone[Z_NID] == nid:
+            free += zone[Z_FREE]
+            reserve = 0
+            for wanted in range(mem.lowmem_reserve.shape[1]):
+                reserve = max(reserve, mem.lowmem_reserve[row, wanted])
+            reserved += min(reserve + zone[Z_WMARK_HIGH], zone[Z_MANAGED])
+    file = mem.node_stat[nid, NR_INACTIVE_FILE] + mem.node_stat[nid, NR_ACTIVE_FILE]
+    return int(free - min(free, reserved) + file)
