@@ -9,7 +9,7 @@ import numpy as np
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.messages.node import FreePages, ReleasePages
-from kernelsim.mm.core.mem import I64, nids_of
+from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX, nids_of
 
 
 async def release(current: Current, pfns: I64) -> int:
@@ -20,15 +20,19 @@ async def release(current: Current, pfns: I64) -> int:
     Source: Linux 6.1 mm/swap.c:release_pages
     """
     kernel, task = current
-    nids = nids_of(kernel.mem, pfns)
-    ends = [*(np.flatnonzero(np.diff(nids)) + 1).tolist(), len(pfns)]
-    free, at, nr = np.zeros(len(pfns), np.int64), 0, 0
-    for end in ends:
-        while at < end:
-            request = ReleasePages(pfns[at:end], task.cpu.name, free[nr:])
-            nr_done, nr_free = await kernel.nodes[int(nids[at])].ref.ask(request)
-            at, nr = at + nr_done, nr + nr_free
-    return await free_frames(current, free[:nr], nr)
+    nids = nids_of(kernel.mem, pfns).tolist()
+    frames, at = [], 0
+    while at < len(pfns):
+        end = at + 1
+        while end < min(at + SWAP_CLUSTER_MAX, len(pfns)) and nids[end] == nids[at]:
+            end += 1
+        request = ReleasePages(pfns[at:end], task.cpu.name)
+        frames.append(await kernel.nodes[nids[at]].ref.ask(request))
+        at = end
+    if not frames:
+        return 0
+    free = np.concatenate(frames)
+    return await free_frames(current, free, len(free))
 
 
 async def free_frames(current: Current, pfns: I64, nr: int) -> int:

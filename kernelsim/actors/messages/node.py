@@ -88,20 +88,10 @@ class LruActivate(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReleasePages(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Take pages that nobody uses any more off their lists, SWAP_CLUSTER_MAX under one lru_lock.
-
-    Answered with how many were looked at, and how many are to be freed: more than one hold serves
-    is done while nobody else can notice; the asker asks again for the rest.
-
-    Attributes:
-        pfns: The pages.
-        user: Who asks.
-        out: Gets those to be freed; as long as `pfns`.
-    """
+    """Take pages that nobody uses any more off their lists; answered with those to be freed."""
 
     pfns: I64
     user: str
-    out: I64
 
 
 class MlockFolios(msgspec.Struct, frozen=True, eq=False, gc=False):

@@ -52,7 +52,6 @@ from kernelsim.actors.messages.node import (
 )
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.node_files import NodeFiles
-from kernelsim.actors.parts.node_release import NodeRelease
 from kernelsim.actors.parts.node_swap import NodeSwap
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer, Work
@@ -77,6 +76,7 @@ from kernelsim.mm.reclaim.vmscan_list import (
     putback_inactive,
     shrink_active_list,
 )
+from kernelsim.mm.swap.free_swap import release_pages
 from kernelsim.sim.actor import Actor, At
 from kernelsim.sim.reply import Reply
 from kernelsim.trace.kmem import mm_page_alloc, mm_page_alloc_extfrag, mm_page_free
@@ -126,7 +126,7 @@ class Node(Actor):
             LruAddDrain: self.on_lru_add_drain,
             LruActivate: self.on_lru_activate,
             MlockFolios: self.on_mlock_folios,
-            ReleasePages: NodeRelease(self, memory, latency.lru_lock_hold_page_ns).receive,
+            ReleasePages: self.on_release_pages,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
             ShrinkActive: self.on_shrink_active,
@@ -277,6 +277,16 @@ class Node(Actor):
         nr_free = activate_batch_move(self._mem, message.cpu, nr_pages, out)
         self._memory.taken(nr_free)
         return out[:nr_free], self._lru_hold_ns(message.user, nr_pages)
+
+    def on_release_pages(self, message: ReleasePages) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Take pages that nobody uses any more off their lists."""
+        return self._under_lru_lock(partial(self._release_pages, message), message.user)
+
+    def _release_pages(self, message: ReleasePages) -> tuple[I64, int]:
+        nr = len(message.pfns)
+        out = np.zeros(nr, np.int64)
+        nr_free = self._memory.taken(release_pages(self._mem, message.pfns, nr, out))
+        return out[:nr_free], self._lru_hold_ns(message.user, nr)
 
     def on_mlock_folios(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move locked pages to the unevictable list, unlocked ones back."""

@@ -6,14 +6,13 @@ A lock guards what it guards: work under a `NodeLock` is done when the lock is g
 is asked for. What need not wait is done at once; what must wait is done at its turn, and until then
 others see the lists as they were. How long the lock is held follows from the work, and may be
 known only when that is done.
-Interface: `SharedServer` is a `FifoServer`; `NodeLock.serve` gives what `receive` returns,
-`serve_alone` the same for work that takes the lock again and again.
+Interface: `SharedServer` is a `FifoServer`; `NodeLock.serve` gives what `receive` returns.
 Units: ns.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.tracing import Named, trace
@@ -26,23 +25,6 @@ from kernelsim.trace.ks import ks_lock_wait
 
 Work = Callable[[], tuple[Any, int]]
 """Does what is to be done under a lock; returns the answer and how long the lock is held, ns."""
-
-
-class Room(NamedTuple):
-    """How far a task may go on before somebody else can notice."""
-
-    now_ns: int
-    horizon_ns: int
-    nr_holds: int
-
-
-class Holds(NamedTuple):
-    """What a task did that took a lock again and again: how often, how long in all, and last."""
-
-    nr: int
-    hold_ns: int
-    begin_ns: int
-    last_ns: int
 
 
 class SharedServer(FifoServer):
@@ -128,28 +110,6 @@ class NodeLock:
         if len(self._waiting) == 1:
             self._clock.schedule(self.server.free_ns, self._grant, None)
         return DEFERRED
-
-    def serve_alone(self, work: Callable[[Room], tuple[Any, Holds]], user: str) -> At | None:
-        """Do work that takes the lock again and again, as long as nobody else can notice.
-
-        Each hold begins when the one before it ends; it takes the numbers of two events, as a
-        message and its answer do, and the last one's are taken by who serves it.
-
-        Returns:
-            What `receive` returns for the last hold; None if the lock is not free.
-        """
-        clock, server = self._clock, self.server
-        if self._waiting or server.free_ns > clock.now_ns:
-            return None
-        nr_more = max(0, clock.look_number - clock.number - 1) // 2
-        self.observer.locks(server.index)
-        result, holds = work(Room(clock.now_ns, clock.horizon_ns, 1 + nr_more))
-        self.observer.unlocks(server.index)
-        clock.now_ns = holds.begin_ns
-        clock.number += 2 * (holds.nr - 1)
-        server.record_earlier(holds.nr - 1, holds.hold_ns - holds.last_ns)
-        self.hold(holds.begin_ns, holds.last_ns, user)
-        return At(server.free_ns, result)
 
     def hold(self, asked_ns: int, hold_ns: int, user: str) -> None:
         """Hold the lock from now on."""
