@@ -91,6 +91,7 @@ GRAMMAR: Final[dict[str, str]] = {
     "mark": "word",
     # files and swap areas; the recorded program has none of these
     "truncate": "path size",
+    "msync": "region",
     "swapon": "path number?",
     "swapoff": "path",
     # meeting others
