@@ -111,7 +111,7 @@ class ks_fault(Tracepoint, frozen=True):
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
     nr_pages: Annotated[int, Field("unsigned long", "pages served", "pages")]
-    kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp, wp_shared, file")]
+    kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp, file, wp_shared")]
     major: Annotated[bool, Field("bool", "whether it waited for a device")]
     latency_ns: Annotated[int, Field("long", "sum over the faults", "ns")]
     lock_ns: Annotated[int, Field("long", "part of it spent spinning", "ns")]

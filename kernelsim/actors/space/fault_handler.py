@@ -277,13 +277,14 @@ class FaultHandler(Actor):
         return table_context(self._current, self._policy)
 
 
-KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file")
+WP_SHARED = "wp_shared"
+KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file", WP_SHARED)
 
 
 def kind_name(kind: int, vma: VmArea) -> str:
-    """Return what the log calls a kind of fault: first stores to pages that others see are apart."""
+    """Return what the log calls a fault; first stores to pages that others see are apart."""
     is_shared = kind == FAULT_WP and vma.flags & VmFlag.VM_SHARED
-    return "wp_shared" if is_shared else KIND_NAMES[kind]
+    return WP_SHARED if is_shared else KIND_NAMES[kind]
 
 
 def rss_change(kind: int, write: bool) -> tuple[int, int, int, int]:
