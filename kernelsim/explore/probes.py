@@ -61,7 +61,6 @@ PROBES: Final = (
     Probe("memory is locked", ("unevictable_pgs_mlocked",)),
     Probe("locked memory is let go", ("unevictable_pgs_munlocked",)),
     Probe("a page let go is evictable again", ("unevictable_pgs_rescued",)),
-    Probe("reclaim finds a locked page", ("unevictable_pgs_stranded", "unevictable_pgs_culled")),
     Probe("swap is full", ("swap is full",)),
     Probe("an allocation in ZONE_MOVABLE", ("pgalloc_movable",)),
     Probe("an allocation from another node", ("numa_miss",)),
