@@ -11,8 +11,9 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import count_by_node, count_by_zone
+from kernelsim.check.page_cache import FileContents
 from kernelsim.check.tables import cut_short
-from kernelsim.mm.core.mem import I64, U64, Mem, PG_dirty, PG_swapbacked, PG_writeback
+from kernelsim.mm.core.mem import I64, Mem, PG_dirty, PG_swapbacked, PG_writeback
 from kernelsim.mm.core.vmstat import NR_DIRTIED, NR_DIRTY, NR_ZONE_WRITE_PENDING
 from kernelsim.mm.core.xarray import (
     PAGECACHE_TAG_DIRTY,
@@ -137,18 +138,15 @@ def check_room(mem: Mem, kernel: Kernel, pfns: I64) -> Iterator[str]:
             yield f"{name}: room is set aside for {counted} pages, {wanted[name]} have no place"
 
 
-def check_kept(
-    mem: Mem, kernel: Kernel, expected: dict[int, U64], lost: np.uint64
-) -> Iterator[str]:
+def check_kept(mem: Mem, kernel: Kernel, contents: FileContents) -> Iterator[str]:
     """Find pages that no memory holds and whose device holds something else than was written.
 
     Args:
         mem: Memory.
         kernel: The machine.
-        expected: What each page of each file was given last, by number of the file.
-        lost: Stands for pages a device failed to take.
+        contents: What each page of each file was given last.
     """
-    for number, tokens in sorted(expected.items()):
+    for number, tokens in sorted(contents.expected.items()):
         inode = kernel.files.inodes.get(number)
         if inode is None:
             continue
@@ -159,8 +157,9 @@ def check_kept(
         cached[index[index < nr]] = True
         held = np.zeros(nr, np.uint64)
         held[: min(nr, len(inode.disk))] = inode.disk[:nr]
-        wrong = ~cached & (held != tokens[:nr]) & (tokens[:nr] != lost)
+        pages = np.flatnonzero(~cached)
+        wrong = pages[contents.differs(np.full(len(pages), number), pages, held[pages])]
         yield from cut_short(
             f"page {page} of file {number} was dropped, and its device does not hold it"
-            for page in np.flatnonzero(wrong).tolist()
+            for page in wrong.tolist()
         )

@@ -22,6 +22,7 @@ from kernelsim.mm.space.i_mmap import FV_FLAGS, FV_MM, FV_NR_PAGES, FV_PGOFF, FV
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at
 from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.units import PAGE_SHIFT
 
 IsLeaving = Callable[[MmStruct, int], bool]
 DIRTY: Final = 0x40
@@ -93,10 +94,15 @@ def check_chains(kernel: Kernel, is_leaving: IsLeaving | None) -> Iterator[str]:
             if number and vma.file_number == number
         ]
         more = list((Counter(listed) - Counter(wanted)).elements())
-        if is_leaving is not None:
-            more = [row for row in more if not is_leaving(kernel.mms.by_number[row[0]], row[1])]
+        leaves = is_leaving or _is_unmapped
+        more = [row for row in more if not leaves(kernel.mms.by_number[row[0]], row[1])]
         if more or Counter(wanted) - Counter(listed):
             yield f"file {number} leads to {len(listed)} mappings, {len(wanted)} show it"
+
+
+def _is_unmapped(mm: MmStruct, vpn: int) -> bool:
+    """Tell whether a process shows nothing at a page; it may be unmapping it, or ending."""
+    return mm.map.find_vma_intersection(vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT) is None
 
 
 def shown_by(

@@ -250,7 +250,7 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     record.forget_ended()
     lines = check_duties(kernel, record, tables, record.is_leaving) + record.files.wrong
     lines += record.promises.broken(kernel.files.inodes)
-    lines += check_kept(kernel.mem, kernel, record.files.expected, LOST)
+    lines += check_kept(kernel.mem, kernel, record.files)
     tokens = found_tokens(kernel.mem, kernel.swap, tables)
     tokens[maps_file(kernel.mem, tables)] = 0  # they are the file's
     for number, mm in sorted(kernel.mms.by_number.items()):

@@ -22,6 +22,7 @@ from kernelsim.mm.core.vmstat import (
     PGSCAN_DIRECT_THROTTLE,
 )
 from kernelsim.mm.page.gfp import Gfp
+from kernelsim.trace.ks import ks_fault, ks_fault_failed, ks_fault_retry
 from kernelsim.trace.tracepoint import Fields
 from kernelsim.trace.vmscan import (
     mm_vmscan_direct_reclaim_begin,
@@ -33,17 +34,23 @@ from kernelsim.workload.process_statistics import ProcessStatistics
 
 @attrs.define
 class Heard:
-    """What the log says of reclaim.
+    """What the log says of reclaim and of faults.
 
     Attributes:
         stalls: Direct reclaims, by the zone type their request wanted.
         stalled_ns: Time in them.
         wakes: Times a kswapd woke up.
+        faults: Faults served, by kind.
+        retries: Times a fault on a mapped file began afresh.
+        failed: Faults that were not served, by why.
     """
 
     stalls: Counter[ZoneType] = attrs.field(factory=Counter)
     stalled_ns: int = 0
     wakes: int = 0
+    faults: Counter[str] = attrs.field(factory=Counter)
+    retries: int = 0
+    failed: Counter[str] = attrs.field(factory=Counter)
     _began_ns: dict[str, int] = attrs.field(factory=dict)
 
     def hear(self, t_ns: int, actor: str, fields: Fields) -> None:
@@ -55,6 +62,12 @@ class Heard:
             self.stalled_ns += t_ns - self._began_ns.pop(actor)
         elif isinstance(fields, mm_vmscan_kswapd_wake):
             self.wakes += 1
+        elif isinstance(fields, ks_fault):
+            self.faults[fields.kind] += fields.nr_pages
+        elif isinstance(fields, ks_fault_retry):
+            self.retries += 1
+        elif isinstance(fields, ks_fault_failed):
+            self.failed[fields.why] += 1
 
 
 def wanted_zone(gfp: Gfp) -> ZoneType:
@@ -69,7 +82,6 @@ def unequal(
     before: I64,
     heard: Heard,
     ended: Sequence[ProcessStatistics],
-    nr_failed: int = 0,
 ) -> Iterator[str]:
     """Find counters that are not the sum of what they count, one line each.
 
@@ -78,16 +90,18 @@ def unequal(
         before: Its events before the first of them.
         heard: What its log said.
         ended: Of all of them.
-        nr_failed: Faults that failed, since their page could not be read: the machine counts them,
-            their processes do not, which SIGBUS has ended (mm/memory.c:mm_account_fault). Of major
-            ones they may be, if they asked the disk themselves.
+
+    A fault that failed, and the first try of one that began afresh, are counted by the machine and
+    not by the process (mm/memory.c:mm_account_fault). Major ones they may be, if they asked the
+    disk themselves; one that began afresh is major for its process whoever did.
     """
     events = kernel.mem.vm_event - before
     major, had_major = int(events[PGMAJFAULT]), sum(each.pgmajfault for each in ended)
-    if not had_major <= major <= had_major + nr_failed:
+    nr_more = heard.retries + heard.failed.total()
+    if not had_major - heard.retries <= major <= had_major + nr_more:
         yield f"pgmajfault is {major}, by what happened it is {had_major}"
     sums = [
-        ("pgfault", int(events[PGFAULT]), sum(each.pgfault for each in ended) + nr_failed),
+        ("pgfault", int(events[PGFAULT]), sum(each.pgfault for each in ended) + nr_more),
         ("pageoutrun", int(events[PAGEOUTRUN]), heard.wakes),
         (
             "user time",

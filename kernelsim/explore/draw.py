@@ -13,7 +13,8 @@ from typing import Final
 
 from kernelsim.config.era import CLASSIC
 from kernelsim.explore.draw_machine import draw_machine
-from kernelsim.explore.draw_mix import Site, draw_faults, draw_kinds, draw_script
+from kernelsim.explore.draw_mix import draw_faults, draw_kinds, draw_script
+from kernelsim.explore.draw_site import Site
 from kernelsim.explore.plan import Plan
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.script.script import Memhog, parse_script

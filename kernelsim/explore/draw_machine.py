@@ -14,6 +14,7 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError
 from kernelsim.sim.rng import Rng
+from kernelsim.units import PAGE_SIZE, parse_size
 
 SMALL_MIB: Final = (2, 2, 3, 3, 3, 4, 6)  # of a machine's only node
 NODE_MIB: Final = (1, 2, 2, 3)  # of one of several
@@ -125,6 +126,20 @@ def _draw_files(rng: Rng, table: dict[str, Any], memory_kib: int) -> None:
         files.append({"path": f"/{'pqr'[number]}", "size": f"{size_kib}K", "device": device})
     if files:
         table["files"] = files
+        if rng.chance(1, 3):
+            _fill_disks(rng, table, memory_kib)
+
+
+def _fill_disks(rng: Rng, table: dict[str, Any], memory_kib: int) -> None:
+    """Leave so little room on the disks that some runs fill them."""
+    room = rng.choice((0, 4, 64, memory_kib // 16, memory_kib // 4))
+    devices = []
+    for device in table["device"]:
+        parts = [*table.get("swap", ()), *table["files"]]
+        sizes = [parse_size(part["size"]) for part in parts if part["device"] == device["name"]]
+        pages = sum(-(-each // PAGE_SIZE) for each in sizes)
+        devices.append(device | {"size": f"{pages * PAGE_SIZE // 1024 + room}K"})
+    table["device"] = devices
 
 
 def _draw_sysctls(rng: Rng, table: dict[str, Any], memory_kib: int) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Final
 
 import attrs
 
+from kernelsim.explore.draw_files import FILE_KINDS
 from kernelsim.explore.draw_machine import tunables
+from kernelsim.explore.draw_site import Site, size
 from kernelsim.explore.plan import BAD_READS, BAD_WRITES, KILL, LATE_CPU, SLOW_DISK, Fault
 from kernelsim.sim.rng import Rng
 from kernelsim.units import NS_PER_MS, PAGE_SIZE
@@ -29,36 +31,7 @@ FAULT_CHANCES: Final = {
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
 PAGES_MAX: Final = 2500  # of all processes, so that a run is short on a large machine too
 
-NEW_FILES: Final = ("/x", "/y")  # written by some, read by others, if there is a disk
 SWAP_PATHS: Final = ("/dev/vda", "/dev/vda", "/dev/vdb", "/dev/vdc")  # a machine may have fewer
-
-
-@attrs.frozen(kw_only=True)
-class Site:
-    """Where a process is to run.
-
-    Attributes:
-        nr_cpus: CPUs of the machine.
-        with_memory: Nodes with memory.
-        is_classic: Its era.
-        memory_pages: Of the machine.
-        swap_pages: Of the machine.
-        files: Files there are at boot.
-        pages: About how many the process shall use.
-    """
-
-    nr_cpus: int
-    with_memory: tuple[int, ...]
-    is_classic: bool
-    memory_pages: int
-    swap_pages: int
-    files: tuple[str, ...] = ()
-    pages: int = 0
-
-
-def size(pages: int) -> str:
-    """Write a number of pages as a size."""
-    return f"{max(1, pages) * PAGE_SIZE // 1024}K"
 
 
 def hog(rng: Rng, site: Site) -> list[str]:
@@ -199,54 +172,6 @@ def swapoff(rng: Rng, _site: Site) -> list[str]:
     return steps
 
 
-def reader(rng: Rng, site: Site) -> list[str]:
-    """Read files from end to end, or a part, and drop some again."""
-    steps: list[str] = []
-    for _ in range(rng.between(1, 4)):
-        path, block = rng.choice(site.files or NEW_FILES), rng.choice(("4K", "16K", "64K", "5000"))
-        length = f":{size(rng.between(1, 2 * site.pages))}" if rng.chance(1, 2) else ""
-        steps.append(f"readf:{path}:{block}{length}")
-        if rng.chance(1, 4):
-            steps.append(rng.choice((f"dontneed:{path}", "drop", f"cached:{path}")))
-    return steps
-
-
-def jumper(rng: Rng, site: Site) -> list[str]:
-    """Read pieces of a file at equal distances."""
-    path, block = rng.choice(site.files or NEW_FILES), rng.choice(("4K", "1K", "32K"))
-    steps = [f"readsteps:{path}:{block}:{rng.between(1, 12)}:{size(rng.between(1, 64))}"]
-    return [*steps, *reader(rng, site)]
-
-
-def writer(rng: Rng, site: Site) -> list[str]:
-    """Write files, new ones and those there are, and read them."""
-    steps: list[str] = []
-    for _ in range(rng.between(1, 3)):
-        path = rng.choice((*NEW_FILES, *site.files))
-        length, block = size(rng.between(1, 1 + site.pages)), rng.choice(("4K", "64K", "3000"))
-        steps.append(f"writef:{path}:{length}:{block}{rng.choice(('', '', ':fsync'))}")
-        steps += [f"readf:{path}:64K"] if rng.chance(1, 2) else []
-        steps += [f"fsync:{path}"] if rng.chance(1, 3) else []
-    return steps
-
-
-def truncater(rng: Rng, site: Site) -> list[str]:
-    """Cut files while others use them, or let them grow by a hole."""
-    steps: list[str] = []
-    for _ in range(rng.between(1, 4)):
-        path = rng.choice((*NEW_FILES, *site.files))
-        steps += [f"truncate:{path}:{size(rng.between(0, site.pages))}", *writer(rng, site)[:1]]
-    return steps
-
-
-def fsyncer(rng: Rng, site: Site) -> list[str]:
-    """Write a little and wait for the disk, again and again, as a log does."""
-    path, steps = rng.choice(NEW_FILES), []
-    for _ in range(rng.between(2, 6)):
-        steps.append(f"writef:{path}:{size(rng.between(1, 1 + site.pages // 8))}:4K:fsync")
-    return steps
-
-
 KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "hog": hog,
     "zipf": zipf,
@@ -262,11 +187,7 @@ KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "prone": prone,
     "mlocker": mlocker,
     "swapoff": swapoff,
-    "reader": reader,
-    "jumper": jumper,
-    "writer": writer,
-    "truncater": truncater,
-    "fsyncer": fsyncer,
+    **FILE_KINDS,
 }
 
 

@@ -21,6 +21,7 @@ from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.step_work import (
     call_arguments,
     make_call,
+    map_file,
     named_by,
     number_of,
     sysctl_of_path,
@@ -87,6 +88,10 @@ class Program:
             del self._regions[gone]
         if isinstance(result, MappedRange):
             self._regions[str(named_by(step, "new"))] = result
+
+    async def mapfile(self, step: Step) -> None:
+        """Map a whole file."""
+        self._regions[str(step.args[0])] = await map_file(self._process, step)
 
     async def mallocw(self, step: Step) -> None:
         """Grow the heap and write the new part, as malloc of a small size does."""
@@ -209,6 +214,7 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     "adj": Program.adj,
     "uid": Program.uid,
     "cpu": Program.cpu,
+    "mapfile": Program.mapfile,
     "mallocw": Program.mallocw,
     "free": Program.free,
     **dict.fromkeys(("touchw", "touchr"), Program.touch),

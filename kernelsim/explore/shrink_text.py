@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kernelsim.units import PAGE_SIZE, parse_size
+from kernelsim.workload.script.script_steps import form_of
 
 WORDS: Final = re.compile(r"(\d+)([KMG]?)")
 KEPT: Final = frozenset({"name", "cpu", "uid", "adj", "setpol", "poke"})  # their numbers are names
@@ -39,12 +40,13 @@ def _whole(steps: list[str]) -> list[str]:
     kept = []
     for step in steps:
         op, *arguments = step.split(":")
-        if op in {"mmap", "mmapnr", "mallocw"}:
+        first = form_of(op).partition(" ")[0]
+        if first == "new":
             regions.add(arguments[0])
-        elif op in {"touchw", "touchr", "randw", "randr", "madvise", "munmap", "free"}:
+        elif first in {"region", "gone"}:
             if arguments[0] not in regions:
                 continue
-            if op in {"munmap", "free"}:
+            if first == "gone":
                 regions.remove(arguments[0])
         kept.append(step)
     return kept

@@ -111,12 +111,31 @@ class ks_fault(Tracepoint, frozen=True):
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
     nr_pages: Annotated[int, Field("unsigned long", "pages served", "pages")]
-    kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp, file")]
+    kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp, file, wp_shared")]
     major: Annotated[bool, Field("bool", "whether it waited for a device")]
     latency_ns: Annotated[int, Field("long", "sum over the faults", "ns")]
     lock_ns: Annotated[int, Field("long", "part of it spent spinning", "ns")]
     reclaim_ns: Annotated[int, Field("long", "part of it spent in direct reclaim", "ns")]
     io_ns: Annotated[int, Field("long", "part of it spent waiting for a device", "ns")]
+
+
+class ks_fault_retry(Tracepoint, frozen=True):
+    """The kernel waited without mmap_lock for a page of a file: the fault begins afresh."""
+
+    when: ClassVar[str] = "when it begins afresh"
+
+    pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
+    vpn: Annotated[int, Field("unsigned long", "the page", "virtual page")]
+
+
+class ks_fault_failed(Tracepoint, frozen=True):
+    """A fault was not served: it raises a signal, or the process is being killed."""
+
+    when: ClassVar[str] = "end of the fault"
+
+    pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
+    vpn: Annotated[int, Field("unsigned long", "the page", "virtual page")]
+    why: Annotated[str, Field("char[]", "killed, I/O error, behind the end of its file, no space")]
 
 
 class ks_watermark(Tracepoint, frozen=True):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from kernelsim.check.dirty import check_kept
 from kernelsim.check.machine import check_machine
+from kernelsim.check.mapped_files import check_chains
 from kernelsim.check.record import observe
 from kernelsim.mm.core.mem import PG_dirty, PG_uptodate
 from kernelsim.mm.core.vmstat import NR_MAPPED
@@ -118,3 +120,36 @@ def test_a_broken_mapping_is_found(how, shared, text):
     """Each fault is told in a line of its own."""
     found = broken(how, shared=shared)
     assert any(text in line for line in found), found
+
+
+def test_a_mapping_that_may_be_being_unmapped_is_no_fault_without_a_record():
+    """Its file leads to it until its entries are gone; but never twice to one that is there."""
+
+    async def main(machine):
+        await mapper(machine)
+        kernel = machine.kernel
+        mm = next(mm for mm in kernel.mms.by_number.values() if mm.map.nr_of_files)
+        vma = next(vma for vma in mm.map if vma.file_number)
+        kernel.mms.vma_link_file(mm.number, vma)
+        twice = list(check_chains(kernel, None))
+        kernel.mms.vma_unlink_file(mm.number, vma)
+        mm.map.unmap(vma.start, vma.end)
+        return twice, list(check_chains(kernel, None))
+
+    found = run(machine_with_file(), main, sound=False).result
+    assert found == (["file 1 leads to 2 mappings, 1 show it"], [])
+
+
+def test_a_store_whose_fault_still_waits_may_be_on_the_device_already():
+    """It was written and its page dropped while the fault paused; without it that is a loss."""
+
+    async def main(machine):
+        kernel = machine.kernel
+        record = observe(kernel)
+        kernel.files.by_path["/data"].disk[5] = 9
+        lost = list(check_kept(kernel.mem, kernel, record.files))
+        record.files.storing[100] = (1, 5, 9)
+        return lost, list(check_kept(kernel.mem, kernel, record.files))
+
+    found = run(machine_with_file(), main, sound=False).result
+    assert found == (["page 5 of file 1 was dropped, and its device does not hold it"], [])

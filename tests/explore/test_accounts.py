@@ -8,9 +8,11 @@ from kernelsim.actors.alloc import page_allocator
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.accesses import Accesses
+from kernelsim.actors.space.file_fault import FileFault
+from kernelsim.explore.plan import Plan
 from kernelsim.explore.run import run_plan
 from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PAGEOUTRUN, PGFAULT, PGMAJFAULT
-from tests.explore.test_run import PRESSED
+from tests.explore.test_run import MACHINE, PRESSED
 
 pytestmark = pytest.mark.mission("B3", "partly")
 
@@ -75,6 +77,43 @@ def user_as_system(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Task, "compute", compute)
 
 
+def lose_retries(patch: pytest.MonkeyPatch) -> None:
+    """Count no fault that begins afresh."""
+    real = FileFault._count_retry
+
+    def count(self: Any, fault: Any) -> None:
+        real(self, fault)
+        self._kernel.mem.vm_event[PGFAULT] -= 1
+
+    patch.setattr(FileFault, "_count_retry", count)
+
+
+def fail_unheard(patch: pytest.MonkeyPatch) -> None:
+    """Count a fault that failed twice."""
+    real = Accesses._fault
+
+    async def fault(self: Any, fault: Any, result: Any) -> int:
+        done = await real(self, fault, result)
+        self._kernel.mem.vm_event[PGFAULT] += bool(result.signal)
+        return done
+
+    patch.setattr(Accesses, "_fault", fault)
+
+
+MAPPED = Plan(
+    name="mapped",
+    script=(
+        "memhog truncate:/x:64K mapfile:s:/x:s touchr:s touchw:s &",
+        "memhog mapfile:p:/p touchr:p:0:256K:1:16K truncate:/p:64K touchr:p &",
+        "memhog mapfile:q:/q:w touchr:q touchw:q:0:32K madvise:q:random touchw:q &",
+        "wait",
+    ),
+    machine=MACHINE
+    | {
+        "device": [{"name": "vda", "size": f"{32 * 1024 + 512}K"}],
+        "files": [{"path": path, "size": "256K", "device": "vda"} for path in ("/p", "/q")],
+    },
+)
 PLANTS = {
     "pgfault": (lose_faults, "pgfault is"),
     "pgmajfault": (lose_major_faults, "pgmajfault is"),
@@ -82,6 +121,30 @@ PLANTS = {
     "pageoutrun": (double_runs, "pageoutrun is"),
     "user time": (user_as_system, "user time is"),
 }
+
+MAPPED_PLANTS = {"retries": lose_retries, "failed": fail_unheard}
+
+
+def test_faults_on_mapped_files_are_what_processes_had_and_what_the_log_says():
+    """Faults that begin afresh, and those that fail for two reasons, are in the sum."""
+    result = run_plan(MAPPED)
+    assert result.failure is None
+    assert {"ended by 7": 2, "ks_fault_failed": 2}.items() <= result.counts.items()
+    assert {
+        "ks_fault_retry",
+        "wp faults",
+        "a fault fails: no space",
+        "a fault fails: behind the end of its file",
+    } <= set(result.counts)
+
+
+@pytest.mark.parametrize("name", MAPPED_PLANTS)
+def test_a_sum_of_faults_on_mapped_files_that_is_wrong_is_found(name, monkeypatch):
+    """Each try counts once."""
+    MAPPED_PLANTS[name](monkeypatch)
+    failure = run_plan(MAPPED).failure
+    assert failure is not None
+    assert ["pgfault is" in line for line in failure.text.splitlines()[1:]] == [True]
 
 
 @pytest.mark.parametrize("name", PLANTS)

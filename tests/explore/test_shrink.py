@@ -40,6 +40,8 @@ def test_steps_go_with_the_regions_they_need():
     assert "memhog mmap:b:4K &" in lines
     assert "memhog name:x mmap:a:8K touchw:a mmap:b:4K &" in lines
     assert "memhog name:x mmap:a:4K touchw:a munmap:a mmap:b:4K &" in lines
+    mapped = list(smaller_lines("memhog mapfile:f:/x:s mlock:f msync:f randr:f:1:9 fsync:/x &"))
+    assert "memhog fsync:/x &" in mapped
     assert [] == list(smaller_lines("sleep 1"))
 
 

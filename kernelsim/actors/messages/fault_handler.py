@@ -37,6 +37,7 @@ class FaultResult(msgspec.Struct, frozen=True, gc=False):
         majflt: Faults that waited for I/O.
         user_ns: Time of the access itself, to be spent in user mode.
         signal: The signal it raises instead, 0 for none.
+        why: Why it raises one.
         rss: What it adds to MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES; None for what
             its kind says.
     """
@@ -46,4 +47,5 @@ class FaultResult(msgspec.Struct, frozen=True, gc=False):
     majflt: int
     user_ns: int
     signal: int = 0
+    why: str = ""
     rss: tuple[int, int, int, int] | None = None

@@ -14,7 +14,6 @@ import numpy as np
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.signal import send_signal
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
@@ -77,6 +76,7 @@ class FaultCounts(Protocol):
 
     minflt: int
     majflt: int
+    signal: int  # that the last fault raises, which ends the accesses
 
 
 class Accesses:
@@ -107,10 +107,10 @@ class Accesses:
         self, vma: VmArea, vpn: int, nr: int, stride: int, token: int, result: FaultCounts,
         *, write: bool,
     ) -> int:  # fmt: skip
-        """Access `nr` pages of a VMA, `stride` apart; return how many, fewer if it is killed."""
+        """Access `nr` pages of a VMA, `stride` apart; return how many, fewer if it must end."""
         task, done = self._entry.task, 0
         pages_at_once = self._pages_at_once()
-        while done < nr and not task.killed:
+        while done < nr and not task.killed and not result.signal:
             at = vpn + done * stride
             if pages_at_once == 1:
                 done += await self._one(vma, at, token, result, write=write)
@@ -136,7 +136,7 @@ class Accesses:
             assert vma is not None, "the listing of the accesses has checked it"
             return vma
 
-        while done < nr and not task.killed:
+        while done < nr and not task.killed and not result.signal:
             if pages_at_once == 1:
                 vpn, write = int(vpns[done]), bool(writes[done])
                 done += await self._one(vma_of(vpn), vpn, token, result, write=write)
@@ -250,7 +250,7 @@ class Accesses:
         served: FaultResult = await self._handler.ref.ask(fault, at_once=at_once)
         kernel.observer.served(entry.pid, int(served.is_served))
         if served.signal:  # a fault that failed is none of the process's
-            send_signal(kernel, entry, served.signal)
+            result.signal = served.signal
             return 0
         result.minflt += served.minflt
         result.majflt += served.majflt

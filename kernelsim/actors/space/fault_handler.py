@@ -47,13 +47,14 @@ from kernelsim.mm.space.memory import (
 )
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import install_tables, pte_at, pte_pfn, tables_needed
 from kernelsim.mm.space.signal_msg import X86_PF_USER, X86_PF_WRITE
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.exceptions import page_fault_user
-from kernelsim.trace.ks import ks_fault
+from kernelsim.trace.ks import ks_fault, ks_fault_failed
 from kernelsim.units import PAGE_SHIFT
 
 KILLED = FaultResult(is_served=False, minflt=0, majflt=0, user_ns=0)
@@ -95,19 +96,21 @@ class FaultHandler(Actor):
         kind, _ = fault_run(*kernel.space, self._mm.number, message.vpn, 1, 1, message.write)
         if kind == FAULT_ANON and message.vma.file_number:
             kind = FAULT_FILE
+        kernel.mem.vm_event[PGFAULT] += 1
         result = await self._handle(message, kind)
         nr_faults = result.minflt + result.majflt
         change = result.rss or rss_change(kind, message.write)
         task.rss_stat.count_faults(nr_faults, change)
-        if kind != FAULT_FILE:  # which counts its tries, and the pages it did not find in memory
-            kernel.mem.vm_event[PGFAULT] += nr_faults
+        if kind != FAULT_FILE:  # which counts the pages it did not find in memory
             kernel.mem.vm_event[PGMAJFAULT] += result.majflt
+        if (result.signal or not nr_faults) and wants(task, ks_fault_failed):
+            trace(task, ks_fault_failed(task.pid, message.vpn, result.why or "killed"))
         if wants(task, ks_fault):
             point = ks_fault(
                 pid=task.pid,
                 vpn=message.vpn,
                 nr_pages=int(result.is_served),
-                kind=KIND_NAMES[kind],
+                kind=kind_name(kind, message.vma),
                 major=bool(result.majflt),
                 latency_ns=clock.now_ns - began_ns,
                 lock_ns=message.lock_ns + waits.lock_ns - before[0],
@@ -129,7 +132,8 @@ class FaultHandler(Actor):
         if kind == FAULT_SWAP:
             is_mapped, majflt, signal = await self._swap_in.serve(fault)
             if not is_mapped:
-                return FaultResult(False, 1 - majflt, majflt, user_ns=0, signal=signal)
+                why = "I/O error" if signal else ""
+                return FaultResult(False, 1 - majflt, majflt, user_ns=0, signal=signal, why=why)
             if is_locked(fault.vma):
                 await self._swap_in.lock(fault.vpn)
             return await self._leave(fault, majflt=majflt)
@@ -156,7 +160,7 @@ class FaultHandler(Actor):
 
     async def _end_file_fault(self, fault: PageFault, found: FileFaultResult) -> FaultResult:
         if found.end is not VmFault.DONE:
-            return msgspec.structs.replace(KILLED, signal=found.signal)
+            return msgspec.structs.replace(KILLED, signal=found.signal, why=found.why)
         result = await self._leave(fault, majflt=found.majflt, new_pfn=found.new_pfn)
         if fault.write and fault.vma.flags & VmFlag.VM_SHARED:
             await self._file.balance_dirty(fault)
@@ -273,7 +277,14 @@ class FaultHandler(Actor):
         return table_context(self._current, self._policy)
 
 
-KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file")
+WP_SHARED = "wp_shared"
+KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file", WP_SHARED)
+
+
+def kind_name(kind: int, vma: VmArea) -> str:
+    """Return what the log calls a fault; first stores to pages that others see are apart."""
+    is_shared = kind == FAULT_WP and vma.flags & VmFlag.VM_SHARED
+    return WP_SHARED if is_shared else KIND_NAMES[kind]
 
 
 def rss_change(kind: int, write: bool) -> tuple[int, int, int, int]:

@@ -26,6 +26,7 @@ from kernelsim.actors.file.filemap import READAHEAD_GFP, page_cache_async_ra
 from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
+from kernelsim.actors.tracing import trace, wants
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.core.mem import PG_locked, PG_readahead, PG_uptodate
 from kernelsim.mm.core.mlock import mlock_new_folio
@@ -54,6 +55,7 @@ from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import PT_BITS, pte_at, pte_pfn
 from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.trace.ks import ks_fault_retry
 from kernelsim.units import PAGE_SHIFT
 
 
@@ -75,12 +77,14 @@ class FileFaultResult:
         majflt: 1 if it counts as a major fault of the process.
         nr_mapped: Pages of the file that were mapped.
         new_pfn: The page that was made for a private mapping; 0 for none.
+        why: Why it raises a signal.
     """
 
     end: VmFault
     majflt: int = 0
     nr_mapped: int = 0
     new_pfn: int = 0
+    why: str = ""
 
     @property
     def signal(self) -> int:
@@ -90,7 +94,9 @@ class FileFaultResult:
 
 RETRY: Final = FileFaultResult(VmFault.RETRY)
 KILLED: Final = FileFaultResult(VmFault.KILLED)
-FAILED: Final = FileFaultResult(VmFault.SIGBUS)
+IO_ERROR: Final = FileFaultResult(VmFault.SIGBUS, why="I/O error")
+BEHIND_END: Final = FileFaultResult(VmFault.SIGBUS, why="behind the end of its file")
+NO_SPACE: Final = FileFaultResult(VmFault.SIGBUS, why="no space")
 
 
 class FileFault:
@@ -126,13 +132,20 @@ class FileFault:
         """
         tried = False
         while not self._is_ending():
-            self._kernel.mem.vm_event[PGFAULT] += 1
+            if tried:
+                self._count_retry(fault)
             result = await self._do_fault(fault, tried=tried)
             if result.end is not VmFault.RETRY:
                 return attrs.evolve(result, majflt=result.majflt | tried)
             tried = True
             self._task.rss_stat.count_faults(1, (result.nr_mapped,))
         return KILLED
+
+    def _count_retry(self, fault: PageFault) -> None:
+        task = self._task
+        self._kernel.mem.vm_event[PGFAULT] += 1
+        if wants(task, ks_fault_retry):
+            trace(task, ks_fault_retry(task.pid, fault.vpn))
 
     async def _do_fault(self, fault: PageFault, *, tried: bool) -> FileFaultResult:
         if not fault.write:
@@ -207,7 +220,7 @@ class FileFault:
         if not pfn:
             return result
         if self._writer.page_mkwrite(file.inode, fault.vma.index_of(fault.vpn), pfn):
-            return FAILED
+            return NO_SPACE
         space = kernel.space
         map_file_page(*space, self._mm.number, fault.vpn, pfn, page_prot(fault.vma))
         make_writable(*space, self._mm.number, fault.vpn)
@@ -224,7 +237,7 @@ class FileFault:
         pfn = pte_pfn(pte_at(*kernel.space, number, fault.vpn))
         inode, index = opened_by(fault).inode, fault.vma.index_of(fault.vpn)
         if self._writer.page_mkwrite(inode, index, pfn):
-            return FAILED
+            return NO_SPACE
         make_writable(*kernel.space, number, fault.vpn)
         return FileFaultResult(VmFault.DONE)
 
@@ -247,7 +260,7 @@ class FileFault:
         kernel, file, index = self._kernel, opened_by(fault), fault.vma.index_of(fault.vpn)
         inode, majflt, dropped = file.inode, 0, False
         if index >= inode.nr_pages:
-            return 0, FAILED
+            return 0, BEHIND_END
         if self._cached(fault) <= 0:
             majflt = 1
             kernel.mem.vm_event[PGMAJFAULT] += 1
@@ -273,8 +286,8 @@ class FileFault:
             if dropped:
                 return 0, RETRY
             if error:
-                return 0, FAILED
-        return 0, KILLED if self._is_ending() else FAILED
+                return 0, IO_ERROR
+        return 0, KILLED if self._is_ending() else BEHIND_END
 
     def _is_ending(self) -> bool:
         """Tell whether nothing may be mapped any more, since the process is being killed."""

@@ -5,6 +5,8 @@ It runs in the time of the task that makes the system call.
 Units: bytes for addresses; pages.
 """
 
+import errno
+
 import attrs
 
 from kernelsim.actors.core.current import Current
@@ -23,34 +25,51 @@ class _Counts:
 
     minflt: int = 0
     majflt: int = 0
+    signal: int = 0
 
 
 async def mm_populate(
-    accesses: Accesses, current: Current, mm: MmStruct, start: int, end: int
-) -> None:
+    accesses: Accesses,
+    current: Current,
+    mm: MmStruct,
+    start: int,
+    end: int,
+    *,
+    ignore_errors: bool,
+) -> int:
     """Bring in the pages of a range that are not there; stop when the task is being killed.
+
+    A page that cannot be had raises no signal; it ends its mapping, or all.
+
+    Returns:
+        0, or -EFAULT if one could not be had and errors are not ignored.
 
     Source: Linux 6.1 mm/gup.c:__mm_populate, :populate_vma_page_range
     """
     for vma in mm.map.overlapping(start, end):
         if vma.flags & VmFlag.VM_LOCKONFAULT:
             continue
-        await _populate(accesses, current, mm, vma)
+        error = await _populate(accesses, current, mm, vma)
+        if error and not ignore_errors:
+            return error
+    return 0
 
 
-async def _populate(accesses: Accesses, current: Current, mm: MmStruct, vma: VmArea) -> None:
+async def _populate(accesses: Accesses, current: Current, mm: MmStruct, vma: VmArea) -> int:
     """Fault in the missing pages of a mapping: for writing, where it may be written, to end COW."""
     # Differs from Linux: Each page that is brought in is accessed as its program would; one of a
-    # file that is to be copied is mapped before. Pages behind the end of a file are passed over.
+    # file that is to be copied is mapped before.
     kernel, task = current
     write = vma.flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED) == VmFlag.VM_WRITE
-    vpn, last = vma.vpn, vma.end >> PAGE_SHIFT
-    if vma.file_number:
-        last = min(last, vma.vpn + kernel.files.inodes[vma.file_number].nr_pages - vma.pgoff)
+    vpn, last, counts = vma.vpn, vma.end >> PAGE_SHIFT, _Counts()
     while not task.killed:
         vpn, nr, held = missing_pages(*kernel.space, kernel.swap, mm.number, vpn, last, write)
         if not nr:
-            return
+            return 0
         is_of_file = vma.file_number != 0 and not pte_at(*kernel.space, mm.number, vpn)
-        await accesses.run(vma, vpn, nr, 1, held, _Counts(), write=write and not is_of_file)
-        mark_range_accessed(*kernel.space, mm.number, vpn, nr)
+        is_store = write and not is_of_file
+        done = await accesses.run(vma, vpn, nr, 1, held, counts, write=is_store)
+        mark_range_accessed(*kernel.space, mm.number, vpn, done)
+        if counts.signal:
+            return -errno.EFAULT
+    return 0

@@ -10,13 +10,12 @@ from typing import Final
 import attrs
 
 from kernelsim.mm.core.mem import I64
-from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
 from kernelsim.units import MIB, NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script_output import cached_lines, fields_line
 from kernelsim.workload.script.script_steps import Step
-from kernelsim.workload.script.step_work import Outcome, number_of
+from kernelsim.workload.script.step_work import Outcome, map_file, number_of
 from kernelsim.workload.syscall import MappedRange
 
 BUFFER_BYTES: Final = 4 * MIB  # what the recorded program reads into
@@ -101,14 +100,8 @@ class FileSteps:
         return Outcome()
 
     async def mapfile(self, step: Step) -> Outcome:
-        """Map a whole file, private and for reading only, or shared and for writing, too."""
-        name, path, word = step.args
-        fd, shared = await self.handle.open(str(path)), word is not None
-        size = int(await self.handle.syscall("fstat", fd))
-        prot = PROT_READ | (PROT_WRITE if shared else 0)
-        mapping = await self.handle.mmap(size, fd=fd, shared=shared, prot=prot)
-        self.regions[str(name)] = mapping
-        await self.handle.close(fd)
+        """Map a whole file."""
+        self.regions[str(step.args[0])] = await map_file(self.handle, step)
         return Outcome()
 
     async def _cached_pages(self, path: str) -> I64:

@@ -71,7 +71,7 @@ GRAMMAR: Final[dict[str, str]] = {
     "drop": "",
     "writef": "path size size =fsync?",
     "fsync": "path",
-    "mapfile": "new path =s?",
+    "mapfile": "new path =s|w?",
     # looking
     "sample": "ms count path?",
     "maps": "",
@@ -91,6 +91,7 @@ GRAMMAR: Final[dict[str, str]] = {
     "mark": "word",
     # files and swap areas; the recorded program has none of these
     "truncate": "path size",
+    "msync": "region",
     "swapon": "path number?",
     "swapoff": "path",
     # meeting others
@@ -103,7 +104,8 @@ GRAMMAR: Final[dict[str, str]] = {
 # Ops that differ so much by one word that a runner may have some of them only.
 WORDS_OF_NEED: Final = {"madvise": 1, "setpol": 0, "mbind": 1}
 
-ADVICE: Final = ("dontneed", "free", "pageout", "cold")
+RECORDED_ADVICE: Final = ("dontneed", "free", "pageout", "cold")  # of the recorded program
+ADVICE: Final = (*RECORDED_ADVICE, "normal", "random", "sequential", "willneed")
 MODES: Final = ("default", "preferred", "bind", "interleave", "local", "preferred_many")
 ARGUMENT_RULES: Final[dict[str, tuple[str, str]]] = {
     # kind -> (pattern, rule for people)

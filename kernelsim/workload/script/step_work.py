@@ -1,7 +1,7 @@
 """What steps of a script do to a process, whoever reports of it.
 
 Interface: `call_arguments` and `make_call` for a step that is a system call, `touch_random` for
-random pages, `named_by`, `number_of` and `sysctl_of_path` for what a step's words mean.
+random pages, `map_file`, `named_by`, `number_of` and `sysctl_of_path` for what a step's words mean.
 Units: bytes, pages.
 """
 
@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.process.calls.table import CALLS
+from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.script_steps import Argument, Step, form_of
@@ -21,6 +22,7 @@ from kernelsim.workload.syscall import MappedRange
 Fields = tuple[tuple[str, int | str], ...]
 DROP_CACHES: Final = "vm.drop_caches"  # no tunable: a write to it does something
 DROP_WORDS: Final = ("1", "2", "3")
+SHARED: Final = "s"  # last word of mapfile
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
 
 
@@ -73,6 +75,22 @@ async def touch_random(process: ProcessHandle, region: MappedRange, step: Step) 
         vpns = (region.address >> PAGE_SHIFT) + numbers.draw_pages(nr_pages, n)
         await process.touch_pages(vpns, np.full(n, step.op == "randw", np.uint8))
         left -= n
+
+
+async def map_file(process: ProcessHandle, step: Step) -> MappedRange:
+    """mapfile: map a whole file, private for reading, or for writing, too: shared or private.
+
+    Raises:
+        SyscallError: There is no such file, or no room for its mapping.
+    """
+    _, path, word = step.args
+    fd = await process.open(str(path))
+    size = int(await process.syscall("fstat", fd))
+    prot = PROT_READ | (PROT_WRITE if word is not None else 0)
+    try:
+        return await process.mmap(size, fd=fd, shared=word == SHARED, prot=prot)
+    finally:
+        await process.close(fd)
 
 
 def number_of(argument: Argument) -> int:

@@ -166,3 +166,38 @@ def test_limits_and_mistakes_are_errnos():
         assert mm.map.find_vma(region.address).end == region.address + 4 * PAGE
 
     run(small_machine(**SMALL), main)
+
+
+def test_locking_what_lies_behind_the_end_of_a_file_fails_and_raises_no_signal():
+    """Mlock says ENOMEM, and pages before the end are locked; MAP_POPULATE says nothing."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        fd = await process.open("/data")
+        await process.mmap(24 * PAGE, fd=fd, populate=True)
+        region = await process.mmap(24 * PAGE, fd=fd)
+        with pytest.raises(SyscallError) as failed:
+            await process.syscall("mlock", region)
+        assert failed.value.errno == errno.ENOMEM
+        assert process.exit_status is None
+        return mlock_counters(machine)["nr_mlock"]
+
+    assert run(small_machine(files={"/data": "64K"}, **SMALL), main).result == 16
+
+
+def test_locking_what_cannot_be_read_fails_and_raises_no_signal():
+    """An I/O error while a page is brought in is ENOMEM of mlock, not SIGBUS."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap(16 * PAGE, fd=await process.open("/data"))
+        machine.disk("vda").fail_reads()
+        with pytest.raises(SyscallError) as failed:
+            await process.syscall("mlock", region)
+        assert failed.value.errno == errno.ENOMEM
+        assert process.exit_status is None
+        machine.disk("vda").mend()
+        await process.syscall("mlock", region)
+        return mlock_counters(machine)["nr_mlock"]
+
+    assert run(small_machine(files={"/data": "64K"}, **SMALL), main).result == 16

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from kernelsim.actors.core.signal import send_signal
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores
@@ -106,6 +107,7 @@ async def _touch_run(
     done = await caller.accesses.run(
         vma, address >> PAGE_SHIFT, nr, stride, caller.token, result, write=touch.write
     )
+    _raise(caller, result)
     return done * touch.stride
 
 
@@ -134,6 +136,13 @@ async def _touch_list(caller: Caller, message: TouchPages, result: TouchResult) 
             break
         part = slice(done, done + nr)
         done += await caller.accesses.listed(mm, vpns[part], writes[part], caller.token, result)
+        _raise(caller, result)
+
+
+def _raise(caller: Caller, result: TouchResult) -> None:
+    """Send the signal that a fault raised."""
+    if result.signal:
+        send_signal(caller.kernel, caller.entry, result.signal)
 
 
 async def store_range(caller: Caller, address: int, length: int) -> TouchResult:
@@ -146,6 +155,7 @@ async def store_range(caller: Caller, address: int, length: int) -> TouchResult:
             break
         nr = min(end, vma.end >> PAGE_SHIFT) - vpn
         vpn += await caller.accesses.run(vma, vpn, nr, 1, caller.token, result, write=True)
+        _raise(caller, result)
     return result
 
 

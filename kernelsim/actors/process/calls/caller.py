@@ -102,9 +102,11 @@ class Caller:
             await free_tables(current, mm, floor_vpn, ceiling_vpn)
         return change.result
 
-    async def populate(self, start: int, end: int) -> None:
-        """Bring in the pages of a range that are not there yet."""
-        await mm_populate(self.accesses, self.current, self.mm, start, end)
+    async def populate(self, start: int, end: int, *, ignore_errors: bool = True) -> int:
+        """Bring in the pages of a range that are not there yet; return 0 or a negative errno."""
+        return await mm_populate(
+            self.accesses, self.current, self.mm, start, end, ignore_errors=ignore_errors
+        )
 
     async def segfault(self, address: int, *, write: bool) -> int:
         """End by SIGSEGV for touching an address, which the log says; return its number."""

@@ -69,15 +69,17 @@ class Munlockall:
 async def mlock(caller: Caller, message: Mlock) -> int:
     """Lock a range.
 
-    Source: Linux 6.1 mm/mlock.c:do_mlock
+    Source: Linux 6.1 mm/mlock.c:do_mlock, :__mlock_posix_error_return
     """
     await caller.enter_kernel()
     flags = VM_LOCKED_MASK if message.onfault else VmFlag.VM_LOCKED
     change = do_mlock(caller.mm, message.address, message.length, flags)
     await _mark(caller, change)
-    if not change.result:
-        await caller.populate(message.address, message.address + message.length)
-    return change.result
+    if change.result:
+        return change.result
+    end = message.address + message.length
+    error = await caller.populate(message.address, end, ignore_errors=False)
+    return -errno.ENOMEM if error else 0
 
 
 async def munlock(caller: Caller, message: Munlock) -> int:

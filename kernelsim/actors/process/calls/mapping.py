@@ -330,5 +330,6 @@ CALLS: Final = (
         handler=msync,
         errors=(errno.EINVAL, errno.ENOMEM, errno.EIO, errno.ENOSPC),
         form="region",
+        steps={"msync": {}},
     ),
 )
