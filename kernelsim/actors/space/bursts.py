@@ -171,7 +171,7 @@ class Bursts:
             clock.number = int(burst.order[O_NUMBER])
             if nr_done:
                 clock.now_ns = int(burst.order[O_TIME])
-            self._enter_accounts()
+            self.enter_accounts()
             if kernel.is_observed:
                 self._witness.tell_steps()
             if call:
@@ -214,7 +214,7 @@ class Bursts:
         self._due = _Due(self, self._clock, at_ns, number)
         self._clock.put_back(at_ns, number, self._due)
 
-    def _enter_accounts(self) -> None:
+    def enter_accounts(self) -> None:
         """Enter holds and traffic where the actors enter theirs, in the order of time."""
         burst = self._burst
         nr_holds, nr_notes = int(burst.holds[0, 0]), int(burst.notes[0, 0])

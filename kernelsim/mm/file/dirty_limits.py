@@ -11,9 +11,9 @@ Units: pages.
 from typing import Final
 
 import attrs
-import numpy as np
 
 from kernelsim.config.zones import ZoneType
+from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_MANAGED,
@@ -21,6 +21,7 @@ from kernelsim.mm.core.mem import (
     Z_TYPE_INDEX,
     Z_WATERMARK_BOOST,
     Z_WMARK_HIGH,
+    Mem,
 )
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_FILE,
@@ -121,13 +122,12 @@ def node_dirty_ok(phys: PhysMem, nid: int) -> bool:
 
     Source: Linux 6.1 mm/page-writeback.c:node_dirty_ok
     """
-    stat = phys.mem.node_stat[nid]
-    return int(stat[NR_DIRTY] + stat[NR_WRITEBACK]) <= _node_dirty_limit(phys, nid)
+    return nr_node_dirty(phys.mem, nid) <= _node_dirty_limit(phys, nid)
 
 
 def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
     sysctl = phys.tunables.now
-    pages = _node_dirtyable_memory(phys, nid)
+    pages = node_dirtyable_memory(phys.mem, nid)
     if sysctl.vm_dirty_bytes:
         dirty = -(-sysctl.vm_dirty_bytes // PAGE_SIZE) * pages // global_dirtyable_memory(phys)
     else:
@@ -135,12 +135,27 @@ def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
     return min(dirty, UINT_MAX)
 
 
-def _node_dirtyable_memory(phys: PhysMem, nid: int) -> int:
-    # Source: Linux 6.1 mm/page-writeback.c:node_dirtyable_memory
-    mem = phys.mem
-    zone = mem.zone[:, Z_NID] == nid
-    free = int(mem.zone[zone, Z_FREE].sum())
-    reserve = mem.lowmem_reserve[zone].max(axis=1) + mem.zone[zone, Z_WMARK_HIGH]
-    reserved = int(np.minimum(reserve, mem.zone[zone, Z_MANAGED]).sum())
-    file = int(mem.node_stat[nid, [NR_INACTIVE_FILE, NR_ACTIVE_FILE]].sum())
+@leaf
+def nr_node_dirty(mem: Mem, nid: int) -> int:
+    """Return the pages of a node that are dirty or being written."""
+    return int(mem.node_stat[nid, NR_DIRTY] + mem.node_stat[nid, NR_WRITEBACK])
+
+
+@leaf
+def node_dirtyable_memory(mem: Mem, nid: int) -> int:
+    """Return the pages of a node that could be dirty.
+
+    Source: Linux 6.1 mm/page-writeback.c:node_dirtyable_memory
+    """
+    free, reserved = 0, 0
+    for zone in range(len(mem.zone)):
+        if mem.zone[zone, Z_NID] != nid:
+            continue
+        free += int(mem.zone[zone, Z_FREE])
+        reserve = 0
+        for highest in range(mem.lowmem_reserve.shape[1]):
+            reserve = max(reserve, int(mem.lowmem_reserve[zone, highest]))
+        reserve += int(mem.zone[zone, Z_WMARK_HIGH])
+        reserved += min(reserve, int(mem.zone[zone, Z_MANAGED]))
+    file = int(mem.node_stat[nid, NR_INACTIVE_FILE] + mem.node_stat[nid, NR_ACTIVE_FILE])
     return free - min(free, reserved) + file
