@@ -12,28 +12,23 @@ import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import fill_request
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lock_run import LockRun
 from kernelsim.actors.tracing import wants
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.mm.burst.cache_pages import (
     CR_AT,
-    CR_CPU,
     CR_DIRTY_RATIO,
     CR_END,
     CR_FILE,
     CR_HAVE,
     CR_LOCK_NS,
     CR_MARK,
-    CR_NID,
-    CR_NOW_NS,
     CR_NR_DIRTY,
     CR_NR_DIRTY_MAX,
     CR_NR_PLACED,
-    CR_NUMBER,
-    CR_NUMBER_END,
     CR_PAGE_NS,
     CR_SWAP_FREE,
     CR_TOKEN,
-    CR_UNTIL_NS,
     fill_run,
     new_cache_run,
     store_new_run,
@@ -58,7 +53,7 @@ class CacheBurst:
 
     def __init__(self, current: Current) -> None:
         self._kernel, self._task = current
-        self._run = new_cache_run()
+        self._locks = LockRun(current, new_cache_run(), mm_page_alloc)
         self._request = np.zeros(R_ZONES + ZONES_MAX, np.int64)
         self._pfns = np.zeros(PAGEVEC_SIZE, np.int64)
 
@@ -66,11 +61,10 @@ class CacheBurst:
         self, inode: Inode, start: int, stop: int, mark: int, context: AllocContext, pfns: I64
     ) -> tuple[int, int]:
         """Enter pages of a window; return how many were, and how many are allocated in `pfns`."""
-        if not self._may_run():
-            return 0, 0
         kernel, run = self._kernel, self._begin(inode, start, stop, context)
+        if run is None:
+            return 0, 0
         run[CR_MARK] = mark
-        kernel.spaces.pool.reserve(stop - start)
         fill_run(
             kernel.mem, kernel.spaces.mappings, kernel.lruvec, kernel.burst, self._request, pfns,
             run,
@@ -88,7 +82,7 @@ class CacheBurst:
         """
         kernel, task = self._kernel, self._task
         nr_dirty_max = self._nr_until_balance(inode)
-        if nr_dirty_max <= 1 or not inode.is_dirty or not self._may_run():
+        if nr_dirty_max <= 1 or not inode.is_dirty:
             return 0, 0
         if kernel.mem.activate_batch[task.cpu.number, 0] or wants(task, writeback_dirty_folio):
             return 0, 0
@@ -97,10 +91,11 @@ class CacheBurst:
         if place == HOLE:
             nr = min(nr, filesystem.nr_free - filesystem.nr_reserved)
         run = self._begin(inode, start, start + nr, context)
+        if run is None:
+            return 0, 0
         run[CR_TOKEN], run[CR_NR_DIRTY_MAX] = token, nr_dirty_max
         run[CR_PAGE_NS] = latency.page_copy_ns + latency.write_begin_ns
         run[CR_DIRTY_RATIO] = kernel.phys.tunables.now.vm_dirty_ratio
-        kernel.spaces.pool.reserve(nr)
         store_new_run(
             kernel.mem, kernel.spaces.mappings, kernel.lruvec, kernel.burst, self._request,
             self._pfns, run,
@@ -130,34 +125,21 @@ class CacheBurst:
             most = min(most, EXCEEDED_RATELIMIT)
         return min(most - dirty.nr_dirtied, state.ratelimit_pages - state.bdp_ratelimits[cpu])
 
-    def _may_run(self) -> bool:
-        """Tell whether nobody watches, and nobody wants the CPU or is due now."""
-        kernel, cpu = self._kernel, self._task.cpu
-        clock = kernel.engine.clock
-        if kernel.burst_pages == 1 or kernel.is_observed or clock.now_ns >= clock.horizon_ns:
-            return False
-        if cpu.state.run_queue or cpu.row[B_STOLEN]:
-            return False
-        return not any(wants(node, mm_page_alloc) for node in kernel.nodes)
+    def _begin(self, inode: Inode, start: int, stop: int, context: AllocContext) -> I64 | None:
+        """Return the state of a run, filled in as far as all have it; None if there is to be none.
 
-    def _begin(self, inode: Inode, start: int, stop: int, context: AllocContext) -> I64:
-        kernel, cpu, run = self._kernel, self._task.cpu, self._run
-        clock = kernel.engine.clock
-        run[:] = 0
-        run[CR_CPU], run[CR_NID], run[CR_FILE] = cpu.number, cpu.nid, inode.number
-        run[CR_SWAP_FREE] = kernel.swap.state[SS_FREE]
-        run[CR_UNTIL_NS], run[CR_NUMBER_END] = clock.horizon_ns, clock.look_number
-        run[CR_NOW_NS], run[CR_NUMBER] = clock.now_ns, clock.number
+        Where the task computes, others that want its CPU might get it.
+        """
+        cpu, run = self._task.cpu, self._locks.run
+        if cpu.state.run_queue or cpu.row[B_STOLEN] or not self._locks.begin():
+            return None
+        run[CR_FILE], run[CR_SWAP_FREE] = inode.number, self._kernel.swap.state[SS_FREE]
         run[CR_AT], run[CR_END] = start, stop
         fill_request(self._request, context, self._task)
+        self._kernel.spaces.pool.reserve(stop - start)
         return run
 
     def _end(self) -> None:
-        """Let the time be that at which the run ended, and enter what it took in the accounts."""
-        kernel, task, run = self._kernel, self._task, self._run
-        clock = kernel.engine.clock
-        spent_ns = int(run[CR_NOW_NS]) - clock.now_ns
-        clock.now_ns, clock.number = int(run[CR_NOW_NS]), int(run[CR_NUMBER])
-        task.stime_ns += spent_ns
-        task.waits.lock_ns += int(run[CR_LOCK_NS])
-        kernel.bursts.enter_accounts()
+        task = self._task
+        task.stime_ns += self._locks.end()
+        task.waits.lock_ns += int(self._locks.run[CR_LOCK_NS])

@@ -3,10 +3,8 @@
 Linux: mm/readahead.c:page_cache_ra_unbounded, mm/filemap.c:generic_perform_write, 6.1.
 A task that reads or writes a file asks its CPU's page list, zone->lock and lru_lock every few
 pages. The leaves here take these steps, in the same order and with the same times, as long as
-nobody else can notice: each step is begun only if every lock it needs is free and it ends before
-the next event of anybody else, however long its holds turn out. What is left, and whatever needs
-more than this (a watermark, a lock that is held, memory of another kind to be stolen), is done by
-the task with messages as before.
+nobody else can notice (lock_run.py). What is left, and whatever needs more than this (a watermark,
+a lock that is held, memory of another kind to be stolen), the task does with messages.
 
 Interface: `fill_run` for readahead, `store_new_run` for writes; both go on with what their state
 (`CR_*`) says and leave in it how far they came.
@@ -17,25 +15,29 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.hw.spread import longest_ns
+from kernelsim.hw.leaf import leaf
 from kernelsim.mm.burst.bands import note_bands
 from kernelsim.mm.burst.columns import (
-    C_LINE,
     C_LRU_HOLD_PAGE,
     C_NR_NODES,
-    C_SPREAD,
-    H_ASKED,
-    H_BEGIN,
-    H_CPU,
-    H_HOLD,
-    H_SERVER,
     R_HIGHEST,
     R_MIGRATETYPE,
     R_NR_ZONES,
     R_PREFERRED,
     R_ZONES,
     Burst,
+)
+from kernelsim.mm.burst.lock_run import (
+    LR_CPU,
+    LR_NID,
+    LR_NOW_NS,
+    LR_NUMBER,
+    NR_LR_FIELDS,
+    has_time,
+    hold,
+    is_lock_free,
+    longest_hold_ns,
+    pass_time,
 )
 from kernelsim.mm.burst.pages import refill_ns
 from kernelsim.mm.burst.servers import drawn_ns, lru_lock
@@ -66,31 +68,22 @@ from kernelsim.mm.file.filemap_write import write_run
 from kernelsim.mm.page.page_alloc import watermark_floor
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 
-# State of a run: what is given,
-CR_CPU: Final = 0
-CR_NID: Final = 1  # of the CPU
-CR_FILE: Final = 2  # number of the file
-CR_SWAP_FREE: Final = 3  # free slots of swap, for pages that come back
-CR_UNTIL_NS: Final = 4  # next event of anybody else
-CR_NUMBER_END: Final = 5  # events may have numbers below this
-CR_DIRTY_RATIO: Final = 6  # of a write, vm.dirty_ratio: a node with more dirty pages is passed over
-CR_TOKEN: Final = 7  # of a write, what it leaves
-CR_PAGE_NS: Final = 8  # of a write, cost of a page besides locks
-CR_NR_DIRTY_MAX: Final = 9  # of a write, it stops before it has made so many pages dirty
-# what goes on,
-CR_NOW_NS: Final = 10
-CR_NUMBER: Final = 11  # of the last event
+# State of a run behind LR_*: what is given,
+CR_FILE: Final = NR_LR_FIELDS  # number of the file
+CR_SWAP_FREE: Final = 7  # free slots of swap, for pages that come back
+CR_DIRTY_RATIO: Final = 8  # of a write, vm.dirty_ratio: a node with more dirty pages is passed over
+CR_TOKEN: Final = 9  # of a write, what it leaves
+CR_PAGE_NS: Final = 10  # of a write, cost of a page besides locks
+CR_NR_DIRTY_MAX: Final = 11  # of a write, it stops before it has made so many pages dirty
 CR_AT: Final = 12  # the next page of the file
 CR_END: Final = 13  # behind the last one
 CR_MARK: Final = 14  # page at which to read ahead, -1 for none
-CR_HAVE: Final = 15  # of a read, pages allocated so far; as many more as entered are in `pfns`
 # and what has come of it.
+CR_HAVE: Final = 15  # of a read, pages allocated so far; as many more as entered are in `pfns`
 CR_LOCK_NS: Final = 16  # time in the page allocator
 CR_NR_DIRTY: Final = 17  # pages made dirty
 CR_NR_PLACED: Final = 18  # pages entered in the cache
 NR_CR_FIELDS: Final = 19
-
-NUMBERS_MAX: Final = 8  # events of a step besides those of the holds of lru_lock
 
 
 def new_cache_run() -> I64:
@@ -115,7 +108,7 @@ def fill_run(
 
     Source: Linux 6.1 mm/readahead.c:page_cache_ra_unbounded
     """
-    cpu, number = int(run[CR_CPU]), int(run[CR_FILE])
+    cpu, number = int(run[LR_CPU]), int(run[CR_FILE])
     start, length = int(run[CR_AT]), int(run[CR_END] - run[CR_AT])
     done = have = 0
     while done < length and can_drain(mem, burst, run):
@@ -164,7 +157,7 @@ def store_new_run(
 
     Source: Linux 6.1 mm/filemap.c:generic_perform_write
     """
-    cpu, number = int(run[CR_CPU]), int(run[CR_FILE])
+    cpu, number = int(run[LR_CPU]), int(run[CR_FILE])
     while run[CR_AT] < run[CR_END] and can_drain(mem, burst, run):
         at = int(run[CR_AT])
         if is_cached(files, number, at):
@@ -191,17 +184,10 @@ def store_new_run(
         run[CR_AT] += got
 
 
-@inlined_leaf
-def pass_time(run: I64, ns: int) -> None:
-    """Let time pass; that is an event if it takes any."""
-    run[CR_NOW_NS] += ns
-    run[CR_NUMBER] += ns != 0
-
-
 @leaf
 def can_drain(mem: Mem, burst: Burst, run: I64) -> bool:
     """Tell whether the CPU's folio_batch can be emptied at once, and all of it stays in use."""
-    batch = mem.lru_batch[run[CR_CPU]]
+    batch = mem.lru_batch[run[LR_CPU]]
     for i in range(1, batch[0] + 1):
         if mem.pages.flags[batch[i]] == PG_batched:
             return False  # it lost its last user, and has to be freed then
@@ -211,35 +197,23 @@ def can_drain(mem: Mem, burst: Burst, run: I64) -> bool:
     return True
 
 
-@inlined_leaf
-def is_lock_free(burst: Burst, run: I64, server: int) -> bool:
-    """Tell whether nobody holds a lock or waits for it."""
-    is_asked = burst.queued[server] != 0 or burst.nr_waiting[server] != 0
-    return not is_asked and burst.free_ns[server] <= run[CR_NOW_NS]
-
-
 @leaf
 def ends_too_late(mem: Mem, burst: Burst, run: I64, zone: int, ns: int) -> bool:
-    """Tell whether a step may end as late as the next event of others, or has no room.
+    """Tell whether a step may end as late as the next event of others.
 
     Args:
         mem: Physical memory.
-        burst: Costs, and room for holds.
+        burst: Costs.
         run: State of the run.
         zone: Where pages come from; -1 if none are wanted.
         ns: What the step takes besides locks.
     """
-    line_ns, spread = int(burst.cost[C_LINE]), int(burst.cost[C_SPREAD])
-    lru_ns = longest_ns(int(burst.cost[C_LRU_HOLD_PAGE]), line_ns, spread)
+    lru_ns = longest_hold_ns(burst, int(burst.cost[C_LRU_HOLD_PAGE]))
     ns += PAGEVEC_SIZE * lru_ns  # its pages may lie on nodes by turns
     if zone >= 0:
-        ratio = int(burst.distance[run[CR_NID], mem.zone[zone, Z_NID]])
-        ns += longest_ns(refill_ns(mem, burst, zone), line_ns, spread) * ratio // 10
-    is_late = run[CR_NOW_NS] + ns >= run[CR_UNTIL_NS]
-    numbers = run[CR_NUMBER] + NUMBERS_MAX + 2 * PAGEVEC_SIZE
-    has_room = burst.holds[0, 0] + PAGEVEC_SIZE + 2 < len(burst.holds)
-    has_room = has_room and burst.notes[0, 0] + 2 * len(mem.zone) < len(burst.notes)
-    return bool(is_late or numbers >= run[CR_NUMBER_END] or not has_room)
+        ratio = int(burst.distance[run[LR_NID], mem.zone[zone, Z_NID]])
+        ns += longest_hold_ns(burst, refill_ns(mem, burst, zone)) * ratio // 10
+    return not has_time(burst, run, ns)
 
 
 @leaf
@@ -262,7 +236,7 @@ def zone_at_hand(mem: Mem, burst: Burst, request: I64, run: I64, is_write: bool)
         if mem.zone[zone, Z_BOOSTED_WATERMARK]:
             return -1
         migratetype = int(request[R_MIGRATETYPE])
-        if mem.lists[pcp_list(mem, zone, int(run[CR_CPU]), migratetype), L_COUNT]:
+        if mem.lists[pcp_list(mem, zone, int(run[LR_CPU]), migratetype), L_COUNT]:
             return zone
         if is_lock_free(burst, run, zone) and has_batch(mem, zone, migratetype):
             return zone
@@ -293,11 +267,11 @@ def grant_pages(
 
     Source: Linux 6.1 mm/page_alloc.c:rmqueue_pcplist
     """
-    cpu, nid = int(run[CR_CPU]), int(run[CR_NID])
+    cpu, nid = int(run[LR_CPU]), int(run[LR_NID])
     migratetype, preferred = int(request[R_MIGRATETYPE]), int(request[R_PREFERRED])
     floor = watermark_floor(mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0)
     nr_listed = int(mem.lists[pcp_list(mem, zone, cpu, migratetype), L_COUNT])
-    run[CR_NUMBER] += 2  # the question and its answer
+    run[LR_NUMBER] += 2  # the question and its answer
     if nr_listed:
         nr = min(want, nr_listed)
         got, _ = alloc_pages_bulk(
@@ -312,7 +286,7 @@ def grant_pages(
             )
             got += more
         owner = int(mem.zone[zone, Z_NID])
-        note_bands(mem, burst, owner, int(run[CR_NOW_NS]))
+        note_bands(mem, burst, owner, int(run[LR_NOW_NS]))
         ratio = int(burst.distance[nid, owner])
         hold_ns = drawn_ns(burst, cpu, refill_ns(mem, burst, zone)) * ratio // 10
         hold(burst, run, zone, hold_ns)
@@ -327,7 +301,7 @@ def drain_batch(mem: Mem, burst: Burst, run: I64) -> None:
 
     Source: Linux 6.1 mm/swap.c:folio_batch_move_lru
     """
-    cpu = int(run[CR_CPU])
+    cpu = int(run[LR_CPU])
     for _ in range(PAGEVEC_SIZE):
         nid, nr_pages = folio_batch_run(mem, cpu)
         if nr_pages == 0:
@@ -335,19 +309,5 @@ def drain_batch(mem: Mem, burst: Burst, run: I64) -> None:
         nr_free = folio_batch_move_lru(mem, cpu, nr_pages, burst.spare)
         assert nr_free == 0, "a page lost its last user, which nobody can have been"
         hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_LRU_HOLD_PAGE]) * nr_pages)
-        run[CR_NUMBER] += 2
+        run[LR_NUMBER] += 2
         hold(burst, run, lru_lock(burst, nid), hold_ns)
-
-
-@inlined_leaf
-def hold(burst: Burst, run: I64, server: int, hold_ns: int) -> None:
-    """Hold a lock that is free, and write that down for its account."""
-    burst.holds[0, 0] += 1
-    row = burst.holds[burst.holds[0, 0]]
-    row[H_SERVER] = server
-    row[H_ASKED] = run[CR_NOW_NS]
-    row[H_BEGIN] = run[CR_NOW_NS]
-    row[H_HOLD] = hold_ns
-    row[H_CPU] = run[CR_CPU]
-    run[CR_NOW_NS] += hold_ns
-    burst.free_ns[server] = run[CR_NOW_NS]
