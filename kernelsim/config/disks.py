@@ -36,6 +36,8 @@ class BlockDeviceSpec:
     """Standard deviation of these two over their mean, in 1/1000; 0: not known, all alike."""
     bandwidth_bytes_per_s: int = 500_000_000
     """Sustained transfer rate; SATA 3: 550 MB/s."""
+    write_bandwidth_bytes_per_s: int = 0
+    """The same of writes; 0: they pass as fast as reads."""
     max_segments: int = 168
     """Pieces of memory, pages here, that one request may have; AHCI_MAX_SG of SATA controllers."""
     rotational: bool = False
@@ -121,6 +123,7 @@ def validate_disks(devices: Sequence[BlockDeviceSpec], swaps: Sequence[SwapSpec]
             "read_latency_ns",
             "write_latency_ns",
             "request_ns",
+            "write_bandwidth_bytes_per_s",
             "average_seek_ns",
             "track_to_track_ns",
             "compressed_permille",

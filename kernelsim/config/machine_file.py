@@ -177,9 +177,10 @@ def _device(device: DeviceToml, index: int) -> BlockDeviceSpec:
         value = getattr(device, key)
         if value is not None:
             changes[f"{key}_ns"] = parse_duration(value, key=f"{where}.{key}")
-    if device.bandwidth is not None:
-        bandwidth = parse_size(device.bandwidth, key=f"{where}.bandwidth")
-        changes["bandwidth_bytes_per_s"] = bandwidth
+    for key in ("bandwidth", "write_bandwidth"):
+        value = getattr(device, key)
+        if value is not None:
+            changes[f"{key}_bytes_per_s"] = parse_size(value, key=f"{where}.{key}")
     if device.size is not None:
         changes["size_bytes"] = parse_size(device.size, key=f"{where}.size")
     return attrs.evolve(DEVICE_KINDS[device.kind], **changes)

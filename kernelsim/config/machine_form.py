@@ -178,6 +178,11 @@ class DeviceToml:
     bandwidth: Any = _of_kind(
         "sustained transfer in bytes a second", "a size such as 500M", "bandwidth_bytes_per_s"
     )
+    write_bandwidth: Any = _of_kind(
+        "the same of writes, in bytes a second; 0: as fast as reads",
+        "a size such as 400M",
+        "write_bandwidth_bytes_per_s",
+    )
     size: Any = _of_kind(
         "capacity, which an arm moves over; swap areas lie in front, files behind them",
         "a size such as 256G",

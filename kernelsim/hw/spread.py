@@ -4,8 +4,9 @@ A path touches some cache lines; each is there, or comes from memory. So the sam
 time each time it runs, and a long path, being the sum of many such accesses, varies less for its
 length than a short one.
 
-Interface: `spread_ns`; the same numbers in compiled code and from Python. Numbers are drawn from a
-counter, so what one CPU draws depends on nothing the others do.
+Interface: `spread_ns`, and `longest_ns` for the most it gives; the same numbers in compiled code
+and from Python. Numbers are drawn from a counter, so what one CPU draws depends on nothing the
+others do.
 Units: ns; the spread is a coefficient of variation in 1/1000.
 """
 
@@ -65,3 +66,12 @@ def spread_ns(
     nr_lines = max(mean_ns / line_ns, 1.0)
     varies = int(mean_ns * spread / np.sqrt(nr_lines))
     return mean_ns + varies * (drawn - _MEAN) // (1000 * _ONE)
+
+
+@leaf
+def longest_ns(mean_ns: int, line_ns: int, spread: int) -> int:
+    """Return the longest time that `spread_ns` gives for a path of a mean."""
+    if spread == 0 or mean_ns == 0:
+        return mean_ns
+    varies = int(mean_ns * spread / np.sqrt(max(mean_ns / line_ns, 1.0)))
+    return mean_ns + varies * (_QUANTILE[0] - _MEAN) // (1000 * _ONE)

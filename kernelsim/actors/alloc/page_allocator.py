@@ -18,8 +18,10 @@ import msgspec
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
 from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.node import AllocPages, DrainPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.mm.burst.columns import R_ZONES
 from kernelsim.mm.core.mem import (
     I64,
     SWAP_CLUSTER_MAX,
@@ -194,3 +196,13 @@ def table_context(current: Current, policy: Mempolicy | None) -> AllocContext:
     Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one
     """
     return alloc_context(current, policy, GFP_PGTABLE_USER)
+
+
+def fill_request(request: I64, context: AllocContext, task: Task) -> None:
+    """Fill in what a task's requests for pages are served by: the columns of `Burst.request`."""
+    flags = gfp_to_alloc_flags(context.gfp)
+    request[:R_ZONES] = (
+        context.migratetype, context.highest_zoneidx, context.preferred_nid,
+        flags | ALLOC_OOM if task.oom_victim else flags, len(context.zonelist),
+    )  # fmt: skip
+    request[R_ZONES : R_ZONES + len(context.zonelist)] = context.zonelist

@@ -8,8 +8,17 @@ import numpy as np
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.lock_run import LockRun
 from kernelsim.actors.messages.node import FreePages, ReleasePages
+from kernelsim.mm.burst.free_pages import (
+    FR_AT,
+    FR_NR_FREED,
+    free_unref_pages,
+    new_free_run,
+    release_run,
+)
 from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX, nids_of
+from kernelsim.trace.kmem import mm_page_free
 
 
 async def release(current: Current, pfns: I64) -> int:
@@ -20,19 +29,19 @@ async def release(current: Current, pfns: I64) -> int:
     Source: Linux 6.1 mm/swap.c:release_pages
     """
     kernel, task = current
-    nids = nids_of(kernel.mem, pfns).tolist()
-    frames, at = [], 0
+    free, at, nr_free = np.zeros(len(pfns), np.int64), 0, 0
+    burst = FreeBurst(current)
     while at < len(pfns):
-        end = at + 1
-        while end < min(at + SWAP_CLUSTER_MAX, len(pfns)) and nids[end] == nids[at]:
-            end += 1
+        at, nr_free = burst.release(pfns, at, free, nr_free)
+        if at == len(pfns):
+            break
+        nids = nids_of(kernel.mem, pfns[at : at + SWAP_CLUSTER_MAX])
+        end = at + int((nids == nids[0]).cumprod().sum())
         request = ReleasePages(pfns[at:end], task.cpu.name)
-        frames.append(await kernel.nodes[nids[at]].ref.ask(request))
-        at = end
-    if not frames:
-        return 0
-    free = np.concatenate(frames)
-    return await free_frames(current, free, len(free))
+        frames = await kernel.nodes[nids[0]].ref.ask(request)
+        free[nr_free : nr_free + len(frames)] = frames
+        at, nr_free = end, nr_free + len(frames)
+    return await free_frames(current, free, nr_free)
 
 
 async def free_frames(current: Current, pfns: I64, nr: int) -> int:
@@ -46,10 +55,44 @@ async def free_frames(current: Current, pfns: I64, nr: int) -> int:
 
 async def free_on_node(current: Current, nid: int, pfns: I64, nr: int) -> None:
     """Give frames of one node back: each hold of a zone's lock is one request."""
-    node, at = current.kernel.nodes[nid].ref, 0
+    node, at, burst = current.kernel.nodes[nid].ref, 0, FreeBurst(current)
     while at < nr:
-        cpu = current.task.cpu
-        at = await node.ask(FreePages(cpu.number, pfns, nr, cpu.name, at))
+        at = burst.free(nid, pfns, nr, at)
+        if at < nr:
+            cpu = current.task.cpu
+            at = await node.ask(FreePages(cpu.number, pfns, nr, cpu.name, at))
+
+
+class FreeBurst:
+    """What a task frees in compiled code, as far as nobody else can notice.
+
+    Args:
+        current: The task.
+    """
+
+    def __init__(self, current: Current) -> None:
+        self._kernel = current.kernel
+        self._locks = LockRun(current, new_free_run(), mm_page_free)
+
+    def release(self, pfns: I64, at: int, out: I64, nr_out: int) -> tuple[int, int]:
+        """Take `pfns[at:]` off their lists; return the first that is left, and how many are out."""
+        run = self._locks.run
+        if not self._locks.begin():
+            return at, nr_out
+        run[FR_AT], run[FR_NR_FREED] = at, nr_out
+        release_run(self._kernel.mem, self._kernel.burst, pfns, len(pfns), out, run)
+        self._locks.end()
+        return int(run[FR_AT]), int(run[FR_NR_FREED])
+
+    def free(self, nid: int, pfns: I64, nr: int, at: int) -> int:
+        """Give frames `pfns[at:nr]` of a node back; return the first that is left."""
+        run = self._locks.run
+        if not self._locks.begin():
+            return at
+        run[FR_AT] = at
+        free_unref_pages(self._kernel.mem, self._kernel.burst, nid, pfns, nr, run)
+        self._locks.end()
+        return int(run[FR_AT])
 
 
 def by_node(kernel: Kernel, pfns: I64, nr: int) -> list[tuple[int, I64]]:

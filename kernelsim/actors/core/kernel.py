@@ -67,6 +67,10 @@ class BurstRunner(Protocol):
         """Tell the observer what programs have stored that are in the middle of a burst."""
         ...
 
+    def enter_accounts(self) -> None:
+        """Enter holds and traffic of compiled code where the actors enter theirs."""
+        ...
+
 
 @attrs.define
 class Kernel:

@@ -19,6 +19,7 @@ from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.balance_dirty import balance_dirty_pages_ratelimited
+from kernelsim.actors.file.cache_burst import CacheBurst
 from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.fs.inode import HOLE, Inode
@@ -39,6 +40,7 @@ from kernelsim.mm.swap.swap_area import SS_FREE
 from kernelsim.trace.writeback import writeback_dirty_folio
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
+WRITE_GFP: Final = GFP_HIGHUSER_MOVABLE | Gfp.WRITE
 MAX_LFS_FILESIZE: Final = (1 << 44) - PAGE_SIZE  # the largest file of ext4 with blocks of 4 KiB
 
 
@@ -55,6 +57,7 @@ class FileWriter:
         self._kernel, self._task = current
         self._policy = policy
         self._pfns = np.zeros(PAGEVEC_SIZE, np.int64)
+        self._burst = CacheBurst(current)
 
     async def write(self, inode: Inode, pos: int, nr_bytes: int, token: int) -> tuple[int, int]:
         """Write bytes that leave `token` in each page; return how many were, and an errno.
@@ -74,6 +77,9 @@ class FileWriter:
         bdi = self._kernel.backing_devs[inode.device]
         while at < end and not error and not self._task.killed:
             index, is_whole = at >> PAGE_SHIFT, at % PAGE_SIZE == 0 and end - at >= PAGE_SIZE
+            if is_whole and most > 1 and (done := self._store_run(inode, index, end, token)):
+                at += done << PAGE_SHIFT
+                continue
             nr = min((end - at) >> PAGE_SHIFT if is_whole else 1, self._nr_at_once(), most)
             pfn = xa_load(self._kernel.spaces.pool.xa, inode.number, index)
             if pfn > 0:
@@ -91,6 +97,16 @@ class FileWriter:
                 inode.size = max(inode.size, at)
                 await balance_dirty_pages_ratelimited(self._current, bdi)
         return at - pos, error
+
+    def _store_run(self, inode: Inode, index: int, end: int, token: int) -> int:
+        """Store to pages that are not in memory as far as nobody can notice; return how many."""
+        context = alloc_context(self._current, self._policy, WRITE_GFP)
+        stop = end >> PAGE_SHIFT
+        done, nr_new = self._burst.store_new(inode, index, stop, token, context)
+        if done:
+            self._account(inode, index, done, nr_new)
+            inode.size = max(inode.size, index + done << PAGE_SHIFT)
+        return done
 
     def _nr_at_once(self) -> int:
         """Return how many pages may be stored to until the limits have to be looked at."""
@@ -124,7 +140,7 @@ class FileWriter:
         """Store to pages that are not in memory; nothing of them has to be read."""
         kernel, task, number = self._kernel, self._task, inode.number
         nr = page_cache_next_page(kernel.spaces.mappings, number, index, index + nr) - index
-        context = alloc_context(self._current, self._policy, GFP_HIGHUSER_MOVABLE | Gfp.WRITE)
+        context = alloc_context(self._current, self._policy, WRITE_GFP)
         grant = await alloc_pages(self._current, context, nr, self._pfns)
         if not grant.nr:
             return 0, errno.ENOMEM

@@ -15,9 +15,11 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import folio_batch_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.swap_io import submit_bio
+from kernelsim.actors.file.cache_burst import CacheBurst
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageRead
 from kernelsim.fs.inode import HOLE, Inode
@@ -38,6 +40,7 @@ from kernelsim.mm.file.filemap import filemap_add_run, page_cache_next_miss, pag
 from kernelsim.mm.file.readahead import Window
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.swap.swap_area import SS_FREE
+from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import SECTORS_PER_PAGE
 
 BIO_MAX_VECS: Final = 256  # pages; include/linux/bio.h
@@ -68,7 +71,14 @@ async def _read_run(
     pfns = np.zeros(stop - start, np.int64)
     queue = kernel.engine.wait_queue(f"file page {start} of {inode.number}")
     done = have = 0
+    burst = CacheBurst(current)
     while start + done < stop:
+        if done == have:
+            entered, nr = burst.fill(inode, start + done, stop, mark, context, pfns[done:])
+            _note_reads(kernel, inode, start + done, entered, queue)
+            done, have = done + entered, have + nr
+            if start + done == stop:
+                break
         if done == have:
             want = min(stop - start - done, SWAP_CLUSTER_MAX)
             have += (await alloc_pages(current, context, want, pfns[have:])).nr
@@ -83,8 +93,7 @@ async def _read_run(
         )  # fmt: skip
         kernel.observer.cached(done - before)
         kernel.placed(done - before)
-        keys = range(page_key(inode.number, start + before), page_key(inode.number, start + done))
-        kernel.page_reads.update(dict.fromkeys(keys, queue))
+        _note_reads(kernel, inode, start + before, done - before, queue)
         if kernel.mem.lru_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
             await folio_batch_drain(current)
         elif done < have:  # somebody else has read the next one meanwhile
@@ -95,6 +104,12 @@ async def _read_run(
         await task.compute(kernel.spec.latency.swap_slot_ns * done)
         await submit_read(current, inode, start, pfns[:done])
     return start + done
+
+
+def _note_reads(kernel: Kernel, inode: Inode, index: int, nr_pages: int, queue: WaitQueue) -> None:
+    """Let who comes to one of these pages know where to sleep."""
+    first = page_key(inode.number, index)
+    kernel.page_reads.update(dict.fromkeys(range(first, first + nr_pages), queue))
 
 
 async def read_again(current: Current, inode: Inode, index: int, pfn: int) -> int:

@@ -228,7 +228,10 @@ class BlockDevice(Actor):
 
     def _transfer(self, request: Request, begin_ns: int) -> None:
         spec, size_bytes = self.spec, request.nr_sectors * SECTOR_SIZE
-        transfer_ns = spec.request_ns + size_bytes * NS_PER_S // spec.bandwidth_bytes_per_s
+        bandwidth = spec.bandwidth_bytes_per_s
+        if request.is_write:
+            bandwidth = spec.write_bandwidth_bytes_per_s or bandwidth
+        transfer_ns = spec.request_ns + size_bytes * NS_PER_S // bandwidth
         self._pipe_free_ns = begin_ns + transfer_ns
         self.statistics.busy_ns += transfer_ns
         self.engine.clock.schedule(self._pipe_free_ns, self._complete, request)

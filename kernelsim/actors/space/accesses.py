@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from kernelsim.actors.alloc.page_allocator import fill_request
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
 from kernelsim.actors.tracing import trace, wants
@@ -51,14 +51,10 @@ from kernelsim.mm.burst.columns import (
     FOR_PAGE,
     FOR_TABLE,
     NR_KINDS,
-    R_ZONES,
     STOP_ENTERED,
     STOP_FAULT,
 )
 from kernelsim.mm.core.mem import I64, U8
-from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import gfp_to_alloc_flags
-from kernelsim.mm.page.page_alloc import ALLOC_OOM
 from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, TOUCH_FAULT, touch_present
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -259,13 +255,3 @@ class Accesses:
         if served.user_ns:
             await entry.task.compute(served.user_ns, user=True)
         return int(served.is_served)
-
-
-def fill_request(request: I64, context: AllocContext, task: Task) -> None:
-    """Fill in what a task's requests for pages are served by: the columns of `Burst.request`."""
-    flags = gfp_to_alloc_flags(context.gfp)
-    request[:R_ZONES] = (
-        context.migratetype, context.highest_zoneidx, context.preferred_nid,
-        flags | ALLOC_OOM if task.oom_victim else flags, len(context.zonelist),
-    )  # fmt: skip
-    request[R_ZONES : R_ZONES + len(context.zonelist)] = context.zonelist

@@ -16,6 +16,8 @@ Units: ns.
 from functools import partial
 from typing import Final
 
+import numpy as np
+
 from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
@@ -65,13 +67,14 @@ from kernelsim.mm.burst.columns import (
 )
 from kernelsim.mm.burst.pages import refill_in_turn
 from kernelsim.mm.burst.run import next_due, run_burst
-from kernelsim.mm.core.mem import Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
+from kernelsim.mm.core.mem import I64_2D, Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
 from kernelsim.sim.clock import VirtualClock
 from kernelsim.sim.reply import Reply
 from kernelsim.sim.wait import Waiter
 
 EVENTS_AT_ONCE: Final = 1 << 16  # then trio and Ctrl-C get a turn
+FEW_HOLDS: Final = 16  # are entered one by one
 WHY: Final = "its accesses"
 
 
@@ -171,7 +174,7 @@ class Bursts:
             clock.number = int(burst.order[O_NUMBER])
             if nr_done:
                 clock.now_ns = int(burst.order[O_TIME])
-            self._enter_accounts()
+            self.enter_accounts()
             if kernel.is_observed:
                 self._witness.tell_steps()
             if call:
@@ -214,7 +217,7 @@ class Bursts:
         self._due = _Due(self, self._clock, at_ns, number)
         self._clock.put_back(at_ns, number, self._due)
 
-    def _enter_accounts(self) -> None:
+    def enter_accounts(self) -> None:
         """Enter holds and traffic where the actors enter theirs, in the order of time."""
         burst = self._burst
         nr_holds, nr_notes = int(burst.holds[0, 0]), int(burst.notes[0, 0])
@@ -223,7 +226,11 @@ class Bursts:
         if nr_notes:
             burst.notes[0, 0] = 0
         notes = burst.notes[1 : 1 + nr_notes].tolist()
-        for row in burst.holds[1 : 1 + nr_holds].tolist():
+        holds = burst.holds[1 : 1 + nr_holds]
+        if nr_holds > FEW_HOLDS and not (holds[:, H_BEGIN] > holds[:, H_ASKED]).any():
+            self._enter_free(holds)
+            holds = holds[:0]
+        for row in holds.tolist():
             while notes and notes[0][N_TIME] < row[H_BEGIN]:
                 self._note_band(notes.pop(0))
             user = self._kernel.cpus[row[H_CPU]].name
@@ -248,6 +255,16 @@ class Bursts:
             account.hold_ns += hold_ns
             account.wait_ns += wait_ns
             account.wait_ns_max = max(account.wait_ns_max, wait_ns_max)
+
+    def _enter_free(self, holds: I64_2D) -> None:
+        """Enter holds that nobody waited for, lock by lock."""
+        for server in np.unique(holds[:, H_SERVER]).tolist():
+            own = holds[holds[:, H_SERVER] == server]
+            last = own[-1].tolist()
+            user = self._kernel.cpus[last[H_CPU]].name
+            hold_ns = int(own[:-1, H_HOLD].sum())
+            self._locks[server].server.record_free(len(own) - 1, hold_ns)
+            self._locks[server].note(last[H_ASKED], last[H_BEGIN], last[H_HOLD], user)
 
     def _pipe(self, server: int) -> SharedServer:
         kernel = self._kernel

@@ -93,20 +93,13 @@ def global_dirtyable_memory(phys: PhysMem) -> int:
 
     Source: Linux 6.1 mm/page-writeback.c:global_dirtyable_memory
     """
-    pages = _dirtyable_pages(phys.mem, phys.totalreserve_pages)
+    mem = phys.mem
+    free = int(mem.zone[:, Z_FREE].sum())
+    pages = free - min(free, phys.totalreserve_pages)
+    pages += int(mem.node_stat[:, [NR_INACTIVE_FILE, NR_ACTIVE_FILE]].sum())
     if not phys.tunables.now.vm_highmem_is_dirtyable:
         pages -= _highmem_dirtyable_memory(phys, pages)
     return pages + 1
-
-
-@leaf
-def _dirtyable_pages(mem: Mem, reserved: int) -> int:
-    free = file = 0
-    for row in range(mem.zone.shape[0]):
-        free += mem.zone[row, Z_FREE]
-    for nid in range(mem.node_stat.shape[0]):
-        file += mem.node_stat[nid, NR_INACTIVE_FILE] + mem.node_stat[nid, NR_ACTIVE_FILE]
-    return int(free - min(free, reserved) + file)
 
 
 def _highmem_dirtyable_memory(phys: PhysMem, total: int) -> int:
@@ -129,13 +122,12 @@ def node_dirty_ok(phys: PhysMem, nid: int) -> bool:
 
     Source: Linux 6.1 mm/page-writeback.c:node_dirty_ok
     """
-    stat = phys.mem.node_stat[nid]
-    return int(stat[NR_DIRTY] + stat[NR_WRITEBACK]) <= _node_dirty_limit(phys, nid)
+    return nr_node_dirty(phys.mem, nid) <= _node_dirty_limit(phys, nid)
 
 
 def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
     sysctl = phys.tunables.now
-    pages = _node_dirtyable_memory(phys.mem, nid)
+    pages = node_dirtyable_memory(phys.mem, nid)
     if sysctl.vm_dirty_bytes:
         dirty = -(-sysctl.vm_dirty_bytes // PAGE_SIZE) * pages // global_dirtyable_memory(phys)
     else:
@@ -144,19 +136,26 @@ def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
 
 
 @leaf
-def _node_dirtyable_memory(mem: Mem, nid: int) -> int:
+def nr_node_dirty(mem: Mem, nid: int) -> int:
+    """Return the pages of a node that are dirty or being written."""
+    return int(mem.node_stat[nid, NR_DIRTY] + mem.node_stat[nid, NR_WRITEBACK])
+
+
+@leaf
+def node_dirtyable_memory(mem: Mem, nid: int) -> int:
     """Return the pages of a node that could be dirty.
 
     Source: Linux 6.1 mm/page-writeback.c:node_dirtyable_memory
     """
-    free = reserved = 0
-    for row in range(mem.zone.shape[0]):
-        zone = mem.zone[row]
-        if zone[Z_NID] == nid:
-            free += zone[Z_FREE]
-            reserve = 0
-            for wanted in range(mem.lowmem_reserve.shape[1]):
-                reserve = max(reserve, mem.lowmem_reserve[row, wanted])
-            reserved += min(reserve + zone[Z_WMARK_HIGH], zone[Z_MANAGED])
-    file = mem.node_stat[nid, NR_INACTIVE_FILE] + mem.node_stat[nid, NR_ACTIVE_FILE]
-    return int(free - min(free, reserved) + file)
+    free, reserved = 0, 0
+    for zone in range(len(mem.zone)):
+        if mem.zone[zone, Z_NID] != nid:
+            continue
+        free += int(mem.zone[zone, Z_FREE])
+        reserve = 0
+        for highest in range(mem.lowmem_reserve.shape[1]):
+            reserve = max(reserve, int(mem.lowmem_reserve[zone, highest]))
+        reserve += int(mem.zone[zone, Z_WMARK_HIGH])
+        reserved += min(reserve, int(mem.zone[zone, Z_MANAGED]))
+    file = int(mem.node_stat[nid, NR_INACTIVE_FILE] + mem.node_stat[nid, NR_ACTIVE_FILE])
+    return free - min(free, reserved) + file

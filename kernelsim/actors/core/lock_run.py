@@ -1,0 +1,58 @@
+"""Lets a task take many steps under locks in compiled code, as far as nobody else can notice.
+
+With `burst_pages` of 1, or when somebody listens to each step, all of them are messages; the
+outcome is the same, to the last counter and the last nanosecond.
+Interface: a `LockRun` has the state for the leaves of mm/burst (lock_run.py there); `begin` fills
+it in and tells whether to go on, `end` enters what has come of it.
+Units: ns.
+"""
+
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.tracing import wants
+from kernelsim.mm.burst.lock_run import (
+    LR_CPU,
+    LR_NID,
+    LR_NOW_NS,
+    LR_NUMBER,
+    LR_NUMBER_END,
+    LR_UNTIL_NS,
+)
+from kernelsim.mm.core.mem import I64
+from kernelsim.trace.tracepoint import Tracepoint
+
+
+class LockRun:
+    """The runs of one task.
+
+    Args:
+        current: The task.
+        run: State of its runs, LR_* first.
+        point: What nodes log of each page; all goes by messages when that is wanted.
+    """
+
+    def __init__(self, current: Current, run: I64, point: type[Tracepoint]) -> None:
+        self.run = run
+        self._kernel, self._task = current
+        self._point = point
+
+    def begin(self) -> bool:
+        """Fill in when and where it is; False if each step has to be a message."""
+        kernel, cpu, run = self._kernel, self._task.cpu, self.run
+        clock = kernel.engine.clock
+        if kernel.burst_pages == 1 or kernel.is_observed or clock.now_ns >= clock.horizon_ns:
+            return False
+        if any(wants(node, self._point) for node in kernel.nodes):
+            return False
+        run[:] = 0
+        run[LR_CPU], run[LR_NID] = cpu.number, cpu.nid
+        run[LR_UNTIL_NS], run[LR_NUMBER_END] = clock.horizon_ns, clock.look_number
+        run[LR_NOW_NS], run[LR_NUMBER] = clock.now_ns, clock.number
+        return True
+
+    def end(self) -> int:
+        """Let the time be that at which the run ended; return how long it took."""
+        clock, run = self._kernel.engine.clock, self.run
+        spent_ns = int(run[LR_NOW_NS]) - clock.now_ns
+        clock.now_ns, clock.number = int(run[LR_NOW_NS]), int(run[LR_NUMBER])
+        self._kernel.bursts.enter_accounts()
+        return spent_ns

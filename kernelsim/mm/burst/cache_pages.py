@@ -1,0 +1,313 @@
+"""New pages of files, many at a time: allocated, entered in the cache and put on the LRU lists.
+
+Linux: mm/readahead.c:page_cache_ra_unbounded, mm/filemap.c:generic_perform_write, 6.1.
+A task that reads or writes a file asks its CPU's page list, zone->lock and lru_lock every few
+pages. The leaves here take these steps, in the same order and with the same times, as long as
+nobody else can notice (lock_run.py). What is left, and whatever needs more than this (a watermark,
+a lock that is held, memory of another kind to be stolen), the task does with messages.
+
+Interface: `fill_run` for readahead, `store_new_run` for writes; both go on with what their state
+(`CR_*`) says and leave in it how far they came.
+Units: pages of the file, ns.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from kernelsim.hw.leaf import leaf
+from kernelsim.mm.burst.bands import note_bands
+from kernelsim.mm.burst.columns import (
+    C_LRU_HOLD_PAGE,
+    C_NR_NODES,
+    R_HIGHEST,
+    R_MIGRATETYPE,
+    R_NR_ZONES,
+    R_PREFERRED,
+    R_ZONES,
+    Burst,
+)
+from kernelsim.mm.burst.lock_run import (
+    LR_CPU,
+    LR_NID,
+    LR_NOW_NS,
+    LR_NUMBER,
+    NR_LR_FIELDS,
+    has_time,
+    hold,
+    is_lock_free,
+    longest_hold_ns,
+    pass_time,
+)
+from kernelsim.mm.burst.pages import refill_ns
+from kernelsim.mm.burst.servers import drawn_ns, lru_lock
+from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
+from kernelsim.mm.core.mem import (
+    I64,
+    I64_2D,
+    L_COUNT,
+    MAX_ORDER,
+    MIGRATE_MOVABLE,
+    PAGEVEC_SIZE,
+    SWAP_CLUSTER_MAX,
+    Z_BOOSTED_WATERMARK,
+    Z_FREE,
+    Z_FRESH_END,
+    Z_FRESH_START,
+    Z_NID,
+    Z_WMARK_LOW,
+    Mem,
+    PG_batched,
+    free_list,
+    pcp_list,
+)
+from kernelsim.mm.file.address_space import FileMappings
+from kernelsim.mm.file.dirty_limits import UINT_MAX, node_dirtyable_memory, nr_node_dirty
+from kernelsim.mm.file.filemap import filemap_add_run, is_cached, page_cache_next_page
+from kernelsim.mm.file.filemap_write import write_run
+from kernelsim.mm.page.page_alloc import watermark_floor
+from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
+
+# State of a run behind LR_*: what is given,
+CR_FILE: Final = NR_LR_FIELDS  # number of the file
+CR_SWAP_FREE: Final = 7  # free slots of swap, for pages that come back
+CR_DIRTY_RATIO: Final = 8  # of a write, vm.dirty_ratio: a node with more dirty pages is passed over
+CR_TOKEN: Final = 9  # of a write, what it leaves
+CR_PAGE_NS: Final = 10  # of a write, cost of a page besides locks
+CR_NR_DIRTY_MAX: Final = 11  # of a write, it stops before it has made so many pages dirty
+CR_AT: Final = 12  # the next page of the file
+CR_END: Final = 13  # behind the last one
+CR_MARK: Final = 14  # page at which to read ahead, -1 for none
+# and what has come of it.
+CR_HAVE: Final = 15  # of a read, pages allocated so far; as many more as entered are in `pfns`
+CR_LOCK_NS: Final = 16  # time in the page allocator
+CR_NR_DIRTY: Final = 17  # pages made dirty
+CR_NR_PLACED: Final = 18  # pages entered in the cache
+NR_CR_FIELDS: Final = 19
+
+
+def new_cache_run() -> I64:
+    """Return the state of a run, for its caller to fill."""
+    return np.zeros(NR_CR_FIELDS, np.int64)
+
+
+@leaf
+def fill_run(
+    mem: Mem, files: FileMappings, lruvec: I64_2D, burst: Burst, request: I64, pfns: I64, run: I64
+) -> None:
+    """Allocate pages for a window and enter them, locked, as long as nobody can notice.
+
+    Args:
+        mem: Physical memory.
+        files: Page caches; there are rows for all of the window.
+        lruvec: What reclaim remembers of each node.
+        burst: Locks and costs.
+        request: What allocations are served by, R_*.
+        pfns: Gets the page of each index, from that of the first entered on.
+        run: State of the run; `CR_AT` is the first page of the window.
+
+    Source: Linux 6.1 mm/readahead.c:page_cache_ra_unbounded
+    """
+    cpu, number = int(run[LR_CPU]), int(run[CR_FILE])
+    start, length = int(run[CR_AT]), int(run[CR_END] - run[CR_AT])
+    done = have = 0
+    while done < length and can_drain(mem, burst, run):
+        zone = -1
+        if done == have:
+            zone = zone_at_hand(mem, burst, request, run, False)
+            if zone < 0:
+                break
+        if ends_too_late(mem, burst, run, zone, 0):
+            break
+        if done == have:
+            want = min(length - done, SWAP_CLUSTER_MAX)
+            have += grant_pages(mem, burst, request, zone, want, pfns, have, run)
+        before = done
+        done = filemap_add_run(
+            mem, files, lruvec, cpu, number, start, pfns, done, have, int(run[CR_MARK]),
+            int(run[CR_SWAP_FREE]),
+        )  # fmt: skip
+        burst.placed[0] += done - before
+        if mem.lru_batch[cpu, 0] == PAGEVEC_SIZE:
+            drain_batch(mem, burst, run)
+        elif done < have:  # one of them is cached
+            break
+    run[CR_AT] = start + done
+    run[CR_HAVE] = have
+    run[CR_NR_PLACED] = done
+
+
+@leaf
+def store_new_run(
+    mem: Mem, files: FileMappings, lruvec: I64_2D, burst: Burst, request: I64, pfns: I64, run: I64
+) -> None:
+    """Store to whole pages that are not cached, as long as nobody can notice.
+
+    Each step is one of `generic_perform_write` between two looks at the limits of dirty pages; none
+    is begun after which the task would have to look.
+
+    Args:
+        mem: Physical memory.
+        files: Page caches; there are rows for all pages.
+        lruvec: What reclaim remembers of each node.
+        burst: Locks and costs.
+        request: What allocations are served by, R_*.
+        pfns: Room for a folio_batch.
+        run: State of the run.
+
+    Source: Linux 6.1 mm/filemap.c:generic_perform_write
+    """
+    cpu, number = int(run[LR_CPU]), int(run[CR_FILE])
+    while run[CR_AT] < run[CR_END] and can_drain(mem, burst, run):
+        at = int(run[CR_AT])
+        if is_cached(files, number, at):
+            break
+        nr = min(int(run[CR_END]) - at, PAGEVEC_SIZE - int(mem.lru_batch[cpu, 0]))
+        if run[CR_NR_DIRTY] + nr >= run[CR_NR_DIRTY_MAX]:
+            break
+        nr = page_cache_next_page(files, number, at, at + nr) - at
+        zone = zone_at_hand(mem, burst, request, run, True)
+        if zone < 0 or ends_too_late(mem, burst, run, zone, int(run[CR_PAGE_NS]) * nr):
+            break
+        got = grant_pages(mem, burst, request, zone, nr, pfns, 0, run)
+        done = filemap_add_run(
+            mem, files, lruvec, cpu, number, at, pfns, 0, got, -1, int(run[CR_SWAP_FREE])
+        )
+        assert done == got, "a folio_batch had no room for the pages of a write"
+        burst.placed[0] += got
+        nr_dirty = write_run(mem, files, number, at, got, int(run[CR_TOKEN]))
+        if mem.lru_batch[cpu, 0] == PAGEVEC_SIZE:
+            drain_batch(mem, burst, run)
+        pass_time(run, int(run[CR_PAGE_NS]) * got)
+        run[CR_NR_DIRTY] += nr_dirty
+        run[CR_NR_PLACED] += got
+        run[CR_AT] += got
+
+
+@leaf
+def can_drain(mem: Mem, burst: Burst, run: I64) -> bool:
+    """Tell whether the CPU's folio_batch can be emptied at once, and all of it stays in use."""
+    batch = mem.lru_batch[run[LR_CPU]]
+    for i in range(1, batch[0] + 1):
+        if mem.pages.flags[batch[i]] == PG_batched:
+            return False  # it lost its last user, and has to be freed then
+    for nid in range(burst.cost[C_NR_NODES]):
+        if not is_lock_free(burst, run, lru_lock(burst, nid)):
+            return False
+    return True
+
+
+@leaf
+def ends_too_late(mem: Mem, burst: Burst, run: I64, zone: int, ns: int) -> bool:
+    """Tell whether a step may end as late as the next event of others.
+
+    Args:
+        mem: Physical memory.
+        burst: Costs.
+        run: State of the run.
+        zone: Where pages come from; -1 if none are wanted.
+        ns: What the step takes besides locks.
+    """
+    lru_ns = longest_hold_ns(burst, int(burst.cost[C_LRU_HOLD_PAGE]))
+    ns += PAGEVEC_SIZE * lru_ns  # its pages may lie on nodes by turns
+    if zone >= 0:
+        ratio = int(burst.distance[run[LR_NID], mem.zone[zone, Z_NID]])
+        ns += longest_hold_ns(burst, refill_ns(mem, burst, zone)) * ratio // 10
+    return not has_time(burst, run, ns)
+
+
+@leaf
+def zone_at_hand(mem: Mem, burst: Burst, request: I64, run: I64, is_write: bool) -> int:
+    """Return the zone a request above low is served by, -1 if that takes more than its lock.
+
+    Source: Linux 6.1 mm/page_alloc.c:get_page_from_freelist
+    """
+    for i in range(R_ZONES, R_ZONES + request[R_NR_ZONES]):
+        zone = int(request[i])
+        nid = int(mem.zone[zone, Z_NID])
+        if is_write:
+            limit = int(run[CR_DIRTY_RATIO]) * node_dirtyable_memory(mem, nid) // 100
+            if nr_node_dirty(mem, nid) > min(limit, UINT_MAX):
+                continue
+        if mem.zone[zone, Z_FREE] <= watermark_floor(
+            mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0
+        ):
+            continue
+        if mem.zone[zone, Z_BOOSTED_WATERMARK]:
+            return -1
+        migratetype = int(request[R_MIGRATETYPE])
+        if mem.lists[pcp_list(mem, zone, int(run[LR_CPU]), migratetype), L_COUNT]:
+            return zone
+        if is_lock_free(burst, run, zone) and has_batch(mem, zone, migratetype):
+            return zone
+        return -1
+    return -1
+
+
+@leaf
+def has_batch(mem: Mem, zone: int, migratetype: int) -> bool:
+    """Tell whether a list can be refilled with pages of its own kind."""
+    left = refill_batch(mem, zone)
+    if migratetype == MIGRATE_MOVABLE:
+        left -= int(mem.zone[zone, Z_FRESH_END] - mem.zone[zone, Z_FRESH_START])
+    for order in range(MAX_ORDER):
+        if left <= 0:
+            return True
+        left -= int(mem.lists[free_list(zone, order, migratetype), L_COUNT]) << order
+    return left <= 0
+
+
+@leaf
+def grant_pages(
+    mem: Mem, burst: Burst, request: I64, zone: int, want: int, out: I64, start: int, run: I64
+) -> int:
+    """Take pages from the CPU's list, or refill that under zone->lock; return how many.
+
+    The node's actor grants the same (on_alloc_pages).
+
+    Source: Linux 6.1 mm/page_alloc.c:rmqueue_pcplist
+    """
+    cpu, nid = int(run[LR_CPU]), int(run[LR_NID])
+    migratetype, preferred = int(request[R_MIGRATETYPE]), int(request[R_PREFERRED])
+    floor = watermark_floor(mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0)
+    nr_listed = int(mem.lists[pcp_list(mem, zone, cpu, migratetype), L_COUNT])
+    run[LR_NUMBER] += 2  # the question and its answer
+    if nr_listed:
+        nr = min(want, nr_listed)
+        got, _ = alloc_pages_bulk(
+            mem, zone, cpu, nid, preferred, migratetype, floor, nr, out, start
+        )
+    else:
+        nr = min(want, refill_batch(mem, zone)) - 1
+        got, _ = alloc_pages_bulk(mem, zone, cpu, nid, preferred, migratetype, -1, 1, out, start)
+        if nr:
+            more, _ = alloc_pages_bulk(
+                mem, zone, cpu, nid, preferred, migratetype, floor, nr, out, start + got
+            )
+            got += more
+        owner = int(mem.zone[zone, Z_NID])
+        note_bands(mem, burst, owner, int(run[LR_NOW_NS]))
+        ratio = int(burst.distance[nid, owner])
+        hold_ns = drawn_ns(burst, cpu, refill_ns(mem, burst, zone)) * ratio // 10
+        hold(burst, run, zone, hold_ns)
+        run[CR_LOCK_NS] += hold_ns
+    burst.granted[mem.zone[zone, Z_NID]] += got
+    return got
+
+
+@leaf
+def drain_batch(mem: Mem, burst: Burst, run: I64) -> None:
+    """Move the pages of the CPU's folio_batch to their lists.
+
+    Source: Linux 6.1 mm/swap.c:folio_batch_move_lru
+    """
+    cpu = int(run[LR_CPU])
+    for _ in range(PAGEVEC_SIZE):
+        nid, nr_pages = folio_batch_run(mem, cpu)
+        if nr_pages == 0:
+            break
+        nr_free = folio_batch_move_lru(mem, cpu, nr_pages, burst.spare)
+        assert nr_free == 0, "a page lost its last user, which nobody can have been"
+        hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_LRU_HOLD_PAGE]) * nr_pages)
+        run[LR_NUMBER] += 2
+        hold(burst, run, lru_lock(burst, nid), hold_ns)

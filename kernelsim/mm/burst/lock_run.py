@@ -1,0 +1,80 @@
+"""Steps of one task that take locks of nodes, many of them while nobody else can notice.
+
+A step is begun only if every lock it needs is free and it ends before the next event of anybody
+else, however long its holds turn out. So nobody is met, and none of its events needs a place in the
+order of events; they are only counted, as the clock numbers events.
+
+Interface: `LR_*`, the first entries of the state of such a run; `has_time` and `is_lock_free` tell
+whether the next step may be begun, `hold` and `pass_time` let its time pass.
+Units: ns.
+"""
+
+from typing import Final
+
+from kernelsim.hw.leaf import inlined_leaf, leaf
+from kernelsim.hw.spread import longest_ns
+from kernelsim.mm.burst.columns import (
+    C_LINE,
+    C_SPREAD,
+    H_ASKED,
+    H_BEGIN,
+    H_CPU,
+    H_HOLD,
+    H_SERVER,
+    Burst,
+)
+from kernelsim.mm.core.mem import I64
+
+LR_CPU: Final = 0
+LR_NID: Final = 1  # of the CPU
+LR_UNTIL_NS: Final = 2  # next event of anybody else
+LR_NUMBER_END: Final = 3  # events may have numbers below this
+LR_NOW_NS: Final = 4
+LR_NUMBER: Final = 5  # of the last event
+NR_LR_FIELDS: Final = 6
+
+HOLDS_MAX: Final = 20  # of a step; each is two events, the question and its answer
+
+
+@leaf
+def has_time(burst: Burst, run: I64, ns: int) -> bool:
+    """Tell whether a step of a length at most ends before others notice, and has room for notes."""
+    is_late = run[LR_NOW_NS] + ns >= run[LR_UNTIL_NS]
+    is_last = run[LR_NUMBER] + 2 * HOLDS_MAX >= run[LR_NUMBER_END]
+    has_room = burst.holds[0, 0] + HOLDS_MAX < len(burst.holds)
+    has_room = has_room and burst.notes[0, 0] + 2 * len(burst.band) < len(burst.notes)
+    return bool(has_room and not is_late and not is_last)
+
+
+@leaf
+def longest_hold_ns(burst: Burst, mean_ns: int) -> int:
+    """Return the longest that a lock may be held whose holds have a mean."""
+    return longest_ns(mean_ns, int(burst.cost[C_LINE]), int(burst.cost[C_SPREAD]))
+
+
+@inlined_leaf
+def is_lock_free(burst: Burst, run: I64, server: int) -> bool:
+    """Tell whether nobody holds a lock or waits for it."""
+    is_asked = burst.queued[server] != 0 or burst.nr_waiting[server] != 0
+    return not is_asked and burst.free_ns[server] <= run[LR_NOW_NS]
+
+
+@inlined_leaf
+def hold(burst: Burst, run: I64, server: int, hold_ns: int) -> None:
+    """Hold a lock that is free, and write that down for its account."""
+    burst.holds[0, 0] += 1
+    row = burst.holds[burst.holds[0, 0]]
+    row[H_SERVER] = server
+    row[H_ASKED] = run[LR_NOW_NS]
+    row[H_BEGIN] = run[LR_NOW_NS]
+    row[H_HOLD] = hold_ns
+    row[H_CPU] = run[LR_CPU]
+    run[LR_NOW_NS] += hold_ns
+    burst.free_ns[server] = run[LR_NOW_NS]
+
+
+@inlined_leaf
+def pass_time(run: I64, ns: int) -> None:
+    """Let time pass without a lock; that is an event if it takes any."""
+    run[LR_NOW_NS] += ns
+    run[LR_NUMBER] += ns != 0
