@@ -120,6 +120,21 @@ def test_lock_cycle_is_a_deadlock_that_names_both(run, doing):
     ]
 
 
+def test_services_nobody_waited_for_are_entered_together(run):
+    """They count and nobody is blamed for them; who waits is blamed on the one that follows."""
+
+    async def main(engine):
+        server = engine.server("disk")
+        server.record_free(3, 12)
+        server.reserve(10, "a")
+        server.reserve(5, "b")
+
+    run(main)
+    account = run.engine.accounts["disk"]
+    assert (account.nr_holds, account.nr_waits, account.hold_ns) == (5, 1, 27)
+    assert account.by_pair == {("b", "a"): 10}
+
+
 def test_server_serves_in_turn_and_blames_those_ahead(run):
     """Reservations queue up; each waits for what is left of all before it."""
 

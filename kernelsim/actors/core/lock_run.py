@@ -52,6 +52,8 @@ class LockRun:
     def end(self) -> int:
         """Let the time be that at which the run ended; return how long it took."""
         clock, run = self._kernel.engine.clock, self.run
+        if run[LR_NUMBER] == clock.number:  # it could not begin one step
+            return 0
         spent_ns = int(run[LR_NOW_NS]) - clock.now_ns
         clock.now_ns, clock.number = int(run[LR_NOW_NS]), int(run[LR_NUMBER])
         self._kernel.bursts.enter_accounts()

@@ -14,11 +14,14 @@ import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_context
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lock_run import LockRun
 from kernelsim.actors.core.lru_add import activate_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
+from kernelsim.mm.burst.file_read import read_run
+from kernelsim.mm.burst.lock_run import NR_LR_FIELDS
 from kernelsim.mm.core.mem import PG_locked, PG_readahead, PG_uptodate, PG_writeback
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.xarray import xa_load
@@ -49,6 +52,7 @@ from kernelsim.mm.file.readahead import Window, async_readahead, forced_windows,
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE, Gfp
 from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.trace.kmem import mm_page_alloc
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 READAHEAD_GFP: Final = GFP_HIGHUSER_MOVABLE | Gfp.NORETRY | Gfp.NOWARN
@@ -71,6 +75,7 @@ class FileReader:
         self._kernel, self._task = current
         self._policy = policy
         self._io = new_read()
+        self._locks = LockRun(current, np.zeros(NR_LR_FIELDS, np.int64), mm_page_alloc)
         self._out = np.zeros(NOTED_PAGES if self._kernel.is_observed else 0, np.uint64)
 
     async def read(
@@ -96,10 +101,7 @@ class FileReader:
             io[R_CALL_END] = min(io[R_CALL_END], io[R_END])
             io[R_LIMIT_NS] = self._time_left_ns()
             first = int(io[R_POS])
-            why = filemap_read_run(
-                kernel.mem, kernel.spaces.mappings, kernel.lruvec, task.cpu.number,
-                file.inode.number, io, self._out,
-            )  # fmt: skip
+            why = self._copy(file.inode, is_plain=copied is None)
             file.ra.prev_pos = int(io[R_PREV])
             nr_out = int(io[R_NR_OUT])
             if nr_out:
@@ -117,6 +119,24 @@ class FileReader:
                 break
             error = await self._help(file, why)
         return int(io[R_POS]) - pos, error
+
+    def _copy(self, inode: Inode, *, is_plain: bool) -> int:
+        """Copy what is in memory; return what stopped it, READ_*.
+
+        A read that tells nobody what came goes on when the pages to be activated are enough.
+        """
+        kernel, task, io = self._kernel, self._task, self._io
+        files = kernel.spaces.mappings
+        if not is_plain or not self._locks.begin():
+            return filemap_read_run(
+                kernel.mem, files, kernel.lruvec, task.cpu.number, inode.number, io, self._out
+            )
+        why = read_run(
+            kernel.mem, files, kernel.lruvec, kernel.burst, inode.number, io, self._out,
+            self._locks.run,
+        )  # fmt: skip
+        task.stime_ns += self._locks.end()
+        return why
 
     async def advise_willneed(self, file: OpenFile, index: int, nr_pages: int) -> None:
         """Start reading a range, and wait for none of it.

@@ -9,4 +9,8 @@ page list, a lock and the memory controller: slots to read, watermarks, a time s
 To read in this order: `columns.py` (what a CPU is doing), `events.py` (what is due first),
 `servers.py` (locks and controllers), `bands.py` (watermarks crossed), `faults.py` with `pages.py`
 and `batch.py` (the steps of a fault), `run.py` (the loop), `watch.py` (the same for a checker).
+
+Kernel code that takes locks every few pages goes on likewise, one task at a time and only while
+nobody at all can notice: `lock_run.py`, then `cache_pages.py` (new pages of files), `file_read.py`
+(pages activated by reads), `free_pages.py`.
 """
