@@ -35,11 +35,14 @@ class Content:
         tokens: By row and page of a block; 0 for pages never written.
         store: The page and token of the store that its fault is served for, if it is one.
         leaving: Pages [first, end) that an operation under way unmaps or drops.
+        zeros: Pages of mappings of files that were made to hold 0, whatever the file has there: a
+            lock copies what is to be stored to, also from a hole.
     """
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
     store: tuple[int, int] | None = None
     leaving: PageRange | None = None
+    zeros: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     _row: dict[int, int] = attrs.field(factory=dict)  # by block
 
     def row_of(self, block: int) -> int:
@@ -64,6 +67,8 @@ class Content:
         blocks, inverse = np.unique(vpns >> BLOCK_BITS, return_inverse=True)
         rows = np.array([self.row_of(block) for block in blocks.tolist()], np.int64)
         self.tokens[rows[inverse], vpns & (BLOCK_PAGES - 1)] = token
+        if not token:
+            self.zeros = np.union1d(self.zeros, vpns)
 
     def write_run(self, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter `nr` stores from `vpn` on, each `stride` pages."""
@@ -84,6 +89,7 @@ class Content:
 
     def drop(self, first: int, end: int) -> None:
         """Forget what was written to pages [first, end): they read as 0."""
+        self.zeros = self.zeros[(self.zeros < first) | (self.zeros >= end)]
         low, high = first >> BLOCK_BITS, (end - 1) >> BLOCK_BITS
         for block in [block for block in self._row if low <= block <= high]:
             start = block << BLOCK_BITS

@@ -169,11 +169,12 @@ class Record(Duties):
         It is not if others may have stored to the file since the loads.
         """
         kernel = self._kernel
+        is_copied = (wanted != 0) | np.isin(vpns, self.content_of(pid).zeros)
         for vma in kernel.processes[pid].mm.map:
             is_inside = (vpns >= vma.vpn) & (vpns < vma.vpn + vma.nr_pages)
             if not vma.file_number or not is_inside.any():
                 continue
-            is_seen = is_inside if vma.flags & VmFlag.VM_SHARED else is_inside & (wanted == 0)
+            is_seen = is_inside if vma.flags & VmFlag.VM_SHARED else is_inside & ~is_copied
             pages = vma.pgoff + vpns[is_inside] - vma.vpn
             is_behind = int(pages.max()) >= kernel.files.inodes[vma.file_number].nr_pages
             if is_behind or vma.file_number in self._crowded or self._is_crowded(vma.file_number):

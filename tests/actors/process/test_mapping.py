@@ -5,8 +5,9 @@ import errno
 import pytest
 
 from kernelsim.check.machine import check_machine
+from kernelsim.check.record import observe
 from kernelsim.errors import SyscallError
-from kernelsim.mm.space.vm_flags import PROT_EXEC, PROT_READ
+from kernelsim.mm.space.vm_flags import PROT_EXEC, PROT_READ, PROT_WRITE
 from tests.actors.space.test_file_fault import (
     cached,
     events,
@@ -222,3 +223,24 @@ def test_a_store_to_a_locked_private_mapping_locks_the_copy():
         return read >= 1, machine.vmstat["nr_mlock"]
 
     assert run(machine_with_file(), main).result == (True, 32)
+
+
+@pytest.mark.parametrize("options", BURSTS)
+def test_a_locked_copy_of_a_hole_stays_empty_when_others_fill_the_file(options):
+    """A lock copies what is to be stored to; that the copy holds 0 then is right, and known."""
+
+    async def main(machine):
+        observe(machine.kernel)
+        other = await machine.spawn("other")
+        fd = await other.open("/new", create=True)
+        await other.syscall("ftruncate", fd, 2 * PAGE)
+        process, mapping = await mapper(
+            machine, path="/new", pages=2, prot=PROT_READ | PROT_WRITE, locked=True
+        )
+        await other.write(fd, 2 * PAGE)
+        await process.touch(mapping)
+        return token_of(machine, 1, "/new"), rss(machine, process)
+
+    token, resident = run(machine_with_file(), main, **options).result
+    assert token
+    assert resident == (0, 2)

@@ -262,9 +262,10 @@ def _heap_leaves(mm: MmStruct, value: Brk) -> PageRange | None:
     return PageRange(-(-(mm.brk + value.increment) // PAGE_SIZE), -(-mm.brk // PAGE_SIZE))
 
 
-def _mapped_is_new(value: Mmap, answer: int | None, _leaving: object) -> PageRange | None:
-    # Whatever was there, it is new now.
-    return None if answer is None or answer < 0 else page_range(answer, value.length)
+def _mapped_is_new(_value: Mmap, answer: int | None, leaving: PageRange | None) -> PageRange | None:
+    # Whatever was there before, it is new now. Elsewhere nothing was, and copies of a file's pages
+    # that the call itself has made, of a locked mapping, are there already.
+    return None if answer is None or answer < 0 else leaving
 
 
 def _heap_dropped(_value: Brk, answer: int, leaving: PageRange | None) -> PageRange | None:
