@@ -125,7 +125,8 @@ class Record(Duties):
         return vpns
 
     def delivered(self, inode: Inode, index: int, tokens: U64) -> None:
-        """Compare what a read brought with what the file holds."""
+        """Compare what a read brought with what the file holds, mappings of it included."""
+        self._kernel.bursts.tell_stores()
         self.files.delivered(inode, index, tokens)
 
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:

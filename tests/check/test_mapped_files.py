@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kernelsim.actors.space.file_fault import FileFault
 from kernelsim.check.dirty import check_kept
 from kernelsim.check.machine import check_machine
 from kernelsim.check.mapped_files import check_chains
@@ -18,8 +19,8 @@ from kernelsim.mm.space.pgtable import (
     pte_pfn,
     pte_span,
 )
-from tests.actors.space.test_file_fault import cached, machine_with_file, mapper
-from tests.small_machine import run
+from tests.actors.space.test_file_fault import cached, machine_with_file, mapper, token_of
+from tests.small_machine import PAGE, run
 
 
 class Place:
@@ -153,3 +154,31 @@ def test_a_store_whose_fault_still_waits_may_be_on_the_device_already():
 
     found = run(machine_with_file(), main, sound=False).result
     assert found == (["page 5 of file 1 was dropped, and its device does not hold it"], [])
+
+
+def test_a_store_is_known_when_it_is_done_though_its_fault_goes_on(monkeypatch):
+    """What another writes while the process still pauses for dirty pages comes after its store."""
+
+    async def pause(fault_handler, _fault):
+        await fault_handler._kernel.engine.sleep(1_000_000)
+
+    monkeypatch.setattr(FileFault, "balance_dirty", pause)
+
+    async def main(machine):
+        observe(machine.kernel)
+
+        async def store(process):
+            fd = await process.open("/data")
+            await process.touch(await process.mmap(PAGE, fd=fd, shared=True), write=True)
+
+        first = await machine.spawn("first", store, cpu=0)
+        other = await machine.spawn("other", cpu=1)
+        fd = await other.open("/data")
+        while not machine.vmstat["nr_dirty"]:
+            await machine.sleep("10us")
+        await other.write(fd, PAGE)
+        await first.wait()
+        await cached(other)  # which compares
+        return token_of(machine, 0)
+
+    assert run(machine_with_file(cpus=("0-1",)), main).result

@@ -85,6 +85,34 @@ def test_a_task_in_swapoff_that_was_taken_already_is_no_victim_again():
     assert result.counts["oom_kill"] == 2
 
 
+def test_a_read_comes_after_the_stores_of_a_cpu_that_goes_by_itself():
+    """What a read brings is compared when the checker has heard of all stores to the file."""
+    plan = Plan(
+        name="a read beside stores",
+        seed=294202926,
+        check_every=100,
+        load_events=312,
+        script=(
+            "sleep 0.001",
+            "memhog mapfile:s:/q:s randw:s:232:7 randw:s:879:3 &",
+            "memhog &",
+            "memhog readsteps:/q:4K:1:4K readf:/q:16K:20K &",
+            "sleep 0.1",
+        ),
+        machine={
+            "name": "drawn",
+            "node": [{"cpus": "0-1", "memory": "1792K"}],
+            "device": [{"name": "vda"}],
+            "files": [
+                {"path": "/p", "size": "40K", "device": "vda"},
+                {"path": "/q", "size": "41K", "device": "vda"},
+                {"path": "/r", "size": "4096K", "device": "vda"},
+            ],
+        },
+    )
+    assert run_plan(plan).failure is None
+
+
 def test_load_ends_by_killing_what_still_lives():
     """After the steps of the load all processes are killed, and calm follows."""
     holds = attrs.evolve(PRESSED, script=("memhog mmap:a:1M touchw:a hold &", "wait"))

@@ -253,7 +253,9 @@ class FaultHandler(Actor):
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, fault.vpn, 1, 1, fault.write,
             fault.token, 1 << 60, task.cpu.access_cost,
         )  # fmt: skip
-        if done and not fault.write and kernel.is_observed:
+        if done and fault.write:  # told now: others may store to the page before the fault ends
+            kernel.observer.served(task.pid, 1)
+        elif done and kernel.is_observed:
             kernel.observer.loaded(task.pid, np.array([fault.vpn]), read)
         if new_pfn:
             await folio_add_lru(self._current, new_pfn)

@@ -6,14 +6,16 @@ Units: bytes, pages of the file.
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.file.truncate import truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.space.i_mmap import FV_MM
+from kernelsim.mm.space.i_mmap import FV_MM, FV_NEXT, FV_NR_PAGES, FV_PGOFF
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
+from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.units import PAGE_SHIFT
 
 
@@ -33,37 +35,39 @@ async def truncate_setsize(current: Current, inode: Inode, size: int) -> None:
 async def unmap_mapping_range(current: Current, inode: Inode) -> None:
     """Unmap the pages of a file behind its end, private copies of them, too.
 
+    Also where a process has begun to unmap them itself: the file leads there until it is done.
+
     Source: Linux 6.1 mm/memory.c:unmap_mapping_range
     """
-    kernel = current.kernel
-    for number in sorted({row[FV_MM] for row in kernel.mms.i_mmap.mappings(inode.number)}):
-        mm = kernel.mms.by_number.get(number)
-        at = 0
-        while mm is not None and (vma := _next_behind(mm, inode, at)) is not None:
-            if (released := kernel.reaped_mms.get(number)) is not None:
-                async with current.task.off_cpu():
-                    await released.wait()
-                mm = kernel.mms.by_number.get(number)  # it may have ended meanwhile
-                continue
-            at = vma.end
-            await _zap_other(current, mm, vma)
-            mm = kernel.mms.by_number.get(number)
+    kernel, done = current.kernel, set[tuple[int, ...]]()
+    while (row := _next_behind(kernel, inode, done)) is not None:
+        number, vpn, nr_pages, pgoff, flags = row
+        if (released := kernel.reaped_mms.get(number)) is not None:
+            async with current.task.off_cpu():
+                await released.wait()
+            continue  # it may have ended meanwhile
+        done.add(row)
+        start, end = vpn << PAGE_SHIFT, vpn + nr_pages << PAGE_SHIFT
+        vma = VmArea(start, end, VmFlag(flags), None, pgoff)
+        first = start + (max(0, inode.nr_pages - pgoff) << PAGE_SHIFT)
+        await _zap_other(current, kernel.mms.by_number[number], vma.part(first, end), inode)
 
 
-def _next_behind(mm: MmStruct, inode: Inode, at: int) -> VmArea | None:
-    """Return the next piece of a mapping, from an address on, that lies behind its file's end."""
-    for vma in mm.map:
-        start = vma.start + (max(0, inode.nr_pages - vma.pgoff) << PAGE_SHIFT)
-        if vma.file_number == inode.number and max(start, at) < vma.end:
-            return vma.part(max(start, at, vma.start), vma.end)
-    return None
+def _next_behind(
+    kernel: Kernel, inode: Inode, done: set[tuple[int, ...]]
+) -> tuple[int, ...] | None:
+    """Return the next mapping that reaches behind its file's end: its FV_* but for the last."""
+    rows = (tuple(row[:FV_NEXT]) for row in kernel.mms.i_mmap.mappings(inode.number))
+    behind = (row for row in rows if row[FV_PGOFF] + row[FV_NR_PAGES] > inode.nr_pages)
+    living = (row for row in behind if row[FV_MM] in kernel.mms.by_number)
+    return min((row for row in living if row not in done), default=None)
 
 
-async def _zap_other(current: Current, mm: MmStruct, vma: VmArea) -> None:
+async def _zap_other(current: Current, mm: MmStruct, vma: VmArea, inode: Inode) -> None:
     """Unmap pages of whatever process; its page tables stay meanwhile, as under i_mmap_rwsem."""
     kernel = current.kernel
     released = kernel.engine.wait_queue(
-        f"i_mmap_rwsem of file {vma.file_number}", waker=current.task.name
+        f"i_mmap_rwsem of file {inode.number}", waker=current.task.name
     )
     kernel.reaped_mms[mm.number] = released
     if is_locked(vma):

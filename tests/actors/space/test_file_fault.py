@@ -311,3 +311,20 @@ def test_bursts_count_what_messages_do(stride):
     one, other = (run(machine_with_file(), main, **each.values[0]).result for each in BURSTS)
 
     assert one == other
+
+
+def test_a_file_is_cut_off_while_a_process_has_begun_to_unmap_it():
+    """Its mapping is gone, but not yet its entries: the file still leads to them."""
+
+    async def main(machine):
+        process, mapping = await mapper(machine, pages=8)
+        await process.touch(mapping)
+        mm = next(mm for mm in machine.kernel.mms.by_number.values() if mm.map.nr_of_files)
+        vma = next(vma for vma in mm.map if vma.file_number)
+        mm.map.unmap(vma.start, vma.end)
+        before = machine.vmstat["nr_mapped"]
+        other = await machine.spawn("other")
+        await other.syscall("ftruncate", await other.open("/data"), PAGE)
+        return before, machine.vmstat["nr_mapped"], machine.vmstat["nr_file_pages"]
+
+    assert run(machine_with_file(), main, sound=False).result == (8, 1, 1)
