@@ -57,13 +57,10 @@ class FileContents:
     Attributes:
         expected: What each page holds, by number of the file.
         wrong: Reads that brought something else.
-        storing: By pid, the file, page and token of a store through a mapping whose fault is
-            being served.
     """
 
     expected: dict[int, U64] = attrs.field(factory=dict)
     wrong: list[str] = attrs.field(factory=list)
-    storing: dict[int, tuple[int, int, int]] = attrs.field(factory=dict)
 
     def learn(self, inodes: dict[int, Inode]) -> None:
         """Take what the devices hold for what files hold; before the first process starts."""
@@ -94,8 +91,6 @@ class FileContents:
             own = numbers == number
             wanted[own] = self.held(number, pages[own])
         wrong: NDArray[np.bool_] = (wanted != tokens) & (wanted != LOST)
-        for number, page, token in self.storing.values():
-            wrong &= (numbers != number) | (pages != page) | (tokens != np.uint64(token))
         return wrong
 
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:

@@ -191,16 +191,11 @@ class Record(Duties):
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
         self.content_of(pid).store = (vpn, token) if write else None
-        if write and self._maps_files(pid):
-            for vma, inside in self._shared(pid, np.array([vpn], np.int64)):
-                index = vma.index_of(int(inside[0]))
-                self.files.storing[pid] = (vma.file_number, index, token)
 
     def served(self, pid: int, nr: int) -> None:
         """Enter the store that was done with the fault."""
         content = self.content_of(pid)
         store, content.store = content.store, None
-        self.files.storing.pop(pid, None)
         if store is not None:
             self.stored(pid, store[0], nr, 1, store[1])
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.space.file_fault import FileFault
-from kernelsim.check.dirty import check_kept
 from kernelsim.check.machine import check_machine
 from kernelsim.check.mapped_files import check_chains
 from kernelsim.check.record import observe
@@ -139,21 +138,6 @@ def test_a_mapping_that_may_be_being_unmapped_is_no_fault_without_a_record():
 
     found = run(machine_with_file(), main, sound=False).result
     assert found == (["file 1 leads to 2 mappings, 1 show it"], [])
-
-
-def test_a_store_whose_fault_still_waits_may_be_on_the_device_already():
-    """It was written and its page dropped while the fault paused; without it that is a loss."""
-
-    async def main(machine):
-        kernel = machine.kernel
-        record = observe(kernel)
-        kernel.files.by_path["/data"].disk[5] = 9
-        lost = list(check_kept(kernel.mem, kernel, record.files))
-        record.files.storing[100] = (1, 5, 9)
-        return lost, list(check_kept(kernel.mem, kernel, record.files))
-
-    found = run(machine_with_file(), main, sound=False).result
-    assert found == (["page 5 of file 1 was dropped, and its device does not hold it"], [])
 
 
 def test_a_store_is_known_when_it_is_done_though_its_fault_goes_on(monkeypatch):

@@ -19,7 +19,6 @@ from kernelsim.hw.leaf import leaf
 from kernelsim.mm.burst.bands import note_bands
 from kernelsim.mm.burst.columns import (
     C_LRU_HOLD_PAGE,
-    C_NR_NODES,
     R_HIGHEST,
     R_MIGRATETYPE,
     R_NR_ZONES,
@@ -33,14 +32,16 @@ from kernelsim.mm.burst.lock_run import (
     LR_NOW_NS,
     LR_NUMBER,
     NR_LR_FIELDS,
+    are_lru_locks_free,
     has_time,
     hold,
+    hold_lru_lock,
     is_lock_free,
     longest_hold_ns,
     pass_time,
 )
 from kernelsim.mm.burst.pages import refill_ns
-from kernelsim.mm.burst.servers import drawn_ns, lru_lock
+from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
 from kernelsim.mm.core.mem import (
     I64,
@@ -62,7 +63,7 @@ from kernelsim.mm.core.mem import (
     pcp_list,
 )
 from kernelsim.mm.file.address_space import FileMappings
-from kernelsim.mm.file.dirty_limits import UINT_MAX, node_dirtyable_memory, nr_node_dirty
+from kernelsim.mm.file.dirty_limits import node_dirty_limit, nr_node_dirty
 from kernelsim.mm.file.filemap import filemap_add_run, is_cached, page_cache_next_page
 from kernelsim.mm.file.filemap_write import write_run
 from kernelsim.mm.page.page_alloc import watermark_floor
@@ -191,10 +192,7 @@ def can_drain(mem: Mem, burst: Burst, run: I64) -> bool:
     for i in range(1, batch[0] + 1):
         if mem.pages.flags[batch[i]] == PG_batched:
             return False  # it lost its last user, and has to be freed then
-    for nid in range(burst.cost[C_NR_NODES]):
-        if not is_lock_free(burst, run, lru_lock(burst, nid)):
-            return False
-    return True
+    return are_lru_locks_free(burst, run)
 
 
 @leaf
@@ -226,8 +224,7 @@ def zone_at_hand(mem: Mem, burst: Burst, request: I64, run: I64, is_write: bool)
         zone = int(request[i])
         nid = int(mem.zone[zone, Z_NID])
         if is_write:
-            limit = int(run[CR_DIRTY_RATIO]) * node_dirtyable_memory(mem, nid) // 100
-            if nr_node_dirty(mem, nid) > min(limit, UINT_MAX):
+            if nr_node_dirty(mem, nid) > node_dirty_limit(mem, nid, int(run[CR_DIRTY_RATIO])):
                 continue
         if mem.zone[zone, Z_FREE] <= watermark_floor(
             mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0
@@ -308,6 +305,4 @@ def drain_batch(mem: Mem, burst: Burst, run: I64) -> None:
             break
         nr_free = folio_batch_move_lru(mem, cpu, nr_pages, burst.spare)
         assert nr_free == 0, "a page lost its last user, which nobody can have been"
-        hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_LRU_HOLD_PAGE]) * nr_pages)
-        run[LR_NUMBER] += 2
-        hold(burst, run, lru_lock(burst, nid), hold_ns)
+        hold_lru_lock(burst, run, nid, nr_pages)

@@ -9,18 +9,16 @@ Units: as in mm/file/filemap_read.py.
 """
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.burst.columns import C_LRU_HOLD_PAGE, C_NR_NODES, Burst
+from kernelsim.mm.burst.columns import C_LRU_HOLD_PAGE, Burst
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
     LR_NOW_NS,
-    LR_NUMBER,
+    are_lru_locks_free,
     has_time,
-    hold,
-    is_lock_free,
+    hold_lru_lock,
     longest_hold_ns,
     pass_time,
 )
-from kernelsim.mm.burst.servers import drawn_ns, lru_lock
 from kernelsim.mm.core.folio_batch import activate_batch_move, activate_batch_run
 from kernelsim.mm.core.mem import I64, I64_2D, PAGEVEC_SIZE, U64, Mem
 from kernelsim.mm.file.address_space import FileMappings
@@ -62,9 +60,7 @@ def read_run(
                 break
             nr_free = activate_batch_move(mem, cpu, nr_pages, burst.spare)
             assert nr_free == 0, "a page left its file, which nobody can have done"
-            hold_ns = drawn_ns(burst, cpu, int(burst.cost[C_LRU_HOLD_PAGE]) * nr_pages)
-            run[LR_NUMBER] += 2
-            hold(burst, run, lru_lock(burst, nid), hold_ns)
+            hold_lru_lock(burst, run, nid, nr_pages)
         io[R_LIMIT_NS] = max(0, int(io[R_LIMIT_NS] - run[LR_NOW_NS]))
 
 
@@ -75,8 +71,6 @@ def can_activate(mem: Mem, burst: Burst, run: I64, copy_ns: int) -> bool:
     for i in range(1, batch[0] + 1):
         if mem.pages.mapping[batch[i]] == 0:
             return False  # its file dropped it, and the batch has to free it
-    for nid in range(burst.cost[C_NR_NODES]):
-        if not is_lock_free(burst, run, lru_lock(burst, nid)):
-            return False
     lru_ns = longest_hold_ns(burst, int(burst.cost[C_LRU_HOLD_PAGE]))
-    return has_time(burst, run, copy_ns + PAGEVEC_SIZE * lru_ns)
+    is_in_time = has_time(burst, run, copy_ns + PAGEVEC_SIZE * lru_ns)
+    return is_in_time and are_lru_locks_free(burst, run)

@@ -21,6 +21,7 @@ from kernelsim.mm.burst.lock_run import (
     NR_LR_FIELDS,
     has_time,
     hold,
+    hold_lru_lock,
     is_lock_free,
     longest_hold_ns,
 )
@@ -42,7 +43,6 @@ def new_free_run() -> I64:
 @leaf
 def release_run(mem: Mem, burst: Burst, pfns: I64, n: int, out: I64, run: I64) -> None:
     """Take pages off their lists, 32 of a node for each hold of its lru_lock."""
-    cpu = int(run[LR_CPU])
     while run[FR_AT] < n:
         at = int(run[FR_AT])
         nid, end = nid_of(mem, int(pfns[at])), at + 1
@@ -56,8 +56,7 @@ def release_run(mem: Mem, burst: Burst, pfns: I64, n: int, out: I64, run: I64) -
         nr = release_pages(mem, pfns[at:end], end - at, out[run[FR_NR_FREED] :])
         burst.placed[0] -= nr
         run[FR_NR_FREED] += nr
-        run[LR_NUMBER] += 2
-        hold(burst, run, server, drawn_ns(burst, cpu, mean_ns))
+        hold_lru_lock(burst, run, nid, end - at)
         run[FR_AT] = end
 
 

@@ -5,7 +5,7 @@ else, however long its holds turn out. So nobody is met, and none of its events 
 order of events; they are only counted, as the clock numbers events.
 
 Interface: `LR_*`, the first entries of the state of such a run; `has_time` and `is_lock_free` tell
-whether the next step may be begun, `hold` and `pass_time` let its time pass.
+whether the next step may be begun, `hold`, `hold_lru_lock` and `pass_time` let its time pass.
 Units: ns.
 """
 
@@ -15,6 +15,8 @@ from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.hw.spread import longest_ns
 from kernelsim.mm.burst.columns import (
     C_LINE,
+    C_LRU_HOLD_PAGE,
+    C_NR_NODES,
     C_SPREAD,
     H_ASKED,
     H_BEGIN,
@@ -23,6 +25,7 @@ from kernelsim.mm.burst.columns import (
     H_SERVER,
     Burst,
 )
+from kernelsim.mm.burst.servers import drawn_ns, lru_lock
 from kernelsim.mm.core.mem import I64
 
 LR_CPU: Final = 0
@@ -71,6 +74,23 @@ def hold(burst: Burst, run: I64, server: int, hold_ns: int) -> None:
     row[H_CPU] = run[LR_CPU]
     run[LR_NOW_NS] += hold_ns
     burst.free_ns[server] = run[LR_NOW_NS]
+
+
+@leaf
+def are_lru_locks_free(burst: Burst, run: I64) -> bool:
+    """Tell whether nobody holds the lru_lock of any node, or waits for it."""
+    for nid in range(burst.cost[C_NR_NODES]):
+        if not is_lock_free(burst, run, lru_lock(burst, nid)):
+            return False
+    return True
+
+
+@inlined_leaf
+def hold_lru_lock(burst: Burst, run: I64, nid: int, nr_pages: int) -> None:
+    """Hold a node's lru_lock for so many pages, as a message to the node has it done."""
+    run[LR_NUMBER] += 2  # the question and its answer
+    mean_ns = int(burst.cost[C_LRU_HOLD_PAGE]) * nr_pages
+    hold(burst, run, lru_lock(burst, nid), drawn_ns(burst, int(run[LR_CPU]), mean_ns))
 
 
 @inlined_leaf

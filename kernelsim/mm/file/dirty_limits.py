@@ -127,12 +127,20 @@ def node_dirty_ok(phys: PhysMem, nid: int) -> bool:
 
 def _node_dirty_limit(phys: PhysMem, nid: int) -> int:
     sysctl = phys.tunables.now
+    if not sysctl.vm_dirty_bytes:
+        return node_dirty_limit(phys.mem, nid, sysctl.vm_dirty_ratio)
     pages = node_dirtyable_memory(phys.mem, nid)
-    if sysctl.vm_dirty_bytes:
-        dirty = -(-sysctl.vm_dirty_bytes // PAGE_SIZE) * pages // global_dirtyable_memory(phys)
-    else:
-        dirty = sysctl.vm_dirty_ratio * pages // 100
+    dirty = -(-sysctl.vm_dirty_bytes // PAGE_SIZE) * pages // global_dirtyable_memory(phys)
     return min(dirty, UINT_MAX)
+
+
+@leaf
+def node_dirty_limit(mem: Mem, nid: int, dirty_ratio: int) -> int:
+    """Return how many pages of a node may be dirty, given vm.dirty_ratio.
+
+    Source: Linux 6.1 mm/page-writeback.c:node_dirty_limit
+    """
+    return min(dirty_ratio * node_dirtyable_memory(mem, nid) // 100, UINT_MAX)
 
 
 @leaf
