@@ -90,7 +90,7 @@ class Record(Duties):
                 content.write(stores, token)
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
-        """Enter a run of stores."""
+        """Enter a run of stores, those to a file behind what others have stored until now."""
         if not nr:
             return
         if not self._maps_files(pid):
@@ -99,6 +99,7 @@ class Record(Duties):
         vpns = pages_of(StoreRun(vpn, nr, stride))
         self.content_of(pid).write(self._private(pid, vpns), token)
         for vma, inside in self._shared(pid, vpns):
+            self._kernel.bursts.tell_stores()
             inode = self._kernel.files.inodes[vma.file_number]
             pages = vma.pgoff + inside - vma.vpn
             self.files.stored(inode, pages, token)

@@ -18,6 +18,7 @@ MACHINE = {
     "device": [{"name": "vda"}],
     "swap": [{"size": "32M", "device": "vda"}],
 }
+STORES = "mapfile:s:/p:s touchw:s:0:212K:1:8K"
 PRESSED = Plan(
     name="pressed",
     load_events=500_000,
@@ -107,6 +108,32 @@ def test_a_read_comes_after_the_stores_of_a_cpu_that_goes_by_itself():
                 {"path": "/p", "size": "40K", "device": "vda"},
                 {"path": "/q", "size": "41K", "device": "vda"},
                 {"path": "/r", "size": "4096K", "device": "vda"},
+            ],
+        },
+    )
+    assert run_plan(plan).failure is None
+
+
+def test_stores_of_two_processes_to_one_page_are_told_in_their_order():
+    """One stores in a burst, the other in a fault: a read brings what was stored last."""
+    plan = Plan(
+        name="two who store to a page",
+        seed=1568116670,
+        check_every=3000,
+        load_events=1250,
+        script=(
+            f"memhog truncate:/p:180K {STORES} truncate:/p:220K mapfile:t:/p:s touchw:t &",
+            "memhog mapfile:s:/p:s randw:s:783:62 &",
+            "memhog readf:/p:4K readf:/p:4K:100K &",
+            "wait",
+        ),
+        machine={
+            "name": "drawn",
+            "node": [{"cpus": "0-2", "memory": "1536K"}, {"cpus": "3-4", "memory": "2M"}],
+            "device": [{"name": "vda"}, {"name": "vdd"}],
+            "files": [
+                {"path": "/p", "size": "1638K", "device": "vda"},
+                {"path": "/q", "size": "1638K", "device": "vdd"},
             ],
         },
     )

@@ -95,7 +95,9 @@ class BackingDev:
 
     def mark_inode_dirty(self, inode: Inode) -> None:
         """Note that a file has something to be written."""
-        if self.dirty.mark_inode_dirty(inode, self.now):
+        is_first = self.dirty.mark_inode_dirty(inode, self.now)
+        # pdflush's timer rests when all that was dirty is on its way, and the files still queued.
+        if is_first or self.pool is not None:
             self.wakeup_delayed()
 
     def submits(self, nr_pages: int, *, is_first: bool) -> None:

@@ -69,8 +69,10 @@ class PdflushPool:
 
     def arm(self) -> None:
         """Let old pages be looked for at the next period, counted from boot."""
+        if self.is_timed:
+            return
         interval_ns = self._interval_ns()
-        if self.is_timed or not interval_ns:
+        if not interval_ns:
             return
         self.is_timed = True
         due_ns = (self.engine.now_ns // interval_ns + 1) * interval_ns

@@ -86,6 +86,7 @@ class BurstWitness:
     def _tell_stores(self, number: int) -> None:
         burst, observer = self._kernel.burst, self._kernel.observer
         told, now, pid = self._told[number], burst.run[number], self._tasks[number].pid
+        self._told[number] = now.copy()  # who hears of it may ask what others have stored
         nr = int(now[B_DONE] - told[B_DONE])
         if nr:
             if not is_in_fault(told) and not is_in_fault(now):  # else one may be read and not done
@@ -96,7 +97,6 @@ class BurstWitness:
             observer.faulting(pid, vpn, int(now[B_TOKEN]), write=write)
         else:
             observer.served(pid, 0)
-        self._told[number] = now.copy()
 
     def _loaded(self, pid: int, number: int, told: I64, nr: int, total: int) -> None:
         """Say which pages were read, and what all of them held together before any store."""

@@ -57,6 +57,23 @@ def test_old_pages_are_written_after_thirty_seconds():
     assert run(old_machine(), main).result == (32, 0, 32)
 
 
+def test_a_page_that_gets_dirty_while_all_others_are_on_their_way_is_written():
+    """When the timer comes nothing is dirty, though files are still being written."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        fd = await written(process, MIB)
+        await process.syscall("sync_file_range", fd, length=MIB)
+        await machine.sleep("5500ms")
+        before = machine.vmstat["nr_dirty"], machine.vmstat["nr_writeback"] > 0
+        other = await machine.spawn("q")
+        await other.write(await other.open("/q", create=True), PAGE)
+        await machine.sleep("60s")
+        return before, machine.vmstat["nr_dirty"]
+
+    assert run(old_machine(bandwidth="100K"), main).result == ((0, True), 0)
+
+
 def test_a_writer_over_the_limit_writes_for_itself():
     """The disk's speed becomes the writer's; dirty pages stay near the limit."""
 
