@@ -57,9 +57,8 @@ async def try_to_unmap_flush(current: Current, times: int) -> None:
 def note_file_flushed(current: Current, mm: MmStruct, nr: int) -> None:
     """Take entries of pages of files, which are in no TLB any more, off what reclaim must flush."""
     batched = current.kernel.mms.mms.tlb_flush_batched
-    batched[mm.number] -= min(
-        nr, int(batched[mm.number])
-    )  # some task may have flushed them already
+    left = int(batched[mm.number]) - nr
+    batched[mm.number] = max(0, left)  # some task may have flushed them already
 
 
 async def _flush_tlb_multi(
