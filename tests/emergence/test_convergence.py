@@ -6,10 +6,14 @@ are the same for each `burst_pages`. Of two events of one instant the same one i
 of a burst take the numbers that messages would take: that holds where all CPUs go in step, too.
 """
 
+from functools import partial
+
 import pytest
 
+import kernelsim.machine
 from kernelsim.check.machine import check_machine
 from kernelsim.procfs.tree import render_tree
+from kernelsim.sim.engine import Engine
 from tests.small_machine import run, small_machine
 
 pytestmark = pytest.mark.mission("A2")
@@ -72,6 +76,18 @@ def test_bursts_leave_what_messages_leave(name):
         assert found[1] == stats
         assert found[2] == ended
         assert {path for path in files if found[0][path] != files[path]} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["six processes on four CPUs", "two nodes that swap"])
+@pytest.mark.parametrize("burst_pages", [1, 512])
+def test_asks_served_in_line_leave_what_switches_leave(name, burst_pages, monkeypatch):
+    """Where each message and each sleep is a switch of tasks, all is the same to the last byte."""
+    described, nr_processes, nr_cpus, size = MACHINES[name]
+    spec = small_machine(latency=SPREAD, **described)
+    in_line = outcome(spec, nr_processes, nr_cpus, size, burst_pages)
+    monkeypatch.setattr(kernelsim.machine, "Engine", partial(Engine, inline=False))
+    assert outcome(spec, nr_processes, nr_cpus, size, burst_pages) == in_line
 
 
 @pytest.mark.slow

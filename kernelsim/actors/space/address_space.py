@@ -21,6 +21,7 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MappedFile
 from kernelsim.mm.space.pgtable import pgd_alloc, pgd_free
 from kernelsim.mm.space.static_program import IMAGE_BSS_BYTES, IMAGE_DATA_BYTES, IMAGE_TEXT_BYTES
+from kernelsim.sim.rng import Rng
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -42,7 +43,7 @@ async def make_address_space(current: Current, policy: Mempolicy | None) -> tupl
     pgd_alloc(*kernel.space, mm.number, int(out[0]))
     kernel.placed(1)
     layout = ADDRESS_LAYOUTS[kernel.spec.arch]
-    rng = kernel.engine.rng(f"addresses of {task.name}")
+    rng = Rng(kernel.engine.seed, f"addresses of {task.name}")  # none that the engine keeps
     draw = draw_addresses(rng.below, layout, kernel.sysctl.kernel_randomize_va_space)
     image = static_image(
         text_bytes=IMAGE_TEXT_BYTES,
