@@ -14,6 +14,7 @@ from kernelsim.workload.api import load_workload
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 WALL_TIME = re.compile(r"^wall time .*\n", re.MULTILINE)
+BURST_LINES = re.compile(r"^(wall time|burst pages) .*\n", re.MULTILINE)
 MACHINES = sorted(
     path.stem for path in FOLDER.glob("*.py") if load_workload(path).kind == "machine"
 )
@@ -40,6 +41,18 @@ def test_the_summary_is_the_expected_one(name, capsys):
     printed, nr_wall = WALL_TIME.subn("", capsys.readouterr().out)
     assert nr_wall == 1
     assert printed == path.with_suffix(".out").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MACHINES)
+def test_messages_print_what_bursts_print(name, capsys):
+    """With `--burst-pages 1` no counter and no time of the summary is another one."""
+    path = FOLDER / f"{name}.py"
+    assert cli.exit_status(["run", str(path), "--burst-pages", "1"]) == cli.EXIT_DONE
+    printed, nr_lines = BURST_LINES.subn("", capsys.readouterr().out)
+    expected = BURST_LINES.sub("", path.with_suffix(".out").read_text())
+    assert nr_lines == 2
+    assert printed == expected
 
 
 def test_a_broken_expectation_ends_with_exit_status_1(tmp_path, capsys):
