@@ -26,6 +26,11 @@ class Promises:
         self._nr_promised: dict[PageKey, int] = {}  # entries of its history that may be gone
         self._begun: dict[int, dict[PageKey, int]] = {}  # by pid, lengths at the begin of its call
 
+    @property
+    def nr_pages(self) -> int:
+        """Pages that a disk must hold."""
+        return len(self._nr_promised)
+
     def wrote(self, inode: Inode, pages: Iterable[int], token: int) -> None:
         """Enter what was written, or ANYTHING."""
         for page in pages:

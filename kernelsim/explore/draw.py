@@ -15,7 +15,7 @@ from kernelsim.config.era import CLASSIC
 from kernelsim.explore.draw_machine import draw_machine
 from kernelsim.explore.draw_mix import draw_faults, draw_kinds, draw_script
 from kernelsim.explore.draw_site import Site
-from kernelsim.explore.plan import Plan
+from kernelsim.explore.plan import POWER_CUT, Plan
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.script.script import Memhog, parse_script
 
@@ -55,7 +55,7 @@ def draw_plan(seed: int, run: int) -> Plan:
         schedule_seed=rng.bits(31) if rng.chance(1, 2) else None,
         burst_pages=rng.choice(BURSTS),
         check_every=rng.choice(CHECK_EVENTS),
-        observe=rng.chance(7, 8),
+        observe=rng.chance(7, 8) or any(fault.kind == POWER_CUT for fault in faults),
         load_events=load_events,
         script=tuple(script),
         fault=tuple(faults),

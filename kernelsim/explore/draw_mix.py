@@ -15,7 +15,15 @@ import attrs
 from kernelsim.explore.draw_files import FILE_KINDS
 from kernelsim.explore.draw_machine import tunables
 from kernelsim.explore.draw_site import Site, size
-from kernelsim.explore.plan import BAD_READS, BAD_WRITES, KILL, LATE_CPU, SLOW_DISK, Fault
+from kernelsim.explore.plan import (
+    BAD_READS,
+    BAD_WRITES,
+    KILL,
+    LATE_CPU,
+    POWER_CUT,
+    SLOW_DISK,
+    Fault,
+)
 from kernelsim.sim.rng import Rng
 from kernelsim.units import NS_PER_MS, PAGE_SIZE
 
@@ -27,6 +35,7 @@ FAULT_CHANCES: Final = {
     KILL: 8,
     BAD_READS: 10,
     BAD_WRITES: 10,
+    POWER_CUT: 15,
 }  # in one run of so many
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
 PAGES_MAX: Final = 2500  # of all processes, so that a run is short on a large machine too
@@ -254,9 +263,11 @@ def draw_faults(
     on = [kind for kind, chances in FAULT_CHANCES.items() if rng.chance(1, chances)]
     faults: list[Fault] = []
     for kind in on:
-        for _ in range(rng.between(1, 3)):
+        for _ in range(1 if kind == POWER_CUT else rng.between(1, 3)):
             event = rng.below(events >> rng.below(6))  # runs differ in length: early ones more
-            if kind == KILL:
+            if kind == POWER_CUT:
+                faults.append(Fault(kind=POWER_CUT, target="machine", event=event))
+            elif kind == KILL:
                 faults.append(Fault(kind=KILL, target=rng.choice(names), event=event))
             elif kind == LATE_CPU:
                 by_ns = rng.choice((10_000, 1_000_000, 15_000_000))

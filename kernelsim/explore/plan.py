@@ -27,7 +27,8 @@ LATE_CPU: Final = "late-cpu"
 KILL: Final = "kill"
 BAD_READS: Final = "bad-reads"
 BAD_WRITES: Final = "bad-writes"
-FAULT_KINDS: Final = (SLOW_DISK, LATE_CPU, KILL, BAD_READS, BAD_WRITES)
+POWER_CUT: Final = "power-cut"
+FAULT_KINDS: Final = (SLOW_DISK, LATE_CPU, KILL, BAD_READS, BAD_WRITES, POWER_CUT)
 
 
 @attrs.frozen(kw_only=True)
@@ -38,8 +39,9 @@ class Fault:
         kind: "slow-disk": for a time each request of a disk takes longer; much longer is a disk
             that stalls. "late-cpu": a thread of the kernel keeps a CPU for a time, so what is woken
             there runs late. "kill": SIGKILL to a process. "bad-reads", "bad-writes": for a time all
-            requests of a disk in one direction fail with EIO.
-        target: The disk's name, the CPU's number, or the process's name.
+            requests of a disk in one direction fail with EIO. "power-cut": the machine goes out,
+            and its disks must hold what fsync and sync have acknowledged.
+        target: The disk's name, the CPU's number, the process's name, or "machine".
         event: When: the step of the engine since the script began, at whatever await that is.
         for_ns: How long the disk is slow, or bad.
         by_ns: What a request takes longer; how long the CPU is kept.

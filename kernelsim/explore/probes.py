@@ -69,6 +69,8 @@ PROBES: Final = (
     Probe("the OOM killer kills", ("oom_kill",)),
     Probe("the OOM killer counts on one that dies", ("a victim that dies anyway",)),
     Probe("the kernel panics", ("panic",)),
+    Probe("the power fails", ("power cut",)),
+    Probe("it leaves what fsync acknowledged", ("pages that fsync had acknowledged",)),
     Probe("a process dies of SIGSEGV", ("ended by 11",)),
     Probe("a process is killed", ("ended by 9",)),
     Probe("a call fails with ENOMEM", ("failed with ENOMEM",)),

@@ -20,7 +20,7 @@ import attrs
 from kernelsim.actors.core.kernel import PANIC
 from kernelsim.actors.core.signal import SIGKILL, send_signal
 from kernelsim.check.machine import require_sound
-from kernelsim.check.record import observe
+from kernelsim.check.record import Record, observe
 from kernelsim.errors import (
     DeadlockError,
     EventLimitError,
@@ -33,7 +33,7 @@ from kernelsim.explore.accounts import unequal
 from kernelsim.explore.calm import Baseline, losses, unrest
 from kernelsim.explore.digest import DigestSink
 from kernelsim.explore.faults import FaultInjector
-from kernelsim.explore.plan import Plan
+from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.explore.program import Program, policy_of
 from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import NODE_STAT_NAMES, NR_MAPPED, NUMA_STAT_NAMES, VM_EVENT_NAMES
@@ -50,6 +50,7 @@ LIVELOCK: Final = "livelock"
 EXCEPTION: Final = "exception"
 DETERMINISM: Final = "determinism"
 
+NO_POWER: Final = "power cut"  # state of the end of a run
 CALM_LOOK_NS: Final = 200 * NS_PER_MS  # kswapd sleeps 100 ms before it sleeps for good
 CALM_LOOKS: Final = 300  # a minute of virtual time in which no disk does anything
 CALM_EVENTS: Final = 1_000_000  # of the engine, that ending and coming to rest may take
@@ -88,7 +89,7 @@ class Result:
     Attributes:
         failure: How it failed; None if all was well.
         digest: Of its log and its counters: equal if the runs were equal to the byte.
-        state: How it ended: "done", "panic", or how it failed.
+        state: How it ended: "done", "panic", "power cut", or how it failed.
         nr_events: Steps of the engine.
         virtual_ns: Virtual time of its end.
         counts: Counters of /proc/vmstat and events of the log that are not 0, by name.
@@ -134,8 +135,9 @@ class _Run:
         self.check_every = max(plan.check_every, pages // PAGES_PER_CHECK_EVENT)
         self.faults = sorted(plan.fault, key=lambda fault: fault.event, reverse=True)
         self.injector: ActorRef
+        self.record: Record | None = None
         self.check_due = self.began = 0
-        self.nr_full = self.nr_around = 0
+        self.nr_full = self.nr_around = self.nr_kept = 0
         self.failed: Counter[str] = Counter()
         self.is_over = False
 
@@ -177,6 +179,8 @@ class _Run:
         counts["swap is full"] = self.nr_full
         counts["a victim that dies anyway"] = events["mark_victim"] - counts["oom_kill"]
         counts["panic"] = int(state == PANIC)
+        counts["power cut"] = int(state == NO_POWER)
+        counts["pages that fsync had acknowledged"] = self.nr_kept
         for process in self.handle.processes:
             if (status := process.exit_status or 0) < 0:
                 name = f"ended by {-status}"
@@ -185,7 +189,7 @@ class _Run:
 
     def _on_boot(self, machine: Machine) -> None:
         if self.plan.observe:
-            observe(self.kernel)
+            self.record = observe(self.kernel)
         clock = machine.engine.clock
         self.injector = machine.engine.spawn(FaultInjector(self.kernel))
         self.began = clock.number
@@ -203,10 +207,19 @@ class _Run:
             self.nr_around += nr_mapped > self.sink.heard.faults["file"]
             require_sound(self.kernel)
         while self.faults and self.faults[-1].event <= number:
-            self.injector.tell(self.faults.pop())
+            self._go_wrong(self.faults.pop())
         if not self.is_over and number >= self.plan.load_events:
             self._end_load()
         self._set_tick()
+
+    def _go_wrong(self, fault: Fault) -> None:
+        if fault.kind != POWER_CUT:
+            self.injector.tell(fault)
+            return
+        require_sound(self.kernel)  # also that disks hold what was acknowledged
+        if self.record is not None:
+            self.nr_kept = self.record.promises.nr_pages
+        self.machine.engine.stop("the power failed", state=NO_POWER)
 
     def _set_tick(self) -> None:
         due = [self.check_due]

@@ -14,7 +14,7 @@ from kernelsim.explore.run import run_plan
 from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PAGEOUTRUN, PGFAULT, PGMAJFAULT
 from tests.explore.test_run import MACHINE, PRESSED
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 
 def lose_faults(patch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from kernelsim.explore.probes import PROBES, reached
 from kernelsim.explore.run import Failure, run_plan
 from kernelsim.explore.worker import Answer, decoded, encoded, serve
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 
 def campaign(out, **options):

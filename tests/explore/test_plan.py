@@ -8,7 +8,7 @@ from kernelsim.explore.draw import draw_plan
 from kernelsim.explore.draw_mix import KINDS
 from kernelsim.explore.plan import FAULT_KINDS, Fault, Plan, plan_text, read_plan
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 MACHINE = {"name": "m", "node": [{"cpus": "0", "memory": "16M"}]}
 DRAWN = [draw_plan(7, run) for run in range(150)]

@@ -18,7 +18,7 @@ from kernelsim.mm.core.list import list_add, list_del
 from kernelsim.mm.core.mem import Mem, PG_buddy, free_list, zone_of
 from kernelsim.mm.core.vmstat import NR_INACTIVE_ANON
 
-pytestmark = [pytest.mark.mission("B3", "partly"), pytest.mark.slow]
+pytestmark = [pytest.mark.mission("B3"), pytest.mark.slow]
 
 RUNS_MAX = 500
 PROCESSES_MAX = 3

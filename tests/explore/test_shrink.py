@@ -16,7 +16,7 @@ from kernelsim.explore.shrink_text import (
 )
 from kernelsim.units import parse_size
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 FAILURE = Failure("deadlock", "stuck", ("stuck",))
 
