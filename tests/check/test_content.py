@@ -30,7 +30,7 @@ from kernelsim.workload.api import Workload
 from tests.small_machine import OpenMachine, opened, small_machine
 from tests.table_box import set_pte_at
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 PROGRAM = """
 from kernelsim.mm.space.pgtable import pte_at

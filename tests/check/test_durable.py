@@ -11,7 +11,7 @@ from kernelsim.fs.inode import Inode
 from tests.check.test_duties import findings, only
 from tests.small_machine import PAGE, OpenMachine, small_machine
 
-pytestmark = [pytest.mark.mission("B3", "partly"), pytest.mark.mission("R3")]
+pytestmark = [pytest.mark.mission("B3"), pytest.mark.mission("R3")]
 FIRST, SECOND = 0x100, 0x200
 
 

@@ -31,7 +31,7 @@ from kernelsim.workload.api import Workload
 from tests.free_pages import free_unref_pages
 from tests.small_machine import OpenMachine, opened, small_machine
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 SMALL = small_machine(memory="8M", swap="32M")
 TWO_CPUS = small_machine(cpus=("0-1",), memory="8M", swap="32M")

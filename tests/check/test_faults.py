@@ -38,7 +38,7 @@ from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
 from tests.small_machine import OpenMachine, opened, small_machine
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 SPEC = small_machine(memory="8M", swap="16M")
 

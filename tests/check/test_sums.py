@@ -29,7 +29,7 @@ from kernelsim.mm.core.vmstat import (
 from tests.check.test_duties import TWO_CPUS, TWO_NODES, churned, findings, only, pressed
 from tests.small_machine import OpenMachine, small_machine
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 
 def after(monkeypatch: Any, holder: Any, name: str, do: Callable[[Any, Any], None]) -> None:

@@ -14,7 +14,7 @@ from kernelsim.sim.reply import Reply
 from kernelsim.workload.api import Workload
 from tests.small_machine import OpenMachine, opened, small_machine
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 
 class Sleeper(Actor):

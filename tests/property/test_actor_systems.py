@@ -16,7 +16,7 @@ from kernelsim.sim.engine import Engine
 from tests.property.actor_model import ERRORS, SERVERS, UNTIL_NS, Model
 from tests.property.wait_model import CAPACITY
 
-pytestmark = [pytest.mark.mission("B3", "partly")]
+pytestmark = [pytest.mark.mission("B3")]
 
 NR_PROCESSES = 4
 

@@ -19,7 +19,7 @@ from kernelsim.procfs.vmstat import vmstat_counters
 from kernelsim.units import KIB, MIB
 from tests.small_machine import OpenMachine, small_machine
 
-pytestmark = [pytest.mark.mission("B3", "partly")]
+pytestmark = [pytest.mark.mission("B3")]
 
 CHECK_EVENTS: Final = 400
 SIZE_MAX: Final = 6 * MIB

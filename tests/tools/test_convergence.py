@@ -7,7 +7,7 @@ from kernelsim.explore.draw import draw_plan
 from kernelsim.explore.run import run_plan
 from tools.convergence import compare, distance
 
-pytestmark = pytest.mark.mission("B3", "partly")
+pytestmark = pytest.mark.mission("B3")
 
 
 WHOLE, CUT = 20_000, 4000  # steps of the load; most plans end by themselves in between

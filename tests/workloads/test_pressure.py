@@ -21,13 +21,13 @@ def test_free_memory_falls_through_four_bands():
 
 
 @pytest.mark.slow
-@pytest.mark.mission("R5", "partly")
+@pytest.mark.mission("R5")
 def test_swappiness_moves_the_balance():
     """More of it reclaims more anonymous pages, and 0 swaps when there is nothing else."""
     assert holds("swappiness")
 
 
-@pytest.mark.mission("R6", "partly")
+@pytest.mark.mission("R6")
 def test_pages_used_twice_are_active_until_others_are_needed_more():
     """Lists of files and of anonymous pages, as /proc/meminfo has them."""
     assert holds("two_lists")

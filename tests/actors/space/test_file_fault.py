@@ -243,7 +243,7 @@ def test_a_file_that_becomes_shorter_is_unmapped(shared):
     assert run(machine_with_file(), main).result == (gone, 10, 0, SIGBUS)
 
 
-@pytest.mark.mission("R6", "partly")
+@pytest.mark.mission("R6")
 def test_reclaim_takes_mapped_pages_of_files():
     """A mapped file larger than memory is read whole twice; nobody is killed, pages come again."""
 

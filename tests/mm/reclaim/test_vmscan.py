@@ -65,7 +65,7 @@ def counts(box, **fields):
     return get_scan_count(box.mem, box.swap, 0, sc)
 
 
-@pytest.mark.mission("R5", "partly")
+@pytest.mark.mission("R5")
 @pytest.mark.parametrize(
     ("swappiness", "anon", "file"), [(0, 0, 1000), (60, 300, 700), (100, 500, 500), (200, 1000, 0)]
 )
@@ -81,7 +81,7 @@ def test_swappiness_splits_the_pressure(box, swappiness, anon, file):
     assert abs(nr[LRU_INACTIVE_FILE] * share - file) <= 4
 
 
-@pytest.mark.mission("R5", "partly")
+@pytest.mark.mission("R5")
 def test_swappiness_zero_is_not_never(box):
     """With swappiness 0 anonymous pages are still taken when file pages have run out."""
     set_lists(box, inactive_anon=4096, inactive_file=10, active_file=20, free=10)

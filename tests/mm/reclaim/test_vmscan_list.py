@@ -128,7 +128,7 @@ def test_direct_reclaim_counts_apart(box):
     assert box.mem.vm_event[[PGSCAN_KSWAPD, PGSTEAL_KSWAPD]].tolist() == [0, 0]
 
 
-@pytest.mark.mission("R6", "partly")
+@pytest.mark.mission("R6")
 def test_page_used_between_two_scans_is_promoted(box):
     """A page used since the first scan goes to the active list at the second; idle ones do not."""
     pfns = box.fault(BASE, 4)
@@ -142,7 +142,7 @@ def test_page_used_between_two_scans_is_promoted(box):
     assert problems(box) == []
 
 
-@pytest.mark.mission("R6", "partly")
+@pytest.mark.mission("R6")
 def test_active_tail_is_demoted(box):
     """Ageing takes the oldest active pages to the inactive front, used or not."""
     pfns = box.fault(BASE, 4)
