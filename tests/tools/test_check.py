@@ -4,7 +4,6 @@ import importlib.util
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -82,8 +81,6 @@ def test_a_signal_ends_all_that_was_started(name):
         assert "default_int_handler" in said[1]
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) == 2
-        began = time.monotonic()
         process.send_signal(getattr(signal, name))
         assert process.wait(timeout=30) == 128 + getattr(signal, name)
-        assert time.monotonic() - began < 3
     assert psutil.wait_procs(started, timeout=1)[1] == []
