@@ -219,7 +219,8 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     LoadBalancer(engine, kernel.cpus, spec.distances)
     kernel.interconnect = Interconnect(spec.latency, burst)
     for index, device in enumerate(spec.devices):
-        kernel.devices[device.name] = BlockDevice(device, SCSI_DISK_MAJOR << 20 | index << 4)
+        dev = SCSI_DISK_MAJOR << 20 | index << 4
+        kernel.devices[device.name] = BlockDevice(device, dev, kernel.cpus, spec.latency)
         if device.compressed_permille:
             kernel.zrams[device.name] = ZramStore(device.compressed_permille)
     make_files(kernel)

@@ -20,20 +20,26 @@ EMULATED_CPU: Final = LatencySpec(
     pte_set_ns=600,  # 16384 pages unmapped in 25 ms: 1.5 us each = PTE + lru_lock + zone lock
     # 16384 first writes in 98 … 208 ms: 6 … 13 us each; the rest is clearing the page.
     page_zeroing_ns=8_000,
-    page_copy_ns=12_000,
+    page_copy_ns=4_000,  # 16384 cached pages read in 33 … 71 ms (d05)
     zone_lock_hold_page_ns=400,
     lru_lock_hold_page_ns=400,
     # 700 MiB on 512 MiB written in 5.5 … 7.7 s, once more in 14.8 … 19 s, then read in 18 s: a
     # page that goes to swap is scanned three times and gets a slot, a mapping less and a place in
     # a request; one that comes back gets a place in the swap cache and in a request. The sum is
-    # what was fitted: 5 us of the second stood as a TLB flush as long as kswapd paid for its own.
-    scan_page_ns=5_000,
-    swap_slot_ns=20_000,
-    # 20 MiB written in 206 … 221 ms, 4 MiB of them the program's buffer: 37 us a page, of which 12
+    # fitted; a scan of it is no dearer than the stream below, where pages are scanned, too, allows.
+    scan_page_ns=2_000,
+    swap_slot_ns=30_000,
+    read_folio_ns=4_000,  # of the 18 us of the stream below
+    # 20 MiB written in 206 … 221 ms, 4 MiB of them the program's buffer: 37 us a page, of which 4
     # are the copy and 2 the page's allocation (d07_flush).
-    write_begin_ns=23_000,
+    write_begin_ns=31_000,
     # 7966 pages put under writeback in 97 ms, in which the writer had time for 1344 (d07).
     writepage_ns=6_000,
+    # 1 GiB read in 4.8 and 5.2 s (d05): 18 us a page of which 4 are the copy, so 450 us a request
+    # of 32 pages, the pages' own work included. A write to the device's register and its interrupt
+    # leave the emulated code, and the CPU waits for both.
+    submit_bio_ns=120_000,
+    end_io_ns=120_000,
     syscall_entry_ns=5_000,
     context_switch_ns=20_000,
     ipi_ns=20_000,
@@ -66,8 +72,8 @@ def emulated_disk(
     return BlockDeviceSpec(
         name=name,
         nr_requests=256,  # queue-size of QEMU's virtio-blk
-        queue_depth=2,  # 90000 single reads of four tasks in 20 s: two at a time
-        read_latency_ns=400_000,  # 22657 reads of 8 pages with their faults in 14.8 … 19 s
+        queue_depth=64,  # threads of QEMU that read and write the file
+        read_latency_ns=90_000,  # the CPU idles 92 … 98 us while a task waits for one read
         write_latency_ns=50_000,
         bandwidth_bytes_per_s=bandwidth_bytes_per_s,  # a copy in the host's memory
         size_bytes=size_bytes,

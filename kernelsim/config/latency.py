@@ -86,7 +86,14 @@ class LatencySpec:
         60, "reclaim looks at one page (flags, rmap of one mapping): 5 cache misses, half overlap"
     )
     swap_slot_ns: int = _cost(
-        100, "enter a page in the swap cache and in a request: with a new slot, or with its old one"
+        100,
+        "enter a page in the swap cache and in a request: with a new slot, or with its old one; "
+        "estimate",
+    )
+    read_folio_ns: int = _cost(
+        400,
+        "enter a page of a file in the page cache, 0.3 us, and find its place on the disk, 0.1 "
+        "(G. Lee et al., Asynchronous I/O Stack, USENIX ATC 2019: breakdown of a 4 KiB read)",
     )
     write_begin_ns: int = _cost(
         1_000,
@@ -97,6 +104,15 @@ class LatencySpec:
         400,
         "take one dirty page and put it in a request; estimate: a flusher that nothing holds "
         "back sends about 10 GB/s",
+    )
+    submit_bio_ns: int = _cost(
+        1_400,
+        "hand a request to a disk: bio 0.7 us, DMA mapping 0.3, doorbell 0.4 (G. Lee et al., "
+        "Asynchronous I/O Stack, USENIX ATC 2019: breakdown of a 4 KiB read, NVMe)",
+    )
+    end_io_ns: int = _cost(
+        1_000,
+        "interrupt of a disk that is done: DMA unmapping 0.2 us, completion 0.8 (as above)",
     )
     cache_line_ns: int = _cost(
         30,

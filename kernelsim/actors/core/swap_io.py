@@ -37,7 +37,11 @@ async def wbt_wait(task: Task, device: BlockDevice, kind: int, urgency: Urgency)
 
 
 async def submit_bio(task: Task, device: BlockDevice, bio: SubmitBio) -> None:
-    """Hand a request to a disk; the task sleeps off its CPU while the disk's queue is full."""
+    """Hand a request to a disk; the task sleeps off its CPU while the disk's queue is full.
+
+    Source: Linux 6.1 block/blk-core.c:submit_bio
+    """
+    await task.compute(device.latency.submit_bio_ns, resched=False)
     if not device.is_full:
         await device.ref.ask(bio)
         return

@@ -170,6 +170,7 @@ async def _submit(current: Current, bdi: BackingDev, write: PageWrite, urgency: 
             sector=place * SECTORS_PER_PAGE,
             nr_pages=length,
             comm=current.task.name,
+            cpu=current.task.cpu.number,
             end_io=EndPageWrite(write, done, length),
             receiver=kernel.nodes[nid_of(kernel.mem, int(write.pfns[done]))].ref,
             throttled=throttled,

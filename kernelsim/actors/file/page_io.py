@@ -101,7 +101,7 @@ async def _read_run(
     if done < have:
         await free_frames(current, pfns[done:have].copy(), have - done)
     if done:
-        await task.compute(kernel.spec.latency.swap_slot_ns * done)
+        await task.compute(kernel.spec.latency.read_folio_ns * done)
         await submit_read(current, inode, start, pfns[:done])
     return start + done
 
@@ -154,6 +154,7 @@ async def submit_read(current: Current, inode: Inode, index: int, pfns: I64) -> 
             sector=place * SECTORS_PER_PAGE,
             nr_pages=nr,
             comm=task.name,
+            cpu=task.cpu.number,
             end_io=end_io,
             receiver=receiver,
         )

@@ -30,6 +30,7 @@ class SubmitBio:
         sector: First sector.
         nr_pages: Length in pages.
         comm: Name of the task that submits it.
+        cpu: Number of the CPU it does so on, which takes the interrupt at completion.
         end_io: What to tell when it is done, with its status; None for nothing.
         receiver: Whom to tell it.
         throttled: WBT_RWQ_* that a throttled write was counted as when it began; None if it was
@@ -41,6 +42,7 @@ class SubmitBio:
     sector: int
     nr_pages: int
     comm: str
+    cpu: int
     end_io: EndIo | None = None
     receiver: ActorRef | None = None
     throttled: int | None = None

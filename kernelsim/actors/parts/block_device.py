@@ -15,6 +15,7 @@ Units: bytes, ns, sectors of 512 bytes.
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from errno import EIO
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ import msgspec
 import numpy as np
 
 from kernelsim.actors.messages.block_device import SubmitBio
+from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WritebackThrottle
 from kernelsim.block.device_faults import DeviceFaults
@@ -30,6 +32,7 @@ from kernelsim.block.mq_deadline import Request, make_scheduler
 from kernelsim.block.rq_depth import MIN_LATENCY_NS, MIN_LATENCY_ROTATIONAL_NS, RqDepth
 from kernelsim.block.seek import seek_ns
 from kernelsim.config.disks import BlockDeviceSpec
+from kernelsim.config.latency import LatencySpec
 from kernelsim.hw.spread import spread_ns
 from kernelsim.sim.actor import DEFERRED, Actor
 from kernelsim.sim.locks import WaitQueue
@@ -82,11 +85,17 @@ class BlockDevice(Actor):
     Args:
         spec: Depth, latencies, bandwidth.
         dev: Device number as Linux packs it, major << 20 | minor.
+        cpus: Of the machine, by number.
+        latency: What a request costs them.
     """
 
-    def __init__(self, spec: BlockDeviceSpec, dev: int = 8 << 20) -> None:
+    def __init__(
+        self, spec: BlockDeviceSpec, dev: int, cpus: Sequence[Cpu], latency: LatencySpec
+    ) -> None:
         super().__init__(spec.name)
         self.dev = dev
+        self.latency = latency
+        self._cpus = cpus
         self.spec = spec
         self.statistics = DiskStatistics()
         self.faults = DeviceFaults()
@@ -250,6 +259,18 @@ class BlockDevice(Actor):
             return False
         self._nr_at_device -= 1
         self._arm_is_busy = False
+        cpu = self._cpus[request.parts[0][0].cpu]
+        end_ns = cpu.interrupt(self.latency.end_io_ns)
+        self.engine.clock.schedule(end_ns, self._end_request, request)
+        self._move_arm()
+        self._dispatch()
+        return False
+
+    def _end_request(self, request: Request) -> bool:
+        """Be done with a request, in the interrupt of the CPU that sent it.
+
+        Source: Linux 6.1 block/blk-mq.c:blk_mq_complete_request, :blk_mq_end_request
+        """
         self._count(request)
         for bio, reply, began_ns in request.parts:
             self._end_bio(bio, reply, began_ns)
@@ -260,7 +281,6 @@ class BlockDevice(Actor):
             self._accept(waiting, waiting_reply if waiting.wait else None)
             if not waiting.wait:
                 waiting_reply.send(None)
-        self._move_arm()
         self._dispatch()
         return False
 

@@ -138,6 +138,7 @@ class Cpu(Actor):
             np.array([latency.memory_access_ns(distance) for distance in distances], np.int64),
         )
         self._latency = latency
+        self._irq_end_ns = 0
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Schedule: self.on_schedule,
             Deschedule: self.on_deschedule,
@@ -269,6 +270,16 @@ class Cpu(Actor):
             self.row[B_STOLEN] += cost_ns * message.times
         waits_ns = (self._latency.ipi_ns + cost_ns) * message.times
         return At(self.engine.now_ns + waits_ns, None)
+
+    def interrupt(self, ns: int) -> int:
+        """Run the handler of a device, behind the one that runs; return when it is done.
+
+        Source: Linux 6.1 arch/x86/kernel/irq.c:common_interrupt
+        """
+        self._irq_end_ns = max(self.engine.now_ns, self._irq_end_ns) + ns
+        if self.state.current is not None:
+            self.row[B_STOLEN] += ns
+        return self._irq_end_ns
 
     def is_lazy(self) -> bool:
         """Return whether it keeps an address space loaded that the running task does not use.

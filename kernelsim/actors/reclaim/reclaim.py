@@ -304,6 +304,7 @@ class Reclaimer:
                 sector=sector,
                 nr_pages=len(part),
                 comm=self._task.name,
+                cpu=self._task.cpu.number,
                 end_io=end_io,
                 receiver=kernel.nodes[nid].ref,
                 throttled=self._writer,

@@ -228,6 +228,7 @@ class SwapIn:
                 sector=sector,
                 nr_pages=end - first,
                 comm=task.name,
+                cpu=task.cpu.number,
                 end_io=end_io,
                 receiver=kernel.nodes[nid].ref,
             )

@@ -9,6 +9,7 @@ from kernelsim.actors.messages.block_device import EndIo, SubmitBio
 from kernelsim.actors.parts.block_device import NR_REQUESTS, BlockDevice
 from kernelsim.block.blk_wbt import WBT_RWQ_BG, WritebackThrottle
 from kernelsim.config.disks import BlockDeviceSpec
+from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine_form import DEVICE_KINDS
 from kernelsim.sim.actor import Actor
 from kernelsim.sim.engine import Engine
@@ -30,12 +31,31 @@ def disk_of(depth):
     )
 
 
+class InterruptedCpu:
+    """Notes when its handlers end, as `Cpu.interrupt` has it."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.end_ns = 0
+
+    def interrupt(self, ns):
+        """Run a handler behind the others."""
+        self.end_ns = max(self.engine.now_ns, self.end_ns) + ns
+        return self.end_ns
+
+
+def device(engine, spec, end_io_ns=0):
+    """Make a disk on a machine of one CPU."""
+    latency = LatencySpec(end_io_ns=end_io_ns)
+    return BlockDevice(spec, 8 << 20, [InterruptedCpu(engine)], latency)
+
+
 def on_disk(depth, scenario):
     """Run `scenario(engine, disk)`."""
     engine = Engine()
 
     async def main(engine):
-        disk = BlockDevice(disk_of(depth))
+        disk = device(engine, disk_of(depth))
         engine.spawn(disk)
         await scenario(engine, disk)
 
@@ -57,7 +77,7 @@ class Listener(Actor):
 def bio(receiver=None, *, is_write=False, sector=0, nr_pages=1, wait=False):
     """Make a request whose completion is told to `receiver`."""
     end_io = None if receiver is None else EndIo()
-    return SubmitBio(is_write, sector, nr_pages, "test", end_io, receiver, wait=wait)
+    return SubmitBio(is_write, sector, nr_pages, "test", 0, end_io, receiver, wait=wait)
 
 
 def completions(depth, requests):
@@ -98,6 +118,29 @@ def test_the_fifth_request_waits_for_the_first_of_four_slots():
     """Its latency begins when a slot is free."""
     fifth = completions(4, [{}] * 5)[4]
     assert fifth == (READ_NS + PAGE_NS) + READ_NS + PAGE_NS
+
+
+def test_a_disk_that_is_done_interrupts_the_cpu_that_sent_the_request():
+    """Handlers follow each other on one CPU; the disk goes on meanwhile."""
+    listener, irq_ns = Listener(), 700
+    engine = Engine()
+
+    async def main(engine):
+        disk = device(engine, disk_of(2), irq_ns)
+        engine.spawn(disk)
+        receiver = engine.spawn(listener)
+        for _ in range(3):
+            await disk.ref.ask(bio(receiver))
+        await engine.sleep(10**6)
+
+    engine.run(main)
+    first = READ_NS + PAGE_NS
+    third = first + first  # at the device from when the first was through
+    assert [ns for _, ns in listener.told] == [
+        first + irq_ns,
+        first + 2 * irq_ns,
+        max(third, first + 2 * irq_ns) + irq_ns,
+    ]
 
 
 @pytest.mark.parametrize("nr_pages", [1, 32])
@@ -226,7 +269,7 @@ def test_a_run_that_ends_with_writes_under_way_judges_the_depth_no_more(monkeypa
         await engine.sleep(0)  # the disk begins
         for _ in range(3):
             disk.throttle.try_begin(WBT_RWQ_BG, engine.now_ns)
-            write = bio(receiver, is_write=True)
+            write = bio(receiver, is_write=True, nr_pages=10**9 // PAGE_NS)  # a second long
             await disk.ref.ask(attrs.evolve(write, throttled=WBT_RWQ_BG))
 
     on_disk(1, scenario)
@@ -243,7 +286,7 @@ def test_a_hard_disk_goes_up_the_sectors_and_need_not_move_to_go_on():
     far, near, behind = 10**9, 10**6, 10**6 + 8
 
     async def main(engine):
-        disk = BlockDevice(spec)
+        disk = device(engine, spec)
         engine.spawn(disk)
         receiver = engine.spawn(listener)
         await disk.ref.ask(bio(receiver, sector=0))
@@ -277,7 +320,7 @@ def test_one_request_at_a_time_has_the_rate_of_the_data_sheet(kind, is_write, ra
     engine = Engine()
 
     async def main(engine):
-        disk = BlockDevice(attrs.evolve(DEVICE_KINDS[kind], name="sda"))
+        disk = device(engine, attrs.evolve(DEVICE_KINDS[kind], name="sda"))
         engine.spawn(disk)
         for number in range(100):
             await disk.ref.ask(bio(is_write=is_write, sector=800 * number, wait=True))
@@ -294,7 +337,7 @@ def test_many_requests_at_a_time_have_the_rate_of_the_data_sheet(kind, depth, ra
     engine = Engine()
 
     async def main(engine):
-        disk = BlockDevice(attrs.evolve(DEVICE_KINDS[kind], name="sda", queue_depth=depth))
+        disk = device(engine, attrs.evolve(DEVICE_KINDS[kind], name="sda", queue_depth=depth))
         engine.spawn(disk)
         for number in range(4000):
             while disk.nr_in_flight >= depth:
@@ -317,7 +360,7 @@ def test_latencies_vary_where_the_description_gives_a_spread():
 
         async def main(engine):
             spec = attrs.evolve(disk_of(1), latency_spread_permille=spread)
-            disk = BlockDevice(spec)
+            disk = device(engine, spec)
             engine.spawn(disk)
             times = []
             for _ in range(nr):

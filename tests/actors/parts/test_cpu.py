@@ -169,6 +169,24 @@ def test_who_runs_alone_is_never_switched_out():
     on_cpus(1, scenario)
 
 
+def test_handlers_follow_each_other_and_take_the_time_of_who_runs():
+    """A running task is so much longer about its work; an idle CPU takes it from nobody."""
+
+    async def scenario(engine, cpus, start):
+        start("a", worker(engine, cpus, [], "a", work=(400, 400)))
+        await engine.sleep(200)
+        assert cpus[0].interrupt(30) == 230
+        assert cpus[0].interrupt(30) == 260
+        await engine.sleep(20_000)
+        assert cpus[0].busy_total_ns() == 100 + 400 + 30 + 30 + 400
+        assert cpus[0].interrupt(30) == engine.now_ns + 30
+        start("b", worker(engine, cpus, [], "b"))
+        await engine.sleep(20_000)
+        assert cpus[0].busy_total_ns() == 100 + 860 + 100 + 500
+
+    on_cpus(1, scenario)
+
+
 def test_switches_are_counted_as_linux_does():
     """Each change of the running task is one, the idle task's too; of a task by their cause."""
 

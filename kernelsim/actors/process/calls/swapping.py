@@ -64,9 +64,10 @@ async def swapon(caller: Caller, message: Swapon) -> int:
         return -errno.EBUSY
     area[SA_USED] = 1  # others find it busy from now on
     device, page = kernel.swap_location(int(area[SA_START]))
-    bio = SubmitBio(False, page * SECTORS_PER_PAGE, 1, caller.task.name, wait=True)
+    task = caller.task
+    bio = SubmitBio(False, page * SECTORS_PER_PAGE, 1, task.name, task.cpu.number, wait=True)
     kernel.mem.vm_event[PGPGIN] += PAGE_SIZE // KIB
-    async with caller.task.off_cpu(in_iowait=True):
+    async with task.off_cpu(in_iowait=True):
         status: int = await device.ref.ask(bio)
     if status:
         area[SA_USED] = 0
