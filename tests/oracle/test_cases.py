@@ -67,6 +67,43 @@ def test_locked_memory_beside_thrashing_neighbours(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.mission("R5")
+@pytest.mark.parametrize("case", ["d04_mix_sw60", "d04_sw0", "d05_hot1", "d12b_default_read"])
+def test_files_beside_anonymous_memory(case, tmp_path):
+    """A file read under pressure, swappiness 0, two nodes: only rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
+@pytest.mark.slow
+@pytest.mark.mission("R12")
+@pytest.mark.parametrize("case", ["d08_576", "d08c"])
+def test_oom_kills(case, tmp_path):
+    """Victims in the recorded order, their reports: only rows outside that were so before."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
+@pytest.mark.slow
+def test_four_processes_thrash(tmp_path):
+    """Each works at random on 200 MiB of 512 MiB for 20 s: only the rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / "d15", tmp_path)
+    assert nr_rows == RATCHET.compared["d15"]
+    assert {} == fallen(RATCHET.outside, {"d15": outside})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["d13_squeeze1g", "d17_wm512", "d18_cpu0", "d18_cpu1"])
+def test_nodes_and_zones_that_fill(case, tmp_path):
+    """Four nodes in their order, ZONE_DMA last, wide watermarks: only rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
+@pytest.mark.slow
 @pytest.mark.mission("R13")
 @pytest.mark.parametrize("case", ["d07", "d07_flush"])
 def test_writing_files(case, tmp_path):
