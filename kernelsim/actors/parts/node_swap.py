@@ -58,7 +58,8 @@ class NodeSwap:
         From now on others find them, and sleep.
         """
         memory, target = self._memory, message.target
-        begun = np.array(missing_slots(memory.swap, message.slots.tolist()), np.int64)
+        begun = message.slots.copy()
+        begun = begun[: missing_slots(memory.swap, begun, len(begun))]
         observer.reads(begun, message.pfns)
         begin_swap_read(
             self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target

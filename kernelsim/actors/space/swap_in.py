@@ -38,7 +38,7 @@ from kernelsim.mm.swap.free_swap import folio_free_swap
 from kernelsim.mm.swap.swap_area import swap_count
 from kernelsim.mm.swap.swap_readahead import (
     cluster_slots,
-    missing_slots,
+    still_missing_slots,
     swap_ra_hit,
     swap_ra_info,
     swapin_slots,
@@ -146,7 +146,8 @@ class SwapIn:
         kernel, task = self._kernel, self._task
         target = self._slot_of(vpn)
         nr = await self._allocate_window(vma, vpn, target)
-        slots = self._still_missing(target, nr)
+        # Allocating may have slept: other tasks may have read some of the slots, or freed them.
+        slots = self._slots[: still_missing_slots(kernel.swap, self._slots, nr, target)].copy()
         await self._free(self._pfns[len(slots) : nr].copy())
         pfns = self._pfns[: len(slots)].copy()
         if target not in slots:  # another task reads it already, or no page was to be had
@@ -197,14 +198,6 @@ class SwapIn:
             *kernel.space, kernel.swap, mm.number, start, end,
             self._slots,
         )  # fmt: skip
-
-    def _still_missing(self, target: int, nr: int) -> I64:
-        # Allocating may have slept: other tasks may have read some of the slots, or freed them.
-        swap = self._kernel.swap
-        wanted = missing_slots(swap, self._slots[:nr].tolist())
-        if target not in wanted and nr and missing_slots(swap, [target]):
-            wanted = [target, *wanted[: nr - 1]]
-        return np.array(wanted, np.int64)
 
     async def _free(self, pfns: I64) -> None:
         await free_frames(self._current, pfns, len(pfns))
