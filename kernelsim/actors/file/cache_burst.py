@@ -21,7 +21,6 @@ from kernelsim.mm.burst.cache_pages import (
     CR_END,
     CR_FILE,
     CR_HAVE,
-    CR_LOCK_NS,
     CR_MARK,
     CR_NR_DIRTY,
     CR_NR_DIRTY_MAX,
@@ -34,6 +33,7 @@ from kernelsim.mm.burst.cache_pages import (
     store_new_run,
 )
 from kernelsim.mm.burst.columns import B_STOLEN, R_ZONES, ZONES_MAX
+from kernelsim.mm.burst.lock_run import LR_ALLOC_NS
 from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE
 from kernelsim.mm.file.page_writeback import EXCEEDED_RATELIMIT
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -142,4 +142,4 @@ class CacheBurst:
     def _end(self) -> None:
         task = self._task
         task.stime_ns += self._locks.end()
-        task.waits.lock_ns += int(self._locks.run[CR_LOCK_NS])
+        task.waits.lock_ns += int(self._locks.run[LR_ALLOC_NS])
