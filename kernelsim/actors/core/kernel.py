@@ -67,8 +67,8 @@ class BurstRunner(Protocol):
         """Tell the observer what programs have stored that are in the middle of a burst."""
         ...
 
-    def enter_accounts(self) -> None:
-        """Enter holds and traffic of compiled code where the actors enter theirs."""
+    def enter_locks(self) -> None:
+        """Enter holds of locks in compiled code where the actors enter theirs."""
         ...
 
 
@@ -252,6 +252,12 @@ class Kernel:
         device = swaps[area].device
         before = sum(swap.size_bytes for swap in swaps[:area] if swap.device == device)
         return self.devices[device], before // PAGE_SIZE + slot - int(starts[area])
+
+    @cached_property
+    def swap_segments_max(self) -> int:
+        """Pages that a request to a swap disk may have; 0 if disks differ, or there are none."""
+        most = {self.devices[swap.device].spec.max_segments for swap in self.spec.swaps}
+        return most.pop() if len(most) == 1 else 0
 
     def zram_of(self, slot: int) -> ZramStore:
         """Return what the zram disk of a slot holds."""

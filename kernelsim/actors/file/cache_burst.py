@@ -126,7 +126,7 @@ class CacheBurst:
         return min(most - dirty.nr_dirtied, state.ratelimit_pages - state.bdp_ratelimits[cpu])
 
     def _begin(self, inode: Inode, start: int, stop: int, context: AllocContext) -> I64 | None:
-        """Return the state of a run, filled in as far as all have it; None if there is to be none."""
+        """Return the state of a run with what all of them need; None if there is to be none."""
         run = self._locks.run
         if not self._locks.begin(computes=True):
             return None
