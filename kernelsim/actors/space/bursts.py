@@ -66,7 +66,7 @@ from kernelsim.mm.burst.columns import (
     USER,
 )
 from kernelsim.mm.burst.pages import refill_in_turn
-from kernelsim.mm.burst.run import next_due, run_burst
+from kernelsim.mm.burst.run import has_news, next_due, run_burst
 from kernelsim.mm.core.mem import I64_2D, Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
 from kernelsim.sim.clock import VirtualClock
@@ -221,6 +221,8 @@ class Bursts:
         """Enter holds and traffic where the actors enter theirs, and what waits for an actor."""
         self.enter_locks()
         burst = self._burst
+        if not has_news(burst):
+            return
         for nid in burst.kswapd_wanted.nonzero()[0].tolist():
             self._kernel.kswapd_states[nid].wants(int(burst.kswapd_wanted[nid]) - 1)
             burst.kswapd_wanted[nid] = 0
@@ -243,10 +245,9 @@ class Bursts:
         """Enter holds of locks, and watermarks crossed under them, in the order of time."""
         burst = self._burst
         nr_holds, nr_notes = int(burst.holds[0, 0]), int(burst.notes[0, 0])
-        if nr_holds:
-            burst.holds[0, 0] = 0
-        if nr_notes:
-            burst.notes[0, 0] = 0
+        if not nr_holds and not nr_notes:
+            return
+        burst.holds[0, 0] = burst.notes[0, 0] = 0
         notes = burst.notes[1 : 1 + nr_notes].tolist()
         holds = burst.holds[1 : 1 + nr_holds]
         if nr_holds > FEW_HOLDS and not (holds[:, H_BEGIN] > holds[:, H_ASKED]).any():
