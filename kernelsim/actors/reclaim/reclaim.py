@@ -270,6 +270,8 @@ class Reclaimer:
         work[WORK_STEP] = FREE if await kernel.nodes[nid].ref.ask(put_back) else DONE
 
     def _trace_inactive(self, sc: ScanControl, nid: int, lru: int) -> None:
+        if not wants(self._task, mm_vmscan_lru_shrink_inactive):
+            return
         stat = self._batch.stat.tolist()
         point = mm_vmscan_lru_shrink_inactive(
             nid=nid,

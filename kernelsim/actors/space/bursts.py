@@ -32,7 +32,6 @@ from kernelsim.mm.burst.columns import (
     ADDED,
     B_BEGAN,
     B_FLUSH_NS,
-    B_HITS,
     B_KILLED,
     B_NUMBER,
     B_PHASE,
@@ -66,7 +65,7 @@ from kernelsim.mm.burst.columns import (
     USER,
 )
 from kernelsim.mm.burst.pages import refill_in_turn
-from kernelsim.mm.burst.run import has_news, next_due, run_burst
+from kernelsim.mm.burst.run import has_news, next_due, run_burst, take_hits
 from kernelsim.mm.core.mem import I64_2D, Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
 from kernelsim.sim.clock import VirtualClock
@@ -220,16 +219,14 @@ class Bursts:
     def enter_accounts(self) -> None:
         """Enter holds and traffic where the actors enter theirs, and what waits for an actor."""
         self.enter_locks()
-        burst = self._burst
+        burst, cluster = self._burst, self._kernel.cluster_readahead
+        if cluster is not None:  # the next window of any task depends on them
+            cluster.hits += take_hits(burst)
         if not has_news(burst):
             return
         for nid in burst.kswapd_wanted.nonzero()[0].tolist():
             self._kernel.kswapd_states[nid].wants(int(burst.kswapd_wanted[nid]) - 1)
             burst.kswapd_wanted[nid] = 0
-        cluster, hits = self._kernel.cluster_readahead, burst.run[:, B_HITS]
-        if cluster is not None and hits.any():  # the next window of any task depends on them
-            cluster.hits += int(hits.sum())
-            hits[:] = 0
         traffic = burst.traffic
         for server in traffic[:, T_COUNT].nonzero()[0].tolist():
             account = self._pipe(server).account

@@ -28,7 +28,7 @@ from kernelsim.mm.core.mem import I64, PG_swapcache, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
-from kernelsim.mm.space.pgtable import pte_at, pte_pfn, pte_swap_slot
+from kernelsim.mm.space.pgtable import pte_at, pte_pfn, swap_slot_at
 from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_ERROR,
     SWAP_RUN_LOCKED,
@@ -135,9 +135,7 @@ class SwapIn:
         self._readahead[start] = swap_ra_hit(self._readahead.get(start, 0), last_vpn, hits=hits)
 
     def _slot_of(self, vpn: int) -> int:
-        kernel = self._kernel
-        pte = pte_at(*kernel.space, self._mm.number, vpn)
-        return pte_swap_slot(pte)
+        return swap_slot_at(*self._kernel.space, self._mm.number, vpn)
 
     async def wait_for(self, slot: int) -> None:
         """Sleep until a slot has been read, if it is being read."""

@@ -131,17 +131,24 @@ def run_burst(
 
 @leaf
 def has_news(burst: Burst) -> bool:
-    """Tell whether there is traffic to be accounted for, a kswapd to be told, or hits to count."""
+    """Tell whether there is traffic to be accounted for, or a kswapd to be told."""
     for server in range(len(burst.traffic)):
         if burst.traffic[server, T_COUNT]:
             return True
     for nid in range(len(burst.kswapd_wanted)):
         if burst.kswapd_wanted[nid]:
             return True
-    for cpu in range(len(burst.run)):
-        if burst.run[cpu, B_HITS]:
-            return True
     return False
+
+
+@leaf
+def take_hits(burst: Burst) -> int:
+    """Return how many pages faults have found that swap readahead had brought, and forget them."""
+    hits = 0
+    for cpu in range(len(burst.run)):
+        hits += burst.run[cpu, B_HITS]
+        burst.run[cpu, B_HITS] = 0
+    return int(hits)
 
 
 @leaf
