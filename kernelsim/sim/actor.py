@@ -19,7 +19,7 @@ are dropped and logged as `ks_message_dropped`. `ask` and `tell` to an actor tha
 
 In line: when the receiver is idle, its `receive` is a plain `def` and nothing else is due at this
 instant, then serving the message is what would happen next anyway. `ask` does it at once, without
-a switch. The order of events is the same; `Engine(inline=False)` shows it.
+a switch. The order of events is the same; `Engine(inline=False)` shows it. See also serving.py.
 
 Interface: subclass `Actor`; `Engine.spawn` gives the `ActorRef`. Units: ns.
 """
@@ -85,7 +85,7 @@ class Actor:
 
     serves_inline: ClassVar[bool] = False  # receive is a plain def, and run and serve are ours
     receives_async: ClassVar[bool] = False
-    serves_in_asker: ClassVar[bool] = False  # it works in the time of who asks, who does not die
+    serves_in_asker: ClassVar[bool] = False  # it works in the time of who asks, who never gives up
 
     def __init__(self, name: str) -> None:
         self.name = name
