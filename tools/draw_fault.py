@@ -86,8 +86,8 @@ def major_fault() -> list[Message]:
         del messages[:]
         await process.touch(region, length="4K")
 
-    with noted(messages):
-        MachineHandle(Machine(machine_from_toml(MACHINE))).run(main)
+    with noted(messages):  # each step is a message when bursts have one page
+        MachineHandle(Machine(machine_from_toml(MACHINE), burst_pages=1)).run(main)
     fault = next(each for each in messages if each.name == "PageFault")
     end_ns = fault.answered_ns
     assert end_ns is not None, "the fault was not answered"

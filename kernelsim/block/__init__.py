@@ -1,5 +1,4 @@
 """The block layer, as plain functions and accounts: the disk itself is an actor.
 
-`plug.py` holds requests back so that neighbours can join them, `blk_wbt.py` limits
-buffered writes to a depth that `rq_depth.py` judges.
+`blk_wbt.py` limits buffered writes to a depth that `rq_depth.py` judges.
 """

@@ -15,6 +15,7 @@ from kernelsim.errors import ConfigError
 
 MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 SCHEDULERS: Final = ("none", "mq-deadline")  # block/elevator.c; the others are not simulated
+MAX_REQUEST_PAGES: Final = 320  # max_sectors_kb 1280, the block layer's default
 LATENCY_SPREAD_MAX: Final = 1000  # with more, some requests would take no time
 
 

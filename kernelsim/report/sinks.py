@@ -74,13 +74,21 @@ class RingSink:
 
 @attrs.frozen
 class TeeSink:
-    """Hands each event to every sink that wants it, in their order."""
+    """Hands each event to every sink that wants it, in their order.
+
+    No sink changes its mind, so each is asked once for a pair of actor and event.
+    """
 
     sinks: tuple[Sink, ...]
+    _wanted: dict[tuple[str, str], bool] = attrs.field(factory=dict, init=False, eq=False)
 
     def wants(self, actor: str, event: str) -> bool:
         """Return whether any sink wants it."""
-        return any(sink.wants(actor, event) for sink in self.sinks)
+        wanted = self._wanted.get((actor, event))
+        if wanted is None:
+            wanted = any(sink.wants(actor, event) for sink in self.sinks)
+            self._wanted[actor, event] = wanted
+        return wanted
 
     def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
         """Hand an event on."""

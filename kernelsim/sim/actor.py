@@ -19,7 +19,7 @@ are dropped and logged as `ks_message_dropped`. `ask` and `tell` to an actor tha
 
 In line: when the receiver is idle, its `receive` is a plain `def` and nothing else is due at this
 instant, then serving the message is what would happen next anyway. `ask` does it at once, without
-a switch. The order of events is the same; `Engine(inline=False)` shows it.
+a switch. The order of events is the same; `Engine(inline=False)` shows it. See also serving.py.
 
 Interface: subclass `Actor`; `Engine.spawn` gives the `ActorRef`. Units: ns.
 """
@@ -33,6 +33,7 @@ from kernelsim.errors import SimulationError
 from kernelsim.sim.channel import Channel
 from kernelsim.sim.reply import Reply
 from kernelsim.sim.scope import VirtualScope
+from kernelsim.sim.serving import MessageWaiter, serve_in_asker
 from kernelsim.sim.wait import Seat, Waiter, forget
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Actor:
 
     serves_inline: ClassVar[bool] = False  # receive is a plain def, and run and serve are ours
     receives_async: ClassVar[bool] = False
+    serves_in_asker: ClassVar[bool] = False  # it works in the time of who asks, who never gives up
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -116,6 +118,16 @@ class Actor:
 
     async def run(self) -> None:
         """Serve messages until stopped. Actors with a life of their own write this instead."""
+        if not self.serves_inline:
+            await self._serve_all()
+            return
+        self.seat.waiter = MessageWaiter(self)
+        try:
+            await self._serve_all()
+        finally:
+            self.seat.waiter = Waiter(self.seat)
+
+    async def _serve_all(self) -> None:
         clock, mailbox = self.engine.clock, self.mailbox
         receives_async = self.receives_async
         while True:
@@ -129,6 +141,10 @@ class Actor:
                 await self.serve_async(message, asker)
             else:
                 self.serve(message, asker)
+
+    def is_to_stop(self, value: tuple[Any, Waiter | None]) -> bool:
+        """Tell whether what came to the mailbox ends the actor."""
+        return value[0] is STOP
 
     def serve(self, message: Any, asker: Waiter | None) -> None:  # noqa: ANN401
         """Serve one message from the mailbox and answer it, if it was asked."""
@@ -181,7 +197,7 @@ class Actor:
         put_off = self._put_off
         if asker is None or (put_off is not None and put_off.is_answered):
             return False
-        error.add_note(self._told(message))
+        error.add_note(self.told(message))
         if put_off is None:
             self.settle(asker, None, None, error)
         else:
@@ -221,7 +237,7 @@ class Actor:
         try:
             result = self.receive(message)
         except Exception as error:
-            error.add_note(self._told(message))
+            error.add_note(self.told(message))
             if self._put_off is not None:
                 if self._put_off.is_answered:
                     raise
@@ -249,7 +265,8 @@ class Actor:
         clock.wake(asker, at_ns, result)
         return DEFERRED
 
-    def _told(self, message: object) -> str:
+    def told(self, message: object) -> str:
+        """Say where an exception comes from."""
         return f"raised while {self.name} served {message!r} at {self.engine.now_ns} ns"
 
     def log(self, event: str, **fields: object) -> None:
@@ -322,6 +339,13 @@ class ActorRef:
             result = actor.serve_inline(message, waiter)
             if result is not DEFERRED:
                 return result
+        elif (
+            actor.serves_in_asker
+            and actor.mailbox.receivers
+            and (at_once or clock.now_ns < clock.horizon_ns)
+            and clock.number + 1 < clock.look_number
+        ):
+            return await serve_in_asker(actor, message, waiter, at_once=at_once)
         else:
             self.ask_later(message, waiter, at_once=at_once)
         return await clock.wait(waiter)

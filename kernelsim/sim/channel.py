@@ -151,6 +151,12 @@ class Channel(Generic[T]):
         self.receivers.append(waiter)
         return waiter
 
+    def wait_again(self, receiver: Waiter) -> None:
+        """Let a receiver that was passed over be the first to get the next value."""
+        self.receivers.appendleft(receiver)
+        if self.arrived:
+            self._arrive(self.arrived.popleft())
+
     def close_sender(self) -> None:
         """No more values: receivers get EndOfChannel once the last one is taken."""
         self.is_sender_closed = True

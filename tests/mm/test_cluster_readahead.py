@@ -1,9 +1,10 @@
 """Readahead on a rotating swap disk: an aligned block of slots, whoever they belong to."""
 
 import numpy as np
+import pytest
 
 from kernelsim.mm.swap.swap_area import swapon
-from kernelsim.mm.swap.swap_readahead import ClusterReadahead, cluster_slots
+from kernelsim.mm.swap.swap_readahead import ClusterReadahead, cluster_slots, still_missing_slots
 from kernelsim.mm.swap.swapfile import get_swap_slots, swap_duplicate
 
 
@@ -47,3 +48,23 @@ def test_only_slots_with_users_and_without_a_page_are_read():
     out = np.zeros(16, np.int64)
     nr = cluster_slots(swap, 0, 16, out)
     assert out[:nr].tolist() == [taken[0], taken[2], taken[3]]
+
+
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [(3, [3, 5]), (1, [1, 3, 5]), (9, [3, 5]), (4, [3, 5])],
+    ids=["in the window", "left out", "unused", "cached"],
+)
+def test_a_window_keeps_what_is_still_missing_and_its_target(target, kept):
+    """Slots that others read or freed meanwhile leave it; the target of the fault is in it."""
+    swap = swapon([1024], [-2], 1, [True])
+    get_swap_slots(swap, 0, 6, np.zeros(6, np.int64))
+    for slot in range(1, 7):
+        assert swap_duplicate(swap, slot, 1)
+    swap.cache_pfn[4] = 99
+    slots = np.array([3, 4, 5, 8], np.int64)
+    nr = still_missing_slots(swap, slots, 4, target)
+    assert slots[:nr].tolist() == kept
+    full = np.array([3, 5], np.int64)
+    assert still_missing_slots(swap, full, 2, 1) == 2
+    assert full.tolist() == [1, 3]

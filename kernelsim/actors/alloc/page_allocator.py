@@ -201,8 +201,7 @@ def table_context(current: Current, policy: Mempolicy | None) -> AllocContext:
 def fill_request(request: I64, context: AllocContext, task: Task) -> None:
     """Fill in what a task's requests for pages are served by: the columns of `Burst.request`."""
     flags = gfp_to_alloc_flags(context.gfp)
-    request[:R_ZONES] = (
+    request[: R_ZONES + len(context.zonelist)] = (
         context.migratetype, context.highest_zoneidx, context.preferred_nid,
-        flags | ALLOC_OOM if task.oom_victim else flags, len(context.zonelist),
+        flags | ALLOC_OOM if task.oom_victim else flags, len(context.zonelist), *context.zonelist,
     )  # fmt: skip
-    request[R_ZONES : R_ZONES + len(context.zonelist)] = context.zonelist

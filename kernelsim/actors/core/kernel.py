@@ -7,6 +7,7 @@ the swap cache: the running task, since the functions of mm run to completion. `
 tasks that want pages, and kswapd, without a lock.
 """
 
+from bisect import bisect_right
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -67,8 +68,8 @@ class BurstRunner(Protocol):
         """Tell the observer what programs have stored that are in the middle of a burst."""
         ...
 
-    def enter_accounts(self) -> None:
-        """Enter holds and traffic of compiled code where the actors enter theirs."""
+    def enter_locks(self) -> None:
+        """Enter holds of locks in compiled code where the actors enter theirs."""
         ...
 
 
@@ -243,15 +244,29 @@ class Kernel:
             cpu.observer = observer
 
     def swap_location(self, slot: int) -> tuple[BlockDevice, int]:
-        """Return the disk a slot lies on, and its page number there.
+        """Return the disk a slot lies on, and its page number there."""
+        starts, places = self._swap_places
+        device, first = places[bisect_right(starts, slot) - 1]
+        return device, first + slot
+
+    @cached_property
+    def _swap_places(self) -> tuple[list[int], list[tuple[BlockDevice, int]]]:
+        """The first slot of each area; its disk, and the page there of slot 0 if that were its.
 
         The areas of a disk lie behind each other.
         """
-        starts, swaps = self.swap.area[:, SA_START], self.spec.swaps
-        area = int((starts <= slot).sum()) - 1
-        device = swaps[area].device
-        before = sum(swap.size_bytes for swap in swaps[:area] if swap.device == device)
-        return self.devices[device], before // PAGE_SIZE + slot - int(starts[area])
+        swaps, places = self.spec.swaps, []
+        starts: list[int] = self.swap.area[: len(swaps), SA_START].tolist()
+        for area, swap in enumerate(swaps):
+            before = sum(one.size_bytes for one in swaps[:area] if one.device == swap.device)
+            places.append((self.devices[swap.device], before // PAGE_SIZE - starts[area]))
+        return starts, places
+
+    @cached_property
+    def swap_segments_max(self) -> int:
+        """Pages that a request to a swap disk may have; 0 if disks differ, or there are none."""
+        most = {self.devices[swap.device].spec.max_segments for swap in self.spec.swaps}
+        return most.pop() if len(most) == 1 else 0
 
     def zram_of(self, slot: int) -> ZramStore:
         """Return what the zram disk of a slot holds."""

@@ -9,6 +9,7 @@ Units: ns.
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.tracing import wants
+from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
     LR_NID,
@@ -35,17 +36,26 @@ class LockRun:
         self._kernel, self._task = current
         self._point = point
 
-    def begin(self) -> bool:
-        """Fill in when and where it is; False if each step has to be a message."""
+    def begin(self, *, computes: bool = False) -> bool:
+        """Fill in when and where it is; False if each step has to be a message.
+
+        Where the task computes others may want its CPU, or interrupts may have taken of its time:
+        a run that `computes` ends before it would have to look.
+        """
         kernel, cpu, run = self._kernel, self._task.cpu, self.run
         clock = kernel.engine.clock
-        if kernel.burst_pages == 1 or kernel.is_observed or clock.now_ns >= clock.horizon_ns:
+        until_ns = clock.horizon_ns
+        if computes:
+            until_ns = min(until_ns, int(cpu.row[B_SLICE_END]))
+        if kernel.burst_pages == 1 or kernel.is_observed or clock.now_ns >= until_ns:
+            return False
+        if computes and cpu.row[B_STOLEN]:
             return False
         if any(wants(node, self._point) for node in kernel.nodes):
             return False
         run[:] = 0
         run[LR_CPU], run[LR_NID] = cpu.number, cpu.nid
-        run[LR_UNTIL_NS], run[LR_NUMBER_END] = clock.horizon_ns, clock.look_number
+        run[LR_UNTIL_NS], run[LR_NUMBER_END] = until_ns, clock.look_number
         run[LR_NOW_NS], run[LR_NUMBER] = clock.now_ns, clock.number
         return True
 
@@ -56,5 +66,5 @@ class LockRun:
             return 0
         spent_ns = int(run[LR_NOW_NS]) - clock.now_ns
         clock.now_ns, clock.number = int(run[LR_NOW_NS]), int(run[LR_NUMBER])
-        self._kernel.bursts.enter_accounts()
+        self._kernel.bursts.enter_locks()
         return spent_ns

@@ -15,9 +15,9 @@ from kernelsim.mm.core.mem import I64
 
 def runs(slots: I64) -> Iterator[tuple[int, int]]:
     """Cut slots into runs of consecutive ones: yields (first index, index behind the last)."""
-    first = 0
-    for index in range(1, len(slots) + 1):
-        if index == len(slots) or slots[index] != slots[index - 1] + 1:
+    first, numbers = 0, slots.tolist()
+    for index in range(1, len(numbers) + 1):
+        if index == len(numbers) or numbers[index] != numbers[index - 1] + 1:
             yield first, index
             first = index
 

@@ -7,8 +7,8 @@ Interface: `compute` lets time pass on the CPU, giving way when the CPU wants; `
 Units: ns.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import attrs
 
@@ -183,18 +183,13 @@ class Task:
         if self.cpu.must_give_way():
             await self.give_way()
 
-    @asynccontextmanager
-    async def off_cpu(self, *, in_iowait: bool = False) -> AsyncIterator[None]:
+    def off_cpu(self, *, in_iowait: bool = False) -> "_OffCpu":
         """Sleep inside the block: the CPU is free for others, and asked for again behind it.
 
         Args:
             in_iowait: It waits for I/O where Linux calls io_schedule.
         """
-        await self.put_cpu(in_iowait=in_iowait)
-        yield
-        if in_iowait:
-            self.cpu.io_done()
-        await self.get_cpu(wakeup=True)  # not after a cancellation: the run ends, the CPU may have
+        return _OffCpu(self, in_iowait)
 
     def _select_cpu(self) -> Cpu:
         # The last CPU if it is idle, else an idle one, else the shortest queue. Linux also reads
@@ -203,3 +198,23 @@ class Task:
             return cpu.nr_running(), cpu is not self.cpu
 
         return min(self.cpus, key=load) if len(self.cpus) > 1 else self.cpus[0]
+
+
+class _OffCpu:
+    """A block in which a task is off its CPU; a generator would take longer than most waits."""
+
+    __slots__ = ("_in_iowait", "_task")
+
+    def __init__(self, task: Task, in_iowait: bool) -> None:
+        self._task = task
+        self._in_iowait = in_iowait
+
+    async def __aenter__(self) -> None:
+        await self._task.put_cpu(in_iowait=self._in_iowait)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # a cancellation: the run ends, the CPU may have
+            return
+        if self._in_iowait:
+            self._task.cpu.io_done()
+        await self._task.get_cpu(wakeup=True)

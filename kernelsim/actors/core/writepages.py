@@ -22,7 +22,7 @@ from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageWrite
 from kernelsim.block.blk_wbt import WBT_RWQ_BG, Urgency
-from kernelsim.block.plug import MAX_REQUEST_PAGES
+from kernelsim.config.disks import MAX_REQUEST_PAGES
 from kernelsim.fs.fs_writeback import WritebackControl
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.fs.page_write import PageWrite

@@ -21,7 +21,6 @@ from kernelsim.mm.burst.cache_pages import (
     CR_END,
     CR_FILE,
     CR_HAVE,
-    CR_LOCK_NS,
     CR_MARK,
     CR_NR_DIRTY,
     CR_NR_DIRTY_MAX,
@@ -33,7 +32,8 @@ from kernelsim.mm.burst.cache_pages import (
     new_cache_run,
     store_new_run,
 )
-from kernelsim.mm.burst.columns import B_STOLEN, R_ZONES, ZONES_MAX
+from kernelsim.mm.burst.columns import R_ZONES, ZONES_MAX
+from kernelsim.mm.burst.lock_run import LR_ALLOC_NS
 from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE
 from kernelsim.mm.file.page_writeback import EXCEEDED_RATELIMIT
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -126,12 +126,9 @@ class CacheBurst:
         return min(most - dirty.nr_dirtied, state.ratelimit_pages - state.bdp_ratelimits[cpu])
 
     def _begin(self, inode: Inode, start: int, stop: int, context: AllocContext) -> I64 | None:
-        """Return the state of a run, filled in as far as all have it; None if there is to be none.
-
-        Where the task computes, others that want its CPU might get it.
-        """
-        cpu, run = self._task.cpu, self._locks.run
-        if cpu.state.run_queue or cpu.row[B_STOLEN] or not self._locks.begin():
+        """Return the state of a run with what all of them need; None if there is to be none."""
+        run = self._locks.run
+        if not self._locks.begin(computes=True):
             return None
         run[CR_FILE], run[CR_SWAP_FREE] = inode.number, self._kernel.swap.state[SS_FREE]
         run[CR_AT], run[CR_END] = start, stop
@@ -142,4 +139,4 @@ class CacheBurst:
     def _end(self) -> None:
         task = self._task
         task.stime_ns += self._locks.end()
-        task.waits.lock_ns += int(self._locks.run[CR_LOCK_NS])
+        task.waits.lock_ns += int(self._locks.run[LR_ALLOC_NS])

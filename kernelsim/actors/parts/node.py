@@ -111,7 +111,7 @@ class Node(Actor):
         self._distances = distances
         self._latency = latency
         self._burst = memory.burst
-        self._swap = NodeSwap(self, nid, memory)
+        self.swap = NodeSwap(self, nid, memory)
         self._locks: list[NodeLock] = []
         self.zone_locks: dict[int, NodeLock] = {}
         self.lru_lock: NodeLock
@@ -131,7 +131,7 @@ class Node(Actor):
             PutbackInactive: self.on_putback_inactive,
             ShrinkActive: self.on_shrink_active,
             BeginSwapRead: self.on_begin_swap_read,
-            EndSwapRead: self._swap.end_read,
+            EndSwapRead: self.swap.end_read,
             EndSwapWrite: self.on_end_swap_write,
             EndPageRead: files.end_read,
             EndPageWrite: files.end_write,
@@ -337,7 +337,7 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._begin_swap_read, message), message.user)
 
     def _begin_swap_read(self, message: BeginSwapRead) -> tuple[I64, int]:
-        begun = self._swap.begin_read(message, self.observer)
+        begun = self.swap.begin_read(message, self.observer)
         return begun, self._lru_hold_ns(message.user, len(message.slots))
 
     def on_end_swap_write(self, message: EndSwapWrite) -> Any:  # noqa: ANN401 - the answer, maybe later
@@ -345,7 +345,7 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._end_swap_write, message), "interrupt")
 
     def _end_swap_write(self, message: EndSwapWrite) -> tuple[None, int]:
-        self._swap.end_write(message)
+        self.swap.end_write(message)
         return None, self._lru_hold_ns("interrupt", len(message.pfns))
 
     def on_memory_traffic(self, message: MemoryTraffic) -> At:

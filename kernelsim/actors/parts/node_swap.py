@@ -58,15 +58,20 @@ class NodeSwap:
         From now on others find them, and sleep.
         """
         memory, target = self._memory, message.target
-        begun = np.array(missing_slots(memory.swap, message.slots.tolist()), np.int64)
+        begun = message.slots.copy()
+        begun = begun[: missing_slots(memory.swap, begun, len(begun))]
         observer.reads(begun, message.pfns)
         begin_swap_read(
             self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
         )
-        queue = self._owner.engine.wait_queue(f"swap slot {target}")
-        memory.page_reads.update(dict.fromkeys(begun.tolist(), queue))
         memory.placed(len(begun))
+        self.note_reads(begun, target)
         return begun
+
+    def note_reads(self, slots: I64, target: int) -> None:
+        """Let who comes to one of these slots know where to sleep."""
+        queue = self._owner.engine.wait_queue(f"swap slot {target}")
+        self._memory.page_reads.update(dict.fromkeys(slots.tolist(), queue))
 
     def end_read(self, message: EndSwapRead) -> None:
         """Fill the pages and wake the tasks that wait for them.

@@ -8,8 +8,6 @@ Interface: one `Reclaimer` a task; `shrink_node` is one pass over a node.
 Units: pages, ns.
 """
 
-import numpy as np
-
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_on_node
 from kernelsim.actors.core.kernel import wakeup_flusher_threads
@@ -23,11 +21,11 @@ from kernelsim.actors.messages.node import (
     PutbackInactive,
     ShrinkActive,
 )
+from kernelsim.actors.reclaim.reclaim_burst import ReclaimBurst
 from kernelsim.actors.reclaim.zram_io import zram_write
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG, Urgency
 from kernelsim.block.disk_place import DiskPlace
-from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
@@ -40,12 +38,35 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_RECLAIMED,
     STAT_NR_REF_KEEP,
     STAT_NR_SCANNED,
+    STAT_NR_TAKEN,
+    STAT_NR_TO_FREE,
     STAT_NR_TO_WRITE,
     STAT_NR_UNMAP_FAIL,
-    STAT_NR_UNMAPPED,
     STAT_NR_UNQUEUED_DIRTY,
     STAT_NR_WRITEBACK,
     new_reclaim_batch,
+)
+from kernelsim.mm.reclaim.reclaim_run import (
+    DONE,
+    FLUSH,
+    FREE,
+    ISOLATE,
+    JUDGE,
+    PUT_BACK,
+    WORK_CHARGED,
+    WORK_FREED,
+    WORK_HOW,
+    WORK_JUDGED,
+    WORK_NR_TO_SCAN,
+    WORK_PLUGGED,
+    WORK_SCANNED,
+    WORK_SKIPPED,
+    WORK_STEP,
+    WRITE,
+    after_flush,
+    after_write,
+    judge_chunk,
+    nr_to_judge,
 )
 from kernelsim.mm.reclaim.scan_control import ScanControl, may_shrink_active, plan_shrink
 from kernelsim.mm.reclaim.throttle_reason import ISOLATED, WRITEBACK, ThrottleReason
@@ -56,9 +77,17 @@ from kernelsim.mm.reclaim.vmscan import (
     should_age_active_anon,
     too_many_isolated,
 )
-from kernelsim.mm.reclaim.vmscan_folio import shrink_folio_list
 from kernelsim.mm.reclaim.vmscan_throttle import end_writeback_throttle, reclaim_throttle
+from kernelsim.mm.swap.swap_plug import (
+    SwapRequest,
+    begin,
+    flush,
+    is_due,
+    join,
+    new_swap_plug,
+)
 from kernelsim.trace.show import RECLAIM_NAMES
+from kernelsim.trace.tracepoint import Tracepoint
 from kernelsim.trace.vmscan import (
     mm_vmscan_lru_isolate,
     mm_vmscan_lru_shrink_active,
@@ -68,7 +97,6 @@ from kernelsim.trace.vmscan import (
 )
 from kernelsim.units import SECTORS_PER_PAGE
 
-CHUNK_PAGES = 8  # pages of a batch that are decided about in one go
 RECLAIM_WB_ANON_ASYNC = RECLAIM_NAMES["RECLAIM_WB_ANON"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
 RECLAIM_WB_FILE_ASYNC = RECLAIM_NAMES["RECLAIM_WB_FILE"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
 
@@ -86,7 +114,8 @@ class Reclaimer:
         self._kernel, self._task = current
         self._writer = writer
         self._batch = new_reclaim_batch()
-        self._plug = SwapPlug()
+        self._plug = new_swap_plug()
+        self._burst = ReclaimBurst(current, self._batch, self._plug)
 
     async def shrink_node(self, sc: ScanControl, nid: int) -> None:
         """Make one pass over a node's lists; adds to `sc.nr_scanned` and `sc.nr_reclaimed`.
@@ -107,7 +136,7 @@ class Reclaimer:
             plan.end_round(reclaimed)
             if self._task.killed:
                 break
-        await self._submit_writes(nid, self._plug.flush())
+        await self._submit_writes(nid, flush(self._plug))
         sc.nr_reclaimed += plan.nr_reclaimed
         await self._shrink_slab(nid)
         if should_age_active_anon(kernel.mem, kernel.swap, nid):
@@ -147,7 +176,7 @@ class Reclaimer:
         if not timeout_ns:
             await self._task.cond_resched()
             return
-        await self._submit_writes(nid, self._plug.flush())
+        await self._submit_writes(nid, flush(self._plug))
         began_ns = engine.now_ns
         async with self._task.off_cpu():
             with engine.move_on_after(timeout_ns):
@@ -160,67 +189,89 @@ class Reclaimer:
             mm_vmscan_throttled(nid, timeout_ns // 1000, delayed_ns // 1000, reason.value),
         )
 
-    async def _isolate(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, how: int) -> int:
-        await lru_add_drain(self._current)
-        request = IsolateLru(lru, nr_to_scan, sc.reclaim_idx, how, self._batch, self._task.cpu.name)
-        taken, scanned, skipped = await self._kernel.nodes[nid].ref.ask(request)
-        point = mm_vmscan_lru_isolate(
-            sc.reclaim_idx, sc.order, nr_to_scan, scanned, skipped, taken, lru
-        )
-        trace(self._task, point)
-        return int(taken)
-
     async def _shrink_inactive_list(
         self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
     ) -> int:
+        """Do a batch, step by step; return the pages reclaimed.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list, :shrink_folio_list
+        """
+        # Differs from Linux: Reclaim calls cond_resched after every eighth page, not before each.
         kernel, task, batch = self._kernel, self._task, self._batch
         if too_many_isolated(kernel.mem, nid, sc, lru=lru):
             await self.throttle(nid, ISOLATED)
             if task.killed or too_many_isolated(kernel.mem, nid, sc, lru=lru):
                 return 0
-        how = sc.how()
-        taken = await self._isolate(sc, nid, lru, nr_to_scan, how)
-        if not taken:
+        burst = self._burst
+        burst.begin(sc, nid, lru, nr_to_scan)
+        while (step := burst.go_on()) != DONE:
+            await self._take_step(step, sc, nid, lru)
+        if not batch.stat[STAT_NR_TAKEN]:
             return 0
-        await self._shrink_folio_list(nid, how, taken)
-        if batch.stat[STAT_NR_UNQUEUED_DIRTY] == taken:  # the flushers are not doing their job
-            wakeup_flusher_threads(kernel, WbReason.WB_REASON_VMSCAN)
-        put_back = PutbackInactive(lru, how, batch, task.cpu.name)
-        await self._free(nid, await kernel.nodes[nid].ref.ask(put_back))
         self._trace_inactive(sc, nid, lru)
         return sc.add_batch(batch, lru=lru)
 
-    async def _shrink_folio_list(self, nid: int, how: int, taken: int) -> None:
-        """Decide about an isolated batch, piece by piece; others may run between two pieces.
+    async def _take_step(self, step: int, sc: ScanControl, nid: int, lru: int) -> None:
+        """Take a step of the batch that cannot be taken in compiled code now."""
+        batch, work = self._batch, self._burst.work
+        nr_to_write = int(batch.stat[STAT_NR_TO_WRITE])
+        if step == ISOLATE:
+            counts = await self._isolate(sc, nid, lru, int(work[WORK_NR_TO_SCAN]))
+            taken, work[WORK_SCANNED], work[WORK_SKIPPED] = counts
+            work[WORK_STEP] = JUDGE if taken else DONE
+            self._burst.trace_isolate()
+        elif step == JUDGE:
+            await self._judge()
+        elif step == FLUSH:
+            nr_flushes = max(1, nr_to_write - int(work[WORK_PLUGGED]))
+            await try_to_unmap_flush(self._current, nr_flushes)
+            after_flush(batch, work)
+        elif step == WRITE:
+            await self._plug_writes(nid, int(work[WORK_PLUGGED]), int(work[WORK_CHARGED]))
+            after_write(batch, work)
+        elif step == PUT_BACK:
+            await self._put_back(nid, lru)
+        else:
+            freed, nr = int(work[WORK_FREED]), int(batch.stat[STAT_NR_TO_FREE])
+            await free_on_node(self._current, nid, batch.to_free[freed:], nr - freed)
+            work[WORK_STEP] = DONE
 
-        Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
-        """
-        # Differs from Linux: Reclaim calls cond_resched after every eighth page, not before each.
-        kernel, task, batch = self._kernel, self._task, self._batch
-        stat = batch.stat
-        for first in range(0, taken, CHUNK_PAGES):
-            last = min(first + CHUNK_PAGES, taken)
-            await task.compute(kernel.spec.latency.scan_page_ns * (last - first))
-            unmapped, to_write = int(stat[STAT_NR_UNMAPPED]), int(stat[STAT_NR_TO_WRITE])
-            kernel.observer.judges(batch.folios[first:last])
-            kernel.taken(
-                shrink_folio_list(
-                    *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec,
-                    task.cpu.number, how, batch, first, last,
-                )
-            )  # fmt: skip
-            kernel.observer.judged(task.cpu.name)
-            nr_to_write = int(stat[STAT_NR_TO_WRITE]) - to_write
-            # A page that its process has just unmapped may still be in a TLB, too.
-            if stat[STAT_NR_UNMAPPED] > unmapped or kernel.mms.mms.tlb_flush_batched.any():
-                await try_to_unmap_flush(self._current, max(1, nr_to_write))
-            if nr_to_write:
-                await self._plug_writes(nid, to_write, to_write + nr_to_write)
+    async def _isolate(
+        self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
+    ) -> tuple[int, int, int]:
+        """Take a batch off a list; return the pages taken, looked at, and skipped."""
+        await lru_add_drain(self._current)
+        request = IsolateLru(
+            lru, nr_to_scan, sc.reclaim_idx, sc.how(), self._batch, self._task.cpu.name
+        )
+        counts: tuple[int, int, int] = await self._kernel.nodes[nid].ref.ask(request)
+        return counts
 
-    async def _free(self, nid: int, nr: int) -> None:
-        await free_on_node(self._current, nid, self._batch.to_free, nr)
+    async def _judge(self) -> None:
+        """Decide about a chunk of the batch; others may run before."""
+        kernel, task, batch, work = self._kernel, self._task, self._batch, self._burst.work
+        nr, first = nr_to_judge(batch, work), int(work[WORK_JUDGED])
+        await task.compute(kernel.spec.latency.scan_page_ns * nr)
+        kernel.observer.judges(batch.folios[first : first + nr])
+        kernel.taken(
+            judge_chunk(
+                *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec,
+                task.cpu.number, batch, work,
+            )
+        )  # fmt: skip
+        kernel.observer.judged(task.cpu.name)
+
+    async def _put_back(self, nid: int, lru: int) -> None:
+        """Put what stays of the batch back on its list."""
+        kernel, batch, work = self._kernel, self._batch, self._burst.work
+        if batch.stat[STAT_NR_UNQUEUED_DIRTY] == batch.stat[STAT_NR_TAKEN]:
+            wakeup_flusher_threads(kernel, WbReason.WB_REASON_VMSCAN)  # they do not do their job
+        put_back = PutbackInactive(lru, int(work[WORK_HOW]), batch, self._task.cpu.name)
+        work[WORK_STEP] = FREE if await kernel.nodes[nid].ref.ask(put_back) else DONE
 
     def _trace_inactive(self, sc: ScanControl, nid: int, lru: int) -> None:
+        if not wants(self._task, mm_vmscan_lru_shrink_inactive):
+            return
         stat = self._batch.stat.tolist()
         point = mm_vmscan_lru_shrink_inactive(
             nid=nid,
@@ -243,47 +294,56 @@ class Reclaimer:
         self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
     ) -> None:
         kernel = self._kernel
-        taken = await self._isolate(sc, nid, lru, nr_to_scan, sc.how())
+        taken, nr_scanned, nr_skipped = await self._isolate(sc, nid, lru, nr_to_scan)
+        point: Tracepoint = mm_vmscan_lru_isolate(
+            sc.reclaim_idx, sc.order, nr_to_scan, nr_scanned, nr_skipped, taken, lru
+        )
+        trace(self._task, point)
         if not taken:
             return
         await self._task.compute(kernel.spec.latency.scan_page_ns * taken)
         request = ShrinkActive(lru, self._batch, self._task.cpu.name)
         moved, nr_to_free = await kernel.nodes[nid].ref.ask(request)
-        await self._free(nid, nr_to_free)
+        await free_on_node(self._current, nid, self._batch.to_free, nr_to_free)
         point = mm_vmscan_lru_shrink_active(
             nid, taken, 0, moved, taken - moved, sc.priority, _reclaim_flags(lru)
         )
         trace(self._task, point)
 
-    async def _plug_writes(self, nid: int, first: int, nr: int) -> None:
+    async def _plug_writes(self, nid: int, done: int, charged: int) -> None:
         """Give pages of the batch to the plug; requests that became large leave meanwhile.
+
+        Args:
+            nid: Node of the pages.
+            done: The first of `to_write` that is not in the plug.
+            charged: The first whose cost is not paid.
 
         Source: Linux 6.1 mm/vmscan.c:pageout, block/blk-mq.c:blk_mq_submit_bio
         """
         kernel, plug, pfns = self._kernel, self._plug, self._batch.to_write
+        nr = int(self._batch.stat[STAT_NR_TO_WRITE])
         engine = kernel.engine
         slot_ns = kernel.spec.latency.swap_slot_ns
         private, kind = kernel.mem.pages.private, self._writer
-        device, _ = kernel.swap_location(int(private[pfns[first]]))
-        done = charged = first
+        device, _ = kernel.swap_location(int(private[pfns[done]]))
         while True:
-            done = plug.join(kernel.mem, pfns, done, nr, device.spec.max_segments)
+            done = join(kernel.mem, plug, pfns, done, nr, device.spec.max_segments)
             if done < nr:  # a batch may go to several disks, each with accounts of its own
                 device, _ = kernel.swap_location(int(private[pfns[done]]))
             is_disk = not device.spec.compressed_permille
             must_wait = done < nr and is_disk and not device.throttle.try_begin(kind, engine.now_ns)
-            is_due = done < nr and plug.is_due()
-            if must_wait or is_due or done == nr:
+            must_flush = done < nr and is_due(plug)
+            if must_wait or must_flush or done == nr:
                 await self._task.compute(slot_ns * (done - charged))
                 charged = done
             if done == nr:
                 return
-            if must_wait or is_due:
-                await self._submit_writes(nid, plug.flush())
+            if must_wait or must_flush:
+                await self._submit_writes(nid, flush(plug))
             if must_wait:
                 await wbt_wait(self._task, device, kind, Urgency.NORMAL)
             pfn = int(pfns[done])
-            plug.begin(int(private[pfn]), pfn)
+            begin(plug, int(private[pfn]), pfn)
             done += 1
 
     async def _submit_writes(self, nid: int, requests: list[SwapRequest]) -> None:
@@ -291,9 +351,9 @@ class Reclaimer:
         kernel = self._kernel
         for request in requests:
             device, page = kernel.swap_location(request.slot)
-            part = np.array(request.pfns, np.int64)
+            part = request.pfns
             sector, tokens = page * SECTORS_PER_PAGE, kernel.mem.pages.token[part]
-            for pfn in request.pfns if wants(self._task, mm_vmscan_write_folio) else ():
+            for pfn in part.tolist() if wants(self._task, mm_vmscan_write_folio) else ():
                 trace(self._task, mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC))
             end_io = EndSwapWrite(part, tokens, DiskPlace(device.dev, sector))
             if device.spec.compressed_permille:

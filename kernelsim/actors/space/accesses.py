@@ -173,9 +173,9 @@ class Accesses:
         cpu = task.cpu
         cpu.tlb_state.switch_mm(mm, task.name)
         row: I64 = cpu.row
-        kept = row[[B_SLICE_END, B_STOLEN]]
+        slice_end_ns, stolen_ns = row[B_SLICE_END], row[B_STOLEN]
         row[:] = 0
-        row[[B_SLICE_END, B_STOLEN]] = kept
+        row[B_SLICE_END], row[B_STOLEN] = slice_end_ns, stolen_ns
         row[B_MM], row[B_ASID], row[B_TOKEN], row[B_LEFT] = mm.number, mm.ctx_id, token, nr
         row[B_NID] = cpu.nid
         requests = kernel.burst.request[cpu.number]

@@ -32,7 +32,6 @@ from kernelsim.mm.burst.columns import (
     ADDED,
     B_BEGAN,
     B_FLUSH_NS,
-    B_HITS,
     B_KILLED,
     B_NUMBER,
     B_PHASE,
@@ -66,7 +65,7 @@ from kernelsim.mm.burst.columns import (
     USER,
 )
 from kernelsim.mm.burst.pages import refill_in_turn
-from kernelsim.mm.burst.run import next_due, run_burst
+from kernelsim.mm.burst.run import has_news, next_due, run_burst, take_hits
 from kernelsim.mm.core.mem import I64_2D, Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
 from kernelsim.sim.clock import VirtualClock
@@ -218,13 +217,34 @@ class Bursts:
         self._clock.put_back(at_ns, number, self._due)
 
     def enter_accounts(self) -> None:
-        """Enter holds and traffic where the actors enter theirs, in the order of time."""
+        """Enter holds and traffic where the actors enter theirs, and what waits for an actor."""
+        self.enter_locks()
+        burst, cluster = self._burst, self._kernel.cluster_readahead
+        if cluster is not None:  # the next window of any task depends on them
+            cluster.hits += take_hits(burst)
+        if not has_news(burst):
+            return
+        for nid in burst.kswapd_wanted.nonzero()[0].tolist():
+            self._kernel.kswapd_states[nid].wants(int(burst.kswapd_wanted[nid]) - 1)
+            burst.kswapd_wanted[nid] = 0
+        traffic = burst.traffic
+        for server in traffic[:, T_COUNT].nonzero()[0].tolist():
+            account = self._pipe(server).account
+            nr_holds, nr_waits, hold_ns, wait_ns, wait_ns_max = traffic[server].tolist()
+            traffic[server] = 0
+            account.nr_holds += nr_holds
+            account.nr_waits += nr_waits
+            account.hold_ns += hold_ns
+            account.wait_ns += wait_ns
+            account.wait_ns_max = max(account.wait_ns_max, wait_ns_max)
+
+    def enter_locks(self) -> None:
+        """Enter holds of locks, and watermarks crossed under them, in the order of time."""
         burst = self._burst
         nr_holds, nr_notes = int(burst.holds[0, 0]), int(burst.notes[0, 0])
-        if nr_holds:
-            burst.holds[0, 0] = 0
-        if nr_notes:
-            burst.notes[0, 0] = 0
+        if not nr_holds and not nr_notes:
+            return
+        burst.holds[0, 0] = burst.notes[0, 0] = 0
         notes = burst.notes[1 : 1 + nr_notes].tolist()
         holds = burst.holds[1 : 1 + nr_holds]
         if nr_holds > FEW_HOLDS and not (holds[:, H_BEGIN] > holds[:, H_ASKED]).any():
@@ -238,23 +258,6 @@ class Bursts:
             lock.note(row[H_ASKED], row[H_BEGIN], row[H_HOLD], user)
         for note in notes:
             self._note_band(note)
-        for nid in burst.kswapd_wanted.nonzero()[0].tolist():
-            self._kernel.kswapd_states[nid].wants(int(burst.kswapd_wanted[nid]) - 1)
-            burst.kswapd_wanted[nid] = 0
-        cluster, hits = self._kernel.cluster_readahead, burst.run[:, B_HITS]
-        if cluster is not None and hits.any():  # the next window of any task depends on them
-            cluster.hits += int(hits.sum())
-            hits[:] = 0
-        traffic = burst.traffic
-        for server in traffic[:, T_COUNT].nonzero()[0].tolist():
-            account = self._pipe(server).account
-            nr_holds, nr_waits, hold_ns, wait_ns, wait_ns_max = traffic[server].tolist()
-            traffic[server] = 0
-            account.nr_holds += nr_holds
-            account.nr_waits += nr_waits
-            account.hold_ns += hold_ns
-            account.wait_ns += wait_ns
-            account.wait_ns_max = max(account.wait_ns_max, wait_ns_max)
 
     def _enter_free(self, holds: I64_2D) -> None:
         """Enter holds that nobody waited for, lock by lock."""

@@ -61,13 +61,15 @@ KILLED = FaultResult(is_served=False, minflt=0, majflt=0, user_ns=0)
 
 
 class FaultHandler(Actor):
-    """The actor that serves one process's faults.
+    """The actor that serves one process's faults, in that process's time.
 
     Args:
         current: The process's task.
         mm: Its address space.
         policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
     """
+
+    serves_in_asker = True
 
     def __init__(self, current: Current, mm: MmStruct, policy: Mempolicy | None) -> None:
         super().__init__(f"fault-{current.task.pid}")

@@ -22,12 +22,13 @@ from kernelsim.actors.messages.fault_handler import PageFault
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
 from kernelsim.actors.reclaim.zram_io import zram_read, zram_slot_free_notify
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
+from kernelsim.actors.space.swap_burst import SwapBurst
 from kernelsim.block.disk_place import DiskPlace
 from kernelsim.mm.core.mem import I64, PG_swapcache, nid_of
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
-from kernelsim.mm.space.pgtable import pte_at, pte_pfn, pte_swap_slot
+from kernelsim.mm.space.pgtable import pte_at, pte_pfn, swap_slot_at
 from kernelsim.mm.swap.do_swap_page import (
     SWAP_RUN_ERROR,
     SWAP_RUN_LOCKED,
@@ -38,7 +39,7 @@ from kernelsim.mm.swap.free_swap import folio_free_swap
 from kernelsim.mm.swap.swap_area import swap_count
 from kernelsim.mm.swap.swap_readahead import (
     cluster_slots,
-    missing_slots,
+    still_missing_slots,
     swap_ra_hit,
     swap_ra_info,
     swapin_slots,
@@ -65,6 +66,7 @@ class SwapIn:
         self._readahead: dict[int, int] = {}  # state by start of the VMA
         self._slots = np.zeros(WINDOW_MAX, np.int64)
         self._pfns = np.zeros(WINDOW_MAX, np.int64)
+        self._burst = SwapBurst(current)
 
     async def serve(self, fault: PageFault) -> tuple[bool, int, int]:
         """Map a page from the swap cache, reading it if it is not there.
@@ -133,9 +135,7 @@ class SwapIn:
         self._readahead[start] = swap_ra_hit(self._readahead.get(start, 0), last_vpn, hits=hits)
 
     def _slot_of(self, vpn: int) -> int:
-        kernel = self._kernel
-        pte = pte_at(*kernel.space, self._mm.number, vpn)
-        return pte_swap_slot(pte)
+        return swap_slot_at(*self._kernel.space, self._mm.number, vpn)
 
     async def wait_for(self, slot: int) -> None:
         """Sleep until a slot has been read, if it is being read."""
@@ -145,33 +145,41 @@ class SwapIn:
         """Read the slot of a page and those around it; return when the first has come."""
         kernel, task = self._kernel, self._task
         target = self._slot_of(vpn)
-        nr = await self._allocate_window(vma, vpn, target)
-        slots = self._still_missing(target, nr)
-        await self._free(self._pfns[len(slots) : nr].copy())
+        nr = self._choose_window(vma, vpn, target)
+        slots, pfns = self._slots, self._pfns
+        have, is_entered = self._burst.enter(slots, nr, target, self._context(), pfns)
+        begun = slots[:nr].copy() if is_entered else await self._enter(target, nr, have)
+        if begun is not None:
+            await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
+            await self._submit(begun, pfns[: len(begun)].copy(), target)
+        await self.wait_for(target)
+
+    async def _enter(self, target: int, nr: int, have: int) -> I64 | None:
+        """Enter pages for the window in the swap cache, `have` of which are allocated.
+
+        Returns:
+            The slots that are to be read; None if another task reads the target already, or no page
+            was to be had.
+        """
+        kernel, task = self._kernel, self._task
+        while have < nr:
+            grant = await alloc_pages(self._current, self._context(), nr - have, self._pfns[have:])
+            if not grant.nr:
+                break
+            have += grant.nr
+        # Allocating may have slept: other tasks may have read some of the slots, or freed them.
+        slots = self._slots[: still_missing_slots(kernel.swap, self._slots, have, target)].copy()
+        await self._free(self._pfns[len(slots) : have].copy())
         pfns = self._pfns[: len(slots)].copy()
-        if target not in slots:  # another task reads it already, or no page was to be had
+        if target not in slots:
             await self._free(pfns)
-            await self.wait_for(target)
-            return
+            return None
         nid = nid_of(kernel.mem, int(pfns[0]))
         # Coming here may have slept again, so others may have read a slot, or freed it.
         request = BeginSwapRead(slots, pfns, target, task.cpu.name)
         begun: I64 = await kernel.nodes[nid].ref.ask(request)
         await self._free(pfns[len(begun) :])
-        await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
-        await self._submit(begun, pfns[: len(begun)], target)
-        await self.wait_for(target)
-
-    async def _allocate_window(self, vma: VmArea, vpn: int, target: int) -> int:
-        nr = self._choose_window(vma, vpn, target)
-        have = 0
-        while have < nr:
-            out = self._pfns[have:]
-            grant = await alloc_pages(self._current, self._context(), nr - have, out)
-            if not grant.nr:
-                break
-            have += grant.nr
-        return have
+        return begun
 
     def _choose_window(self, vma: VmArea, vpn: int, target: int) -> int:
         """Put the slots worth reading in `_slots`; return how many.
@@ -197,14 +205,6 @@ class SwapIn:
             *kernel.space, kernel.swap, mm.number, start, end,
             self._slots,
         )  # fmt: skip
-
-    def _still_missing(self, target: int, nr: int) -> I64:
-        # Allocating may have slept: other tasks may have read some of the slots, or freed them.
-        swap = self._kernel.swap
-        wanted = missing_slots(swap, self._slots[:nr].tolist())
-        if target not in wanted and nr and missing_slots(swap, [target]):
-            wanted = [target, *wanted[: nr - 1]]
-        return np.array(wanted, np.int64)
 
     async def _free(self, pfns: I64) -> None:
         await free_frames(self._current, pfns, len(pfns))

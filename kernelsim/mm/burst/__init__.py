@@ -11,6 +11,7 @@ To read in this order: `columns.py` (what a CPU is doing), `events.py` (what is 
 and `batch.py` (the steps of a fault), `run.py` (the loop), `watch.py` (the same for a checker).
 
 Kernel code that takes locks every few pages goes on likewise, one task at a time and only while
-nobody at all can notice: `lock_run.py`, then `cache_pages.py` (new pages of files), `file_read.py`
-(pages activated by reads), `free_pages.py`.
+nobody at all can notice: `lock_run.py`, then `grant.py` (pages at hand), `cache_pages.py` (new
+pages of files), `swap_pages.py` (pages for a window of swap), `file_read.py` (pages activated by
+reads), `free_pages.py`; and a batch of reclaim, in `mm/reclaim/reclaim_run.py`.
 """

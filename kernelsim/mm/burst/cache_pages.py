@@ -16,72 +16,45 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.burst.bands import note_bands
 from kernelsim.mm.burst.columns import (
     C_LRU_HOLD_PAGE,
-    R_HIGHEST,
-    R_MIGRATETYPE,
-    R_NR_ZONES,
-    R_PREFERRED,
-    R_ZONES,
     Burst,
 )
+from kernelsim.mm.burst.grant import grant_pages, longest_refill_ns, zone_at_hand
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
-    LR_NID,
-    LR_NOW_NS,
-    LR_NUMBER,
     NR_LR_FIELDS,
     are_lru_locks_free,
     has_time,
-    hold,
     hold_lru_lock,
-    is_lock_free,
     longest_hold_ns,
     pass_time,
 )
-from kernelsim.mm.burst.pages import refill_ns
-from kernelsim.mm.burst.servers import drawn_ns
 from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
-    L_COUNT,
-    MAX_ORDER,
-    MIGRATE_MOVABLE,
     PAGEVEC_SIZE,
     SWAP_CLUSTER_MAX,
-    Z_BOOSTED_WATERMARK,
-    Z_FREE,
-    Z_FRESH_END,
-    Z_FRESH_START,
-    Z_NID,
-    Z_WMARK_LOW,
     Mem,
     PG_batched,
-    free_list,
-    pcp_list,
 )
 from kernelsim.mm.file.address_space import FileMappings
-from kernelsim.mm.file.dirty_limits import node_dirty_limit, nr_node_dirty
 from kernelsim.mm.file.filemap import filemap_add_run, is_cached, page_cache_next_page
 from kernelsim.mm.file.filemap_write import write_run
-from kernelsim.mm.page.page_alloc import watermark_floor
-from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 
 # State of a run behind LR_*: what is given,
 CR_FILE: Final = NR_LR_FIELDS  # number of the file
-CR_SWAP_FREE: Final = 7  # free slots of swap, for pages that come back
-CR_DIRTY_RATIO: Final = 8  # of a write, vm.dirty_ratio: a node with more dirty pages is passed over
-CR_TOKEN: Final = 9  # of a write, what it leaves
-CR_PAGE_NS: Final = 10  # of a write, cost of a page besides locks
-CR_NR_DIRTY_MAX: Final = 11  # of a write, it stops before it has made so many pages dirty
-CR_AT: Final = 12  # the next page of the file
-CR_END: Final = 13  # behind the last one
-CR_MARK: Final = 14  # page at which to read ahead, -1 for none
+CR_SWAP_FREE: Final = 8  # free slots of swap, for pages that come back
+CR_DIRTY_RATIO: Final = 9  # of a write, vm.dirty_ratio: a node with more dirty pages is passed over
+CR_TOKEN: Final = 10  # of a write, what it leaves
+CR_PAGE_NS: Final = 11  # of a write, cost of a page besides locks
+CR_NR_DIRTY_MAX: Final = 12  # of a write, it stops before it has made so many pages dirty
+CR_AT: Final = 13  # the next page of the file
+CR_END: Final = 14  # behind the last one
+CR_MARK: Final = 15  # page at which to read ahead, -1 for none
 # and what has come of it.
-CR_HAVE: Final = 15  # of a read, pages allocated so far; as many more as entered are in `pfns`
-CR_LOCK_NS: Final = 16  # time in the page allocator
+CR_HAVE: Final = 16  # of a read, pages allocated so far; as many more as entered are in `pfns`
 CR_NR_DIRTY: Final = 17  # pages made dirty
 CR_NR_PLACED: Final = 18  # pages entered in the cache
 NR_CR_FIELDS: Final = 19
@@ -115,7 +88,7 @@ def fill_run(
     while done < length and can_drain(mem, burst, run):
         zone = -1
         if done == have:
-            zone = zone_at_hand(mem, burst, request, run, False)
+            zone = zone_at_hand(mem, burst, request, run, -1)
             if zone < 0:
                 break
         if ends_too_late(mem, burst, run, zone, 0):
@@ -167,7 +140,7 @@ def store_new_run(
         if run[CR_NR_DIRTY] + nr >= run[CR_NR_DIRTY_MAX]:
             break
         nr = page_cache_next_page(files, number, at, at + nr) - at
-        zone = zone_at_hand(mem, burst, request, run, True)
+        zone = zone_at_hand(mem, burst, request, run, int(run[CR_DIRTY_RATIO]))
         if zone < 0 or ends_too_late(mem, burst, run, zone, int(run[CR_PAGE_NS]) * nr):
             break
         got = grant_pages(mem, burst, request, zone, nr, pfns, 0, run)
@@ -209,87 +182,8 @@ def ends_too_late(mem: Mem, burst: Burst, run: I64, zone: int, ns: int) -> bool:
     lru_ns = longest_hold_ns(burst, int(burst.cost[C_LRU_HOLD_PAGE]))
     ns += PAGEVEC_SIZE * lru_ns  # its pages may lie on nodes by turns
     if zone >= 0:
-        ratio = int(burst.distance[run[LR_NID], mem.zone[zone, Z_NID]])
-        ns += longest_hold_ns(burst, refill_ns(mem, burst, zone)) * ratio // 10
+        ns += longest_refill_ns(mem, burst, run, zone)
     return not has_time(burst, run, ns)
-
-
-@leaf
-def zone_at_hand(mem: Mem, burst: Burst, request: I64, run: I64, is_write: bool) -> int:
-    """Return the zone a request above low is served by, -1 if that takes more than its lock.
-
-    Source: Linux 6.1 mm/page_alloc.c:get_page_from_freelist
-    """
-    for i in range(R_ZONES, R_ZONES + request[R_NR_ZONES]):
-        zone = int(request[i])
-        nid = int(mem.zone[zone, Z_NID])
-        if is_write:
-            if nr_node_dirty(mem, nid) > node_dirty_limit(mem, nid, int(run[CR_DIRTY_RATIO])):
-                continue
-        if mem.zone[zone, Z_FREE] <= watermark_floor(
-            mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0
-        ):
-            continue
-        if mem.zone[zone, Z_BOOSTED_WATERMARK]:
-            return -1
-        migratetype = int(request[R_MIGRATETYPE])
-        if mem.lists[pcp_list(mem, zone, int(run[LR_CPU]), migratetype), L_COUNT]:
-            return zone
-        if is_lock_free(burst, run, zone) and has_batch(mem, zone, migratetype):
-            return zone
-        return -1
-    return -1
-
-
-@leaf
-def has_batch(mem: Mem, zone: int, migratetype: int) -> bool:
-    """Tell whether a list can be refilled with pages of its own kind."""
-    left = refill_batch(mem, zone)
-    if migratetype == MIGRATE_MOVABLE:
-        left -= int(mem.zone[zone, Z_FRESH_END] - mem.zone[zone, Z_FRESH_START])
-    for order in range(MAX_ORDER):
-        if left <= 0:
-            return True
-        left -= int(mem.lists[free_list(zone, order, migratetype), L_COUNT]) << order
-    return left <= 0
-
-
-@leaf
-def grant_pages(
-    mem: Mem, burst: Burst, request: I64, zone: int, want: int, out: I64, start: int, run: I64
-) -> int:
-    """Take pages from the CPU's list, or refill that under zone->lock; return how many.
-
-    The node's actor grants the same (on_alloc_pages).
-
-    Source: Linux 6.1 mm/page_alloc.c:rmqueue_pcplist
-    """
-    cpu, nid = int(run[LR_CPU]), int(run[LR_NID])
-    migratetype, preferred = int(request[R_MIGRATETYPE]), int(request[R_PREFERRED])
-    floor = watermark_floor(mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0)
-    nr_listed = int(mem.lists[pcp_list(mem, zone, cpu, migratetype), L_COUNT])
-    run[LR_NUMBER] += 2  # the question and its answer
-    if nr_listed:
-        nr = min(want, nr_listed)
-        got, _ = alloc_pages_bulk(
-            mem, zone, cpu, nid, preferred, migratetype, floor, nr, out, start
-        )
-    else:
-        nr = min(want, refill_batch(mem, zone)) - 1
-        got, _ = alloc_pages_bulk(mem, zone, cpu, nid, preferred, migratetype, -1, 1, out, start)
-        if nr:
-            more, _ = alloc_pages_bulk(
-                mem, zone, cpu, nid, preferred, migratetype, floor, nr, out, start + got
-            )
-            got += more
-        owner = int(mem.zone[zone, Z_NID])
-        note_bands(mem, burst, owner, int(run[LR_NOW_NS]))
-        ratio = int(burst.distance[nid, owner])
-        hold_ns = drawn_ns(burst, cpu, refill_ns(mem, burst, zone)) * ratio // 10
-        hold(burst, run, zone, hold_ns)
-        run[CR_LOCK_NS] += hold_ns
-    burst.granted[mem.zone[zone, Z_NID]] += got
-    return got
 
 
 @leaf

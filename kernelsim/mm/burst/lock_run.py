@@ -34,7 +34,8 @@ LR_UNTIL_NS: Final = 2  # next event of anybody else
 LR_NUMBER_END: Final = 3  # events may have numbers below this
 LR_NOW_NS: Final = 4
 LR_NUMBER: Final = 5  # of the last event
-NR_LR_FIELDS: Final = 6
+LR_ALLOC_NS: Final = 6  # time in the page allocator so far
+NR_LR_FIELDS: Final = 7
 
 HOLDS_MAX: Final = 20  # of a step; each is two events, the question and its answer
 

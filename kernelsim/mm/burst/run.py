@@ -7,6 +7,7 @@ Units: ns.
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.burst.access import access_page, advance, may_enter, next_access
 from kernelsim.mm.burst.columns import (
+    B_HITS,
     B_KILLED,
     B_LEFT,
     B_NUMBER,
@@ -24,6 +25,7 @@ from kernelsim.mm.burst.columns import (
     STOP_KILLED,
     STOP_SLICE,
     STOPPED,
+    T_COUNT,
     USER,
     WAITING,
     Burst,
@@ -125,6 +127,28 @@ def run_burst(
             break
     due, _ = first_due(burst)
     return done, cpu, call, due
+
+
+@leaf
+def has_news(burst: Burst) -> bool:
+    """Tell whether there is traffic to be accounted for, or a kswapd to be told."""
+    for server in range(len(burst.traffic)):
+        if burst.traffic[server, T_COUNT]:
+            return True
+    for nid in range(len(burst.kswapd_wanted)):
+        if burst.kswapd_wanted[nid]:
+            return True
+    return False
+
+
+@leaf
+def take_hits(burst: Burst) -> int:
+    """Return how many pages faults have found that swap readahead had brought, and forget them."""
+    hits = 0
+    for cpu in range(len(burst.run)):
+        hits += burst.run[cpu, B_HITS]
+        burst.run[cpu, B_HITS] = 0
+    return int(hits)
 
 
 @leaf

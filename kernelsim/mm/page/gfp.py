@@ -7,6 +7,7 @@ them. `kernelsim.trace.show` writes them as the kernel's log and tracepoints do.
 """
 
 from enum import IntFlag
+from functools import cache
 from typing import Final
 
 from kernelsim.config.zones import ZoneType
@@ -82,8 +83,11 @@ def gfp_migratetype(gfp: Gfp) -> int:
     return (int(gfp) & (Gfp.MOVABLE | Gfp.RECLAIMABLE)) >> 3
 
 
+@cache
 def gfp_to_alloc_flags(gfp: Gfp) -> int:
     """Return the ALLOC_* bits of the slow path, before those of OOM victims are added.
+
+    Each kind of request is worked out once: operators of flags take a microsecond each.
 
     Differs from Linux: There are no real-time tasks, which would get ALLOC_HARDER.
     Source: Linux 6.1 mm/page_alloc.c:gfp_to_alloc_flags

@@ -97,17 +97,17 @@ class ScanControl:
 
         Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list
         """
-        stat = batch.stat
-        self.nr_scanned += int(stat[STAT_NR_SCANNED])
-        self.dirty += int(stat[STAT_NR_DIRTY])
-        self.congested += int(stat[STAT_NR_CONGESTED])
-        self.unqueued_dirty += int(stat[STAT_NR_UNQUEUED_DIRTY])
-        self.writeback += int(stat[STAT_NR_WRITEBACK])
-        self.immediate += int(stat[STAT_NR_IMMEDIATE])
-        self.taken += int(stat[STAT_NR_TAKEN])
+        stat: list[int] = batch.stat.tolist()
+        self.nr_scanned += stat[STAT_NR_SCANNED]
+        self.dirty += stat[STAT_NR_DIRTY]
+        self.congested += stat[STAT_NR_CONGESTED]
+        self.unqueued_dirty += stat[STAT_NR_UNQUEUED_DIRTY]
+        self.writeback += stat[STAT_NR_WRITEBACK]
+        self.immediate += stat[STAT_NR_IMMEDIATE]
+        self.taken += stat[STAT_NR_TAKEN]
         if lru >= LRU_INACTIVE_FILE:
-            self.file_taken += int(stat[STAT_NR_TAKEN])
-        return int(stat[STAT_NR_RECLAIMED])
+            self.file_taken += stat[STAT_NR_TAKEN]
+        return stat[STAT_NR_RECLAIMED]
 
 
 @attrs.define

@@ -31,6 +31,8 @@ from kernelsim.mm.space.vm_flags import VM_SPECIAL, VmFlag
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 VM_LOCKED_MASK: Final = VmFlag.VM_LOCKED | VmFlag.VM_LOCKONFAULT
+LOCKED: Final = int(VmFlag.VM_LOCKED)  # operators of flags take a microsecond each
+LOCKED_OR_SPECIAL: Final = int(VmFlag.VM_LOCKED | VM_SPECIAL)
 
 
 @attrs.frozen
@@ -51,7 +53,7 @@ def is_locked(vma: VmArea) -> bool:
 
     Source: Linux 6.1 mm/internal.h:mlock_vma_folio
     """
-    return vma.flags & (VmFlag.VM_LOCKED | VM_SPECIAL) == VmFlag.VM_LOCKED
+    return int(vma.flags) & LOCKED_OR_SPECIAL == LOCKED
 
 
 def can_do_mlock(mm: MmStruct) -> bool:

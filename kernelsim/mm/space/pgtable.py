@@ -123,6 +123,12 @@ def pte_swap_slot(pte: int) -> int:
 
 
 @leaf
+def swap_slot_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int) -> int:
+    """Return the swap slot that the entry of a page names."""
+    return pte_swap_slot(pte_at(mem, pt, mms, mm, vpn))
+
+
+@leaf
 def pte_span(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int) -> tuple[int, int]:
     """Walk to the table of PTEs for a page.
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import attrs
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import I64, Mem
 from kernelsim.mm.space.pgtable import (
     PT_BITS,
@@ -146,9 +146,41 @@ class ClusterReadahead:
         return start, start + pages
 
 
-def missing_slots(swap: SwapArea, slots: list[int]) -> list[int]:
-    """Return those of some slots that entries name and the cache has not."""
-    return [slot for slot in slots if swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0]
+@inlined_leaf
+def is_missing(swap: SwapArea, slot: int) -> bool:
+    """Tell whether entries name a slot and the cache has it not."""
+    return bool(swap.cache_pfn[slot] == 0 and swap_count(swap, slot) != 0)
+
+
+@leaf
+def missing_slots(swap: SwapArea, slots: I64, n: int) -> int:
+    """Keep those of `slots[:n]` that entries name and the cache has not; return how many."""
+    nr_missing = 0
+    for i in range(n):
+        slot = int(slots[i])
+        if is_missing(swap, slot):
+            slots[nr_missing] = slot
+            nr_missing += 1
+    return nr_missing
+
+
+@leaf
+def still_missing_slots(swap: SwapArea, slots: I64, n: int, target: int) -> int:
+    """Keep what is missing of a window of `n` slots; return how many.
+
+    A target that the window had no page for comes first, in place of the last one.
+    """
+    nr_missing = missing_slots(swap, slots, n)
+    for i in range(nr_missing):
+        if slots[i] == target:
+            return nr_missing
+    if n == 0 or not is_missing(swap, target):
+        return nr_missing
+    nr_missing = min(nr_missing + 1, n)
+    for i in range(nr_missing - 1, 0, -1):
+        slots[i] = slots[i - 1]
+    slots[0] = target
+    return nr_missing
 
 
 @leaf
