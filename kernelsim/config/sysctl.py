@@ -2,7 +2,7 @@
 
 Linux: kernel/sysctl.c, mm/page_alloc.c, mm/page-writeback.c; Documentation/admin-guide/sysctl.
 Differs: Keys that trigger an action (drop_caches, compact_memory) are no settings here, and NUMA
-balancing, MGLRU and huge pages are off by default.
+balancing and huge pages are off by default.
 Interface: `Sysctl` is a value with one attribute a key (`vm.swappiness` is `vm_swappiness`);
 `SYSCTLS` is the table, `IDLE` the part of it that changes nothing yet. Reading and writing values
 is sysctl_write.py's.
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kernelsim.config.era import Era
 
 __all__ = [
@@ -34,6 +36,10 @@ __all__ = [
 _INT_MAX: Final = (1 << 31) - 1
 _INT_MIN: Final = -_INT_MAX - 1
 _ULONG_MAX: Final = (1 << 63) - 1
+_UINT_MAX: Final = (1 << 32) - 1
+# Differs from Linux: The bit 4 of lru_gen.enabled stays 0, as on a processor that does not mark
+# upper page tables as accessed.
+_LRU_GEN_CAPS: Final = 3
 
 _NO_NODE_RECLAIM: Final = "a full node is passed over, not reclaimed first"
 _NO_COMPACTION: Final = "there is no compaction"
@@ -50,9 +56,26 @@ def _knob(
     doc: str,
     *,
     idle: str = "",
+    text_format: str = "{}",
+    words: Mapping[str, int] | None = None,
+    mask: int = -1,
 ) -> Any:  # noqa: ANN401 (an attrs field)
-    """Return the field of one integer key; `idle` says why a write changes nothing yet."""
+    """Return the field of one integer key.
+
+    Args:
+        name: Key.
+        default: Value without a setting.
+        minimum: Lowest value.
+        maximum: Highest value.
+        unit: Of the value.
+        doc: What it does.
+        idle: Why a write changes nothing yet.
+        text_format: How the kernel prints it.
+        words: Words that may be written for values.
+        mask: Bits of a written value that have a meaning.
+    """
     limits = {"minimum": minimum, "maximum": maximum, "unit": unit}
+    limits |= {"text_format": text_format, "aliases": words or {}, "mask": mask}
     return attrs.field(default=default, metadata={"name": name, "doc": doc, "idle": idle, **limits})
 
 
@@ -319,11 +342,24 @@ class Sysctl:
         "1 move tasks and pages together, 2 tiering",
         idle="pages stay where they are",
     )
-    lru_gen_enabled: str = _word(
+    lru_gen_enabled: int = _knob(
         "lru_gen.enabled",
-        "0x0000",
-        "multi-generational LRU",
-        idle="only the classic LRU is built",
+        0,
+        0,
+        _UINT_MAX,
+        "bits",
+        "1 the multi-generational LRU, 2 its aging walks page tables; y all, n none",
+        text_format="0x{:04x}",
+        words={"y": _LRU_GEN_CAPS, "n": 0},
+        mask=_LRU_GEN_CAPS,
+    )
+    lru_gen_min_ttl_ms: int = _knob(
+        "lru_gen.min_ttl_ms",
+        0,
+        0,
+        _UINT_MAX,
+        "ms",
+        "rather than evict pages used since, call the OOM killer; 0: never",
     )
     # Differs from Linux: Transparent huge pages are never made; Debian's default is to make them
     # always.
@@ -347,6 +383,11 @@ class SysctlEntry:
     unit: str
     words: tuple[str, ...]
     doc: str
+    text_format: str
+    aliases: Mapping[str, int]
+    """Words that may be written for numbers."""
+    mask: int
+    """Bits of a number that are kept."""
     idle: str
     """Why writing it changes nothing yet but what is shown; empty when it works."""
 
@@ -367,6 +408,9 @@ SYSCTLS: Final[dict[str, SysctlEntry]] = {
         unit=field.metadata.get("unit", ""),
         words=field.metadata.get("words", ()),
         doc=field.metadata["doc"],
+        text_format=field.metadata.get("text_format", "{}"),
+        aliases=field.metadata.get("aliases", {}),
+        mask=field.metadata.get("mask", -1),
         idle=field.metadata.get("idle", ""),
     )
     for field in attrs.fields(Sysctl)

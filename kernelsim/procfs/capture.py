@@ -304,7 +304,7 @@ def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
 def sysctl_texts(kernel: Kernel) -> dict[str, str]:
     """Return the tunables in force that a kernel of this architecture has."""
     sysctl = kernel.sysctl
-    texts = {name: sysctl_text(getattr(sysctl, e.attribute)) for name, e in SYSCTLS.items()}
+    texts = {name: sysctl_text(e, getattr(sysctl, e.attribute)) for name, e in SYSCTLS.items()}
     if ZoneType.ZONE_HIGHMEM not in kernel.phys.zone_types:
         del texts["vm.highmem_is_dirtyable"]  # only kernels with high memory have it
     return texts

@@ -66,6 +66,7 @@ MACHINE_FILES: Final[dict[str, Callable[[Snapshot], str]]] = {
 }
 WALKING_FILES: Final = ("smaps", "smaps_rollup", "numa_maps")  # they walk the page tables
 PROC_SYS: Final = ("vm.", "kernel.")
+LRU_GEN: Final = "lru_gen."
 
 
 def render_tree(snapshot: Snapshot) -> Files:
@@ -75,6 +76,8 @@ def render_tree(snapshot: Snapshot) -> Files:
     for key, text in snapshot.sysctls.items():
         if key.startswith(PROC_SYS):
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"
+        if key.startswith(LRU_GEN):
+            yield f"sys/kernel/mm/{key.replace('.', '/', 1)}", f"{text}\n"
     for resource, lines in snapshot.pressure.items():
         yield f"proc/pressure/{resource}", render_pressure(lines)
     nr_cpus = number_of_cpus(snapshot)

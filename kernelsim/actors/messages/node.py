@@ -156,12 +156,14 @@ class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
         pfns: A fresh page for each.
         target: The slot a task waits for; the others are readahead.
         user: Who asks.
+        in_fault: For a page fault whose page is used now (`Task.in_lru_fault`).
     """
 
     slots: I64
     pfns: I64
     target: int
     user: str
+    in_fault: bool
 
 
 class EndSwapRead(EndIo, frozen=True, eq=False, gc=False):

@@ -61,8 +61,9 @@ class NodeSwap:
         begun = np.array(missing_slots(memory.swap, message.slots.tolist()), np.int64)
         observer.reads(begun, message.pfns)
         begin_swap_read(
-            self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
-        )
+            self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target,
+            message.in_fault,
+        )  # fmt: skip
         queue = self._owner.engine.wait_queue(f"swap slot {target}")
         memory.page_reads.update(dict.fromkeys(begun.tolist(), queue))
         memory.placed(len(begun))

@@ -23,12 +23,14 @@ from kernelsim.actors.messages.node import (
     PutbackInactive,
     ShrinkActive,
 )
+from kernelsim.actors.reclaim.lru_gen import LruGenReclaimer
 from kernelsim.actors.reclaim.zram_io import zram_write
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG, Urgency
 from kernelsim.block.disk_place import DiskPlace
 from kernelsim.block.plug import SwapPlug, SwapRequest
 from kernelsim.fs.fs_writeback import WbReason
+from kernelsim.mm.core.lru_gen import MIN_LRU_BATCH, lru_gen_enabled
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
@@ -85,8 +87,9 @@ class Reclaimer:
         self._current = current
         self._kernel, self._task = current
         self._writer = writer
-        self._batch = new_reclaim_batch()
+        self._batch = new_reclaim_batch(MIN_LRU_BATCH)
         self._plug = SwapPlug()
+        self._lru_gen = LruGenReclaimer(current, self._batch, self._shrink_oldest)
 
     async def shrink_node(self, sc: ScanControl, nid: int) -> None:
         """Make one pass over a node's lists; adds to `sc.nr_scanned` and `sc.nr_reclaimed`.
@@ -96,6 +99,25 @@ class Reclaimer:
         kernel = self._kernel
         before = sc.nr_reclaimed
         prepare_scan_count(kernel.mem, kernel.lruvec, nid, sc)
+        is_lru_gen = lru_gen_enabled(kernel.mem)
+        if is_lru_gen:
+            await self._lru_gen.shrink_lruvec(sc, nid)
+        else:
+            await self._shrink_lruvec(sc, nid)
+        await self._submit_writes(nid, self._plug.flush())
+        await self._shrink_slab(nid)
+        if not is_lru_gen and should_age_active_anon(kernel.mem, kernel.swap, nid):
+            await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
+        reason = finish_shrink_node(kernel.lruvec, nid, sc, nr_reclaimed_before=before)
+        if reason is not None:
+            await self.throttle(nid, reason)
+
+    async def _shrink_lruvec(self, sc: ScanControl, nid: int) -> None:
+        """Scan the four lists of a node as far as the pass asks for.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_lruvec
+        """
+        kernel = self._kernel
         plan = plan_shrink(sc, get_scan_count(kernel.mem, kernel.swap, nid, sc))
         while batches := plan.next_round():
             reclaimed = 0
@@ -107,14 +129,7 @@ class Reclaimer:
             plan.end_round(reclaimed)
             if self._task.killed:
                 break
-        await self._submit_writes(nid, self._plug.flush())
         sc.nr_reclaimed += plan.nr_reclaimed
-        await self._shrink_slab(nid)
-        if should_age_active_anon(kernel.mem, kernel.swap, nid):
-            await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
-        reason = finish_shrink_node(kernel.lruvec, nid, sc, nr_reclaimed_before=before)
-        if reason is not None:
-            await self.throttle(nid, reason)
 
     async def _shrink_slab(self, nid: int) -> None:
         """Free nodes of page caches that only remember evicted pages, if there are too many.
@@ -128,12 +143,14 @@ class Reclaimer:
             free_shadow_nodes(kernel.mem, files, nid, nr)
             await self._task.compute(kernel.spec.latency.scan_page_ns * nr)
 
-    async def age_active_anon(self, sc: ScanControl, nid: int) -> None:
-        """Move a batch of active anonymous pages to the inactive list if that is short.
+    async def kswapd_age_node(self, sc: ScanControl, nid: int) -> None:
+        """Age pages before a pass of kswapd: a batch of active anonymous ones, if others are few.
 
-        Source: Linux 6.1 mm/vmscan.c:age_active_anon
+        Source: Linux 6.1 mm/vmscan.c:kswapd_age_node
         """
-        if should_age_active_anon(self._kernel.mem, self._kernel.swap, nid):
+        if lru_gen_enabled(self._kernel.mem):
+            await self._lru_gen.age_node(sc, nid)
+        elif should_age_active_anon(self._kernel.mem, self._kernel.swap, nid):
             await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
 
     async def throttle(self, nid: int, reason: ThrottleReason) -> None:
@@ -190,7 +207,12 @@ class Reclaimer:
         self._trace_inactive(sc, nid, lru)
         return sc.add_batch(batch, lru=lru)
 
-    async def _shrink_folio_list(self, nid: int, how: int, taken: int) -> None:
+    async def _shrink_oldest(self, nid: int, how: int, taken: int) -> None:
+        await self._shrink_folio_list(nid, how, taken, look_around=True)
+
+    async def _shrink_folio_list(
+        self, nid: int, how: int, taken: int, *, look_around: bool = False
+    ) -> None:
         """Decide about an isolated batch, piece by piece; others may run between two pieces.
 
         Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
@@ -203,6 +225,8 @@ class Reclaimer:
             await task.compute(kernel.spec.latency.scan_page_ns * (last - first))
             unmapped, to_write = int(stat[STAT_NR_UNMAPPED]), int(stat[STAT_NR_TO_WRITE])
             kernel.observer.judges(batch.folios[first:last])
+            if look_around:
+                self._lru_gen.look_around(nid, first, last)
             kernel.taken(
                 shrink_folio_list(
                     *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec,
@@ -216,6 +240,8 @@ class Reclaimer:
                 await try_to_unmap_flush(self._current, max(1, nr_to_write))
             if nr_to_write:
                 await self._plug_writes(nid, to_write, to_write + nr_to_write)
+            if look_around:
+                await self._lru_gen.pay_for_walk()
 
     async def _free(self, nid: int, nr: int) -> None:
         await free_on_node(self._current, nid, self._batch.to_free, nr)

@@ -155,7 +155,7 @@ class SwapIn:
             return
         nid = nid_of(kernel.mem, int(pfns[0]))
         # Coming here may have slept again, so others may have read a slot, or freed it.
-        request = BeginSwapRead(slots, pfns, target, task.cpu.name)
+        request = BeginSwapRead(slots, pfns, target, task.cpu.name, task.in_lru_fault)
         begun: I64 = await kernel.nodes[nid].ref.ask(request)
         await self._free(pfns[len(begun) :])
         await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
