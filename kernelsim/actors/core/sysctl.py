@@ -47,6 +47,7 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
     elif name in DIRTY_LIMITS:
         kernel.writeback.set_ratelimit()
     elif name == "lru_gen.enabled":
+        kernel.observer.switches_lru()
         lru_gen_change_state(kernel.mem, written.lru_gen_enabled)
     elif name == "vm.dirty_writeback_centisecs" and written.vm_dirty_writeback_centisecs:
         wakeup_flusher_threads(kernel, WbReason.WB_REASON_PERIODIC)

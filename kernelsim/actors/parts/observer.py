@@ -129,6 +129,9 @@ class Observer:
     def isolates(self, cpu: str, lru: int, nr_scanned: int) -> None:
         """Hear how many pages of a list the task on a CPU has looked at to isolate some."""
 
+    def switches_lru(self) -> None:
+        """Hear that the multi-generational LRU is switched on or off."""
+
     def ages(self, nid: int) -> None:
         """Hear that the oldest pages of a node are about to be isolated."""
 
