@@ -78,7 +78,13 @@ async def main(machine: MachineHandle) -> None:
             before = machine.vmstat
             again[name, enabled], left = await story(machine)
             after = machine.vmstat
-            names = ("pgscan_kswapd", "pgscan_direct", "pgrefill", "pgsteal_kswapd", "pgsteal_direct")
+            names = (
+                "pgscan_kswapd",
+                "pgscan_direct",
+                "pgrefill",
+                "pgsteal_kswapd",
+                "pgsteal_direct",
+            )
             kswapd, direct, refill, *stolen = (after[each] - before[each] for each in names)
             machine.note(
                 f"{name:22}  {NAMES[enabled]:11}  {again[name, enabled]:6} pages read again, "

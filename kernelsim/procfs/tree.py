@@ -14,6 +14,7 @@ from kernelsim.procfs.hardware import (
     render_diskstats,
     render_mm_stat,
 )
+from kernelsim.procfs.lru_gen import render_lru_gen
 from kernelsim.procfs.meminfo import render_meminfo, render_node_meminfo, render_swaps
 from kernelsim.procfs.process import (
     MAX_NUMNODES,
@@ -67,6 +68,7 @@ MACHINE_FILES: Final[dict[str, Callable[[Snapshot], str]]] = {
 WALKING_FILES: Final = ("smaps", "smaps_rollup", "numa_maps")  # they walk the page tables
 PROC_SYS: Final = ("vm.", "kernel.")
 LRU_GEN: Final = "lru_gen."
+DEBUG_LRU_GEN: Final = "kernel/debug/lru_gen"
 
 
 def render_tree(snapshot: Snapshot) -> Files:
@@ -78,6 +80,7 @@ def render_tree(snapshot: Snapshot) -> Files:
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"
         if key.startswith(LRU_GEN):
             yield f"sys/kernel/mm/{key.replace('.', '/', 1)}", f"{text}\n"
+    yield f"sys/{DEBUG_LRU_GEN}", render_lru_gen(snapshot)
     for resource, lines in snapshot.pressure.items():
         yield f"proc/pressure/{resource}", render_pressure(lines)
     nr_cpus = number_of_cpus(snapshot)
