@@ -99,7 +99,7 @@ def needs_inc_min_seq(state: I64) -> bool:
 def inc_min_seq(mem: Mem, nid: int, can_swap: bool) -> int:
     """Let oldest generations go, of types that have as many as may be, a batch of pages at a time.
 
-    Their pages come to the old end of the next, so that none becomes younger than it was.
+    Their pages come to the old end of the next, the oldest first, whose order turns.
     Anonymous ones that cannot be swapped stay where they are; what becomes the youngest generation
     has them then.
 
@@ -133,7 +133,8 @@ def inc_min_seq(mem: Mem, nid: int, can_swap: bool) -> int:
 def try_to_inc_min_seq(mem: Mem, nid: int, can_swap: bool) -> bool:
     """Let oldest generations that are empty go; tell whether any did.
 
-    That of anonymous pages is no younger than that of files as long as both can be evicted.
+    As long as both types can be evicted the oldest of files is no younger than that of anonymous
+    pages, unless it was before.
 
     Source: Linux 6.1 mm/vmscan.c:try_to_inc_min_seq
     """
