@@ -124,7 +124,8 @@ def misplaced_pages(mem: Mem, pfns: I64, places: I64_2D) -> list[str]:
     is_wrong = flags & np.uint32(JUDGED) != np.uint32(PG_lru)
     is_wrong |= (flags & np.uint32(PG_swapbacked) == 0) != (files == LRU_GEN_FILE)
     is_wrong |= (nids_of(mem, pfns) != nids) | (mem.zone[zones, Z_TYPE_INDEX] != zone_types)
-    is_wrong |= (gen & GEN_MASK == 0) | ((gen & LISTED_MASK) >> LISTED_SHIFT != gens)
+    is_wrong |= (gen & GEN_MASK == 0) | (gen & GEN_MASK > MAX_NR_GENS)
+    is_wrong |= (gen & LISTED_MASK) >> LISTED_SHIFT != gens
     return list(
         cut_short(
             f"pfn {pfns[i]} is on a list of generation {gens[i]} with flags {flags[i]:#x} and "
@@ -139,7 +140,8 @@ def miscounted(mem: Mem, places: I64_2D, gens: I64) -> list[str]:
     nids, _, files, zone_types = places
     found = np.zeros((len(mem.lru_gen), NR_GEN_LISTS), np.int64)
     columns = (gens * ANON_AND_FILE + files) * MAX_NR_ZONES + zone_types
-    np.add.at(found, (nids, columns), 1)
+    is_valid = (gens >= 0) & (gens < MAX_NR_GENS)  # others are told of as misplaced
+    np.add.at(found, (nids[is_valid], columns[is_valid]), 1)
     is_settled = mem.lru_gen[:, LG_NR_BATCHED] == 0
     wrong = (mem.lru_gen[:, LG_NR_PAGES:] != found) & is_settled[:, None]
     return [
