@@ -50,7 +50,8 @@ class Refaults:
         return self._counts(shadows, pfns, LRU_GEN_FILE)
 
     def _counts(self, shadows: I64, pfns: I64, file: int) -> NDArray[np.bool_]:
-        mem, is_remembered = self._kernel.mem, shadows != 0
+        mem = self._kernel.mem
+        is_remembered: NDArray[np.bool_] = shadows != 0
         if not lru_gen_enabled(mem):
             return is_remembered
         nids = nids_of(mem, pfns)

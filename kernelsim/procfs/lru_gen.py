@@ -15,7 +15,7 @@ ROOT_MEMCG: Final = 1  # number of the root's memory cgroup
 
 def render_lru_gen(snapshot: Snapshot) -> str:
     """Render the file: for each node its generations, oldest first, with age and pages."""
-    lines = []
+    lines: list[str] = []
     for node in snapshot.nodes:
         if not node.generations:
             continue

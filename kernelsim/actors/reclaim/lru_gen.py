@@ -18,7 +18,7 @@ from typing import Final
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_on_node
 from kernelsim.actors.core.lru_add import lru_add_drain
-from kernelsim.actors.messages.lru_gen import (
+from kernelsim.actors.messages.node import (
     IncMaxSeq,
     IsolateOldest,
     PutbackOldest,
