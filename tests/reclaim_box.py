@@ -110,7 +110,9 @@ class ReclaimBox:
         self.spaces.add(FILE)
         self.spaces.pool.reserve(nr)
         for i, pfn in enumerate(pfns.tolist()):
-            filemap_add_folio(self.mem, self.spaces.mappings, self.lruvec, FILE, index + i, pfn, 0)
+            filemap_add_folio(
+                self.mem, self.spaces.mappings, self.lruvec, FILE, index + i, pfn, 0, False
+            )
         self.mem.pages.flags[pfns] = flags | PG_uptodate
         lru_add(self.mem, pfns, nr)
         return pfns
@@ -181,7 +183,7 @@ class ReclaimBox:
         pfns = self.take(len(slots))
         numbers = np.array(slots, np.int64)
         target = target or slots[0]
-        begin_swap_read(self.mem, self.swap, self.lruvec, numbers, pfns, len(slots), target)
+        begin_swap_read(self.mem, self.swap, self.lruvec, numbers, pfns, len(slots), target, False)
         end_swap_read(self.mem, self.swap, pfns, len(slots))
         return pfns
 

@@ -21,7 +21,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     oom_killer (alloc/oom_killer.py)
         owns  the choice of a victim
         hears OutOfMemory
-        from  alloc/page_allocator
+        from  alloc/page_allocator reclaim/lru_gen
         tells oom_reaper process
     flusher (file/flusher.py)
         owns  the disk's queues of dirty files while it runs, as under wb->list_lock
@@ -52,10 +52,11 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
-              FreePages IsolateLru LruActivate LruAddDrain MemoryTraffic MlockFolios PutbackInactive
-              ReleasePages ShrinkActive
+              FreePages IncMaxSeq IsolateLru IsolateOldest LruActivate LruAddDrain MemoryTraffic
+              MlockFolios PutbackInactive PutbackOldest ReleasePages ResetBatchSize ShrinkActive
         from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
-              reclaim/reclaim reclaim/zram_io space/memory_access space/mlock space/swap_in
+              reclaim/lru_gen reclaim/reclaim reclaim/zram_io space/memory_access space/mlock
+              space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
@@ -69,7 +70,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               (`KswapdState`)
         hears WakeUp
         from  alloc/wakeup_kswapd
-        tells block_device cpu node
+        tells block_device cpu node oom_killer
     fault_handler (space/fault_handler.py)
         owns  swap readahead states of its areas; with its process, the page tables, as under
               mmap_lock

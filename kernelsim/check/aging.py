@@ -2,7 +2,8 @@
 
 Linux: mm/vmscan.c: folio_check_references, shrink_active_list, 6.1.
 A page that was used since the last look stays mapped, and that it was used is forgotten: its
-accessed bits are clear when it has been judged. Pages under I/O, locked ones, and those without a
+accessed bits are clear when it has been judged. With the multi-generational LRU, one that is known
+to be used is spared without a look. Pages under I/O, locked ones, and those without a
 user left are not judged.
 Batches are taken from the tail of a list, where the pages are that came first.
 Interface: a `Judgement`, or a `Scan`, is made before, and asked afterwards.
@@ -14,6 +15,7 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.mapped_files import is_referenced
+from kernelsim.mm.core.lru_gen import lru_gen_enabled
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
@@ -25,6 +27,7 @@ from kernelsim.mm.core.mem import (
     PG_isolated,
     PG_locked,
     PG_mlocked,
+    PG_referenced,
     PG_swapbacked,
     PG_unevictable,
     PG_writeback,
@@ -48,6 +51,7 @@ class Judgement:
         self._kernel = kernel
         self._pfns: list[int] = pfns.tolist()
         self._flags: list[int] = kernel.mem.pages.flags[pfns].tolist()
+        self._spares_referenced = bool(lru_gen_enabled(kernel.mem))
         self._used = [pfn for pfn in self._pfns if self._is_used(pfn)]
 
     def outcome(self) -> Iterator[str]:
@@ -55,6 +59,8 @@ class Judgement:
         pages = self._kernel.mem.pages
         for pfn, flags in zip(self._pfns, self._flags, strict=True):
             if flags & NOT_JUDGED or flags == PG_isolated:
+                continue
+            if self._spares_referenced and flags & PG_referenced and pages.mapcount[pfn]:
                 continue
             if pfn in self._used and not pages.mapcount[pfn]:
                 yield f"reclaim unmapped pfn {pfn}, which was used since the last look"

@@ -23,7 +23,9 @@ from kernelsim.check.aging import Judgement, Scan
 from kernelsim.check.balance import wrong_node, wrong_silence, wrong_sleep, wrong_zone
 from kernelsim.check.flight import check_flight
 from kernelsim.check.lru import count_by_node
+from kernelsim.check.lru_gen import Oldest
 from kernelsim.check.marks import check_lists, check_marks, longest_lists
+from kernelsim.check.refaults import Refaults
 from kernelsim.check.sums import Ledger, check_sums
 from kernelsim.check.tables import Tables
 from kernelsim.check.times import Times, check_times
@@ -50,7 +52,6 @@ from kernelsim.mm.core.mem import (
     PG_unevictable,
     zones_of,
 )
-from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO, Gfp
@@ -86,7 +87,9 @@ class Duties(Observer):
         self._guarded = kernel.mem.zone[:, Z_FREE].copy()
         self._judgement: Judgement | None = None
         self._caching: tuple[I64, NDArray[np.bool_]]  # pages, and which of them are remembered
+        self._refaults = Refaults(kernel)
         self._scan: Scan
+        self._oldest: Oldest
         self._refused: dict[str, list[int]] = {}
         self._asked: dict[str, tuple[int, int]] = {}  # zone and floor, by the task
 
@@ -218,6 +221,20 @@ class Duties(Observer):
             is_file = int(lru >= LRU_INACTIVE_FILE)
             self.ledger.scanned[int(self._is_kswapd_on(cpu)), is_file] += nr_scanned
 
+    def switches_lru(self) -> None:
+        """Note that the multi-generational LRU is switched on or off."""
+        self.ledger.had_generations = True
+
+    def ages(self, nid: int) -> None:
+        """Note which generation each page is of."""
+        self._oldest = Oldest(self._kernel.mem, nid)
+
+    def evicts(self, cpu: str, file: int, pfns: I64, nr_sorted: int) -> None:
+        """Enter pages that were taken off the lists of the oldest generation, or moved."""
+        self.note(self._oldest.outcome(file, pfns))
+        self.ledger.scanned[int(self._is_kswapd_on(cpu)), file] += len(pfns)
+        self.ledger.refilled += nr_sorted
+
     def written(self, pfns: I64) -> None:
         """Enter them, and those that go to the tail of their lists, since reclaim wants them."""
         self.ledger.written += count_by_node(self._kernel.mem, pfns)
@@ -226,15 +243,12 @@ class Duties(Observer):
 
     def reads(self, slots: I64, pfns: I64) -> None:
         """Enter pages whose eviction is remembered."""
-        again = pfns[: len(slots)][self._kernel.swap.shadow[slots] != 0]
+        again = self._refaults.of_swap(slots, pfns)
         self.ledger.refaults += count_by_node(self._kernel.mem, again)
 
     def caches(self, inode: Inode, index: int, pfns: I64) -> None:
         """Note which places of a file remember an eviction, before it gets pages there."""
-        xa = self._kernel.spaces.pool.xa
-        places = range(index, index + len(pfns))
-        is_remembered = [xa_load(xa, inode.number, place) < 0 for place in places]
-        self._caching = pfns, np.array(is_remembered)
+        self._caching = pfns, self._refaults.of_file(inode, index, pfns)
 
     def cached(self, nr: int) -> None:
         """Enter those that came to such a place."""

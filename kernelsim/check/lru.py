@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kernelsim.check.lru_gen import check_generations
 from kernelsim.check.tables import cut_short
 from kernelsim.mm.core.list import (
     WALK_COUNT,
@@ -20,11 +22,14 @@ from kernelsim.mm.core.list import (
     WALK_TWICE,
     walk_list,
 )
+from kernelsim.mm.core.lru_gen import LG_NR_BATCHED, LG_NR_ISOLATED
 from kernelsim.mm.core.mem import (
     I32,
     I64,
     L_COUNT,
     L_TAIL,
+    LRU_INACTIVE_ANON,
+    LRU_INACTIVE_FILE,
     MLOCK_COUNT_MASK,
     NR_LRU_LISTS,
     U32,
@@ -64,6 +69,7 @@ def check_lru(mem: Mem, *, is_between_batches: bool = True) -> list[str]:
 
     Checked: links and lengths of every list; each page is on the list its flags name, on its own
     node's; PG_lru is set exactly for pages on a list; nr_* of zones and nodes are the lengths;
+    the same of generations, of which the two youngest count as active;
     nr_mlock is the number of pages that are marked so, and no other page counts locks.
 
     Args:
@@ -79,17 +85,19 @@ def check_lru(mem: Mem, *, is_between_batches: bool = True) -> list[str]:
         code, place = walk_list(mem, base + number, owner)
         if code:
             problems.append(broken_list(mem, base, number, (code, int(place)), owner))
-    lengths = [0] * nr_lists
     by_zone = np.zeros((NR_LRU_LISTS, mem.zone.shape[0]), np.int64)
     nr_flagged = 0
     for number in used:
         pfns = np.flatnonzero(owner == base + number + 1)
         flags = mem.pages.flags[pfns]
         nr_flagged += int(np.count_nonzero(flags & np.uint32(PG_lru)))
-        lengths[number] = len(pfns)
         by_zone[number % NR_LRU_LISTS] += count_by_zone(mem, pfns)
         problems += misplaced(mem, number, pfns, flags)
-    problems += check_counts(mem, lengths, by_zone)
+    generations = check_generations(mem, owner)
+    problems += generations.problems
+    nr_flagged += generations.nr_listed
+    by_zone += generations.by_zone
+    problems += check_counts(mem, by_zone)
     listed = mem.pages.flags & np.uint32(PG_lru) != 0
     if np.count_nonzero(listed) != nr_flagged:
         lost = np.flatnonzero(listed & (owner == 0))
@@ -175,23 +183,39 @@ def misflagged(number: int, pfns: I64, flags: U32) -> Iterator[str]:
     yield from cut_short(f"pfn {pfn} {said} and PG_isolated" for pfn in isolated)
 
 
-def check_counts(mem: Mem, lengths: list[int], by_zone: I64) -> Iterator[str]:
-    """Find the counters of nodes and zones that differ from what was found on the lists."""
-    for place, length in enumerate(lengths):
-        nid, lru = divmod(place, NR_LRU_LISTS)
-        counted = int(mem.node_stat[nid, lru])
-        if counted != length:
-            yield f"node {nid} {NODE_STAT_NAMES[lru]} is {counted}, its list has {length}"
-    stats = mem.zone_stat[:, NR_ZONE_INACTIVE_ANON : NR_ZONE_INACTIVE_ANON + NR_LRU_LISTS]
-    for zone, lru in np.argwhere(stats != by_zone.T).tolist():
+def check_counts(mem: Mem, by_zone: I64) -> Iterator[str]:
+    """Find the counters of nodes and zones that differ from what was found on the lists.
+
+    What a walk has promoted is counted a little later: until then only the sums are right.
+    """
+    stats = mem.zone_stat[:, NR_ZONE_INACTIVE_ANON : NR_ZONE_INACTIVE_ANON + NR_LRU_LISTS].T
+    is_moving = mem.lru_gen[:, LG_NR_BATCHED] != 0
+    by_node, node_stats = np.zeros((2, NR_LRU_LISTS, len(mem.node_stat)), np.int64)
+    np.add.at(by_node.T, mem.zone[:, Z_NID], by_zone.T)
+    node_stats[:] = mem.node_stat[:, :NR_LRU_LISTS].T
+    for lru, nid in np.argwhere(settled(node_stats, is_moving) != settled(by_node, is_moving)):
+        name, counted = NODE_STAT_NAMES[lru], node_stats[lru, nid]
+        yield f"node {nid} {name} is {counted}, its list has {by_node[lru, nid]}"
+    is_moving = is_moving[mem.zone[:, Z_NID]]
+    for lru, zone in np.argwhere(settled(stats, is_moving) != settled(by_zone, is_moving)):
         name = ZONE_STAT_NAMES[NR_ZONE_INACTIVE_ANON + lru]
-        yield f"zone {zone} {name} is {stats[zone, lru]}, found {by_zone[lru, zone]}"
+        yield f"zone {zone} {name} is {stats[lru, zone]}, found {by_zone[lru, zone]}"
+
+
+def settled(counts: I64, is_moving: NDArray[np.bool_]) -> I64:
+    """Return counts by LRU_* and place; inactive ones with the active ones, where pages move."""
+    sums = counts.copy()
+    for lru in (LRU_INACTIVE_ANON, LRU_INACTIVE_FILE):
+        sums[lru] += np.where(is_moving, counts[lru + 1], 0)
+        sums[lru + 1] = np.where(is_moving, 0, counts[lru + 1])
+    return sums
 
 
 def check_isolated(mem: Mem) -> list[str]:
     """Return the nodes where nr_isolated_* is not the number of pages with PG_isolated."""
     found = count_by_node(mem, np.flatnonzero(mem.pages.flags & np.uint32(PG_isolated) != 0))
     counted = mem.node_stat[:, NR_ISOLATED_ANON] + mem.node_stat[:, NR_ISOLATED_FILE]
+    counted += mem.lru_gen[:, LG_NR_ISOLATED]
     return [
         f"node {nid} nr_isolated is {counted[nid]}, found {found[nid]}"
         for nid in np.flatnonzero(counted != found).tolist()

@@ -28,6 +28,7 @@ from kernelsim.check.tables import walk_tables
 from kernelsim.check.waits import check_waits
 from kernelsim.errors import InvariantViolation
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
+from kernelsim.mm.core.lru_gen import LG_NR_ISOLATED
 from kernelsim.mm.core.mem import Mem, PG_isolated
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_FILE,
@@ -117,6 +118,7 @@ def check_isolated(mem: Mem, nr_in_flight: int) -> Iterator[str]:
     """
     found = count_by_node(mem, np.flatnonzero(mem.pages.flags & np.uint32(PG_isolated) != 0))
     counted = mem.node_stat[:, NR_ISOLATED_ANON] + mem.node_stat[:, NR_ISOLATED_FILE]
+    counted += mem.lru_gen[:, LG_NR_ISOLATED]
     wrong = (counted < found) | (counted - found > nr_in_flight)
     for nid in np.flatnonzero(wrong).tolist():
         yield f"node {nid}: nr_isolated is {counted[nid]}, {found[nid]} pages are off their lists"

@@ -32,6 +32,7 @@ from kernelsim.mm.core.mem import (
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
+    NR_GEN_LISTS,
     NR_LRU_LISTS,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
@@ -181,8 +182,12 @@ def list_name(mem: Mem, number: int) -> str:
         place, migratetype = divmod(number - free_end, MIGRATE_PCPTYPES)
         zone, cpu = divmod(place, mem.pcp_count.shape[1])
         return f"per-cpu list of zone {zone} cpu {cpu} migratetype {migratetype}"
-    nid, lru = divmod(number - pcp_end, NR_LRU_LISTS)
-    return f"LRU list {lru} of node {nid}"
+    gen_first = pcp_end + len(mem.node_stat) * NR_LRU_LISTS
+    if number < gen_first:
+        nid, lru = divmod(number - pcp_end, NR_LRU_LISTS)
+        return f"LRU list {lru} of node {nid}"
+    nid, place = divmod(number - gen_first, NR_GEN_LISTS)
+    return f"list {place} of the generations of node {nid}"
 
 
 def orders_of(mem: Mem, heads: I64) -> I64:
@@ -274,9 +279,11 @@ def check_owners(mem: Mem, view: View, found: Findings) -> None:
     found.none_of(pcp[pcp_zone != view.zone[pcp]], "pages on a per-cpu list of another zone")
     lru = np.flatnonzero(kinds[2][1])
     nid = mem.zone[view.zone[lru], Z_NID]
-    found.none_of(
-        lru[(number[lru] - pcp_end) // NR_LRU_LISTS != nid], "pages on another node's LRU list"
-    )
+    gen_first = pcp_end + len(mem.node_stat) * NR_LRU_LISTS
+    of_node = (number[lru] - pcp_end) // NR_LRU_LISTS
+    of_generation = number[lru] >= gen_first
+    of_node[of_generation] = (number[lru][of_generation] - gen_first) // NR_GEN_LISTS
+    found.none_of(lru[of_node != nid], "pages on another node's LRU list")
 
 
 def check_buddies(mem: Mem, heads: I64, view: View, found: Findings) -> None:

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.mm.core.lru_gen import LG_NR_ISOLATED, lru_gen_enabled
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
@@ -96,6 +97,8 @@ class Ledger:
         rotated: Written pages that went to the tail of their lists.
         refaults: Pages read again whose eviction was remembered, by node.
         quietly_active: Pages that were active already, or became so without an event.
+        had_generations: The multi-generational LRU was in force, which marks pages as active that
+            are on their way to it or come from it.
     """
 
     mem: Mem
@@ -113,6 +116,7 @@ class Ledger:
     written: I64 = attrs.field(init=False)
     refaults: I64 = attrs.field(init=False)
     quietly_active: int = attrs.field(init=False)
+    had_generations: bool = attrs.field(init=False)
     used: I64 = attrs.field(init=False)
     events: I64 = attrs.field(init=False)
     node_stat: I64_2D = attrs.field(init=False)
@@ -126,6 +130,7 @@ class Ledger:
         self.freed = np.zeros(nr_zones, np.int64)
         self.used = used_pages(mem)
         self.quietly_active = count_active(mem)
+        self.had_generations = bool(lru_gen_enabled(mem))
         self.events = mem.vm_event.copy()
         self.node_stat = mem.node_stat.copy()
         self.written = np.zeros(len(mem.node_stat), np.int64)
@@ -237,14 +242,16 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
         )
     off_lists = mem.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
     off_lists = off_lists - ledger.node_stat[:, [NR_ISOLATED_ANON, NR_ISOLATED_FILE]]
-    is_done = not off_lists.any()  # else pages of a batch may be counted only when it is put back
+    is_done = (
+        not off_lists.any() and not mem.lru_gen[:, LG_NR_ISOLATED].any()
+    )  # else pages of a batch may be counted only when it is put back
     for column, stolen in zip(STOLEN, by_whom_and_kind(ledger.stolen), strict=True):
         if events[column] > stolen or (is_done and events[column] != stolen):
             name = VM_EVENT_NAMES[column]
             yield f"{name} rose by {events[column]}, {stolen} pages were reclaimed so"
     up = events[PGACTIVATE] + ledger.quietly_active
     up += stat[:, [WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE]].sum()
-    nr_active = count_active(mem)
+    nr_active = 0 if ledger.had_generations else count_active(mem)
     if nr_active > up - events[PGDEACTIVATE]:
         yield (
             f"{nr_active} pages are active, {up} were activated and {events[PGDEACTIVATE]} "

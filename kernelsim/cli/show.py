@@ -43,10 +43,11 @@ PROCESS_FILES: Final = (
 TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
 NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
 DMESG: Final = "dmesg"
+LRU_GEN: Final = "lru_gen"  # of /sys/kernel/debug
 RATE_TOOLS: Final = ("vmstat", "sar -B", "sar -W", "sar -r")
 BARE_NUMBER: Final = re.compile(r"[0-9.]+")
 RULE: Final = (
-    f"must be one of {' '.join(PROC_FILES)}; maps:PID status:PID smaps:PID statm:PID … pmap:PID; "
+    f"must be one of {' '.join(PROC_FILES)} lru_gen; maps:PID status:PID smaps:PID … pmap:PID; "
     'numastat free ps dmesg "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -W" "sar -r 1"'
 )
 
@@ -57,7 +58,7 @@ def show(directory: Path, what: str = "", /, *, snapshot: str | None = None) -> 
     Args:
         directory: What `kernelsim run --out` wrote.
         what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats
-            pressure/cpu pressure/io pressure/memory;
+            pressure/cpu pressure/io pressure/memory lru_gen;
             maps:PID smaps:PID numa_maps:PID status:PID stat:PID statm:PID pmap:PID; numastat free
             ps dmesg "numactl -H" "numactl -s"; and over the run's time, with an interval in
             virtual seconds, "vmstat 1" "sar -B 1" "sar -W 1" "sar -r 1".
@@ -123,7 +124,7 @@ def choices_text(directory: Path, tree: Path) -> str:
     snapshots = directory / "snapshots"
     names = sorted(path.name for path in snapshots.iterdir()) if snapshots.is_dir() else []
     rows = (
-        ("files", [name for name in PROC_FILES if (tree / "proc" / name).is_file()]),
+        ("files", [*(name for name in PROC_FILES if (tree / "proc" / name).is_file()), LRU_GEN]),
         ("of a process", [f"{name}:PID" for name in (*PROCESS_FILES, "pmap")] if pids else []),
         ("PID is one of", [str(pid) for pid in pids]),
         ("tools", [f'"{tool}"' if " " in tool else tool for tool in tools]),
@@ -137,6 +138,8 @@ def text_of(directory: Path, tree: Path, what: str) -> str:
     """Return the text of one thing."""
     if what in PROC_FILES:
         return (tree / "proc" / what).read_text(encoding="utf-8")
+    if what == LRU_GEN:
+        return (tree / "sys" / "kernel" / "debug" / LRU_GEN).read_text(encoding="utf-8")
     if what == DMESG:
         return (directory / DMESG).read_text(encoding="utf-8")
     if what in TOOLS:

@@ -48,6 +48,12 @@ CLASSIC: Final = Era(
     struct_page_bytes=40,
     watermark_scale=False,  # came with 4.6
     pdflush=True,  # went with 2.6.32
-    sysctl_maximum=MappingProxyType({"vm.swappiness": 100}),  # 200 came with 5.8
+    sysctl_maximum=MappingProxyType(
+        {
+            "vm.swappiness": 100,  # 200 came with 5.8
+            "lru_gen.enabled": 0,  # the multi-generational LRU came with 6.1
+            "lru_gen.min_ttl_ms": 0,
+        }
+    ),
 )
 ERAS: Final = {era.name: era for era in (LINUX_6_1, CLASSIC)}

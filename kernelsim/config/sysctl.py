@@ -2,7 +2,7 @@
 
 Linux: kernel/sysctl.c, mm/page_alloc.c, mm/page-writeback.c; Documentation/admin-guide/sysctl.
 Differs: Keys that trigger an action (drop_caches, compact_memory) are no settings here, and NUMA
-balancing, MGLRU and huge pages are off by default.
+balancing and huge pages are off by default.
 Interface: `Sysctl` is a value with one attribute a key (`vm.swappiness` is `vm_swappiness`);
 `SYSCTLS` is the table, `IDLE` the part of it that changes nothing yet. Reading and writing values
 is sysctl_write.py's.
@@ -16,11 +16,15 @@ To add a key, add its attribute to `Sysctl`. Then it is one of three, and a test
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from kernelsim.config.sysctl_field import SysctlValue, knob, word
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kernelsim.config.era import Era
 
 __all__ = [
@@ -34,32 +38,13 @@ __all__ = [
 _INT_MAX: Final = (1 << 31) - 1
 _INT_MIN: Final = -_INT_MAX - 1
 _ULONG_MAX: Final = (1 << 63) - 1
+_UINT_MAX: Final = (1 << 32) - 1
+# Differs from Linux: The bit 4 of lru_gen.enabled stays 0, as on a processor that does not mark
+# upper page tables as accessed.
+_LRU_GEN_CAPS: Final = 3
 
 _NO_NODE_RECLAIM: Final = "a full node is passed over, not reclaimed first"
 _NO_COMPACTION: Final = "there is no compaction"
-
-SysctlValue = int | str | tuple[int, ...] | None
-
-
-def _knob(
-    name: str,
-    default: SysctlValue,
-    minimum: int,
-    maximum: int,
-    unit: str,
-    doc: str,
-    *,
-    idle: str = "",
-) -> Any:  # noqa: ANN401 (an attrs field)
-    """Return the field of one integer key; `idle` says why a write changes nothing yet."""
-    limits = {"minimum": minimum, "maximum": maximum, "unit": unit}
-    return attrs.field(default=default, metadata={"name": name, "doc": doc, "idle": idle, **limits})
-
-
-def _word(name: str, only: str, doc: str, *, idle: str) -> Any:  # noqa: ANN401 (an attrs field)
-    """Return the field of a key that can hold one word only, and why."""
-    metadata = {"name": name, "words": (only,), "doc": doc, "idle": idle}
-    return attrs.field(default=only, metadata=metadata)
 
 
 @attrs.frozen(kw_only=True)
@@ -69,13 +54,13 @@ class Sysctl:
     None in a memory-sized key (min_free_kbytes and the two reserves) means the kernel's formula.
     """
 
-    vm_min_free_kbytes: int | None = _knob(
+    vm_min_free_kbytes: int | None = knob(
         "vm.min_free_kbytes", None, 0, _INT_MAX, "KiB", "memory the min watermarks share out"
     )
-    vm_user_reserve_kbytes: int | None = _knob(
+    vm_user_reserve_kbytes: int | None = knob(
         "vm.user_reserve_kbytes", None, 0, _ULONG_MAX, "KiB", "kept for one user in mode 2"
     )
-    vm_admin_reserve_kbytes: int | None = _knob(
+    vm_admin_reserve_kbytes: int | None = knob(
         "vm.admin_reserve_kbytes",
         None,
         0,
@@ -84,7 +69,7 @@ class Sysctl:
         "kept for root when overcommitting",
         idle="all processes are root's, who may use it",
     )
-    vm_swappiness: int = _knob(
+    vm_swappiness: int = knob(
         "vm.swappiness", 60, 0, 200, "weight", "cost of swapping against that of reading files"
     )
     vm_lowmem_reserve_ratio: tuple[int, ...] = attrs.field(
@@ -97,22 +82,22 @@ class Sysctl:
             "doc": "a zone keeps 1/ratio of the zones above it from their users; 0 keeps none",
         },
     )
-    vm_watermark_scale_factor: int = _knob(
+    vm_watermark_scale_factor: int = knob(
         "vm.watermark_scale_factor", 10, 1, 3000, "1/10000", "distance between the watermarks"
     )
-    vm_watermark_boost_factor: int = _knob(
+    vm_watermark_boost_factor: int = knob(
         "vm.watermark_boost_factor", 15000, 0, _INT_MAX, "1/10000", "boost on a mixed pageblock"
     )
-    vm_overcommit_memory: int = _knob(
+    vm_overcommit_memory: int = knob(
         "vm.overcommit_memory", 0, 0, 2, "mode", "0 guess, 1 always, 2 never"
     )
-    vm_overcommit_ratio: int = _knob(
+    vm_overcommit_ratio: int = knob(
         "vm.overcommit_ratio", 50, 0, _INT_MAX, "percent", "share of RAM that counts in mode 2"
     )
-    vm_overcommit_kbytes: int = _knob(
+    vm_overcommit_kbytes: int = knob(
         "vm.overcommit_kbytes", 0, 0, _ULONG_MAX, "KiB", "RAM that counts in mode 2; 0: the ratio"
     )
-    vm_zone_reclaim_mode: int = _knob(
+    vm_zone_reclaim_mode: int = knob(
         "vm.zone_reclaim_mode",
         0,
         0,
@@ -121,7 +106,7 @@ class Sysctl:
         "1 reclaim locally, 2 write, 4 swap as well",
         idle=_NO_NODE_RECLAIM,
     )
-    vm_min_unmapped_ratio: int = _knob(
+    vm_min_unmapped_ratio: int = knob(
         "vm.min_unmapped_ratio",
         1,
         0,
@@ -130,7 +115,7 @@ class Sysctl:
         "unmapped file pages that start node reclaim",
         idle=_NO_NODE_RECLAIM,
     )
-    vm_min_slab_ratio: int = _knob(
+    vm_min_slab_ratio: int = knob(
         "vm.min_slab_ratio",
         5,
         0,
@@ -139,7 +124,7 @@ class Sysctl:
         "reclaimable slab that starts node reclaim",
         idle="there are no slab caches to shrink",
     )
-    vm_dirty_ratio: int = _knob(
+    vm_dirty_ratio: int = knob(
         "vm.dirty_ratio",
         20,
         0,
@@ -147,7 +132,7 @@ class Sysctl:
         "percent",
         "dirty share at which a writer has to wait",
     )
-    vm_dirty_background_ratio: int = _knob(
+    vm_dirty_background_ratio: int = knob(
         "vm.dirty_background_ratio",
         10,
         0,
@@ -155,7 +140,7 @@ class Sysctl:
         "percent",
         "dirty share that wakes the flusher",
     )
-    vm_dirty_bytes: int = _knob(
+    vm_dirty_bytes: int = knob(
         "vm.dirty_bytes",
         0,
         0,
@@ -163,7 +148,7 @@ class Sysctl:
         "bytes",
         "the same in bytes; 0: the ratio counts",
     )
-    vm_dirty_background_bytes: int = _knob(
+    vm_dirty_background_bytes: int = knob(
         "vm.dirty_background_bytes",
         0,
         0,
@@ -171,7 +156,7 @@ class Sysctl:
         "bytes",
         "the same in bytes; 0: the ratio",
     )
-    vm_dirty_expire_centisecs: int = _knob(
+    vm_dirty_expire_centisecs: int = knob(
         "vm.dirty_expire_centisecs",
         3000,
         0,
@@ -179,7 +164,7 @@ class Sysctl:
         "10 ms",
         "age at which dirty data is old",
     )
-    vm_dirty_writeback_centisecs: int = _knob(
+    vm_dirty_writeback_centisecs: int = knob(
         "vm.dirty_writeback_centisecs",
         500,
         0,
@@ -187,7 +172,7 @@ class Sysctl:
         "10 ms",
         "period of the flusher; 0: off",
     )
-    vm_dirtytime_expire_seconds: int = _knob(
+    vm_dirtytime_expire_seconds: int = knob(
         "vm.dirtytime_expire_seconds",
         43200,
         0,
@@ -196,10 +181,10 @@ class Sysctl:
         "age of lazily dirty inodes",
         idle="reading a file does not make it dirty",
     )
-    vm_page_cluster: int = _knob(
+    vm_page_cluster: int = knob(
         "vm.page-cluster", 3, 0, 31, "log2 pages", "swap readahead reads up to 2^n pages"
     )
-    vm_vfs_cache_pressure: int = _knob(
+    vm_vfs_cache_pressure: int = knob(
         "vm.vfs_cache_pressure",
         100,
         0,
@@ -208,10 +193,10 @@ class Sysctl:
         "reclaim of dentries and inodes",
         idle="there are no dentries and inodes",
     )
-    vm_percpu_pagelist_high_fraction: int = _knob(
+    vm_percpu_pagelist_high_fraction: int = knob(
         "vm.percpu_pagelist_high_fraction", 0, 0, _INT_MAX, "1/zone", "pcp high; 0: from watermarks"
     )
-    vm_highmem_is_dirtyable: int = _knob(
+    vm_highmem_is_dirtyable: int = knob(
         "vm.highmem_is_dirtyable",
         0,
         0,
@@ -219,19 +204,19 @@ class Sysctl:
         "flag",
         "count high memory as dirtyable (32-bit)",
     )
-    vm_oom_kill_allocating_task: int = _knob(
+    vm_oom_kill_allocating_task: int = knob(
         "vm.oom_kill_allocating_task", 0, 0, _INT_MAX, "flag", "kill the task that ran out"
     )
-    vm_oom_dump_tasks: int = _knob(
+    vm_oom_dump_tasks: int = knob(
         "vm.oom_dump_tasks", 1, 0, _INT_MAX, "flag", "print the task table on OOM"
     )
-    vm_panic_on_oom: int = _knob(
+    vm_panic_on_oom: int = knob(
         "vm.panic_on_oom", 0, 0, 2, "mode", "0 kill, 1 panic, 2 panic also inside a policy"
     )
-    vm_max_map_count: int = _knob(
+    vm_max_map_count: int = knob(
         "vm.max_map_count", 65530, 0, _INT_MAX, "VMAs", "areas one process may have"
     )
-    vm_mmap_min_addr: int = _knob(
+    vm_mmap_min_addr: int = knob(
         "vm.mmap_min_addr",
         65536,
         0,
@@ -240,13 +225,13 @@ class Sysctl:
         "lowest address a process may map",
         idle="the lowest address a process may map is fixed",
     )
-    vm_numa_zonelist_order: str = _word(
+    vm_numa_zonelist_order: str = word(
         "vm.numa_zonelist_order",
         "Node",
         "order of fallback",
         idle="by node is the only order, in Linux too",
     )
-    vm_extfrag_threshold: int = _knob(
+    vm_extfrag_threshold: int = knob(
         "vm.extfrag_threshold",
         500,
         0,
@@ -255,7 +240,7 @@ class Sysctl:
         "fragmentation that justifies compaction",
         idle=_NO_COMPACTION,
     )
-    vm_compaction_proactiveness: int = _knob(
+    vm_compaction_proactiveness: int = knob(
         "vm.compaction_proactiveness",
         20,
         0,
@@ -264,7 +249,7 @@ class Sysctl:
         "background compaction; 0: none",
         idle=_NO_COMPACTION,
     )
-    vm_compact_unevictable_allowed: int = _knob(
+    vm_compact_unevictable_allowed: int = knob(
         "vm.compact_unevictable_allowed",
         1,
         0,
@@ -273,8 +258,8 @@ class Sysctl:
         "compaction may move mlocked pages",
         idle=_NO_COMPACTION,
     )
-    vm_numa_stat: int = _knob("vm.numa_stat", 1, 0, 1, "flag", "count numa_hit and its like")
-    vm_stat_interval: int = _knob(
+    vm_numa_stat: int = knob("vm.numa_stat", 1, 0, 1, "flag", "count numa_hit and its like")
+    vm_stat_interval: int = knob(
         "vm.stat_interval",
         1,
         1,
@@ -283,7 +268,7 @@ class Sysctl:
         "period in which per-cpu counters are summed",
         idle="counters are exact at all times",
     )
-    vm_laptop_mode: int = _knob(
+    vm_laptop_mode: int = knob(
         "vm.laptop_mode",
         0,
         0,
@@ -292,7 +277,7 @@ class Sysctl:
         "write out after a read",
         idle="what is dirty is written as without it",
     )
-    vm_legacy_va_layout: int = _knob(
+    vm_legacy_va_layout: int = knob(
         "vm.legacy_va_layout",
         0,
         0,
@@ -301,7 +286,7 @@ class Sysctl:
         "bottom-up placing of mappings",
         idle="addresses are given out top-down",
     )
-    kernel_randomize_va_space: int = _knob(
+    kernel_randomize_va_space: int = knob(
         "kernel.randomize_va_space",
         2,
         0,
@@ -310,7 +295,7 @@ class Sysctl:
         "what a new process has at random places: 0 nothing, 1 all but its heap, 2 all",
     )
     # Differs from Linux: NUMA balancing is off by default; Debian switches it on.
-    kernel_numa_balancing: int = _knob(
+    kernel_numa_balancing: int = knob(
         "kernel.numa_balancing",
         0,
         0,
@@ -319,15 +304,28 @@ class Sysctl:
         "1 move tasks and pages together, 2 tiering",
         idle="pages stay where they are",
     )
-    lru_gen_enabled: str = _word(
+    lru_gen_enabled: int = knob(
         "lru_gen.enabled",
-        "0x0000",
-        "multi-generational LRU",
-        idle="only the classic LRU is built",
+        0,
+        0,
+        _UINT_MAX,
+        "bits",
+        "1 the multi-generational LRU, 2 its aging walks page tables; y all, n none",
+        text_format="0x{:04x}",
+        words={"y": _LRU_GEN_CAPS, "n": 0},
+        mask=_LRU_GEN_CAPS,
+    )
+    lru_gen_min_ttl_ms: int = knob(
+        "lru_gen.min_ttl_ms",
+        0,
+        0,
+        _UINT_MAX,
+        "ms",
+        "rather than evict pages used since, call the OOM killer; 0: never",
     )
     # Differs from Linux: Transparent huge pages are never made; Debian's default is to make them
     # always.
-    transparent_hugepage_enabled: str = _word(
+    transparent_hugepage_enabled: str = word(
         "transparent_hugepage.enabled",
         "always madvise [never]",
         "transparent huge pages",
@@ -347,6 +345,11 @@ class SysctlEntry:
     unit: str
     words: tuple[str, ...]
     doc: str
+    text_format: str
+    aliases: Mapping[str, int]
+    """Words that may be written for numbers."""
+    mask: int
+    """Bits of a number that are kept."""
     idle: str
     """Why writing it changes nothing yet but what is shown; empty when it works."""
 
@@ -367,6 +370,9 @@ SYSCTLS: Final[dict[str, SysctlEntry]] = {
         unit=field.metadata.get("unit", ""),
         words=field.metadata.get("words", ()),
         doc=field.metadata["doc"],
+        text_format=field.metadata.get("text_format", "{}"),
+        aliases=field.metadata.get("aliases", {}),
+        mask=field.metadata.get("mask", -1),
         idle=field.metadata.get("idle", ""),
     )
     for field in attrs.fields(Sysctl)

@@ -85,7 +85,7 @@ def parse_value(name: str, value: object, era: Era = LINUX_6_1) -> SysctlValue:
             raise ConfigError(name, value, rule_of(entry, era))
         # As lowmem_reserve_ratio_sysctl_handler does with what is below 1.
         return tuple(max(_checked_int(entry, item, era), 0) for item in items)
-    number = _checked_int(entry, value, era)
+    number = _checked_int(entry, entry.aliases.get(str(value), value), era) & entry.mask
     if name == "vm.percpu_pagelist_high_fraction" and 0 < number < HIGH_FRACTION_MIN:
         raise ConfigError(name, value, rule_of(entry, era))
     return number
@@ -157,11 +157,16 @@ def sysctl_from_text(values: Mapping[str, str]) -> Sysctl:
     return with_settings(Sysctl(), {n: text for n, text in values.items() if n in SYSCTLS})
 
 
-def sysctl_text(value: SysctlValue) -> str:
-    """Return a value as /proc/sys shows it: numbers of a list are parted by tabs; None gives ""."""
+def sysctl_text(entry: SysctlEntry, value: SysctlValue) -> str:
+    """Return a value of a key as the kernel shows it.
+
+    Numbers of a list are parted by tabs; None gives "".
+    """
     if value is None:
         return ""
-    return "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return "\t".join(map(str, value))
+    return entry.text_format.format(value)
 
 
 def require_era(sysctl: Sysctl, era: Era) -> None:

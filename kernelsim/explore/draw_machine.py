@@ -26,6 +26,7 @@ NEAR_MIB: Final = (0, 0, 0, 13, 14)  # where the first begins; ZONE_DMA ends at 
 FAR_MIB: Final = (0, 0, 893, 4094)  # low memory of i386 ends at 895, ZONE_DMA32 at 4096
 FILE_PERCENT: Final = (1, 10, 40, 100, 200)  # of memory, a file
 SWAP_PERCENT: Final = (3, 15, 30, 60, 60, 100, 100, 200, 400)  # of memory, an area
+GENERATIONS: Final = (1, 3, 3)  # without walks of page tables, and with them
 ATTEMPTS: Final = 50  # draws until one is a machine; most are
 
 
@@ -149,13 +150,20 @@ def _draw_sysctls(rng: Rng, table: dict[str, Any], memory_kib: int) -> dict[str,
     for name, values in tunables(is_classic=is_classic, memory_kib=memory_kib).items():
         if rng.chance(1, 8):
             drawn[name] = rng.choice(values)
+    if not is_classic and rng.chance(1, 3):  # a third of all runs: it is half of reclaim
+        drawn["lru_gen.enabled"] = rng.choice(GENERATIONS)
     return drawn
 
 
 def tunables(*, is_classic: bool, memory_kib: int) -> dict[str, tuple[int, ...]]:
     """Return the tunables a run may write, with values from harmless to wild."""
     shares = (0, 256, 64, 32, 16, 8, 2)
+    of_generations: dict[str, tuple[int, ...]] = {
+        "lru_gen.enabled": (0, *GENERATIONS),
+        "lru_gen.min_ttl_ms": (0, 0, 0, 10, 1000),
+    }
     return {
+        **({} if is_classic else of_generations),
         "vm.swappiness": (0, 1, 10, 60, 100) if is_classic else (0, 1, 10, 60, 100, 150, 200),
         "vm.min_free_kbytes": tuple(memory_kib // share if share else 0 for share in shares),
         "vm.watermark_scale_factor": (1, 10, 100, 500, 1000),

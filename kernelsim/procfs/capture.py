@@ -8,6 +8,7 @@ Interface: `capture` reads the machine and changes nothing.
 Units: as in snapshot.py.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -17,12 +18,22 @@ from kernelsim.config.boot import BootState
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.sysctl_write import sysctl_text
 from kernelsim.config.zones import MIGRATE_TYPES, ZoneType
+from kernelsim.mm.core.lru_gen import (
+    LG_MAX_SEQ,
+    LG_MIN_SEQ,
+    LG_TIMESTAMPS,
+    LRU_GEN_ANON,
+    LRU_GEN_FILE,
+)
 from kernelsim.mm.core.lruvec import LV_KSWAPD_FAILURES
 from kernelsim.mm.core.mem import (
+    ANON_AND_FILE,
     I64,
+    MAX_NR_GENS,
     PAGEBLOCK_ORDER,
     Z_FREE,
     Z_MANAGED,
+    Z_NID,
     Z_PCP_BATCH,
     Z_PCP_HIGH,
     Z_PRESENT,
@@ -46,6 +57,7 @@ from kernelsim.mm.file.dirty_limits import global_dirty_limits
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.phys_mem import BOOT_GENERATION, PgData
 from kernelsim.mm.page.watermark import calculate_normal_threshold
+from kernelsim.mm.reclaim.lru_gen_aging import gen_size
 from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from kernelsim.mm.swap.swap_area import SA_INUSE, SA_MAX, SA_PRIO, SA_USED
 from kernelsim.mm.swap.swapon import si_swapinfo
@@ -54,6 +66,7 @@ from kernelsim.procfs.snapshot import (
     PAGE_KB,
     CpuSnapshot,
     DiskSnapshot,
+    GenerationSnapshot,
     MemoryBlock,
     NodeSnapshot,
     PcpSnapshot,
@@ -168,7 +181,23 @@ def capture_node(kernel: Kernel, node: PgData) -> NodeSnapshot:
         unreclaimable=bool(kernel.lruvec[nid, LV_KSWAPD_FAILURES] >= MAX_RECLAIM_RETRIES),
         cpus=node.cpus,
         distances=tuple(distances[other.nid] for other in kernel.phys.online_nodes),
+        generations=tuple(capture_generations(kernel, nid)),
     )
+
+
+def capture_generations(kernel: Kernel, nid: int) -> Iterator[GenerationSnapshot]:
+    """Return the generations of a node from the oldest of any type on, none if it has no memory."""
+    state, now_ns = kernel.mem.lru_gen[nid], kernel.engine.now_ns
+    rows = kernel.mem.zone[kernel.mem.zone[:, Z_NID] == nid]
+    first = int(state[LG_MIN_SEQ : LG_MIN_SEQ + ANON_AND_FILE].min())
+    for seq in range(first, int(state[LG_MAX_SEQ]) + 1) if rows[:, Z_MANAGED].any() else ():
+        gen = seq % MAX_NR_GENS
+        yield GenerationSnapshot(
+            seq=seq,
+            age_ns=now_ns - int(state[LG_TIMESTAMPS + gen]),
+            anon=gen_size(state, gen, LRU_GEN_ANON),
+            file=gen_size(state, gen, LRU_GEN_FILE),
+        )
 
 
 def capture_zone(kernel: Kernel, zone: int, zone_type: ZoneType) -> ZoneSnapshot:
@@ -304,7 +333,7 @@ def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
 def sysctl_texts(kernel: Kernel) -> dict[str, str]:
     """Return the tunables in force that a kernel of this architecture has."""
     sysctl = kernel.sysctl
-    texts = {name: sysctl_text(getattr(sysctl, e.attribute)) for name, e in SYSCTLS.items()}
+    texts = {name: sysctl_text(e, getattr(sysctl, e.attribute)) for name, e in SYSCTLS.items()}
     if ZoneType.ZONE_HIGHMEM not in kernel.phys.zone_types:
         del texts["vm.highmem_is_dirtyable"]  # only kernels with high memory have it
     return texts

@@ -73,6 +73,17 @@ class ZoneSnapshot:
 
 
 @attrs.frozen(kw_only=True)
+class GenerationSnapshot:
+    """One generation of a node's pages."""
+
+    seq: int
+    age_ns: int
+    anon: int
+    """Pages, as those of files."""
+    file: int
+
+
+@attrs.frozen(kw_only=True)
 class NodeSnapshot:
     """One node with all its zone types, empty ones included."""
 
@@ -85,6 +96,8 @@ class NodeSnapshot:
     cpus: tuple[int, ...] = ()
     distances: tuple[int, ...] = (10,)
     """Row of the distance table, by node."""
+    generations: tuple[GenerationSnapshot, ...] = ()
+    """Oldest first; of a node with memory."""
 
 
 @attrs.frozen(kw_only=True)

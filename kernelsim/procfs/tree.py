@@ -14,6 +14,7 @@ from kernelsim.procfs.hardware import (
     render_diskstats,
     render_mm_stat,
 )
+from kernelsim.procfs.lru_gen import render_lru_gen
 from kernelsim.procfs.meminfo import render_meminfo, render_node_meminfo, render_swaps
 from kernelsim.procfs.process import (
     MAX_NUMNODES,
@@ -66,6 +67,8 @@ MACHINE_FILES: Final[dict[str, Callable[[Snapshot], str]]] = {
 }
 WALKING_FILES: Final = ("smaps", "smaps_rollup", "numa_maps")  # they walk the page tables
 PROC_SYS: Final = ("vm.", "kernel.")
+LRU_GEN: Final = "lru_gen."
+DEBUG_LRU_GEN: Final = "kernel/debug/lru_gen"
 
 
 def render_tree(snapshot: Snapshot) -> Files:
@@ -75,6 +78,9 @@ def render_tree(snapshot: Snapshot) -> Files:
     for key, text in snapshot.sysctls.items():
         if key.startswith(PROC_SYS):
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"
+        if key.startswith(LRU_GEN):
+            yield f"sys/kernel/mm/{key.replace('.', '/', 1)}", f"{text}\n"
+    yield f"sys/{DEBUG_LRU_GEN}", render_lru_gen(snapshot)
     for resource, lines in snapshot.pressure.items():
         yield f"proc/pressure/{resource}", render_pressure(lines)
     nr_cpus = number_of_cpus(snapshot)

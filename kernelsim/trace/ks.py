@@ -210,3 +210,15 @@ class ks_pdflush_stop(Tracepoint, frozen=True):
     when: ClassVar[str] = "when it ended"
 
     nr_threads: Annotated[int, Field("int", "threads there are now")]
+
+
+class ks_lru_gen(Tracepoint, frozen=True):
+    """A node has a new youngest generation of pages."""
+
+    when: ClassVar[str] = "when the last task that walked page tables for it has counted its pages"
+
+    nid: Annotated[int, Field("int", "node")]
+    max_seq: Annotated[int, Field("unsigned long", "number of the generation")]
+    min_seq0: Annotated[int, Field("unsigned long", "of the oldest of anonymous pages")]
+    min_seq1: Annotated[int, Field("unsigned long", "of the oldest of pages of files")]
+    nr_walked: Annotated[int, Field("int", "address spaces that this task walked")]

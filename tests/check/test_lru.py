@@ -8,6 +8,13 @@ from kernelsim.config.machine import ZoneSpec
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.boot.mm_init import init_zone, new_mem
 from kernelsim.mm.core.list import list_add, list_del
+from kernelsim.mm.core.lru_gen import (
+    LG_MAX_SEQ,
+    LG_MIN_SEQ,
+    LG_NR_BATCHED,
+    LRU_GEN_CORE,
+    pages_column,
+)
 from kernelsim.mm.core.mem import (
     L_COUNT,
     LRU_ACTIVE_ANON,
@@ -21,6 +28,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.swap import lru_add
 from kernelsim.mm.core.vmstat import NR_INACTIVE_ANON, NR_ISOLATED_ANON, NR_ZONE_INACTIVE_ANON
+from kernelsim.mm.reclaim.lru_gen_aging import lru_gen_change_state
 
 FIRST = 1024
 
@@ -108,3 +116,60 @@ def test_isolated_pages_must_be_counted(mem):
     assert check_lru(mem) == []
     mem.pages.flags[FIRST] |= PG_isolated
     assert any("and PG_isolated" in line for line in check_lru(mem))
+
+
+@pytest.fixture
+def aged(mem):
+    """The same four pages in the second oldest generation."""
+    lru_gen_change_state(mem, LRU_GEN_CORE)
+    return mem
+
+
+def test_sound_generations_pass(aged):
+    """Nothing is reported of generations the kernel code made."""
+    assert check_lru(aged) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "bits", "said"),
+    [
+        ("gen", 0x07, "generation bits"),
+        ("gen", 0x60, "generation bits"),
+        ("flags", PG_active, "with flags"),
+        ("flags", PG_swapbacked, "with flags"),
+        ("flags", PG_isolated, "with flags"),
+    ],
+)
+def test_a_page_of_a_generation_with_wrong_bits_is_found(aged, column, bits, said):
+    """Its generation, its list, its type, or that it is active."""
+    bits_of = getattr(aged.pages, column)
+    bits_of[FIRST] ^= bits_of.dtype.type(bits)
+    assert any(f"pfn {FIRST} " in line and said in line for line in check_lru(aged))
+
+
+def test_a_page_that_says_it_is_in_a_generation_and_is_on_no_list_is_found(aged):
+    """It is lost."""
+    aged.pages.gen[FIRST + 9] = 1
+    assert any(f"pfn {FIRST + 9} is in a generation" in line for line in check_lru(aged))
+
+
+def test_wrong_counts_of_generations_are_found(aged):
+    """nr_pages, and what counts as inactive; not while a walk has pages in hand."""
+    aged.lru_gen[0, pages_column(1, 0, 0)] += 1
+    aged.lru_gen[0, pages_column(3, 0, 0)] -= 1
+    aged.node_stat[0, NR_INACTIVE_ANON] -= 1
+    aged.node_stat[0, NR_INACTIVE_ANON + 1] += 1
+    found = check_lru(aged)
+    assert sum("nr_pages is" in line for line in found) == 2
+    assert any("nr_inactive_anon is 3" in line for line in found)
+    aged.zone_stat[0, NR_ZONE_INACTIVE_ANON : NR_ZONE_INACTIVE_ANON + 2] += (-1, 1)
+    aged.lru_gen[0, LG_NR_BATCHED] = 1
+    assert check_lru(aged) == []
+
+
+def test_too_many_generations_are_found(aged):
+    """Five of a type, or one."""
+    aged.lru_gen[0, LG_MAX_SEQ] = 4
+    assert any("generations 0 to 4" in line for line in check_lru(aged))
+    aged.lru_gen[0, LG_MIN_SEQ] = 4
+    assert any("generations 4 to 4" in line for line in check_lru(aged))

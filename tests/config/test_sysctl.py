@@ -30,7 +30,8 @@ def test_defaults_are_those_of_a_recorded_kernel() -> None:
     assert set() == printed.keys() - SYSCTLS.keys()
     for name, text in printed.items():
         if name not in COMPUTED:
-            assert (name, text) == (name, sysctl_text(getattr(Sysctl(), SYSCTLS[name].attribute)))
+            entry = SYSCTLS[name]
+            assert (name, text) == (name, sysctl_text(entry, getattr(Sysctl(), entry.attribute)))
 
 
 def test_a_recorded_listing_is_taken_over() -> None:

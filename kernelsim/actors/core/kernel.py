@@ -37,6 +37,7 @@ from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.file.page_writeback import Writeback
 from kernelsim.mm.page.alloc_context import AllocContexts
 from kernelsim.mm.page.phys_mem import PhysMem
+from kernelsim.mm.reclaim.lru_gen_mm_list import MmListState
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.mm_registry import MmRegistry
@@ -85,6 +86,7 @@ class Kernel:
         mms: Address spaces.
         swap: Swap slots; an empty area without swap.
         lruvec: What reclaim remembers of each node, shape [nid, LV_*].
+        aging: How far the walks are that age the pages of each node.
         burst_pages: Most pages touched before the log gets its events; 1: by messages only.
         psi: Pressure of the whole machine.
         cpus: Actors by CPU number.
@@ -153,6 +155,11 @@ class Kernel:
         )
     )
     cluster_readahead: ClusterReadahead | None = None
+    aging: list[MmListState] = attrs.field(
+        default=attrs.Factory(
+            lambda self: [MmListState(nid) for nid in range(len(self.lruvec))], takes_self=True
+        )
+    )
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
     console: list[tuple[int, str]] = attrs.field(factory=list)
     signal_messages: RateLimit = attrs.field(factory=RateLimit)

@@ -7,7 +7,12 @@ Units: pages.
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_on_node
 from kernelsim.actors.messages.node import LruActivate, LruAddDrain
-from kernelsim.mm.core.folio_batch import activate_batch_run, folio_batch_add, folio_batch_run
+from kernelsim.mm.core.folio_batch import (
+    activate_batch_run,
+    folio_batch_add,
+    folio_batch_run,
+    lru_gen_in_fault,
+)
 
 
 async def folio_add_lru(current: Current, pfn: int) -> None:
@@ -15,7 +20,10 @@ async def folio_add_lru(current: Current, pfn: int) -> None:
 
     Source: Linux 6.1 mm/swap.c:folio_add_lru
     """
-    if folio_batch_add(current.kernel.mem, current.task.cpu.number, pfn):
+    mem, task = current.kernel.mem, current.task
+    if task.in_lru_fault:
+        lru_gen_in_fault(mem, pfn)
+    if folio_batch_add(mem, task.cpu.number, pfn):
         await lru_add_drain(current)
 
 

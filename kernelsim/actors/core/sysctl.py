@@ -12,6 +12,7 @@ from kernelsim.config import sysctl_write
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.page.zone_marks import ON_WRITE, set_numa_stat
+from kernelsim.mm.reclaim.lru_gen_aging import lru_gen_change_state
 from kernelsim.mm.space.util import init_reserves
 from kernelsim.units import KIB, PAGE_SIZE
 
@@ -23,6 +24,7 @@ def boot_sysctls(kernel: Kernel) -> None:
     free_kbytes = int(kernel.mem.zone[:, Z_FREE].sum()) * (PAGE_SIZE // KIB)
     init_reserves(kernel.phys.tunables, free_kbytes)
     set_numa_stat(kernel.phys)
+    lru_gen_change_state(kernel.mem, kernel.sysctl.lru_gen_enabled)
 
 
 def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
@@ -44,5 +46,8 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
         on_write(kernel.phys)
     elif name in DIRTY_LIMITS:
         kernel.writeback.set_ratelimit()
+    elif name == "lru_gen.enabled":
+        kernel.observer.switches_lru()
+        lru_gen_change_state(kernel.mem, written.lru_gen_enabled)
     elif name == "vm.dirty_writeback_centisecs" and written.vm_dirty_writeback_centisecs:
         wakeup_flusher_threads(kernel, WbReason.WB_REASON_PERIODIC)

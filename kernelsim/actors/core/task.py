@@ -57,6 +57,7 @@ class Task:
         rss_stat: How far what /proc shows of its resident set is behind.
         dirty: What it dirtied lately, which may make it wait.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
+        in_lru_fault: It serves a page fault whose page is used now, not read in passing.
         killed: A fatal signal is pending.
         oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
     """
@@ -78,6 +79,7 @@ class Task:
         self.rss_stat = TaskRssStat()
         self.dirty = DirtyState()
         self.memalloc = False
+        self.in_lru_fault = False
         self.killed = False
         self.oom_victim = False
         self._got_cpu_ns = 0

@@ -21,6 +21,7 @@ from kernelsim.mm.burst.cache_pages import (
     CR_END,
     CR_FILE,
     CR_HAVE,
+    CR_IN_FAULT,
     CR_MARK,
     CR_NR_DIRTY,
     CR_NR_DIRTY_MAX,
@@ -64,7 +65,7 @@ class CacheBurst:
         kernel, run = self._kernel, self._begin(inode, start, stop, context)
         if run is None:
             return 0, 0
-        run[CR_MARK] = mark
+        run[CR_MARK], run[CR_IN_FAULT] = mark, self._task.in_lru_fault
         fill_run(
             kernel.mem, kernel.spaces.mappings, kernel.lruvec, kernel.burst, self._request, pfns,
             run,

@@ -151,7 +151,7 @@ class FileWriter:
             kernel.observer.caches(inode, index, self._pfns[: grant.nr])
             done = filemap_add_run(
                 kernel.mem, kernel.spaces.mappings, kernel.lruvec, task.cpu.number, number,
-                index, self._pfns, 0, grant.nr, -1, int(kernel.swap.state[SS_FREE]),
+                index, self._pfns, 0, grant.nr, -1, int(kernel.swap.state[SS_FREE]), False,
             )  # fmt: skip
             kernel.observer.cached(done)
             kernel.placed(done)

@@ -90,6 +90,7 @@ async def _read_run(
         done = filemap_add_run(
             kernel.mem, kernel.spaces.mappings, kernel.lruvec, task.cpu.number, inode.number,
             start, pfns, done, have, mark, int(kernel.swap.state[SS_FREE]),
+            task.in_lru_fault,
         )  # fmt: skip
         kernel.observer.cached(done - before)
         kernel.placed(done - before)

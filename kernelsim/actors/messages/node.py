@@ -15,6 +15,7 @@ from kernelsim.block.disk_place import DiskPlace
 from kernelsim.fs.inode import Inode
 from kernelsim.fs.page_write import PageWrite
 from kernelsim.mm.core.mem import I64, U64
+from kernelsim.mm.reclaim.lru_gen_walk import MmWalk
 from kernelsim.mm.reclaim.reclaim_batch import ReclaimBatch
 
 
@@ -145,6 +146,51 @@ class ShrinkActive(msgspec.Struct, frozen=True, eq=False, gc=False):
     user: str
 
 
+class IsolateOldest(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Take a batch of the oldest pages; answered with (scanned, type taken).
+
+    Attributes:
+        swappiness: 0 to 200.
+        reclaim_idx: Pages of zone types above it are left alone.
+        how: SHRINK_* bits.
+        batch: Where the pages go.
+        user: Who asks.
+    """
+
+    swappiness: int
+    reclaim_idx: int
+    how: int
+    batch: ReclaimBatch
+    user: str
+
+
+class PutbackOldest(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Put back what is left of a batch, count what was promoted; answered with pages to free."""
+
+    file: int
+    how: int
+    batch: ReclaimBatch
+    walk: MmWalk
+    user: str
+
+
+class ResetBatchSize(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Count the pages that a walk has promoted."""
+
+    walk: MmWalk
+    user: str
+
+
+class IncMaxSeq(msgspec.Struct, frozen=True, gc=False):
+    """Begin a new youngest generation; answered with whether that is done.
+
+    If not, a batch of the oldest pages was moved to make room for it: ask again.
+    """
+
+    can_swap: bool
+    user: str
+
+
 class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Enter fresh pages in the swap cache, locked until their slots have been read.
 
@@ -156,12 +202,14 @@ class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
         pfns: A fresh page for each.
         target: The slot a task waits for; the others are readahead.
         user: Who asks.
+        in_fault: For a page fault whose page is used now (`Task.in_lru_fault`).
     """
 
     slots: I64
     pfns: I64
     target: int
     user: str
+    in_fault: bool
 
 
 class EndSwapRead(EndIo, frozen=True, eq=False, gc=False):

@@ -52,6 +52,7 @@ from kernelsim.actors.messages.node import (
 )
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.node_files import NodeFiles
+from kernelsim.actors.parts.node_lru_gen import NodeLruGen
 from kernelsim.actors.parts.node_swap import NodeSwap
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer, Work
@@ -119,6 +120,7 @@ class Node(Actor):
         self.observer = Observer()
         self.bands: ZoneBands
         files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
+        generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,
@@ -136,6 +138,7 @@ class Node(Actor):
             EndPageRead: files.end_read,
             EndPageWrite: files.end_write,
             MemoryTraffic: self.on_memory_traffic,
+            **generations.handlers,
         }
 
     @property

@@ -62,8 +62,9 @@ class NodeSwap:
         begun = begun[: missing_slots(memory.swap, begun, len(begun))]
         observer.reads(begun, message.pfns)
         begin_swap_read(
-            self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target
-        )
+            self._mem, memory.swap, memory.lruvec, begun, message.pfns, len(begun), target,
+            message.in_fault,
+        )  # fmt: skip
         memory.placed(len(begun))
         self.note_reads(begun, target)
         return begun

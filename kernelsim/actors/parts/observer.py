@@ -129,6 +129,15 @@ class Observer:
     def isolates(self, cpu: str, lru: int, nr_scanned: int) -> None:
         """Hear how many pages of a list the task on a CPU has looked at to isolate some."""
 
+    def switches_lru(self) -> None:
+        """Hear that the multi-generational LRU is switched on or off."""
+
+    def ages(self, nid: int) -> None:
+        """Hear that the oldest pages of a node are about to be isolated."""
+
+    def evicts(self, cpu: str, file: int, pfns: I64, nr_sorted: int) -> None:
+        """Hear which pages, of files or anonymous, were; and how many were moved instead."""
+
     def written(self, pfns: I64) -> None:
         """Hear whose writing ends: of pages that were written right before, else right after."""
 

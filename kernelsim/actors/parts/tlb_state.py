@@ -71,10 +71,12 @@ class TlbState:
 
         What it costs is part of the context switch.
 
-        Source: Linux 6.1 arch/x86/mm/tlb.c:switch_mm_irqs_off
+        Source: Linux 6.1 arch/x86/mm/tlb.c:switch_mm_irqs_off, linux/mm_types.h:lru_gen_use_mm
         """
         self.user = task
         is_switched, self.is_switched = self.is_switched, False
+        if is_switched:
+            mm.lru_gen_bitmap = -1
         if mm is not self.loaded_mm:
             self.leave_mm()
             self.loaded_mm = mm

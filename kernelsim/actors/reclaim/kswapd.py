@@ -115,7 +115,7 @@ class Kswapd(Actor):
             swappiness=kernel.sysctl.vm_swappiness,
         )
         while run.begin_pass(kernel.mem):
-            await self._reclaimer.age_active_anon(run.sc, self.nid)
+            await self._reclaimer.kswapd_age_node(run.sc, self.nid)
             await self._reclaimer.shrink_node(run.sc, self.nid)
             self._wake_throttled()
             run.end_pass()

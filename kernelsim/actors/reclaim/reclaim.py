@@ -12,21 +12,19 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_on_node
 from kernelsim.actors.core.kernel import wakeup_flusher_threads
 from kernelsim.actors.core.lru_add import lru_add_drain
-from kernelsim.actors.core.swap_io import submit_bio, wbt_wait
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
-from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import (
-    EndSwapWrite,
     IsolateLru,
     PutbackInactive,
     ShrinkActive,
 )
+from kernelsim.actors.reclaim.lru_gen import LruGenReclaimer
 from kernelsim.actors.reclaim.reclaim_burst import ReclaimBurst
-from kernelsim.actors.reclaim.zram_io import zram_write
+from kernelsim.actors.reclaim.swap_writes import RECLAIM_WB_ANON_ASYNC, SwapWrites
 from kernelsim.actors.tracing import trace, wants
-from kernelsim.block.blk_wbt import WBT_RWQ_BG, Urgency
-from kernelsim.block.disk_place import DiskPlace
+from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.fs.fs_writeback import WbReason
+from kernelsim.mm.core.lru_gen import MIN_LRU_BATCH, lru_gen_enabled
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
@@ -78,14 +76,6 @@ from kernelsim.mm.reclaim.vmscan import (
     too_many_isolated,
 )
 from kernelsim.mm.reclaim.vmscan_throttle import end_writeback_throttle, reclaim_throttle
-from kernelsim.mm.swap.swap_plug import (
-    SwapRequest,
-    begin,
-    flush,
-    is_due,
-    join,
-    new_swap_plug,
-)
 from kernelsim.trace.show import RECLAIM_NAMES
 from kernelsim.trace.tracepoint import Tracepoint
 from kernelsim.trace.vmscan import (
@@ -93,11 +83,8 @@ from kernelsim.trace.vmscan import (
     mm_vmscan_lru_shrink_active,
     mm_vmscan_lru_shrink_inactive,
     mm_vmscan_throttled,
-    mm_vmscan_write_folio,
 )
-from kernelsim.units import SECTORS_PER_PAGE
 
-RECLAIM_WB_ANON_ASYNC = RECLAIM_NAMES["RECLAIM_WB_ANON"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
 RECLAIM_WB_FILE_ASYNC = RECLAIM_NAMES["RECLAIM_WB_FILE"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
 
 
@@ -112,10 +99,10 @@ class Reclaimer:
     def __init__(self, current: Current, writer: int = WBT_RWQ_BG) -> None:
         self._current = current
         self._kernel, self._task = current
-        self._writer = writer
-        self._batch = new_reclaim_batch()
-        self._plug = new_swap_plug()
-        self._burst = ReclaimBurst(current, self._batch, self._plug)
+        self._batch = new_reclaim_batch(MIN_LRU_BATCH)
+        self._writes = SwapWrites(current, writer)
+        self._burst = ReclaimBurst(current, self._batch, self._writes.plug)
+        self._lru_gen = LruGenReclaimer(current, self._batch, self._shrink_oldest)
 
     async def shrink_node(self, sc: ScanControl, nid: int) -> None:
         """Make one pass over a node's lists; adds to `sc.nr_scanned` and `sc.nr_reclaimed`.
@@ -125,6 +112,25 @@ class Reclaimer:
         kernel = self._kernel
         before = sc.nr_reclaimed
         prepare_scan_count(kernel.mem, kernel.lruvec, nid, sc)
+        is_lru_gen = lru_gen_enabled(kernel.mem)
+        if is_lru_gen:
+            await self._lru_gen.shrink_lruvec(sc, nid)
+        else:
+            await self._shrink_lruvec(sc, nid)
+        await self._writes.submit(nid)
+        await self._shrink_slab(nid)
+        if not is_lru_gen and should_age_active_anon(kernel.mem, kernel.swap, nid):
+            await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
+        reason = finish_shrink_node(kernel.lruvec, nid, sc, nr_reclaimed_before=before)
+        if reason is not None:
+            await self.throttle(nid, reason)
+
+    async def _shrink_lruvec(self, sc: ScanControl, nid: int) -> None:
+        """Scan the four lists of a node as far as the pass asks for.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_lruvec
+        """
+        kernel = self._kernel
         plan = plan_shrink(sc, get_scan_count(kernel.mem, kernel.swap, nid, sc))
         while batches := plan.next_round():
             reclaimed = 0
@@ -136,14 +142,7 @@ class Reclaimer:
             plan.end_round(reclaimed)
             if self._task.killed:
                 break
-        await self._submit_writes(nid, flush(self._plug))
         sc.nr_reclaimed += plan.nr_reclaimed
-        await self._shrink_slab(nid)
-        if should_age_active_anon(kernel.mem, kernel.swap, nid):
-            await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
-        reason = finish_shrink_node(kernel.lruvec, nid, sc, nr_reclaimed_before=before)
-        if reason is not None:
-            await self.throttle(nid, reason)
 
     async def _shrink_slab(self, nid: int) -> None:
         """Free nodes of page caches that only remember evicted pages, if there are too many.
@@ -157,12 +156,14 @@ class Reclaimer:
             free_shadow_nodes(kernel.mem, files, nid, nr)
             await self._task.compute(kernel.spec.latency.scan_page_ns * nr)
 
-    async def age_active_anon(self, sc: ScanControl, nid: int) -> None:
-        """Move a batch of active anonymous pages to the inactive list if that is short.
+    async def kswapd_age_node(self, sc: ScanControl, nid: int) -> None:
+        """Age pages before a pass of kswapd: a batch of active anonymous ones, if others are few.
 
-        Source: Linux 6.1 mm/vmscan.c:age_active_anon
+        Source: Linux 6.1 mm/vmscan.c:kswapd_age_node
         """
-        if should_age_active_anon(self._kernel.mem, self._kernel.swap, nid):
+        if lru_gen_enabled(self._kernel.mem):
+            await self._lru_gen.age_node(sc, nid)
+        elif should_age_active_anon(self._kernel.mem, self._kernel.swap, nid):
             await self._shrink_active_list(sc, nid, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX)
 
     async def throttle(self, nid: int, reason: ThrottleReason) -> None:
@@ -176,7 +177,7 @@ class Reclaimer:
         if not timeout_ns:
             await self._task.cond_resched()
             return
-        await self._submit_writes(nid, flush(self._plug))
+        await self._writes.submit(nid)
         began_ns = engine.now_ns
         async with self._task.off_cpu():
             with engine.move_on_after(timeout_ns):
@@ -214,7 +215,6 @@ class Reclaimer:
     async def _take_step(self, step: int, sc: ScanControl, nid: int, lru: int) -> None:
         """Take a step of the batch that cannot be taken in compiled code now."""
         batch, work = self._batch, self._burst.work
-        nr_to_write = int(batch.stat[STAT_NR_TO_WRITE])
         if step == ISOLATE:
             counts = await self._isolate(sc, nid, lru, int(work[WORK_NR_TO_SCAN]))
             taken, work[WORK_SCANNED], work[WORK_SKIPPED] = counts
@@ -222,13 +222,8 @@ class Reclaimer:
             self._burst.trace_isolate()
         elif step == JUDGE:
             await self._judge()
-        elif step == FLUSH:
-            nr_flushes = max(1, nr_to_write - int(work[WORK_PLUGGED]))
-            await try_to_unmap_flush(self._current, nr_flushes)
-            after_flush(batch, work)
-        elif step == WRITE:
-            await self._plug_writes(nid, int(work[WORK_PLUGGED]), int(work[WORK_CHARGED]))
-            after_write(batch, work)
+        elif step in (FLUSH, WRITE):
+            await self._after_judging(step, nid)
         elif step == PUT_BACK:
             await self._put_back(nid, lru)
         else:
@@ -247,12 +242,18 @@ class Reclaimer:
         counts: tuple[int, int, int] = await self._kernel.nodes[nid].ref.ask(request)
         return counts
 
-    async def _judge(self) -> None:
-        """Decide about a chunk of the batch; others may run before."""
+    async def _judge(self, look_around: int | None = None) -> None:
+        """Decide about a chunk of the batch; others may run before.
+
+        Args:
+            look_around: Node whose pages next to those of the chunk become young, if used.
+        """
         kernel, task, batch, work = self._kernel, self._task, self._batch, self._burst.work
         nr, first = nr_to_judge(batch, work), int(work[WORK_JUDGED])
         await task.compute(kernel.spec.latency.scan_page_ns * nr)
         kernel.observer.judges(batch.folios[first : first + nr])
+        if look_around is not None:
+            self._lru_gen.look_around(look_around, first, first + nr)
         kernel.taken(
             judge_chunk(
                 *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec,
@@ -260,6 +261,32 @@ class Reclaimer:
             )
         )  # fmt: skip
         kernel.observer.judged(task.cpu.name)
+
+    async def _after_judging(self, step: int, nid: int) -> None:
+        """Have TLBs forget what was unmapped, or hand to the disk what is to be written."""
+        batch, work = self._batch, self._burst.work
+        nr, plugged = int(batch.stat[STAT_NR_TO_WRITE]), int(work[WORK_PLUGGED])
+        if step == FLUSH:
+            await try_to_unmap_flush(self._current, max(1, nr - plugged))
+            after_flush(batch, work)
+        else:
+            await self._writes.put(nid, batch.to_write, nr, plugged, int(work[WORK_CHARGED]))
+            after_write(batch, work)
+
+    async def _shrink_oldest(self, nid: int, how: int) -> None:
+        """Decide about a batch of the oldest pages, and look around those that were used.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_folio_list
+        """
+        work = self._burst.work
+        self._burst.begin_isolated(nid, how)
+        while (step := int(work[WORK_STEP])) != PUT_BACK:
+            if step == JUDGE:
+                await self._judge(look_around=nid)
+            else:
+                await self._after_judging(step, nid)
+            if work[WORK_STEP] in (JUDGE, PUT_BACK):
+                await self._lru_gen.pay_for_walk()
 
     async def _put_back(self, nid: int, lru: int) -> None:
         """Put what stays of the batch back on its list."""
@@ -309,67 +336,6 @@ class Reclaimer:
             nid, taken, 0, moved, taken - moved, sc.priority, _reclaim_flags(lru)
         )
         trace(self._task, point)
-
-    async def _plug_writes(self, nid: int, done: int, charged: int) -> None:
-        """Give pages of the batch to the plug; requests that became large leave meanwhile.
-
-        Args:
-            nid: Node of the pages.
-            done: The first of `to_write` that is not in the plug.
-            charged: The first whose cost is not paid.
-
-        Source: Linux 6.1 mm/vmscan.c:pageout, block/blk-mq.c:blk_mq_submit_bio
-        """
-        kernel, plug, pfns = self._kernel, self._plug, self._batch.to_write
-        nr = int(self._batch.stat[STAT_NR_TO_WRITE])
-        engine = kernel.engine
-        slot_ns = kernel.spec.latency.swap_slot_ns
-        private, kind = kernel.mem.pages.private, self._writer
-        device, _ = kernel.swap_location(int(private[pfns[done]]))
-        while True:
-            done = join(kernel.mem, plug, pfns, done, nr, device.spec.max_segments)
-            if done < nr:  # a batch may go to several disks, each with accounts of its own
-                device, _ = kernel.swap_location(int(private[pfns[done]]))
-            is_disk = not device.spec.compressed_permille
-            must_wait = done < nr and is_disk and not device.throttle.try_begin(kind, engine.now_ns)
-            must_flush = done < nr and is_due(plug)
-            if must_wait or must_flush or done == nr:
-                await self._task.compute(slot_ns * (done - charged))
-                charged = done
-            if done == nr:
-                return
-            if must_wait or must_flush:
-                await self._submit_writes(nid, flush(plug))
-            if must_wait:
-                await wbt_wait(self._task, device, kind, Urgency.NORMAL)
-            pfn = int(pfns[done])
-            begin(plug, int(private[pfn]), pfn)
-            done += 1
-
-    async def _submit_writes(self, nid: int, requests: list[SwapRequest]) -> None:
-        """Start writing pages to their slots; what follows happens when the disk is done."""
-        kernel = self._kernel
-        for request in requests:
-            device, page = kernel.swap_location(request.slot)
-            part = request.pfns
-            sector, tokens = page * SECTORS_PER_PAGE, kernel.mem.pages.token[part]
-            for pfn in part.tolist() if wants(self._task, mm_vmscan_write_folio) else ():
-                trace(self._task, mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC))
-            end_io = EndSwapWrite(part, tokens, DiskPlace(device.dev, sector))
-            if device.spec.compressed_permille:
-                await zram_write(self._current, device, request.slot, nid, end_io)
-                continue
-            bio = SubmitBio(
-                is_write=True,
-                sector=sector,
-                nr_pages=len(part),
-                comm=self._task.name,
-                cpu=self._task.cpu.number,
-                end_io=end_io,
-                receiver=kernel.nodes[nid].ref,
-                throttled=self._writer,
-            )
-            await submit_bio(self._task, device, bio)
 
 
 def _reclaim_flags(lru: int) -> int:

@@ -16,6 +16,7 @@ from kernelsim.mm.core.mem import I64
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_TAKEN, ReclaimBatch
 from kernelsim.mm.reclaim.reclaim_run import (
     DONE,
+    JUDGE,
     WORK_COMPUTED_NS,
     WORK_ISOLATED_NS,
     WORK_LRU,
@@ -63,6 +64,11 @@ class ReclaimBurst:
         begin_batch(
             self.work, nid, lru, nr_to_scan=nr_to_scan, highest_zoneidx=sc.reclaim_idx, how=sc.how()
         )
+
+    def begin_isolated(self, nid: int, how: int) -> None:
+        """Begin a batch of pages that are off their list, whichever that was."""
+        begin_batch(self.work, nid, 0, nr_to_scan=0, highest_zoneidx=0, how=how)
+        self.work[WORK_STEP] = JUDGE
 
     def go_on(self) -> int:
         """Take steps of the batch; return the one that is to be taken by messages, or DONE."""

@@ -29,6 +29,7 @@ from kernelsim.mm.burst.columns import (
     B_FILE,
     B_FIRST_VPN,
     B_HITS,
+    B_IN_LRU_FAULT,
     B_LAST_HIT,
     B_LEFT,
     B_LISTED,
@@ -54,11 +55,13 @@ from kernelsim.mm.burst.columns import (
     STOP_ENTERED,
     STOP_FAULT,
 )
+from kernelsim.mm.core.lru_gen import lru_gen_enabled
 from kernelsim.mm.core.mem import I64, U8
 from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, TOUCH_FAULT, touch_present
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
+from kernelsim.mm.space.vm_flags import vma_has_recency
 from kernelsim.trace.exceptions import page_fault_user
 from kernelsim.trace.kmem import mm_page_alloc
 from kernelsim.trace.ks import ks_fault
@@ -114,6 +117,7 @@ class Accesses:
             row = self._begin(token, min(nr - done, pages_at_once))
             row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
             row[B_LOCKED], row[B_FILE] = is_locked(vma), vma.file_number != 0
+            row[B_IN_LRU_FAULT] = vma_has_recency(vma.flags)
             await self._kernel.bursts.run(task)
             done += await self._settle(row, lambda _vpn: vma, result)
         return done
@@ -123,8 +127,12 @@ class Accesses:
     ) -> int:
         """Access pages in a given order, each inside a VMA that permits it; return as `run`."""
         task, done, nr = self._entry.task, 0, len(vpns)
-        # A burst of listed accesses does not know which of them are to locked mappings.
-        pages_at_once = 1 if mm.locked_vm else min(self._pages_at_once(), ACCESSES_MAX)
+        # A burst of listed accesses does not know which of them are to locked mappings, or hinted.
+        is_hinted = lru_gen_enabled(self._kernel.mem) and not all(
+            vma_has_recency(vma.flags) for vma in mm.map
+        )
+        is_mixed = mm.locked_vm or is_hinted
+        pages_at_once = 1 if is_mixed else min(self._pages_at_once(), ACCESSES_MAX)
         packed = vpns << 1 | (writes != 0)
 
         def vma_of(vpn: int) -> VmArea:
@@ -140,6 +148,7 @@ class Accesses:
             row = self._begin(token, min(nr - done, pages_at_once))
             self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
             row[B_LISTED], row[B_AT], row[B_FILE] = 1, 0, mm.map.nr_of_files != 0
+            row[B_IN_LRU_FAULT] = 1
             await self._kernel.bursts.run(task)
             done += await self._settle(row, vma_of, result)
         return done

@@ -50,7 +50,7 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import install_tables, pte_at, pte_pfn, tables_needed
 from kernelsim.mm.space.signal_msg import X86_PF_USER, X86_PF_WRITE
-from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.mm.space.vm_flags import VmFlag, vma_has_recency
 from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.exceptions import page_fault_user
@@ -99,7 +99,9 @@ class FaultHandler(Actor):
         if kind == FAULT_ANON and message.vma.file_number:
             kind = FAULT_FILE
         kernel.mem.vm_event[PGFAULT] += 1
+        task.in_lru_fault = vma_has_recency(message.vma.flags)
         result = await self._handle(message, kind)
+        task.in_lru_fault = False
         nr_faults = result.minflt + result.majflt
         change = result.rss or rss_change(kind, message.write)
         task.rss_stat.count_faults(nr_faults, change)

@@ -15,6 +15,7 @@ from kernelsim.mm.burst.columns import R_ZONES, ZONES_MAX
 from kernelsim.mm.burst.lock_run import LR_ALLOC_NS
 from kernelsim.mm.burst.swap_pages import (
     SW_HAVE,
+    SW_IN_FAULT,
     SW_NID,
     SW_NR,
     SW_TARGET,
@@ -50,7 +51,7 @@ class SwapBurst:
         if not self._locks.begin():
             return 0, False
         fill_request(self._request, context, task)
-        run[SW_TARGET], run[SW_NR] = target, nr
+        run[SW_TARGET], run[SW_NR], run[SW_IN_FAULT] = target, nr, task.in_lru_fault
         enter_window(
             kernel.mem, kernel.swap, kernel.lruvec, kernel.burst, self._request, slots, pfns, run
         )

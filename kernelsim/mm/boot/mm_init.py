@@ -24,6 +24,7 @@ from kernelsim.config.machine import MachineSpec, NodeSpec, ZoneSpec
 from kernelsim.mm.boot.boot_pages import Range, place_boot_pages
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
 from kernelsim.mm.boot.memory_block import memory_dev_init
+from kernelsim.mm.core.lru_gen import new_lru_gen
 from kernelsim.mm.core.mem import (
     I64,
     MAX_ORDER_NR_PAGES,
@@ -114,6 +115,7 @@ def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) ->
         "lru_batch": np.zeros((nr_cpus, 1 + PAGEVEC_SIZE), np.int64),
         "activate_batch": np.zeros((nr_cpus, 1 + PAGEVEC_SIZE), np.int64),
         "extfrag": np.zeros((NR_EXTFRAG_ROWS, NR_EXTFRAG_FIELDS), np.int64),
+        "lru_gen": new_lru_gen(nr_nodes),
     }
     pages = Pages(
         flags=zeros((nr_pfns,), np.uint32),
@@ -124,6 +126,7 @@ def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) ->
         index=zeros((nr_pfns,), np.int64),
         private=zeros((nr_pfns,), np.int32),
         token=zeros((nr_pfns,), np.uint64),
+        gen=zeros((nr_pfns,), np.uint8),
     )
     return Mem(
         pages=pages,

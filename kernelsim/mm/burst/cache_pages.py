@@ -57,7 +57,8 @@ CR_MARK: Final = 15  # page at which to read ahead, -1 for none
 CR_HAVE: Final = 16  # of a read, pages allocated so far; as many more as entered are in `pfns`
 CR_NR_DIRTY: Final = 17  # pages made dirty
 CR_NR_PLACED: Final = 18  # pages entered in the cache
-NR_CR_FIELDS: Final = 19
+CR_IN_FAULT: Final = 19  # of a read, what is given: it is for a page fault
+NR_CR_FIELDS: Final = 20
 
 
 def new_cache_run() -> I64:
@@ -99,7 +100,7 @@ def fill_run(
         before = done
         done = filemap_add_run(
             mem, files, lruvec, cpu, number, start, pfns, done, have, int(run[CR_MARK]),
-            int(run[CR_SWAP_FREE]),
+            int(run[CR_SWAP_FREE]), run[CR_IN_FAULT] != 0,
         )  # fmt: skip
         burst.placed[0] += done - before
         if mem.lru_batch[cpu, 0] == PAGEVEC_SIZE:
@@ -145,7 +146,7 @@ def store_new_run(
             break
         got = grant_pages(mem, burst, request, zone, nr, pfns, 0, run)
         done = filemap_add_run(
-            mem, files, lruvec, cpu, number, at, pfns, 0, got, -1, int(run[CR_SWAP_FREE])
+            mem, files, lruvec, cpu, number, at, pfns, 0, got, -1, int(run[CR_SWAP_FREE]), False
         )
         assert done == got, "a folio_batch had no room for the pages of a write"
         burst.placed[0] += got

@@ -97,7 +97,8 @@ B_LOCKED: Final = 56  # 1: the area it accesses is locked in memory
 B_FILE: Final = 57  # 1: a page without an entry may be one of a file, which the handler looks for
 B_READ: Final = 58  # what loads read, as `read_sum` adds it up
 B_FLUSH_NS: Final = 59  # what the flush of a page takes
-NR_BURST_COLUMNS: Final = 60
+B_IN_LRU_FAULT: Final = 60  # 1: that its pages are used says that they will be used again
+NR_BURST_COLUMNS: Final = 61
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once

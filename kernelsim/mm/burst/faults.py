@@ -36,6 +36,7 @@ from kernelsim.mm.burst.columns import (
     B_FLUSH_NS,
     B_FOR,
     B_HITS,
+    B_IN_LRU_FAULT,
     B_KILLED,
     B_KIND,
     B_LAST_HIT,
@@ -97,6 +98,7 @@ from kernelsim.mm.burst.servers import (
 )
 from kernelsim.mm.core.folio_batch import (
     folio_batch_add,
+    lru_gen_in_fault,
 )
 from kernelsim.mm.core.mem import (
     Mem,
@@ -211,6 +213,8 @@ def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None
     if run[B_LOCKED]:
         mlock_new_folio(mem, int(run[B_PFN]))
     run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
+    if run[B_IN_LRU_FAULT]:
+        lru_gen_in_fault(mem, int(run[B_PFN]))
     if folio_batch_add(mem, cpu, int(run[B_PFN])):
         push(burst, cpu, ADD, int(run[B_TIME]))
     else:

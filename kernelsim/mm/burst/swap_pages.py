@@ -32,10 +32,11 @@ from kernelsim.mm.swap.swap_state import begin_swap_read
 # State of a run behind LR_*: what is given,
 SW_TARGET: Final = NR_LR_FIELDS  # the slot that a task waits for
 SW_NR: Final = SW_TARGET + 1  # slots of the window
+SW_IN_FAULT: Final = SW_TARGET + 2  # whether a page fault uses the page of the target now
 # and what has come of it.
-SW_HAVE: Final = SW_TARGET + 2  # pages allocated
-SW_NID: Final = SW_TARGET + 3  # node under whose lock all were entered, -1 if they were not
-NR_SW_FIELDS: Final = SW_TARGET + 4
+SW_HAVE: Final = SW_TARGET + 3  # pages allocated
+SW_NID: Final = SW_TARGET + 4  # node under whose lock all were entered, -1 if they were not
+NR_SW_FIELDS: Final = SW_TARGET + 5
 
 
 def new_swap_run() -> I64:
@@ -74,7 +75,8 @@ def enter_window(
     lru_ns = longest_hold_ns(burst, int(burst.cost[C_LRU_HOLD_PAGE]) * nr)
     if not is_lock_free(burst, run, lru_lock(burst, nid)) or not has_time(burst, run, lru_ns):
         return
-    begin_swap_read(mem, swap, lruvec, slots, pfns, nr, int(run[SW_TARGET]))
+    in_fault = run[SW_IN_FAULT] != 0
+    begin_swap_read(mem, swap, lruvec, slots, pfns, nr, int(run[SW_TARGET]), in_fault)
     hold_lru_lock(burst, run, nid, nr)
     burst.placed[0] += nr
     run[SW_NID] = nid

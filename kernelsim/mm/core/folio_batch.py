@@ -16,6 +16,7 @@ pages that are used twice; `activate_batch_run` and `activate_batch_move` as for
 from typing import Final
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
+from kernelsim.mm.core.lru_gen import folio_inc_refs, lru_gen_enabled
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
@@ -48,7 +49,18 @@ def folio_batch_add(mem: Mem, cpu: int, pfn: int) -> bool:
     Source: Linux 6.1 mm/swap.c:folio_batch_add_and_move
     """
     mem.pages.flags[pfn] |= PG_batched
+    mem.pages.gen[pfn] = 0  # what its last content was used
     return append(mem.lru_batch[cpu], pfn)
+
+
+@inlined_leaf
+def lru_gen_in_fault(mem: Mem, pfn: int) -> None:
+    """Let a page that is faulted in, and on no list, come to the youngest generation.
+
+    Source: Linux 6.1 mm/swap.c:folio_add_lru
+    """
+    if lru_gen_enabled(mem):
+        mem.pages.flags[pfn] |= PG_active
 
 
 @inlined_leaf
@@ -126,11 +138,16 @@ def drop_first(batch: I64, nr: int) -> None:
 def folio_mark_accessed(mem: Mem, lruvec: I64_2D, cpu: int, pfn: int) -> int:
     """Note that a page of a file was used: the second time it is to be activated.
 
+    The multi-generational LRU counts its uses instead.
+
     Returns:
         MARK_*.
 
     Source: Linux 6.1 mm/swap.c:folio_mark_accessed, :folio_activate, :__lru_cache_activate_folio
     """
+    if lru_gen_enabled(mem):
+        folio_inc_refs(mem, pfn)
+        return MARK_DONE
     flags = mem.pages.flags[pfn]
     if not flags & PG_referenced:
         mem.pages.flags[pfn] = flags | PG_referenced

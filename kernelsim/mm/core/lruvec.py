@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64, I64_2D, LRU_ACTIVE_FILE, Mem
+from kernelsim.mm.core.mem import I64, I64_2D, LRU_ACTIVE_FILE, Z_NID, Mem
+from kernelsim.mm.core.vmstat import NR_ZONE_INACTIVE_ANON
 
 LV_ANON_COST: Final = 0  # I/O spent on reclaiming anonymous pages, decayed
 LV_FILE_COST: Final = 1
@@ -33,6 +34,16 @@ NR_LRUVEC_FIELDS: Final = 11
 def new_lruvec(nr_nodes: int) -> I64:
     """Return the reclaim state of a machine that has reclaimed nothing yet, shape [nid, LV_*]."""
     return np.zeros((nr_nodes, NR_LRUVEC_FIELDS), np.int64)
+
+
+@leaf
+def update_lru_size(mem: Mem, zone: int, lru: int, nr_pages: int) -> None:
+    """Count pages that came to a list (positive) or left it, for the zone and its node.
+
+    Source: Linux 6.1 include/linux/mm_inline.h:__update_lru_size
+    """
+    mem.zone_stat[zone, NR_ZONE_INACTIVE_ANON + lru] += nr_pages
+    mem.node_stat[mem.zone[zone, Z_NID], lru] += nr_pages
 
 
 @leaf

@@ -36,6 +36,10 @@ PAGEBLOCK_NR_PAGES: Final = 1 << PAGEBLOCK_ORDER
 MAX_ORDER_NR_PAGES: Final = 1 << (MAX_ORDER - 1)
 SWAP_CLUSTER_MAX: Final = 32  # pages; include/linux/swap.h
 PAGEVEC_SIZE: Final = 15  # pages of a folio_batch; include/linux/pagevec.h
+MAX_NR_ZONES: Final = 5  # types of zones a node may have; include/linux/mmzone.h
+MAX_NR_GENS: Final = 4  # generations of the multi-generational LRU; include/linux/mmzone.h
+ANON_AND_FILE: Final = 2  # types of pages
+NR_GEN_LISTS: Final = MAX_NR_GENS * ANON_AND_FILE * MAX_NR_ZONES  # of a node
 
 # enum migratetype, include/linux/mmzone.h
 MIGRATE_UNMOVABLE: Final = 0
@@ -91,7 +95,7 @@ MLOCK_COUNT_MASK: Final = MLOCK_COUNT_MAX << MLOCK_COUNT_SHIFT
 class Pages(NamedTuple):
     """Columns of `struct page`; every array has one entry for each pfn of the machine.
 
-    40 bytes a page. `flags` has mlock_count in its highest bits (see mlock.py). `private` holds
+    41 bytes a page. `flags` has mlock_count in its highest bits (see mlock.py). `private` holds
     order and migratetype of a free block (PG_buddy, read with `buddy_order` and
     `buddy_migratetype`), the swap slot of a page in the swap cache (PG_swapcache), or the pool row
     of a page-table page (PG_table).
@@ -105,6 +109,7 @@ class Pages(NamedTuple):
     index: I64  # type: ignore[assignment]  # virtual page number in that mm, or page of the file
     private: I32
     token: U64  # what the page holds, as a number; writing changes it
+    gen: U8  # bits of page->flags that the multi-generational LRU uses; see lru_gen.py
 
 
 # Columns of Mem.zone; actors/parts/node.py says who writes them.
@@ -168,6 +173,7 @@ class Mem(NamedTuple):
     lru_batch: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] new pages on their way to the LRU; [cpu, 0] = n
     activate_batch: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] pages to be activated; [cpu, 0] = n
     extfrag: I64_2D  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by the reader
+    lru_gen: I64_2D  # [nid, LG_*] state of the multi-generational LRU; see lru_gen.py
 
 
 @leaf
@@ -192,10 +198,17 @@ def lru_list(mem: Mem, nid: int, lru: int) -> int:
     return base + nid * NR_LRU_LISTS + lru
 
 
+@leaf
+def gen_list(mem: Mem, nid: int, gen: int, file: int, zone_type: int) -> int:
+    """Return the list number of the pages of a generation, of a type (1: files), in a zone."""
+    base = lru_list(mem, mem.node_stat.shape[0], 0)
+    return base + ((nid * MAX_NR_GENS + gen) * ANON_AND_FILE + file) * MAX_NR_ZONES + zone_type
+
+
 def nr_lists(nr_zones: int, nr_cpus: int, nr_nodes: int) -> int:
     """Return how many rows `Mem.lists` needs."""
     per_zone = MAX_ORDER * MIGRATE_TYPES + nr_cpus * MIGRATE_PCPTYPES
-    return nr_zones * per_zone + nr_nodes * NR_LRU_LISTS
+    return nr_zones * per_zone + nr_nodes * (NR_LRU_LISTS + NR_GEN_LISTS)
 
 
 @leaf

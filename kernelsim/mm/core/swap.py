@@ -12,6 +12,13 @@ from typing import Final
 
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.list import list_add, list_add_tail, list_del
+from kernelsim.mm.core.lru_gen import (
+    GEN_MASK,
+    lru_gen_add_folio,
+    lru_gen_del_folio,
+    lru_gen_enabled,
+)
+from kernelsim.mm.core.lruvec import update_lru_size
 from kernelsim.mm.core.mem import (
     I64,
     L_COUNT,
@@ -37,7 +44,6 @@ from kernelsim.mm.core.mem import (
     zone_of,
 )
 from kernelsim.mm.core.vmstat import (
-    NR_ZONE_INACTIVE_ANON,
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
     UNEVICTABLE_PGS_RESCUED,
@@ -60,18 +66,14 @@ def folio_lru_list(flags: int) -> int:
 
 
 @leaf
-def update_lru_size(mem: Mem, zone: int, lru: int, nr_pages: int) -> None:
-    """Count pages that came to a list (positive) or left it, for the zone and its node.
-
-    Source: Linux 6.1 include/linux/mm_inline.h:__update_lru_size
-    """
-    mem.zone_stat[zone, NR_ZONE_INACTIVE_ANON + lru] += nr_pages
-    mem.node_stat[mem.zone[zone, Z_NID], lru] += nr_pages
-
-
-@leaf
 def lruvec_add_folio(mem: Mem, pfn: int, tail: bool) -> None:
-    """Put a page on the list its flags name, in front or at the tail, and count it."""
+    """Put a page on the list its flags name, in front or at the tail, and count it.
+
+    With the multi-generational LRU that is the list of a generation.
+    """
+    if lru_gen_enabled(mem) and not mem.pages.flags[pfn] & PG_unevictable:
+        lru_gen_add_folio(mem, pfn, tail)
+        return
     zone = zone_of(mem, pfn)
     lru = folio_lru_list(mem.pages.flags[pfn])
     mem.pages.flags[pfn] |= PG_lru
@@ -85,7 +87,10 @@ def lruvec_add_folio(mem: Mem, pfn: int, tail: bool) -> None:
 
 @leaf
 def lruvec_del_folio(mem: Mem, pfn: int) -> None:
-    """Take a page off the list its flags name and count it."""
+    """Take a page off the list it is on and count it."""
+    if mem.pages.gen[pfn] & GEN_MASK:
+        lru_gen_del_folio(mem, pfn, False)
+        return
     zone = zone_of(mem, pfn)
     lru = folio_lru_list(mem.pages.flags[pfn])
     list_del(mem, lru_list(mem, mem.zone[zone, Z_NID], lru), pfn)
@@ -124,7 +129,7 @@ def lru_add(mem: Mem, pfns: I64, n: int) -> None:
     at = 0
     while at < n:
         pfn = int(pfns[at])
-        if mem.pages.flags[pfn] & (PG_mlocked | PG_unevictable):
+        if lru_gen_enabled(mem) or mem.pages.flags[pfn] & (PG_mlocked | PG_unevictable):
             folio_add_lru(mem, pfn)
             at += 1
         else:

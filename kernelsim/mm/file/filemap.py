@@ -11,7 +11,7 @@ Units: pages of the file.
 from typing import Final
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.mm.core.folio_batch import folio_batch_add
+from kernelsim.mm.core.folio_batch import folio_batch_add, lru_gen_in_fault
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
@@ -41,7 +41,14 @@ READ_OK: Final = 0
 
 @leaf
 def filemap_add_folio(
-    mem: Mem, files: FileMappings, lruvec: I64_2D, number: int, index: int, pfn: int, swap_free: int
+    mem: Mem,
+    files: FileMappings,
+    lruvec: I64_2D,
+    number: int,
+    index: int,
+    pfn: int,
+    swap_free: int,
+    in_fault: bool,
 ) -> None:
     """Enter a fresh page in the page cache, locked, in a place that has none.
 
@@ -59,7 +66,7 @@ def filemap_add_folio(
     files.row[number, AS_NRPAGES] += 1
     mem.node_stat[nid_of(mem, pfn), NR_FILE_PAGES] += 1
     if old < 0:
-        workingset_refault(mem, lruvec, pfn, -old, swap_free)
+        workingset_refault(mem, lruvec, pfn, -old, swap_free, in_fault)
 
 
 @leaf
@@ -75,11 +82,13 @@ def filemap_add_run(
     n: int,
     mark: int,
     swap_free: int,
+    in_fault: bool,
 ) -> int:
     """Enter `pfns[at:n]` as the pages `start + at` on, locked, and put them in a folio_batch.
 
     It stops when the batch of the CPU is full, or at a place that has a page by now. The page of
-    index `mark` tells a reader that it is time to read ahead.
+    index `mark` tells a reader that it is time to read ahead. `in_fault`: they are read for a page
+    fault.
 
     Returns:
         The index behind the last one entered.
@@ -90,7 +99,9 @@ def filemap_add_run(
         pfn, index = int(pfns[at]), start + at
         if is_cached(files, number, index):
             break
-        filemap_add_folio(mem, files, lruvec, number, index, pfn, swap_free)
+        filemap_add_folio(mem, files, lruvec, number, index, pfn, swap_free, in_fault)
+        if in_fault:
+            lru_gen_in_fault(mem, pfn)
         if index == mark:
             mem.pages.flags[pfn] |= PG_readahead
         at += 1

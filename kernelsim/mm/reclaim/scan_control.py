@@ -76,6 +76,10 @@ class ScanControl:
     nr_reclaimed: int = 0
     compaction_ready: bool = False
 
+    # Of the multi-generational LRU
+    last_reclaimed: int = 0  # nr_reclaimed when kswapd's present pass began
+    memcgs_need_aging: bool = False  # the next pass of kswapd looks whether to age
+
     # Seen in the current pass over a node
     dirty: int = 0
     unqueued_dirty: int = 0

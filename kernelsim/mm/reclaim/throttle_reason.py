@@ -18,6 +18,7 @@ class ThrottleReason(Enum):
     VMSCAN_THROTTLE_ISOLATED = THROTTLE_NAMES["VMSCAN_THROTTLE_ISOLATED"]
     VMSCAN_THROTTLE_NOPROGRESS = THROTTLE_NAMES["VMSCAN_THROTTLE_NOPROGRESS"]
     VMSCAN_THROTTLE_CONGESTED = THROTTLE_NAMES["VMSCAN_THROTTLE_CONGESTED"]
+    LRU_GEN_WAIT = -1  # until others have walked page tables (mm_state.wait); none tells of it
     PFMEMALLOC_WAIT = 0  # until kswapd has filled the reserves again; no tracepoint tells of it
 
 
@@ -26,6 +27,7 @@ ISOLATED: Final = ThrottleReason.VMSCAN_THROTTLE_ISOLATED
 NOPROGRESS: Final = ThrottleReason.VMSCAN_THROTTLE_NOPROGRESS
 CONGESTED: Final = ThrottleReason.VMSCAN_THROTTLE_CONGESTED
 PFMEMALLOC_WAIT: Final = ThrottleReason.PFMEMALLOC_WAIT
+LRU_GEN_WAIT: Final = ThrottleReason.LRU_GEN_WAIT
 
 THROTTLE_TIMEOUT_NS: Final = {  # how long a throttled reclaimer sleeps at most
     WRITEBACK: NS_PER_S // 10,

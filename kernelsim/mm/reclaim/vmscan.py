@@ -18,6 +18,7 @@ Units: pages. A priority p scans 1/2**p of a list in one pass.
 
 from typing import Final
 
+from kernelsim.mm.core.lru_gen import lru_gen_enabled
 from kernelsim.mm.core.lruvec import (
     LV_ANON_COST,
     LV_FILE_COST,
@@ -229,6 +230,8 @@ def snapshot_refaults(mem: Mem, lruvec: I64_2D, nid: int) -> None:
 
     Source: Linux 6.1 mm/vmscan.c:snapshot_refaults
     """
+    if lru_gen_enabled(mem):
+        return
     lruvec[nid, LV_REFAULTS_ANON] = mem.node_stat[nid, WORKINGSET_ACTIVATE_ANON]
     lruvec[nid, LV_REFAULTS_FILE] = mem.node_stat[nid, WORKINGSET_ACTIVATE_FILE]
 

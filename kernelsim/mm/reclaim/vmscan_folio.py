@@ -18,6 +18,7 @@ still has its slot: the second scan frees it at once.
 from typing import Final
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
+from kernelsim.mm.core.lru_gen import lru_gen_enabled
 from kernelsim.mm.core.lruvec import LV_PGDAT_WRITEBACK
 from kernelsim.mm.core.mem import (
     I64,
@@ -178,6 +179,8 @@ def shrink_folio(
         return _ACTIVATE
     if not how & SHRINK_MAY_UNMAP and mapped:
         return _KEEP
+    if mapped and flags & PG_referenced and lru_gen_enabled(mem):  # it was used meanwhile
+        return _KEEP
     if file:
         count_dirty_file(stat, flags)
     if flags & PG_writeback:
@@ -258,7 +261,7 @@ def folio_check_references(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
         referenced_ptes, is_exec = folio_referenced(mem, pt, mms, pfn)
     if referenced_ptes:
         mem.pages.flags[pfn] = flags | PG_referenced
-        if referenced_folio or referenced_ptes > 1 or is_exec:
+        if referenced_folio or referenced_ptes > 1 or is_exec or lru_gen_enabled(mem):
             return FOLIOREF_ACTIVATE
         return FOLIOREF_KEEP
     mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ PG_referenced)

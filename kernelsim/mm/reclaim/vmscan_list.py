@@ -10,7 +10,7 @@ Units: pages.
 
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.list import list_add, list_del
-from kernelsim.mm.core.lruvec import lru_note_cost
+from kernelsim.mm.core.lruvec import lru_note_cost, update_lru_size
 from kernelsim.mm.core.mem import (
     I64_2D,
     L_TAIL,
@@ -26,7 +26,7 @@ from kernelsim.mm.core.mem import (
     lru_list,
     zone_of,
 )
-from kernelsim.mm.core.swap import ALL_FLAGS, folio_add_lru, update_lru_size
+from kernelsim.mm.core.swap import ALL_FLAGS, folio_add_lru
 from kernelsim.mm.core.vmstat import (
     NR_ISOLATED_ANON,
     PGDEACTIVATE,

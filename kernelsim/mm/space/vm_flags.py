@@ -40,6 +40,7 @@ class VmFlag(IntFlag):
     VM_MERGEABLE = 0x80000000
 
 
+VM_READ_HINTS: Final = VmFlag.VM_SEQ_READ | VmFlag.VM_RAND_READ  # of madvise
 VM_ACCESS_FLAGS: Final = VmFlag.VM_READ | VmFlag.VM_WRITE | VmFlag.VM_EXEC
 VM_MAY_ALL: Final = VmFlag.VM_MAYREAD | VmFlag.VM_MAYWRITE | VmFlag.VM_MAYEXEC
 VM_STACK_FLAGS: Final = VmFlag.VM_READ | VmFlag.VM_WRITE | VmFlag.VM_GROWSDOWN | VM_MAY_ALL
@@ -118,3 +119,11 @@ def is_accountable(flags: VmFlag) -> bool:
     """
     data = flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED | VmFlag.VM_NORESERVE)
     return data == VmFlag.VM_WRITE
+
+
+def vma_has_recency(flags: VmFlag) -> bool:
+    """Tell whether that a page of a mapping was used says that it will be used again.
+
+    Source: Linux 6.1 mm/memory.c:lru_gen_enter_fault
+    """
+    return not flags & VM_READ_HINTS

@@ -12,6 +12,7 @@ Counters: pgpgin in kB as /proc/vmstat prints it; pswpin when a read is submitte
 from typing import Final
 
 from kernelsim.hw.leaf import leaf
+from kernelsim.mm.core.folio_batch import lru_gen_in_fault
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
@@ -76,12 +77,20 @@ def delete_from_swap_cache(mem: Mem, swap: SwapArea, pfn: int, shadow: int) -> N
 
 @leaf
 def begin_swap_read(
-    mem: Mem, swap: SwapArea, lruvec: I64_2D, slots: I64, pfns: I64, n: int, target_slot: int
+    mem: Mem,
+    swap: SwapArea,
+    lruvec: I64_2D,
+    slots: I64,
+    pfns: I64,
+    n: int,
+    target_slot: int,
+    in_fault: bool,
 ) -> None:
     """Enter fresh pages for `slots[:n]` in the swap cache, locked, and put them on their lists.
 
     The caller then reads the slots from the device. All pages but that of `target_slot`
-    are readahead. A page whose eviction is remembered may start on the active list.
+    are readahead. A page whose eviction is remembered may start on the active list. `in_fault`: a
+    page fault wants them.
 
     Source: Linux 6.1 mm/swap_state.c:__read_swap_cache_async, :swap_vma_readahead
     """
@@ -91,10 +100,13 @@ def begin_swap_read(
         flags = _READ_FLAGS if slot == target_slot else _READ_FLAGS | PG_readahead
         mem.pages.flags[pfn] |= flags
         mem.pages.mapcount[pfn] = 0
+        mem.pages.gen[pfn] = 0
         swap.map[slot] |= SWAP_HAS_CACHE
         add_to_swap_cache(mem, swap, pfn, slot)
         if shadow:
-            workingset_refault(mem, lruvec, pfn, shadow, swap.state[SS_FREE])
+            workingset_refault(mem, lruvec, pfn, shadow, swap.state[SS_FREE], in_fault)
+        if in_fault:
+            lru_gen_in_fault(mem, pfn)
         folio_add_lru(mem, pfn)
         if slot != target_slot:
             mem.vm_event[SWAP_RA] += 1

@@ -237,7 +237,7 @@ def test_writing_the_value_in_force_changes_nothing_on_a_recorded_machine(case, 
     """The marks of its boot stay, also where it had less memory then; another value ends them."""
     recorded = machine_from_proc(CASES / case / "before")
     settings = tuple(
-        f"{name}={sysctl_text(getattr(recorded.sysctl, entry.attribute))}"
+        f"{name}={sysctl_text(entry, getattr(recorded.sysctl, entry.attribute))}"
         for name, entry in SYSCTLS.items()
         if name not in CLEARING
     )

@@ -47,9 +47,9 @@ def test_no_slot_is_read_by_two_at_once(monkeypatch, schedule_seed):
     """Who gives back pages it took in vain may sleep, and others read the same slots meanwhile."""
     twice = []
 
-    def watched(mem, swap, lruvec, slots, pfns, n, target):
+    def watched(mem, swap, lruvec, slots, pfns, n, target, in_fault):
         twice.extend(slot for slot in slots[:n].tolist() if swap.cache_pfn[slot])
-        begin_swap_read(mem, swap, lruvec, slots, pfns, n, target)
+        begin_swap_read(mem, swap, lruvec, slots, pfns, n, target, in_fault)
 
     monkeypatch.setattr(node_swap, "begin_swap_read", watched)
 

@@ -39,7 +39,7 @@ def refault(box, flags, *, distance, swap_free=1, was_workingset=False):
     assert shadow != 0
     workingset_age_nonresident(box.lruvec, 0, distance - 1)
     box.mem.pages.flags[pfn] = flags
-    result = workingset_refault(box.mem, box.lruvec, int(pfn), shadow, swap_free)
+    result = workingset_refault(box.mem, box.lruvec, int(pfn), shadow, swap_free, False)
     assert bool(box.mem.pages.flags[pfn] & PG_active) == result
     return result
 

@@ -108,7 +108,7 @@ def test_a_page_that_is_evicted_and_comes_back_is_a_refault(box):
     assert xa_load(files.xa, FILE, 5) < 0
     stat[NR_ACTIVE_FILE] += 10  # what could make room
     again = int(box.take(1)[0])
-    filemap_add_folio(box.mem, files, box.lruvec, FILE, 5, again, 0)
+    filemap_add_folio(box.mem, files, box.lruvec, FILE, 5, again, 0, False)
     assert box.mem.pages.flags[again] == PG_locked | PG_active | PG_workingset
     counted = [WORKINGSET_REFAULT_FILE, WORKINGSET_ACTIVATE_FILE, WORKINGSET_RESTORE_FILE]
     assert stat[counted].tolist() == [1, 1, 1]
@@ -122,7 +122,7 @@ def test_a_distance_longer_than_the_lists_is_no_activation(box):
     box.cache(10, 40)
     box.scan(32, lru=LRU_INACTIVE_FILE)
     again = int(box.take(1)[0])
-    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 0, again, 0)
+    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 0, again, 0, False)
     assert box.mem.pages.flags[again] == PG_locked
     stat = box.mem.node_stat[0]
     assert stat[[WORKINGSET_REFAULT_FILE, WORKINGSET_ACTIVATE_FILE]].tolist() == [1, 0]
@@ -158,9 +158,9 @@ def test_a_run_is_entered_until_the_batch_is_full_or_a_page_is_there(box):
     pfns = box.take(25)
     box.spaces.pool.reserve(25)
     given = (box.mem, box.spaces.mappings, box.lruvec, 0, FILE, 10, pfns)
-    assert filemap_add_run(*given, 0, 25, 12, 0) == PAGEVEC_SIZE
+    assert filemap_add_run(*given, 0, 25, 12, 0, False) == PAGEVEC_SIZE
     folio_batch_move_lru(box.mem, 0, PAGEVEC_SIZE, np.zeros(PAGEVEC_SIZE, np.int64))
-    assert filemap_add_run(*given, PAGEVEC_SIZE, 25, 12, 0) == 20
+    assert filemap_add_run(*given, PAGEVEC_SIZE, 25, 12, 0, False) == 20
     flags = box.mem.pages.flags[pfns]
     assert (flags[:20] & PG_locked != 0).all()
     assert np.flatnonzero(flags & PG_readahead).tolist() == [2]
@@ -229,7 +229,7 @@ def test_a_page_in_the_batch_of_new_ones_is_activated_there(box):
     pfns = box.cache(0, 2)
     fresh = box.take(1)
     box.spaces.pool.reserve(1)
-    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 2, int(fresh[0]), 0)
+    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 2, int(fresh[0]), 0, False)
     box.mem.pages.flags[fresh] = PG_uptodate
     folio_batch_add(box.mem, 0, int(fresh[0]))
     for _ in range(2):

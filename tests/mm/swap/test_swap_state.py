@@ -187,7 +187,7 @@ def test_run_stops_at_a_page_that_is_being_read(box):
     """A locked page ends the run: the fault waits for the device."""
     pfns = box.take(2)
     slots = np.array(slots_of(box, BASE, 2), np.int64)
-    begin_swap_read(box.mem, box.swap, box.lruvec, slots, pfns, 2, int(slots[0]))
+    begin_swap_read(box.mem, box.swap, box.lruvec, slots, pfns, 2, int(slots[0]), False)
     assert box.mem.pages.flags[pfns[0]] & PG_locked
     assert box.swap_in(BASE, 2, write=False) == (0, SWAP_RUN_LOCKED, 0)
 
