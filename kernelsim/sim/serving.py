@@ -69,7 +69,7 @@ async def serve_in_asker(actor: "Actor", message: object, asker: Waiter, *, at_o
     lent = Seat(clock, actor.name, asker.seat.number)
     lent.task = asker.seat.task
     actor.seat.waiter = lent.waiter
-    asker.is_parked = True
+    asker.is_parked = asker.is_decided = True  # it waits, for nobody but itself
     clock.running = lent
     actor.is_serving = True
     result, error = None, None
@@ -82,7 +82,7 @@ async def serve_in_asker(actor: "Actor", message: object, asker: Waiter, *, at_o
         actor.is_serving = False
         actor.seat.nr_wakes += lent.nr_wakes
         clock.running = asker.seat
-        asker.is_parked = False
+        asker.is_parked = asker.is_decided = False
         if not receiver.is_decided:  # the actor was not killed meanwhile
             actor.seat.waiter = own
             actor.mailbox.wait_again(receiver)
