@@ -75,8 +75,8 @@ class LruGenReclaimer:
     Args:
         current: The task.
         batch: Its work space.
-        shrink: Decides about an isolated batch: node, SHRINK_* bits, pages, and whether to look
-            around those that were used.
+        shrink: Decides about the pages isolated in it, looking around those that were used: node,
+            SHRINK_* bits, how many.
     """
 
     def __init__(
