@@ -51,7 +51,7 @@ class Judgement:
         self._kernel = kernel
         self._pfns: list[int] = pfns.tolist()
         self._flags: list[int] = kernel.mem.pages.flags[pfns].tolist()
-        self._spares_referenced = bool(lru_gen_enabled(kernel.mem))
+        self._by_generations = bool(lru_gen_enabled(kernel.mem))
         self._used = [pfn for pfn in self._pfns if self._is_used(pfn)]
 
     def outcome(self) -> Iterator[str]:
@@ -60,12 +60,18 @@ class Judgement:
         for pfn, flags in zip(self._pfns, self._flags, strict=True):
             if flags & NOT_JUDGED or flags == PG_isolated:
                 continue
-            if self._spares_referenced and flags & PG_referenced and pages.mapcount[pfn]:
+            if self._is_spared(pfn):
                 continue
             if pfn in self._used and not pages.mapcount[pfn]:
                 yield f"reclaim unmapped pfn {pfn}, which was used since the last look"
             if self._is_used(pfn, counted=False):
                 yield f"reclaim looked at pfn {pfn} and left its accessed bit set"
+
+    def _is_spared(self, pfn: int) -> bool:
+        """Tell whether a page was kept without a look, since a look around another had found it."""
+        pages = self._kernel.mem.pages
+        is_known = int(pages.flags[pfn]) & (PG_referenced | PG_active) == PG_referenced
+        return self._by_generations and is_known and pages.mapcount[pfn] != 0
 
     def stolen(self) -> I64_2D:
         """Return how many pages were taken from their users for good: anonymous, file.

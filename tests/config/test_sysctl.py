@@ -66,7 +66,14 @@ def test_a_setting_is_parsed_by_the_table() -> None:
          " or at least 8")),
         ("vm.swappiness=08", ("vm.swappiness = '08': must be a whole number from 0 to 200"
          " (weight)")),
-        ("lru_gen.enabled=0x0007", "lru_gen.enabled = '0x0007': must be 0x0000"),
+        (
+            "lru_gen.enabled=yes",
+            "lru_gen.enabled = 'yes': must be a whole number from 0 to 4294967295 (bits)",
+        ),
+        (
+            "transparent_hugepage.enabled=always",
+            "transparent_hugepage.enabled = 'always': must be always madvise [never]",
+        ),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_told_in_one_line(text: str, message: str) -> None:

@@ -26,7 +26,12 @@ DIFFERING = {
     "d04_sw60": MOVED_ANON | MOVED_EVENTS,
 }
 # Tunables the recorder did not write down, and the idle time, which is counted from our start.
-NOT_RECORDED = {"vm.mmap_min_addr", "vm.compaction_proactiveness", "uptime"}
+NOT_RECORDED = {
+    "lru_gen.min_ttl_ms",
+    "vm.mmap_min_addr",
+    "vm.compaction_proactiveness",
+    "uptime",
+}
 
 
 def name_of(line: str) -> str:

@@ -75,7 +75,8 @@ class LruGenReclaimer:
     Args:
         current: The task.
         batch: Its work space.
-        shrink: Decides about an isolated batch: node, SHRINK_* bits.
+        shrink: Decides about the pages isolated in it, looking around those that were used: node,
+            SHRINK_* bits.
     """
 
     def __init__(
