@@ -128,9 +128,12 @@ class CacheBurst:
     def _begin(self, inode: Inode, start: int, stop: int, context: AllocContext) -> I64 | None:
         """Return the state of a run, filled in as far as all have it; None if there is to be none.
 
-        Where the task computes, others that want its CPU might get it.
+        Where the task computes, others that want its CPU might get it. Pages that are interleaved
+        are requested one by one.
         """
         cpu, run = self._task.cpu, self._locks.run
+        if context.is_interleaved:
+            return None
         if cpu.state.run_queue or cpu.row[B_STOLEN] or not self._locks.begin():
             return None
         run[CR_FILE], run[CR_SWAP_FREE] = inode.number, self._kernel.swap.state[SS_FREE]

@@ -54,10 +54,12 @@ class SwapIn:
     Args:
         current: The faulting task.
         mm: Its address space.
-        context: Returns what its pages are allocated by.
+        context: Returns what a page of a mapping is allocated by.
     """
 
-    def __init__(self, current: Current, mm: MmStruct, context: Callable[[], AllocContext]) -> None:
+    def __init__(
+        self, current: Current, mm: MmStruct, context: Callable[[VmArea, int], AllocContext]
+    ) -> None:
         self._current = current
         self._kernel, self._task = current
         self._mm = mm
@@ -167,7 +169,9 @@ class SwapIn:
         have = 0
         while have < nr:
             out = self._pfns[have:]
-            grant = await alloc_pages(self._current, self._context(), nr - have, out)
+            # All pages of a window are allocated as that of the fault.
+            context = self._context(vma, vpn)
+            grant = await alloc_pages(self._current, context, nr - have, out)
             if not grant.nr:
                 break
             have += grant.nr

@@ -36,6 +36,7 @@ from kernelsim.mm.burst.columns import (
     B_FLUSH_NS,
     B_FOR,
     B_HITS,
+    B_INDEX,
     B_KILLED,
     B_KIND,
     B_LAST_HIT,
@@ -44,6 +45,7 @@ from kernelsim.mm.burst.columns import (
     B_LOCKED,
     B_MM,
     B_NR_FAULTS,
+    B_NR_INTERLEAVED,
     B_NR_ZERO,
     B_PFN,
     B_PHASE,
@@ -64,6 +66,7 @@ from kernelsim.mm.burst.columns import (
     FAULT,
     FLUSH,
     FLUSHED,
+    FOR_NODE,
     FOR_PAGE,
     FOR_TABLE,
     LINK,
@@ -161,7 +164,7 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         return
     served = 1
     if row == 0 or (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
-        run[B_FOR] = FOR_PAGE if row else FOR_TABLE
+        run[B_FOR] = wanted_page(burst, cpu, vpn) if row else FOR_TABLE
         allocate(mem, burst, cpu)
         return
     if kind == FAULT_ANON:
@@ -182,6 +185,18 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         return
     run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
     spend(burst, cpu, RETURN, int(burst.cost[C_PTE_SET]))
+
+
+@inlined_leaf
+def wanted_page(burst: Burst, cpu: int, vpn: int) -> int:
+    """Return FOR_* of a page of the program: which of its requests is for it.
+
+    Source: Linux 6.1 mm/mempolicy.c:interleave_nid
+    """
+    run = burst.run[cpu]
+    if run[B_NR_INTERLEAVED] == 0:
+        return FOR_PAGE
+    return FOR_NODE + int(vpn + run[B_INDEX]) % int(run[B_NR_INTERLEAVED])
 
 
 @leaf

@@ -35,6 +35,7 @@ from kernelsim.mm.burst.columns import (
     CALL_NOTHING,
     CLEAR,
     CROSSED,
+    FOR_NODE,
     LINK,
     MAP,
     PASSED,
@@ -78,6 +79,7 @@ from kernelsim.mm.core.mem import (
     pcp_list,
 )
 from kernelsim.mm.page.page_alloc import (
+    count_interleave_hit,
     watermark_floor,
 )
 from kernelsim.mm.page.pcp import (
@@ -220,6 +222,9 @@ def clear(mem: Mem, burst: Burst, cpu: int) -> int:
     if run[B_PFN] == 0:
         stop(burst, cpu, STOP_ENTERED)
         return CALL_NOTHING
+    if run[B_FOR] >= FOR_NODE:
+        preferred_nid = int(burst.request[cpu, run[B_FOR], R_PREFERRED])
+        count_interleave_hit(mem, int(run[B_PFN]), preferred_nid, 1)
     run[B_BEGAN] = run[B_TIME]
     is_near = run[B_NID] == mem.zone[zone, Z_NID]
     push(burst, cpu, TRAFFIC if is_near else LINK, int(run[B_TIME]))
