@@ -139,6 +139,10 @@ class Duties(Observer):
         left = [other for other in zonelist if other not in refused or other == zone]
         return wrong_zone(left, zone, self._kernel.mem.zone[:, Z_FREE], lowest)
 
+    def passed(self, cpu: str, zones: Sequence[int]) -> None:
+        """Note which zones a request need not come back to."""
+        self._refused.setdefault(cpu, []).extend(zones)
+
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Enter pages that were handed out, those beyond the first above the request's mark.
 

@@ -35,7 +35,6 @@ _INT_MAX: Final = (1 << 31) - 1
 _INT_MIN: Final = -_INT_MAX - 1
 _ULONG_MAX: Final = (1 << 63) - 1
 
-_NO_NODE_RECLAIM: Final = "a full node is passed over, not reclaimed first"
 _NO_COMPACTION: Final = "there is no compaction"
 
 SysctlValue = int | str | tuple[int, ...] | None
@@ -118,8 +117,7 @@ class Sysctl:
         0,
         _INT_MAX,
         "bits",
-        "1 reclaim locally, 2 write, 4 swap as well",
-        idle=_NO_NODE_RECLAIM,
+        "1 reclaim locally, 2 write, 4 unmap and swap as well",
     )
     vm_min_unmapped_ratio: int = _knob(
         "vm.min_unmapped_ratio",
@@ -128,7 +126,6 @@ class Sysctl:
         100,
         "percent",
         "unmapped file pages that start node reclaim",
-        idle=_NO_NODE_RECLAIM,
     )
     vm_min_slab_ratio: int = _knob(
         "vm.min_slab_ratio",
@@ -137,7 +134,6 @@ class Sysctl:
         100,
         "percent",
         "reclaimable slab that starts node reclaim",
-        idle="there are no slab caches to shrink",
     )
     vm_dirty_ratio: int = _knob(
         "vm.dirty_ratio",

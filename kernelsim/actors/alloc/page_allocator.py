@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
+from kernelsim.actors.alloc.node_reclaim import node_reclaim
 from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.task import Task
@@ -102,6 +103,8 @@ async def get_page_from_freelist(
         if spreads_dirty and not node_dirty_ok(kernel.phys, int(mem.zone[zone, Z_NID])):
             continue
         floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
+        if mem.zone[zone, Z_FREE] <= floor and await node_reclaim(current, context, zone):
+            floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
         if mem.zone[zone, Z_FREE] <= floor:
             continue
         kernel.observer.asks(task, context, zone, mark, alloc_flags, floor)

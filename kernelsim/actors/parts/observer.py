@@ -6,7 +6,7 @@ Interface: `Kernel.observe` seats one; each call says what has just happened, or
 Units: pages, virtual page numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
@@ -101,6 +101,9 @@ class Observer:
         floor: int,
     ) -> None:
         """Hear down to how many free pages of a zone a request means to go."""
+
+    def passed(self, cpu: str, zones: Sequence[int]) -> None:
+        """Hear which zones had too little for the task on a CPU; time may have passed since."""
 
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Hear what a request was granted, before anything else happens to the zone."""

@@ -66,6 +66,7 @@ from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.dirty_limits import node_dirty_limit, nr_node_dirty
 from kernelsim.mm.file.filemap import filemap_add_run, is_cached, page_cache_next_page
 from kernelsim.mm.file.filemap_write import write_run
+from kernelsim.mm.page.node_reclaim import wants_node_reclaim
 from kernelsim.mm.page.page_alloc import watermark_floor
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 
@@ -229,6 +230,9 @@ def zone_at_hand(mem: Mem, burst: Burst, request: I64, run: I64, is_write: bool)
         if mem.zone[zone, Z_FREE] <= watermark_floor(
             mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0
         ):
+            distance = int(burst.distance[request[R_PREFERRED], nid])
+            if wants_node_reclaim(mem, zone, int(run[LR_NID]), distance):
+                return -1
             continue
         if mem.zone[zone, Z_BOOSTED_WATERMARK]:
             return -1
