@@ -68,8 +68,8 @@ async def _node_reclaim(current: Current, context: AllocContext, zone: int) -> i
         may_unmap=bool(mode & RECLAIM_UNMAP),
         swappiness=kernel.sysctl.vm_swappiness,
     )
-    trace(task, mm_vmscan_node_reclaim_begin(nid, 0, int(context.gfp)))
     await task.cond_resched()
+    trace(task, mm_vmscan_node_reclaim_begin(nid, 0, int(context.gfp)))
     began_ns = kernel.engine.now_ns
     with task.memstall():
         task.memalloc = True

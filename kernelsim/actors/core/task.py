@@ -27,7 +27,7 @@ class Waits:
 
     Attributes:
         lock_ns: Asking nodes for pages: the lock, and the work under it.
-        reclaim_ns: In direct reclaim, whatever it waited for there.
+        reclaim_ns: In direct reclaim or node reclaim, whatever it waited for there.
         io_ns: For its own reads.
     """
 

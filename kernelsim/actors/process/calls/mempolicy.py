@@ -248,7 +248,7 @@ CALLS: Final = (
         handler=mbind,
         errors=(errno.EFAULT, errno.EINVAL, errno.EIO, errno.ENOMEM, errno.EPERM),
         form="region mode nodes?",
-        steps={"mbind": {}},
+        steps={"mbind": {}, "mbindmove": {"move": True}},
         words=WORDS,
     ),
     Call(

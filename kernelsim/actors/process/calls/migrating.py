@@ -153,5 +153,6 @@ CALLS: Final = (
         returns="number",
         errors=(errno.EINVAL, errno.EPERM, errno.ESRCH),
         form="number nodes nodes",
+        steps={"migratepages": {}},
     ),
 )
