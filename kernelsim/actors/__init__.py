@@ -52,16 +52,18 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
-              FreePages IsolateLru LruActivate LruAddDrain MemoryTraffic MlockFolios PutbackInactive
-              ReleasePages ShrinkActive
+              FreePages IsolateLru LruActivate LruAddDrain MemoryTraffic MigrateFolios MlockFolios
+              PutbackFolios PutbackInactive ReleasePages ShrinkActive
         from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
-              reclaim/reclaim reclaim/zram_io space/memory_access space/mlock space/swap_in
+              reclaim/reclaim reclaim/zram_io space/memory_access space/migrate space/mlock
+              space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Exit Fadvise Fdatasync Fstat Fsync Ftruncate Madvise Mincore
-              Mlock Mlockall Mmap Msync Munlock Munlockall Munmap Open Read Sleep StartImage
-              StartPrinting Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
+        hears Brk Close DropCaches Exit Fadvise Fdatasync Fstat Fsync Ftruncate GetMempolicy Madvise
+              Mbind MigratePages Mincore Mlock Mlockall Mmap MovePages Msync Munlock Munlockall
+              Munmap Open Read SetMempolicy SetMempolicyHomeNode Sleep StartImage StartPrinting
+              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)

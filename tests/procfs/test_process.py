@@ -110,7 +110,7 @@ def numa_vma_of(line: str) -> VmaSnapshot:
     )
 
 
-@pytest.mark.mission("P9", "partly")
+@pytest.mark.mission("P9")
 def test_recorded_numa_maps_come_back():
     """Each recorded numa_maps, read and rendered, is the recorded text, under every policy."""
     text = (CASES / "d11_numa_maps" / "workload.out").read_text()

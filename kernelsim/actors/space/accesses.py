@@ -196,7 +196,7 @@ class Accesses:
         kernel, task = self._kernel, self._entry.task
         requests, contexts = kernel.burst.request[task.cpu.number], kernel.alloc_contexts
         tables, nid, gfp = table_context(self._current), task.cpu.nid, GFP_ZEROED_USER_FOLIO
-        row[B_SPREADS_TABLES] = tables.is_spread
+        row[B_SPREADS_TABLES] = tables.is_interleaved
         fill_request(requests[FOR_TABLE], tables, task)
         if policy is None or not policy.is_interleaved:
             fill_request(requests[FOR_PAGE], contexts.get(nid, policy, gfp), task)
