@@ -195,9 +195,9 @@ class Duties(Observer):
         """Compare the victim with the one that must be chosen."""
         self.note(wrong_victim(self._kernel, pid, message))
 
-    def judges(self, pfns: I64) -> None:
+    def judges(self, pfns: I64, *, may_unmap: bool = True) -> None:
         """Note what is known of pages before they are judged."""
-        self._judgement = Judgement(self._kernel, pfns)
+        self._judgement = Judgement(self._kernel, pfns, may_unmap=may_unmap)
 
     def judged(self, cpu: str) -> None:
         """Compare what became of them with what must."""

@@ -38,6 +38,7 @@ def test_presets_are_the_machines_named_here() -> None:
         "desktop-16g",
         "files-512m",
         "laptop-4g",
+        "numa-2x128m",
         "numa-2x16cpu",
         "numa-2x4g",
         "numa-4x8g",

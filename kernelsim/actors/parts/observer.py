@@ -120,8 +120,8 @@ class Observer:
     def kills(self, pid: int, message: OutOfMemory) -> None:
         """Hear whom the OOM killer has chosen for a request."""
 
-    def judges(self, pfns: I64) -> None:
-        """Hear which isolated pages reclaim is about to judge by their use."""
+    def judges(self, pfns: I64, *, may_unmap: bool = True) -> None:
+        """Hear which isolated pages reclaim is about to judge by their use; perhaps none mapped."""
 
     def judged(self, cpu: str) -> None:
         """Hear that the task on a CPU has done so, in the same step."""

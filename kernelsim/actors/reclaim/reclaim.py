@@ -32,6 +32,7 @@ from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
+    SHRINK_MAY_UNMAP,
     STAT_NR_ACTIVATE_ANON,
     STAT_NR_ACTIVATE_FILE,
     STAT_NR_CONGESTED,
@@ -202,7 +203,8 @@ class Reclaimer:
             last = min(first + CHUNK_PAGES, taken)
             await task.compute(kernel.spec.latency.scan_page_ns * (last - first))
             unmapped, to_write = int(stat[STAT_NR_UNMAPPED]), int(stat[STAT_NR_TO_WRITE])
-            kernel.observer.judges(batch.folios[first:last])
+            pfns, may_unmap = batch.folios[first:last], bool(how & SHRINK_MAY_UNMAP)
+            kernel.observer.judges(pfns, may_unmap=may_unmap)
             kernel.taken(
                 shrink_folio_list(
                     *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec,

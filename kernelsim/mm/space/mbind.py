@@ -7,6 +7,7 @@ Units: addresses and lengths in bytes.
 """
 
 import errno
+from typing import Final
 
 import attrs
 
@@ -15,7 +16,7 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import page_align
 from kernelsim.units import PAGE_SIZE
 
-ADDRESS_SPACE: int = 1 << 64  # where addresses begin again
+ADDRESS_SPACE: Final = 1 << 64  # where addresses begin again
 
 
 def range_of(address: int, length: int) -> tuple[int, int] | int:
@@ -44,7 +45,7 @@ def mbind_range(mm: MmStruct, start: int, end: int, policy: Mempolicy | None) ->
 
     Source: Linux 6.1 mm/mempolicy.c:mbind_range, mm/mmap.c:split_vma
     """
-    # Differs from Linux: mbind finds out before it begins whether there would be too many mappings;
+    # Differs from Linux: A range that would make too many mappings is refused by mbind as a whole;
     # Linux leaves those that it has come to by then with their new policy.
     pieces = [vma for vma in mm.map.overlapping(start, end) if vma.policy != policy]
     splits = sum(
