@@ -1,7 +1,7 @@
 """Where pages land by memory policy, and what happens when the nodes it names are full.
 
-A process on CPU 0 writes memory under one policy after the other. Of 16 MiB each page is where the
-policy wants it. 175 MiB are more than a node has: bind swaps though the other node is free, the
+A process on CPU 0 writes memory under one policy after the other. Of 8 MiB each page is where the
+policy wants it. 84 MiB are more than a node has: bind swaps though the other node is free, the
 others go to the nearest node that has memory. Pages that lie elsewhere can be moved afterwards.
 """
 
@@ -34,17 +34,17 @@ async def write(machine: MachineHandle, policy: str, size: str) -> tuple[list[in
     return places, swapped
 
 
-@workload(machine="numa-2x128m")
+@workload(machine="numa-2x64m")
 async def main(machine: MachineHandle) -> None:
     """A part of a node, more than a node, and pages that move."""
     machine.sysctl("vm.watermark_boost_factor", 0)  # else kswapd works for other reasons, too
-    small = {policy: (await write(machine, policy, "16M"))[0] for policy in POLICIES}
-    machine.expect(small["local"] == [16, 0] == small["bind:0-1"], "the node of the CPU")
-    machine.expect(small["interleave:0-1"] == [8, 8], "interleaved pages take turns")
+    small = {policy: (await write(machine, policy, "8M"))[0] for policy in POLICIES}
+    machine.expect(small["local"] == [8, 0] == small["bind:0-1"], "the node of the CPU")
+    machine.expect(small["interleave:0-1"] == [4, 4], "interleaved pages take turns")
     wishes = ("bind:1", "preferred:1", "preferred_many:1")
-    machine.expect(all(small[policy] == [0, 16] for policy in wishes), "the node that is named")
+    machine.expect(all(small[policy] == [0, 8] for policy in wishes), "the node that is named")
 
-    large = {policy: await write(machine, policy, "175M") for policy in POLICIES[:-1]}
+    large = {policy: await write(machine, policy, "84M") for policy in POLICIES[:-1]}
     places, swapped = large.pop("bind:1")
     machine.expect(places[0] == 0 and swapped, "bind swaps rather than spill")
     machine.expect(all(all(places) for places, _ in large.values()), "others use both nodes")
@@ -52,15 +52,15 @@ async def main(machine: MachineHandle) -> None:
     machine.expect(first < swapped // 2, "and less swap than bind")
     machine.expect(not any(swap for _, swap in large.values()), "or none")
     even = large["interleave:0-1"][0]
-    machine.expect(even == [87, 87], "interleaving stays even")
+    machine.expect(even == [42, 42], "interleaving stays even")
 
     process = await machine.spawn("mover", cpu=0)
-    region = await process.mmap("16M")
+    region = await process.mmap("8M")
     await process.touch(region, write=True)
     await process.syscall("mbind", region, "bind", 1, move=True)
-    machine.expect(await pages_by_node(process, region) == [0, 16], "mbind moves what is elsewhere")
+    machine.expect(await pages_by_node(process, region) == [0, 8], "mbind moves what is elsewhere")
     left = await process.syscall("migrate_pages", 0, 1, 0)
-    machine.expect(left == 0 and await pages_by_node(process, region) == [16, 0], "all come back")
+    machine.expect(left == 0 and await pages_by_node(process, region) == [8, 0], "all come back")
     machine.note(f"{machine.vmstat['pgmigrate_success']} pages were moved, none was lost")
     again = await process.touch(region)
     machine.expect(again.minflt == again.majflt == 0, "they are mapped as they were")
