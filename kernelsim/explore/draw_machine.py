@@ -170,8 +170,6 @@ def tunables(*, is_classic: bool, memory_kib: int) -> dict[str, tuple[int, ...]]
         "vm.max_map_count": (5, 20, 200, 65_530),
         "vm.user_reserve_kbytes": (0, 1024, 131_072),
         "vm.numa_stat": (0, 1),
-        "vm.zone_reclaim_mode": (0, 1, 2, 4, 7),
-        "vm.min_unmapped_ratio": (0, 1, 40),
         "vm.vfs_cache_pressure": (0, 100, 1000),
         "vm.dirty_ratio": (1, 5, 20, 100),
         "vm.dirty_background_ratio": (1, 5, 10),

@@ -40,7 +40,9 @@ FAULT_CHANCES: Final = {
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
 PAGES_MAX: Final = 2500  # of all processes, so that a run is short on a large machine too
 
-POLICY_OPS: Final = ("setpol", "migratepages", "madvise", "mbind", "mbindmove", "mbindmove")
+POLICY_OPS: Final = (
+    "setpol", "migratepages", "madvise", "mbind", "mbindmove", "mbindmove", "poke",
+)  # fmt: skip
 FIRST_PID: Final = 100  # of the processes of a run
 SWAP_PATHS: Final = ("/dev/vda", "/dev/vda", "/dev/vdb", "/dev/vdc")  # a machine may have fewer
 
@@ -151,6 +153,8 @@ def bound(rng: Rng, site: Site) -> list[str]:
             pid = rng.choice((0, 0, FIRST_PID + rng.below(6)))  # perhaps another's, or nobody's
             old, new = rng.choice(site.with_memory), rng.choice(site.with_memory)
             steps.append(f"migratepages:{pid}:{old}:{new}")
+        elif op == "poke":
+            steps.append(f"poke:/proc/sys/vm/zone_reclaim_mode:{rng.choice((0, 1, 2, 4, 7))}")
         elif op == "madvise":
             steps.append(f"madvise:{region}:dontneed")
         else:
