@@ -214,7 +214,7 @@ def test_a_memory_policy_says_where_pages_come_from(policy, on_node):
     assert run(small_machine(cpus=("0", "1"), sysctl=fixed), main).result == on_node
 
 
-@pytest.mark.mission("P9", "partly")
+@pytest.mark.mission("P9")
 @pytest.mark.parametrize(
     ("policy", "cpu", "nid"),
     [(None, 0, 0), (None, 1, 1), ("bind:1", 0, 1), ("preferred:1", 0, 1), ("bind:0-1", 1, 1)],

@@ -60,9 +60,10 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Exit Fadvise Fdatasync Fstat Fsync Ftruncate Madvise Mincore
-              Mlock Mlockall Mmap Msync Munlock Munlockall Munmap Open Read Sleep StartImage
-              StartPrinting Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
+        hears Brk Close DropCaches Exit Fadvise Fdatasync Fstat Fsync Ftruncate GetMempolicy Madvise
+              Mbind MigratePages Mincore Mlock Mlockall Mmap MovePages Msync Munlock Munlockall
+              Munmap Open Read SetMempolicy SetMempolicyHomeNode Sleep StartImage StartPrinting
+              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)

@@ -3,8 +3,8 @@
 Linux: mm/vmscan.c: folio_check_references, shrink_active_list, 6.1.
 A page that was used since the last look stays mapped, and that it was used is forgotten: its
 accessed bits are clear when it has been judged. With the multi-generational LRU, one that is known
-to be used is spared without a look. Pages under I/O, locked ones, and those without a
-user left are not judged.
+to be used is spared without a look. Pages under I/O, locked ones, and those without a user left are
+not judged, nor those that were mapped since they were isolated, if such are to stay.
 Batches are taken from the tail of a list, where the pages are that came first.
 Interface: a `Judgement`, or a `Scan`, is made before, and asked afterwards.
 """
@@ -45,10 +45,11 @@ class Judgement:
     Args:
         kernel: The machine.
         pfns: The pages.
+        may_unmap: Those that are mapped are judged, too.
     """
 
-    def __init__(self, kernel: Kernel, pfns: I64) -> None:
-        self._kernel = kernel
+    def __init__(self, kernel: Kernel, pfns: I64, *, may_unmap: bool = True) -> None:
+        self._kernel, self._may_unmap = kernel, may_unmap
         self._pfns: list[int] = pfns.tolist()
         self._flags: list[int] = kernel.mem.pages.flags[pfns].tolist()
         self._by_generations = bool(lru_gen_enabled(kernel.mem))
@@ -60,7 +61,7 @@ class Judgement:
         for pfn, flags in zip(self._pfns, self._flags, strict=True):
             if flags & NOT_JUDGED or flags == PG_isolated:
                 continue
-            if self._is_spared(pfn):
+            if self._is_spared(pfn) or (pages.mapcount[pfn] and not self._may_unmap):
                 continue
             if pfn in self._used and not pages.mapcount[pfn]:
                 yield f"reclaim unmapped pfn {pfn}, which was used since the last look"

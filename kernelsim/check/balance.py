@@ -26,6 +26,8 @@ from kernelsim.mm.core.mem import (
     Mem,
 )
 from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.page.mempolicy import Mempolicy
 
 KSWAPD_FAILURES_MAX: Final = 16  # MAX_RECLAIM_RETRIES, mm/internal.h
 
@@ -82,20 +84,23 @@ def wrong_silence(kernel: Kernel, mem: Mem, name: str, context: AllocContext) ->
 
 def wrong_node(kernel: Kernel, pid: int, context: AllocContext, zone: int) -> str:
     """Say whether a zone lies outside what the policy of a process allows."""
-    nodes = bound_to(kernel, pid, context.highest_zoneidx)
+    policy, entry = context.policy, kernel.processes.get(pid)
+    if policy is None and entry is not None and Gfp.THISNODE not in context.gfp:
+        policy = entry.policy  # also if the request has lost it
+    nodes = bound_to(kernel, policy, context.highest_zoneidx)
     nid = int(kernel.mem.zone[zone, Z_NID])
     if nodes is None or nid in nodes:
         return ""
     return f"pid {pid} is bound to nodes {list(nodes)} and is served from node {nid}"
 
 
-def bound_to(kernel: Kernel, pid: int, highest_zoneidx: int) -> tuple[int, ...] | None:
-    """Return the nodes that requests of a process are confined to; None for all.
+def bound_to(
+    kernel: Kernel, policy: Mempolicy | None, highest_zoneidx: int
+) -> tuple[int, ...] | None:
+    """Return the nodes that requests of a policy are confined to; None for all.
 
     A policy rules the highest populated zone type below movable, and what lies above.
     """
-    entry = kernel.processes.get(pid)
-    policy = None if entry is None else entry.policy
     if policy is None or policy.mode != "bind":
         return None
     movable = kernel.phys.zone_types.index(ZoneType.ZONE_MOVABLE)

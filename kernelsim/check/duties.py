@@ -26,6 +26,7 @@ from kernelsim.check.lru import count_by_node
 from kernelsim.check.lru_gen import Oldest
 from kernelsim.check.marks import check_lists, check_marks, longest_lists
 from kernelsim.check.refaults import Refaults
+from kernelsim.check.requests import burst_context
 from kernelsim.check.sums import Ledger, check_sums
 from kernelsim.check.tables import Tables
 from kernelsim.check.times import Times, check_times
@@ -34,7 +35,7 @@ from kernelsim.check.turns import check_turns, wrong_pick, wrong_queueing
 from kernelsim.check.victim import wrong_victim
 from kernelsim.check.watermarks import lowest_allowed, wrong_grant
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.burst.columns import FOR_TABLE, R_ALLOC_FLAGS
+from kernelsim.mm.burst.columns import R_ALLOC_FLAGS
 from kernelsim.mm.burst.watch import Watch
 from kernelsim.mm.core.mem import (
     I64,
@@ -54,7 +55,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO, Gfp
+from kernelsim.mm.page.gfp import Gfp
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.sched.fair import SchedEntity
@@ -141,6 +142,10 @@ class Duties(Observer):
         left = [other for other in zonelist if other not in refused or other == zone]
         return wrong_zone(left, zone, self._kernel.mem.zone[:, Z_FREE], lowest)
 
+    def passed(self, cpu: str, zones: Sequence[int]) -> None:
+        """Note which zones a request need not come back to."""
+        self._refused.setdefault(cpu, []).extend(zones)
+
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Enter pages that were handed out, those beyond the first above the request's mark.
 
@@ -193,9 +198,9 @@ class Duties(Observer):
         """Compare the victim with the one that must be chosen."""
         self.note(wrong_victim(self._kernel, pid, message))
 
-    def judges(self, pfns: I64) -> None:
+    def judges(self, pfns: I64, *, may_unmap: bool = True) -> None:
         """Note what is known of pages before they are judged."""
-        self._judgement = Judgement(self._kernel, pfns)
+        self._judgement = Judgement(self._kernel, pfns, may_unmap=may_unmap)
 
     def judged(self, cpu: str) -> None:
         """Compare what became of them with what must."""
@@ -294,23 +299,19 @@ class Duties(Observer):
         """Find what CPUs did in compiled code against the rules."""
         kernel = self._kernel
         for cpu, wanted, zone in np.argwhere(watch.took).tolist():
-            context, nr = self._context(cpu, wanted, tasks), int(watch.took[cpu, wanted, zone])
+            context, nr = (
+                burst_context(kernel, cpu, wanted, tasks[cpu].pid),
+                int(watch.took[cpu, wanted, zone]),
+            )
             self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, nr)
         mem = kernel.mem._replace(zone=watch.zone)
         for cpu, wanted, zone, *free in watch.chosen[1 : 1 + watch.chosen[0, 0]].tolist():
             mem.zone[:, Z_FREE] = free
             flags = int(kernel.burst.request[cpu, wanted, R_ALLOC_FLAGS])
-            context = self._context(cpu, wanted, tasks)
+            context = burst_context(kernel, cpu, wanted, tasks[cpu].pid)
             self._check_burst_choice(mem, tasks[cpu], context, zone, flags)
         self._guarded[:] = watch.guarded
         self.find_unguarded()
-
-    def _context(self, cpu: int, wanted: int, tasks: Mapping[int, Asker]) -> AllocContext:
-        """Return what limits the faults of the task on a CPU, for what a page is to be."""
-        kernel = self._kernel
-        policy = kernel.processes[tasks[cpu].pid].policy
-        gfp = GFP_PGTABLE_USER if wanted == FOR_TABLE else GFP_ZEROED_USER_FOLIO
-        return kernel.alloc_contexts.get(kernel.cpus[cpu].nid, policy, gfp)
 
     def _check_burst_choice(
         self, mem: Mem, task: Asker, context: AllocContext, zone: int, flags: int

@@ -43,7 +43,6 @@ _UINT_MAX: Final = (1 << 32) - 1
 # upper page tables as accessed.
 _LRU_GEN_CAPS: Final = 3
 
-_NO_NODE_RECLAIM: Final = "a full node is passed over, not reclaimed first"
 _NO_COMPACTION: Final = "there is no compaction"
 
 
@@ -103,8 +102,7 @@ class Sysctl:
         0,
         _INT_MAX,
         "bits",
-        "1 reclaim locally, 2 write, 4 swap as well",
-        idle=_NO_NODE_RECLAIM,
+        "1 reclaim locally, 2 write, 4 unmap and swap as well",
     )
     vm_min_unmapped_ratio: int = knob(
         "vm.min_unmapped_ratio",
@@ -113,7 +111,6 @@ class Sysctl:
         100,
         "percent",
         "unmapped file pages that start node reclaim",
-        idle=_NO_NODE_RECLAIM,
     )
     vm_min_slab_ratio: int = knob(
         "vm.min_slab_ratio",
@@ -122,7 +119,6 @@ class Sysctl:
         100,
         "percent",
         "reclaimable slab that starts node reclaim",
-        idle="there are no slab caches to shrink",
     )
     vm_dirty_ratio: int = knob(
         "vm.dirty_ratio",

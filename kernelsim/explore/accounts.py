@@ -28,6 +28,8 @@ from kernelsim.trace.vmscan import (
     mm_vmscan_direct_reclaim_begin,
     mm_vmscan_direct_reclaim_end,
     mm_vmscan_kswapd_wake,
+    mm_vmscan_node_reclaim_begin,
+    mm_vmscan_node_reclaim_end,
 )
 from kernelsim.workload.process_statistics import ProcessStatistics
 
@@ -38,7 +40,7 @@ class Heard:
 
     Attributes:
         stalls: Direct reclaims, by the zone type their request wanted.
-        stalled_ns: Time in them.
+        stalled_ns: Time in them, and in node reclaim.
         wakes: Times a kswapd woke up.
         faults: Faults served, by kind.
         retries: Times a fault on a mapped file began afresh.
@@ -58,7 +60,9 @@ class Heard:
         if isinstance(fields, mm_vmscan_direct_reclaim_begin):
             self.stalls[wanted_zone(Gfp(fields.gfp_flags))] += 1
             self._began_ns[actor] = t_ns
-        elif isinstance(fields, mm_vmscan_direct_reclaim_end):
+        elif isinstance(fields, mm_vmscan_node_reclaim_begin):
+            self._began_ns[actor] = t_ns
+        elif isinstance(fields, mm_vmscan_direct_reclaim_end | mm_vmscan_node_reclaim_end):
             self.stalled_ns += t_ns - self._began_ns.pop(actor)
         elif isinstance(fields, mm_vmscan_kswapd_wake):
             self.wakes += 1
@@ -114,7 +118,7 @@ def unequal(
         sums.append((f"allocstall of {zone_type.name}", stalls, heard.stalls[zone_type]))
     if not events[PGSCAN_DIRECT_THROTTLE]:  # else they waited for kswapd, too
         reclaim_ns = sum(each.reclaim_ns for each in ended)
-        sums.append(("time in direct reclaim", reclaim_ns, heard.stalled_ns))
+        sums.append(("time in reclaim", reclaim_ns, heard.stalled_ns))
     for name, counted, had in sums:
         if counted != had:
             yield f"{name} is {counted}, by what happened it is {had}"

@@ -40,6 +40,10 @@ FAULT_CHANCES: Final = {
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
 PAGES_MAX: Final = 2500  # of all processes, so that a run is short on a large machine too
 
+POLICY_OPS: Final = (
+    "setpol", "migratepages", "madvise", "mbind", "mbindmove", "mbindmove", "poke",
+)  # fmt: skip
+FIRST_PID: Final = 100  # of the processes of a run
 SWAP_PATHS: Final = ("/dev/vda", "/dev/vda", "/dev/vdb", "/dev/vdc")  # a machine may have fewer
 
 
@@ -135,12 +139,37 @@ def breaker(rng: Rng, site: Site) -> list[str]:
 
 
 def bound(rng: Rng, site: Site) -> list[str]:
-    """Have a memory policy."""
-    mode = rng.choice(("bind", "bind", "preferred"))
-    nodes = [rng.choice(site.with_memory)]
-    if mode == "bind" and rng.chance(1, 3):
-        nodes = sorted({*nodes, rng.choice(site.with_memory)})
-    return [f"setpol:{mode}:{','.join(map(str, nodes))}", *hog(rng, site)]
+    """Have a memory policy, perhaps change it and those of mappings, and have pages moved."""
+    steps = [f"setpol:{policy(rng, site)}"]
+    if rng.chance(1, 2):
+        return [*steps, *hog(rng, site)]
+    part = size(site.pages // 2)
+    steps += [f"mmap:a:{part}", f"mmap:b:{part}"]
+    for _ in range(rng.between(2, 7)):
+        op, region = rng.choice(POLICY_OPS), rng.choice("ab")
+        if op == "setpol":
+            steps.append(f"setpol:{policy(rng, site)}")
+        elif op == "migratepages":
+            pid = rng.choice((0, 0, FIRST_PID + rng.below(6)))  # perhaps another's, or nobody's
+            old, new = rng.choice(site.with_memory), rng.choice(site.with_memory)
+            steps.append(f"migratepages:{pid}:{old}:{new}")
+        elif op == "poke":
+            steps.append(f"poke:/proc/sys/vm/zone_reclaim_mode:{rng.choice((0, 1, 2, 4, 7))}")
+        elif op == "madvise":
+            steps.append(f"madvise:{region}:dontneed")
+        else:
+            steps.append(f"{op}:{region}:{policy(rng, site)}")
+        steps.append(f"touch{rng.choice('rww')}:{rng.choice('ab')}")
+    return steps
+
+
+def policy(rng: Rng, site: Site) -> str:
+    """Return a mode and its nodes."""
+    mode = rng.choice(("bind", "bind", "preferred", "interleave", "preferred_many", "local"))
+    if mode == "local":
+        return mode
+    nodes = {rng.choice(site.with_memory) for _ in range(1 if mode == "preferred" else 3)}
+    return f"{mode}:{','.join(map(str, sorted(nodes)))}"
 
 
 def changer(rng: Rng, site: Site) -> list[str]:

@@ -2,8 +2,8 @@
 
 A step that fails as a system call is over; a process that was killed stops.
 
-Interface: `Program` is the program of one line; `policy_of` what a line says of how its
-process starts; `OPS` names the steps there are, beside those of the table of system calls.
+Interface: `Program` is the program of one line; `OPS` names the steps there are, beside those of
+the table of system calls.
 Units: bytes, ns.
 """
 
@@ -61,7 +61,7 @@ class Program:
                 return
 
     async def started(self, _step: Step) -> None:
-        """name, setpol: done when it started."""
+        """name: done when it started."""
 
     async def adj(self, step: Step) -> None:
         """Set its oom_score_adj."""
@@ -199,18 +199,8 @@ class Program:
         await self._process.wait()
 
 
-def policy_of(memhog: Memhog) -> str | None:
-    """Return the memory policy that the steps of a line say the process has from its start."""
-    for step in memhog.steps:
-        if step.op == "setpol":
-            mode, nodes = step.args
-            listed = ",".join(map(str, nodes)) if isinstance(nodes, tuple) else ""
-            return f"{mode}:{listed}" if listed else str(mode)
-    return None
-
-
 OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
-    **dict.fromkeys(("name", "setpol"), Program.started),
+    "name": Program.started,
     "adj": Program.adj,
     "uid": Program.uid,
     "cpu": Program.cpu,

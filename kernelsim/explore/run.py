@@ -34,7 +34,7 @@ from kernelsim.explore.calm import Baseline, losses, unrest
 from kernelsim.explore.digest import DigestSink
 from kernelsim.explore.faults import FaultInjector
 from kernelsim.explore.plan import POWER_CUT, Fault, Plan
-from kernelsim.explore.program import Program, policy_of
+from kernelsim.explore.program import Program
 from kernelsim.machine import Machine
 from kernelsim.mm.core.vmstat import NODE_STAT_NAMES, NR_MAPPED, NUMA_STAT_NAMES, VM_EVENT_NAMES
 from kernelsim.mm.swap.swap_area import SS_FREE
@@ -275,8 +275,7 @@ class _Run:
                 return
             if isinstance(command, Memhog):
                 program = Program(self.handle, command, self.failed)
-                policy = policy_of(command)
-                process = await self.handle.spawn(command.name, program, mempolicy=policy)
+                process = await self.handle.spawn(command.name, program)
                 if command.background:
                     background.append(process)
                 else:

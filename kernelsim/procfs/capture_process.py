@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.config.number_list import format_number_list, parse_number_list
 from kernelsim.mm.core.mem import (
     I64,
     U64,
@@ -29,6 +28,7 @@ from kernelsim.mm.core.mem import (
     PG_writeback,
     nids_of,
 )
+from kernelsim.mm.page.mempolicy import mpol_to_str
 from kernelsim.mm.reclaim.oom_kill import oom_score
 from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
 from kernelsim.mm.space.pgtable import (
@@ -53,7 +53,6 @@ PFN_MASK: Final = np.uint64(0x000F_FFFF_FFFF_F000)
 PFN_SHIFT: Final = np.uint64(12)
 SLOT_SHIFT: Final = np.uint64(_SWP_OFFSET_SHIFT)
 
-POLICY_NAMES: Final = {"preferred": "prefer"}  # where the kernel prints another word
 
 Entries = tuple[I64, U64]  # vpn in rising order, entry that is not zero
 
@@ -151,19 +150,9 @@ def capture_vma(
         name=file.path or process.mm.vma_name(vma),
         usage=usage,
         vm_flags=tuple(name for flag, name in SMAPS_LETTERS if vma.flags & flag),
-        policy=policy_text(process.mempolicy),
+        policy=mpol_to_str(process.policy if vma.policy is None else vma.policy),
         numa=numa,
     )
-
-
-def policy_text(mempolicy: str) -> str:
-    """Return a memory policy as the kernel prints it.
-
-    Source: Linux 6.1 mm/mempolicy.c:mpol_to_str
-    """
-    mode, colon, nodes = mempolicy.partition(":")
-    numbers = format_number_list(sorted(set(parse_number_list(nodes))))
-    return POLICY_NAMES.get(mode, mode) + colon + numbers
 
 
 def numa_usage_of(kernel: Kernel, ptes: U64) -> NumaUsage:

@@ -121,6 +121,25 @@ WB_REASONS: Final = (  # WB_WORK_REASON of writeback.h
     "foreign_flush",
 )
 
+MIGRATE_SYNC: Final = 2  # enum migrate_mode of include/linux/migrate_mode.h
+MIGRATE_MODES: Final = (
+    "MIGRATE_ASYNC",
+    "MIGRATE_SYNC_LIGHT",
+    "MIGRATE_SYNC",
+    "MIGRATE_SYNC_NO_COPY",
+)
+MIGRATE_REASONS: Final = (  # MIGRATE_REASON of migrate.h
+    "compaction",
+    "memory_failure",
+    "memory_hotplug",
+    "syscall_or_cpuset",
+    "mempolicy_mbind",
+    "numa_misplaced",
+    "contig_range",
+    "longterm_pin",
+    "demotion",
+)
+
 
 def print_flags(value: int, names: Mapping[str, int], empty: str) -> str:
     """Write a mask as names with | between them, what has no name as hex; 0 as `empty`."""
@@ -167,6 +186,16 @@ def show_lru(value: int) -> str:
 def show_tlb_flush_reason(value: int) -> str:
     """Write why translations went: remote shootdown."""
     return print_symbolic(value, TLB_FLUSH_REASONS)
+
+
+def show_migrate_mode(value: int) -> str:
+    """Write how long a migration may wait: MIGRATE_SYNC."""
+    return print_symbolic(value, MIGRATE_MODES)
+
+
+def show_migrate_reason(value: int) -> str:
+    """Write what pages are moved for: mempolicy_mbind."""
+    return print_symbolic(value, MIGRATE_REASONS)
 
 
 def show_hex(value: int) -> str:

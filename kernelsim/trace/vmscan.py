@@ -47,6 +47,26 @@ class mm_vmscan_wakeup_kswapd(Tracepoint, frozen=True):
     ]
 
 
+class mm_vmscan_node_reclaim_begin(Tracepoint, frozen=True):
+    """A task begins to reclaim from a node, rather than go to another one."""
+
+    when: ClassVar[str] = "start of the reclaim"
+
+    nid: Annotated[int, Field("int", "the node", "nid")]
+    order: Annotated[int, Field("int", "size of block wanted", "log2 pages")]
+    gfp_flags: Annotated[
+        int, Field("unsigned long", "GFP bits of the request", shown=show_gfp_flags)
+    ]
+
+
+class mm_vmscan_node_reclaim_end(Tracepoint, frozen=True):
+    """A task ends reclaiming from a node."""
+
+    when: ClassVar[str] = "end of the reclaim"
+
+    nr_reclaimed: Annotated[int, Field("unsigned long", "pages reclaimed", "pages")]
+
+
 class mm_vmscan_direct_reclaim_begin(Tracepoint, frozen=True):
     """A task begins to reclaim for its own allocation."""
 

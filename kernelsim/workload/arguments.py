@@ -97,6 +97,16 @@ def accesses(vpns: Any, writes: Any) -> tuple[I64, U8]:  # noqa: ANN401 - arrays
     return pages.astype(np.int64), (kinds != 0).astype(np.uint8)
 
 
+def numbers_of(key: str, values: Any) -> I64:  # noqa: ANN401 - an array
+    """Return whole numbers as an array, shape (n,).
+
+    Raises:
+        ConfigError: They are no list of whole numbers.
+    """
+    numbers: I64 = _row(key, values).astype(np.int64)
+    return numbers
+
+
 def _row(key: str, values: Any) -> Any:  # noqa: ANN401 - arrays
     try:
         row = np.asarray(values)

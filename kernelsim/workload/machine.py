@@ -19,7 +19,6 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.sysctl import write_sysctl
 from kernelsim.actors.process.start import start_process
 from kernelsim.config.machine import MachineSpec
-from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue
 from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import ConfigError
@@ -32,7 +31,8 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from kernelsim.mm.page.mempolicy import MODES, Mempolicy
+from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.mm.page.mpol_new import parse_mempolicy
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.snapshot import Snapshot
@@ -192,7 +192,10 @@ class MachineHandle:
             program: What it does: an async function of the handle, run beside the workload; None
                 for a process that does what the workload asks through the handle.
             cpu: The CPU it may run on, or several in the order it prefers them; None for all.
-            mempolicy: "bind:NODES", "preferred:NODE" or "local" (the default); NODES as "0,2-3".
+            mempolicy: Its memory policy, as numactl would have it set: "bind:NODES",
+                "interleave:NODES", "preferred:NODE", "preferred_many:NODES" or "local"; NODES as
+                "0,2-3", and "bind=static:0" or "bind=relative:0" for the flags. None for the
+                default.
             oom_score_adj: -1000 … 1000.
 
         Returns:
@@ -205,8 +208,7 @@ class MachineHandle:
         comm = process_name(name)
         adj = score_adj(oom_score_adj)
         cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
-        policy = parse_mempolicy(kernel, mempolicy)
-        entry = start_process(kernel, comm, cpus, policy, mempolicy or "default")
+        entry = start_process(kernel, comm, cpus, mempolicy_of(kernel, mempolicy))
         entry.oom_score_adj = entry.oom_score_adj_min = adj
         handle = ProcessHandle(kernel, entry)
         self.processes.append(handle)
@@ -340,22 +342,23 @@ class MachineHandle:
         self.notes.append(text)
 
 
-def parse_mempolicy(kernel: Kernel, text: str | None) -> Mempolicy | None:
-    """Return the memory policy a text names; None for the local node.
+def mempolicy_of(kernel: Kernel, text: str | None) -> Mempolicy | None:
+    """Return the memory policy a text names; None for the default.
 
     Raises:
         ConfigError: The text is no policy, or names a node without memory.
     """
-    if text is None or text == "local":
+    if text is None:
         return None
-    mode, _, listed = text.partition(":") if isinstance(text, str) else ("", "", "")
-    rule = 'must be "local", "bind:NODES" or "preferred:NODE", of nodes with memory'
-    try:
-        nodes = parse_number_list(listed)
-    except ValueError:
-        nodes = ()
-    nr_types = len(kernel.phys.zone_types)
-    with_memory = {zone // nr_types for zone in kernel.phys.zonelists[0]}
-    if mode not in MODES or not nodes or not with_memory.issuperset(nodes):
+    rule = (
+        'must be "local", or a policy and nodes with memory, such as "bind:0" or "interleave:0-1"'
+    )
+    if not isinstance(text, str):
         raise ConfigError("mempolicy", text, rule)
-    return Mempolicy(mode, nodes)
+    try:
+        policy = parse_mempolicy(text, kernel.phys.nodes_with_memory)
+    except ValueError:
+        raise ConfigError("mempolicy", text, rule) from None
+    if isinstance(policy, int):
+        raise ConfigError("mempolicy", text, rule)
+    return policy

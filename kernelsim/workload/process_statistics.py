@@ -24,7 +24,7 @@ class ProcessStatistics:
         stime_ns: CPU time of the kernel for it.
         run_delay_ns: Time in run queues.
         lock_ns: Time getting pages from nodes.
-        reclaim_ns: Time in direct reclaim.
+        reclaim_ns: Time in direct reclaim and node reclaim.
         io_ns: Time waiting for its own reads.
     """
 

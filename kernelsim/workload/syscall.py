@@ -12,9 +12,10 @@ from typing import Any, Final
 import attrs
 
 from kernelsim.actors.process.calls.call import Call
+from kernelsim.config.number_list import parse_number_list
 from kernelsim.errors import ConfigError, SyscallError, WorkloadError, shown
 from kernelsim.units import parse_size
-from kernelsim.workload.arguments import signed_size, whole_number
+from kernelsim.workload.arguments import numbers_of, signed_size, whole_number
 
 
 @attrs.frozen
@@ -103,6 +104,22 @@ def _word(call: Call, argument: object) -> list[object]:
     return [argument]
 
 
+def _nodes(call: Call, argument: object) -> list[object]:
+    """Read node numbers: one, several, or a text such as "0-1,3"."""
+    try:
+        listed = parse_number_list(argument) if isinstance(argument, str) else argument
+        numbers = [listed] if isinstance(listed, int) else list(listed)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        rule = 'must be node numbers, such as 1, [0, 1] or "0-1"'
+        raise ConfigError(f"nodes of {call.name}", argument, rule) from None
+    return [tuple(whole_number(f"node of {call.name}", number, 0) for number in numbers)]
+
+
+def _pages(call: Call, argument: object) -> list[object]:
+    """Read a number a page: addresses, or nodes."""
+    return [numbers_of(f"pages of {call.name}", argument)]
+
+
 def _path(call: Call, argument: object) -> list[object]:
     if not isinstance(argument, str) or not argument:
         raise ConfigError(call.name, argument, 'must be a name such as "/dev/sda"')
@@ -121,4 +138,6 @@ READERS: Final[dict[str, Callable[[Call, object], list[object]]]] = {
     "advice": _word,
     "mode": _word,
     "word": _word,
+    "nodes": _nodes,
+    "pages": _pages,
 }

@@ -40,6 +40,7 @@ def test_presets_are_the_machines_named_here() -> None:
         "laptop-4g",
         "numa-2x16cpu",
         "numa-2x4g",
+        "numa-2x64m",
         "numa-4x8g",
         "small-512m",
         "tiny-64m",

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.mission("B1", "partly")]
 
 CASES = Path(__file__).parent / "cases"
 RATCHET = read_ratchet()
+NUMA = ("d11", "d12", "d18")
 BOOTED = [case for case in RATCHET.outside if case.startswith("s")]
 
 
@@ -108,6 +109,17 @@ def test_nodes_and_zones_that_fill(case, tmp_path):
 @pytest.mark.parametrize("case", ["d07", "d07_flush"])
 def test_writing_files(case, tmp_path):
     """A writer faster than its disk, and a disk without history: only rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
+@pytest.mark.slow
+@pytest.mark.mission("P9")
+@pytest.mark.mission("P14")
+@pytest.mark.parametrize("case", [case for case in RATCHET.outside if case[:3] in NUMA])
+def test_nodes(case, tmp_path):
+    """Policies, nodes that are full, zone_reclaim_mode: only rows outside that were so before."""
     nr_rows, outside = rows_outside(CASES / case, tmp_path)
     assert nr_rows == RATCHET.compared[case]
     assert {} == fallen(RATCHET.outside, {case: outside})

@@ -138,7 +138,7 @@ def test_disk_figures_agree_with_the_swap_traffic():
     assert early.disks[0].active_ns == 0
 
 
-@pytest.mark.mission("P9", "partly")
+@pytest.mark.mission("P9")
 def test_numa_maps_tells_policies_and_nodes():
     """A process bound to the other node has its pages there, and its policy says so."""
     machine = OpenMachine(load_machine("numa-2x4g"))

@@ -110,10 +110,10 @@ def numa_vma_of(line: str) -> VmaSnapshot:
     )
 
 
-@pytest.mark.mission("P9", "partly")
+@pytest.mark.mission("P9")
 def test_recorded_numa_maps_come_back():
     """Each recorded numa_maps, read and rendered, is the recorded text, under every policy."""
-    text = (CASES / "d11" / "workload.out").read_text()
+    text = (CASES / "d11_numa_maps" / "workload.out").read_text()
     pattern = r"begin=/proc/self/numa_maps\n(.*?)proc=\S+ end="
     recorded = re.findall(pattern, text, flags=re.DOTALL)
     assert 7 <= len(recorded)

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
+from kernelsim.actors.alloc.node_reclaim import node_reclaim
 from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.task import Task
@@ -35,11 +36,20 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, Gfp, gfp_to_alloc_flags
-from kernelsim.mm.page.mempolicy import Mempolicy
-from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, watermark_floor
+from kernelsim.mm.page.mempolicy import Mempolicy, offset_il_node
+from kernelsim.mm.page.page_alloc import (
+    ALLOC_NO_WATERMARKS,
+    ALLOC_OOM,
+    count_interleave_hit,
+    watermark_floor,
+)
 from kernelsim.mm.reclaim.vmscan_direct import ReclaimRetry
+from kernelsim.mm.space.mmap import VmArea
 
-GFP_NORETRY: Final = int(Gfp.NORETRY)  # operators of flags take a microsecond each
+# Operators of flags take a microsecond each.
+GFP_NORETRY: Final = int(Gfp.NORETRY)
+GFP_DIRECT_RECLAIM: Final = int(Gfp.DIRECT_RECLAIM)
+GFP_MAY_FAIL: Final = int(Gfp.RETRY_MAYFAIL | Gfp.THISNODE)
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
@@ -62,12 +72,18 @@ async def alloc_pages(current: Current, context: AllocContext, want: int, out: I
         out: Array for the page frame numbers, from index 0.
 
     Returns:
-        The grant; none only if the task was killed, or gfp says NORETRY.
+        The grant; none only if the task was killed, or gfp lets the request fail.
     """
+    if context.is_spread:
+        context, want = _interleaved(current, context), 1
     grant = await get_page_from_freelist(current, context, want, out, mark=Z_WMARK_LOW)
-    if grant.nr:
-        return grant
-    return await _alloc_pages_slowpath(current, context, want, out)
+    if not grant.nr:
+        grant = await _alloc_pages_slowpath(current, context, want, out)
+    if not grant.nr and context.second_try is not None:
+        return await alloc_pages(current, context.second_try, want, out)
+    if grant.nr and context.is_interleaved:
+        count_interleave_hit(current.kernel.mem, int(out[0]), context.preferred_nid, grant.nr)
+    return grant
 
 
 async def get_page_from_freelist(
@@ -87,6 +103,8 @@ async def get_page_from_freelist(
         if spreads_dirty and not node_dirty_ok(kernel.phys, int(mem.zone[zone, Z_NID])):
             continue
         floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
+        if mem.zone[zone, Z_FREE] <= floor and await node_reclaim(current, context, zone):
+            floor = watermark_floor(mem, zone, mark, context.highest_zoneidx, alloc_flags)
         if mem.zone[zone, Z_FREE] <= floor:
             continue
         kernel.observer.asks(task, context, zone, mark, alloc_flags, floor)
@@ -133,6 +151,8 @@ async def _alloc_pages_slowpath(
         # victim, rather than reclaim before it dies; it gets no reserves.
         if grant.nr or task.memalloc or task.killed:
             return grant
+        if not int(context.gfp) & GFP_DIRECT_RECLAIM:
+            return grant
         with task.memstall():
             began_ns = kernel.engine.now_ns
             nr_reclaimed = await try_to_free_pages(current, context.gfp, context.zonelist)
@@ -151,6 +171,8 @@ async def _alloc_pages_slowpath(
         ):
             await task.cond_resched()
             continue
+        if int(context.gfp) & GFP_MAY_FAIL:  # nobody is killed for it
+            return NOTHING
         retry = ReclaimRetry()
         async with task.off_cpu():  # and gives the victim time to leave, as the kernel does
             await kernel.oom_killer.ask(
@@ -181,21 +203,52 @@ async def _after_reclaim(
     return NOTHING
 
 
-def alloc_context(current: Current, policy: Mempolicy | None, gfp: Gfp) -> AllocContext:
-    """Return what a task's request is served by: its policy, and the node it runs on.
+def alloc_context(current: Current, gfp: Gfp) -> AllocContext:
+    """Return what a request without a mapping is served by: the task's policy, its CPU's node.
 
     Source: Linux 6.1 mm/mempolicy.c:alloc_pages
     """
     kernel, task = current
+    return kernel.alloc_contexts.get(task.cpu.nid, task.mempolicy, gfp)
+
+
+def _interleaved(current: Current, context: AllocContext) -> AllocContext:
+    """Return what the next page of an interleaved policy is served by.
+
+    Source: Linux 6.1 mm/mempolicy.c:alloc_page_interleave
+    """
+    kernel, task = current
+    assert context.policy is not None, "an interleaved request comes from a policy"
+    policy = context.policy.on_node(task.interleave_nodes(context.policy))
+    return kernel.alloc_contexts.get(task.cpu.nid, policy, context.gfp)
+
+
+def vma_context(current: Current, vma: VmArea, vpn: int, gfp: Gfp) -> AllocContext:
+    """Return what a page of a mapping is allocated by: the mapping's policy or else the task's.
+
+    Source: Linux 6.1 mm/mempolicy.c:vma_alloc_folio, :interleave_nid
+    """
+    kernel, task = current
+    policy = get_vma_policy(task, vma)
+    if policy is not None and policy.is_interleaved:
+        policy = policy.on_node(offset_il_node(policy, vma.index_of(vpn)))
     return kernel.alloc_contexts.get(task.cpu.nid, policy, gfp)
 
 
-def table_context(current: Current, policy: Mempolicy | None) -> AllocContext:
-    """Return what page tables are allocated by: the policy of the task, in zones below HighMem.
+def get_vma_policy(task: Task, vma: VmArea) -> Mempolicy | None:
+    """Return the policy that pages of a mapping are allocated by.
+
+    Source: Linux 6.1 mm/mempolicy.c:get_vma_policy
+    """
+    return task.mempolicy if vma.policy is None else vma.policy
+
+
+def table_context(current: Current) -> AllocContext:
+    """Return what a page table is allocated by: the policy of the task, in zones below HighMem.
 
     Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one
     """
-    return alloc_context(current, policy, GFP_PGTABLE_USER)
+    return alloc_context(current, GFP_PGTABLE_USER)
 
 
 def fill_request(request: I64, context: AllocContext, task: Task) -> None:

@@ -99,6 +99,7 @@ class Kernel:
         oom_reaper: Where to tell of one.
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
             queue of those that wait until it is done, as for mmap_lock.
+        reclaimed_nodes: Nodes that a task does node reclaim on (PGDAT_RECLAIM_LOCKED).
         processes: Living processes by pid, in the order they started.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         inode_waits: Where tasks wait for the lock of a file, by its number.
@@ -143,6 +144,7 @@ class Kernel:
     oom_killer: ActorRef = attrs.field(init=False)
     oom_reaper: ActorRef = attrs.field(init=False)
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
+    reclaimed_nodes: set[int] = attrs.field(factory=set)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)

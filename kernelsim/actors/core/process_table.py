@@ -35,8 +35,6 @@ class ProcessEntry:
     Attributes:
         comm: Its name.
         tasks: Its threads of control; the first is the leader of the group.
-        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
-        mempolicy: The policy as its author gave it: "bind:0,1".
         exited: Woken when it has ended.
         signals: Where it sleeps when only a signal or time can wake it.
         uid: Its user.
@@ -56,10 +54,8 @@ class ProcessEntry:
 
     comm: str
     tasks: tuple[Task, ...]
-    policy: Mempolicy | None
     exited: WaitQueue
     signals: WaitQueue
-    mempolicy: str = "default"
     uid: int = 0
     oom_score_adj: int = 0
     oom_score_adj_min: int = 0
@@ -83,6 +79,11 @@ class ProcessEntry:
     def pid(self) -> int:
         """Its number: that of its leader."""
         return self.task.pid
+
+    @property
+    def policy(self) -> Mempolicy | None:
+        """Memory policy of its leader."""
+        return self.task.mempolicy
 
     def has_ended(self) -> bool:
         """Return whether the process is gone or going: it runs no program any more."""

@@ -11,6 +11,7 @@ from kernelsim.actors.core.kernel import Kernel, wakeup_flusher_threads
 from kernelsim.config import sysctl_write
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import Z_FREE
+from kernelsim.mm.page.node_reclaim import set_node_reclaim
 from kernelsim.mm.page.zone_marks import ON_WRITE, set_numa_stat
 from kernelsim.mm.reclaim.lru_gen_aging import lru_gen_change_state
 from kernelsim.mm.space.util import init_reserves
@@ -25,6 +26,7 @@ def boot_sysctls(kernel: Kernel) -> None:
     init_reserves(kernel.phys.tunables, free_kbytes)
     set_numa_stat(kernel.phys)
     lru_gen_change_state(kernel.mem, kernel.sysctl.lru_gen_enabled)
+    set_node_reclaim(kernel.phys)
 
 
 def write_sysctl(kernel: Kernel, name: str, value: object) -> None:

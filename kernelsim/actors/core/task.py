@@ -15,6 +15,7 @@ import attrs
 from kernelsim.actors.messages.cpu import Deschedule, Schedule
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.mm.file.page_writeback import DirtyState
+from kernelsim.mm.page.mempolicy import MAX_NUMNODES, Mempolicy, next_node_in
 from kernelsim.mm.space.rss_stat import TaskRssStat
 from kernelsim.sched.fair import SchedEntity
 from kernelsim.sim.engine import Engine
@@ -26,7 +27,7 @@ class Waits:
 
     Attributes:
         lock_ns: Asking nodes for pages: the lock, and the work under it.
-        reclaim_ns: In direct reclaim, whatever it waited for there.
+        reclaim_ns: In direct reclaim or node reclaim, whatever it waited for there.
         io_ns: For its own reads.
     """
 
@@ -56,6 +57,8 @@ class Task:
         waits: Time lost, by cause.
         rss_stat: How far what /proc shows of its resident set is behind.
         dirty: What it dirtied lately, which may make it wait.
+        mempolicy: Memory policy of what it allocates; None for the node of the CPU it runs on.
+        il_prev: Node that its interleaved policy chose last.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
         in_lru_fault: It serves a page fault whose page is used now, not read in passing.
         killed: A fatal signal is pending.
@@ -78,6 +81,8 @@ class Task:
         self.waits = Waits()
         self.rss_stat = TaskRssStat()
         self.dirty = DirtyState()
+        self.mempolicy: Mempolicy | None = None
+        self.il_prev = MAX_NUMNODES - 1
         self.memalloc = False
         self.in_lru_fault = False
         self.killed = False
@@ -164,6 +169,23 @@ class Task:
         charged_ns = self.utime_ns + self.stime_ns - self._charged_ns
         assert charged_ns <= ran_ns, f"{self.name} ran {ran_ns} ns and is charged {charged_ns}"
         self.stime_ns += ran_ns - charged_ns
+
+    def set_mempolicy(self, policy: Mempolicy | None) -> None:
+        """Have a memory policy from now on.
+
+        Source: Linux 6.1 mm/mempolicy.c:do_set_mempolicy
+        """
+        self.mempolicy = policy
+        if policy is not None and policy.is_interleaved:
+            self.il_prev = MAX_NUMNODES - 1
+
+    def interleave_nodes(self, policy: Mempolicy) -> int:
+        """Return the node that is next when requests without a mapping are interleaved.
+
+        Source: Linux 6.1 mm/mempolicy.c:interleave_nodes
+        """
+        self.il_prev = next_node_in(self.il_prev, policy.nodes)
+        return self.il_prev
 
     @contextmanager
     def memstall(self) -> Iterator[None]:

@@ -127,9 +127,12 @@ class CacheBurst:
         return min(most - dirty.nr_dirtied, state.ratelimit_pages - state.bdp_ratelimits[cpu])
 
     def _begin(self, inode: Inode, start: int, stop: int, context: AllocContext) -> I64 | None:
-        """Return the state of a run with what all of them need; None if there is to be none."""
+        """Return the state of a run with what all of them need; None if there is to be none.
+
+        Pages that are interleaved are requested one by one.
+        """
         run = self._locks.run
-        if not self._locks.begin(computes=True):
+        if context.is_interleaved or not self._locks.begin(computes=True):
             return None
         run[CR_FILE], run[CR_SWAP_FREE] = inode.number, self._kernel.swap.state[SS_FREE]
         run[CR_AT], run[CR_END] = start, stop

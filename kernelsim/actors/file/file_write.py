@@ -35,7 +35,6 @@ from kernelsim.mm.file.filemap import (
 from kernelsim.mm.file.filemap_write import has_reservation, write_run
 from kernelsim.mm.file.readahead import Window
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE, Gfp
-from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.swap.swap_area import SS_FREE
 from kernelsim.trace.writeback import writeback_dirty_folio
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
@@ -49,13 +48,11 @@ class FileWriter:
 
     Args:
         current: The task.
-        policy: Memory policy of its pages.
     """
 
-    def __init__(self, current: Current, policy: Mempolicy | None) -> None:
+    def __init__(self, current: Current) -> None:
         self._current = current
         self._kernel, self._task = current
-        self._policy = policy
         self._pfns = np.zeros(PAGEVEC_SIZE, np.int64)
         self._burst = CacheBurst(current)
 
@@ -85,7 +82,7 @@ class FileWriter:
             if pfn > 0:
                 done, error = await self._store_cached(inode, index, nr, pfn, token, whole=is_whole)
             elif not is_whole and self._is_on_disk(inode, index):
-                context = alloc_context(self._current, self._policy, GFP_HIGHUSER_MOVABLE)
+                context = alloc_context(self._current, GFP_HIGHUSER_MOVABLE)
                 await read_window(self._current, inode, Window(index, 1, -1), context)
                 continue
             else:
@@ -100,7 +97,7 @@ class FileWriter:
 
     def _store_run(self, inode: Inode, index: int, end: int, token: int) -> int:
         """Store to pages that are not in memory as far as nobody can notice; return how many."""
-        context = alloc_context(self._current, self._policy, WRITE_GFP)
+        context = alloc_context(self._current, WRITE_GFP)
         stop = end >> PAGE_SHIFT
         done, nr_new = self._burst.store_new(inode, index, stop, token, context)
         if done:
@@ -140,7 +137,7 @@ class FileWriter:
         """Store to pages that are not in memory; nothing of them has to be read."""
         kernel, task, number = self._kernel, self._task, inode.number
         nr = page_cache_next_page(kernel.spaces.mappings, number, index, index + nr) - index
-        context = alloc_context(self._current, self._policy, WRITE_GFP)
+        context = alloc_context(self._current, WRITE_GFP)
         grant = await alloc_pages(self._current, context, nr, self._pfns)
         if not grant.nr:
             return 0, errno.ENOMEM

@@ -51,7 +51,6 @@ from kernelsim.mm.file.filemap_read import (
 from kernelsim.mm.file.readahead import Window, async_readahead, forced_windows, sync_readahead
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE, Gfp
-from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.trace.kmem import mm_page_alloc
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -67,13 +66,11 @@ class FileReader:
 
     Args:
         current: The task.
-        policy: Memory policy of its pages.
     """
 
-    def __init__(self, current: Current, policy: Mempolicy | None) -> None:
+    def __init__(self, current: Current) -> None:
         self._current = current
         self._kernel, self._task = current
-        self._policy = policy
         self._io = new_read()
         self._locks = LockRun(current, np.zeros(NR_LR_FIELDS, np.int64), mm_page_alloc)
         self._out = np.zeros(NOTED_PAGES if self._kernel.is_observed else 0, np.uint64)
@@ -203,7 +200,7 @@ class FileReader:
         await page_cache_async_ra(self._current, file, index, nr, context)
 
     def _context(self, gfp: Gfp) -> AllocContext:
-        return alloc_context(self._current, self._policy, gfp)
+        return alloc_context(self._current, gfp)
 
 
 async def page_cache_async_ra(

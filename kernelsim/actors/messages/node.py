@@ -191,6 +191,33 @@ class IncMaxSeq(msgspec.Struct, frozen=True, gc=False):
     user: str
 
 
+class MigrateFolios(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Move pages of this node to other frames; answered with 1 for each that was moved, else 0.
+
+    Attributes:
+        mm: Number of the address space that maps them.
+        asid: What tells its translations from others.
+        vpns: Where.
+        old: Their frames.
+        new: Fresh frames, of any node; those that are used are isolated until `PutbackFolios`.
+        user: Who asks.
+    """
+
+    mm: int
+    asid: int
+    vpns: I64
+    old: I64
+    new: I64
+    user: str
+
+
+class PutbackFolios(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Put pages that were moved to this node on its lists; answered with those to be freed."""
+
+    pfns: I64
+    user: str
+
+
 class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Enter fresh pages in the swap cache, locked until their slots have been read.
 

@@ -45,7 +45,9 @@ from kernelsim.actors.messages.node import (
     LruActivate,
     LruAddDrain,
     MemoryTraffic,
+    MigrateFolios,
     MlockFolios,
+    PutbackFolios,
     PutbackInactive,
     ReleasePages,
     ShrinkActive,
@@ -53,6 +55,7 @@ from kernelsim.actors.messages.node import (
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.node_files import NodeFiles
 from kernelsim.actors.parts.node_lru_gen import NodeLruGen
+from kernelsim.actors.parts.node_migrate import NodeMigrate
 from kernelsim.actors.parts.node_swap import NodeSwap
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer, Work
@@ -121,6 +124,7 @@ class Node(Actor):
         self.bands: ZoneBands
         files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
         generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
+        migrate = NodeMigrate(memory, self._under_lru_lock, self._lru_hold_ns)
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,
@@ -137,6 +141,8 @@ class Node(Actor):
             EndSwapWrite: self.on_end_swap_write,
             EndPageRead: files.end_read,
             EndPageWrite: files.end_write,
+            MigrateFolios: migrate.on_migrate,
+            PutbackFolios: migrate.on_putback,
             MemoryTraffic: self.on_memory_traffic,
             **generations.handlers,
         }

@@ -6,7 +6,7 @@ Interface: `Kernel.observe` seats one; each call says what has just happened, or
 Units: pages, virtual page numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
@@ -102,6 +102,9 @@ class Observer:
     ) -> None:
         """Hear down to how many free pages of a zone a request means to go."""
 
+    def passed(self, cpu: str, zones: Sequence[int]) -> None:
+        """Hear which zones had too little for the task on a CPU; time may have passed since."""
+
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Hear what a request was granted, before anything else happens to the zone."""
 
@@ -117,8 +120,8 @@ class Observer:
     def kills(self, pid: int, message: OutOfMemory) -> None:
         """Hear whom the OOM killer has chosen for a request."""
 
-    def judges(self, pfns: I64) -> None:
-        """Hear which isolated pages reclaim is about to judge by their use."""
+    def judges(self, pfns: I64, *, may_unmap: bool = True) -> None:
+        """Hear which isolated pages reclaim is about to judge by their use; perhaps none mapped."""
 
     def judged(self, cpu: str) -> None:
         """Hear that the task on a CPU has done so, in the same step."""

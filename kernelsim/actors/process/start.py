@@ -15,7 +15,7 @@ from kernelsim.mm.page.mempolicy import Mempolicy
 
 
 def start_process(
-    kernel: Kernel, comm: str, cpus: Sequence[Cpu], policy: Mempolicy | None, mempolicy: str
+    kernel: Kernel, comm: str, cpus: Sequence[Cpu], policy: Mempolicy | None
 ) -> ProcessEntry:
     """Start a process; it runs, and stands in the table, when its first message is answered.
 
@@ -23,20 +23,18 @@ def start_process(
         kernel: The machine.
         comm: Its name.
         cpus: CPUs it may run on; it begins on any of those that have least to do.
-        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
-        mempolicy: The policy as its author gave it.
+        policy: Memory policy it starts with; None for the node of the CPU it runs on.
     """
     engine = kernel.engine
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
     first = engine.rng("first CPU").below(len(cpus))  # of several that are idle alike
     task = Task(engine, f"{comm}-{pid}", pid, [*cpus[first:], *cpus[:first]])
+    task.set_mempolicy(policy)
     entry = ProcessEntry(
         comm=comm,
         tasks=(task,),
-        policy=policy,
         exited=engine.wait_queue(f"exit of {task.name}", waker=task.name),
         signals=engine.wait_queue(f"signals of {task.name}"),
-        mempolicy=mempolicy,
     )
     entry.ref = engine.spawn(Process(kernel, entry))
     return entry

@@ -28,6 +28,7 @@ from kernelsim.mm.core.lru_gen import MIN_LRU_BATCH, lru_gen_enabled
 from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
+    SHRINK_MAY_UNMAP,
     STAT_NR_ACTIVATE_ANON,
     STAT_NR_ACTIVATE_FILE,
     STAT_NR_CONGESTED,
@@ -251,7 +252,8 @@ class Reclaimer:
         kernel, task, batch, work = self._kernel, self._task, self._batch, self._burst.work
         nr, first = nr_to_judge(batch, work), int(work[WORK_JUDGED])
         await task.compute(kernel.spec.latency.scan_page_ns * nr)
-        kernel.observer.judges(batch.folios[first : first + nr])
+        may_unmap = bool(work[WORK_HOW] & SHRINK_MAY_UNMAP)
+        kernel.observer.judges(batch.folios[first : first + nr], may_unmap=may_unmap)
         if look_around is not None:
             self._lru_gen.look_around(look_around, first, first + nr)
         kernel.taken(

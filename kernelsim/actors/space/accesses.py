@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import fill_request
+from kernelsim.actors.alloc.page_allocator import fill_request, get_vma_policy, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
@@ -30,6 +30,7 @@ from kernelsim.mm.burst.columns import (
     B_FIRST_VPN,
     B_HITS,
     B_IN_LRU_FAULT,
+    B_INDEX,
     B_LAST_HIT,
     B_LEFT,
     B_LISTED,
@@ -39,8 +40,10 @@ from kernelsim.mm.burst.columns import (
     B_MM,
     B_NID,
     B_NR_FAULTS,
+    B_NR_INTERLEAVED,
     B_NR_ZERO,
     B_SLICE_END,
+    B_SPREADS_TABLES,
     B_STIME,
     B_STOLEN,
     B_STOP,
@@ -49,6 +52,7 @@ from kernelsim.mm.burst.columns import (
     B_UTIME,
     B_VPN,
     B_WRITE,
+    FOR_NODE,
     FOR_PAGE,
     FOR_TABLE,
     NR_KINDS,
@@ -57,6 +61,8 @@ from kernelsim.mm.burst.columns import (
 )
 from kernelsim.mm.core.lru_gen import lru_gen_enabled
 from kernelsim.mm.core.mem import I64, U8
+from kernelsim.mm.page.gfp import GFP_ZEROED_USER_FOLIO
+from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.memory import FAULT_ANON, FAULT_SWAP, TOUCH_FAULT, touch_present
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -114,7 +120,9 @@ class Accesses:
             if pages_at_once == 1:
                 done += await self._one(vma, at, token, result, write=write)
                 continue
-            row = self._begin(token, min(nr - done, pages_at_once))
+            policy = get_vma_policy(task, vma)
+            row = self._begin(token, min(nr - done, pages_at_once), policy)
+            row[B_INDEX] = vma.index_of(0)
             row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
             row[B_LOCKED], row[B_FILE] = is_locked(vma), vma.file_number != 0
             row[B_IN_LRU_FAULT] = vma_has_recency(vma.flags)
@@ -127,12 +135,12 @@ class Accesses:
     ) -> int:
         """Access pages in a given order, each inside a VMA that permits it; return as `run`."""
         task, done, nr = self._entry.task, 0, len(vpns)
-        # A burst of listed accesses does not know which of them are to locked mappings, or hinted.
-        is_hinted = lru_gen_enabled(self._kernel.mem) and not all(
-            vma_has_recency(vma.flags) for vma in mm.map
-        )
-        is_mixed = mm.locked_vm or is_hinted
-        pages_at_once = 1 if is_mixed else min(self._pages_at_once(), ACCESSES_MAX)
+        # A burst of listed accesses does not know which of them are to mappings that are locked,
+        # hinted or have a policy. Where that is the task's, pages are interleaved by their numbers.
+        is_alike = not mm.locked_vm and all(vma.policy is None for vma in mm.map)
+        if lru_gen_enabled(self._kernel.mem):
+            is_alike = is_alike and all(vma_has_recency(vma.flags) for vma in mm.map)
+        pages_at_once = min(self._pages_at_once(), ACCESSES_MAX) if is_alike else 1
         packed = vpns << 1 | (writes != 0)
 
         def vma_of(vpn: int) -> VmArea:
@@ -145,7 +153,7 @@ class Accesses:
                 vpn, write = int(vpns[done]), bool(writes[done])
                 done += await self._one(vma_of(vpn), vpn, token, result, write=write)
                 continue
-            row = self._begin(token, min(nr - done, pages_at_once))
+            row = self._begin(token, min(nr - done, pages_at_once), task.mempolicy)
             self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
             row[B_LISTED], row[B_AT], row[B_FILE] = 1, 0, mm.map.nr_of_files != 0
             row[B_IN_LRU_FAULT] = 1
@@ -176,9 +184,9 @@ class Accesses:
             done = await self._fault(PageFault(vpn, write, vma, token), result)
         return done
 
-    def _begin(self, token: int, nr: int) -> I64:
-        """Fill in what the CPU needs to know to go on by itself."""
-        kernel, task, mm = self._kernel, self._entry.task, self._entry.mm
+    def _begin(self, token: int, nr: int, policy: Mempolicy | None) -> I64:
+        """Fill in what the CPU needs to know to go on by itself; the policy is of the pages."""
+        task, mm = self._entry.task, self._entry.mm
         cpu = task.cpu
         cpu.tlb_state.switch_mm(mm, task.name)
         row: I64 = cpu.row
@@ -187,10 +195,22 @@ class Accesses:
         row[B_SLICE_END], row[B_STOLEN] = slice_end_ns, stolen_ns
         row[B_MM], row[B_ASID], row[B_TOKEN], row[B_LEFT] = mm.number, mm.ctx_id, token, nr
         row[B_NID] = cpu.nid
-        requests = kernel.burst.request[cpu.number]
-        fill_request(requests[FOR_PAGE], self._handler.zeroed_context(), task)
-        fill_request(requests[FOR_TABLE], self._handler.table_context(), task)
+        self._fill_requests(row, policy)
         return row
+
+    def _fill_requests(self, row: I64, policy: Mempolicy | None) -> None:
+        """Fill in what the pages and page tables of a burst are allocated by."""
+        kernel, task = self._kernel, self._entry.task
+        requests, contexts = kernel.burst.request[task.cpu.number], kernel.alloc_contexts
+        tables, nid, gfp = table_context(self._current), task.cpu.nid, GFP_ZEROED_USER_FOLIO
+        row[B_SPREADS_TABLES] = tables.is_interleaved
+        fill_request(requests[FOR_TABLE], tables, task)
+        if policy is None or not policy.is_interleaved:
+            fill_request(requests[FOR_PAGE], contexts.get(nid, policy, gfp), task)
+            return
+        row[B_NR_INTERLEAVED] = len(policy.nodes)
+        for number, node in enumerate(policy.nodes, start=FOR_NODE):
+            fill_request(requests[number], contexts.get(nid, policy.on_node(node), gfp), task)
 
     async def _settle(self, row: I64, vma_of: Callable[[int], VmArea], result: FaultCounts) -> int:
         """Enter what has come of a burst, and do what stopped it; return the accesses done."""

@@ -13,7 +13,6 @@ from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
-from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.exec import draw_addresses, load_image, static_image
 from kernelsim.mm.space.mlock import is_locked
@@ -25,7 +24,7 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
-async def make_address_space(current: Current, policy: Mempolicy | None) -> tuple[MmStruct, bool]:
+async def make_address_space(current: Current) -> tuple[MmStruct, bool]:
     """Give a new process an address space with an image, a heap and a stack, none of it touched.
 
     Returns:
@@ -36,7 +35,7 @@ async def make_address_space(current: Current, policy: Mempolicy | None) -> tupl
     """
     kernel, task = current
     out = np.zeros(1, np.int64)
-    grant = await alloc_pages(current, table_context(current, policy), 1, out)
+    grant = await alloc_pages(current, table_context(current), 1, out)
     await clear_pages(current, grant.nid, 1)
     mm = kernel.mms.mm_alloc(task.pid)
     kernel.pool.reserve(1)
@@ -77,6 +76,16 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     freed += await free_frames(current, tables, kernel.taken(1))
     kernel.mms.mm_free(mm)
     return freed
+
+
+async def mmput(current: Current, mm: MmStruct) -> None:
+    """Let go of an address space; it goes if all its processes have ended meanwhile.
+
+    Source: Linux 6.1 kernel/fork.c:mmput
+    """
+    mm.mm_users -= 1
+    if not mm.mm_users:
+        await free_address_space(current, mm)
 
 
 async def _wait_for_oom_reaper(current: Current, mm: MmStruct) -> None:

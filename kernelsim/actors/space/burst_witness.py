@@ -42,7 +42,7 @@ class BurstWitness:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._watch = new_watch(kernel.mem)
+        self._watch = new_watch(kernel.mem, kernel.burst)
         self._told: dict[int, I64] = {}  # columns of each CPU in a burst when it was told of last
         self._tasks: dict[int, Task] = {}
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, table_context
+from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context, vma_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.lru_add import folio_add_lru
@@ -33,7 +33,6 @@ from kernelsim.mm.core.mlock import mlock_new_folio, munlock_folios
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_USER_FOLIO, GFP_ZEROED_USER_FOLIO
-from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
     FAULT_FILE,
@@ -66,20 +65,18 @@ class FaultHandler(Actor):
     Args:
         current: The process's task.
         mm: Its address space.
-        policy: Memory policy of its pages and tables; None for the node of the CPU it runs on.
     """
 
     serves_in_asker = True
 
-    def __init__(self, current: Current, mm: MmStruct, policy: Mempolicy | None) -> None:
+    def __init__(self, current: Current, mm: MmStruct) -> None:
         super().__init__(f"fault-{current.task.pid}")
         self._current = current
         self._kernel, self._task = current
         self._mm = mm
-        self._policy = policy
         self._pfn = np.zeros(1, np.int64)
-        self._swap_in = SwapIn(current, mm, self.user_context)
-        self._file = FileFault(current, mm, policy, self.user_context)
+        self._swap_in = SwapIn(current, mm, self._user_context)
+        self._file = FileFault(current, mm, self._user_context)
 
     async def receive(self, message: Any) -> FaultResult:  # noqa: ANN401 - a PageFault
         """Serve a fault and log it."""
@@ -179,7 +176,8 @@ class FaultHandler(Actor):
             linux/oom.h:check_stable_address_space
         """
         kernel = self._kernel
-        grant = await alloc_pages(self._current, self.zeroed_context(), 1, self._pfn)
+        context = vma_context(self._current, fault.vma, fault.vpn, GFP_ZEROED_USER_FOLIO)
+        grant = await alloc_pages(self._current, context, 1, self._pfn)
         if not grant.nr:
             return KILLED
         await clear_pages(self._current, grant.nid, 1)
@@ -203,7 +201,8 @@ class FaultHandler(Actor):
         kernel, task = self._kernel, self._task
         old_pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, fault.vpn))
         is_of_file = not int(kernel.mem.pages.flags[old_pfn]) & PG_anon
-        grant = await alloc_pages(self._current, self.user_context(), 1, self._pfn)
+        context = self._user_context(fault.vma, fault.vpn)
+        grant = await alloc_pages(self._current, context, 1, self._pfn)
         if not grant.nr:
             return KILLED
         await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
@@ -235,7 +234,7 @@ class FaultHandler(Actor):
         """
         kernel = self._kernel
         while tables_needed(*kernel.space, self._mm.number, fault.vpn, 1):
-            grant = await alloc_pages(self._current, self.table_context(), 1, self._pfn)
+            grant = await alloc_pages(self._current, table_context(self._current), 1, self._pfn)
             if not grant.nr:
                 return False
             await clear_pages(self._current, grant.nid, 1)
@@ -270,17 +269,8 @@ class FaultHandler(Actor):
         """Note that faults of a burst found pages in the swap cache, for readahead."""
         self._swap_in.note_hits(vma_start, last_vpn, hits)
 
-    def user_context(self) -> AllocContext:
-        """Return what a page of the program is allocated by: its policy, or its CPU's node."""
-        return alloc_context(self._current, self._policy, GFP_USER_FOLIO)
-
-    def zeroed_context(self) -> AllocContext:
-        """Return what a fresh anonymous page is allocated by: as `user_context`, and zeroed."""
-        return alloc_context(self._current, self._policy, GFP_ZEROED_USER_FOLIO)
-
-    def table_context(self) -> AllocContext:
-        """Return what its page tables are allocated by."""
-        return table_context(self._current, self._policy)
+    def _user_context(self, vma: VmArea, vpn: int) -> AllocContext:
+        return vma_context(self._current, vma, vpn, GFP_USER_FOLIO)
 
 
 WP_SHARED = "wp_shared"

@@ -49,10 +49,10 @@ from kernelsim.mm.file.readahead import (
 )
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
-from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.memory import map_anon
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import PT_BITS, pte_at, pte_pfn
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.trace.ks import ks_fault_retry
@@ -105,23 +105,20 @@ class FileFault:
     Args:
         current: The faulting task.
         mm: Its address space.
-        policy: Memory policy of pages that enter the page cache.
-        context: Returns what its own pages are allocated by.
+        context: Returns what its own page of a mapping is allocated by.
     """
 
     def __init__(
         self,
         current: Current,
         mm: MmStruct,
-        policy: Mempolicy | None,
-        context: Callable[[], AllocContext],
+        context: Callable[[VmArea, int], AllocContext],
     ) -> None:
         self._current = current
         self._kernel, self._task = current
         self._mm = mm
-        self._policy = policy
         self._context = context
-        self._writer = FileWriter(current, policy)
+        self._writer = FileWriter(current)
         self._vpns = np.zeros(FAULT_AROUND_PAGES, np.int64)
         self._pfn = np.zeros(1, np.int64)
 
@@ -192,7 +189,8 @@ class FileFault:
         Source: Linux 6.1 mm/memory.c:do_cow_fault
         """
         kernel, task = self._kernel, self._task
-        grant = await alloc_pages(self._current, self._context(), 1, self._pfn)
+        context = self._context(fault.vma, fault.vpn)
+        grant = await alloc_pages(self._current, context, 1, self._pfn)
         if not grant.nr:
             return KILLED
         new_pfn = int(self._pfn[0])
@@ -275,7 +273,7 @@ class FileFault:
                     return 0, RETRY
                 return pfn, FileFaultResult(VmFault.DONE, majflt=majflt)
             if pfn <= 0:
-                context = alloc_context(self._current, self._policy, GFP_HIGHUSER_MOVABLE)
+                context = alloc_context(self._current, GFP_HIGHUSER_MOVABLE)
                 await read_window(self._current, inode, Window(index, 1, -1), context)
                 continue
             dropped = dropped or not tried  # it waits without mmap_lock
@@ -340,7 +338,7 @@ class FileFault:
         return True
 
     def _readahead_context(self) -> AllocContext:
-        return alloc_context(self._current, self._policy, READAHEAD_GFP)
+        return alloc_context(self._current, READAHEAD_GFP)
 
     async def _lock(self, vpns: list[int]) -> None:
         """Mark pages that were just mapped as locked.

@@ -48,7 +48,7 @@ class SwapBurst:
             How many pages are allocated, in `pfns`; whether all are entered, else none is.
         """
         kernel, task, run = self._kernel, self._task, self._locks.run
-        if not self._locks.begin():
+        if context.is_interleaved or not self._locks.begin():  # then pages are requested singly
             return 0, False
         fill_request(self._request, context, task)
         run[SW_TARGET], run[SW_NR], run[SW_IN_FAULT] = target, nr, task.in_lru_fault

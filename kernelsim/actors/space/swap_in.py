@@ -55,10 +55,12 @@ class SwapIn:
     Args:
         current: The faulting task.
         mm: Its address space.
-        context: Returns what its pages are allocated by.
+        context: Returns what a page of a mapping is allocated by.
     """
 
-    def __init__(self, current: Current, mm: MmStruct, context: Callable[[], AllocContext]) -> None:
+    def __init__(
+        self, current: Current, mm: MmStruct, context: Callable[[VmArea, int], AllocContext]
+    ) -> None:
         self._current = current
         self._kernel, self._task = current
         self._mm = mm
@@ -147,14 +149,17 @@ class SwapIn:
         target = self._slot_of(vpn)
         nr = self._choose_window(vma, vpn, target)
         slots, pfns = self._slots, self._pfns
-        have, is_entered = self._burst.enter(slots, nr, target, self._context(), pfns)
-        begun = slots[:nr].copy() if is_entered else await self._enter(target, nr, have)
+        context = self._context(
+            vma, vpn
+        )  # all pages of a window are allocated as that of the fault
+        have, is_entered = self._burst.enter(slots, nr, target, context, pfns)
+        begun = slots[:nr].copy() if is_entered else await self._enter(context, target, nr, have)
         if begun is not None:
             await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
             await self._submit(begun, pfns[: len(begun)].copy(), target)
         await self.wait_for(target)
 
-    async def _enter(self, target: int, nr: int, have: int) -> I64 | None:
+    async def _enter(self, context: AllocContext, target: int, nr: int, have: int) -> I64 | None:
         """Enter pages for the window in the swap cache, `have` of which are allocated.
 
         Returns:
@@ -163,7 +168,7 @@ class SwapIn:
         """
         kernel, task = self._kernel, self._task
         while have < nr:
-            grant = await alloc_pages(self._current, self._context(), nr - have, self._pfns[have:])
+            grant = await alloc_pages(self._current, context, nr - have, self._pfns[have:])
             if not grant.nr:
                 break
             have += grant.nr

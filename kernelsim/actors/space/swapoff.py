@@ -16,12 +16,13 @@ import numpy as np
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import release
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
-from kernelsim.actors.space.address_space import free_address_space
+from kernelsim.actors.space.address_space import mmput
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.mm.core.mem import PG_writeback
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.swap.swap_area import SA_INUSE
 from kernelsim.mm.swap.swapoff import (
     UNUSE_ERROR,
@@ -45,10 +46,12 @@ class SwapEmptier:
     Args:
         current: The task.
         area: Number of the area; no slot of it is taken any more.
-        context: Returns what the task's pages are allocated by.
+        context: Returns what a page of a mapping is allocated by.
     """
 
-    def __init__(self, current: Current, area: int, context: Callable[[], AllocContext]) -> None:
+    def __init__(
+        self, current: Current, area: int, context: Callable[[VmArea, int], AllocContext]
+    ) -> None:
         self._current = current
         self._kernel, self._task = current
         self._area = area
@@ -78,7 +81,7 @@ class SwapEmptier:
                     continue
                 mm.mm_users += 1
                 error = await self._unuse_mm(mm)
-                await self._mmput(mm)
+                await mmput(self._current, mm)
                 if error:
                     return error
             await self._free_cached()
@@ -87,12 +90,6 @@ class SwapEmptier:
                 async with task.off_cpu():
                     await kernel.engine.sleep(JIFFY_NS)
         return 0
-
-    async def _mmput(self, mm: MmStruct) -> None:
-        """Let go of an address space; it goes if all its processes have ended meanwhile."""
-        mm.mm_users -= 1
-        if not mm.mm_users:
-            await free_address_space(self._current, mm)
 
     async def _unuse_mm(self, mm: MmStruct) -> int:
         """Bring back what an address space has in the area; return 0 or -EIO.

@@ -26,6 +26,7 @@ from kernelsim.mm.burst.columns import (
     B_NID,
     B_READ,
     B_ROW,
+    B_SPREADS_TABLES,
     B_STRIDE,
     B_TABLE,
     B_TOKEN,
@@ -178,7 +179,7 @@ def may_enter(
     row = row_of(mem, pt, mms, burst, cpu, vpn)
     is_file = burst.run[cpu, B_FILE] != 0
     if row == 0:
-        return not is_file  # the tables can be built
+        return not is_file and not burst.run[cpu, B_SPREADS_TABLES]  # the tables can be built
     pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
     kind = fault_kind(pte, write)
     if kind == FAULT_ANON and is_file:

@@ -98,7 +98,10 @@ B_FILE: Final = 57  # 1: a page without an entry may be one of a file, which the
 B_READ: Final = 58  # what loads read, as `read_sum` adds it up
 B_FLUSH_NS: Final = 59  # what the flush of a page takes
 B_IN_LRU_FAULT: Final = 60  # 1: that its pages are used says that they will be used again
-NR_BURST_COLUMNS: Final = 61
+B_NR_INTERLEAVED: Final = 61  # nodes its pages are interleaved to; 0: they are not
+B_INDEX: Final = 62  # what a page number and this add up to decides which of them
+B_SPREADS_TABLES: Final = 63  # 1: so are its page tables, which the handler looks after
+NR_BURST_COLUMNS: Final = 64
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once
@@ -106,6 +109,7 @@ ACCESSES_MAX: Final = 4096  # listed at once
 # What pages are asked for, and columns of `Burst.request`
 FOR_PAGE: Final = 0  # the program's own
 FOR_TABLE: Final = 1  # page tables
+FOR_NODE: Final = 2  # the program's own, interleaved to the first node of its policy; and so on
 R_MIGRATETYPE: Final = 0
 R_HIGHEST: Final = 1  # highest zone index the request may use
 R_PREFERRED: Final = 2  # node the policy wants
@@ -174,7 +178,7 @@ class Burst(NamedTuple):
     """The burst of one machine."""
 
     run: I64_2D  # [cpu, B_*]
-    request: I64_3D  # [cpu, FOR_*, R_*]
+    request: I64_3D  # [cpu, FOR_*, R_*]; as many nodes as there are may be interleaved
     kswapd_asleep: I64  # [nid] 1: it sleeps, and a request below low has to wake it
     kswapd_wanted: I64  # [nid] highest zone index + 1 of such requests since the actors looked
     access: I64_2D  # [cpu, ACCESSES_MAX] vpn << 1 | is a store
@@ -212,7 +216,7 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
     cost[C_NR_ZONES] = nr_zones
     return Burst(
         run=np.zeros((nr_cpus, NR_BURST_COLUMNS), np.int64),
-        request=np.zeros((nr_cpus, 2, R_ZONES + ZONES_MAX), np.int64),
+        request=np.zeros((nr_cpus, FOR_NODE + nr_nodes, R_ZONES + ZONES_MAX), np.int64),
         kswapd_asleep=np.zeros(nr_nodes, np.int64),
         kswapd_wanted=np.zeros(nr_nodes, np.int64),
         access=np.zeros((nr_cpus, ACCESSES_MAX), np.int64),

@@ -37,6 +37,7 @@ from kernelsim.mm.burst.columns import (
     B_FOR,
     B_HITS,
     B_IN_LRU_FAULT,
+    B_INDEX,
     B_KILLED,
     B_KIND,
     B_LAST_HIT,
@@ -45,6 +46,7 @@ from kernelsim.mm.burst.columns import (
     B_LOCKED,
     B_MM,
     B_NR_FAULTS,
+    B_NR_INTERLEAVED,
     B_NR_ZERO,
     B_PFN,
     B_PHASE,
@@ -65,6 +67,7 @@ from kernelsim.mm.burst.columns import (
     FAULT,
     FLUSH,
     FLUSHED,
+    FOR_NODE,
     FOR_PAGE,
     FOR_TABLE,
     LINK,
@@ -163,7 +166,7 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         return
     served = 1
     if row == 0 or (kind == FAULT_ANON and write) or kind == FAULT_ZERO_WP:
-        run[B_FOR] = FOR_PAGE if row else FOR_TABLE
+        run[B_FOR] = wanted_page(burst, cpu, vpn) if row else FOR_TABLE
         allocate(mem, burst, cpu)
         return
     if kind == FAULT_ANON:
@@ -184,6 +187,18 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         return
     run[B_USER_NS] = access_page(mem, pt, mms, burst, cpu, vpn, write)
     spend(burst, cpu, RETURN, int(burst.cost[C_PTE_SET]))
+
+
+@inlined_leaf
+def wanted_page(burst: Burst, cpu: int, vpn: int) -> int:
+    """Return FOR_* of a page of the program: which of its requests is for it.
+
+    Source: Linux 6.1 mm/mempolicy.c:interleave_nid
+    """
+    run = burst.run[cpu]
+    if run[B_NR_INTERLEAVED] == 0:
+        return FOR_PAGE
+    return FOR_NODE + int(vpn + run[B_INDEX]) % int(run[B_NR_INTERLEAVED])
 
 
 @leaf

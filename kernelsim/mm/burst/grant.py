@@ -47,6 +47,7 @@ from kernelsim.mm.core.mem import (
     pcp_list,
 )
 from kernelsim.mm.file.dirty_limits import node_dirty_limit, nr_node_dirty
+from kernelsim.mm.page.node_reclaim import wants_node_reclaim
 from kernelsim.mm.page.page_alloc import watermark_floor
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 
@@ -73,6 +74,9 @@ def zone_at_hand(mem: Mem, burst: Burst, request: I64, run: I64, dirty_ratio: in
         if mem.zone[zone, Z_FREE] <= watermark_floor(
             mem, zone, Z_WMARK_LOW, int(request[R_HIGHEST]), 0
         ):
+            distance = int(burst.distance[request[R_PREFERRED], nid])
+            if wants_node_reclaim(mem, zone, int(run[LR_NID]), distance):
+                return -1
             continue
         if mem.zone[zone, Z_BOOSTED_WATERMARK]:
             return -1

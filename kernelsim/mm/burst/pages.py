@@ -7,6 +7,8 @@ the page in `B_PFN` is clean.
 Units: ns, pages.
 """
 
+from typing import Final
+
 from kernelsim.hw.leaf import (
     inlined_leaf,
     leaf,
@@ -35,6 +37,7 @@ from kernelsim.mm.burst.columns import (
     CALL_NOTHING,
     CLEAR,
     CROSSED,
+    FOR_NODE,
     LINK,
     MAP,
     PASSED,
@@ -77,7 +80,9 @@ from kernelsim.mm.core.mem import (
     Mem,
     pcp_list,
 )
+from kernelsim.mm.page.node_reclaim import wants_node_reclaim
 from kernelsim.mm.page.page_alloc import (
+    count_interleave_hit,
     watermark_floor,
 )
 from kernelsim.mm.page.pcp import (
@@ -85,6 +90,9 @@ from kernelsim.mm.page.pcp import (
     refill_batch,
     take_listed_page,
 )
+
+NO_ZONE: Final = -1
+RECLAIM_FIRST: Final = -2
 
 
 @inlined_leaf
@@ -95,9 +103,9 @@ def allocate(mem: Mem, burst: Burst, cpu: int) -> None:
     """
     run = burst.run[cpu]
     request = burst.request[cpu, run[B_FOR]]
-    zone = zone_above(mem, request, Z_WMARK_LOW, 0)
-    if zone < 0 and may_go_below_low(mem, burst, cpu):
-        zone = zone_above(mem, request, Z_WMARK_MIN, int(request[R_ALLOC_FLAGS]))
+    zone = zone_above(mem, burst, cpu, request, Z_WMARK_LOW, 0)
+    if zone == NO_ZONE and may_go_below_low(mem, burst, cpu):
+        zone = zone_above(mem, burst, cpu, request, Z_WMARK_MIN, int(request[R_ALLOC_FLAGS]))
     if zone < 0:
         stop(burst, cpu, STOP_ENTERED)
         return
@@ -106,14 +114,20 @@ def allocate(mem: Mem, burst: Burst, cpu: int) -> None:
 
 
 @inlined_leaf
-def zone_above(mem: Mem, request: I64, mark: int, alloc_flags: int) -> int:
-    """Return the first zone with more free pages than a watermark asks for, -1 for none."""
+def zone_above(mem: Mem, burst: Burst, cpu: int, request: I64, mark: int, alloc_flags: int) -> int:
+    """Return the first zone with more free pages than a watermark asks for, NO_ZONE for none.
+
+    RECLAIM_FIRST if the task is to reclaim from a node before it goes further.
+    """
     highest = int(request[R_HIGHEST])
     for i in range(R_ZONES, R_ZONES + request[R_NR_ZONES]):
         zone = int(request[i])
         if mem.zone[zone, Z_FREE] > watermark_floor(mem, zone, mark, highest, alloc_flags):
             return zone
-    return -1
+        distance = int(burst.distance[request[R_PREFERRED], mem.zone[zone, Z_NID]])
+        if wants_node_reclaim(mem, zone, int(burst.run[cpu, B_NID]), distance):
+            return RECLAIM_FIRST
+    return NO_ZONE
 
 
 @leaf
@@ -220,6 +234,9 @@ def clear(mem: Mem, burst: Burst, cpu: int) -> int:
     if run[B_PFN] == 0:
         stop(burst, cpu, STOP_ENTERED)
         return CALL_NOTHING
+    if run[B_FOR] >= FOR_NODE:
+        preferred_nid = int(burst.request[cpu, run[B_FOR], R_PREFERRED])
+        count_interleave_hit(mem, int(run[B_PFN]), preferred_nid, 1)
     run[B_BEGAN] = run[B_TIME]
     is_near = run[B_NID] == mem.zone[zone, Z_NID]
     push(burst, cpu, TRAFFIC if is_near else LINK, int(run[B_TIME]))

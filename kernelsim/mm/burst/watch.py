@@ -19,7 +19,6 @@ from kernelsim.mm.burst.columns import (
     B_ZONE,
     CALL_NOTHING,
     CLEAR,
-    FOR_TABLE,
     O_NUMBER,
     OUT,
     REFILL,
@@ -49,13 +48,13 @@ class Watch(NamedTuple):
     chosen: I64_2D  # [1 + CHOICES_MAX, W_*] which zone faults chose; [0, 0] = how many
 
 
-def new_watch(mem: Mem) -> Watch:
+def new_watch(mem: Mem, burst: Burst) -> Watch:
     """Return what is needed to watch the bursts of a machine."""
     nr_zones, nr_cpus = mem.pcp_count.shape
     return Watch(
         zone=np.zeros_like(mem.zone),
         guarded=np.zeros(nr_zones, np.int64),
-        took=np.zeros((nr_cpus, FOR_TABLE + 1, nr_zones), np.int64),
+        took=np.zeros((nr_cpus, burst.request.shape[1], nr_zones), np.int64),
         chosen=np.zeros((1 + CHOICES_MAX, W_FREE + nr_zones), np.int64),
     )
 

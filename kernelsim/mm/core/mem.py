@@ -134,7 +134,12 @@ Z_WATERMARK_BOOST_FACTOR: Final = 17  # sysctl vm.watermark_boost_factor, of 100
 Z_BOOSTED_WATERMARK: Final = 18  # 1 = boosted since kswapd was last woken (ZONE_BOOSTED_WATERMARK)
 Z_RECLAIM_ACTIVE: Final = 19  # 1 = kswapd works on it, keep per-cpu lists short (same bit in Linux)
 Z_NUMA_STAT_OFF: Final = 20  # 1 = numa_hit and its like are not counted (vm.numa_stat is 0)
-NR_ZONE_FIELDS: Final = 21
+# Of the node of a zone, for node reclaim; 0 where it is off
+Z_NODE_RECLAIM_MODE: Final = 21  # bits of vm.zone_reclaim_mode
+Z_MIN_UNMAPPED: Final = 22  # pages of files that are left alone
+Z_MIN_SLAB: Final = 23  # and of slabs
+Z_HAS_CPUS: Final = 24  # 1 = N_CPU: others do not reclaim here
+NR_ZONE_FIELDS: Final = 25
 
 # Columns of Mem.extfrag, the fields of the tracepoint mm_page_alloc_extfrag
 X_PFN: Final = 0

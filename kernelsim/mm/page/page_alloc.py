@@ -25,10 +25,12 @@ from kernelsim.mm.core.mem import (
     Z_WATERMARK_BOOST,
     Z_WMARK_MIN,
     Mem,
+    zone_of,
 )
 from kernelsim.mm.core.vmstat import (
     NUMA_FOREIGN,
     NUMA_HIT,
+    NUMA_INTERLEAVE,
     NUMA_LOCAL,
     NUMA_MISS,
     NUMA_OTHER,
@@ -54,6 +56,7 @@ __all__ = [
     "ALLOC_WMARK_HIGH",
     "ALLOC_WMARK_LOW",
     "ALLOC_WMARK_MIN",
+    "count_interleave_hit",
     "expand",
     "free_area_counts",
     "free_one_page",
@@ -246,6 +249,17 @@ def zone_statistics(mem: Mem, zone: int, cpu_nid: int, preferred_nid: int, nr_pa
     while preferred > preferred_nid * zones_per_node and not mem.zone[preferred, Z_MANAGED]:
         preferred -= 1
     mem.numa_stat[preferred, NUMA_FOREIGN] += nr_pages
+
+
+@leaf
+def count_interleave_hit(mem: Mem, pfn: int, nid: int, nr_pages: int) -> None:
+    """Count pages of one zone that an interleaved policy wanted from a node, if they are from it.
+
+    Source: Linux 6.1 mm/mempolicy.c:alloc_page_interleave
+    """
+    zone = zone_of(mem, pfn)
+    if mem.zone[zone, Z_NID] == nid and not mem.zone[zone, Z_NUMA_STAT_OFF]:
+        mem.numa_stat[zone, NUMA_INTERLEAVE] += nr_pages
 
 
 @leaf

@@ -129,6 +129,12 @@ class PhysMem:
             self._zonelists_generation = self.generation
         return self._zonelists
 
+    @property
+    def nodes_with_memory(self) -> tuple[int, ...]:
+        """Return the nodes in the state N_MEMORY, rising."""
+        nr_types = len(self.zone_types)
+        return tuple(sorted({zone // nr_types for zone in self.zonelists[0]}))
+
     def changed(self) -> None:
         """Note that a node, its CPUs, or which zones have memory changed."""
         self.generation += 1

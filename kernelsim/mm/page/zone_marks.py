@@ -26,6 +26,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_PROMO,
 )
 from kernelsim.mm.page import watermark
+from kernelsim.mm.page.node_reclaim import set_node_reclaim
 from kernelsim.mm.page.phys_mem import PhysMem
 
 
@@ -132,5 +133,8 @@ ON_WRITE: Final[dict[str, Callable[[PhysMem], None]]] = {
     "vm.percpu_pagelist_high_fraction": set_pcp_sizes,
     "vm.lowmem_reserve_ratio": setup_per_zone_lowmem_reserve,
     "vm.numa_stat": set_numa_stat,
+    "vm.zone_reclaim_mode": set_node_reclaim,
+    "vm.min_unmapped_ratio": set_node_reclaim,
+    "vm.min_slab_ratio": set_node_reclaim,
 }
 """Key -> what a write makes the kernel compute afresh."""

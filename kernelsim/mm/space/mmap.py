@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -58,8 +59,8 @@ class VmArea:
     """None for anonymous memory."""
     pgoff: int = 0
     """Page of the file at `start`; for anonymous memory the page number it was made at."""
-    policy: object = None
-    """Memory policy set with mbind; None means the process's."""
+    policy: Mempolicy | None = None
+    """Memory policy set with mbind; None means the task's."""
 
     @property
     def nr_pages(self) -> int:

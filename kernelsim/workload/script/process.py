@@ -9,7 +9,6 @@ Units: bytes, ns; kB where the recorded lines say so.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final
 
 import attrs
@@ -17,23 +16,17 @@ import attrs
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.procfs.meminfo import meminfo_kb
-from kernelsim.procfs.process import (
-    render_maps,
-    render_smaps,
-    render_smaps_rollup,
-    render_statm,
-    render_status,
-    status_memory_kb,
-)
+from kernelsim.procfs.process import status_memory_kb
 from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.vmstat import render_numastat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
+from kernelsim.workload.script.numa_steps import NUMA_STEPS
+from kernelsim.workload.script.proc_files import VERBATIM_FILES, WALKING_STEPS, proc_text
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_output import (
     MEM_KEYS,
-    VERBATIM_FILES,
     StepReport,
     fields_line,
     mem_line,
@@ -270,6 +263,13 @@ class ScriptProcess:
         """Write a file, or watch."""
         return await WRITE_STEPS[step.op](self._writes, step)
 
+    async def on_region(self, step: Step) -> Outcome:
+        """Tell on which nodes the pages of a region are."""
+        region = self._regions.get(str(step.args[0]))
+        if region is None:
+            return NO_REGION
+        return await NUMA_STEPS[step.op](self._handle, region, step)
+
     async def mem(self, _step: Step) -> None:
         """Print the memory lines of its status."""
         process = self._snapshot()
@@ -285,17 +285,8 @@ class ScriptProcess:
     async def file(self, step: Step) -> None:
         """Print a file of its /proc directory."""
         # It reads the file itself, so it runs meanwhile.
-        process = attrs.evolve(self._snapshot(usage=step.op in ("rollup", "smaps")), state="R")
-        nr_cpus = self._state.machine.spec.nr_cpus
-        renderers: dict[str, Callable[[ProcessSnapshot], str]] = {
-            "maps": render_maps,
-            "smaps": render_smaps,
-            "rollup": render_smaps_rollup,
-            "status": partial(render_status, nr_cpus=nr_cpus),
-            "statm": render_statm,
-            "oom_score": lambda process: f"{process.oom_score}\n",
-        }
-        text = renderers[step.op](process)
+        process = attrs.evolve(self._snapshot(usage=step.op in WALKING_STEPS), state="R")
+        text = proc_text(step.op, process, self._state.machine.spec.nr_cpus)
         self._say(*verbatim_lines(self._name, VERBATIM_FILES[step.op], text))
 
     async def numastat(self, _step: Step) -> None:
@@ -366,11 +357,10 @@ STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("grow", "growsnap"), ScriptProcess.grow),
     **dict.fromkeys(FILE_STEPS, ScriptProcess.on_file),
     **dict.fromkeys(WRITE_STEPS, ScriptProcess.on_write),
+    **dict.fromkeys(NUMA_STEPS, ScriptProcess.on_region),
     "mem": ScriptProcess.mem,
     "meminfo": ScriptProcess.meminfo,
-    **dict.fromkeys(
-        ("maps", "smaps", "rollup", "status", "statm", "oom_score"), ScriptProcess.file
-    ),
+    **dict.fromkeys(VERBATIM_FILES, ScriptProcess.file),
     "numastat": ScriptProcess.numastat,
     **dict.fromkeys(("vm0", "vmd"), ScriptProcess.vmstat),
     "snap": ScriptProcess.snap,
@@ -382,8 +372,7 @@ STEPS: Final[dict[str, StepFunction]] = {
     "hold": ScriptProcess.hold,
 }
 SILENT: Final = frozenset(  # steps without a line of their own
-    {"name", "mem", "meminfo", "maps", "smaps", "rollup", "status", "statm", "oom_score"}
-    | {"numastat"}
+    {"name", "mem", "meminfo", "numastat", *VERBATIM_FILES}
     | {"vm0", "vmd", "snap", "mark", "mkfile", "wait", "sleep", "hold"}
 )
 

@@ -53,17 +53,6 @@ MEMINFO_KEYS: Final = (
     "CommitLimit",
     "Committed_AS",
 )
-VERBATIM_FILES: Final = {
-    # step -> the file it prints; numastat prints one of each node instead
-    "maps": "/proc/self/maps",
-    "smaps": "/proc/self/smaps",
-    "rollup": "/proc/self/smaps_rollup",
-    "status": "/proc/self/status",
-    "statm": "/proc/self/statm",
-    "numa_maps": "/proc/self/numa_maps",
-    "oom_score": "/proc/self/oom_score",
-}
-
 Fields: TypeAlias = Iterable[tuple[str, int | str]]
 """Keys and values of a line, in the order they are printed."""
 

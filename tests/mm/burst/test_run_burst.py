@@ -83,7 +83,7 @@ class Lab:
     def begin(self, cpu=0, *, at=16, nr=1, write=True, stride=1, time=START):
         """Let a CPU access pages of its process's region; return its columns."""
         actor = self.kernel.engine.actors[self.processes[cpu]._process.ref.name]
-        row = actor._caller.accesses._begin(TOKEN, nr)
+        row = actor._caller.accesses._begin(TOKEN, nr, None)
         row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = (
             self.first[cpu] + at,
             stride,

@@ -30,7 +30,7 @@ def zones(policy, *, local_nid=0, highest_zoneidx=3):
     )
 
 
-@pytest.mark.mission("P9", "partly")
+@pytest.mark.mission("P9")
 @pytest.mark.parametrize(
     ("policy", "local_nid", "tried"),
     [

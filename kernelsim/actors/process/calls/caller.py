@@ -69,13 +69,13 @@ class Caller:
         kernel, entry, task = self.kernel, self.entry, self.task
         entry.start_ns = kernel.engine.now_ns
         await task.get_cpu()
-        self.mm, is_loaded = await make_address_space(self.current, entry.policy)
+        self.mm, is_loaded = await make_address_space(self.current)
         entry.mm = self.mm
-        self._fault = FaultHandler(self.current, self.mm, entry.policy)
+        self._fault = FaultHandler(self.current, self.mm)
         kernel.engine.spawn(self._fault)
         self.accesses = Accesses(self.current, entry, self._fault)
-        self.reader = FileReader(self.current, entry.policy)
-        self.writer = FileWriter(self.current, entry.policy)
+        self.reader = FileReader(self.current)
+        self.writer = FileWriter(self.current)
         kernel.processes[entry.pid] = entry
         trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
         if not is_loaded:

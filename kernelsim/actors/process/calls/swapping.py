@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from kernelsim.actors.alloc.page_allocator import alloc_context
+from kernelsim.actors.alloc.page_allocator import vma_context
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.process.calls.call import Call
@@ -106,7 +106,7 @@ async def swapoff(caller: Caller, message: Swapoff) -> int:
     emptier = SwapEmptier(
         caller.current,
         number,
-        lambda: alloc_context(caller.current, entry.policy, GFP_HIGHUSER_MOVABLE),
+        lambda vma, vpn: vma_context(caller.current, vma, vpn, GFP_HIGHUSER_MOVABLE),
     )
     error = await emptier.try_to_unuse()
     entry.oom_origin = False

@@ -12,6 +12,8 @@ from kernelsim.actors.process.calls import (
     life,
     locking,
     mapping,
+    mempolicy,
+    migrating,
     swapping,
 )
 from kernelsim.actors.process.calls.call import CallTable
@@ -24,6 +26,8 @@ CALLS: Final = CallTable(
         swapping.CALLS,
         files.CALLS,
         file_write.CALLS,
+        mempolicy.CALLS,
+        migrating.CALLS,
         life.CALLS,
     )
 )

@@ -1,0 +1,49 @@
+"""Tests of the workloads about nodes: what they state holds, whatever the seed draws."""
+
+from pathlib import Path
+
+import pytest
+
+from kernelsim.cli import main as cli
+
+FOLDER = Path(__file__).parents[2] / "workloads"
+
+
+def run(path: Path) -> int:
+    """Run a workload with another seed than in its summary; return the exit status."""
+    return cli.exit_status(["run", str(path), "--seed=2"])
+
+
+@pytest.mark.slow
+@pytest.mark.mission("P9")
+@pytest.mark.parametrize("name", ["numa_policies", "numa_swap_insanity"])
+def test_policies_decide_where_pages_land(name):
+    """Bind swaps rather than spill, interleaving is even, the others go to the nearest node."""
+    assert run(FOLDER / f"{name}.py") == cli.EXIT_DONE
+
+
+@pytest.mark.slow
+@pytest.mark.mission("P14")
+def test_zone_reclaim_mode_by_mode():
+    """With 0 pages spill, with any bit page cache goes first, with bit 4 also what is mapped."""
+    assert run(FOLDER / "zone_reclaim.py") == cli.EXIT_DONE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("numa_policies", ('"bind", 1, move=True', '"bind", 1'), "mbind moves"),
+        ("numa_swap_insanity", ('"interleave:0-1")', '"preferred:0")'), "room for both"),
+        ("zone_reclaim", ('_mode", mode)', '_mode", mode & 4)'), "free the page"),
+        ("zone_reclaim", ("if maps:", "if not PAGES:"), "left alone"),
+    ],
+)
+def test_what_they_state_can_fail(name, wrong, said, tmp_path, capsys):
+    """Without the move, turns, a mode or the mapping: status 1."""
+    path = tmp_path / f"{name}.py"
+    text = (FOLDER / f"{name}.py").read_text()
+    assert wrong[0] in text
+    path.write_text(text.replace(*wrong))
+    assert run(path) == cli.EXIT_CHECK_FAILED
+    assert said in capsys.readouterr().err
