@@ -380,6 +380,10 @@ def check_commitment(kernel: Kernel) -> Iterator[str]:
         mapped = sum(vma.nr_pages for vma in areas)
         if mapped != mm.total_vm:
             yield f"mm {number}: total_vm is {mm.total_vm}, its mappings have {mapped} pages"
+    for inode in kernel.files.inodes.values():
+        if inode.is_shmem:  # whole, or each page that is there
+            cached = kernel.spaces.nrpages(inode.number)
+            promised += inode.nr_pages if inode.is_charged else cached
     counted = kernel.mms.commit.committed_pages
     if counted != promised:
         yield f"Committed_AS is {counted} pages, mappings were promised {promised}"

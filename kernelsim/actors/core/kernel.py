@@ -7,6 +7,7 @@ the swap cache: the running task, since the functions of mm run to completion. `
 tasks that want pages, and kswapd, without a lock.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -115,6 +116,7 @@ class Kernel:
         next_pid: Pid of the next process.
         burst: What the CPUs do in compiled code, and when each lock is free.
         bursts: Lets them go on with it.
+        start_process: Starts the actor of a process that another one has forked.
         is_panic_told: The workload has heard of the panic.
         observer: What listens to stores and decisions; it does nothing unless checking is on.
         is_observed: Whether checking is on.
@@ -130,6 +132,7 @@ class Kernel:
     burst_pages: int
     burst: Burst
     bursts: BurstRunner = attrs.field(init=False)
+    start_process: Callable[[ProcessEntry], None] = attrs.field(init=False)
     psi: PsiGroup = attrs.field(factory=PsiGroup)
     cpus: list[Cpu] = attrs.field(factory=list)
     nodes: list[Node] = attrs.field(factory=list)

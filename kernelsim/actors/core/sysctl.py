@@ -12,7 +12,7 @@ from kernelsim.config import sysctl_write
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.page.zone_marks import ON_WRITE, set_numa_stat
-from kernelsim.mm.space.util import init_reserves
+from kernelsim.mm.space.util import OVERCOMMIT_NEVER, init_reserves
 from kernelsim.units import KIB, PAGE_SIZE
 
 DIRTY_LIMITS: Final = ("vm.dirty_ratio", "vm.dirty_bytes")
@@ -42,6 +42,8 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
     on_write = ON_WRITE.get(name)
     if on_write is not None:
         on_write(kernel.phys)
+    elif name == "vm.overcommit_memory" and written.vm_overcommit_memory == OVERCOMMIT_NEVER:
+        kernel.mms.commit.sync()
     elif name in DIRTY_LIMITS:
         kernel.writeback.set_ratelimit()
     elif name == "vm.dirty_writeback_centisecs" and written.vm_dirty_writeback_centisecs:

@@ -42,6 +42,7 @@ from kernelsim.actors.messages.node import (
     EndSwapWrite,
     FreePages,
     IsolateLru,
+    LazyfreeFolios,
     LruActivate,
     LruAddDrain,
     MemoryTraffic,
@@ -68,6 +69,7 @@ from kernelsim.mm.core.folio_batch import (
 )
 from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
 from kernelsim.mm.core.mlock import mlock_folios, munlock_folios
+from kernelsim.mm.core.swap import lru_lazyfree
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_isolated, free_unref_run
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
@@ -126,6 +128,7 @@ class Node(Actor):
             LruAddDrain: self.on_lru_add_drain,
             LruActivate: self.on_lru_activate,
             MlockFolios: self.on_mlock_folios,
+            LazyfreeFolios: self.on_lazyfree_folios,
             ReleasePages: self.on_release_pages,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
@@ -291,6 +294,14 @@ class Node(Actor):
     def on_mlock_folios(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move locked pages to the unevictable list, unlocked ones back."""
         return self._under_lru_lock(partial(self._mlock_folios, message), message.user)
+
+    def on_lazyfree_folios(self, message: LazyfreeFolios) -> Any:  # noqa: ANN401 - as above
+        """Move pages that are not worth swapping to the inactive list of files."""
+        return self._under_lru_lock(partial(self._lazyfree_folios, message), message.user)
+
+    def _lazyfree_folios(self, message: LazyfreeFolios) -> tuple[None, int]:
+        lru_lazyfree(self._mem, message.pfns, len(message.pfns))
+        return None, self._lru_hold_ns(message.user, len(message.pfns))
 
     def _mlock_folios(self, message: MlockFolios) -> tuple[None, int]:
         move, nr = mlock_folios if message.locks else munlock_folios, len(message.pfns)

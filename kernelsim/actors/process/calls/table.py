@@ -7,11 +7,14 @@ from typing import Final
 
 from kernelsim.actors.process.calls import (
     access,
+    advising,
     file_write,
     files,
+    forking,
     life,
     locking,
     mapping,
+    protecting,
     swapping,
 )
 from kernelsim.actors.process.calls.call import CallTable
@@ -19,11 +22,14 @@ from kernelsim.actors.process.calls.call import CallTable
 CALLS: Final = CallTable(
     (
         mapping.CALLS,
+        protecting.CALLS,
+        advising.CALLS,
         access.CALLS,
         locking.CALLS,
         swapping.CALLS,
         files.CALLS,
         file_write.CALLS,
+        forking.CALLS,
         life.CALLS,
     )
 )
