@@ -9,6 +9,7 @@ Units: bytes, ns.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.load_balancer import LoadBalancer
 from kernelsim.actors.parts.node import Node
+from kernelsim.actors.process.start import start_entry
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
 from kernelsim.actors.space.oom_reaper import OomReaper
@@ -154,6 +156,7 @@ class Machine:
             engine.spawn(node)
             node.wire()
         kernel.bursts = Bursts(kernel)
+        kernel.start_process = partial(start_entry, kernel)
         for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
             engine.spawn(actor)
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
@@ -188,6 +191,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         totalram_pages=phys.totalram_pages,
         tunables=phys.tunables,
         total_swap_pages=int(swap.state[SS_TOTAL]),
+        nr_cpus=spec.nr_cpus,
     )
     layout = ADDRESS_LAYOUTS[spec.arch]
     burst = make_burst(spec)

@@ -36,7 +36,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
         hears SubmitBio
-        from  core/writepages file/page_io process/calls/swapping reclaim/reclaim space/swap_in
+        from  core/writepages file/page_io process/calls/swapping reclaim/swap_writes space/swap_in
         tells node
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
@@ -52,18 +52,20 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
-              FreePages IncMaxSeq IsolateLru IsolateOldest LruActivate LruAddDrain MemoryTraffic
-              MlockFolios PutbackInactive PutbackOldest ReleasePages ResetBatchSize ShrinkActive
+              FreePages IncMaxSeq IsolateLru IsolateOldest LazyfreeFolios LruActivate LruAddDrain
+              MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive PutbackOldest
+              ReleasePages ResetBatchSize ShrinkActive
         from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
-              reclaim/lru_gen reclaim/reclaim reclaim/zram_io space/memory_access space/mlock
-              space/swap_in
+              reclaim/lru_gen reclaim/reclaim reclaim/swap_writes reclaim/zram_io space/lazy_free
+              space/memory_access space/migrate space/mlock space/swap_in
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Exit Fadvise Fdatasync Fstat Fsync Ftruncate GetMempolicy Madvise
-              Mbind MigratePages Mincore Mlock Mlockall Mmap MovePages Msync Munlock Munlockall
-              Munmap Open Read SetMempolicy SetMempolicyHomeNode Sleep StartImage StartPrinting
-              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Write
+        hears Brk Close DropCaches Exit Fadvise Fdatasync Fork Fstat Fsync Ftruncate GetMempolicy
+              Madvise Mbind MigratePages Mincore MincoreRange Mlock Mlock2 Mlockall MlockallFlags
+              Mmap MovePages Mprotect Mremap Msync Munlock Munlockall Munmap Open Read SetMempolicy
+              SetMempolicyHomeNode Sigaction Sleep StartImage StartPrinting Swapoff Swapon Sync
+              SyncFileRange TakeSignal Touch TouchPages Wait4 Write
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)

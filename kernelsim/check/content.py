@@ -43,7 +43,7 @@ class Content:
     store: tuple[int, int] | None = None
     leaving: PageRange | None = None
     zeros: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
-    _row: dict[int, int] = attrs.field(factory=dict)  # by block
+    _row: dict[int, int] = attrs.field(factory=dict, alias="row")  # by block
 
     def row_of(self, block: int) -> int:
         """Return the row of a block, made if it has none."""
@@ -94,6 +94,19 @@ class Content:
         for block in [block for block in self._row if low <= block <= high]:
             start = block << BLOCK_BITS
             self._fill(max(first, start), min(end, start + BLOCK_PAGES), 0)
+
+    def copy(self) -> "Content":
+        """Return what a child has of it."""
+        return Content(self.tokens.copy(), zeros=self.zeros.copy(), row=dict(self._row))
+
+    def move(self, first: int, nr: int, new_first: int) -> None:
+        """Let pages hold at another place what they held."""
+        vpns = np.arange(first, first + nr, dtype=np.int64)
+        tokens = self.read(vpns)
+        self.drop(first, first + nr)
+        self.drop(new_first, new_first + nr)
+        for token in np.unique(tokens[tokens != 0]).tolist():
+            self.write(vpns[tokens == token] - first + new_first, token)
 
     def _fill(self, first: int, end: int, token: int) -> None:
         while first < end:

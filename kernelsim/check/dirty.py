@@ -59,7 +59,8 @@ def check_marks(mem: Mem, xa: XArray) -> Iterator[str]:
     lowest = rows[xa.node[rows, XN_SHIFT] == 0]
     flags = np.where(xa.slots[lowest] > 0, mem.pages.flags[np.maximum(xa.slots[lowest], 0)], 0)
     wanted = {
-        PAGECACHE_TAG_DIRTY: flags & PG_dirty != 0,
+        # Memory that is shared is written to no device, and has no marks.
+        PAGECACHE_TAG_DIRTY: (flags & PG_dirty != 0) & (flags & PG_swapbacked == 0),
         PAGECACHE_TAG_WRITEBACK: flags & PG_writeback != 0,
     }
     for mark, name in NAMES.items():
@@ -148,7 +149,7 @@ def check_kept(mem: Mem, kernel: Kernel, contents: FileContents) -> Iterator[str
     """
     for number, tokens in sorted(contents.expected.items()):
         inode = kernel.files.inodes.get(number)
-        if inode is None:
+        if inode is None or inode.is_shmem:
             continue
         nr = min(len(tokens), inode.nr_pages)
         own = (mem.pages.mapping == number) & (mem.pages.flags & np.uint32(PG_swapbacked) == 0)

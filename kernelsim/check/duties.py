@@ -8,7 +8,7 @@ that hold at any moment.
 Units: pages, virtual page numbers, ns.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.check.aging import Judgement, Scan
 from kernelsim.check.balance import wrong_node, wrong_silence, wrong_sleep, wrong_zone
+from kernelsim.check.commitment import check_commitment
 from kernelsim.check.flight import check_flight
 from kernelsim.check.lru import count_by_node
 from kernelsim.check.lru_gen import Oldest
@@ -57,7 +58,6 @@ from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import Gfp
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.sched.fair import SchedEntity
 
 ROTATED_OF: Final = PG_lru | PG_reclaim | PG_locked | PG_dirty | PG_unevictable
@@ -384,17 +384,3 @@ def check_duties(
     lines += check_commitment(kernel)
     duties.frames.note(tables)
     return lines
-
-
-def check_commitment(kernel: Kernel) -> Iterator[str]:
-    """Compare what is promised with the mappings that were promised memory."""
-    promised = 0
-    for number, mm in sorted(kernel.mms.by_number.items()):
-        areas = list(mm.map)
-        promised += sum(vma.nr_pages for vma in areas if vma.flags & VmFlag.VM_ACCOUNT)
-        mapped = sum(vma.nr_pages for vma in areas)
-        if mapped != mm.total_vm:
-            yield f"mm {number}: total_vm is {mm.total_vm}, its mappings have {mapped} pages"
-    counted = kernel.mms.commit.committed_pages
-    if counted != promised:
-        yield f"Committed_AS is {counted} pages, mappings were promised {promised}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.page_cache import FileContents
 from kernelsim.check.tables import PRESENT, SPECIAL, WRITABLE, Tables, cut_short
-from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_uptodate
+from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_swapbacked, PG_uptodate
 from kernelsim.mm.space.i_mmap import FV_FLAGS, FV_MM, FV_NR_PAGES, FV_PGOFF, FV_VPN
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at
@@ -69,7 +69,8 @@ def check_mapped_files(
 
     yield from report(~is_right, "is not the page of the file that its mapping shows there")
     yield from report(flags & np.uint32(PG_uptodate) == 0, "is mapped and holds nothing yet")
-    is_dirty = flags & np.uint32(PG_dirty) != 0
+    # Nobody hears of stores to memory that is shared: it is as good as dirty.
+    is_dirty = flags & np.uint32(PG_dirty | PG_swapbacked) != 0
     yield from report((bits & WRITABLE != 0) & ~shared, "a page of a file is writable in private")
     yield from report((bits & (WRITABLE | DIRTY) != 0) & ~is_dirty, "may be stored to and is clean")
     if contents is not None:

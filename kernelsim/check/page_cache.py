@@ -136,7 +136,10 @@ def check_page_cache(mem: Mem, kernel: Kernel) -> list[str]:
     number, index = xa.node[leaves[at], XN_TREE], first_indexes(xa, leaves)[at] + slot
     pages = mem.pages
     wrong = (pages.mapping[pfns] != number) | (pages.index[pfns] != index)
-    wrong |= (pages.flags[pfns] & np.uint32(PG_anon | PG_swapbacked)) != 0
+    in_memory = [each.number for each in kernel.files.inodes.values() if each.is_shmem]
+    is_swapbacked = pages.flags[pfns] & np.uint32(PG_swapbacked) != 0
+    wrong |= (pages.flags[pfns] & np.uint32(PG_anon)) != 0
+    wrong |= is_swapbacked != np.isin(number, in_memory)
     lines += cut_short(
         f"page {index[i]} of file {number[i]} is pfn {pfns[i]}, which is page "
         f"{pages.index[pfns[i]]} of {pages.mapping[pfns[i]]}"
@@ -231,6 +234,8 @@ def check_contents(mem: Mem, kernel: Kernel, pfns: I64, number: I64, index: I64)
     known = np.uint32(PG_uptodate | PG_dirty | PG_writeback | PG_error)
     is_clean = (flags & known) == PG_uptodate
     for file, inode in sorted(kernel.files.inodes.items()):
+        if inode.is_shmem:  # no device holds anything of it
+            continue
         own = np.flatnonzero(is_clean & (number == file))
         held = np.zeros(max(len(inode.disk), int(index[own].max(initial=-1)) + 1), np.uint64)
         held[: len(inode.disk)] = inode.disk

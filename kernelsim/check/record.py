@@ -81,6 +81,9 @@ class Record(Duties):
         dropped = effect.drops(operation, result, leaving)
         if dropped is not None:
             content.drop(*dropped)
+        moved = effect.moves(operation, result)
+        if moved is not None:
+            content.move(*moved)
         for stores in effect.stores(operation, result):
             if self._maps_files(pid):  # stores to shared pages have been told one by one
                 content.write(self._private(pid, pages_of(stores)), token)
@@ -88,6 +91,14 @@ class Record(Duties):
                 content.write_run(*stores, token)
             else:
                 content.write(stores, token)
+
+    def forked(self, parent: int, child: int) -> None:
+        """Let a child have what its parent has, but for mappings it gets empty or not at all."""
+        self._kernel.bursts.tell_stores()
+        content = self.contents[child] = self.content_of(parent).copy()
+        for vma in self._kernel.processes[parent].mm.map:
+            if vma.flags & (VmFlag.VM_DONTCOPY | VmFlag.VM_WIPEONFORK):
+                content.drop(vma.vpn, vma.vpn + vma.nr_pages)
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter a run of stores, those to a file behind what others have stored until now."""

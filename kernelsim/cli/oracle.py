@@ -26,6 +26,7 @@ EXIT_OUTSIDE = 1
 def oracle(
     *cases: Path,
     out: Path | None = None,
+    family: tuple[str, ...] = (),
     seed: Whole = 1,
     burst_pages: Whole = 512,
     check: bool = False,
@@ -34,9 +35,14 @@ def oracle(
 ) -> int:
     """Run recorded cases of a real kernel and compare: rows outside their class, then totals.
 
+    A directory that has `programs/` holds programs of system calls instead: they run here, and a
+    table says how many steps answer as the real kernel did.
+
     Args:
-        cases: Directories of recorded cases.
+        cases: Directories of recorded cases, or one of programs of system calls.
         out: Keep what our run wrote: of one case in this directory, of several in one each below.
+        family: Of programs of system calls only this family; may be given several times. With
+            `--out` what they answered is in DIR/recordings.
         seed: Decides the time of cache misses, the phase of the timer, the first CPU of a task.
         burst_pages: Most pages a task touches before the log gets its events. It changes no
             counter; with 1 every step is a message, which is slower.
@@ -47,9 +53,13 @@ def oracle(
     from kernelsim.machine import require_burst_pages
     from kernelsim.oracle.case_run import check_case, run_case
     from kernelsim.oracle.compare import Comparison, render, to_json
+    from kernelsim.oracle.vmaprog import has_programs
     from kernelsim.report.compiling import compile_leaves
 
     require_burst_pages(burst_pages)
+    if len(cases) == 1 and has_programs(cases[0]):
+        compile_leaves()
+        return run_programs(cases[0], out, family, seed)
     check_places(cases, out)
     compile_leaves()
     not_run: dict[Path, str] = {}
@@ -81,6 +91,28 @@ def oracle(
     if len(cases) > 1:
         print(json_reasons(not_run) if json else total_text(results, not_run), end="")
     return EXIT_OUTSIDE if not_run or not all_ok(results) else 0
+
+
+def run_programs(directory: Path, out: Path | None, wanted: Sequence[str], seed: int) -> int:
+    """Run programs of system calls, write recordings of them, print how much is the same."""
+    from kernelsim.oracle.vmaprog import (
+        compare_recordings,
+        family_names,
+        run_family_of,
+        table_of,
+    )
+
+    rows = []
+    for name in family_names(directory, wanted):
+        ours = run_family_of(directory, name, seed=seed)
+        if out is not None:
+            folder = out / "recordings"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.out").write_text(ours, encoding="utf-8")
+        row = compare_recordings(directory, name, ours)
+        rows += [row] if row is not None else []
+    print(table_of(rows), end="")
+    return EXIT_OUTSIDE if any(row.apart for row in rows) else 0
 
 
 def reasons_against(cases: Sequence[Path]) -> dict[Path, str]:

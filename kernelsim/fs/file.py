@@ -20,6 +20,8 @@ class OpenFile:
         pos: Where the next read begins.
         wb_err: Errors of writing back it has heard of, see fs/errseq.py.
         is_random: FMODE_RANDOM: no readahead, by POSIX_FADV_RANDOM.
+        can_read: It was opened for reading (FMODE_READ).
+        can_write: It was opened for writing (FMODE_WRITE).
     """
 
     inode: Inode
@@ -27,3 +29,5 @@ class OpenFile:
     pos: int = 0
     wb_err: int = 0
     is_random: bool = False
+    can_read: bool = True
+    can_write: bool = True

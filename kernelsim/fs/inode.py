@@ -54,6 +54,8 @@ class Inode:
         dirtied_when: When it became dirty, in jiffies.
         io_list: Queue of its device it is in, see fs/fs_writeback.py; None for none.
         writeback_index: Page at which the last turn of writing stopped.
+        is_shmem: It lies in memory, on no device; its pages are all there is of it.
+        is_charged: Its size was charged when it was made; else each page is (VM_NORESERVE).
     """
 
     number: int
@@ -70,6 +72,8 @@ class Inode:
     dirtied_when: int = 0
     io_list: "deque[Inode] | None" = None
     writeback_index: int = 0
+    is_shmem: bool = False
+    is_charged: bool = False
 
     @property
     def nr_pages(self) -> int:

@@ -1,19 +1,23 @@
 """All files of a machine, by path, and the file systems they lie in.
 
 Linux: fs/namei.c, without directories, 6.1.
-Differs: There are no directories and no mounts: a path is one name. A new file lies on the device
-of a file whose path differs in the last part only, else on the first device.
+Differs: There are no directories and no mounts but for /dev/shm: a path is one name. A new file
+lies on the device of a file whose path differs in the last part only, else on the first device.
+What is below /dev/shm is a tmpfs and lies in memory.
 
 Interface: a `Namespace` a machine; errors are negative errnos.
 Units: bytes.
 """
 
 import errno
+from typing import Final
 
 import attrs
 
 from kernelsim.fs.filesystem import Filesystem
 from kernelsim.fs.inode import Inode, first_tokens
+
+TMPFS: Final = "/dev/shm/"  # noqa: S108 - no file of the machine that runs this
 
 
 @attrs.define
@@ -36,6 +40,10 @@ class Namespace:
         """Make an empty file; return it, or -EEXIST, or -ENOSPC where there is no file system."""
         if path in self.by_path:
             return -errno.EEXIST
+        if path.startswith(TMPFS):
+            inode = self.create_shmem(path, 0, is_charged=False)
+            self.by_path[path] = inode
+            return inode
         where = device if device is not None else self._device_for(path)
         if where not in self.filesystems:
             return -errno.ENOSPC
@@ -61,6 +69,13 @@ class Namespace:
     def create_nameless(self) -> Inode:
         """Make an empty file without a name, which is on no device and stays."""
         inode = Inode(self.next_number, "", "", nr_open=1)
+        self.next_number += 1
+        self.inodes[inode.number] = inode
+        return inode
+
+    def create_shmem(self, path: str, size: int, *, is_charged: bool) -> Inode:
+        """Make a file that lies in memory; the path is only shown, nobody can open it."""
+        inode = Inode(self.next_number, path, "", size=size, is_shmem=True, is_charged=is_charged)
         self.next_number += 1
         self.inodes[inode.number] = inode
         return inode

@@ -23,6 +23,7 @@ from kernelsim.mm.core.mem import (
     PG_anon,
     PG_dirty,
     PG_referenced,
+    PG_swapbacked,
     PG_swapcache,
     PG_unevictable,
     PG_writeback,
@@ -140,6 +141,7 @@ def capture_vma(
         ptes = entries[1][first:last]
         usage = usage_of(kernel, ptes, is_locked=VmFlag.VM_LOCKED in vma.flags)
         numa = numa_usage_of(kernel, ptes)
+    shown = vma.flags | VmFlag.VM_SOFTDIRTY  # all have it from birth, and nobody clears it
     return VmaSnapshot(
         start=vma.start,
         end=vma.end,
@@ -149,7 +151,7 @@ def capture_vma(
         inode=file.inode,
         name=file.path or process.mm.vma_name(vma),
         usage=usage,
-        vm_flags=tuple(name for flag, name in SMAPS_LETTERS if vma.flags & flag),
+        vm_flags=tuple(name for flag, name in SMAPS_LETTERS if shown & flag),
         policy=mpol_to_str(process.policy if vma.policy is None else vma.policy),
         numa=numa,
     )
@@ -215,6 +217,7 @@ def usage_of(kernel: Kernel, ptes: U64, *, is_locked: bool) -> MemoryUsage:
         private_dirty=nr_bytes(~shared & dirty),
         referenced=nr_bytes(referenced),
         anonymous=nr_bytes(is_anon),
+        lazyfree=nr_bytes(is_anon & ~dirty & (flags & np.uint32(PG_swapbacked) == 0)),
         swap=len(slots) * PAGE_SIZE,
         swap_pss=int((PAGE_SIZE // users).sum()),
         locked=pss if is_locked else 0,

@@ -5,6 +5,7 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from kernelsim.mm.space.brk import set_brk
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
@@ -111,13 +112,17 @@ class VmaMachine(RuleBasedStateMachine):
 
     @rule(end=st.integers(BRK_START - 1, TOP), extra=st.integers(0, PAGE_SIZE - 1))
     def brk(self, end: int, extra: int) -> None:
-        """The heap grows only into free pages with one page more free behind them."""
+        """The heap grows only into free pages with one page more free behind them.
+
+        It does not shrink where nothing is mapped.
+        """
         old = self.mm.brk
         brk = end * PAGE_SIZE + extra
         first, last = -(-old // PAGE_SIZE), -(-brk // PAGE_SIZE)
         free = not any(page in self.prot_of for page in range(first, last + 1))
-        change = self.mm.set_brk(brk)
-        if brk < self.mm.start_brk or (last > first and not free):
+        change = set_brk(self.mm, brk)
+        is_gone = not any(page in self.prot_of for page in range(last, first))
+        if brk < self.mm.start_brk or (last > first and not free) or (last < first and is_gone):
             assert change.result == self.mm.brk == old
             return
         assert change.result == self.mm.brk == brk
@@ -148,12 +153,16 @@ class VmaMachine(RuleBasedStateMachine):
 
     @invariant()
     def as_few_mappings_as_possible(self) -> None:
-        """Neighbours that could be one are one; mappings are sorted and found by address."""
+        """Neighbours that could be one are one; mappings are sorted and found by address.
+
+        What brk adds does not become one with the mapping above it.
+        """
         areas = list(self.mm.map)
         assert self.mm.map.starts == [vma.start for vma in areas]
         for before, after in pairwise(areas):
             assert before.end <= after.start
-            assert not before.merges_with(after)
+            by_brk = self.mm.start_brk < before.end <= TOP * PAGE_SIZE
+            assert by_brk or not before.merges_with(after)
         for vma in areas:
             assert self.mm.map.find_vma(vma.end - 1) == vma
 

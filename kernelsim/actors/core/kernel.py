@@ -8,6 +8,7 @@ tasks that want pages, and kswapd, without a lock.
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -119,6 +120,7 @@ class Kernel:
         next_pid: Pid of the next process.
         burst: What the CPUs do in compiled code, and when each lock is free.
         bursts: Lets them go on with it.
+        start_process: Starts the actor of a process that another one has forked.
         is_panic_told: The workload has heard of the panic.
         observer: What listens to stores and decisions; it does nothing unless checking is on.
         is_observed: Whether checking is on.
@@ -134,6 +136,7 @@ class Kernel:
     burst_pages: int
     burst: Burst
     bursts: BurstRunner = attrs.field(init=False)
+    start_process: Callable[[ProcessEntry], None] = attrs.field(init=False)
     psi: PsiGroup = attrs.field(factory=PsiGroup)
     cpus: list[Cpu] = attrs.field(factory=list)
     nodes: list[Node] = attrs.field(factory=list)

@@ -17,10 +17,11 @@ import attrs
 from kernelsim.actors.core.task import Task
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.page.mempolicy import Mempolicy
-from kernelsim.mm.reclaim.oom_kill import OomTask
+from kernelsim.mm.reclaim.oom_kill import OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OomTask
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
+from kernelsim.mm.space.static_program import DEFAULT_PROGRAM, StaticProgram
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import PAGE_SIZE
@@ -35,6 +36,7 @@ class ProcessEntry:
     Attributes:
         comm: Its name.
         tasks: Its threads of control; the first is the leader of the group.
+        program: What it runs.
         exited: Woken when it has ended.
         signals: Where it sleeps when only a signal or time can wake it.
         uid: Its user.
@@ -49,13 +51,18 @@ class ProcessEntry:
         exit_status: What it ended with, minus a signal's number; None while it lives.
         oom_origin: It runs swapoff, and is killed first when memory runs out.
         ref: Its actor.
-        mm: Its address space; what it had after its end.
+        catches_faults: It has handlers for SIGSEGV and SIGBUS, and goes on after them.
+        parent: The process that forked it; None for one that was started from outside.
+        children: Those it has forked and not waited for, by pid.
+        is_zombie: All it had is free; only its status is left.
+        mm: Its address space; what it had after its end. A forked one is born with it.
     """
 
     comm: str
     tasks: tuple[Task, ...]
     exited: WaitQueue
     signals: WaitQueue
+    program: StaticProgram = DEFAULT_PROGRAM
     uid: int = 0
     oom_score_adj: int = 0
     oom_score_adj_min: int = 0
@@ -67,6 +74,10 @@ class ProcessEntry:
     group_exit_code: int = 0
     exit_status: int | None = None
     oom_origin: bool = False
+    catches_faults: bool = False
+    parent: "ProcessEntry | None" = None
+    children: "dict[int, ProcessEntry]" = attrs.field(factory=dict)
+    is_zombie: bool = False
     ref: ActorRef = attrs.field(init=False)
     mm: MmStruct = attrs.field(init=False)
 
@@ -94,10 +105,12 @@ class ProcessEntry:
         return bool(self.group_exit_code) and not self.has_ended()
 
     def set_oom_score_adj(self, value: int) -> int:
-        """Set what the OOM killer adds to its score, as the process itself; return 0 or -EACCES.
+        """Set what the OOM killer adds to its score, as the process itself; return 0 or an errno.
 
-        Source: Linux 6.1 fs/proc/base.c:__set_oom_adj
+        Source: Linux 6.1 fs/proc/base.c:oom_score_adj_write, :__set_oom_adj
         """
+        if not OOM_SCORE_ADJ_MIN <= value <= OOM_SCORE_ADJ_MAX:
+            return -errno.EINVAL
         if value < self.oom_score_adj_min and self.uid != ROOT_UID:
             return -errno.EACCES
         self.oom_score_adj = value

@@ -14,7 +14,7 @@ from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.page.node_reclaim import set_node_reclaim
 from kernelsim.mm.page.zone_marks import ON_WRITE, set_numa_stat
 from kernelsim.mm.reclaim.lru_gen_aging import lru_gen_change_state
-from kernelsim.mm.space.util import init_reserves
+from kernelsim.mm.space.util import OVERCOMMIT_NEVER, init_reserves
 from kernelsim.units import KIB, PAGE_SIZE
 
 DIRTY_LIMITS: Final = ("vm.dirty_ratio", "vm.dirty_bytes")
@@ -46,6 +46,8 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
     on_write = ON_WRITE.get(name)
     if on_write is not None:
         on_write(kernel.phys)
+    elif name == "vm.overcommit_memory" and written.vm_overcommit_memory == OVERCOMMIT_NEVER:
+        kernel.mms.commit.sync()
     elif name in DIRTY_LIMITS:
         kernel.writeback.set_ratelimit()
     elif name == "lru_gen.enabled":

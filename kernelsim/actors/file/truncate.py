@@ -49,6 +49,8 @@ async def advise_dontneed(current: Current, inode: Inode, first: int, last: int)
 
     Source: Linux 6.1 mm/fadvise.c:generic_fadvise
     """
+    if inode.is_shmem:  # it has no other place
+        return
     await lru_add_drain(current)
     await invalidate_pages(current, inode, first, last)
     mem = current.kernel.mem
@@ -65,7 +67,7 @@ async def drop_caches(current: Current, what: int) -> None:
     kernel = current.kernel
     if what & DROP_PAGES:
         await lru_add_drain_all(current)
-        for inode in list(kernel.files.inodes.values()):
+        for inode in [each for each in kernel.files.inodes.values() if not each.is_shmem]:
             await invalidate_pages(current, inode, 0, max(inode.nr_pages - 1, 0))
         kernel.mem.vm_event[DROP_PAGECACHE] += 1
     if what & DROP_OBJECTS:  # there are none whose number is known

@@ -3,9 +3,13 @@
 Units: pages, ns.
 """
 
+from typing import Final
+
 import msgspec
 
 from kernelsim.mm.space.mmap import VmArea
+
+KEEP: Final = -1  # token of a store that changes nothing: a page is only to be made writable
 
 
 class PageFault(msgspec.Struct, frozen=True, gc=False):
@@ -15,7 +19,7 @@ class PageFault(msgspec.Struct, frozen=True, gc=False):
         vpn: Virtual page number that faulted.
         write: It is a store.
         vma: The area it lies in; it permits the access.
-        token: What a store writes.
+        token: What a store writes; KEEP for what is there already.
         entered_ns: When the kernel was entered for it, if that has been paid for; -1 if not.
         lock_ns: Time it has spent since then with locks, and work under them.
     """

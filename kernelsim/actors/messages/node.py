@@ -109,6 +109,18 @@ class MlockFolios(msgspec.Struct, frozen=True, eq=False, gc=False):
     user: str
 
 
+class LazyfreeFolios(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Move anonymous pages to the inactive list of files, from where they are dropped unwritten.
+
+    Attributes:
+        pfns: The pages.
+        user: Who asks.
+    """
+
+    pfns: I64
+    user: str
+
+
 class IsolateLru(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Take a batch of pages off a list; answered with (taken, looked at, skipped).
 

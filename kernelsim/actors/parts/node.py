@@ -42,6 +42,7 @@ from kernelsim.actors.messages.node import (
     EndSwapWrite,
     FreePages,
     IsolateLru,
+    LazyfreeFolios,
     LruActivate,
     LruAddDrain,
     MemoryTraffic,
@@ -54,6 +55,7 @@ from kernelsim.actors.messages.node import (
 )
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.node_files import NodeFiles
+from kernelsim.actors.parts.node_folios import NodeFolios
 from kernelsim.actors.parts.node_lru_gen import NodeLruGen
 from kernelsim.actors.parts.node_migrate import NodeMigrate
 from kernelsim.actors.parts.node_swap import NodeSwap
@@ -71,7 +73,6 @@ from kernelsim.mm.core.folio_batch import (
     folio_batch_run,
 )
 from kernelsim.mm.core.mem import I64, L_COUNT, pcp_list
-from kernelsim.mm.core.mlock import mlock_folios, munlock_folios
 from kernelsim.mm.page.pcp import alloc_pages_bulk, refill_batch
 from kernelsim.mm.page.pcp_free import drain_full, drain_pages, free_isolated, free_unref_run
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_TAKEN, STAT_NR_TO_FREE
@@ -124,6 +125,7 @@ class Node(Actor):
         self.bands: ZoneBands
         files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
         generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
+        folios = NodeFolios(memory, self._under_lru_lock, self._lru_hold_ns)
         migrate = NodeMigrate(memory, self._under_lru_lock, self._lru_hold_ns)
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
@@ -131,7 +133,8 @@ class Node(Actor):
             DrainPages: self.on_drain_pages,
             LruAddDrain: self.on_lru_add_drain,
             LruActivate: self.on_lru_activate,
-            MlockFolios: self.on_mlock_folios,
+            MlockFolios: folios.on_mlock,
+            LazyfreeFolios: folios.on_lazyfree,
             ReleasePages: self.on_release_pages,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
@@ -296,15 +299,6 @@ class Node(Actor):
         out = np.zeros(nr, np.int64)
         nr_free = self._memory.taken(release_pages(self._mem, message.pfns, nr, out))
         return out[:nr_free], self._lru_hold_ns(message.user, nr)
-
-    def on_mlock_folios(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
-        """Move locked pages to the unevictable list, unlocked ones back."""
-        return self._under_lru_lock(partial(self._mlock_folios, message), message.user)
-
-    def _mlock_folios(self, message: MlockFolios) -> tuple[None, int]:
-        move, nr = mlock_folios if message.locks else munlock_folios, len(message.pfns)
-        move(self._mem, message.pfns, nr)
-        return None, self._lru_hold_ns(message.user, nr)
 
     def on_isolate_lru(self, message: IsolateLru) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Take a batch off a list."""

@@ -52,6 +52,9 @@ class Observer:
     def ends(self, pid: int, operation: object, result: object, token: int) -> None:
         """Hear what a program that lives on is answered, and which token its stores left."""
 
+    def forked(self, parent: int, child: int) -> None:
+        """Hear that a process has a child, which finds in memory what its parent does."""
+
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""
 

@@ -1,7 +1,7 @@
 """Starting a process: its number, its task, its entry of the process table, its actor.
 
 Linux: kernel/fork.c:kernel_clone, 6.1; what exec sets up is in space/address_space.py.
-Interface: `start_process`.
+Interface: `start_process`; `start_entry` for what a process forks.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,15 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.process.process import Process
 from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.mm.space.static_program import DEFAULT_PROGRAM, StaticProgram
 
 
 def start_process(
-    kernel: Kernel, comm: str, cpus: Sequence[Cpu], policy: Mempolicy | None
+    kernel: Kernel,
+    comm: str,
+    cpus: Sequence[Cpu],
+    policy: Mempolicy | None,
+    program: StaticProgram = DEFAULT_PROGRAM,
 ) -> ProcessEntry:
     """Start a process; it runs, and stands in the table, when its first message is answered.
 
@@ -24,6 +29,7 @@ def start_process(
         comm: Its name.
         cpus: CPUs it may run on; it begins on any of those that have least to do.
         policy: Memory policy it starts with; None for the node of the CPU it runs on.
+        program: What it runs.
     """
     engine = kernel.engine
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
@@ -35,6 +41,12 @@ def start_process(
         tasks=(task,),
         exited=engine.wait_queue(f"exit of {task.name}", waker=task.name),
         signals=engine.wait_queue(f"signals of {task.name}"),
+        program=program,
     )
-    entry.ref = engine.spawn(Process(kernel, entry))
+    start_entry(kernel, entry)
     return entry
+
+
+def start_entry(kernel: Kernel, entry: ProcessEntry) -> None:
+    """Start the actor of a process."""
+    entry.ref = kernel.engine.spawn(Process(kernel, entry))

@@ -15,7 +15,7 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import fill_request, get_vma_policy, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
+from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.burst.columns import (
@@ -129,6 +129,10 @@ class Accesses:
             await self._kernel.bursts.run(task)
             done += await self._settle(row, lambda _vpn: vma, result)
         return done
+
+    async def fault_in(self, vma: VmArea, vpn: int, result: FaultCounts, *, write: bool) -> int:
+        """Have a page mapped that keeps what it holds; return 1, or 0 if it must be tried again."""
+        return await self._fault(PageFault(vpn, write, vma, KEEP), result)
 
     async def listed(
         self, mm: MmStruct, vpns: I64, writes: U8, token: int, result: FaultCounts
@@ -270,7 +274,8 @@ class Accesses:
     async def _fault(self, fault: PageFault, result: FaultCounts) -> int:
         """Wait for the fault handler; return 1 when the access is done."""
         kernel, entry = self._kernel, self._entry
-        kernel.observer.faulting(entry.pid, fault.vpn, fault.token, write=fault.write)
+        is_store = fault.write and fault.token != KEEP
+        kernel.observer.faulting(entry.pid, fault.vpn, fault.token, write=is_store)
         at_once = fault.entered_ns >= 0  # the burst has told the handler
         served: FaultResult = await self._handler.ref.ask(fault, at_once=at_once)
         kernel.observer.served(entry.pid, int(served.is_served))

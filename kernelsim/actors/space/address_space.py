@@ -13,18 +13,19 @@ from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
+from kernelsim.actors.space.shmem import shmem_evict
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.exec import draw_addresses, load_image, static_image
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MappedFile
 from kernelsim.mm.space.pgtable import pgd_alloc, pgd_free
-from kernelsim.mm.space.static_program import IMAGE_BSS_BYTES, IMAGE_DATA_BYTES, IMAGE_TEXT_BYTES
+from kernelsim.mm.space.static_program import StaticProgram
 from kernelsim.sim.rng import Rng
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
-async def make_address_space(current: Current) -> tuple[MmStruct, bool]:
+async def make_address_space(current: Current, program: StaticProgram) -> tuple[MmStruct, bool]:
     """Give a new process an address space with an image, a heap and a stack, none of it touched.
 
     Returns:
@@ -45,12 +46,12 @@ async def make_address_space(current: Current) -> tuple[MmStruct, bool]:
     rng = Rng(kernel.engine.seed, f"addresses of {task.name}")  # none that the engine keeps
     draw = draw_addresses(rng.below, layout, kernel.sysctl.kernel_randomize_va_space)
     image = static_image(
-        text_bytes=IMAGE_TEXT_BYTES,
-        data_bytes=IMAGE_DATA_BYTES,
-        bss_bytes=IMAGE_BSS_BYTES,
+        text_bytes=program.text_bytes,
+        data_bytes=program.data_bytes,
+        bss_bytes=program.bss_bytes,
         start=layout.image_start,
     )
-    return mm, not load_image(mm, MappedFile("/init"), image, draw=draw).failed
+    return mm, not load_image(mm, MappedFile(program.path), image, draw=draw).failed
 
 
 async def free_address_space(current: Current, mm: MmStruct) -> int:
@@ -67,6 +68,7 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     freed = await unmap_vmas(current, mm, areas)
     for vma in areas:
         mm.map.unlink_file(vma)
+    await shmem_evict(current, areas)
     mm.oom_skip = True
     await _wait_for_oom_reaper(current, mm)
     end_vpn = (mm.map.task_size + PAGE_SIZE) >> PAGE_SHIFT  # the table of the last page included

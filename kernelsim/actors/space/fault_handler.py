@@ -21,8 +21,14 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.lru_add import folio_add_lru
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushed
-from kernelsim.actors.messages.fault_handler import FaultResult, PageFault
-from kernelsim.actors.space.file_fault import FileFault, FileFaultResult, VmFault
+from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
+from kernelsim.actors.space.file_fault import (
+    BEHIND_END,
+    FileFault,
+    FileFaultResult,
+    VmFault,
+    opened_by,
+)
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import move_folios
 from kernelsim.actors.space.mmu_gather import free_pages_and_swap_cache
@@ -47,7 +53,13 @@ from kernelsim.mm.space.memory import (
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
-from kernelsim.mm.space.pgtable import install_tables, pte_at, pte_pfn, tables_needed
+from kernelsim.mm.space.pgtable import (
+    _PAGE_PRESENT,
+    install_tables,
+    pte_at,
+    pte_pfn,
+    tables_needed,
+)
 from kernelsim.mm.space.signal_msg import X86_PF_USER, X86_PF_WRITE
 from kernelsim.mm.space.vm_flags import VmFlag, vma_has_recency
 from kernelsim.mm.space.wp_page import wp_page_copy, wp_page_reuse
@@ -127,8 +139,11 @@ class FaultHandler(Actor):
         Source: Linux 6.1 mm/memory.c:handle_pte_fault
         """
         kernel = self._kernel
-        if not await self._make_tables(fault):
+        is_hopeless = kind == FAULT_FILE and self._file.is_hopeless(fault)
+        if not await self._make_tables(fault, nr_left_out=int(is_hopeless)):
             return KILLED
+        if is_hopeless:
+            return await self._end_file_fault(fault, BEHIND_END)
         space, number = kernel.space, self._mm.number  # the pool of tables may have grown
         if kind == FAULT_SWAP:
             is_mapped, majflt, signal = await self._swap_in.serve(fault)
@@ -165,7 +180,10 @@ class FaultHandler(Actor):
         result = await self._leave(fault, majflt=found.majflt, new_pfn=found.new_pfn)
         if fault.write and fault.vma.flags & VmFlag.VM_SHARED:
             await self._file.balance_dirty(fault)
-        return msgspec.structs.replace(result, rss=(found.nr_mapped, int(found.new_pfn != 0), 0, 0))
+        nr, is_new = found.nr_mapped, int(found.new_pfn != 0)
+        is_shmem = opened_by(fault).inode.is_shmem
+        rss = (0, is_new, 0, nr) if is_shmem else (nr, is_new, 0, 0)
+        return msgspec.structs.replace(result, rss=rss)
 
     async def _do_anonymous_page(self, fault: PageFault, kind: int) -> FaultResult:
         """Map a fresh page, perhaps in place of the zero page.
@@ -186,7 +204,8 @@ class FaultHandler(Actor):
         if self._mm.unstable:
             await free_frames(self._current, self._pfn, 1)
             return KILLED
-        done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token)
+        token = max(fault.token, 0)
+        done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
         if is_locked(fault.vma):
@@ -207,8 +226,9 @@ class FaultHandler(Actor):
             return KILLED
         await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
         unused = np.zeros(1, np.int64)
+        token = fault.token if fault.token != KEEP else int(kernel.mem.pages.token[old_pfn])
         done, nr_unused = wp_page_copy(
-            *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token, unused
+            *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token, unused
         )
         kernel.placed(done)
         if done and is_locked(fault.vma):
@@ -227,13 +247,15 @@ class FaultHandler(Actor):
             await move_folios(self._current, np.array([old_pfn], np.int64), 1, locks=False)
         return msgspec.structs.replace(result, rss=(-1, 1, 0, 0))
 
-    async def _make_tables(self, fault: PageFault) -> bool:
+    async def _make_tables(self, fault: PageFault, *, nr_left_out: int = 0) -> bool:
         """Build the page tables a page needs from frames of the zones; False if killed meanwhile.
+
+        The last one is left out where there will be no entry for it.
 
         Source: Linux 6.1 mm/memory.c:__handle_mm_fault, :__pte_alloc
         """
         kernel = self._kernel
-        while tables_needed(*kernel.space, self._mm.number, fault.vpn, 1):
+        while tables_needed(*kernel.space, self._mm.number, fault.vpn, 1) > nr_left_out:
             grant = await alloc_pages(self._current, table_context(self._current), 1, self._pfn)
             if not grant.nr:
                 return False
@@ -252,18 +274,29 @@ class FaultHandler(Actor):
         """
         kernel, task, mm = self._kernel, self._task, self._mm
         task.cpu.tlb_state.switch_mm(mm, task.name)  # it may have woken up on another CPU
+        token = fault.token
+        if token == KEEP:
+            token = self._token_at(fault.vpn)
         done, _, user_ns, _, read = touch_present(
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, fault.vpn, 1, 1, fault.write,
-            fault.token, 1 << 60, task.cpu.access_cost,
+            token, 1 << 60, task.cpu.access_cost,
         )  # fmt: skip
-        if done and fault.write:  # told now: others may store to the page before the fault ends
+        # What was stored is told now: others may store to the page before the fault ends.
+        if done and fault.write and fault.token != KEEP:
             kernel.observer.served(task.pid, 1)
+        elif done and fault.write:  # a copy that holds what it was made of
+            kernel.observer.stored(task.pid, fault.vpn, 1, 1, token)
         elif done and kernel.is_observed:
             kernel.observer.loaded(task.pid, np.array([fault.vpn]), read)
         if new_pfn:
             await folio_add_lru(self._current, new_pfn)
         await task.compute(kernel.spec.latency.pte_set_ns, resched=False)
         return FaultResult(bool(done), 1 - majflt, majflt, user_ns)
+
+    def _token_at(self, vpn: int) -> int:
+        """Return what a mapped page holds; 0 for one that is not there any more."""
+        pte = pte_at(*self._kernel.space, self._mm.number, vpn)
+        return int(self._kernel.mem.pages.token[pte_pfn(pte)]) if pte & _PAGE_PRESENT else 0
 
     def note_hits(self, vma_start: int, last_vpn: int, hits: int) -> None:
         """Note that faults of a burst found pages in the swap cache, for readahead."""

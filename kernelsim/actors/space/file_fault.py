@@ -24,14 +24,16 @@ from kernelsim.actors.file.balance_dirty import balance_dirty_pages_ratelimited
 from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import READAHEAD_GFP, page_cache_async_ra
 from kernelsim.actors.file.page_io import read_again, read_window
-from kernelsim.actors.messages.fault_handler import PageFault
+from kernelsim.actors.messages.fault_handler import KEEP, PageFault
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
+from kernelsim.actors.space.shmem import shmem_get_folio
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.fs.file import OpenFile
-from kernelsim.mm.core.mem import PG_locked, PG_readahead, PG_uptodate
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.core.mem import PG_dirty, PG_locked, PG_readahead, PG_reclaim, PG_uptodate
 from kernelsim.mm.core.mlock import mlock_new_folio
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
-from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.core.xarray import xa_load, xa_next
 from kernelsim.mm.file.address_space import page_key
 from kernelsim.mm.file.filemap_fault import (
     FAULT_AROUND_PAGES,
@@ -133,7 +135,9 @@ class FileFault:
                 self._count_retry(fault)
             result = await self._do_fault(fault, tried=tried)
             if result.end is not VmFault.RETRY:
-                return attrs.evolve(result, majflt=result.majflt | tried)
+                # What the kernel brings in for a call forgets that it has tried before.
+                is_major = fault.token != KEEP if tried else result.majflt
+                return attrs.evolve(result, majflt=int(is_major))
             tried = True
             self._task.rss_stat.count_faults(1, (result.nr_mapped,))
         return KILLED
@@ -165,7 +169,7 @@ class FileFault:
         pfn, result = await self._filemap_fault(fault, tried=tried)
         if not pfn:
             return attrs.evolve(result, nr_mapped=nr)
-        map_file_page(*kernel.space, self._mm.number, fault.vpn, pfn, page_prot(vma))
+        map_file_page(*kernel.space, self._mm.number, fault.vpn, pfn, self._prot(fault))
         if is_locked(vma):
             await self._lock([fault.vpn])
         return attrs.evolve(result, nr_mapped=nr + 1)
@@ -177,7 +181,7 @@ class FileFault:
         first, end = around(vma, fault.vpn, int(kernel.pool.pt.state[PT_BITS]))
         nr, nr_seen = filemap_map_pages(
             *kernel.space, kernel.spaces.mappings, file.inode.number, self._mm.number,
-            first, end - first, vma.index_of(first), file.inode.nr_pages, page_prot(vma),
+            first, end - first, vma.index_of(first), file.inode.nr_pages, self._prot(fault),
             self._vpns,
         )  # fmt: skip
         file.ra.mmap_miss = max(0, file.ra.mmap_miss - nr_seen)
@@ -201,7 +205,8 @@ class FileFault:
                 await free_frames(self._current, np.array([new_pfn], np.int64), 1)
                 return result
             await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
-        done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, fault.token)
+        token = fault.token if fault.token != KEEP else int(kernel.mem.pages.token[pfn])
+        done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
         if is_locked(fault.vma):
@@ -217,10 +222,10 @@ class FileFault:
         pfn, result = await self._filemap_fault(fault, tried=tried)
         if not pfn:
             return result
-        if self._writer.page_mkwrite(file.inode, fault.vma.index_of(fault.vpn), pfn):
+        if self._mkwrite(file.inode, fault.vma.index_of(fault.vpn), pfn):
             return NO_SPACE
         space = kernel.space
-        map_file_page(*space, self._mm.number, fault.vpn, pfn, page_prot(fault.vma))
+        map_file_page(*space, self._mm.number, fault.vpn, pfn, self._prot(fault))
         make_writable(*space, self._mm.number, fault.vpn)
         if is_locked(fault.vma):
             await self._lock([fault.vpn])
@@ -234,17 +239,30 @@ class FileFault:
         kernel, number = self._kernel, self._mm.number
         pfn = pte_pfn(pte_at(*kernel.space, number, fault.vpn))
         inode, index = opened_by(fault).inode, fault.vma.index_of(fault.vpn)
-        if self._writer.page_mkwrite(inode, index, pfn):
+        if self._mkwrite(inode, index, pfn):
             return NO_SPACE
         make_writable(*kernel.space, number, fault.vpn)
         return FileFaultResult(VmFault.DONE)
+
+    def _mkwrite(self, inode: Inode, index: int, pfn: int) -> int:
+        """Let a page be stored to, which is dirty from then on; return an errno, 0 for none."""
+        if not inode.is_shmem:
+            return self._writer.page_mkwrite(inode, index, pfn)
+        self._kernel.mem.pages.flags[pfn] |= np.uint32(PG_dirty)
+        return 0
+
+    def _prot(self, fault: PageFault) -> int:
+        return page_prot(fault.vma, is_shmem=opened_by(fault).inode.is_shmem)
 
     async def balance_dirty(self, fault: PageFault) -> None:
         """Wait if too much is dirty, after a store for which a page became so.
 
         Source: Linux 6.1 mm/memory.c:fault_dirty_shared_page
         """
-        bdi = self._kernel.backing_devs[opened_by(fault).inode.device]
+        inode = opened_by(fault).inode
+        if inode.is_shmem:
+            return
+        bdi = self._kernel.backing_devs[inode.device]
         await balance_dirty_pages_ratelimited(self._current, bdi)
 
     async def _filemap_fault(self, fault: PageFault, *, tried: bool) -> tuple[int, FileFaultResult]:
@@ -259,6 +277,10 @@ class FileFault:
         inode, majflt, dropped = file.inode, 0, False
         if index >= inode.nr_pages:
             return 0, BEHIND_END
+        if inode.is_shmem:
+            context = self._context(fault.vma, fault.vpn)
+            pfn = await shmem_get_folio(self._current, self._mm, inode, index, context)
+            return pfn, FileFaultResult(VmFault.DONE) if pfn else NO_SPACE
         if self._cached(fault) <= 0:
             majflt = 1
             kernel.mem.vm_event[PGMAJFAULT] += 1
@@ -286,6 +308,20 @@ class FileFault:
             if error:
                 return 0, IO_ERROR
         return 0, KILLED if self._is_ending() else BEHIND_END
+
+    def is_hopeless(self, fault: PageFault) -> bool:
+        """Tell whether a fault is behind the end of its file, and maps nothing around it, either.
+
+        Source: Linux 6.1 mm/filemap.c:filemap_map_pages, which needs a page table for the first
+        """
+        kernel, inode = self._kernel, opened_by(fault).inode
+        if fault.vma.index_of(fault.vpn) < inode.nr_pages:
+            return False
+        first, end = around(fault.vma, fault.vpn, int(kernel.pool.pt.state[PT_BITS]))
+        index, last = fault.vma.index_of(first), min(fault.vma.index_of(end), inode.nr_pages) - 1
+        if fault.write or index > last:
+            return True
+        return int(xa_next(kernel.spaces.pool.xa, inode.number, index, last)) < 0
 
     def _is_ending(self) -> bool:
         """Tell whether nothing may be mapped any more, since the process is being killed."""
@@ -331,7 +367,8 @@ class FileFault:
         if fault.vma.flags & VmFlag.VM_RAND_READ or not ra.ra_pages:
             return False
         ra.mmap_miss = max(0, ra.mmap_miss - 1)
-        if not int(self._kernel.mem.pages.flags[self._cached(fault)]) & PG_readahead:
+        flags = int(self._kernel.mem.pages.flags[self._cached(fault)])
+        if not flags & (PG_readahead | PG_reclaim):  # one bit of Linux
             return False
         context = self._readahead_context()
         await page_cache_async_ra(self._current, file, index, ra.ra_pages, context)

@@ -6,17 +6,21 @@ Units: bytes for addresses; pages.
 """
 
 import errno
+from typing import Final
 
 import attrs
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.lru_add import activate_drain
 from kernelsim.actors.space.accesses import Accesses
+from kernelsim.mm.core.mem import PAGEVEC_SIZE
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
-from kernelsim.mm.space.pgtable import pte_at
-from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.mm.space.vm_flags import VM_ACCESS_FLAGS, VmFlag
 from kernelsim.mm.swap.gup import mark_range_accessed, missing_pages
 from kernelsim.units import PAGE_SHIFT
+
+NEVER_POPULATED: Final = VmFlag.VM_IO | VmFlag.VM_PFNMAP
 
 
 @attrs.define
@@ -49,27 +53,49 @@ async def mm_populate(
     for vma in mm.map.overlapping(start, end):
         if vma.flags & VmFlag.VM_LOCKONFAULT:
             continue
-        error = await _populate(accesses, current, mm, vma)
+        is_own = vma.flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED) == VmFlag.VM_WRITE
+        error = -errno.EFAULT
+        if vma.flags & VM_ACCESS_FLAGS and not vma.flags & NEVER_POPULATED:
+            error = await populate_vma_page_range(accesses, current, mm, vma, write=is_own)
         if error and not ignore_errors:
             return error
     return 0
 
 
-async def _populate(accesses: Accesses, current: Current, mm: MmStruct, vma: VmArea) -> int:
-    """Fault in the missing pages of a mapping: for writing, where it may be written, to end COW."""
-    # Differs from Linux: Each page that is brought in is accessed as its program would; one of a
-    # file that is to be copied is mapped before.
+async def populate_vma_page_range(
+    accesses: Accesses, current: Current, mm: MmStruct, vma: VmArea, *, write: bool
+) -> int:
+    """Fault in the missing pages of a mapping, for reading or for writing; return 0 or -EFAULT.
+
+    Source: Linux 6.1 mm/gup.c:populate_vma_page_range, :__get_user_pages
+    """
+    # Differs from Linux: Each page of memory that is brought in is accessed as its program would.
     kernel, task = current
-    write = vma.flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED) == VmFlag.VM_WRITE
     vpn, last, counts = vma.vpn, vma.end >> PAGE_SHIFT, _Counts()
+    if write:
+        vma = mm.anon_vma_prepare(vma)
     while not task.killed:
         vpn, nr, held = missing_pages(*kernel.space, kernel.swap, mm.number, vpn, last, write)
         if not nr:
-            return 0
-        is_of_file = vma.file_number != 0 and not pte_at(*kernel.space, mm.number, vpn)
-        is_store = write and not is_of_file
-        done = await accesses.run(vma, vpn, nr, 1, held, counts, write=is_store)
-        mark_range_accessed(*kernel.space, mm.number, vpn, done)
+            break
+        if vma.file_number:
+            done = await accesses.fault_in(vma, vpn, counts, write=write)
+        else:
+            done = await accesses.run(vma, vpn, nr, 1, held, counts, write=write)
         if counts.signal:
-            return -errno.EFAULT
-    return 0
+            last = vpn + done
+            break
+    await _mark_accessed(current, mm, vma.vpn, last)
+    return -errno.EFAULT if counts.signal else 0
+
+
+async def _mark_accessed(current: Current, mm: MmStruct, vpn: int, last: int) -> None:
+    """Mark pages of a range accessed, both those that were there and those that have come."""
+    kernel, task = current
+    while vpn < last:
+        nr_activated, vpn = mark_range_accessed(
+            *kernel.space, kernel.lruvec, task.cpu.number, mm.number, vpn, last
+        )
+        kernel.observer.activated(nr_activated)
+        if kernel.mem.activate_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
+            await activate_drain(current)

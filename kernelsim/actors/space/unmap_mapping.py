@@ -4,32 +4,88 @@ Linux: mm/truncate.c:truncate_setsize, mm/memory.c:unmap_mapping_range, 6.1.
 Units: bytes, pages of the file.
 """
 
+import numpy as np
+
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushed
 from kernelsim.actors.file.truncate import truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import unmap_vmas
+from kernelsim.actors.space.shmem import shmem_drop_range
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.space.i_mmap import FV_MM, FV_NEXT, FV_NR_PAGES, FV_PGOFF
+from kernelsim.mm.core.mem import PG_dirty
+from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.dirty_pages import LAST_INDEX, folio_mark_dirty
+from kernelsim.mm.space.i_mmap import FV_MM, FV_NEXT, FV_NR_PAGES, FV_PGOFF, FV_VPN
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import VmFlag
-from kernelsim.units import PAGE_SHIFT
+from kernelsim.mm.space.zap import zap_file_pages
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
-async def truncate_setsize(current: Current, inode: Inode, size: int) -> None:
+async def truncate_setsize(current: Current, inode: Inode, size: int, token: int) -> None:
     """Make a file end at `size` bytes; what is behind that goes, from mappings, too.
+
+    A page that it now ends in holds `token` from then on: its rest is zeroed.
 
     Source: Linux 6.1 mm/truncate.c:truncate_setsize, :truncate_pagecache, fs/open.c:do_truncate
     """
     async with inode_lock(current, inode):
         shrinks, inode.size = size < inode.size, size  # from here on, faults behind it are SIGBUS
-        if shrinks:
-            current.kernel.observer.cuts(inode)
-            await unmap_mapping_range(current, inode)
+        if not shrinks:
+            return
+        current.kernel.observer.cuts(inode)
+        await unmap_mapping_range(current, inode)
+        if inode.is_shmem:
+            await shmem_drop_range(current, inode, inode.nr_pages, LAST_INDEX)
+        else:
             await truncate_inode_pages(current, inode)
+        if size % PAGE_SIZE:
+            await _zero_rest(current, inode, size >> PAGE_SHIFT, token)
+
+
+async def _zero_rest(current: Current, inode: Inode, index: int, token: int) -> None:
+    """Zero the rest of the page that a file ends in.
+
+    Source: Linux 6.1 mm/truncate.c:truncate_inode_pages_range,
+        fs/ext4/inode.c:ext4_block_truncate_page, mm/shmem.c:shmem_undo_range
+    """
+    # Differs from Linux: A page that is not in memory is left as the disk has it; Linux reads it,
+    # and writes it back.
+    kernel = current.kernel
+    pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
+    if pfn <= 0:
+        return
+    kernel.mem.pages.token[pfn] = token
+    if inode.is_shmem:
+        kernel.mem.pages.flags[pfn] |= np.uint32(PG_dirty)
+    elif folio_mark_dirty(kernel.mem, kernel.spaces.mappings, pfn):
+        kernel.backing_devs[inode.device].dirtied(inode, 1)
+    kernel.observer.wrote(inode, index, 1, token)
+
+
+async def shmem_punch_hole(current: Current, inode: Inode, first: int, nr: int) -> None:
+    """Free pages of a file that lies in memory, also where it is mapped; copies of them stay.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_fallocate
+    """
+    kernel = current.kernel
+    async with inode_lock(current, inode):
+        for row in kernel.mms.i_mmap.mappings(inode.number):
+            number, pgoff = row[FV_MM], row[FV_PGOFF]
+            low, high = max(first, pgoff), min(first + nr, pgoff + row[FV_NR_PAGES])
+            if low >= high:
+                continue
+            vpn, mm = row[FV_VPN] + low - pgoff, kernel.mms.by_number[number]
+            cleared = zap_file_pages(*kernel.space, number, vpn, high - low)
+            if cleared:
+                await flush_tlb_mm_range(current, mm, vpn, high - low)
+                note_file_flushed(current, mm, cleared)
+        await shmem_drop_range(current, inode, first, first + nr - 1)
 
 
 async def unmap_mapping_range(current: Current, inode: Inode) -> None:

@@ -34,16 +34,20 @@ from kernelsim.mm.core.mem import (
     Z_START_PFN,
     Mem,
     PG_active,
+    PG_anon,
     PG_dirty,
     PG_locked,
     PG_lru,
     PG_mlocked,
+    PG_referenced,
     PG_swapbacked,
+    PG_swapcache,
     PG_unevictable,
     lru_list,
     zone_of,
 )
 from kernelsim.mm.core.vmstat import (
+    PGLAZYFREE,
     PGROTATED,
     UNEVICTABLE_PGS_CULLED,
     UNEVICTABLE_PGS_RESCUED,
@@ -188,3 +192,22 @@ def folio_rotate_reclaimable(mem: Mem, pfn: int) -> bool:
     lruvec_add_folio(mem, pfn, True)
     mem.vm_event[PGROTATED] += 1
     return True
+
+
+@leaf
+def lru_lazyfree(mem: Mem, pfns: I64, n: int) -> None:
+    """Move anonymous pages to the inactive list of files, whose pages need no swap.
+
+    Source: Linux 6.1 mm/swap.c:lru_lazyfree_fn
+    """
+    for i in range(n):
+        pfn = int(pfns[i])
+        flags = mem.pages.flags[pfn]
+        is_anon = flags & PG_anon and flags & PG_swapbacked and not flags & PG_swapcache
+        if not is_anon or not flags & PG_lru or flags & PG_unevictable:
+            continue
+        lruvec_del_folio(mem, pfn)
+        kept = mem.pages.flags[pfn] & (ALL_FLAGS ^ (PG_active | PG_referenced | PG_swapbacked))
+        mem.pages.flags[pfn] = kept
+        lruvec_add_folio(mem, pfn, False)
+        mem.vm_event[PGLAZYFREE] += 1

@@ -22,7 +22,6 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
     _PAGE_RW,
     _PAGE_USER,
-    MM_FILEPAGES,
     PT_BITS,
     Mms,
     PageTables,
@@ -30,7 +29,7 @@ from kernelsim.mm.space.pgtable import (
     mk_pte,
     pte_span,
 )
-from kernelsim.mm.space.rmap_file import page_add_file_rmap
+from kernelsim.mm.space.rmap_file import mm_counter_file, page_add_file_rmap
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.units import KIB, PAGE_SHIFT
 
@@ -38,12 +37,17 @@ FAULT_AROUND_BYTES: Final = 64 * KIB  # mm/memory.c:fault_around_bytes
 FAULT_AROUND_PAGES: Final = FAULT_AROUND_BYTES >> PAGE_SHIFT
 
 
-def page_prot(vma: VmArea) -> int:
+def page_prot(vma: VmArea, *, is_shmem: bool = False) -> int:
     """Return the bits of an entry that maps a page of a file; the first store faults in any case.
+
+    That is not so of shared memory, where nobody has to hear of stores.
 
     Source: Linux 6.1 mm/mmap.c:vma_set_page_prot, :vma_wants_writenotify
     """
     bits = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED
+    shared_write = VmFlag.VM_SHARED | VmFlag.VM_WRITE
+    if is_shmem and vma.flags & shared_write == shared_write:
+        bits |= _PAGE_RW
     return bits if vma.flags & VmFlag.VM_EXEC else bits | _PAGE_NX
 
 
@@ -112,9 +116,9 @@ def filemap_map_pages(
                 pt.entry[row, place & mask] = mk_pte(pfn, bits)
                 page_add_file_rmap(mem, pfn)
                 out[mapped] = place
+                mms.rss[mm, mm_counter_file(flags)] += 1
                 mapped += 1
         at = xa_next(files.xa, number, at + 1, last) if at < last else -1
-    mms.rss[mm, MM_FILEPAGES] += mapped
     return mapped, seen
 
 
@@ -131,7 +135,7 @@ def map_file_page(
     assert get_pte(pt.entry, row, at) == 0, "the address space of a faulting process changed"
     pt.entry[row, at] = mk_pte(pfn, bits)
     page_add_file_rmap(mem, pfn)
-    mms.rss[mm, MM_FILEPAGES] += 1
+    mms.rss[mm, mm_counter_file(mem.pages.flags[pfn])] += 1
 
 
 @leaf

@@ -337,7 +337,7 @@ def remove_mapping(mem: Mem, swap: SwapArea, files: FileMappings, lruvec: I64_2D
     flags = mem.pages.flags[pfn]
     if flags & PG_swapcache:
         delete_from_swap_cache(mem, swap, pfn, workingset_eviction(mem, lruvec, pfn))
-    elif not flags & PG_swapbacked:
+    elif not flags & (PG_swapbacked | PG_anon):
         filemap_remove_folio(mem, files, pfn, workingset_eviction(mem, lruvec, pfn))
     mem.pages.mapping[pfn] = 0
     mem.pages.index[pfn] = 0

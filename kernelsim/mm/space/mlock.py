@@ -71,7 +71,7 @@ def do_mlock(mm: MmStruct, start: int, length: int, flags: VmFlag) -> LockChange
     """
     if not can_do_mlock(mm):
         return LockChange(-errno.EPERM)
-    length = page_align(length + start % PAGE_SIZE)
+    length = page_align(length + start % PAGE_SIZE) % (1 << 64)
     start &= -PAGE_SIZE
     locked = mm.locked_vm + (length >> PAGE_SHIFT)
     limit = mm.rlimits.memlock >> PAGE_SHIFT
@@ -91,7 +91,7 @@ def do_munlock(mm: MmStruct, start: int, length: int) -> LockChange:
 
     Source: Linux 6.1 mm/mlock.c:munlock
     """
-    length = page_align(length + start % PAGE_SIZE)
+    length = page_align(length + start % PAGE_SIZE) % (1 << 64)
     start &= -PAGE_SIZE
     return apply_vma_lock_flags(mm, start, start + length, VmFlag.VM_NONE)
 
@@ -101,31 +101,39 @@ def apply_vma_lock_flags(mm: MmStruct, start: int, end: int, flags: VmFlag) -> L
 
     Source: Linux 6.1 mm/mlock.c:apply_vma_lock_flags
     """
+    end %= 1 << 64
+    if end <= start:
+        return LockChange(0 if end == start else -errno.EINVAL)
     changed: list[VmArea] = []
     at = start
     for vma in mm.map.overlapping(start, end):
         if vma.start != at:
             break
-        at = vma.end
-        piece = mlock_fixup(mm, vma, vma.flags & ~VM_LOCKED_MASK | flags)
+        error, piece = mlock_fixup(mm, vma, vma.flags & ~VM_LOCKED_MASK | flags)
         changed += [piece] if piece is not None else []
+        if error:
+            return LockChange(error, tuple(changed))
+        at = vma.end
     return LockChange(0 if at == end else -errno.ENOMEM, tuple(changed))
 
 
-def mlock_fixup(mm: MmStruct, vma: VmArea, flags: VmFlag) -> VmArea | None:
-    """Give a piece of a mapping other lock flags; return it if its pages are concerned by that.
+def mlock_fixup(mm: MmStruct, vma: VmArea, flags: VmFlag) -> tuple[int, VmArea | None]:
+    """Give a piece of a mapping other lock flags.
+
+    Returns:
+        0 or a negative errno, and the piece if its pages are concerned.
 
     Source: Linux 6.1 mm/mlock.c:mlock_fixup
     """
     if flags == vma.flags or vma.flags & (VM_SPECIAL | VmFlag.VM_HUGETLB):
-        return None
+        return 0, None
+    error = mm.change_flags(vma, flags)
+    if error:
+        return error, None
     was_locked = bool(vma.flags & VmFlag.VM_LOCKED)
     locks = bool(flags & VmFlag.VM_LOCKED)
     mm.locked_vm += (locks - was_locked) * vma.nr_pages
-    changed = attrs.evolve(vma, flags=flags)
-    mm.map.remove(vma.start, vma.end)
-    mm.map.insert(changed)
-    return changed if locks != was_locked else None
+    return 0, attrs.evolve(vma, flags=flags) if locks != was_locked else None
 
 
 def do_mlockall(mm: MmStruct, *, current: bool, future: bool, onfault: bool) -> LockChange:
@@ -155,7 +163,7 @@ def do_munlockall(mm: MmStruct) -> LockChange:
 
 
 def _fixup_all(mm: MmStruct, flags: VmFlag) -> LockChange:
-    pieces = [mlock_fixup(mm, vma, vma.flags & ~VM_LOCKED_MASK | flags) for vma in list(mm.map)]
+    pieces = [mlock_fixup(mm, vma, vma.flags & ~VM_LOCKED_MASK | flags)[1] for vma in list(mm.map)]
     return LockChange(0, tuple(piece for piece in pieces if piece is not None))
 
 

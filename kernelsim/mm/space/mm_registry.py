@@ -17,9 +17,10 @@ import numpy as np
 
 from kernelsim.mm.space.i_mmap import NR_FV_FIELDS, IMmap
 from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
-from kernelsim.mm.space.mmap import TASK_SIZE, VmaMap, VmArea
+from kernelsim.mm.space.mmap import TASK_SIZE, VmArea
 from kernelsim.mm.space.pgtable import NR_MM_COUNTERS, Mms, get_mm_rss
 from kernelsim.mm.space.util import CommitAccount
+from kernelsim.mm.space.vma_map import VmaMap
 
 NR_MMS_MIN: Final = 64
 
@@ -61,6 +62,12 @@ class MmRegistry:
         self.by_number[number] = mm
         self.mms.fork_next[number] = number
         return mm
+
+    def join_fork(self, *, parent: MmStruct, child: MmStruct) -> None:
+        """Put a fresh child on its parent's ring, so that reverse mapping finds shared pages."""
+        next_number = self.mms.fork_next[parent.number]
+        self.mms.fork_next[child.number] = next_number
+        self.mms.fork_next[parent.number] = child.number
 
     def mm_free(self, mm: MmStruct) -> None:
         """Forget an address space whose pages and tables are all gone (kernel/fork.c:check_mm)."""

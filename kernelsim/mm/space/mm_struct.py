@@ -11,40 +11,33 @@ Units: addresses and lengths in bytes, sizes of the whole (`total_vm` …) in pa
 """
 
 import errno
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
-from kernelsim.mm.space.mmap import (
-    MMAP_MIN_ADDR,
-    STACK_GUARD_GAP,
-    MappedFile,
-    VmaMap,
-    VmArea,
-    VmChange,
-    get_unmapped_area,
-    page_align,
-    thp_get_unmapped_area,
-)
+from kernelsim.mm.space.mmap import MappedFile, VmArea, VmChange, page_align
+from kernelsim.mm.space.mmap_flags import flags_of_kind
+from kernelsim.mm.space.unmapped_area import get_unmapped_area, thp_get_unmapped_area
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
 from kernelsim.mm.space.vm_flags import (
     MAP_LOCKED,
     MAP_NORESERVE,
     MAP_PRIVATE,
-    MAP_SHARED,
     PROT_READ,
     PROT_WRITE,
-    VM_ACCESS_FLAGS,
-    VM_DATA_DEFAULT_FLAGS,
     VM_MAY_ALL,
     VmFlag,
+    calc_vm_flag_bits,
     calc_vm_prot_bits,
     is_accountable,
     is_data_mapping,
 )
+from kernelsim.mm.space.vma_map import VmaMap
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
 RLIM_INFINITY: Final = (1 << 64) - 1
+ZeroSetup = Callable[[int, VmFlag], MappedFile | None]  # of pages and flags; None: not enough
 
 
 @attrs.define
@@ -117,62 +110,93 @@ class MmStruct:
         address: int = 0,
         file: MappedFile | None = None,
         pgoff: int = 0,
+        zero_setup: ZeroSetup | None = None,
     ) -> VmChange:
         """Make a mapping; without MAP_FIXED `address` is a hint.
+
+        Args:
+            length: Bytes.
+            prot: PROT_* bits.
+            map_flags: MAP_* bits.
+            address: Where.
+            file: What is mapped; None for memory.
+            pgoff: First page of the file.
+            zero_setup: Makes the file of a shared mapping of memory.
 
         Source: Linux 6.1 mm/mmap.c:do_mmap, :mmap_region
         """
         if length <= 0:
             return VmChange(-errno.EINVAL)
         length = page_align(length)
-        if length > self.map.task_size or len(self.map) > self.commit.sysctl.vm_max_map_count:
+        if length > 1 << 63 or len(self.map) > self.commit.sysctl.vm_max_map_count:
             return VmChange(-errno.ENOMEM)
-        where = (self.map, self.mmap_base, address, length, map_flags)
-        if file is not None and file.number:
-            start = thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT)
-        else:
-            start = get_unmapped_area(*where)
+        if pgoff + (length >> PAGE_SHIFT) > 1 << 64 - PAGE_SHIFT:
+            return VmChange(-errno.EOVERFLOW)
+        start = self.get_unmapped_area(address, length, map_flags, file, pgoff)
         if start < 0:
             return VmChange(start)
-        flags = calc_vm_prot_bits(prot) | self.def_flags | VM_MAY_ALL
-        if map_flags & MAP_LOCKED:
-            flags |= VmFlag.VM_LOCKED
+        flags = calc_vm_prot_bits(prot) | calc_vm_flag_bits(map_flags) | self.def_flags | VM_MAY_ALL
+        if map_flags & MAP_LOCKED and not (self.cap_ipc_lock or self.rlimits.memlock):
+            return VmChange(-errno.EPERM)
         if flags & VmFlag.VM_LOCKED and not self.may_lock(length >> PAGE_SHIFT):
             return VmChange(-errno.EAGAIN)
-        if map_flags & MAP_SHARED:
-            flags |= VmFlag.VM_SHARED | VmFlag.VM_MAYSHARE
+        if file is not None and pgoff > (file.max_bytes - length) >> PAGE_SHIFT:
+            return VmChange(-errno.EOVERFLOW)
+        all_flags = flags_of_kind(flags, prot, map_flags, file)
+        if all_flags < 0:
+            return VmChange(all_flags)
+        flags = VmFlag(all_flags)
         overcommit = self.commit.sysctl.vm_overcommit_memory
         if map_flags & MAP_NORESERVE and overcommit != OVERCOMMIT_NEVER:
             flags |= VmFlag.VM_NORESERVE
         if file is None:
             pgoff = 0 if flags & VmFlag.VM_SHARED else start >> PAGE_SHIFT
-        return self.mmap_region(VmArea(start, start + length, flags, file, pgoff))
+        return self.mmap_region(VmArea(start, start + length, flags, file, pgoff), zero_setup)
 
-    def mmap_region(self, vma: VmArea) -> VmChange:
+    def get_unmapped_area(
+        self, address: int, length: int, map_flags: int, file: MappedFile | None, pgoff: int
+    ) -> int:
+        """Choose where a mapping goes; return its address or a negative errno.
+
+        Source: Linux 6.1 mm/mmap.c:get_unmapped_area
+        """
+        where = (self.map, self.mmap_base, address, length, map_flags)
+        if file is not None and file.is_on_disk:
+            return thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT)
+        return get_unmapped_area(*where)
+
+    def mmap_region(self, vma: VmArea, zero_setup: ZeroSetup | None = None) -> VmChange:
         """Put a mapping in place of what is there, within the limits, and account for it.
+
+        What was there is gone, too, if there is not enough for the new one.
 
         Source: Linux 6.1 mm/mmap.c:mmap_region
         """
         replaced = sum(old.nr_pages for old in self.map.overlapping(vma.start, vma.end))
-        if not self.may_expand_vm(vma.flags, vma.nr_pages - replaced):
+        if not self.may_expand_vm(vma.flags, vma.nr_pages):
+            if not self.may_expand_vm(vma.flags, vma.nr_pages - replaced):
+                return VmChange(-errno.ENOMEM)
+        gone = self.munmap(vma.start, vma.end - vma.start) if replaced else VmChange(0)
+        if gone.failed:
             return VmChange(-errno.ENOMEM)
-        if replaced and self.count_would_burst(vma.start, vma.end):
-            return VmChange(-errno.ENOMEM)
-        # Differs from Linux: mmap charges the new mapping before the old one goes, so that a
-        # refused MAP_FIXED leaves the old one whole.
         if is_accountable(vma.flags):
             if not self.charge(vma.nr_pages):
-                return VmChange(-errno.ENOMEM)
+                return attrs.evolve(gone, result=-errno.ENOMEM)
             vma = attrs.evolve(vma, flags=vma.flags | VmFlag.VM_ACCOUNT)
-        gone = self.munmap(vma.start, vma.end - vma.start) if replaced else VmChange(0)
+        if vma.is_anonymous and vma.flags & VmFlag.VM_SHARED and zero_setup is not None:
+            file = zero_setup(vma.nr_pages, vma.flags)
+            if file is None:
+                return attrs.evolve(gone, result=-errno.ENOMEM)
+            vma = attrs.evolve(vma, file=file)
         self.map.insert(vma)
         self.vm_stat_account(vma.flags, vma.nr_pages)
+        self.count_locked(vma.flags, vma.nr_pages)
         return attrs.evolve(gone, result=vma.start)
 
     def munmap(self, start: int, length: int) -> VmChange:
         """Unmap a range; holes in it are no error.
 
-        Source: Linux 6.1 mm/mmap.c:do_mas_munmap
+        Source: Linux 6.1 mm/mmap.c:do_mas_munmap, :do_mas_align_munmap
         """
         length = page_align(length)
         if start % PAGE_SIZE or start < 0 or not 0 < length <= self.map.task_size - start:
@@ -180,10 +204,14 @@ class MmStruct:
         end = start + length
         if self.count_would_burst(start, end):
             return VmChange(-errno.ENOMEM)
+        # Differs from Linux: One that cannot be cut at its end is not cut at its start, either.
+        if any(self.is_unsplittable(address) for address in (start, end)):
+            return VmChange(-errno.EINVAL)
         self.hiwater_vm = max(self.hiwater_vm, self.total_vm)
         removed = self.map.unmap(start, end)
         for vma in removed:
             self.vm_stat_account(vma.flags, -vma.nr_pages)
+            self.count_locked(vma.flags, -vma.nr_pages)
             if vma.flags & VmFlag.VM_ACCOUNT:
                 self.commit.uncharge(vma.nr_pages)
         below, above = self.map.find_vma_prev(start), self.map.find_vma(start)
@@ -194,77 +222,52 @@ class MmStruct:
             ceiling=above.start if above else self.map.task_size + PAGE_SIZE,
         )
 
+    def is_unsplittable(self, address: int) -> bool:
+        """Tell whether a mapping lies around an address that is not to be cut.
+
+        Source: Linux 6.1 mm/mmap.c:special_mapping_split
+        """
+        vma = self.map.find_vma(address)
+        inside = vma is not None and vma.start < address
+        return inside and vma is not None and vma.file is not None and vma.file.is_special
+
     def count_would_burst(self, start: int, end: int) -> bool:
         """Tell whether a hole inside one mapping would make one too many."""
         vma = self.map.find_vma_intersection(start, end)
         inside = vma is not None and vma.start < start and end < vma.end
         return inside and len(self.map) >= self.commit.sysctl.vm_max_map_count
 
-    def set_brk(self, brk: int) -> VmChange:
-        """Move the end of the heap; the result is the new end, the old one when it cannot be.
+    def split_vma(self, address: int) -> int:
+        """Cut a mapping in two at an address; return 0 or a negative errno.
 
-        Source: Linux 6.1 mm/mmap.c:brk, :do_brk_flags
-        """
-        kept = VmChange(self.brk)
-        if brk < self.start_brk:
-            return kept
-        data_bytes = brk - self.start_brk + self.end_data - self.start_data
-        if data_bytes > self.rlimits.data:
-            return kept
-        old_end, new_end = page_align(self.brk), page_align(brk)
-        change = VmChange(brk)
-        if new_end < old_end:
-            change = attrs.evolve(self.munmap(new_end, old_end - new_end), result=brk)
-        elif new_end > old_end:
-            above = self.map.find_vma(old_end)
-            if new_end > self.map.task_size or (above and new_end + PAGE_SIZE > above.start_gap):
-                return kept
-            if len(self.map) > self.commit.sysctl.vm_max_map_count:
-                return kept
-            flags = VM_DATA_DEFAULT_FLAGS | self.def_flags
-            locked = flags & VmFlag.VM_LOCKED
-            if locked and not self.may_lock((new_end - old_end) >> PAGE_SHIFT):
-                return kept
-            if self.mmap_region(
-                VmArea(old_end, new_end, flags, None, old_end >> PAGE_SHIFT)
-            ).failed:
-                return kept
-        self.brk = brk
-        return change
-
-    def expand_stack(self, address: int) -> VmArea | None:
-        """Let the stack above an address grow down to it; None when it may not (SIGSEGV).
-
-        Source: Linux 6.1 mm/mmap.c:expand_downwards, :acct_stack_growth
+        Source: Linux 6.1 mm/mmap.c:split_vma
         """
         vma = self.map.find_vma(address)
-        start = address & -PAGE_SIZE
-        if vma is None or not vma.flags & VmFlag.VM_GROWSDOWN or start < MMAP_MIN_ADDR:
-            return None
-        below = self.map.find_vma_prev(address)
-        if below and not below.flags & VmFlag.VM_GROWSDOWN and below.flags & VM_ACCESS_FLAGS:
-            if start - below.end < STACK_GUARD_GAP:
-                return None
-        grow = (vma.start - start) >> PAGE_SHIFT
-        if vma.end - start > self.rlimits.stack or not self.may_expand_vm(vma.flags, grow):
-            return None
-        if vma.flags & VmFlag.VM_LOCKED and not self.may_lock(grow):
-            return None
-        if vma.flags & VmFlag.VM_ACCOUNT and not self.charge(grow):
-            return None
-        self.map.remove(vma.start, vma.end)
-        self.vm_stat_account(vma.flags, grow)
-        return self.map.insert(attrs.evolve(vma, start=start, pgoff=vma.pgoff - grow))
+        if vma is None or vma.start >= address:
+            return 0
+        if len(self.map) >= self.commit.sysctl.vm_max_map_count:
+            return -errno.ENOMEM
+        if self.is_unsplittable(address):
+            return -errno.EINVAL
+        self.map.split(address)
+        return 0
 
-    def fault_vma(self, address: int, *, write: bool) -> VmArea | None:
-        """Return the mapping an access goes to, growing the stack for it; None means SIGSEGV.
+    def change_flags(self, vma: VmArea, flags: VmFlag) -> int:
+        """Give a piece of a mapping other flags; return 0 or a negative errno.
 
-        Source: Linux 6.1 arch/x86/mm/fault.c:do_user_addr_fault
+        It joins its neighbours if that can be. If there are too many mappings to cut it out, a cut
+        that was made stays.
+
+        Source: Linux 6.1 mm/mprotect.c:mprotect_fixup, mm/mlock.c:mlock_fixup,
+            mm/madvise.c:madvise_update_vma
         """
-        vma = self.map.find_vma(address)
-        if vma is not None and address < vma.start:
-            vma = self.expand_stack(address)
-        return vma if vma is not None and vma.permits(write=write) else None
+        piece = attrs.evolve(vma, flags=flags)
+        if self.map.vma_merge(piece) is not None:
+            return 0
+        error = self.split_vma(vma.start) or self.split_vma(vma.end)
+        if not error:
+            self.map.place(piece)
+        return error
 
     def exit_mmap(self) -> VmChange:
         """Unmap everything.
@@ -308,17 +311,32 @@ class MmStruct:
             nr_pages, mm_total_vm=self.total_vm, cap_sys_admin=self.cap_sys_admin
         )
 
+    def anon_vma_prepare(self, vma: VmArea) -> VmArea:
+        """Let a mapping, or the one a piece lies in, hold pages of its own; return what was given.
+
+        Source: Linux 6.1 mm/rmap.c:anon_vma_prepare
+        """
+        if vma.anon_vma is None and not vma.flags & VmFlag.VM_SHARED:
+            whole = self.map.find_vma(vma.start)
+            assert whole is not None, "a mapping that is stored to is there"
+            whole = self.map.anon_vma_prepare(whole)
+            vma = attrs.evolve(vma, anon_vma=whole.anon_vma, anon_chain=whole.anon_chain)
+        return vma
+
     def vm_stat_account(self, flags: VmFlag, nr_pages: int) -> None:
         """Add a mapping's pages to the sizes of the address space, or take them off.
 
         Source: Linux 6.1 mm/mmap.c:vm_stat_account
         """
         self.total_vm += nr_pages
-        if flags & VmFlag.VM_LOCKED:
-            self.locked_vm += nr_pages
         if flags & VmFlag.VM_EXEC and not flags & (VmFlag.VM_WRITE | VmFlag.VM_GROWSDOWN):
             self.exec_vm += nr_pages
         elif flags & VmFlag.VM_GROWSDOWN:
             self.stack_vm += nr_pages
         elif is_data_mapping(flags):
             self.data_vm += nr_pages
+
+    def count_locked(self, flags: VmFlag, nr_pages: int) -> None:
+        """Count pages of locked mappings that come or go."""
+        if flags & VmFlag.VM_LOCKED:
+            self.locked_vm += nr_pages

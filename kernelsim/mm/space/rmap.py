@@ -1,10 +1,10 @@
 """Reverse mapping: from a page frame to the page-table entries that map it.
 
 Linux: mm/rmap.c (6.1).
-Differs: There are no anon_vma chains. `Pages.mapping` and `Pages.index` name one mm that maps the
+Differs: Pages do not lead to anon_vmas. `Pages.mapping` and `Pages.index` name one mm that maps the
 page, and at which page number. Every other mm that maps it is related to that one by fork and maps
-it at the same place, because fork keeps addresses: the walk goes round the ring `Mms.fork_next`. No
-system call forks yet, so each ring has one member.
+it at the same place, because fork keeps addresses: the walk goes round the ring `Mms.fork_next`.
+Where one has moved it since (mremap) reclaim does not find it, and keeps the page.
 
 Interface: for the reclaimers: `folio_referenced`, `try_to_unmap`. Every entry that try_to_unmap
 takes is counted in `Mms.tlb_flush_batched`; flush before the page is freed. Pages of files are
@@ -21,10 +21,11 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_anon,
     PG_dirty,
+    PG_swapbacked,
     PG_swapcache,
     node_at,
 )
-from kernelsim.mm.core.vmstat import NR_ANON_PAGES
+from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGLAZYFREED
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
     _PAGE_DIRTY,
@@ -32,6 +33,7 @@ from kernelsim.mm.space.pgtable import (
     MM_ANONPAGES,
     MM_SWAPENTS,
     PT_BITS,
+    PT_LEVELS,
     Mms,
     PageTables,
     get_pte,
@@ -122,6 +124,8 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
     if pages.flags[pfn] & np.uint32(PG_anon) == 0:
         file_unmap(mem, pt, mms, pfn)
         return True
+    if pages.flags[pfn] & np.uint32(PG_swapbacked) == 0:
+        return discard_lazyfree(mem, pt, mms, pfn)
     if pages.flags[pfn] & np.uint32(PG_swapcache) == 0:
         return False
     left, dirty = swap_out_entries(
@@ -141,6 +145,31 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
         return False
     nid = node_at(mem.block_zone, mem.zone, pfn)
     mem.node_stat[nid, NR_ANON_PAGES] -= 1
+    return True
+
+
+@leaf
+def discard_lazyfree(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
+    """Drop a page that its only user has given up, unless it was stored to since.
+
+    Source: Linux 6.1 mm/rmap.c:try_to_unmap_one
+    """
+    pages = mem.pages
+    mm, vpn = int(pages.mapping[pfn]), int(pages.index[pfn])
+    row, _ = walk(pt.entry, pt.state, pages.private, int(mms.pgd_row[mm]), vpn)
+    at = vpn & ((1 << pt.state[PT_BITS]) - 1)
+    pte = get_pte(pt.entry, row, at) if row else 0
+    is_its_own = pages.mapcount[pfn] == 1 and pte & _PAGE_PRESENT and pte_pfn(pte) == pfn
+    if not is_its_own or pte & _PAGE_DIRTY or pages.flags[pfn] & PG_dirty:
+        pages.flags[pfn] |= np.uint32(PG_swapbacked)
+        return False
+    update_hiwater_rss(mms, mm)
+    pt.entry[row, at] = 0
+    pages.mapcount[pfn] = 0
+    mms.rss[mm, MM_ANONPAGES] -= 1
+    mms.tlb_flush_batched[mm] += 1
+    mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] -= 1
+    mem.vm_event[PGLAZYFREED] += 1
     return True
 
 
@@ -196,3 +225,39 @@ def find_owner(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> None:
             return
         other = int(mms.fork_next[other])
         assert other, "an address space is in no ring"
+    find_moved(mem, pt, mms, mm, pfn)
+
+
+@leaf
+def find_moved(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> None:
+    """Find a page in an mm that has moved its mapping of it, and name that mm as its owner.
+
+    It looks at all page tables of the others of the ring: mremap after fork is rare.
+    """
+    other = int(mms.fork_next[mm])
+    while other != mm:
+        vpn = vpn_of_page(pt, mem, int(mms.pgd_row[other]), pfn)
+        if vpn >= 0:
+            mem.pages.mapping[pfn] = other
+            mem.pages.index[pfn] = vpn
+            return
+        other = int(mms.fork_next[other])
+
+
+@leaf
+def vpn_of_page(pt: PageTables, mem: Mem, top: int, pfn: int) -> int:
+    """Return a page number at which the tables below a top table map a page; -1 for none."""
+    bits, levels = int(pt.state[PT_BITS]), int(pt.state[PT_LEVELS])
+    size = 1 << bits
+    vpn, end = 0, 1 << (bits * levels)
+    while vpn < end:
+        row, behind = walk(pt.entry, pt.state, mem.pages.private, top, vpn)
+        if row == 0:
+            vpn = behind
+            continue
+        for at in range(size):
+            pte = get_pte(pt.entry, row, at)
+            if pte & _PAGE_PRESENT and pte_pfn(pte) == pfn:
+                return vpn + at
+        vpn += size
+    return -1

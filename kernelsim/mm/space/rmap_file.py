@@ -11,7 +11,7 @@ and `folio_mkclean` takes the right away when the page is about to be written to
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.mm.core.mem import I64_2D, Mem, PG_dirty, nid_of
+from kernelsim.mm.core.mem import I64_2D, Mem, PG_dirty, PG_swapbacked, nid_of
 from kernelsim.mm.core.vmstat import NR_MAPPED
 from kernelsim.mm.space.i_mmap import FV_FLAGS, FV_MM, FV_NEXT, FV_NR_PAGES, FV_PGOFF, FV_VPN
 from kernelsim.mm.space.pgtable import (
@@ -20,6 +20,7 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
     _PAGE_RW,
     MM_FILEPAGES,
+    MM_SHMEMPAGES,
     PT_BITS,
     Mms,
     PageTables,
@@ -121,7 +122,7 @@ def file_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> None:
             pte = get_pte(pt.entry, row, vpn & mask)
             page_remove_file_rmap(mem, pfn, pte)
             pt.entry[row, vpn & mask] = 0
-            mms.rss[mm, MM_FILEPAGES] -= 1
+            mms.rss[mm, mm_counter_file(mem.pages.flags[pfn])] -= 1
             mms.tlb_flush_batched[mm] += 1
         mapping = int(mms.file_vma[mapping, FV_NEXT])
     assert left == 0, "a page of a file is mapped where no mapping shows it"
@@ -156,6 +157,15 @@ def folio_mkclean(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> int:
 
 
 @inlined_leaf
+def mm_counter_file(flags: int) -> int:
+    """Return what a page that is not anonymous counts as: one of a file, or shared memory.
+
+    Source: Linux 6.1 include/linux/mm.h:mm_counter_file
+    """
+    return MM_SHMEMPAGES if flags & PG_swapbacked else MM_FILEPAGES
+
+
+@inlined_leaf
 def page_add_file_rmap(mem: Mem, pfn: int) -> None:
     """Count one more entry that maps a page of a file.
 
@@ -170,8 +180,12 @@ def page_add_file_rmap(mem: Mem, pfn: int) -> None:
 def page_remove_file_rmap(mem: Mem, pfn: int, pte: int) -> None:
     """Count one entry less that maps a page of a file; what it says of stores is known already.
 
+    Only of shared memory it is not: there no fault sees the first store.
+
     Source: Linux 6.1 mm/rmap.c:page_remove_rmap
     """
+    if pte & _PAGE_DIRTY and mem.pages.flags[pfn] & np.uint32(PG_swapbacked):
+        mem.pages.flags[pfn] |= np.uint32(PG_dirty)
     is_dirty = mem.pages.flags[pfn] & np.uint32(PG_dirty) != 0
     assert is_dirty or not pte & _PAGE_DIRTY, "a page of a file was stored to and is clean"
     mem.pages.mapcount[pfn] -= 1

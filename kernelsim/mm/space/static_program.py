@@ -4,12 +4,15 @@ Linux: arch/x86/entry/vdso/vma.c:map_vdso (6.1). Sizes as /proc showed them of t
 Units: bytes; pages.
 """
 
+import attrs
 import numpy as np
 
 from kernelsim.mm.core.mem import I64
+from kernelsim.mm.space.brk import set_brk
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import MappedFile, page_align
-from kernelsim.mm.space.vm_flags import MAP_PRIVATE, PROT_READ
+from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
+from kernelsim.mm.space.unmapped_area import get_unmapped_area
+from kernelsim.mm.space.vm_flags import VM_MAY_ALL, VmFlag
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 PMD_SIZE = 1 << 21  # what an entry of a table of tables of PTEs maps; x86_64
@@ -41,6 +44,31 @@ FORK_FAULTS = 22  # of the parent's pages that the child copies before exec
 IMAGE_FILE_FAULTS = 19  # each maps 16 pages at most (fault_around_bytes), some at an edge fewer
 
 
+@attrs.frozen(kw_only=True)
+class StaticProgram:
+    """A static program: what of it lies in memory.
+
+    Attributes:
+        path: Its file.
+        text_bytes: Of its code.
+        data_bytes: Of what is in the file.
+        bss_bytes: Of what begins as zeros.
+        has_libc: A C library runs before its main, and asks for a heap.
+    """
+
+    path: str = "/init"
+    text_bytes: int = IMAGE_TEXT_BYTES
+    data_bytes: int = IMAGE_DATA_BYTES
+    bss_bytes: int = IMAGE_BSS_BYTES
+    has_libc: bool = True
+
+
+DEFAULT_PROGRAM = StaticProgram()
+VDSO_FLAGS = {
+    "[vdso]": VmFlag.VM_READ | VmFlag.VM_EXEC | VM_MAY_ALL | VmFlag.VM_DONTEXPAND,
+    "[vvar]": VmFlag.VM_READ | VmFlag.VM_MAYREAD | VmFlag.VM_IO | VmFlag.VM_PFNMAP
+    | VmFlag.VM_DONTEXPAND | VmFlag.VM_DONTDUMP,
+}  # fmt: skip
 VDSO_PAGES = (("[vdso]", 2), ("[vvar]", 4))  # the second lies below the first
 
 
@@ -73,18 +101,24 @@ def map_libc_start(mm: MmStruct) -> tuple[I64, I64]:
 
     Returns:
         Virtual page numbers of the stack, and of data, bss and heap, that it then writes.
+    """
+    map_vdso(mm)
+    set_brk(mm, mm.brk + IMAGE_HEAP_BYTES)
+    stack = (mm.start_stack >> PAGE_SHIFT) - np.arange(IMAGE_STACK_PAGES, dtype=np.int64)
+    data = (mm.start_data >> PAGE_SHIFT) + np.arange(IMAGE_ANON_PAGES, dtype=np.int64)
+    data[-1] = mm.start_brk >> PAGE_SHIFT
+    return stack, data
+
+
+def map_vdso(mm: MmStruct) -> None:
+    """Map the code and the data that the kernel lends every program.
 
     Source: Linux 6.1 arch/x86/entry/vdso/vma.c:map_vdso
     """
     hint = vdso_addr(mm)
     for name, nr_pages in VDSO_PAGES:
         hint -= nr_pages << PAGE_SHIFT
-        address = max(hint, 0)
-        mm.mmap(
-            nr_pages << PAGE_SHIFT, PROT_READ, MAP_PRIVATE, address=address, file=MappedFile(name)
-        )
-    mm.set_brk(mm.brk + IMAGE_HEAP_BYTES)
-    stack = (mm.start_stack >> PAGE_SHIFT) - np.arange(IMAGE_STACK_PAGES, dtype=np.int64)
-    data = (mm.start_data >> PAGE_SHIFT) + np.arange(IMAGE_ANON_PAGES, dtype=np.int64)
-    data[-1] = mm.start_brk >> PAGE_SHIFT
-    return stack, data
+        length = nr_pages << PAGE_SHIFT
+        start = get_unmapped_area(mm.map, mm.mmap_base, max(hint, 0), length, 0)
+        file = MappedFile(name, is_special=True)
+        mm.mmap_region(VmArea(start, start + length, VDSO_FLAGS[name], file))

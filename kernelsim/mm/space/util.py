@@ -1,7 +1,7 @@
 """Overcommit: how much memory may be promised.
 
 Linux: mm/util.c (6.1): __vm_enough_memory, vm_commit_limit; sysctls vm.overcommit_*.
-Differs: The number of committed pages is exact; Linux's per-CPU counter may be off by a batch.
+What mode 2 compares is a counter each CPU keeps a part of to itself; Committed_AS adds them up.
 
 Interface: one `CommitAccount` a machine, charged by every `MmStruct`; `init_reserves` at boot. The
 totals are written by the machine when memory or swap changes.
@@ -24,6 +24,9 @@ KB_SHIFT: Final = PAGE_SHIFT - 10
 USER_RESERVE_KBYTES_MAX: Final = 131_072  # KiB; mm/mmap.c:init_user_reserve
 ADMIN_RESERVE_KBYTES_MAX: Final = 8192  # KiB; mm/mmap.c:init_admin_reserve
 RESERVE_FRACTION: Final = 32  # of free memory
+NEVER_SHARE: Final = 256  # of a CPU's part of memory that it may keep to itself in mode 2
+OTHER_SHARE: Final = 4  # and in the others; mm/mm_init.c:mm_compute_batch
+BATCH_MIN: Final = 32
 
 
 def init_reserves(tunables: Tunables, free_kbytes: int) -> None:
@@ -92,7 +95,7 @@ def vm_enough_memory(
         totalram_pages: Managed pages of all zones.
         total_swap_pages: Size of all active swap areas.
         commit_limit: See `vm_commit_limit`; used in mode 2 only, like all that follows.
-        committed_pages: Committed_AS without this request.
+        committed_pages: What is promised without this request, as far as the CPUs have told.
         mm_total_vm: Size of the asking process.
         admin_reserve_kbytes: Kept for root.
         user_reserve_kbytes: Kept for the user to recover with; at most 1/32 of the process.
@@ -108,7 +111,7 @@ def vm_enough_memory(
     if not cap_sys_admin:
         allowed -= admin_reserve_kbytes >> KB_SHIFT
     allowed -= min(mm_total_vm // 32, user_reserve_kbytes >> KB_SHIFT)
-    return committed_pages + pages < allowed
+    return max(committed_pages + pages, 0) < allowed
 
 
 @attrs.define(kw_only=True)
@@ -121,6 +124,11 @@ class CommitAccount:
     hugetlb_pages: int = 0
     committed_pages: int = 0
     """Committed_AS of /proc/meminfo."""
+    nr_cpus: int = 1
+    this_cpu: int = 0
+    """Number of the CPU whose task is in the kernel."""
+    kept: dict[int, int] = attrs.Factory(dict)
+    """Pages each CPU has not added to the common counter yet."""
 
     @property
     def sysctl(self) -> Sysctl:
@@ -143,23 +151,47 @@ class CommitAccount:
         sysctl = self.sysctl
         assert sysctl.vm_admin_reserve_kbytes is not None, "computed at boot"
         assert sysctl.vm_user_reserve_kbytes is not None, "computed at boot"
+        self._add(pages)
         enough = vm_enough_memory(
             pages,
             sysctl.vm_overcommit_memory,
             totalram_pages=self.totalram_pages,
             total_swap_pages=self.total_swap_pages,
             commit_limit=self.commit_limit(),
-            committed_pages=self.committed_pages,
+            committed_pages=self.committed_pages - sum(self.kept.values()) - pages,
             mm_total_vm=mm_total_vm,
             admin_reserve_kbytes=sysctl.vm_admin_reserve_kbytes,
             user_reserve_kbytes=sysctl.vm_user_reserve_kbytes,
             cap_sys_admin=cap_sys_admin,
         )
-        if enough:
-            self.committed_pages += pages
+        if not enough:
+            self._add(-pages)
         return enough
+
+    def _add(self, pages: int) -> None:
+        """Count pages on this CPU, which tells the others when it has many.
+
+        Source: Linux 6.1 lib/percpu_counter.c:percpu_counter_add_batch, mm/mm_init.c:
+            mm_compute_batch
+        """
+        self.committed_pages += pages
+        share = NEVER_SHARE if self.sysctl.vm_overcommit_memory == OVERCOMMIT_NEVER else OTHER_SHARE
+        batch = max(self.totalram_pages // self.nr_cpus // share, self.nr_cpus * 2, BATCH_MIN)
+        kept = self.kept.get(self.this_cpu, 0) + pages
+        self.kept[self.this_cpu] = 0 if abs(kept) >= batch else kept
+
+    def sync(self) -> None:
+        """Have all CPUs tell what they keep, as they must when mode 2 is switched on.
+
+        Source: Linux 6.1 mm/util.c:overcommit_policy_handler, :sync_overcommit_as
+        """
+        self.kept.clear()
+
+    def recharge(self, pages: int) -> None:
+        """Promise pages again that were taken back on the way; this may not fail."""
+        self._add(pages)
 
     def uncharge(self, pages: int) -> None:
         """Take a promise back."""
-        self.committed_pages -= pages
+        self._add(-pages)
         assert self.committed_pages >= 0, "more memory was given back than was promised"

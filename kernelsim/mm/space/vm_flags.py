@@ -34,6 +34,7 @@ class VmFlag(IntFlag):
     VM_HUGETLB = 0x400000
     VM_WIPEONFORK = 0x2000000
     VM_DONTDUMP = 0x4000000
+    VM_SOFTDIRTY = 0x8000000
     VM_MIXEDMAP = 0x10000000
     VM_HUGEPAGE = 0x20000000
     VM_NOHUGEPAGE = 0x40000000
@@ -59,12 +60,36 @@ PROT_FLAGS: Final = (
     (PROT_EXEC, VmFlag.VM_EXEC),
 )
 
+PROT_SEM: Final = 8  # of atomic operations; means nothing here
+PROT_GROWSDOWN: Final = 0x0100_0000  # mprotect: from the start of a mapping that grows down
+PROT_GROWSUP: Final = 0x0200_0000
+
 MAP_SHARED: Final = 0x01
 MAP_PRIVATE: Final = 0x02
+MAP_SHARED_VALIDATE: Final = 0x03
+MAP_TYPE: Final = 0x0F
 MAP_FIXED: Final = 0x10
+MAP_ANONYMOUS: Final = 0x20
+MAP_32BIT: Final = 0x40
+MAP_GROWSDOWN: Final = 0x100
+MAP_DENYWRITE: Final = 0x800
+MAP_EXECUTABLE: Final = 0x1000
 MAP_LOCKED: Final = 0x2000
 MAP_NORESERVE: Final = 0x4000
+MAP_POPULATE: Final = 0x8000
+MAP_NONBLOCK: Final = 0x1_0000
+MAP_STACK: Final = 0x2_0000
+MAP_HUGETLB: Final = 0x4_0000
 MAP_FIXED_NOREPLACE: Final = 0x100000
+LEGACY_MAP_MASK: Final = (
+    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE
+    | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
+    | MAP_HUGETLB | MAP_32BIT
+)  # fmt: skip
+MAP_FLAGS: Final = (
+    (MAP_GROWSDOWN, VmFlag.VM_GROWSDOWN),
+    (MAP_LOCKED, VmFlag.VM_LOCKED),
+)
 
 # Letters of /proc/pid/smaps; fs/proc/task_mmu.c:show_smap_vma_flags
 SMAPS_LETTERS: Final = (
@@ -84,17 +109,30 @@ SMAPS_LETTERS: Final = (
     (VmFlag.VM_RAND_READ, "rr"),
     (VmFlag.VM_DONTCOPY, "dc"),
     (VmFlag.VM_DONTEXPAND, "de"),
-    (VmFlag.VM_LOCKONFAULT, "lf"),
+    (VmFlag.VM_LOCKONFAULT, "??"),
     (VmFlag.VM_ACCOUNT, "ac"),
     (VmFlag.VM_NORESERVE, "nr"),
     (VmFlag.VM_HUGETLB, "ht"),
     (VmFlag.VM_WIPEONFORK, "wf"),
     (VmFlag.VM_DONTDUMP, "dd"),
+    (VmFlag.VM_SOFTDIRTY, "sd"),
     (VmFlag.VM_MIXEDMAP, "mm"),
     (VmFlag.VM_HUGEPAGE, "hg"),
     (VmFlag.VM_NOHUGEPAGE, "nh"),
     (VmFlag.VM_MERGEABLE, "mg"),
 )
+
+
+def calc_vm_flag_bits(map_flags: int) -> VmFlag:
+    """Return the VMA flags of MAP_* bits.
+
+    Source: Linux 6.1 include/linux/mman.h:calc_vm_flag_bits
+    """
+    flags = VmFlag.VM_NONE
+    for bit, flag in MAP_FLAGS:
+        if map_flags & bit:
+            flags |= flag
+    return flags
 
 
 def calc_vm_prot_bits(prot: int) -> VmFlag:

@@ -32,7 +32,6 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_SPECIAL,
     _PAGE_USER,
     MM_ANONPAGES,
-    MM_FILEPAGES,
     PT_BITS,
     Mms,
     PageTables,
@@ -42,7 +41,7 @@ from kernelsim.mm.space.pgtable import (
     walk,
 )
 from kernelsim.mm.space.rmap import find_owner
-from kernelsim.mm.space.rmap_file import page_remove_file_rmap
+from kernelsim.mm.space.rmap_file import mm_counter_file, page_remove_file_rmap
 
 
 @leaf
@@ -74,6 +73,7 @@ def wp_page_reuse(
             break
         pages.flags[pfn] |= np.uint32(PG_anon_exclusive)
         pages.mapping[pfn] = mm
+        pages.index[pfn] = vpn
         entry[row, vpn & mask] = pte | _PAGE_RW | _PAGE_DIRTY | _PAGE_ACCESSED
         done += 1
         vpn += stride
@@ -131,7 +131,7 @@ def wp_page_copy(
         if pages.flags[old] & np.uint32(PG_anon) == 0:
             page_remove_file_rmap(mem, old, pte)
             mms.tlb_flush_batched[mm] += 1
-            mms.rss[mm, MM_FILEPAGES] -= 1
+            mms.rss[mm, mm_counter_file(pages.flags[old])] -= 1
             mms.rss[mm, MM_ANONPAGES] += 1
             done += 1
             vpn += stride

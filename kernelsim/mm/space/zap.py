@@ -21,7 +21,6 @@ from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
     _PAGE_SPECIAL,
     MM_ANONPAGES,
-    MM_FILEPAGES,
     MM_SWAPENTS,
     PT_BITS,
     Mms,
@@ -33,7 +32,7 @@ from kernelsim.mm.space.pgtable import (
     walk,
 )
 from kernelsim.mm.space.rmap import find_owner
-from kernelsim.mm.space.rmap_file import page_remove_file_rmap
+from kernelsim.mm.space.rmap_file import mm_counter_file, page_remove_file_rmap
 
 # Columns of what `unmap_range` has cleared
 CL_FIRST: Final = 0  # the range of their pages,
@@ -72,7 +71,7 @@ def zap_file(mem: Mem, mms: Mms, mm: int, pfn: int, pte: int, cleared: I64) -> N
 
     Source: Linux 6.1 mm/memory.c:zap_pte_range, mm/rmap.c:page_remove_rmap
     """
-    mms.rss[mm, MM_FILEPAGES] -= 1
+    mms.rss[mm, mm_counter_file(mem.pages.flags[pfn])] -= 1
     mms.tlb_flush_batched[mm] += 1
     cleared[CL_NR_FILE] += 1
     if pte & _PAGE_DIRTY:
@@ -150,3 +149,32 @@ def unmap_range(
                                 return n_pfns, n_slots, n_activated, vpn + 1
             vpn += 1
     return n_pfns, n_slots, n_activated, vpn
+
+
+@leaf
+def zap_file_pages(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int) -> int:
+    """Clear the entries of pages of a file, and no others; return how many.
+
+    They count in `tlb_flush_batched` until the caller has flushed.
+
+    Source: Linux 6.1 mm/memory.c:unmap_mapping_range, without even_cows
+    """
+    update_hiwater_rss(mms, mm)
+    mask = (1 << pt.state[PT_BITS]) - 1
+    limit, cleared = vpn + nr, 0
+    while vpn < limit:
+        row, end = walk(pt.entry, pt.state, mem.pages.private, int(mms.pgd_row[mm]), vpn)
+        end = min(end, limit)
+        while row and vpn < end:
+            pte = get_pte(pt.entry, row, vpn & mask)
+            if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
+                pfn = pte_pfn(pte)
+                if mem.pages.flags[pfn] & np.uint32(PG_anon) == 0:
+                    pt.entry[row, vpn & mask] = 0
+                    mms.rss[mm, mm_counter_file(mem.pages.flags[pfn])] -= 1
+                    mms.tlb_flush_batched[mm] += 1
+                    page_remove_file_rmap(mem, pfn, pte)
+                    cleared += 1
+            vpn += 1
+        vpn = end
+    return cleared

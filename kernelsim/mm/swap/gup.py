@@ -7,7 +7,8 @@ Units: virtual page numbers.
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import Mem, PG_referenced, PG_uptodate
+from kernelsim.mm.core.folio_batch import MARK_ACTIVATED, MARK_FULL, folio_mark_accessed
+from kernelsim.mm.core.mem import I64_2D, Mem, PG_uptodate
 from kernelsim.mm.space.memory import FAULT_NONE_PRESENT, FAULT_SWAP, FAULT_WP, fault_kind
 from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
@@ -16,7 +17,6 @@ from kernelsim.mm.space.pgtable import (
     Mms,
     PageTables,
     get_pte,
-    pte_at,
     pte_pfn,
     pte_swap_slot,
     walk,
@@ -71,12 +71,35 @@ def slot_token(mem: Mem, swap: SwapArea, slot: int) -> int:
 
 
 @leaf
-def mark_range_accessed(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int) -> None:
-    """Note that new pages were used, so that their accessed bit, found by reclaim, counts twice.
+def mark_range_accessed(
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    lruvec: I64_2D,
+    cpu: int,
+    mm: int,
+    vpn: int,
+    end_vpn: int,
+) -> tuple[int, int]:
+    """Mark the pages of a range accessed, those that are mapped.
+
+    Returns:
+        How many on their way to the LRU will go to the active list, and the vpn to go on from: less
+        than `end_vpn` when the CPU's batch of pages to activate is full.
 
     Source: Linux 6.1 mm/gup.c:follow_page_pte (FOLL_TOUCH)
     """
-    for at in range(vpn, vpn + nr):
-        pte = pte_at(mem, pt, mms, mm, at)
-        if pte & _PAGE_PRESENT and not pte & _PAGE_SPECIAL:
-            mem.pages.flags[pte_pfn(pte)] |= PG_referenced
+    n_activated = 0
+    while vpn < end_vpn:
+        row, end = walk(pt.entry, pt.state, mem.pages.private, int(mms.pgd_row[mm]), vpn)
+        end = min(end, end_vpn)
+        while row and vpn < end:
+            pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
+            vpn += 1
+            if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
+                marked = folio_mark_accessed(mem, lruvec, cpu, pte_pfn(pte))
+                n_activated += marked == MARK_ACTIVATED
+                if marked == MARK_FULL:
+                    return n_activated, vpn
+        vpn = max(vpn, end)
+    return n_activated, vpn

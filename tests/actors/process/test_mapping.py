@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from kernelsim.actors.process.calls.advising import MS_ASYNC
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
 from kernelsim.errors import SyscallError
@@ -161,7 +162,7 @@ def test_msync_waits_until_the_disk_has_what_was_stored():
     async def main(machine):
         process, mapping = await mapper(machine, shared=True)
         await process.touch(mapping, length=32 * PAGE, write=True)
-        await process.syscall("msync", mapping, waits=False)
+        await process.syscall("msync", mapping, flags=MS_ASYNC)
         before = machine.vmstat["nr_dirty"]
         part = type(mapping)(mapping.address + 8 * PAGE, 8 * PAGE)
         await process.syscall("msync", part)

@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
+from kernelsim.mm.space.brk import fault_vma, set_brk
 from kernelsim.mm.space.exec import (
     NOT_MOVED,
     AddressDraw,
@@ -238,11 +239,11 @@ def test_brk_grows_and_shrinks_the_heap() -> None:
     """The heap merges with the bss behind it, keeps byte ends, and shrinking returns the pages."""
     mm = new_process()
     start = mm.brk
-    assert mm.set_brk(start + 0x21000).result == start + 0x21000
+    assert set_brk(mm, start + 0x21000).result == start + 0x21000
     assert mm.map.find_vma(start).end == start + 0x21000
-    assert mm.set_brk(start + 100).result == start + 100
+    assert set_brk(mm, start + 100).result == start + 100
     assert mm.map.find_vma(start).end == start + PAGE_SIZE
-    change = mm.set_brk(start)
+    change = set_brk(mm, start)
     assert [(v.start, v.nr_pages) for v in change.unmapped] == [(start, 1)]
     assert sizes(mm)[0] == 196
 
@@ -251,11 +252,11 @@ def test_brk_that_cannot_be_returns_the_old_end() -> None:
     """Below the heap's start, into a mapping or beyond RLIMIT_DATA nothing moves."""
     mm = new_process(Rlimits(data=GIB))
     start = mm.brk
-    assert mm.set_brk(start - 1).result == start
-    assert mm.set_brk(start + 2 * GIB).result == start
+    assert set_brk(mm, start - 1).result == start
+    assert set_brk(mm, start + 2 * GIB).result == start
     mm.mmap(PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_FIXED, address=start + MIB)
-    assert mm.set_brk(start + MIB).result == start
-    assert mm.set_brk(start + MIB - PAGE_SIZE).result == start + MIB - PAGE_SIZE
+    assert set_brk(mm, start + MIB).result == start
+    assert set_brk(mm, start + MIB - PAGE_SIZE).result == start + MIB - PAGE_SIZE
 
 
 @pytest.mark.mission("V10", "partly")
@@ -264,8 +265,8 @@ def test_stack_grows_to_its_limit_and_no_further() -> None:
     for limit in (8 * MIB, 16 * MIB):
         mm = new_process(Rlimits(stack=limit))
         lowest = TASK_SIZE - limit
-        assert mm.fault_vma(lowest - 1, write=True) is None
-        assert mm.fault_vma(lowest, write=True).start == lowest
+        assert fault_vma(mm, lowest - 1, write=True) is None
+        assert fault_vma(mm, lowest, write=True).start == lowest
         assert mm.stack_vm == limit // PAGE_SIZE
         assert mm.commit.committed_pages == 13 + limit // PAGE_SIZE
 
@@ -274,11 +275,11 @@ def test_stack_grows_to_its_limit_and_no_further() -> None:
 def test_accesses_that_are_a_segmentation_fault() -> None:
     """NULL, a hole, and a write to text have no mapping to go to; reading text has."""
     mm = new_process()
-    assert mm.fault_vma(0, write=False) is None
-    assert mm.fault_vma(0x3FFFFF, write=False) is None
-    assert mm.fault_vma(0x400000, write=True) is None
-    assert mm.fault_vma(0x400000, write=False).start == 0x400000
-    assert mm.fault_vma(1 << 47, write=False) is None
+    assert fault_vma(mm, 0, write=False) is None
+    assert fault_vma(mm, 0x3FFFFF, write=False) is None
+    assert fault_vma(mm, 0x400000, write=True) is None
+    assert fault_vma(mm, 0x400000, write=False).start == 0x400000
+    assert fault_vma(mm, 1 << 47, write=False) is None
 
 
 @pytest.mark.mission("V10", "partly")
@@ -289,5 +290,5 @@ def test_stack_does_not_grow_into_the_guard_gap() -> None:
         mm = new_process()
         fixed = MAP_PRIVATE | MAP_FIXED
         mm.mmap(PAGE_SIZE, prot, fixed, address=stack - MIB)
-        assert (mm.fault_vma(stack, write=True) is not None) == grown
-        assert mm.fault_vma(stack + PAGE_SIZE, write=True) is not None
+        assert (fault_vma(mm, stack, write=True) is not None) == grown
+        assert fault_vma(mm, stack + PAGE_SIZE, write=True) is not None

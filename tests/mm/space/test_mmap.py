@@ -8,10 +8,9 @@ from kernelsim.mm.space.mmap import (
     MMAP_MIN_ADDR,
     TASK_SIZE,
     MappedFile,
-    VmaMap,
     VmArea,
-    get_unmapped_area,
 )
+from kernelsim.mm.space.unmapped_area import get_unmapped_area
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -19,6 +18,7 @@ from kernelsim.mm.space.vm_flags import (
     VM_STACK_FLAGS,
     VmFlag,
 )
+from kernelsim.mm.space.vma_map import VmaMap
 from kernelsim.units import GIB, MIB, PAGE_SIZE
 
 RW = VM_DATA_DEFAULT_FLAGS

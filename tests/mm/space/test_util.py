@@ -42,7 +42,10 @@ def test_always_never_refuses() -> None:
 
 @pytest.mark.mission("V17", "partly")
 def test_never_stops_below_the_commit_limit() -> None:
-    """Mode 2: the sum of all promises stays below CommitLimit less the user's reserve."""
+    """Mode 2: what is promised stays below CommitLimit less the user's reserve.
+
+    As far as the CPU has told: 2048 pages less one, 1/256 of memory, it may keep to itself.
+    """
     account = commit_account(
         2 * GIB_PAGES, total_swap_pages=GIB_PAGES, overcommit_memory=OVERCOMMIT_NEVER
     )
@@ -52,8 +55,11 @@ def test_never_stops_below_the_commit_limit() -> None:
     account.uncharge(account.committed_pages)
     reserve = 131072 // 4
     assert charge(account, 2 * GIB_PAGES - reserve - 1, total_vm=1 << 30)
+    assert not charge(account, 2048, total_vm=1 << 30)
+    assert charge(account, 2047, total_vm=1 << 30)
     assert not charge(account, 1, total_vm=1 << 30)
     assert charge(account, 1, total_vm=0)
+    assert account.committed_pages == 2 * GIB_PAGES - reserve + 2047
 
 
 def test_others_than_root_leave_the_admin_reserve() -> None:

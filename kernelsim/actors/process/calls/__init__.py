@@ -3,7 +3,7 @@
     call.py     what an entry of the table says, and the table
     caller.py   what a handler works with: the process that makes the call
     effect.py   what a call does to the content of memory, as the program is told
-    mapping.py access.py life.py   the families
+    mapping.py protecting.py advising.py locking.py forking.py access.py life.py …   the families
     table.py    puts the families together
 
 A call is one entry: the value that asks for it, its handler, the errnos it may answer with, its

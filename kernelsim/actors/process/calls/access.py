@@ -12,15 +12,19 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.actors.core.signal import send_signal
+from kernelsim.actors.core.signal import SIGSEGV, send_signal
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores
 from kernelsim.mm.core.mem import I64, U8
+from kernelsim.mm.space.brk import fault_vma
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
+SEGV_MAPERR: Final = 1  # si_code; include/uapi/asm-generic/siginfo.h
+SEGV_ACCERR: Final = 2
+BUS_ADRERR: Final = 2
 ACCESSES_AT_ONCE: Final = 1 << 16  # of those that are listed one by one
 
 
@@ -48,6 +52,21 @@ class TouchPages:
     writes: U8
 
 
+@attrs.frozen
+class CaughtFault:
+    """A fault that the program has a handler for (siginfo_t).
+
+    Attributes:
+        signal: SIGSEGV or SIGBUS.
+        code: SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR.
+        address: Of the access.
+    """
+
+    signal: int
+    code: int
+    address: int
+
+
 @attrs.define
 class TouchResult:
     """What an access did.
@@ -57,12 +76,14 @@ class TouchResult:
         majflt: Faults that waited for I/O.
         latency_ns: Virtual time it took.
         signal: Signal that ended the process meanwhile, 0 for none.
+        fault: The fault that ended the accesses and that the program has caught; None for none.
     """
 
     minflt: int = 0
     majflt: int = 0
     latency_ns: int = 0
     signal: int = 0
+    fault: CaughtFault | None = None
 
 
 async def touch(caller: Caller, message: Touch) -> TouchResult:
@@ -74,16 +95,20 @@ async def touch(caller: Caller, message: Touch) -> TouchResult:
             break
         address, end = message.address, message.address + message.length
         while address < end and not caller.task.killed:
-            vma = caller.mm.fault_vma(address, write=message.write)
+            vma = fault_vma(caller.mm, address, write=message.write)
             if vma is None:
-                result.signal = await caller.segfault(address, write=message.write)
+                await _segfault(caller, address, result, write=message.write)
                 break
+            if message.write:
+                vma = caller.mm.anon_vma_prepare(vma)
             limit = min(end, vma.end)
             if message.stride % PAGE_SIZE:
                 address += await _touch_bytes(caller, address, limit, message, result)
                 continue
             nr = -(-(limit - address) // message.stride)
             address += await _touch_run(caller, vma, address, nr, message, result)
+            if result.fault is not None:
+                break
     result.latency_ns = caller.kernel.engine.now_ns - began_ns
     result.signal = caller.signal()
     return result
@@ -107,7 +132,7 @@ async def _touch_run(
     done = await caller.accesses.run(
         vma, address >> PAGE_SHIFT, nr, stride, caller.token, result, write=touch.write
     )
-    _raise(caller, result)
+    _raise(caller, address + done * touch.stride, result)
     return done * touch.stride
 
 
@@ -130,18 +155,35 @@ async def _touch_list(caller: Caller, message: TouchPages, result: TouchResult) 
         nr = _nr_permitted(mm, vpns[done:], writes[done:] != 0)
         if not nr:  # the stack may grow over it
             address, write = int(vpns[done]) << PAGE_SHIFT, bool(writes[done])
-            if mm.fault_vma(address, write=write) is not None:
+            if fault_vma(mm, address, write=write) is not None:
                 continue
-            result.signal = await caller.segfault(address, write=write)
+            await _segfault(caller, address, result, write=write)
             break
         part = slice(done, done + nr)
+        _prepare_for_stores(mm, vpns[part][writes[part] != 0])
         done += await caller.accesses.listed(mm, vpns[part], writes[part], caller.token, result)
-        _raise(caller, result)
+        _raise(caller, int(vpns[min(done, len(vpns) - 1)]) << PAGE_SHIFT, result)
+        if result.fault is not None:
+            break
 
 
-def _raise(caller: Caller, result: TouchResult) -> None:
-    """Send the signal that a fault raised."""
-    if result.signal:
+async def _segfault(caller: Caller, address: int, result: TouchResult, *, write: bool) -> None:
+    """End by SIGSEGV, or tell the program's handler of it.
+
+    Source: Linux 6.1 arch/x86/mm/fault.c:__bad_area_nosemaphore
+    """
+    if not caller.entry.catches_faults:
+        result.signal = await caller.segfault(address, write=write)
+        return
+    is_mapped = caller.mm.map.find_vma_intersection(address, address + 1) is not None
+    result.fault = CaughtFault(SIGSEGV, SEGV_ACCERR if is_mapped else SEGV_MAPERR, address)
+
+
+def _raise(caller: Caller, address: int, result: TouchResult) -> None:
+    """Send the signal that a fault at an address raised, or tell the program's handler of it."""
+    if result.signal and caller.entry.catches_faults:
+        result.fault, result.signal = CaughtFault(result.signal, BUS_ADRERR, address), 0
+    elif result.signal:
         send_signal(caller.kernel, caller.entry, result.signal)
 
 
@@ -150,12 +192,15 @@ async def store_range(caller: Caller, address: int, length: int) -> TouchResult:
     result = TouchResult()
     vpn, end = address >> PAGE_SHIFT, -(-(address + length) // PAGE_SIZE)
     while vpn < end and not caller.task.killed:
-        vma = caller.mm.fault_vma(vpn << PAGE_SHIFT, write=True)
+        vma = fault_vma(caller.mm, vpn << PAGE_SHIFT, write=True)
         if vma is None:
             break
+        vma = caller.mm.anon_vma_prepare(vma)
         nr = min(end, vma.end >> PAGE_SHIFT) - vpn
         vpn += await caller.accesses.run(vma, vpn, nr, 1, caller.token, result, write=True)
-        _raise(caller, result)
+        _raise(caller, vpn << PAGE_SHIFT, result)
+        if result.fault is not None:
+            break
     return result
 
 
@@ -171,8 +216,18 @@ def _nr_permitted(mm: MmStruct, vpns: I64, is_store: NDArray[np.bool_]) -> int:
     return len(vpns) if allowed.all() else int(allowed.argmin())
 
 
+def _prepare_for_stores(mm: MmStruct, vpns: I64) -> None:
+    """Let the mappings that are stored to hold pages of their own."""
+    if not len(vpns):
+        return
+    low, high = int(vpns.min()) << PAGE_SHIFT, int(vpns.max()) + 1 << PAGE_SHIFT
+    for vma in mm.map.overlapping(low, high):
+        if vma.anon_vma is None and ((vpns >= vma.vpn) & (vpns < vma.end >> PAGE_SHIFT)).any():
+            mm.anon_vma_prepare(vma)
+
+
 def _touch_stores(value: Touch, answer: TouchResult | None) -> Iterable[Stores]:
-    if answer is None or answer.signal or not value.write or value.passes < 1:
+    if answer is None or answer.signal or answer.fault or not value.write or value.passes < 1:
         return
     address, stride = value.address, value.stride
     nr = -(-value.length // stride)
@@ -189,7 +244,7 @@ def _touch_stores(value: Touch, answer: TouchResult | None) -> Iterable[Stores]:
 
 
 def _listed_stores(value: TouchPages, answer: TouchResult | None) -> Iterable[Stores]:
-    if answer is not None and not answer.signal:
+    if answer is not None and not answer.signal and not answer.fault:
         yield value.vpns[value.writes != 0]
 
 

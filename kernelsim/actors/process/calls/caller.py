@@ -15,11 +15,12 @@ from kernelsim.actors.space.address_space import free_address_space, make_addres
 from kernelsim.actors.space.fault_handler import FaultHandler
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
-from kernelsim.actors.space.populate import mm_populate
+from kernelsim.actors.space.populate import mm_populate, populate_vma_page_range
+from kernelsim.actors.space.shmem import shmem_evict
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import VmChange
+from kernelsim.mm.space.mmap import VmArea, VmChange
 from kernelsim.mm.space.signal_msg import segfault_line
 from kernelsim.trace.ks import ks_process_exit, ks_process_start
 from kernelsim.units import PAGE_SHIFT
@@ -69,8 +70,10 @@ class Caller:
         kernel, entry, task = self.kernel, self.entry, self.task
         entry.start_ns = kernel.engine.now_ns
         await task.get_cpu()
-        self.mm, is_loaded = await make_address_space(self.current)
-        entry.mm = self.mm
+        is_loaded = True
+        if entry.parent is None:
+            entry.mm, is_loaded = await make_address_space(self.current, entry.program)
+        self.mm = entry.mm
         self._fault = FaultHandler(self.current, self.mm)
         kernel.engine.spawn(self._fault)
         self.accesses = Accesses(self.current, entry, self._fault)
@@ -85,6 +88,7 @@ class Caller:
     async def enter_kernel(self) -> None:
         """Spend the time of entering the kernel and leaving it."""
         await self.task.compute(self.kernel.spec.latency.syscall_entry_ns)
+        self.kernel.mms.commit.this_cpu = self.task.cpu.number
 
     async def finish(self, change: VmChange) -> int:
         """Free the pages and tables that a change of mappings left behind; return its result."""
@@ -92,14 +96,14 @@ class Caller:
             self.task.rss_stat.sync()
         current, mm = self.current, self.mm
         for vma in change.unmapped:
-            if is_locked(vma):
-                await mlock_vma_pages_range(current, mm, vma.start, vma.end, locks=False)
+            await self.unlock_pages(vma)
         if change.unmapped:
             await unmap_vmas(current, mm, change.unmapped)
             for vma in change.unmapped:
                 mm.map.unlink_file(vma)
             floor_vpn, ceiling_vpn = change.floor >> PAGE_SHIFT, change.ceiling >> PAGE_SHIFT
             await free_tables(current, mm, floor_vpn, ceiling_vpn)
+            await shmem_evict(current, change.unmapped)
         return change.result
 
     async def populate(self, start: int, end: int, *, ignore_errors: bool = True) -> int:
@@ -107,6 +111,15 @@ class Caller:
         return await mm_populate(
             self.accesses, self.current, self.mm, start, end, ignore_errors=ignore_errors
         )
+
+    async def populate_piece(self, vma: VmArea, *, write: bool) -> int:
+        """Bring in the pages of a piece of a mapping, as accesses would; return 0 or an errno."""
+        return await populate_vma_page_range(self.accesses, self.current, self.mm, vma, write=write)
+
+    async def unlock_pages(self, vma: VmArea) -> None:
+        """Take their lock off the pages of a piece of a mapping, if it is locked."""
+        if is_locked(vma):
+            await mlock_vma_pages_range(self.current, self.mm, vma.start, vma.end, locks=False)
 
     async def segfault(self, address: int, *, write: bool) -> int:
         """End by SIGSEGV for touching an address, which the log says; return its number."""
@@ -153,5 +166,8 @@ class Caller:
         trace(task, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
         if not on_cpu:
             await task.put_cpu()
+        entry.is_zombie = True
         entry.exited.wake_all()
+        if entry.parent is not None:  # SIGCHLD
+            entry.parent.signals.wake_all()
         entry.ref.stop()

@@ -17,6 +17,7 @@ from kernelsim.actors.file.write_inode import sync_all
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.files import HERE, MAX_OFFSET
+from kernelsim.actors.space.shmem import shmem_write
 from kernelsim.actors.space.unmap_mapping import truncate_setsize
 from kernelsim.fs.errseq import errseq_check_and_advance
 from kernelsim.fs.fs_writeback import WritebackControl
@@ -100,7 +101,14 @@ async def write(caller: Caller, message: Write) -> int:
         return -errno.EINVAL
     pos = file.pos if message.offset == HERE else message.offset
     count = min(message.count, MAX_RW_COUNT)
-    done, error = await caller.writer.write(file.inode, pos, count, caller.token)
+    if not file.can_write:
+        return -errno.EBADF
+    if file.inode.is_shmem:
+        done, error = await shmem_write(
+            caller.current, caller.mm, file.inode, pos, count, caller.token
+        )
+    else:
+        done, error = await caller.writer.write(file.inode, pos, count, caller.token)
     if message.offset == HERE:
         file.pos += done
     return done or -error
@@ -115,6 +123,8 @@ async def fsync(caller: Caller, message: Fsync | Fdatasync) -> int:
     file = caller.entry.files.get(message.fd)
     if file is None:
         return -errno.EBADF
+    if file.inode.is_shmem:
+        return 0
     return -await fsync_file(caller.current, file, 0, LAST_INDEX)
 
 
@@ -168,9 +178,11 @@ async def ftruncate(caller: Caller, message: Ftruncate) -> int:
         return -errno.EINVAL
     if file is None:
         return -errno.EBADF
+    if not file.can_write:
+        return -errno.EINVAL
     if message.length > MAX_LFS_FILESIZE:
         return -errno.EFBIG
-    await truncate_setsize(caller.current, file.inode, message.length)
+    await truncate_setsize(caller.current, file.inode, message.length, caller.token)
     return 0
 
 

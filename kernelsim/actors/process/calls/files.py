@@ -5,7 +5,7 @@ Units: bytes.
 """
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -40,11 +40,13 @@ class Open:
         path: Its name.
         create: Make it if there is none (O_CREAT).
         truncate: Make it empty (O_TRUNC).
+        mode: For what: "rw", "r" or "w".
     """
 
     path: str
     create: bool = False
     truncate: bool = False
+    mode: str = "rw"
 
 
 @attrs.frozen
@@ -125,11 +127,16 @@ async def open_file(caller: Caller, message: Open) -> int:
         return -errno.ENOENT if inode is None else inode
     kernel.spaces.add(inode.number)
     if message.truncate:
-        await truncate_setsize(caller.current, inode, 0)
+        await truncate_setsize(caller.current, inode, 0, caller.token)
     inode.nr_open += 1
     files = caller.entry.files
     fd = next(fd for fd in range(FIRST_FD, FIRST_FD + len(files) + 1) if fd not in files)
-    files[fd] = OpenFile(inode, wb_err=errseq_sample(inode.wb_err))
+    files[fd] = OpenFile(
+        inode,
+        wb_err=errseq_sample(inode.wb_err),
+        can_read="r" in message.mode,
+        can_write="w" in message.mode,
+    )
     return fd
 
 
@@ -159,6 +166,9 @@ async def read(caller: Caller, message: Read) -> int:
     if min(sizes) < 0 or max(sizes) > MAX_OFFSET:
         await caller.enter_kernel()
         return -errno.EINVAL
+    if not file.can_read:
+        await caller.enter_kernel()
+        return -errno.EBADF
     pos = file.pos if message.offset == HERE else message.offset
     block = message.block or max(message.count, 1)
     if message.count == 0 or pos >= file.inode.size:
@@ -170,10 +180,33 @@ async def read(caller: Caller, message: Read) -> int:
             await caller.enter_kernel()
             return -errno.EFAULT
         copied = partial(_fill_buffer, caller, message.buffer, block)
-    done, error = await caller.reader.read(file, pos, message.count, block, copied)
+    if file.inode.is_shmem:
+        done, error = await _read_shmem(caller, file.inode, pos, message.count, copied), 0
+    else:
+        done, error = await caller.reader.read(file, pos, message.count, block, copied)
     if message.offset == HERE:
         file.pos += done
     return done or -error
+
+
+async def _read_shmem(
+    caller: Caller,
+    inode: Inode,
+    pos: int,
+    count: int,
+    copied: Callable[[int, int], Awaitable[None]] | None,
+) -> int:
+    """Read from a file that lies in memory; return the bytes. A hole gets no page.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_file_read_iter
+    """
+    await caller.enter_kernel()
+    nr = min(count, inode.size - pos)
+    latency = caller.kernel.spec.latency
+    await caller.task.compute(latency.page_copy_ns * -(-nr // PAGE_SIZE))
+    if copied is not None:
+        await copied(0, nr)
+    return nr
 
 
 async def _fill_buffer(caller: Caller, buffer: int, block: int, first: int, nr: int) -> None:

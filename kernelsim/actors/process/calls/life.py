@@ -20,6 +20,7 @@ from kernelsim.mm.space.static_program import (
     IMAGE_FILE_PAGES,
     bss_end,
     map_libc_start,
+    map_vdso,
 )
 from kernelsim.units import PAGE_SHIFT
 
@@ -44,6 +45,13 @@ class Sleep:
 
 
 @attrs.frozen
+class Sigaction:
+    """Have handlers for SIGSEGV and SIGBUS: a fault that raises one ends the accesses, no more."""
+
+    catches_faults: bool = True
+
+
+@attrs.frozen
 class Exit:
     """End with a status."""
 
@@ -57,6 +65,9 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
     gets no heap, since the commit limit is used up, does not survive its start.
     """
     stat, entry = caller.task.rss_stat, caller.entry
+    if not entry.program.has_libc:
+        map_vdso(caller.mm)
+        return
     stack, data = map_libc_start(caller.mm)
     await touch_pages(caller, TouchPages(stack[:1], np.ones(1, np.uint8)))
     stat.sync()  # exec adds the page of the arguments at once
@@ -88,6 +99,15 @@ async def sleep(caller: Caller, message: Sleep) -> None:
         await caller.exit(-entry.group_exit_code)
 
 
+async def sigaction(caller: Caller, message: Sigaction) -> None:
+    """Set handlers.
+
+    Source: Linux 6.1 kernel/signal.c:do_sigaction
+    """
+    await caller.enter_kernel()
+    caller.entry.catches_faults = message.catches_faults
+
+
 async def exit_group(caller: Caller, message: Exit) -> None:
     """End of the program's own accord."""
     await caller.enter_kernel()
@@ -98,5 +118,6 @@ CALLS: Final = (
     Call(name="start of the image", value=StartImage, handler=start_image),
     Call(name="start of printing", value=StartPrinting, handler=start_printing),
     Call(name="sleep", value=Sleep, handler=sleep, is_program=False),
+    Call(name="sigaction", value=Sigaction, handler=sigaction),
     Call(name="exit", value=Exit, handler=exit_group),
 )

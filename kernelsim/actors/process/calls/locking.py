@@ -20,7 +20,14 @@ from kernelsim.mm.space.mlock import (
     do_munlock,
     do_munlockall,
 )
+from kernelsim.mm.space.mmap import page_align
 from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.units import PAGE_SIZE
+
+MLOCK_ONFAULT: Final = 1  # include/uapi/asm-generic/mman-common.h
+MCL_CURRENT: Final = 1
+MCL_FUTURE: Final = 2
+MCL_ONFAULT: Final = 4
 
 
 @attrs.frozen
@@ -36,6 +43,28 @@ class Mlock:
     address: int
     length: int
     onfault: bool = False
+
+
+@attrs.frozen
+class Mlock2:
+    """As the system call has it; answered with 0 or a negative errno.
+
+    Attributes:
+        address: First byte.
+        length: Bytes.
+        flags: MLOCK_ONFAULT, or 0.
+    """
+
+    address: int
+    length: int
+    flags: int = 0
+
+
+@attrs.frozen
+class MlockallFlags:
+    """mlockall as the system call has it: MCL_* bits; answered with 0 or a negative errno."""
+
+    flags: int
 
 
 @attrs.frozen
@@ -77,9 +106,35 @@ async def mlock(caller: Caller, message: Mlock) -> int:
     await _mark(caller, change)
     if change.result:
         return change.result
-    end = message.address + message.length
-    error = await caller.populate(message.address, end, ignore_errors=False)
+    end = page_align(message.address + message.length)
+    if end > caller.mm.map.task_size:  # it has come round to the start
+        return 0
+    error = await caller.populate(message.address & -PAGE_SIZE, end, ignore_errors=False)
     return -errno.ENOMEM if error else 0
+
+
+async def mlock2(caller: Caller, message: Mlock2) -> int:
+    """Lock a range, as flags say.
+
+    Source: Linux 6.1 mm/mlock.c:mlock2
+    """
+    if message.flags & ~MLOCK_ONFAULT:
+        await caller.enter_kernel()
+        return -errno.EINVAL
+    return await mlock(caller, Mlock(message.address, message.length, bool(message.flags)))
+
+
+async def mlockall_flags(caller: Caller, message: MlockallFlags) -> int:
+    """Lock mappings, as flags say.
+
+    Source: Linux 6.1 mm/mlock.c:mlockall
+    """
+    flags = message.flags
+    if flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT):
+        await caller.enter_kernel()
+        return -errno.EINVAL
+    current, future = bool(flags & MCL_CURRENT), bool(flags & MCL_FUTURE)
+    return await mlockall(caller, Mlockall(current, future, bool(flags & MCL_ONFAULT)))
 
 
 async def munlock(caller: Caller, message: Munlock) -> int:
@@ -125,15 +180,28 @@ CALLS: Final = (
         name="mlock",
         value=Mlock,
         handler=mlock,
-        errors=(errno.EPERM, errno.ENOMEM),
+        errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
         form="region",
         steps={"mlock": {}},
+    ),
+    Call(
+        name="mlock2",
+        value=Mlock2,
+        handler=mlock2,
+        errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
+        form="region number?",
+    ),
+    Call(
+        name="mlockall by flags",
+        value=MlockallFlags,
+        handler=mlockall_flags,
+        errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
     ),
     Call(
         name="munlock",
         value=Munlock,
         handler=munlock,
-        errors=(errno.ENOMEM,),
+        errors=(errno.ENOMEM, errno.EINVAL),
         form="region",
         steps={"munlock": {}},
     ),

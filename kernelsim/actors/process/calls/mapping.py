@@ -1,27 +1,33 @@
-"""mmap, munmap, brk, madvise, msync: the calls that change what is mapped, or are about it.
+"""mmap, munmap, brk: the calls that change what is mapped.
 
-Linux: mm/mmap.c, mm/madvise.c, mm/msync.c, 6.1.
+Linux: mm/mmap.c, 6.1.
 Units: bytes.
 """
 
 import errno
+from functools import partial
 from typing import Final
 
 import attrs
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.file.write_inode import fsync as fsync_file
+from kernelsim.actors.file.file_write import MAX_LFS_FILESIZE
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
-from kernelsim.actors.space.mmu_gather import unmap_vmas
+from kernelsim.actors.space.shmem import shmem_file, shmem_zero_setup
 from kernelsim.fs.file import OpenFile
+from kernelsim.mm.space.brk import set_brk
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
+from kernelsim.mm.space.mmap import MappedFile, page_align
 from kernelsim.mm.space.vm_flags import (
+    MAP_ANONYMOUS,
     MAP_FIXED,
+    MAP_HUGETLB,
     MAP_LOCKED,
+    MAP_NONBLOCK,
     MAP_NORESERVE,
+    MAP_POPULATE,
     MAP_PRIVATE,
     MAP_SHARED,
     PROT_READ,
@@ -32,12 +38,6 @@ from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 DEV_SHIFT: Final = 20  # of the major number in a device's
 NO_FILE: Final = -1
-ADVICE: Final = ("dontneed", "normal", "random", "sequential", "willneed")
-READ_FLAGS: Final = {
-    "normal": VmFlag.VM_NONE,
-    "random": VmFlag.VM_RAND_READ,
-    "sequential": VmFlag.VM_SEQ_READ,
-}
 
 
 @attrs.frozen
@@ -53,7 +53,9 @@ class Mmap:
         fd: Descriptor of the file; NO_FILE for none.
         offset: First byte of the file.
         prot: PROT_* bits.
-        shared: MAP_SHARED: stores go to the file; for a file only.
+        shared: MAP_SHARED: stores go to the file, or to memory that children share.
+        flags: All MAP_* bits, in place of what the fields above say; `address` is a hint then,
+            unless one is MAP_FIXED. 0 for those of the fields.
     """
 
     length: int
@@ -65,6 +67,19 @@ class Mmap:
     offset: int = 0
     prot: int = PROT_READ | PROT_WRITE
     shared: bool = False
+    flags: int = 0
+
+    @property
+    def map_flags(self) -> int:
+        """Return all MAP_* bits."""
+        if self.flags:
+            return self.flags
+        flags = MAP_SHARED if self.shared else MAP_PRIVATE
+        flags |= MAP_NORESERVE if self.noreserve else 0
+        flags |= MAP_FIXED if self.address else 0
+        flags |= MAP_LOCKED if self.locked else 0
+        flags |= MAP_POPULATE if self.populate else 0
+        return flags | (MAP_ANONYMOUS if self.fd == NO_FILE else 0)
 
 
 @attrs.frozen
@@ -82,75 +97,57 @@ class Brk:
     increment: int
 
 
-@attrs.frozen
-class Madvise:
-    """Say how a range will be used; answered with 0 or a negative errno.
-
-    Attributes:
-        address: First byte.
-        length: Bytes.
-        advice: One of ADVICE.
-    """
-
-    address: int
-    length: int
-    advice: str = "dontneed"
-
-
-@attrs.frozen
-class Msync:
-    """Write what was stored to shared mappings; answered with 0 or a negative errno.
-
-    Attributes:
-        address: First byte.
-        length: Bytes.
-        waits: MS_SYNC: until the disks have it; else MS_ASYNC, which leaves it to the flushers.
-    """
-
-    address: int
-    length: int
-    waits: bool = True
-
-
 async def mmap(caller: Caller, message: Mmap) -> int:
     """Map anonymous memory, or a file.
 
     Source: Linux 6.1 mm/mmap.c:ksys_mmap_pgoff
     """
     await caller.enter_kernel()
-    file = None
-    if message.fd != NO_FILE:
+    file, map_flags = None, message.map_flags
+    if message.offset < 0 or message.offset % PAGE_SIZE:
+        return -errno.EINVAL
+    if map_flags & MAP_HUGETLB:  # no huge pages are set aside
+        return -errno.ENOMEM if map_flags & MAP_ANONYMOUS else -errno.EINVAL
+    if not map_flags & MAP_ANONYMOUS:
         opened = caller.entry.files.get(message.fd)
         if opened is None:
             return -errno.EBADF
         file = mapped_file(caller.kernel, opened)
-    if message.offset < 0 or message.offset % PAGE_SIZE:
-        return -errno.EINVAL
-    flags = MAP_SHARED if message.shared else MAP_PRIVATE
-    flags |= MAP_NORESERVE if message.noreserve else 0
-    flags |= MAP_FIXED if message.address else 0
-    flags |= MAP_LOCKED if message.locked else 0
     change = caller.mm.mmap(
         message.length,
         message.prot,
-        flags,
+        map_flags,
         address=message.address,
         file=file,
         pgoff=message.offset >> PAGE_SHIFT,
+        zero_setup=partial(shmem_zero_setup, caller.kernel, caller.mm),
     )
     address = await caller.finish(change)
     if address >= 0:
         end = page_align(address + message.length)
-        await _populate(caller, address, end, asked_for=message.populate)
+        asked_for = map_flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
+        await _populate(caller, address, end, asked_for=asked_for)
     return address
 
 
 def mapped_file(kernel: Kernel, opened: OpenFile) -> MappedFile:
     """Return an open file as mappings have it."""
     inode = opened.inode
+    if inode.is_shmem:
+        return shmem_file(opened)
     dev = kernel.devices[inode.device].dev
     device = (dev >> DEV_SHIFT, dev & (1 << DEV_SHIFT) - 1)
-    return MappedFile(inode.path, inode.number, device, inode.number, opened)
+    return MappedFile(
+        inode.path,
+        inode.number,
+        device,
+        inode.number,
+        opened,
+        can_read=opened.can_read,
+        can_write=opened.can_write,
+        max_bytes=MAX_LFS_FILESIZE,
+        is_on_disk=True,
+    )
 
 
 async def _populate(caller: Caller, start: int, end: int, *, asked_for: bool = False) -> None:
@@ -173,83 +170,15 @@ async def brk(caller: Caller, message: Brk) -> int:
     """Grow or shrink the heap."""
     await caller.enter_kernel()
     before = caller.mm.brk
-    brk = await caller.finish(caller.mm.set_brk(before + message.increment))
+    brk = await caller.finish(set_brk(caller.mm, before + message.increment))
     if brk > before:
         await _populate(caller, page_align(before), page_align(brk))
     return brk
 
 
-async def madvise(caller: Caller, message: Madvise) -> int:
-    """Drop the pages of a range, which then read as zero or as the file; or note how it is used.
-
-    A locked mapping ends dropping: what lies before it has been dropped.
-
-    Source: Linux 6.1 mm/madvise.c:madvise_vma_behavior, :madvise_walk_vmas
-    """
-    await caller.enter_kernel()
-    if message.address % PAGE_SIZE:
-        return -errno.EINVAL
-    end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
-    for vma in caller.mm.map.overlapping(message.address, end):
-        if message.advice in READ_FLAGS:
-            madvise_update_vma(caller.mm, vma, READ_FLAGS[message.advice])
-        elif message.advice == "willneed":
-            await _willneed(caller, vma)
-        elif vma.flags & VmFlag.VM_LOCKED:
-            return -errno.EINVAL
-        else:
-            caller.task.rss_stat.sync()
-            await unmap_vmas(caller.current, caller.mm, [vma])
-    # What is mapped has been seen to; that there was a hole is only told.
-    return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
-
-
-def madvise_update_vma(mm: MmStruct, vma: VmArea, read_flags: VmFlag) -> None:
-    """Note how a piece of a mapping will be read.
-
-    Source: Linux 6.1 mm/madvise.c:madvise_update_vma
-    """
-    flags = vma.flags & ~(VmFlag.VM_RAND_READ | VmFlag.VM_SEQ_READ) | read_flags
-    if flags != vma.flags:
-        mm.map.remove(vma.start, vma.end)
-        mm.map.insert(attrs.evolve(vma, flags=flags))
-
-
-async def _willneed(caller: Caller, vma: VmArea) -> None:
-    """Start to read what a mapping shows of a file.
-
-    Source: Linux 6.1 mm/madvise.c:madvise_willneed
-    """
-    # Differs from Linux: MADV_WILLNEED reads nothing of anonymous memory back from swap.
-    if vma.file is not None and isinstance(vma.file.opened, OpenFile):
-        await caller.reader.advise_willneed(vma.file.opened, vma.pgoff, vma.nr_pages)
-
-
-async def msync(caller: Caller, message: Msync) -> int:
-    """Write what was stored to the shared mappings of a range.
-
-    Source: Linux 6.1 mm/msync.c:msync
-    """
-    await caller.enter_kernel()
-    if message.address % PAGE_SIZE:
-        return -errno.EINVAL
-    end = message.address + -(-message.length // PAGE_SIZE) * PAGE_SIZE
-    for vma in caller.mm.map.overlapping(message.address, end) if message.waits else ():
-        if vma.file is None or not isinstance(vma.file.opened, OpenFile):
-            continue
-        if vma.flags & VmFlag.VM_SHARED:
-            last = vma.pgoff + vma.nr_pages - 1
-            error = await fsync_file(caller.current, vma.file.opened, vma.pgoff, last)
-            if error:
-                return -error
-    return 0 if caller.mm.map.covers(message.address, end) else -errno.ENOMEM
-
-
-def _dropped_leaves(mm: MmStruct, value: Madvise) -> PageRange | None:
-    return _range_leaves(mm, value) if value.advice == "dontneed" else None
-
-
-def _range_leaves(_mm: MmStruct, value: Mmap | Munmap | Madvise) -> PageRange | None:
+def _range_leaves(_mm: MmStruct, value: Mmap | Munmap) -> PageRange | None:
+    if isinstance(value, Mmap) and not value.map_flags & MAP_FIXED:
+        return None
     if value.address and value.address % PAGE_SIZE == 0:
         return page_range(value.address, value.length)
     return None
@@ -282,7 +211,8 @@ def _if_answered(*answers: int) -> Effect:
 
 
 _MMAP_ERRORS: Final = (
-    errno.EPERM, errno.EBADF, errno.EAGAIN, errno.ENOMEM, errno.EEXIST, errno.EINVAL,
+    errno.EPERM, errno.EBADF, errno.EAGAIN, errno.ENOMEM, errno.EACCES, errno.EEXIST, errno.EINVAL,
+    errno.EOVERFLOW, errno.EOPNOTSUPP,
 )  # fmt: skip
 CALLS: Final = (
     Call(
@@ -311,26 +241,5 @@ CALLS: Final = (
         returns="number",
         form="increment",
         effect=Effect(leaves=_heap_leaves, drops=_heap_dropped),
-    ),
-    Call(
-        name="madvise",
-        value=Madvise,
-        handler=madvise,
-        errors=(errno.ENOMEM, errno.EINVAL),
-        form="region advice",
-        steps={"madvise": {}},
-        words=ADVICE,
-        effect=attrs.evolve(
-            _if_answered(0, -errno.ENOMEM),  # with a hole in it, the rest is dropped too
-            leaves=_dropped_leaves,
-        ),
-    ),
-    Call(
-        name="msync",
-        value=Msync,
-        handler=msync,
-        errors=(errno.EINVAL, errno.ENOMEM, errno.EIO, errno.ENOSPC),
-        form="region",
-        steps={"msync": {}},
     ),
 )

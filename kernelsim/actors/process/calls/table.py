@@ -7,13 +7,16 @@ from typing import Final
 
 from kernelsim.actors.process.calls import (
     access,
+    advising,
     file_write,
     files,
+    forking,
     life,
     locking,
     mapping,
     mempolicy,
     migrating,
+    protecting,
     swapping,
 )
 from kernelsim.actors.process.calls.call import CallTable
@@ -21,11 +24,14 @@ from kernelsim.actors.process.calls.call import CallTable
 CALLS: Final = CallTable(
     (
         mapping.CALLS,
+        protecting.CALLS,
+        advising.CALLS,
         access.CALLS,
         locking.CALLS,
         swapping.CALLS,
         files.CALLS,
         file_write.CALLS,
+        forking.CALLS,
         mempolicy.CALLS,
         migrating.CALLS,
         life.CALLS,

@@ -1,0 +1,53 @@
+"""What a node does to pages that change their list because of what their mapping is told.
+
+Linux: mm/mlock.c:mlock_page, mm/swap.c:lru_lazyfree_fn, 6.1.
+Interface: `NodeFolios`, part of a node's actor, whose methods are handlers of its messages.
+Units: pages.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from kernelsim.actors.messages.node import LazyfreeFolios, MlockFolios
+from kernelsim.actors.parts.memory import Memory
+from kernelsim.actors.parts.shared_server import Work
+from kernelsim.mm.core.mlock import mlock_folios, munlock_folios
+from kernelsim.mm.core.swap import lru_lazyfree
+
+
+class NodeFolios:
+    """The side of one node that moves pages between lists.
+
+    Args:
+        memory: What the node works with.
+        under_lru_lock: Does work at the node under its lru_lock: the work, and who asks.
+        hold_ns: How long the lock is held to move so many pages, for whom.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        under_lru_lock: Callable[[Work, str], Any],
+        hold_ns: Callable[[str, int], int],
+    ) -> None:
+        self._mem = memory.mem
+        self._under_lru_lock = under_lru_lock
+        self._hold_ns = hold_ns
+
+    def on_mlock(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Move locked pages to the unevictable list, unlocked ones back."""
+        return self._under_lru_lock(partial(self._mlock, message), message.user)
+
+    def _mlock(self, message: MlockFolios) -> tuple[None, int]:
+        move, nr = mlock_folios if message.locks else munlock_folios, len(message.pfns)
+        move(self._mem, message.pfns, nr)
+        return None, self._hold_ns(message.user, nr)
+
+    def on_lazyfree(self, message: LazyfreeFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
+        """Move pages that are not worth swapping to the inactive list of files."""
+        return self._under_lru_lock(partial(self._lazyfree, message), message.user)
+
+    def _lazyfree(self, message: LazyfreeFolios) -> tuple[None, int]:
+        lru_lazyfree(self._mem, message.pfns, len(message.pfns))
+        return None, self._hold_ns(message.user, len(message.pfns))

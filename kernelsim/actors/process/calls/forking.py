@@ -1,0 +1,110 @@
+"""fork, clone(CLONE_VM), wait: the calls that make processes of processes.
+
+Linux: kernel/fork.c:kernel_clone, kernel/exit.c:do_wait, 6.1.
+"""
+
+import errno
+from typing import Final
+
+import attrs
+
+from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.process.calls.call import Call
+from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.space.address_space import free_address_space
+from kernelsim.actors.space.fork import dup_mm
+
+
+@attrs.frozen
+class Fork:
+    """Make a child; answered with its pid or a negative errno.
+
+    Attributes:
+        shares_vm: It has the same address space (CLONE_VM), not a copy.
+    """
+
+    shares_vm: bool = False
+
+
+@attrs.frozen
+class Wait4:
+    """Wait until a child has ended; answered with its status, minus a signal, or -ECHILD."""
+
+    pid: int
+
+
+async def fork(caller: Caller, message: Fork) -> int:
+    """Make a child that goes on from here.
+
+    Source: Linux 6.1 kernel/fork.c:copy_process
+    """
+    # Differs from Linux: No lock keeps tasks apart that share an address space and change it at
+    # the same time.
+    await caller.enter_kernel()
+    kernel, entry = caller.kernel, caller.entry
+    pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
+    mm = caller.mm
+    if message.shares_vm:
+        mm.mm_users += 1
+    else:
+        copy, is_whole = await dup_mm(caller.current, mm, pid)
+        if copy is None or not is_whole:
+            if copy is not None:
+                await free_address_space(caller.current, copy)
+            return -errno.ENOMEM
+        mm = copy
+    task = Task(kernel.engine, f"{entry.comm}-{pid}", pid, entry.task.cpus)
+    task.set_mempolicy(entry.policy)
+    child = ProcessEntry(
+        comm=entry.comm,
+        tasks=(task,),
+        exited=kernel.engine.wait_queue(f"exit of {task.name}", waker=task.name),
+        signals=kernel.engine.wait_queue(f"signals of {task.name}"),
+        program=entry.program,
+        uid=entry.uid,
+        oom_score_adj=entry.oom_score_adj,
+        oom_score_adj_min=entry.oom_score_adj_min,
+        files=dict(entry.files),
+        catches_faults=entry.catches_faults,
+        parent=entry,
+    )
+    for file in child.files.values():
+        file.inode.nr_open += 1
+    child.mm = mm
+    entry.children[pid] = child
+    kernel.observer.forked(entry.pid, pid)
+    kernel.start_process(child)
+    return pid
+
+
+async def wait4(caller: Caller, message: Wait4) -> int:
+    """Sleep until a child has ended, and forget it.
+
+    Source: Linux 6.1 kernel/exit.c:do_wait
+    """
+    entry = caller.entry
+    child = entry.children.get(message.pid)
+    if child is None:
+        return -errno.ECHILD
+    while not child.is_zombie and not entry.must_die():
+        await entry.signals.wait()
+    if entry.must_die():
+        await caller.exit(-entry.group_exit_code)
+        return 0
+    del entry.children[message.pid]
+    assert child.exit_status is not None, "a zombie has ended"
+    return child.exit_status
+
+
+CALLS: Final = (
+    Call(
+        name="fork",
+        value=Fork,
+        handler=fork,
+        returns="number",
+        errors=(errno.ENOMEM,),
+        form="",
+    ),
+    Call(name="wait4", value=Wait4, handler=wait4, returns="result", is_program=False),
+)

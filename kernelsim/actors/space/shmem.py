@@ -1,0 +1,150 @@
+"""Memory that address spaces share: its file is made with its mapping and goes with the last one.
+
+Linux: mm/shmem.c: shmem_zero_setup, shmem_get_folio, shmem_evict_inode, shmem_fallocate, 6.1.
+It is charged whole when it is made, or page by page with MAP_NORESERVE.
+Units: pages of the file.
+"""
+
+import errno
+from collections.abc import Iterable
+
+import numpy as np
+
+from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import free_frames, release
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.lru_add import folio_add_lru, lru_add_drain
+from kernelsim.actors.space.memory_access import clear_pages
+from kernelsim.fs.file import OpenFile
+from kernelsim.fs.inode import Inode
+from kernelsim.mm.core.mem import PG_dirty
+from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.shmem import shmem_add_to_page_cache, shmem_undo_range
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import MappedFile, VmArea
+from kernelsim.mm.space.vm_flags import VmFlag
+from kernelsim.units import PAGE_SHIFT
+
+ZERO_PATH = "/dev/zero (deleted)"
+ZERO_DEVICE = (0, 1)
+TMPFS_DEVICE = (0, 25)  # any that is no disk
+UNDO_BATCH = 64  # pages taken out of memory in one go
+
+
+def shmem_zero_setup(
+    kernel: Kernel, mm: MmStruct, nr_pages: int, flags: VmFlag
+) -> MappedFile | None:
+    """Make the file of a shared mapping of memory; None if so much may not be promised.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_zero_setup, :__shmem_file_setup
+    """
+    is_charged = not flags & VmFlag.VM_NORESERVE
+    if is_charged and not mm.charge(nr_pages):
+        return None
+    inode = kernel.files.create_shmem(ZERO_PATH, nr_pages << PAGE_SHIFT, is_charged=is_charged)
+    kernel.spaces.add(inode.number)
+    return shmem_file(OpenFile(inode))
+
+
+def shmem_file(opened: OpenFile) -> MappedFile:
+    """Return an open file that lies in memory as mappings have it."""
+    inode = opened.inode
+    return MappedFile(
+        inode.path,
+        inode.number,
+        ZERO_DEVICE if inode.path == ZERO_PATH else TMPFS_DEVICE,
+        inode.number,
+        opened,
+        can_read=opened.can_read,
+        can_write=opened.can_write,
+    )
+
+
+async def shmem_get_folio(
+    current: Current, mm: MmStruct, inode: Inode, index: int, context: AllocContext
+) -> int:
+    """Return a page of shared memory, made if there is none yet; 0 if it cannot be had.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_get_folio_gfp
+    """
+    kernel, number = current.kernel, inode.number
+    pfn = int(xa_load(kernel.spaces.pool.xa, number, index))
+    if pfn > 0:
+        return pfn
+    if not inode.is_charged and not mm.charge(1):
+        return 0
+    pfns = np.zeros(1, np.int64)
+    grant = await alloc_pages(current, context, 1, pfns)
+    if grant.nr:
+        await clear_pages(current, grant.nid, 1)
+    pfn = int(xa_load(kernel.spaces.pool.xa, number, index))
+    if pfn > 0 or not grant.nr:  # another task has made it meanwhile, or this one is being killed
+        await free_frames(current, pfns, grant.nr)
+        kernel.mms.commit.uncharge(int(not inode.is_charged))
+        return pfn
+    kernel.spaces.pool.reserve(1)
+    shmem_add_to_page_cache(kernel.mem, kernel.spaces.mappings, number, index, int(pfns[0]))
+    kernel.placed(1)
+    await folio_add_lru(current, int(pfns[0]))
+    return int(pfns[0])
+
+
+async def shmem_write(
+    current: Current, mm: MmStruct, inode: Inode, pos: int, nr_bytes: int, token: int
+) -> tuple[int, int]:
+    """Write bytes that leave `token` in each page; return how many were, and an errno.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_write_begin, :shmem_write_end
+    """
+    kernel, task = current
+    at, end = pos, pos + nr_bytes
+    while at < end and not task.killed:
+        index = at >> PAGE_SHIFT
+        context = alloc_context(current, GFP_HIGHUSER_MOVABLE)
+        pfn = await shmem_get_folio(current, mm, inode, index, context)
+        if not pfn:
+            return at - pos, errno.ENOSPC
+        kernel.mem.pages.token[pfn] = token
+        kernel.mem.pages.flags[pfn] |= np.uint32(PG_dirty)
+        at = min((index + 1) << PAGE_SHIFT, end)
+        inode.size = max(inode.size, at)
+        await task.compute(kernel.spec.latency.page_copy_ns)
+    return at - pos, 0
+
+
+async def shmem_drop_range(current: Current, inode: Inode, first: int, last: int) -> None:
+    """Free pages `first` … `last` of shared memory, which no mapping shows any more.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_undo_range
+    """
+    kernel = current.kernel
+    await lru_add_drain(current)
+    pfns = np.zeros(UNDO_BATCH, np.int64)
+    while first <= last:
+        nr, nr_taken, first = shmem_undo_range(
+            kernel.mem, kernel.spaces.mappings, inode.number, first, last, pfns
+        )
+        if not inode.is_charged:
+            kernel.mms.commit.uncharge(nr_taken)
+        await release(current, pfns[:nr])
+
+
+async def shmem_evict(current: Current, areas: Iterable[VmArea]) -> None:
+    """Free the files of shared memory which the last mapping has gone of.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_evict_inode
+    """
+    kernel = current.kernel
+    for number in sorted({vma.file_number for vma in areas}):
+        inode = kernel.files.inodes.get(number)
+        if inode is None or not inode.is_shmem or inode.path != ZERO_PATH:
+            continue
+        if kernel.mms.i_mmap.mappings(number):
+            continue
+        del kernel.files.inodes[number]
+        await shmem_drop_range(current, inode, 0, max(inode.nr_pages - 1, 0))
+        if inode.is_charged:
+            kernel.mms.commit.uncharge(inode.nr_pages)

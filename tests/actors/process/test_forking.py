@@ -1,0 +1,126 @@
+"""fork, clone(CLONE_VM) and wait on whole machines: who sees which page, and what is left."""
+
+import errno
+
+import pytest
+
+from kernelsim.actors.process.calls.access import Touch
+from kernelsim.actors.process.calls.forking import Fork, Wait4
+from kernelsim.actors.process.calls.life import Exit, Sigaction
+from kernelsim.check.machine import check_machine
+from kernelsim.mm.space.pgtable import pte_at, pte_pfn
+from tests.small_machine import PAGE, run, small_machine
+
+pytestmark = pytest.mark.mission("V11", "partly")
+MEMORY = {"memory": "32M"}
+
+
+async def parent_and_child(machine, *, shares_vm=False):
+    """Return a parent that wrote eight pages, its child, and the first of these pages."""
+    handle = await machine.spawn("p")
+    region = await handle.mmap(8 * PAGE)
+    await handle.touch(region, write=True)
+    parent = machine.kernel.processes[handle.pid]
+    pid = await parent.ref.ask(Fork(shares_vm))
+    return parent, parent.children[pid], region.address
+
+
+def frames(machine, process, address):
+    """Return the frames of the eight pages."""
+    space, number = machine.kernel.space, process.mm.number
+    return [pte_pfn(pte_at(*space, number, (address >> 12) + n)) for n in range(8)]
+
+
+def test_pages_are_shared_until_one_side_writes():
+    """The writer gets a copy by one fault a page; the last owner keeps its page, by one more."""
+
+    async def main(machine):
+        parent, child, address = await parent_and_child(machine)
+        same = frames(machine, parent, address) == frames(machine, child, address)
+        read = await child.ref.ask(Touch(address, 8 * PAGE, write=False))
+        written = await child.ref.ask(Touch(address, 2 * PAGE, write=True))
+        apart = [
+            one != other
+            for one, other in zip(
+                frames(machine, parent, address), frames(machine, child, address), strict=True
+            )
+        ]
+        again = await parent.ref.ask(Touch(address, 8 * PAGE, write=True))
+        return same, read.minflt, written.minflt, apart, again.minflt
+
+    assert run(small_machine(**MEMORY), main).result == (True, 0, 2, [True] * 2 + [False] * 6, 8)
+
+
+@pytest.mark.parametrize("child_first", [True, False])
+def test_memory_is_free_whoever_ends_first(child_first):
+    """Nothing stays when both have ended."""
+
+    async def main(machine):
+        await machine.spawn("other")
+        before = machine.vmstat["nr_anon_pages"], machine.vmstat["nr_page_table_pages"]
+        parent, child, address = await parent_and_child(machine)
+        await child.ref.ask(Touch(address, PAGE, write=True))
+        for process in (child, parent) if child_first else (parent, child):
+            await process.ref.ask(Exit(0))
+        return before == (machine.vmstat["nr_anon_pages"], machine.vmstat["nr_page_table_pages"])
+
+    assert run(small_machine(**MEMORY), main).result
+
+
+def test_one_address_space_for_two():
+    """CLONE_VM: what one writes the other has, without a fault; it lives until both have ended."""
+
+    async def main(machine):
+        parent, child, address = await parent_and_child(machine, shares_vm=True)
+        result = await child.ref.ask(Touch(address, 8 * PAGE, write=True))
+        await child.ref.ask(Exit(0))
+        after = await parent.ref.ask(Touch(address, 8 * PAGE, write=True))
+        return result.minflt, after.minflt, parent.mm is child.mm, parent.mm.mm_users
+
+    assert run(small_machine(**MEMORY), main).result == (0, 0, True, 1)
+
+
+def test_shared_memory_is_seen_by_both_and_goes_with_the_last():
+    """The child faults on pages that are there, sees what the parent stored, and the reverse."""
+
+    async def main(machine):
+        handle = await machine.spawn("p")
+        region = await handle.mmap(8 * PAGE, shared=True)
+        await handle.touch(region, length=4 * PAGE, write=True)
+        parent = machine.kernel.processes[handle.pid]
+        child = parent.children[await parent.ref.ask(Fork())]
+        mapped = await child.ref.ask(Touch(region.address, 4 * PAGE, write=False))
+        await child.ref.ask(Touch(region.address + 4 * PAGE, PAGE, write=True))
+        again = await handle.touch(region, length=5 * PAGE)
+        same = frames(machine, parent, region.address)[:5]
+        assert same == frames(machine, child, region.address)[:5]
+        assert check_machine(machine.kernel) == []
+        for process in (parent, child):
+            await process.ref.ask(Exit(0))
+        return mapped.minflt, again.minflt, machine.kernel.mms.commit.committed_pages
+
+    assert run(small_machine(**MEMORY), main).result == (1, 1, 0)
+
+
+def test_a_parent_waits_for_its_child():
+    """It hears the status once; a stranger's pid is ECHILD."""
+
+    async def main(machine):
+        parent, child, _ = await parent_and_child(machine)
+        await child.ref.ask(Exit(7))
+        return [await parent.ref.ask(Wait4(child.pid)) for _ in range(2)]
+
+    assert run(small_machine(**MEMORY), main).result == [7, -errno.ECHILD]
+
+
+def test_a_caught_fault_ends_the_access_and_not_the_process():
+    """SIGSEGV is told with its address and why."""
+
+    async def main(machine):
+        handle = await machine.spawn("p")
+        process = machine.kernel.processes[handle.pid]
+        await process.ref.ask(Sigaction())
+        result = await process.ref.ask(Touch(0x4000, PAGE, write=True))
+        return (result.fault.signal, result.fault.code, result.fault.address), handle.exit_status
+
+    assert run(small_machine(**MEMORY), main).result == ((11, 1, 0x4000), None)
