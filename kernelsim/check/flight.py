@@ -17,7 +17,7 @@ from kernelsim.actors.process.process import Process
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.fault_handler import FaultHandler
 from kernelsim.check.waits import is_idle
-from kernelsim.mm.burst.columns import B_PHASE, CLEAR, FLUSHED, OUT
+from kernelsim.mm.burst.columns import ADDED, B_PHASE, CLEAR, FLUSHED, OUT
 from kernelsim.sim.actor import Actor
 
 BATCH_MAX: Final = 64  # of reclaim with what a folio_batch gives back, or of a readahead window
@@ -61,4 +61,6 @@ def most_held_on_cpu(kernel: Kernel, cpu: int, *, on_cpu: bool) -> int:
     phase = int(kernel.burst.run[cpu, B_PHASE])
     if not on_cpu or phase == OUT:
         return CALL_MAX
+    if phase == ADDED:  # a folio_batch may have had the last reference of its pages
+        return int(kernel.burst.freed[cpu, 0])
     return int(CLEAR <= phase <= FLUSHED)

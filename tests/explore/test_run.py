@@ -58,6 +58,29 @@ def test_a_checker_that_listens_changes_nothing():
     assert alone.digest == run_plan(attrs.evolve(PRESSED, check_every=77)).digest
 
 
+def test_pages_of_the_dead_in_a_folio_batch_are_held_by_who_empties_it():
+    """They had their last reference there, and are free a moment after lru_lock was given back."""
+    plan = Plan(
+        name="folio_batch",
+        seed=2024752097,
+        burst_pages=64,
+        check_every=100,
+        load_events=625,
+        script=(
+            "memhog mallocw:h:168K free:h &",
+            "memhog mmap:a:4K &",
+            "memhog cpu:1 mallocw:h:16K &",
+            "wait",
+        ),
+        machine={
+            "name": "m",
+            "arch": "i386pae",
+            "node": [{"cpus": "0-1", "memory": "2M"}, {"cpus": "2-4", "memory": "3M"}],
+        },
+    )
+    assert run_plan(plan).failure is None
+
+
 LOGGED = Plan(
     name="logged",
     load_events=500_000,
