@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.parts.observer import Observer
-from kernelsim.actors.process.calls import access, mapping
+from kernelsim.actors.process.calls import access, advising
 from kernelsim.actors.process.calls.access import Touch, TouchResult
 from kernelsim.actors.process.calls.effect import PageRange, StoreRun, page_range
 from kernelsim.actors.process.calls.mapping import Brk, Munmap
@@ -346,7 +346,7 @@ def test_pages_that_madvise_left_are_found(monkeypatch):
     async def unmap_vmas(*_: object) -> int:
         return 0
 
-    monkeypatch.setattr(mapping, "unmap_vmas", unmap_vmas)
+    monkeypatch.setattr(advising, "unmap_vmas", unmap_vmas)
     with pytest.raises(InvariantViolation, match=rf"holds {100 << 32 | 3}, expected 0"):
         run(small, 1)
 

@@ -233,7 +233,7 @@ def test_new_pages_on_the_active_list_are_found(monkeypatch):
 
 def test_aging_that_forgets_nothing_is_found(monkeypatch):
     """A page that was judged has its accessed bit cleared."""
-    real = reclaim.shrink_folio_list
+    real = reclaim.judge_chunk
 
     def lazy(*given: Any) -> int:
         mem, pt = given[0], given[1]
@@ -244,7 +244,7 @@ def test_aging_that_forgets_nothing_is_found(monkeypatch):
         assert mem is given[0]
         return done
 
-    monkeypatch.setattr(reclaim, "shrink_folio_list", lazy)
+    monkeypatch.setattr(reclaim, "judge_chunk", lazy)
     assert only(findings(pressed), "left its accessed bit set")
 
 

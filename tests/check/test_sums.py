@@ -83,7 +83,7 @@ def forget_refault(mem: Any, before: Any) -> None:
 EVENTS: dict[str, tuple[Any, str, Callable[[Any, Any], None], str]] = {
     "pgscan": (node, "isolate_lru_folios", shifted(PGSCAN_KSWAPD, PGSCAN_DIRECT), "pgscan_"),
     "pgrefill": (node, "isolate_lru_folios", lost(PGREFILL), "pgrefill rose"),
-    "pgactivate": (reclaim, "shrink_folio_list", lost(PGACTIVATE), "activat"),
+    "pgactivate": (reclaim, "judge_chunk", lost(PGACTIVATE), "activat"),
     "pgrotated": (node_swap, "end_swap_write", doubled(PGROTATED), "pgrotated rose"),
     "pgdeactivate": (node, "shrink_active_list", lost(PGDEACTIVATE), "pgdeactivate rose"),
     "workingset_refault": (

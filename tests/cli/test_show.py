@@ -209,7 +209,7 @@ def test_without_what_the_choices_are_listed(directory: Path, capsys):
     """Each of them can be shown; processes and snapshots are those of the run."""
     expected = """\
 files          zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats \
-pressure/cpu pressure/io pressure/memory
+pressure/cpu pressure/io pressure/memory lru_gen
 of a process   maps:PID smaps:PID smaps_rollup:PID numa_maps:PID status:PID stat:PID statm:PID \
 oom_score:PID pmap:PID
 PID is one of  100

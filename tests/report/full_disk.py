@@ -113,7 +113,7 @@ def told(folder: Path, good: Path, workload: Path, options: str, *words: str) ->
 
 def rerun(folder: Path, small: Path, loud: Path) -> dict[str, object]:
     """Let the disk fill up under a run that takes the place of an earlier one."""
-    with tmpfs(folder / "again", "size=1300k") as place:
+    with tmpfs(folder / "again", "size=1400k") as place:
         run(small, place / "out")
         before = {name: (place / "out" / name).read_bytes() for name in files_of(place / "out")}
         status, said = run(loud, place / "out", *LOUD)

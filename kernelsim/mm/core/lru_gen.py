@@ -2,8 +2,8 @@
 
 Linux: include/linux/mm_inline.h (lru_gen_*, folio_lru_*), include/linux/mmzone.h:struct
 lru_gen_struct, mm/swap.c:folio_inc_refs, mm/vmscan.c:folio_update_gen, :folio_inc_gen, 6.1.
-Differs: `timestamps` are ns, not jiffies. Pages that reclaim has taken off the lists are counted in
-`LG_NR_ISOLATED`, for checkers; Linux counts them nowhere.
+Differs: Generations are dated in ns, not in jiffies. Pages that reclaim has taken off the lists are
+counted in `LG_NR_ISOLATED`, for checkers; Linux counts them nowhere.
 
 The idea. Pages of one age are a generation. Generations have sequence numbers: the youngest is
 `max_seq`, the oldest `min_seq`, one for anonymous pages and one for those of files; at least

@@ -168,6 +168,7 @@ def prep_new_page(mem: Mem, pfn: int) -> None:
     pages.index[pfn] = 0
     pages.private[pfn] = 0
     pages.token[pfn] = 0
+    pages.gen[pfn] = 0
 
 
 @leaf
@@ -183,6 +184,7 @@ def prep_new_pages(mem: Mem, pfn: int, nr_pages: int) -> None:
     pages.index[pfn:end] = 0
     pages.private[pfn:end] = 0
     pages.token[pfn:end] = 0
+    pages.gen[pfn:end] = 0
 
 
 @leaf
