@@ -15,13 +15,14 @@ from kernelsim.config.era import CLASSIC
 from kernelsim.explore.draw_machine import draw_machine
 from kernelsim.explore.draw_mix import draw_faults, draw_kinds, draw_script
 from kernelsim.explore.draw_site import Site
-from kernelsim.explore.plan import POWER_CUT, Plan
+from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.script.script import Memhog, parse_script
 
 LOAD_EVENTS: Final = (5000, 5000, 5000, 20_000)  # half of the runs end by themselves before
 CUT_EVENTS: Final = (300, 1000, 3000)  # of some: nearly all are killed in the middle
 CHECK_EVENTS: Final = (200, 500, 1000, 3000)
+POWER_CUT_CHANCE: Final = 15  # in one run of so many
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
 
 
@@ -49,6 +50,10 @@ def draw_plan(seed: int, run: int) -> Plan:
         nr_cpus=spec.nr_cpus,
         events=load_events // 2,
     )
+    power = Rng(seed, f"stress/{run}/power")  # its own, so that the other draws stay as they were
+    if power.chance(1, POWER_CUT_CHANCE):
+        event = power.below(load_events // 2 >> power.below(6))
+        faults.append(Fault(kind=POWER_CUT, target="machine", event=event))
     return Plan(
         name=f"seed {seed} run {run}",
         seed=rng.bits(31),

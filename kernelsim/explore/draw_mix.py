@@ -20,7 +20,6 @@ from kernelsim.explore.plan import (
     BAD_WRITES,
     KILL,
     LATE_CPU,
-    POWER_CUT,
     SLOW_DISK,
     Fault,
 )
@@ -35,7 +34,6 @@ FAULT_CHANCES: Final = {
     KILL: 8,
     BAD_READS: 10,
     BAD_WRITES: 10,
-    POWER_CUT: 15,
 }  # in one run of so many
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
 PAGES_MAX: Final = 2500  # of all processes, so that a run is short on a large machine too
@@ -292,11 +290,9 @@ def draw_faults(
     on = [kind for kind, chances in FAULT_CHANCES.items() if rng.chance(1, chances)]
     faults: list[Fault] = []
     for kind in on:
-        for _ in range(1 if kind == POWER_CUT else rng.between(1, 3)):
+        for _ in range(rng.between(1, 3)):
             event = rng.below(events >> rng.below(6))  # runs differ in length: early ones more
-            if kind == POWER_CUT:
-                faults.append(Fault(kind=POWER_CUT, target="machine", event=event))
-            elif kind == KILL:
+            if kind == KILL:
                 faults.append(Fault(kind=KILL, target=rng.choice(names), event=event))
             elif kind == LATE_CPU:
                 by_ns = rng.choice((10_000, 1_000_000, 15_000_000))

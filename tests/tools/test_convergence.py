@@ -28,6 +28,14 @@ def test_a_random_mix_leaves_the_same(run, load_events):
     assert compare(plan).is_none
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 6, 7])
+def test_a_full_batch_of_new_pages_leaves_those_that_wait_to_be_activated(seed):
+    """Only the batch that is full is emptied, by messages as in a burst (mm/swap.c)."""
+    plan = attrs.evolve(draw_plan(seed=3, run=2), seed=seed, schedule_seed=None)
+    assert compare(plan).is_none
+
+
 def test_a_difference_is_told():
     """Another seed leaves something else, and each counter that differs is named."""
     plan = attrs.evolve(draw_plan(seed=3, run=0), load_events=500)

@@ -24,7 +24,7 @@ async def folio_add_lru(current: Current, pfn: int) -> None:
     if task.in_lru_fault:
         lru_gen_in_fault(mem, pfn)
     if folio_batch_add(mem, task.cpu.number, pfn):
-        await lru_add_drain(current)
+        await folio_batch_drain(current)
 
 
 async def lru_add_drain(current: Current) -> None:

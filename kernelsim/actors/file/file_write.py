@@ -16,7 +16,7 @@ from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.inode_lock import inode_lock
-from kernelsim.actors.core.lru_add import lru_add_drain
+from kernelsim.actors.core.lru_add import folio_batch_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.balance_dirty import balance_dirty_pages_ratelimited
 from kernelsim.actors.file.cache_burst import CacheBurst
@@ -162,7 +162,7 @@ class FileWriter:
             rest = self._pfns[done : grant.nr].copy()
             await free_frames(self._current, rest, len(rest))
         if kernel.mem.lru_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
-            await lru_add_drain(self._current)
+            await folio_batch_drain(self._current)
         await self._pay(done)
         return done, error
 
