@@ -81,6 +81,25 @@ def test_pages_of_the_dead_in_a_folio_batch_are_held_by_who_empties_it():
     assert run_plan(plan).failure is None
 
 
+def test_a_copy_made_for_a_lock_is_known_before_the_fault_ends():
+    """It holds the page of the file from when it is mapped, also while TLBs are flushed."""
+    plan = Plan(
+        name="mlock",
+        seed=2115557485,
+        schedule_seed=416041500,
+        check_every=1,
+        load_events=500,
+        script=("memhog mapfile:c:/p:w touchr:c:1:28K mlock:c &", "wait"),
+        machine={
+            "name": "m",
+            "node": [{"cpus": "0", "memory": "3M"}],
+            "device": [{"name": "vda"}],
+            "files": [{"path": "/p", "size": "307K", "device": "vda"}],
+        },
+    )
+    assert run_plan(plan).failure is None
+
+
 LOGGED = Plan(
     name="logged",
     load_events=500_000,

@@ -231,6 +231,8 @@ class FaultHandler(Actor):
             *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token, unused
         )
         kernel.placed(done)
+        if done and fault.token == KEEP:  # from now on it is a copy of what it was made of
+            kernel.observer.stored(task.pid, fault.vpn, 1, 1, token)
         if done and is_locked(fault.vma):
             mlock_new_folio(kernel.mem, int(self._pfn[0]))
             munlock_folios(kernel.mem, unused, nr_unused)
@@ -284,9 +286,7 @@ class FaultHandler(Actor):
         # What was stored is told now: others may store to the page before the fault ends.
         if done and fault.write and fault.token != KEEP:
             kernel.observer.served(task.pid, 1)
-        elif done and fault.write:  # a copy that holds what it was made of
-            kernel.observer.stored(task.pid, fault.vpn, 1, 1, token)
-        elif done and kernel.is_observed:
+        elif done and not fault.write and kernel.is_observed:
             kernel.observer.loaded(task.pid, np.array([fault.vpn]), read)
         if new_pfn:
             await folio_add_lru(self._current, new_pfn)

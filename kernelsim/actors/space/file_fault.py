@@ -209,6 +209,8 @@ class FileFault:
         done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token)
         assert done == 1, "the address space of a faulting process changed under it"
         kernel.placed(1)
+        if fault.token == KEEP:  # from now on it is a copy of what it was made of
+            kernel.observer.stored(task.pid, fault.vpn, 1, 1, token)
         if is_locked(fault.vma):
             mlock_new_folio(kernel.mem, new_pfn)
         return attrs.evolve(result, new_pfn=new_pfn)
