@@ -43,7 +43,8 @@ PROCESS_FILES: Final = (
 TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
 NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
 DMESG: Final = "dmesg"
-LRU_GEN: Final = "lru_gen"  # of /sys/kernel/debug
+LRU_GEN: Final = "lru_gen"
+DEBUG_LRU_GEN: Final = "sys/kernel/debug/lru_gen"
 RATE_TOOLS: Final = ("vmstat", "sar -B", "sar -W", "sar -r")
 BARE_NUMBER: Final = re.compile(r"[0-9.]+")
 RULE: Final = (
@@ -123,8 +124,10 @@ def choices_text(directory: Path, tree: Path) -> str:
     pids = sorted(int(path.name) for path in (tree / "proc").iterdir() if path.name.isdecimal())
     snapshots = directory / "snapshots"
     names = sorted(path.name for path in snapshots.iterdir()) if snapshots.is_dir() else []
+    files = [name for name in PROC_FILES if (tree / "proc" / name).is_file()]
+    files += [LRU_GEN] if (tree / DEBUG_LRU_GEN).is_file() else []
     rows = (
-        ("files", [*(name for name in PROC_FILES if (tree / "proc" / name).is_file()), LRU_GEN]),
+        ("files", files),
         ("of a process", [f"{name}:PID" for name in (*PROCESS_FILES, "pmap")] if pids else []),
         ("PID is one of", [str(pid) for pid in pids]),
         ("tools", [f'"{tool}"' if " " in tool else tool for tool in tools]),
@@ -139,7 +142,7 @@ def text_of(directory: Path, tree: Path, what: str) -> str:
     if what in PROC_FILES:
         return (tree / "proc" / what).read_text(encoding="utf-8")
     if what == LRU_GEN:
-        return (tree / "sys" / "kernel" / "debug" / LRU_GEN).read_text(encoding="utf-8")
+        return (tree / DEBUG_LRU_GEN).read_text(encoding="utf-8")
     if what == DMESG:
         return (directory / DMESG).read_text(encoding="utf-8")
     if what in TOOLS:

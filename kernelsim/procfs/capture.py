@@ -336,6 +336,9 @@ def sysctl_texts(kernel: Kernel) -> dict[str, str]:
     texts = {name: sysctl_text(e, getattr(sysctl, e.attribute)) for name, e in SYSCTLS.items()}
     if ZoneType.ZONE_HIGHMEM not in kernel.phys.zone_types:
         del texts["vm.highmem_is_dirtyable"]  # only kernels with high memory have it
+    for name, most in kernel.spec.era.sysctl_maximum.items():
+        if not most:  # it can only be 0: that kernel does not know it
+            del texts[name]
     return texts
 
 

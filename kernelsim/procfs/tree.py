@@ -80,7 +80,8 @@ def render_tree(snapshot: Snapshot) -> Files:
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"
         if key.startswith(LRU_GEN):
             yield f"sys/kernel/mm/{key.replace('.', '/', 1)}", f"{text}\n"
-    yield f"sys/{DEBUG_LRU_GEN}", render_lru_gen(snapshot)
+    if any(key.startswith(LRU_GEN) for key in snapshot.sysctls):
+        yield f"sys/{DEBUG_LRU_GEN}", render_lru_gen(snapshot)
     for resource, lines in snapshot.pressure.items():
         yield f"proc/pressure/{resource}", render_pressure(lines)
     nr_cpus = number_of_cpus(snapshot)

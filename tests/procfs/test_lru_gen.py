@@ -1,5 +1,8 @@
 """/sys/kernel/debug/lru_gen as 6.1 prints it."""
 
+import attrs
+
+from kernelsim.config.era import CLASSIC
 from kernelsim.procfs.lru_gen import render_lru_gen
 from kernelsim.procfs.snapshot import GenerationSnapshot, NodeSnapshot, Snapshot
 from kernelsim.procfs.tree import render_tree
@@ -40,3 +43,14 @@ def test_it_is_in_the_tree_beside_its_tunables():
     lines = files["sys/kernel/debug/lru_gen"].splitlines()
     assert [int(line.split()[0]) for line in lines[2:]] == [0, 1, 2, 3]
     assert int(lines[-1].split()[2]) > 200  # what was just faulted in is the youngest
+
+
+def test_a_kernel_before_it_has_no_files_of_it():
+    """Nothing below /sys/kernel tells of an LRU that a classic kernel does not know."""
+
+    async def main(machine):
+        return [name for name, _ in render_tree(machine.capture())]
+
+    names = run(attrs.evolve(small_machine(), era=CLASSIC), main).result
+    assert not [name for name in names if name.startswith("sys/kernel")]
+    assert "proc/vmstat" in names
