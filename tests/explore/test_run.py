@@ -81,6 +81,30 @@ def test_pages_of_the_dead_in_a_folio_batch_are_held_by_who_empties_it():
     assert run_plan(plan).failure is None
 
 
+def test_a_lock_brings_copies_back_from_swap_as_they_were():
+    """Pages of a private mapping that were stored to and swapped out hold what they held."""
+    plan = Plan(
+        name="mlock",
+        seed=2112260709,
+        schedule_seed=1,
+        load_events=1250,
+        script=("memhog mapfile:c:/p:w touchw:c:0:100K mlock:c &", "wait"),
+        machine={
+            "name": "m",
+            "node": [{"cpus": "0", "start": "13M", "memory": "1024K"}],
+            "device": [{"name": name} for name in ("vdb", "vdc", "vdd")],
+            "swap": [
+                {"size": "2048K", "device": "vdb", "prio": 3},
+                {"size": "2048K", "device": "vdc", "prio": -5},
+            ],
+            "files": [{"path": "/p", "size": "4097K", "device": "vdd"}],
+        },
+    )
+    result = run_plan(plan)
+    assert result.failure is None
+    assert result.counts["swap faults"] > 0
+
+
 def test_a_copy_made_for_a_lock_is_known_before_the_fault_ends():
     """It holds the page of the file from when it is mapped, also while TLBs are flushed."""
     plan = Plan(

@@ -18,7 +18,7 @@ from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.swap_io import runs, submit_bio
 from kernelsim.actors.messages.block_device import SubmitBio
-from kernelsim.actors.messages.fault_handler import PageFault
+from kernelsim.actors.messages.fault_handler import KEEP, PageFault
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead
 from kernelsim.actors.reclaim.zram_io import zram_read, zram_slot_free_notify
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
@@ -83,7 +83,7 @@ class SwapIn:
         while not task.killed:
             nr, why, hits = map_swapcache_run(
                 *kernel.space, kernel.swap, self._mm.number,
-                fault.vpn, 1, 1, fault.write, fault.token,
+                fault.vpn, 1, 1, fault.write, self._token(fault),
             )  # fmt: skip
             if nr:
                 self.note_hits(fault.vma.start, fault.vpn, hits)
@@ -97,6 +97,13 @@ class SwapIn:
             else:
                 return False, majflt, int(SIGBUS) if why == SWAP_RUN_ERROR else 0
         return False, majflt, 0
+
+    def _token(self, fault: PageFault) -> int:
+        """Return what a store leaves: what the page in the swap cache holds if that is to stay."""
+        if fault.token != KEEP:
+            return fault.token
+        cached = int(self._kernel.swap.cache_pfn[self._slot_of(fault.vpn)])
+        return int(self._kernel.mem.pages.token[cached])
 
     async def _free_zram(self, vpn: int) -> None:
         """Let a page that was just mapped go of its slot if that lies in memory anyway.
