@@ -26,13 +26,15 @@ class Likeness:
     Attributes:
         family: Its name.
         nr_programs: Programs of the recording.
-        apart: Those of which a step differs, by name.
+        nr_run: Those that ran here to their last step.
+        apart: Those of which a step differs, or that did not run, by name.
         nr_steps: Steps, the report at the end counted as one.
         nr_same: Those that are the same.
     """
 
     family: str
     nr_programs: int
+    nr_run: int
     apart: tuple[str, ...]
     nr_steps: int
     nr_same: int
@@ -84,8 +86,9 @@ def compare_recordings(directory: Path, family: str, ours: str) -> Likeness | No
         for name, steps in real.items()
         for one, other in zip(steps, found.get(name, ()), strict=False)
     )
+    nr_run = sum(len(found.get(name, ())) >= len(steps) for name, steps in real.items())
     apart = tuple(name for name, steps in real.items() if found.get(name) != steps)
-    return Likeness(family, len(real), apart, sum(map(len, real.values())), nr_same)
+    return Likeness(family, len(real), nr_run, apart, sum(map(len, real.values())), nr_same)
 
 
 def steps_of(recording: str) -> Steps:
@@ -111,6 +114,7 @@ def table_of(rows: Sequence[Likeness]) -> str:
     total = Likeness(
         "all",
         sum(row.nr_programs for row in rows),
+        sum(row.nr_run for row in rows),
         tuple(name for row in rows for name in row.apart),
         sum(row.nr_steps for row in rows),
         sum(row.nr_same for row in rows),

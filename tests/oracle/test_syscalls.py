@@ -1,45 +1,56 @@
 """Recorded programs of system calls, run here: what answered as a real 6.1 did goes on doing so.
 
-`syscalls/` has some programs of each family; syscalls_ratchet.json names those of which a step
-still differs, and no others may.
+`syscalls/` has some programs of each family; syscalls_ratchet.json says how many of them ran to
+their end and names those of which a step still differs: as many must run, and no others may differ.
 """
-
-import json
 
 import pytest
 
-from kernelsim.oracle.vmaprog import family_names, steps_of
+from kernelsim.oracle.vmaprog import compare_recordings, family_names, steps_of
 from kernelsim.oracle.vmaprog_content import Contents
 from kernelsim.oracle.vmaprog_program import Places, bits_of, length_of, prot_of, read_programs
 from kernelsim.units import PAGE_SIZE
-from tools.ratchet import SYSCALLS, SYSCALLS_RATCHET, fallen, programs_apart
+from tools.ratchet import SYSCALLS, SYSCALLS_RATCHET, fallen, programs_apart, read_ratchet
 
-APART = json.loads(SYSCALLS_RATCHET.read_text(encoding="utf-8"))
+RATCHET = read_ratchet(SYSCALLS_RATCHET)
+QUICK = ("mapmix", "protect", "overcommit")
 
 
 @pytest.mark.mission("V12", "partly")
-@pytest.mark.parametrize("family", ["mapmix", "protect", "overcommit"])
+@pytest.mark.parametrize("family", QUICK)
 def test_programs_answer_as_recorded(family):
     """Mappings, their permissions and what may be promised: every step of every program."""
-    check(family)
+    assert programs_apart(family) == (RATCHET.compared[family], [])
 
 
 @pytest.mark.slow
 @pytest.mark.mission("V11", "partly")
-@pytest.mark.parametrize("family", sorted(set(APART) - {"mapmix", "protect", "overcommit"}))
+@pytest.mark.parametrize("family", sorted(set(RATCHET.outside) - set(QUICK)))
 def test_programs_of_other_families(family):
-    """No program falls back that was the same throughout."""
-    check(family)
-
-
-def check(family):
-    """Run a family's programs; those that differ may."""
-    assert {} == fallen(APART, {family: programs_apart(family)})
+    """All run to their end, and no program falls back that was the same throughout."""
+    nr_run, apart = programs_apart(family)
+    assert nr_run == RATCHET.compared[family]
+    assert {} == fallen(RATCHET.outside, {family: apart})
 
 
 def test_the_ratchet_knows_every_family():
     """No family is left out."""
-    assert sorted(APART) == family_names(SYSCALLS)
+    assert sorted(RATCHET.outside) == sorted(RATCHET.compared) == family_names(SYSCALLS)
+
+
+def test_a_program_that_did_not_run_is_apart(tmp_path):
+    """Neither one that is missing nor one that stops early counts as run."""
+    (tmp_path / "recordings").mkdir()
+    whole = "prog a\n1 munmap 0 1 -> 0\nend size=+0\n\nprog b\n1 vm -> size=+0\nend size=+0\n"
+    (tmp_path / "recordings/two.out").write_text(whole)
+    for ours, nr_run, apart in (
+        (whole, 2, ()),
+        (whole.partition("\n\n")[0], 1, ("b",)),
+        (whole.replace("1 munmap 0 1 -> 0\n", ""), 1, ("a",)),
+        ("", 0, ("a", "b")),
+    ):
+        likeness = compare_recordings(tmp_path, "two", ours)
+        assert (likeness.nr_programs, likeness.nr_run, likeness.apart) == (2, nr_run, apart)
 
 
 def test_programs_are_read(tmp_path):
