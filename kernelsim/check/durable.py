@@ -33,6 +33,8 @@ class Promises:
 
     def wrote(self, inode: Inode, pages: Iterable[int], token: int) -> None:
         """Enter what was written, or ANYTHING."""
+        if inode.is_shmem:  # no disk is to hold it
+            return
         for page in pages:
             self._history.setdefault((inode.number, page), []).append(token)
 

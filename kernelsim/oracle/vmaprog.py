@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from kernelsim.errors import ConfigError, RecordingError
+from kernelsim.machine import DEFAULT_BURST_PAGES
 from kernelsim.oracle.vmaprog_program import read_programs, read_text
 from kernelsim.oracle.vmaprog_run import run_family
 
@@ -60,13 +61,21 @@ def family_names(directory: Path, wanted: Sequence[str] = ()) -> list[str]:
     return [name for name in known if not wanted or name in wanted]
 
 
-def run_family_of(directory: Path, family: str, *, seed: int = 1) -> str:
-    """Run the programs of a family; return the recording of it.
+def run_family_of(
+    directory: Path,
+    family: str,
+    *,
+    seed: int = 1,
+    burst_pages: int = DEFAULT_BURST_PAGES,
+    check: bool = False,
+) -> str:
+    """Run the programs of a family, as `run_family` does; return the recording of it.
 
     Raises:
         RecordingError: They cannot be read.
     """
-    return run_family(read_programs(_file(directory / "programs", f"{family}.txt")), seed=seed)
+    programs = read_programs(_file(directory / "programs", f"{family}.txt"))
+    return run_family(programs, seed=seed, burst_pages=burst_pages, check=check)
 
 
 def compare_recordings(directory: Path, family: str, ours: str) -> Likeness | None:

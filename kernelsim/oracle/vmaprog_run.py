@@ -20,7 +20,9 @@ from kernelsim.actors.process.calls.files import Fadvise, Open
 from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sigaction, Sleep, StartImage
 from kernelsim.actors.process.start import start_process
-from kernelsim.machine import Machine
+from kernelsim.check.machine import require_sound
+from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
+from kernelsim.oracle.case_run import check_often
 from kernelsim.oracle.vmaprog_machine import RECORDED_PROGRAM, recorded_machine
 from kernelsim.oracle.vmaprog_program import (
     Places,
@@ -38,16 +40,35 @@ FILE_STEP: Final = re.compile(r"\bfile\b|rofile|wofile|fread|fwrite|ftruncate|fs
 OWN_MAPPINGS: Final = 5
 
 
-def run_family(programs: Sequence[SyscallProgram], *, seed: int = 1) -> str:
-    """Run programs one after the other on one machine; return the recording."""
+def run_family(
+    programs: Sequence[SyscallProgram],
+    *,
+    seed: int = 1,
+    burst_pages: int = DEFAULT_BURST_PAGES,
+    check: bool = False,
+) -> str:
+    """Run programs one after the other on one machine; return the recording.
+
+    Args:
+        programs: What to run.
+        seed: Of the run.
+        burst_pages: Most pages a task touches before the log gets its events; see Machine.
+        check: Check all invariants while they run, and after each.
+
+    Raises:
+        SimulationError: A bug of ours.
+    """
     texts: list[str] = []
 
     async def main(machine: Machine) -> None:
         parent = await start_recorder(machine)
         for program in programs:
             texts.append(await VmaProgram(machine, program, parent).run())
+            if check:
+                require_sound(machine.kernel)
 
-    Machine(recorded_machine(), seed=seed).run(main)
+    on_boot = check_often if check else None
+    Machine(recorded_machine(), seed=seed, burst_pages=burst_pages, on_boot=on_boot).run(main)
     return "\n".join(texts)
 
 

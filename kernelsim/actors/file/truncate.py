@@ -38,7 +38,7 @@ async def invalidate_pages(current: Current, inode: Inode, first: int, last: int
         nr, first = invalidate_mapping_pages(
             kernel.mem, spaces.mappings, inode.number, first, last, pfns
         )
-        await _release_dropped(current, pfns[:nr])
+        await release_dropped(current, pfns[:nr])
         dropped += nr
         await task.compute(kernel.spec.latency.pte_set_ns * nr)
     return dropped
@@ -94,7 +94,7 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
         bdi.cleaned(nr_dirty)
         holes = [page for page in dirty[:nr_dirty].tolist() if inode.map_blocks(page, 1)[0] == HOLE]
         filesystem.unreserve(len(holes))
-        await _release_dropped(current, pfns[:nr])
+        await release_dropped(current, pfns[:nr])
         await task.compute(kernel.spec.latency.pte_set_ns * dropped)
         if index >= 0 and dropped < len(pfns):
             pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
@@ -105,7 +105,7 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
     inode.disk[first:] = 0
 
 
-async def _release_dropped(current: Current, pfns: I64) -> None:
+async def release_dropped(current: Current, pfns: I64) -> None:
     """Free pages that are in no page cache any more, and in no TLB.
 
     A process that has just unmapped one may have its flush still before it.

@@ -26,7 +26,7 @@ from kernelsim.actors.file.filemap import READAHEAD_GFP, page_cache_async_ra
 from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.actors.messages.fault_handler import KEEP, PageFault
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
-from kernelsim.actors.space.shmem import shmem_get_folio
+from kernelsim.actors.space.shmem import shmem_fault
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
@@ -281,8 +281,10 @@ class FileFault:
             return 0, BEHIND_END
         if inode.is_shmem:
             context = self._context(fault.vma, fault.vpn)
-            pfn = await shmem_get_folio(self._current, self._mm, inode, index, context)
-            return pfn, FileFaultResult(VmFault.DONE) if pfn else NO_SPACE
+            pfn = await shmem_fault(self._current, self._mm, inode, index, context)
+            if pfn or self._is_ending():
+                return pfn, FileFaultResult(VmFault.DONE) if pfn else KILLED
+            return 0, NO_SPACE if index < inode.nr_pages else BEHIND_END
         if self._cached(fault) <= 0:
             majflt = 1
             kernel.mem.vm_event[PGMAJFAULT] += 1

@@ -12,13 +12,15 @@ import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.free_pages import free_frames, release
+from kernelsim.actors.core.free_pages import free_frames
+from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import folio_add_lru, lru_add_drain
+from kernelsim.actors.file.truncate import release_dropped
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.core.mem import PG_dirty
+from kernelsim.mm.core.mem import I64, PG_dirty
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.shmem import shmem_add_to_page_cache, shmem_undo_range
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -31,7 +33,6 @@ from kernelsim.units import PAGE_SHIFT
 ZERO_PATH = "/dev/zero (deleted)"
 ZERO_DEVICE = (0, 1)
 TMPFS_DEVICE = (0, 25)  # any that is no disk
-UNDO_BATCH = 64  # pages taken out of memory in one go
 
 
 def shmem_zero_setup(
@@ -64,9 +65,25 @@ def shmem_file(opened: OpenFile) -> MappedFile:
 
 
 async def shmem_get_folio(
-    current: Current, mm: MmStruct, inode: Inode, index: int, context: AllocContext
+    current: Current,
+    mm: MmStruct,
+    inode: Inode,
+    index: int,
+    context: AllocContext,
+    *,
+    extends: bool,
 ) -> int:
     """Return a page of shared memory, made if there is none yet; 0 if it cannot be had.
+
+    Whoever does not hold the lock of the file must look again: it may have gone by the return.
+
+    Args:
+        current: The task that wants it.
+        mm: Its address space.
+        inode: The file.
+        index: Page of it.
+        context: What it is allocated by.
+        extends: It may lie behind the end of the file, which is about to move (SGP_WRITE).
 
     Source: Linux 6.1 mm/shmem.c:shmem_get_folio_gfp
     """
@@ -81,7 +98,8 @@ async def shmem_get_folio(
     if grant.nr:
         await clear_pages(current, grant.nid, 1)
     pfn = int(xa_load(kernel.spaces.pool.xa, number, index))
-    if pfn > 0 or not grant.nr:  # another task has made it meanwhile, or this one is being killed
+    is_behind = not extends and index >= inode.nr_pages  # the file was cut off meanwhile
+    if pfn > 0 or not grant.nr or is_behind:  # or another task has made it, or this one is killed
         await free_frames(current, pfns, grant.nr)
         kernel.mms.commit.uncharge(int(not inode.is_charged))
         return pfn
@@ -90,6 +108,25 @@ async def shmem_get_folio(
     kernel.placed(1)
     await folio_add_lru(current, int(pfns[0]))
     return int(pfns[0])
+
+
+async def shmem_fault(
+    current: Current, mm: MmStruct, inode: Inode, index: int, context: AllocContext
+) -> int:
+    """Return a page for a fault, to be mapped in the same step; 0 if there is none.
+
+    There is none if no page can be had, behind the end of the file, and when the process ends.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_fault
+    """
+    while not current.task.killed and not mm.unstable and index < inode.nr_pages:
+        pfn = int(xa_load(current.kernel.spaces.pool.xa, inode.number, index))
+        if pfn > 0:
+            return pfn
+        pfn = await shmem_get_folio(current, mm, inode, index, context, extends=False)
+        if not pfn and index < inode.nr_pages:
+            return 0
+    return 0
 
 
 async def shmem_write(
@@ -101,17 +138,19 @@ async def shmem_write(
     """
     kernel, task = current
     at, end = pos, pos + nr_bytes
-    while at < end and not task.killed:
-        index = at >> PAGE_SHIFT
-        context = alloc_context(current, GFP_HIGHUSER_MOVABLE)
-        pfn = await shmem_get_folio(current, mm, inode, index, context)
-        if not pfn:
-            return at - pos, errno.ENOSPC
-        kernel.mem.pages.token[pfn] = token
-        kernel.mem.pages.flags[pfn] |= np.uint32(PG_dirty)
-        at = min((index + 1) << PAGE_SHIFT, end)
-        inode.size = max(inode.size, at)
-        await task.compute(kernel.spec.latency.page_copy_ns)
+    async with inode_lock(current, inode):
+        while at < end and not task.killed:
+            index = at >> PAGE_SHIFT
+            context = alloc_context(current, GFP_HIGHUSER_MOVABLE)
+            pfn = await shmem_get_folio(current, mm, inode, index, context, extends=True)
+            if not pfn:
+                return at - pos, errno.ENOSPC
+            kernel.mem.pages.token[pfn] = token
+            kernel.mem.pages.flags[pfn] |= np.uint32(PG_dirty)
+            at = min((index + 1) << PAGE_SHIFT, end)
+            inode.size = max(inode.size, at)
+            kernel.observer.wrote(inode, index, 1, token)
+            await task.compute(kernel.spec.latency.page_copy_ns)
     return at - pos, 0
 
 
@@ -120,16 +159,23 @@ async def shmem_drop_range(current: Current, inode: Inode, first: int, last: int
 
     Source: Linux 6.1 mm/shmem.c:shmem_undo_range
     """
-    kernel = current.kernel
     await lru_add_drain(current)
-    pfns = np.zeros(UNDO_BATCH, np.int64)
-    while first <= last:
-        nr, nr_taken, first = shmem_undo_range(
-            kernel.mem, kernel.spaces.mappings, inode.number, first, last, pfns
-        )
-        if not inode.is_charged:
-            kernel.mms.commit.uncharge(nr_taken)
-        await release(current, pfns[:nr])
+    await release_dropped(current, take_shmem_pages(current.kernel, inode, first, last))
+
+
+def take_shmem_pages(kernel: Kernel, inode: Inode, first: int, last: int) -> I64:
+    """Take pages `first` … `last` out of memory, none of which is mapped.
+
+    Returns:
+        Those that are to be released when no TLB has them any more.
+    """
+    pfns = np.zeros(kernel.spaces.nrpages(inode.number), np.int64)
+    nr, nr_taken = shmem_undo_range(
+        kernel.mem, kernel.spaces.mappings, inode.number, first, last, pfns
+    )
+    if not inode.is_charged:
+        kernel.mms.commit.uncharge(nr_taken)
+    return pfns[:nr]
 
 
 async def shmem_evict(current: Current, areas: Iterable[VmArea]) -> None:

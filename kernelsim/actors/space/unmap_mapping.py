@@ -9,11 +9,12 @@ import numpy as np
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushed
-from kernelsim.actors.file.truncate import truncate_inode_pages
+from kernelsim.actors.core.lru_add import lru_add_drain
+from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
+from kernelsim.actors.file.truncate import release_dropped, truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import unmap_vmas
-from kernelsim.actors.space.shmem import shmem_drop_range
+from kernelsim.actors.space.shmem import shmem_drop_range, take_shmem_pages
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import PG_dirty
 from kernelsim.mm.core.xarray import xa_load
@@ -41,7 +42,9 @@ async def truncate_setsize(current: Current, inode: Inode, size: int, token: int
         current.kernel.observer.cuts(inode)
         await unmap_mapping_range(current, inode)
         if inode.is_shmem:
-            await shmem_drop_range(current, inode, inode.nr_pages, LAST_INDEX)
+            first = inode.nr_pages
+            await shmem_drop_range(current, inode, first, LAST_INDEX)
+            current.kernel.observer.truncated(inode, first)
         else:
             await truncate_inode_pages(current, inode)
         if size % PAGE_SIZE:
@@ -75,17 +78,26 @@ async def shmem_punch_hole(current: Current, inode: Inode, first: int, nr: int) 
     """
     kernel = current.kernel
     async with inode_lock(current, inode):
-        for row in kernel.mms.i_mmap.mappings(inode.number):
-            number, pgoff = row[FV_MM], row[FV_PGOFF]
-            low, high = max(first, pgoff), min(first + nr, pgoff + row[FV_NR_PAGES])
-            if low >= high:
-                continue
-            vpn, mm = row[FV_VPN] + low - pgoff, kernel.mms.by_number[number]
-            cleared = zap_file_pages(*kernel.space, number, vpn, high - low)
-            if cleared:
-                await flush_tlb_mm_range(current, mm, vpn, high - low)
-                note_file_flushed(current, mm, cleared)
-        await shmem_drop_range(current, inode, first, first + nr - 1)
+        await lru_add_drain(current)
+        # Out of page tables and out of the file in one step: no fault comes between.
+        nr_zapped = _zap_shared(kernel, inode, first, first + nr)
+        pfns = take_shmem_pages(kernel, inode, first, first + nr - 1)
+        kernel.observer.wrote(inode, first, nr, 0)
+        if nr_zapped:
+            await try_to_unmap_flush(current, 1)
+        await release_dropped(current, pfns)
+
+
+def _zap_shared(kernel: Kernel, inode: Inode, first: int, end: int) -> int:
+    """Clear all entries of pages of a file, for a flush to come; return how many there were."""
+    nr_zapped = 0
+    for row in kernel.mms.i_mmap.mappings(inode.number):
+        pgoff = row[FV_PGOFF]
+        low, high = max(first, pgoff), min(end, pgoff + row[FV_NR_PAGES])
+        if low < high:
+            vpn = row[FV_VPN] + low - pgoff
+            nr_zapped += zap_file_pages(*kernel.space, row[FV_MM], vpn, high - low)
+    return nr_zapped
 
 
 async def unmap_mapping_range(current: Current, inode: Inode) -> None:

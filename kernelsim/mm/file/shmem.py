@@ -14,8 +14,8 @@ from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import (
     I64,
     Mem,
+    PG_activating,
     PG_batched,
-    PG_dirty,
     PG_gathered,
     PG_isolated,
     PG_swapbacked,
@@ -28,7 +28,7 @@ from kernelsim.mm.core.xarray import XA_CHUNK_MASK, xa_leaf, xa_skip
 from kernelsim.mm.file.address_space import AS_NRPAGES, FileMappings
 from kernelsim.mm.file.filemap import filemap_remove_folio, xa_store_counted
 
-_KEPT = PG_batched | PG_isolated  # somebody has a reference
+_HELD = PG_activating | PG_batched | PG_isolated  # somebody has a reference
 
 
 @leaf
@@ -54,20 +54,19 @@ def shmem_add_to_page_cache(
 @leaf
 def shmem_undo_range(
     mem: Mem, files: FileMappings, number: int, index: int, last: int, out: I64
-) -> tuple[int, int, int]:
-    """Take pages of a file out of memory, none of which is mapped; it stops when `out` is full.
+) -> tuple[int, int]:
+    """Take pages of a file out of memory, none of which is mapped.
 
-    PG_gathered keeps those in `out` until the caller releases them; one that somebody else holds is
-    freed when it is let go.
+    PG_gathered keeps those in `out`, which has room for all pages of the file, until the caller
+    releases them; one that somebody else holds is freed when it is let go.
 
     Returns:
-        How many are in `out`, how many were taken, and the index to go on with; beyond `last` at
-        the end.
+        How many are in `out`, and how many were taken.
 
     Source: Linux 6.1 mm/shmem.c:shmem_undo_range
     """
     nr, nr_taken = 0, 0
-    while index <= last and nr < len(out):
+    while index <= last:
         row = xa_leaf(files.xa, number, index)
         if row == 0:
             after = xa_skip(files.xa, number, index)
@@ -78,13 +77,13 @@ def shmem_undo_range(
             assert mem.pages.mapcount[pfn] == 0, "a page of shared memory goes while it is mapped"
             filemap_remove_folio(mem, files, pfn, 0)
             mem.node_stat[nid_of(mem, pfn), NR_SHMEM] -= 1
-            mem.pages.flags[pfn] &= np.uint32(~PG_dirty & 0xFFFF_FFFF)
             nr_taken += 1
-            if mem.pages.flags[pfn] & _KEPT:
+            if mem.pages.flags[pfn] & (PG_batched | PG_isolated):
                 forget_mlocked(mem, pfn)
-            else:
+                mem.pages.flags[pfn] &= _HELD
+            elif not mem.pages.flags[pfn] & PG_activating:
                 mem.pages.flags[pfn] |= PG_gathered
                 out[nr] = pfn
                 nr += 1
         index += 1
-    return nr, nr_taken, index
+    return nr, nr_taken

@@ -150,6 +150,8 @@ async def sync_file_range(caller: Caller, message: SyncFileRange) -> int:
     steps = message.flags.split()
     if message.offset < 0 or message.length < 0 or not set(steps) <= set(RANGE_FLAGS):
         return -errno.EINVAL
+    if file.inode.is_shmem:  # it has no disk
+        return 0
     inode, first = file.inode, message.offset >> PAGE_SHIFT
     end = message.offset + message.length
     last = (end - 1) >> PAGE_SHIFT if message.length else LAST_INDEX
