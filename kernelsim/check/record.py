@@ -39,7 +39,7 @@ class Record(Duties):
         kernel: The machine.
 
     Attributes:
-        contents: What each process wrote, by pid.
+        contents: What was written to each address space, by the pid it was made for.
         files: What files hold, and what reads of them brought.
         promises: What disks must hold if the power fails.
     """
@@ -53,10 +53,12 @@ class Record(Duties):
         self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
-        """Return what a process wrote; empty if it wrote nothing yet."""
-        content = self.contents.get(pid)
+        """Return what a process, or one that shares its memory, wrote; empty if nothing yet."""
+        process = self._kernel.processes.get(pid)
+        owner_pid = pid if process is None else process.mm.owner_pid
+        content = self.contents.get(owner_pid)
         if content is None:
-            content = self.contents[pid] = Content()
+            content = self.contents[owner_pid] = Content()
         return content
 
     def begins(self, pid: int, mm: MmStruct, operation: object) -> None:

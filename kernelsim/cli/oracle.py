@@ -58,8 +58,10 @@ def oracle(
 
     require_burst_pages(burst_pages)
     if len(cases) == 1 and has_programs(cases[0]):
+        refuse("programs of system calls", {"--check": check, "--json": json, "--all": all})
         compile_leaves()
-        return run_programs(cases[0], out, family, seed)
+        return run_programs(cases[0], out, family, seed, burst_pages)
+    refuse("recorded cases", {"--family": bool(family)})
     check_places(cases, out)
     compile_leaves()
     not_run: dict[Path, str] = {}
@@ -93,7 +95,24 @@ def oracle(
     return EXIT_OUTSIDE if not_run or not all_ok(results) else 0
 
 
-def run_programs(directory: Path, out: Path | None, wanted: Sequence[str], seed: int) -> int:
+def refuse(what: str, options: Mapping[str, bool]) -> None:
+    """Refuse options that say nothing about what is to run.
+
+    Raises:
+        UserError: One of them is given.
+    """
+    for name, given in options.items():
+        if given:
+            raise UserError(f"{name} says nothing about {what}")
+
+
+def run_programs(
+    directory: Path,
+    out: Path | None,
+    wanted: Sequence[str],
+    seed: int,
+    burst_pages: int,
+) -> int:
     """Run programs of system calls, write recordings of them, print how much is the same."""
     from kernelsim.oracle.vmaprog import (
         compare_recordings,
@@ -104,7 +123,7 @@ def run_programs(directory: Path, out: Path | None, wanted: Sequence[str], seed:
 
     rows = []
     for name in family_names(directory, wanted):
-        ours = run_family_of(directory, name, seed=seed)
+        ours = run_family_of(directory, name, seed=seed, burst_pages=burst_pages)
         if out is not None:
             folder = out / "recordings"
             folder.mkdir(parents=True, exist_ok=True)

@@ -20,9 +20,7 @@ from kernelsim.actors.process.calls.files import Fadvise, Open
 from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sigaction, Sleep, StartImage
 from kernelsim.actors.process.start import start_process
-from kernelsim.check.machine import require_sound
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
-from kernelsim.oracle.case_run import check_often
 from kernelsim.oracle.vmaprog_machine import RECORDED_PROGRAM, recorded_machine
 from kernelsim.oracle.vmaprog_program import (
     Places,
@@ -45,7 +43,6 @@ def run_family(
     *,
     seed: int = 1,
     burst_pages: int = DEFAULT_BURST_PAGES,
-    check: bool = False,
 ) -> str:
     """Run programs one after the other on one machine; return the recording.
 
@@ -53,10 +50,6 @@ def run_family(
         programs: What to run.
         seed: Of the run.
         burst_pages: Most pages a task touches before the log gets its events; see Machine.
-        check: Check all invariants while they run, and after each.
-
-    Raises:
-        SimulationError: A bug of ours.
     """
     texts: list[str] = []
 
@@ -64,11 +57,8 @@ def run_family(
         parent = await start_recorder(machine)
         for program in programs:
             texts.append(await VmaProgram(machine, program, parent).run())
-            if check:
-                require_sound(machine.kernel)
 
-    on_boot = check_often if check else None
-    Machine(recorded_machine(), seed=seed, burst_pages=burst_pages, on_boot=on_boot).run(main)
+    Machine(recorded_machine(), seed=seed, burst_pages=burst_pages).run(main)
     return "\n".join(texts)
 
 

@@ -54,6 +54,33 @@ def test_json_is_one_object_a_case(capsys):
     assert all(row["ok"] for row in table["rows"])
 
 
+@pytest.mark.parametrize(
+    ("place", "option", "what"),
+    [
+        ("syscalls", "--check", "programs of system calls"),
+        ("syscalls", "--json", "programs of system calls"),
+        ("syscalls", "--all", "programs of system calls"),
+        ("cases/s01", "--family=mapcount", "recorded cases"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(capsys, place, option, what):
+    """One line names it, and nothing runs."""
+    assert 2 == exit_status(["oracle", str(CASES.parent / place), option])
+
+    told, name = capsys.readouterr(), option.partition("=")[0]
+    assert ("", f"kernelsim: {name} says nothing about {what}\n") == (told.out, told.err)
+
+
+def test_programs_answer_the_same_by_messages(capsys):
+    """With a burst of one page, as by default."""
+
+    def told(*options):
+        words = ["oracle", str(CASES.parent / "syscalls"), "--family", "hand", *options]
+        return exit_status(words), *capsys.readouterr()
+
+    assert told("--burst-pages", "1") == told()
+
+
 def test_all_lists_rows_inside_too(capsys):
     """A line for each row."""
     exit_status(["oracle", str(CASES / "s01"), "--all"])

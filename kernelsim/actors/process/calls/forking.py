@@ -73,7 +73,8 @@ async def fork(caller: Caller, message: Fork) -> int:
         file.inode.nr_open += 1
     child.mm = mm
     entry.children[pid] = child
-    kernel.observer.forked(entry.pid, pid)
+    if not message.shares_vm:
+        kernel.observer.forked(entry.pid, pid)
     kernel.start_process(child)
     return pid
 
