@@ -3,7 +3,8 @@
 Linux: mm/migrate.c: migrate_pages, do_pages_move; mm/mempolicy.c: do_mbind, do_migrate_pages, 6.1.
 Pages are moved in batches: frames for them are allocated, copied to, and put in place under the
 lru_lock of the node they leave; then the old ones are freed.
-Interface: `queue_misplaced` and `move_misplaced` for mbind, `do_pages_move`, `do_migrate_pages`.
+Interface: `queue_misplaced` and `move_misplaced` for mbind, `page_status` and `do_pages_move` for
+move_pages, `do_migrate_pages`.
 Units: virtual page numbers, pages, ns.
 """
 
@@ -13,8 +14,9 @@ from typing import Final
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
-from kernelsim.actors.alloc.page_allocator import alloc_pages, vma_context
+from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, vma_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import by_node, free_frames
 from kernelsim.actors.core.lru_add import lru_add_drain_all
@@ -28,7 +30,7 @@ from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE, Gfp
 from kernelsim.mm.page.mempolicy import MAX_NUMNODES
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
-from kernelsim.mm.swap.migrate import is_movable, is_normal, misplaced_pages, page_status
+from kernelsim.mm.swap.migrate import is_movable, is_normal, misplaced_pages, pte_status
 from kernelsim.trace.migrate import mm_migrate_pages
 from kernelsim.trace.show import MIGRATE_REASONS, MIGRATE_SYNC
 from kernelsim.units import PAGE_SHIFT
@@ -37,16 +39,17 @@ GFP_TO_NODE: Final = GFP_HIGHUSER_MOVABLE | Gfp.THISNODE
 GFP_BY_POLICY: Final = GFP_HIGHUSER_MOVABLE | Gfp.RETRY_MAYFAIL
 NR_PASSES: Final = 10  # tries to move what is busy; mm/migrate.c:migrate_pages
 
-Contexts = Callable[[int], AllocContext | None]
-"""Of a page, what its new frame is allocated by; None if it is to stay after all."""
+Contexts = Callable[[int], AllocContext]
+"""Of a page, what its new frame is allocated by."""
 
 
 @attrs.frozen
 class MoveFlags:
-    """MPOL_MF_STRICT, and MPOL_MF_MOVE or MPOL_MF_MOVE_ALL."""
+    """MPOL_MF_STRICT, MPOL_MF_MOVE or MPOL_MF_MOVE_ALL, and whether it is the latter."""
 
     strict: bool
     moves: bool
+    moves_all: bool
 
 
 @attrs.frozen(eq=False)
@@ -63,9 +66,10 @@ async def queue_misplaced(
     """Find the pages of a range of addresses that are on none of some nodes.
 
     Returns:
-        Those that can be moved, if they are to be; None if there must be none and there are.
+        Those that can be moved, if they are to be; None if there must be none and there are. That
+        others have a page, too, is no reason to fail, unless such pages are to move.
 
-    Source: Linux 6.1 mm/mempolicy.c:queue_pages_range
+    Source: Linux 6.1 mm/mempolicy.c:queue_pages_range, :migrate_page_add
     """
     kernel = current.kernel
     nothing = Queued(np.zeros(0, np.int64))
@@ -76,12 +80,22 @@ async def queue_misplaced(
     vpns = await _misplaced(current, mm, start >> PAGE_SHIFT, end >> PAGE_SHIFT, nodes)
     if not flags.moves:
         return None if len(vpns) else nothing
-    space = kernel.space
-    can_move = np.array(
-        [is_movable(kernel.mem, pte_pfn(pte_at(*space, mm.number, vpn))) for vpn in vpns.tolist()],
-        np.bool_,
-    )
-    return Queued(vpns[can_move], flags.strict and not can_move.all())
+    pfns = _frames(current, mm, vpns)
+    can_move = _movable(current, pfns)
+    is_meant = (kernel.mem.pages.mapcount[pfns] == 1) | flags.moves_all
+    return Queued(vpns[can_move], flags.strict and not can_move[is_meant].all())
+
+
+def _frames(current: Current, mm: MmStruct, vpns: I64) -> I64:
+    """Return the frames of pages; 0 of one that is not there."""
+    space = current.kernel.space
+    ptes = [pte_at(*space, mm.number, vpn) for vpn in vpns.tolist()]
+    return np.array([pte_pfn(pte) if is_normal(pte) else 0 for pte in ptes], np.int64)
+
+
+def _movable(current: Current, pfns: I64) -> NDArray[np.bool_]:
+    mem = current.kernel.mem
+    return np.array([is_movable(mem, pfn) for pfn in pfns.tolist()], np.bool_)
 
 
 async def _misplaced(
@@ -107,10 +121,10 @@ async def move_misplaced(current: Current, mm: MmStruct, vpns: I64) -> int:
     Source: Linux 6.1 mm/mempolicy.c:new_page
     """
 
-    def context(vpn: int) -> AllocContext | None:
-        vma = mm.map.find_vma(vpn << PAGE_SHIFT)
-        if vma is None or vma.vpn > vpn:
-            return None
+    def context(vpn: int) -> AllocContext:
+        vma = mm.map.find_vma_intersection(vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT)
+        if vma is None:  # another task has unmapped it meanwhile
+            return alloc_context(current, GFP_BY_POLICY)
         return vma_context(current, vma, vpn, GFP_BY_POLICY)
 
     moved = await migrate_pages(current, mm, vpns, context, "mempolicy_mbind")
@@ -134,7 +148,8 @@ async def do_migrate_pages(
     for source, target in migration_pairs(old, new):
         others = tuple(nid for nid in every if nid != source)
         vpns = await _misplaced(current, mm, 0, end_vpn, others)
-        moved = await _to_node(current, mm, vpns, target)
+        can_move = _movable(current, _frames(current, mm, vpns))
+        moved = await _to_node(current, mm, vpns[can_move], target)
         nr_left += int(len(vpns) - moved.sum())
     return nr_left
 
@@ -166,7 +181,20 @@ def migration_pairs(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[in
         pairs.append(found)
 
 
-async def do_pages_move(current: Current, mm: MmStruct, vpns: I64, nodes: I64, status: I64) -> int:
+def page_status(current: Current, mm: MmStruct, vpn: int) -> int:
+    """Return the node of a page, or a negative errno if there is none.
+
+    Source: Linux 6.1 mm/migrate.c:do_pages_stat_array
+    """
+    vma = mm.map.find_vma_intersection(vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT)
+    if vma is None:
+        return -errno.EFAULT
+    return pte_status(*current.kernel.space, mm.number, vpn, vma.is_anonymous)
+
+
+async def do_pages_move(
+    current: Current, mm: MmStruct, vpns: I64, nodes: I64, status: I64, *, moves_all: bool
+) -> int:
     """Move pages, each to its node; enter in `status` what has become of them.
 
     Returns:
@@ -188,7 +216,7 @@ async def do_pages_move(current: Current, mm: MmStruct, vpns: I64, nodes: I64, s
                 return nr_left + len(vpns) - position
             queue = []
         target = nid
-        why = _add_page(current, mm, vpn, nid)
+        why = _add_page(current, mm, vpn, nid, moves_all=moves_all)
         if why is None:
             queue.append(position)
             continue
@@ -200,15 +228,18 @@ async def do_pages_move(current: Current, mm: MmStruct, vpns: I64, nodes: I64, s
     return await _move_queue(current, mm, vpns, queue, target, status)
 
 
-def _add_page(current: Current, mm: MmStruct, vpn: int, nid: int) -> int | None:
-    """Return what there is to say of a page that need not or cannot be moved; None if it can be."""
-    kernel, address = current.kernel, vpn << PAGE_SHIFT
-    if mm.map.find_vma_intersection(address, address + 1) is None:
-        return -errno.EFAULT
-    where = page_status(*kernel.space, mm.number, vpn)
+def _add_page(current: Current, mm: MmStruct, vpn: int, nid: int, *, moves_all: bool) -> int | None:
+    """Return what there is to say of a page that need not or cannot be moved; None if it can be.
+
+    Source: Linux 6.1 mm/migrate.c:add_page_for_migration
+    """
+    kernel = current.kernel
+    where = page_status(current, mm, vpn)
     if where < 0 or where == nid:
         return where
     pfn = pte_pfn(pte_at(*kernel.space, mm.number, vpn))
+    if kernel.mem.pages.mapcount[pfn] > 1 and not moves_all:
+        return -errno.EACCES
     return None if is_movable(kernel.mem, pfn) else -errno.EBUSY
 
 
@@ -275,14 +306,12 @@ async def _migrate_batch(
     new = np.zeros(len(vpns), np.int64)
     have = 0
     while have < len(vpns):
-        context = contexts(int(vpns[have]))
-        if context is None or not (await alloc_pages(current, context, 1, new[have:])).nr:
+        if not (await alloc_pages(current, contexts(int(vpns[have])), 1, new[have:])).nr:
             break
         have += 1
     moved = np.zeros(len(vpns), np.int64)
     await task.compute(kernel.spec.latency.page_copy_ns * have)
-    ptes = [pte_at(*kernel.space, mm.number, vpn) for vpn in vpns[:have].tolist()]
-    old = np.array([pte_pfn(pte) if is_normal(pte) else 0 for pte in ptes], np.int64)
+    old = _frames(current, mm, vpns[:have])
     there = np.flatnonzero(old)
     nids = nids_of(kernel.mem, old[there])
     for nid in np.unique(nids).tolist():

@@ -2,12 +2,13 @@
 
 Linux: mm/migrate.c: migrate_folio_move, move_to_new_folio, add_page_for_migration; mm/mempolicy.c:
 queue_pages_pte_range, 6.1.
-Differs: Only anonymous pages move to other nodes; pages of files stay where they are. A move is one
-step: nobody meets a migration entry and waits for its end. It comes after the time that copying
-takes, and the other CPUs' TLBs lose the page in the same step; that they are interrupted for it is
-paid for afterwards.
+Differs: Only anonymous pages that one address space has move to other nodes; pages of files and
+shared ones stay where they are, also where MPOL_MF_MOVE_ALL asks for them. A move is one step:
+nobody meets a migration entry and waits for its end. It comes after the time that copying takes,
+and the other CPUs' TLBs lose the page in the same step; that they are interrupted for it is paid
+for afterwards.
 
-Interface: `misplaced_pages` and `page_status` look at page tables. `migrate_folios` is called under
+Interface: `misplaced_pages` and `pte_status` look at page tables. `migrate_folios` is called under
 the lru_lock of the old frames' node; the new frames are isolated then, until `putback_folios`
 under that of theirs.
 Units: virtual page numbers, pages.
@@ -109,13 +110,13 @@ def misplaced_pages(
 
 
 @leaf
-def page_status(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int) -> int:
-    """Return the node of a page, or a negative errno if there is none.
+def pte_status(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, is_anonymous: bool) -> int:
+    """Return the node of a page of a mapping, or a negative errno if there is none.
 
-    Source: Linux 6.1 mm/migrate.c:do_pages_stat_array, mm/gup.c:follow_page_pte, :no_page_table
+    Source: Linux 6.1 mm/gup.c:follow_page_pte, :no_page_table
     """
     pte = pte_at(mem, pt, mms, mm, vpn)
-    if pte == 0 or pte & _PAGE_SPECIAL:
+    if pte & _PAGE_SPECIAL or (pte == 0 and is_anonymous):
         return -errno.EFAULT
     if not pte & _PAGE_PRESENT:
         return -errno.ENOENT

@@ -4,6 +4,8 @@ import errno
 
 import pytest
 
+from kernelsim.actors.process.calls.forking import Fork
+from kernelsim.actors.process.calls.mapping import Munmap
 from kernelsim.errors import SyscallError
 from tests.actors.process.test_mempolicy import fails, nodes_of, spec
 from tests.small_machine import PAGE, run
@@ -94,6 +96,57 @@ def test_move_pages_tells_and_moves_page_by_page():
     run(spec(), main)
 
 
+async def shared(machine):
+    """Return a process with a child, and four pages on node 0: two of both, two of its own."""
+    process = await machine.spawn("p", cpu=0)
+    region = await process.mmap(PAGE * 4)
+    await process.touch(region, write=True)
+    await machine.kernel.processes[process.pid].ref.ask(Fork())
+    await process.touch(region, write=True, offset=2 * PAGE)
+    return process, region
+
+
+def test_pages_that_others_have_too_are_not_moved():
+    """EACCES, or EBUSY if they are asked for; mbind finds fault with them only then."""
+
+    async def main(machine):
+        process, region = await shared(machine)
+        pages = [region.address + PAGE * n for n in range(4)]
+        told = await process.syscall("move_pages", 0, pages[:1], [1], move_all=True)
+        assert [-errno.EBUSY] == told.status.tolist()
+        told = await process.syscall("move_pages", 0, pages[:1], [1])
+        assert [-errno.EACCES] == told.status.tolist()
+        told = await process.syscall("move_pages", 0, pages[:1], [0])
+        assert [0] == told.status.tolist()
+        assert 2 == await process.syscall("migrate_pages", 0, 0, 1)
+        assert [0, 0, 1, 1] == await nodes_of(process, region)
+        await process.syscall("migrate_pages", 0, 1, 0)
+        await process.syscall("mbind", region, "bind", 1, strict=True, move=True)
+        assert [0, 0, 1, 1] == await nodes_of(process, region)
+        await fails(
+            process, errno.EIO, "mbind", region, "bind", 1, strict=True, move=True, move_all=True
+        )
+        assert 0 == machine.vmstat["pgmigrate_fail"]  # nobody tries what cannot be
+
+    run(spec(), main)
+
+
+def test_a_page_of_a_file_that_is_not_there():
+    """ENOENT, for a read would bring it in; where it is there it is told of, and stays."""
+
+    async def main(machine):
+        process = await machine.spawn("p", cpu=0)
+        region = await process.mmap(PAGE * 2, fd=await process.open("/data"))
+        pages = [region.address, region.address + PAGE]
+        told = await process.syscall("move_pages", 0, pages)
+        assert [-errno.ENOENT] * 2 == told.status.tolist()
+        await process.touch(region)
+        told = await process.syscall("move_pages", 0, pages, [1, 0])
+        assert [-errno.EBUSY, 0] == told.status.tolist()
+
+    run(spec(files={"/data": "8K"}), main)
+
+
 def test_pages_on_swap_are_not_there():
     """ENOENT; those that are there move, and are found again when they are swapped out."""
 
@@ -137,6 +190,32 @@ def test_another_process_is_moved_while_it_runs():
 
     for pages in (1, 512):
         run(spec(), main, burst_pages=pages)
+
+
+def test_a_page_that_is_unmapped_meanwhile_keeps_no_other_one():
+    """A task of the same memory gives it up while mbind moves; all others move."""
+
+    async def main(machine):
+        regions = []
+
+        async def program(process):
+            region = await process.mmap("1M")
+            await process.touch(region, write=True)
+            await machine.kernel.processes[process.pid].ref.ask(Fork(shares_vm=True))
+            regions.append(region)
+            await process.syscall("mbind", region, "bind", 1, move=True)
+            return await nodes_of(process, region)
+
+        mover = await machine.spawn("mover", program, cpu=[0, 1])
+        while not regions:
+            await machine.sleep("1us")
+        await machine.sleep("50us")  # a part of what the moves take
+        child = next(iter(machine.kernel.processes[mover.pid].children.values()))
+        await child.ref.ask(Munmap(regions[0].address + PAGE * 224, PAGE))
+        await mover.wait()
+        assert [1] * 224 + [None] + [1] * 31 == mover.result
+
+    run(spec(), main)
 
 
 def test_migrate_pages_keeps_the_order_of_nodes():

@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from kernelsim.actors.core.process_table import ROOT_UID
 from kernelsim.actors.process.calls.access import TouchResult
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
@@ -29,7 +30,6 @@ from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from kernelsim.units import PAGE_SHIFT
 
 WORDS: Final = (MPOL_DEFAULT, *MODES)
-ROOT_UID: Final = 0  # has CAP_SYS_NICE
 
 
 @attrs.frozen
@@ -62,7 +62,8 @@ class Mbind:
         relative: MPOL_F_RELATIVE_NODES: nodes are positions among those with memory.
         strict: MPOL_MF_STRICT: it fails with EIO if a page is elsewhere, and stays.
         move: MPOL_MF_MOVE: pages that are elsewhere and only its own are moved.
-        move_all: MPOL_MF_MOVE_ALL: so are those that others have, too; for root.
+        move_all: MPOL_MF_MOVE_ALL: those that others have, too, are meant as well; for root. They
+            stay, which `strict` finds fault with.
     """
 
     address: int
@@ -162,7 +163,8 @@ async def mbind(caller: Caller, message: Mbind) -> int:
     if has_hole(caller.mm, start, end, allowed=policy is None):
         return -errno.EFAULT
     moves = message.move or message.move_all
-    flags = MoveFlags(strict=message.strict and policy is not None, moves=moves)
+    strict = message.strict and policy is not None
+    flags = MoveFlags(strict=strict, moves=moves, moves_all=message.move_all)
     queued = await queue_misplaced(caller.current, caller.mm, start, end, message.nodes, flags)
     if queued is None:
         return -errno.EIO

@@ -14,10 +14,9 @@ from kernelsim.actors.core.process_table import ROOT_UID, ProcessEntry
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.space.address_space import mmput
-from kernelsim.actors.space.migrate import do_migrate_pages, do_pages_move
+from kernelsim.actors.space.migrate import do_migrate_pages, do_pages_move, page_status
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.page.mempolicy import MAX_NUMNODES
-from kernelsim.mm.swap.migrate import page_status
 from kernelsim.units import PAGE_SHIFT
 
 
@@ -29,7 +28,8 @@ class MovePages:
         pid: Of the process; 0 for the caller's own.
         addresses: Of the pages, shape (n,).
         nodes: Where each is to go, shape (n,); None to ask only.
-        move_all: MPOL_MF_MOVE_ALL: pages that others have, too, are moved; for root.
+        move_all: MPOL_MF_MOVE_ALL: pages that others have, too, are meant; for root. They stay, and
+            their status is EBUSY, without it EACCES.
     """
 
     pid: int
@@ -86,15 +86,14 @@ async def move_pages(caller: Caller, message: MovePages) -> PagesMoved | int:
     if message.nodes is None:
         await caller.task.compute(kernel.spec.latency.scan_page_ns * len(vpns))
         for position, vpn in enumerate(vpns.tolist()):
-            is_mapped = mm.map.find_vma_intersection(vpn << PAGE_SHIFT, (vpn << PAGE_SHIFT) + 1)
-            status[position] = (
-                page_status(*kernel.space, mm.number, vpn) if is_mapped else -errno.EFAULT
-            )
+            status[position] = page_status(caller.current, mm, vpn)
         return PagesMoved(0, status)
     if len(message.nodes) != len(vpns):
         return -errno.EFAULT
     mm.mm_users += 1
-    answer = await do_pages_move(caller.current, mm, vpns, message.nodes, status)
+    answer = await do_pages_move(
+        caller.current, mm, vpns, message.nodes, status, moves_all=message.move_all
+    )
     await mmput(caller.current, mm)
     return answer if answer < 0 else PagesMoved(answer, status)
 
