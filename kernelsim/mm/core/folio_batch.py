@@ -49,7 +49,6 @@ def folio_batch_add(mem: Mem, cpu: int, pfn: int) -> bool:
     Source: Linux 6.1 mm/swap.c:folio_batch_add_and_move
     """
     mem.pages.flags[pfn] |= PG_batched
-    mem.pages.gen[pfn] = 0  # what its last content was used
     return append(mem.lru_batch[cpu], pfn)
 
 

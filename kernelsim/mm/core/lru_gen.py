@@ -10,7 +10,7 @@ The idea. Pages of one age are a generation. Generations have sequence numbers: 
 MIN_NR_GENS and at most MAX_NR_GENS exist. Aging makes a new youngest generation for what was used
 since (mm/reclaim/lru_gen_aging.py); eviction takes the oldest (mm/reclaim/lru_gen_evict.py). Within
 a generation, pages that were read or written by system calls more than once form tiers: tier n has
-those of 2**n uses and more.
+those of more than 2**(n-1) uses, up to 2**n.
 
 Interface: `Pages.gen` has a page's generation + 1, its number of uses, and the generation whose
 list it is on, which Linux need not know: one that was changed without lru_lock (`folio_update_gen`)
@@ -148,7 +148,10 @@ def folio_lru_refs(mem: Mem, pfn: int) -> int:
 
 @inlined_leaf
 def lru_tier_from_refs(refs: int) -> int:
-    """Return the tier of pages with so many uses, of `folio_lru_refs`: log2 of them, rounded up."""
+    """Return the tier of pages by `folio_lru_refs`, their uses less one: log2 of them, rounded up.
+
+    Source: Linux 6.1 include/linux/mm_inline.h:lru_tier_from_refs
+    """
     if refs < 2:
         return int(refs)
     return 2 if refs <= 3 else 3

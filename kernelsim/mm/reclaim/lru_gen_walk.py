@@ -4,7 +4,8 @@ Linux: mm/vmscan.c: walk_pte_range, suitable_to_scan, lru_gen_look_around, updat
 reset_batch_size, 6.1.
 Differs: The accessed bits of upper page tables tell nothing (LRU_GEN_NONLEAF_YOUNG): the processor
 model does not set them. A page table that serves two mappings is judged for each. Looking around an
-anonymous page ends where its page table does, not its mapping.
+anonymous page ends where its page table does, not its mapping. A dirty bit stays in its entry: that
+a page of MADV_FREE was written since shows when reclaim unmaps it, not when it is sorted.
 
 A walk goes only into page tables that the last one, or a look around a page, found worth it: at
 least one page in eight was used. A Bloom filter remembers them: it may name some wrongly, and
@@ -166,7 +167,7 @@ def age_entries(
 ) -> int:  # fmt: skip
     """Promote the pages of a node that entries of a page table say were used, and forget it.
 
-    Not that of the entry `own`, which the caller looks at. A dirty bit stays in its entry.
+    Not that of the entry `own`, which the caller looks at.
 
     Returns:
         How many were used.

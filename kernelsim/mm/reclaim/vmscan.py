@@ -2,9 +2,8 @@
 
 Linux: mm/vmscan.c (6.1): prepare_scan_count, get_scan_count, shrink_node and the decisions around
 them.
-Differs: Reclaim knows no memory cgroups, no multi-generational LRU and no demotion to slower nodes.
-Its loops wait for locks and devices, so they live with the actors that run them, and vmscan has
-their steps.
+Differs: Reclaim knows no memory cgroups and no demotion to slower nodes. Its loops wait for locks
+and devices, so they live with the actors that run them, and vmscan has their steps.
 
 Interface: a reclaimer makes a `ScanControl` (scan_control.py), and for each pass over a node:
     prepare_scan_count(…)   sets the costs and flags of the pass

@@ -100,7 +100,6 @@ def begin_swap_read(
         flags = _READ_FLAGS if slot == target_slot else _READ_FLAGS | PG_readahead
         mem.pages.flags[pfn] |= flags
         mem.pages.mapcount[pfn] = 0
-        mem.pages.gen[pfn] = 0
         swap.map[slot] |= SWAP_HAS_CACHE
         add_to_swap_cache(mem, swap, pfn, slot)
         if shadow:

@@ -115,7 +115,7 @@ def test_each_use_by_a_system_call_counts_up_to_the_last_tier(box):
 
 
 def test_tiers_are_logarithms_of_uses():
-    """Tier n begins at 2**n uses, one of which is not counted."""
+    """Tier n ends at 2**n uses, one of which is not counted."""
     rounded_up = [math.ceil(math.log2(refs + 1)) for refs in range(5)]
     assert [lru_tier_from_refs(refs) for refs in range(5)] == rounded_up == [0, 1, 2, 2, 3]
 
