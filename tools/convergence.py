@@ -20,7 +20,7 @@ from typing import Final
 import attrs
 
 from kernelsim.explore.draw import draw_plan
-from kernelsim.explore.plan import POWER_CUT, Plan
+from kernelsim.explore.plan import Plan
 from kernelsim.explore.run import Result, run_plan
 
 BY_BURST: Final = frozenset({"ks_fault", "page_fault_user"})  # one event a burst, one a page
@@ -58,11 +58,7 @@ class Distance:
 
 
 def compare(plan: Plan) -> Distance:
-    """Run a plan by messages and by bursts, without power cuts.
-
-    A run that ends in the middle of a burst has not counted what that has done until then.
-    """
-    plan = attrs.evolve(plan, fault=tuple(one for one in plan.fault if one.kind != POWER_CUT))
+    """Run a plan by messages and by bursts."""
     by_messages, by_bursts = (
         run_plan(attrs.evolve(plan, burst_pages=pages)) for pages in (1, BURST_PAGES)
     )

@@ -71,6 +71,7 @@ def capture_processes(kernel: Kernel, *, usage: bool) -> Iterator[ProcessSnapsho
 
 def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> ProcessSnapshot:
     """Return one process."""
+    kernel.bursts.enter_tasks()
     mm, task = process.mm, process.task
     rss = task.rss_stat.shown(process.rss(kernel.mms))
     entries = leaf_entries(kernel, mm.number) if usage else None

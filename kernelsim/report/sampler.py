@@ -116,6 +116,7 @@ class Sampler:
     def _row(self) -> NDArray[np.int64]:
         kernel = self._kernel
         mem = kernel.mem
+        kernel.bursts.enter_tasks()
         return np.concatenate(
             (
                 (kernel.engine.now_ns,),

@@ -42,6 +42,7 @@ class ProcessStatistics:
 
 def process_statistics(kernel: Kernel, process: ProcessEntry) -> ProcessStatistics:
     """Return what a process has done and has; pages are 0 before its start and after its end."""
+    kernel.bursts.enter_tasks()
     task, waits = process.task, process.task.waits
     rss = [0, 0, 0, 0]
     if process.pid in kernel.processes:  # neither before its start nor after its end

@@ -36,6 +36,7 @@ SNAPSHOTS = sorted(path.parent for path in CASES.glob("*/*/sysctl_vm.txt"))
 INITRAMFS_PAGES = {"x86_64": 688, "i386": 0, "i386pae": 0}  # of the recorded boots
 ACPI_PAGES = 32  # tables the firmware of the recorded machines keeps at the end of memory
 NUMA = ("s03", "s04", "s04c", "s04e", "s07")
+AWAKE = {("d12_zrm0/filled", 0), ("d15/mid", 0), ("d18_pref3/holding", 1)}  # kswapds at work
 
 Figures = dict[tuple[int, str], tuple[int, int, int, tuple[int, ...]]]
 
@@ -154,7 +155,7 @@ def top_zone(machine: MachineSpec) -> int:
 def test_per_cpu_lists_and_drift(folder: Path) -> None:
     """batch, high and threshold of every CPU's list in every zone follow from the watermarks.
 
-    While kswapd works the threshold is that of pressure.
+    While a node's kswapd works the threshold is that of pressure.
     """
     machine = machine_from_proc(folder)
     for boot in machine.boot.zones:
@@ -168,11 +169,11 @@ def test_per_cpu_lists_and_drift(folder: Path) -> None:
             nr_online_cpus=machine.nr_cpus,
         )
         drift = calculate_normal_threshold(managed, nr_online_cpus=machine.nr_cpus)
-        distance = boot.watermark_low - boot.watermark_min
-        pressed = min(125, max(1, distance // machine.nr_cpus))  # calculate_pressure_threshold
+        if (label(folder), boot.nid) in AWAKE:  # calculate_pressure_threshold
+            distance = boot.watermark_low - boot.watermark_min
+            drift = min(125, max(1, distance // machine.nr_cpus))
         for pcp in boot.pcp:
-            assert (batch, high) == (pcp.batch, pcp.high)
-            assert pcp.vm_stats_threshold in (drift, pressed)
+            assert (batch, high, drift) == (pcp.batch, pcp.high, pcp.vm_stats_threshold)
 
 
 @pytest.mark.parametrize("case", NUMA)

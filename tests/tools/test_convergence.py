@@ -28,6 +28,14 @@ def test_a_random_mix_leaves_the_same(run, load_events):
     assert compare(plan).is_none
 
 
+@pytest.mark.parametrize("run", [66, 152, 173, 210])
+def test_a_power_cut_in_the_middle_of_a_burst_leaves_the_same(run):
+    """What a burst has done until the machine goes out is counted and told."""
+    plan = attrs.evolve(draw_plan(seed=1, run=run), schedule_seed=None)
+    assert run_plan(plan).state == "power cut"
+    assert compare(plan).is_none
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 6, 7])
 def test_a_full_batch_of_new_pages_leaves_those_that_wait_to_be_activated(seed):

@@ -70,6 +70,10 @@ class BurstRunner(Protocol):
         """Tell the observer what programs have stored that are in the middle of a burst."""
         ...
 
+    def enter_tasks(self) -> None:
+        """Enter in the accounts of tasks what those in the middle of a burst have done so far."""
+        ...
+
     def enter_locks(self) -> None:
         """Enter holds of locks in compiled code where the actors enter theirs."""
         ...

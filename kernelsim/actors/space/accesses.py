@@ -44,12 +44,10 @@ from kernelsim.mm.burst.columns import (
     B_NR_ZERO,
     B_SLICE_END,
     B_SPREADS_TABLES,
-    B_STIME,
     B_STOLEN,
     B_STOP,
     B_STRIDE,
     B_TOKEN,
-    B_UTIME,
     B_VPN,
     B_WRITE,
     FOR_NODE,
@@ -126,7 +124,7 @@ class Accesses:
             row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
             row[B_LOCKED], row[B_FILE] = is_locked(vma), vma.file_number != 0
             row[B_IN_LRU_FAULT] = vma_has_recency(vma.flags)
-            await self._kernel.bursts.run(task)
+            await self._burst(row, result)
             done += await self._settle(row, lambda _vpn: vma, result)
         return done
 
@@ -161,7 +159,7 @@ class Accesses:
             self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
             row[B_LISTED], row[B_AT], row[B_FILE] = 1, 0, mm.map.nr_of_files != 0
             row[B_IN_LRU_FAULT] = 1
-            await self._kernel.bursts.run(task)
+            await self._burst(row, result)
             done += await self._settle(row, vma_of, result)
         return done
 
@@ -216,18 +214,20 @@ class Accesses:
         for number, node in enumerate(policy.nodes, start=FOR_NODE):
             fill_request(requests[number], contexts.get(nid, policy.on_node(node), gfp), task)
 
+    async def _burst(self, row: I64, result: FaultCounts) -> None:
+        """Let the CPU go on by itself, and count the faults it served, also when the run ends."""
+        try:
+            await self._kernel.bursts.run(self._entry.task)
+        finally:
+            columns: list[int] = row.tolist()
+            for kind in range(NR_KINDS):
+                if columns[B_NR_FAULTS + kind]:
+                    self._count(columns, kind, result)
+
     async def _settle(self, row: I64, vma_of: Callable[[int], VmArea], result: FaultCounts) -> int:
-        """Enter what has come of a burst, and do what stopped it; return the accesses done."""
-        kernel, entry = self._kernel, self._entry
-        task = entry.task
+        """Do what stopped a burst; return the accesses done."""
+        kernel, task = self._kernel, self._entry.task
         columns: list[int] = row.tolist()
-        task.utime_ns += columns[B_UTIME]
-        task.cpu.state.user_ns += columns[B_UTIME]
-        task.stime_ns += columns[B_STIME]
-        task.waits.lock_ns += columns[B_LOCK_NS]
-        for kind in range(NR_KINDS):
-            if columns[B_NR_FAULTS + kind]:
-                self._count(columns, kind, result)
         if columns[B_HITS] or columns[B_NR_FAULTS + FAULT_SWAP]:
             vpn = columns[B_LAST_HIT]
             self._handler.note_hits(vma_of(vpn).start, vpn, columns[B_HITS])
@@ -250,9 +250,7 @@ class Accesses:
 
     def _count(self, columns: list[int], kind: int, result: FaultCounts) -> None:
         """Count the faults of a kind that a burst served."""
-        entry, nr = self._entry, columns[B_NR_FAULTS + kind]
-        task = entry.task
-        entry.minflt += nr
+        task, nr = self._entry.task, columns[B_NR_FAULTS + kind]
         result.minflt += nr
         nr_zero = columns[B_NR_ZERO] if kind == FAULT_ANON else 0
         task.rss_stat.count_faults(nr_zero, rss_change(kind, write=False))

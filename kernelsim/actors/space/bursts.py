@@ -16,15 +16,14 @@ Units: ns.
 from functools import partial
 from typing import Final
 
-import numpy as np
-
 from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.parts.shared_server import NodeLock, SharedServer
+from kernelsim.actors.parts.shared_server import NodeLock
 from kernelsim.actors.parts.tlb_state import TLB_LOCAL_SHOOTDOWN
+from kernelsim.actors.space.burst_accounts import BurstAccounts
 from kernelsim.actors.space.burst_witness import BurstWitness
 from kernelsim.mm.burst.access import next_access
 from kernelsim.mm.burst.batch import move_in_turn
@@ -44,15 +43,6 @@ from kernelsim.mm.burst.columns import (
     CALL_FLUSH,
     CALL_QUEUE,
     CLEAR,
-    H_ASKED,
-    H_BEGIN,
-    H_CPU,
-    H_HOLD,
-    H_SERVER,
-    N_BAND,
-    N_FREE,
-    N_TIME,
-    N_ZONE,
     O_IS_SEEDED,
     O_NUMBER,
     O_SEED,
@@ -61,12 +51,11 @@ from kernelsim.mm.burst.columns import (
     REFILL,
     STOP_FREE,
     STOPPED,
-    T_COUNT,
     USER,
 )
 from kernelsim.mm.burst.pages import refill_in_turn
-from kernelsim.mm.burst.run import has_news, next_due, run_burst, take_hits
-from kernelsim.mm.core.mem import I64_2D, Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
+from kernelsim.mm.burst.run import next_due, run_burst
+from kernelsim.mm.core.mem import Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
 from kernelsim.sim.clock import VirtualClock
 from kernelsim.sim.reply import Reply
@@ -96,6 +85,7 @@ class Bursts:
         self._waiters: dict[int, Waiter] = {}
         self._tasks: dict[int, Task] = {}
         self._due: _Due | None = None
+        self._accounts = BurstAccounts(kernel, self._locks)
         self._witness = BurstWitness(kernel)
         seed = self._clock.schedule_seed
         if seed is not None:
@@ -109,6 +99,7 @@ class Bursts:
         row[B_KILLED] = task.killed
         row[B_PHASE] = USER
         self._tasks[number] = task
+        self._accounts.begins(task)
         if self._kernel.is_observed:
             self._witness.begins(task)
         try:
@@ -127,12 +118,22 @@ class Bursts:
         finally:
             row[B_PHASE] = OUT
             self._waiters.pop(number, None)
+            self._accounts.ends(number)
+            del self._tasks[number]
             if self._kernel.is_observed:
                 self._witness.ends(number)
 
     def tell_stores(self) -> None:
         """Tell the observer what programs have stored that are in the middle of a burst."""
         self._witness.tell_stores()
+
+    def enter_tasks(self) -> None:
+        """Enter in the accounts of tasks what those in the middle of a burst have done so far."""
+        self._accounts.enter_tasks()
+
+    def enter_locks(self) -> None:
+        """Enter holds of locks, and watermarks crossed under them, in the order of time."""
+        self._accounts.enter_locks()
 
     def advance(self) -> bool:
         """Do what is due now and before the next event of any other task.
@@ -173,7 +174,7 @@ class Bursts:
             clock.number = int(burst.order[O_NUMBER])
             if nr_done:
                 clock.now_ns = int(burst.order[O_TIME])
-            self.enter_accounts()
+            self._accounts.enter()
             if kernel.is_observed:
                 self._witness.tell_steps()
             if call:
@@ -215,72 +216,6 @@ class Bursts:
             self._clock.note_stale()
         self._due = _Due(self, self._clock, at_ns, number)
         self._clock.put_back(at_ns, number, self._due)
-
-    def enter_accounts(self) -> None:
-        """Enter holds and traffic where the actors enter theirs, and what waits for an actor."""
-        self.enter_locks()
-        burst, cluster = self._burst, self._kernel.cluster_readahead
-        if cluster is not None:  # the next window of any task depends on them
-            cluster.hits += take_hits(burst)
-        if not has_news(burst):
-            return
-        for nid in burst.kswapd_wanted.nonzero()[0].tolist():
-            self._kernel.kswapd_states[nid].wants(int(burst.kswapd_wanted[nid]) - 1)
-            burst.kswapd_wanted[nid] = 0
-        traffic = burst.traffic
-        for server in traffic[:, T_COUNT].nonzero()[0].tolist():
-            account = self._pipe(server).account
-            nr_holds, nr_waits, hold_ns, wait_ns, wait_ns_max = traffic[server].tolist()
-            traffic[server] = 0
-            account.nr_holds += nr_holds
-            account.nr_waits += nr_waits
-            account.hold_ns += hold_ns
-            account.wait_ns += wait_ns
-            account.wait_ns_max = max(account.wait_ns_max, wait_ns_max)
-
-    def enter_locks(self) -> None:
-        """Enter holds of locks, and watermarks crossed under them, in the order of time."""
-        burst = self._burst
-        nr_holds, nr_notes = int(burst.holds[0, 0]), int(burst.notes[0, 0])
-        if not nr_holds and not nr_notes:
-            return
-        burst.holds[0, 0] = burst.notes[0, 0] = 0
-        notes = burst.notes[1 : 1 + nr_notes].tolist()
-        holds = burst.holds[1 : 1 + nr_holds]
-        if nr_holds > FEW_HOLDS and not (holds[:, H_BEGIN] > holds[:, H_ASKED]).any():
-            self._enter_free(holds)
-            holds = holds[:0]
-        for row in holds.tolist():
-            while notes and notes[0][N_TIME] < row[H_BEGIN]:
-                self._note_band(notes.pop(0))
-            user = self._kernel.cpus[row[H_CPU]].name
-            lock = self._locks[row[H_SERVER]]
-            lock.note(row[H_ASKED], row[H_BEGIN], row[H_HOLD], user)
-        for note in notes:
-            self._note_band(note)
-
-    def _enter_free(self, holds: I64_2D) -> None:
-        """Enter holds that nobody waited for, lock by lock."""
-        for server in np.unique(holds[:, H_SERVER]).tolist():
-            own = holds[holds[:, H_SERVER] == server]
-            last = own[-1].tolist()
-            user = self._kernel.cpus[last[H_CPU]].name
-            hold_ns = int(own[:-1, H_HOLD].sum())
-            self._locks[server].server.record_free(len(own) - 1, hold_ns)
-            self._locks[server].note(last[H_ASKED], last[H_BEGIN], last[H_HOLD], user)
-
-    def _pipe(self, server: int) -> SharedServer:
-        kernel = self._kernel
-        nr_nodes = len(kernel.nodes)
-        number = server - len(kernel.mem.zone) - nr_nodes
-        if number < nr_nodes:
-            return kernel.nodes[number].controller
-        return kernel.interconnect.server(*divmod(number - nr_nodes, nr_nodes))
-
-    def _note_band(self, note: list[int]) -> None:
-        zone = note[N_ZONE]
-        bands = self._kernel.node_of(zone).bands
-        bands.note(zone, note[N_BAND], note[N_FREE], note[N_TIME])
 
     def _call(self, call: int, cpu: int) -> None:
         """Do what only the actors can, at the time of a CPU's event."""

@@ -99,6 +99,7 @@ class FaultHandler(Actor):
             trace(self, page_fault_user(message.vpn << PAGE_SHIFT, 0, error_code))
         began_ns = message.entered_ns
         if began_ns < 0:
+            kernel.mem.vm_event[PGFAULT] += 1
             began_ns = clock.now_ns
             latency = kernel.spec.latency
             await task.compute(kernel.drawn_ns(task.cpu, latency.fault_entry_ns), resched=False)
@@ -107,7 +108,6 @@ class FaultHandler(Actor):
         kind, _ = fault_run(*kernel.space, self._mm.number, message.vpn, 1, 1, message.write)
         if kind == FAULT_ANON and message.vma.file_number:
             kind = FAULT_FILE
-        kernel.mem.vm_event[PGFAULT] += 1
         task.in_lru_fault = vma_has_recency(message.vma.flags)
         result = await self._handle(message, kind)
         task.in_lru_fault = False

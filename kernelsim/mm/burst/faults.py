@@ -139,8 +139,12 @@ from kernelsim.mm.swap.swap_area import (
 
 
 @inlined_leaf
-def enter(burst: Burst, cpu: int) -> None:
-    """Enter the kernel."""
+def enter(mem: Mem, burst: Burst, cpu: int) -> None:
+    """Enter the kernel.
+
+    Source: Linux 6.1 mm/memory.c:handle_mm_fault
+    """
+    mem.vm_event[PGFAULT] += 1
     run = burst.run[cpu]
     run[B_ENTERED] = run[B_TIME]
     run[B_LOCK_BEGAN] = run[B_LOCK_NS]
@@ -237,7 +241,7 @@ def map_page(mem: Mem, pt: PageTables, mms: Mms, burst: Burst, cpu: int) -> None
 
 
 @inlined_leaf
-def leave(mem: Mem, burst: Burst, cpu: int) -> None:
+def leave(burst: Burst, cpu: int) -> None:
     """Count a fault that was served; the access that faulted is done, if it can be now."""
     run = burst.run[cpu]
     kind, now_ns = int(run[B_KIND]), int(run[B_TIME])
@@ -249,7 +253,6 @@ def leave(mem: Mem, burst: Burst, cpu: int) -> None:
     run[B_NR_FAULTS + kind] += 1
     run[B_FAULT_NS + kind] += now_ns - run[B_ENTERED]
     run[B_FAULT_LOCK_NS + kind] += run[B_LOCK_NS] - run[B_LOCK_BEGAN]
-    mem.vm_event[PGFAULT] += 1
     if run[B_USER_NS] >= 0:
         advance(burst, cpu)
     push(burst, cpu, BACK, now_ns)
@@ -276,7 +279,7 @@ def fault_step(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst,
         add_table(mem, pt, mms, burst, cpu)
         phase = FAULT  # which goes on at once
     if phase == ENTER:
-        enter(burst, cpu)
+        enter(mem, burst, cpu)
     elif phase == FAULT:
         begin_fault(mem, pt, mms, swap, burst, cpu)
     elif phase == TAKE:
@@ -315,7 +318,7 @@ def leave_step(mem: Mem, burst: Burst, cpu: int, phase: int) -> int:
     elif phase == ADDED:
         added(mem, burst, cpu)
     elif phase == RETURN:
-        leave(mem, burst, cpu)
+        leave(burst, cpu)
     else:
         return_to_user(burst, cpu)
     return CALL_NOTHING

@@ -58,6 +58,56 @@ def test_waits_are_entered_and_logged_as_for_messages():
     assert sum(event[2] == "ks_lock_wait" for event in log) >= zone.nr_waits
 
 
+def test_who_looks_at_a_process_in_a_burst_sees_what_it_has_done():
+    """Its statistics, /proc of it and of the CPU, at any time; a step begun counts whole."""
+    step_ns = 1000  # no step of a fault takes as long
+
+    async def main(machine):
+        async def program(process):
+            await process.touch(await process.mmap("8M"), write=True)
+
+        process = await machine.spawn("p", program)
+        seen = []
+        for _ in range(5):
+            await machine.sleep(150_001)
+            stats, shown = process.stats, process.capture()
+            user_ns = machine.kernel.cpus[0].state.user_ns
+            times = (stats.utime_ns, stats.stime_ns, stats.lock_ns, user_ns, shown.utime_ns)
+            seen.append((stats.pgfault, shown.minflt, machine.vmstat["pgfault"], times))
+        return seen
+
+    spec = small_machine(memory="32M", latency=SPREAD)
+    found = [run(spec, main, burst_pages=pages).result for pages in (1, 512)]
+    for by_messages, in_a_burst in zip(*found, strict=True):
+        assert by_messages[:3] == in_a_burst[:3]
+        for one, other in zip(by_messages[3], in_a_burst[3], strict=True):
+            assert 0 <= other - one < step_ns
+    assert len({pgfault for pgfault, *_ in found[1]}) == 5
+
+
+@pytest.mark.parametrize("until_ns", [150_001, 300_001])
+def test_a_run_that_ends_in_a_burst_counts_what_that_has_done(until_ns):
+    """The faults of the process, its log and /proc/vmstat."""
+
+    def left(burst_pages):
+        processes = []
+
+        async def main(machine):
+            process = await machine.spawn("p")
+            processes.append(process)
+            await process.touch(await process.mmap("8M"), write=True)
+
+        done = run(spec, main, burst_pages=burst_pages, until_ns=until_ns)
+        told = sum(e.fields["nr_pages"] for e in done.log.events if e.event == "ks_fault")
+        return told, processes[0].stats.pgfault, done.vm_events["pgfault"]
+
+    spec = small_machine(memory="32M", latency=SPREAD)
+    told, counted, begun = left(512)
+    assert (told, counted, begun) == left(1)
+    assert told == counted > 100
+    assert begun - counted in (0, 1)
+
+
 def test_watermarks_and_wakeups_come_when_they_come_for_messages():
     """Crossings, boosts, wake-ups of kswapd and what it does: the same log to the nanosecond."""
 
