@@ -344,7 +344,8 @@ def sysctl_texts(kernel: Kernel) -> dict[str, str]:
 
 def capture_cpus(kernel: Kernel) -> list[CpuSnapshot]:
     """Return how the CPUs spent their time since the machine was started here."""
-    kernel.bursts.enter_tasks()
+    if kernel.processes:
+        kernel.bursts.enter_tasks()
     now_ns = kernel.engine.now_ns
     cpus: list[CpuSnapshot] = []
     for cpu in kernel.cpus:

@@ -9,9 +9,6 @@ Units: virtual page numbers, pages of the file.
 """
 
 from collections.abc import Callable
-from enum import Enum
-from signal import SIGBUS
-from typing import Final
 
 import attrs
 import numpy as np
@@ -25,6 +22,15 @@ from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import READAHEAD_GFP, page_cache_async_ra
 from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.actors.messages.fault_handler import KEEP, PageFault
+from kernelsim.actors.space.file_fault_result import (
+    BEHIND_END,
+    IO_ERROR,
+    KILLED,
+    NO_SPACE,
+    RETRY,
+    FileFaultResult,
+    VmFault,
+)
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.shmem import shmem_fault
 from kernelsim.actors.tracing import trace, wants
@@ -59,46 +65,6 @@ from kernelsim.mm.space.pgtable import PT_BITS, pte_at, pte_pfn
 from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.trace.ks import ks_fault_retry
 from kernelsim.units import PAGE_SHIFT
-
-
-class VmFault(Enum):
-    """How an attempt to serve a fault ended; Linux's VM_FAULT_*."""
-
-    DONE = 0
-    RETRY = 1
-    SIGBUS = 2
-    KILLED = 3
-
-
-@attrs.frozen
-class FileFaultResult:
-    """What has come of a fault.
-
-    Attributes:
-        end: Never RETRY.
-        majflt: 1 if it counts as a major fault of the process.
-        nr_mapped: Pages of the file that were mapped.
-        new_pfn: The page that was made for a private mapping; 0 for none.
-        why: Why it raises a signal.
-    """
-
-    end: VmFault
-    majflt: int = 0
-    nr_mapped: int = 0
-    new_pfn: int = 0
-    why: str = ""
-
-    @property
-    def signal(self) -> int:
-        """Return the signal that the access raises; 0 for none."""
-        return int(SIGBUS) if self.end is VmFault.SIGBUS else 0
-
-
-RETRY: Final = FileFaultResult(VmFault.RETRY)
-KILLED: Final = FileFaultResult(VmFault.KILLED)
-IO_ERROR: Final = FileFaultResult(VmFault.SIGBUS, why="I/O error")
-BEHIND_END: Final = FileFaultResult(VmFault.SIGBUS, why="behind the end of its file")
-NO_SPACE: Final = FileFaultResult(VmFault.SIGBUS, why="no space")
 
 
 class FileFault:
