@@ -105,6 +105,32 @@ def test_a_lock_brings_copies_back_from_swap_as_they_were():
     assert result.counts["swap faults"] > 0
 
 
+def test_the_lock_of_a_file_is_free_again_before_its_waiter_has_left_the_cpu():
+    """One that was killed lets it go at the nanosecond at which another begins to wait."""
+    plan = Plan(
+        name="i_rwsem",
+        seed=2111486521,
+        load_events=187,
+        script=(
+            "memhog truncate:/x:4K writef:/y:32K:4K &",
+            "memhog cpu:3 &",
+            "memhog &",
+            "memhog cpu:5 truncate:/y:4K &",
+            "wait",
+        ),
+        machine={
+            "name": "m",
+            "node": [
+                {"cpus": "0", "memory": "84K"},
+                {"cpus": "1-3", "memory": "1M"},
+                {"cpus": "4-7", "memory": "1M"},
+            ],
+            "device": [{"name": "vda"}],
+        },
+    )
+    assert run_plan(plan).failure is None
+
+
 def test_a_copy_made_for_a_lock_is_known_before_the_fault_ends():
     """It holds the page of the file from when it is mapped, also while TLBs are flushed."""
     plan = Plan(

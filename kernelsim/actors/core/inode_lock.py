@@ -24,7 +24,9 @@ async def inode_lock(current: Current, inode: Inode) -> AsyncIterator[None]:
             name = f"i_rwsem of inode {inode.number}"
             queue = kernel.inode_waits[inode.number] = kernel.engine.wait_queue(name)
         async with task.off_cpu():
-            await queue.wait()  # whoever wakes it has handed the lock on
+            if inode.is_locked:  # it may have been let go while the CPU was left
+                await queue.wait()  # whoever wakes it has handed the lock on
+            inode.is_locked = True
     inode.is_locked = True
     try:
         yield

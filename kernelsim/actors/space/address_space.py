@@ -10,6 +10,7 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
+from kernelsim.actors.core.reaped_mm import wait_while_reaped
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
@@ -70,7 +71,8 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
         mm.map.unlink_file(vma)
     await shmem_evict(current, areas)
     mm.oom_skip = True
-    await _wait_for_oom_reaper(current, mm)
+    while mm.number in kernel.reaped_mms:
+        await wait_while_reaped(current, mm.number)
     end_vpn = (mm.map.task_size + PAGE_SIZE) >> PAGE_SHIFT  # the table of the last page included
     freed += await free_tables(current, mm, 0, end_vpn)
     tables = np.zeros(1, np.int64)
@@ -88,12 +90,3 @@ async def mmput(current: Current, mm: MmStruct) -> None:
     mm.mm_users -= 1
     if not mm.mm_users:
         await free_address_space(current, mm)
-
-
-async def _wait_for_oom_reaper(current: Current, mm: MmStruct) -> None:
-    """Sleep while the OOM reaper walks the page tables, as the kernel does for mmap_lock."""
-    kernel, task = current
-    released = kernel.reaped_mms.get(mm.number)
-    if released is not None:
-        async with task.off_cpu():
-            await released.wait()

@@ -10,6 +10,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain
+from kernelsim.actors.core.reaped_mm import wait_while_reaped
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.file.truncate import release_dropped, truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
@@ -110,9 +111,8 @@ async def unmap_mapping_range(current: Current, inode: Inode) -> None:
     kernel, done = current.kernel, set[tuple[int, ...]]()
     while (row := _next_behind(kernel, inode, done)) is not None:
         number, vpn, nr_pages, pgoff, flags = row
-        if (released := kernel.reaped_mms.get(number)) is not None:
-            async with current.task.off_cpu():
-                await released.wait()
+        if number in kernel.reaped_mms:
+            await wait_while_reaped(current, number)
             continue  # it may have ended meanwhile
         done.add(row)
         start, end = vpn << PAGE_SHIFT, vpn + nr_pages << PAGE_SHIFT
