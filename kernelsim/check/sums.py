@@ -251,8 +251,8 @@ def check_reclaim(mem: Mem, ledger: Ledger) -> Iterator[str]:
             yield f"{name} rose by {events[column]}, {stolen} pages were reclaimed so"
     up = events[PGACTIVATE] + ledger.quietly_active
     up += stat[:, [WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE]].sum()
-    nr_active = 0 if ledger.had_generations else count_active(mem)
-    if nr_active > up - events[PGDEACTIVATE]:
+    nr_active = count_active(mem)
+    if not ledger.had_generations and nr_active > up - events[PGDEACTIVATE]:
         yield (
             f"{nr_active} pages are active, {up} were activated and {events[PGDEACTIVATE]} "
             "deactivated"

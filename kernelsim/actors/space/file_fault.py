@@ -102,7 +102,7 @@ class FileFault:
             result = await self._do_fault(fault, tried=tried)
             if result.end is not VmFault.RETRY:
                 # What the kernel brings in for a call forgets that it has tried before.
-                is_major = fault.token != KEEP if tried else result.majflt
+                is_major = result.majflt or (tried and fault.token != KEEP)
                 return attrs.evolve(result, majflt=int(is_major))
             tried = True
             self._task.rss_stat.count_faults(1, (result.nr_mapped,))
@@ -164,9 +164,11 @@ class FileFault:
         if not grant.nr:
             return KILLED
         new_pfn = int(self._pfn[0])
-        pfn = -1
-        while pfn != self._uptodate(fault) or self._mm.unstable:  # again if it went meanwhile
-            pfn, result = await self._filemap_fault(fault, tried=tried)
+        pfn, majflt = -1, 0
+        # Again if it went meanwhile, which it cannot in Linux, where it is locked: it counts once.
+        while pfn != self._uptodate(fault) or self._mm.unstable:
+            pfn, result = await self._filemap_fault(fault, tried=tried, again=pfn >= 0)
+            majflt |= result.majflt
             if not pfn:
                 await free_frames(self._current, np.array([new_pfn], np.int64), 1)
                 return result
@@ -179,7 +181,7 @@ class FileFault:
             kernel.observer.stored(task.pid, fault.vpn, 1, 1, token)
         if is_locked(fault.vma):
             mlock_new_folio(kernel.mem, new_pfn)
-        return attrs.evolve(result, new_pfn=new_pfn)
+        return attrs.evolve(result, majflt=majflt, new_pfn=new_pfn)
 
     async def _do_shared_fault(self, fault: PageFault, *, tried: bool) -> FileFaultResult:
         """Map a page of a file for stores that others see.
@@ -233,8 +235,15 @@ class FileFault:
         bdi = self._kernel.backing_devs[inode.device]
         await balance_dirty_pages_ratelimited(self._current, bdi)
 
-    async def _filemap_fault(self, fault: PageFault, *, tried: bool) -> tuple[int, FileFaultResult]:
+    async def _filemap_fault(
+        self, fault: PageFault, *, tried: bool, again: bool = False
+    ) -> tuple[int, FileFaultResult]:
         """Get the page of a fault into memory.
+
+        Args:
+            fault: The fault.
+            tried: It has been begun afresh, and waits with mmap_lock.
+            again: It has had the page already, which counts once.
 
         Returns:
             The page, up to date, to be mapped in the same step; 0 if there is none, and then why.
@@ -252,8 +261,8 @@ class FileFault:
                 return pfn, FileFaultResult(VmFault.DONE) if pfn else KILLED
             return 0, NO_SPACE if index < inode.nr_pages else BEHIND_END
         if self._cached(fault) <= 0:
-            majflt = 1
-            kernel.mem.vm_event[PGMAJFAULT] += 1
+            majflt = int(not again)
+            kernel.mem.vm_event[PGMAJFAULT] += majflt
             dropped = await self._do_sync_mmap_readahead(fault, file, index) and not tried
         elif not tried:
             dropped = await self._do_async_mmap_readahead(fault, file, index)
