@@ -87,6 +87,11 @@ COMMANDS: Final = (
         "List the events that a run may log, with their fields.",
     ),
     Command(
+        "tour",
+        "kernelsim.cli.tour:tour",
+        "Show what the simulator is to do, row by row: run it, and say what to look at.",
+    ),
+    Command(
         "differences",
         "kernelsim.cli.differences:differences",
         "List where the simulator knowingly differs from Linux.",

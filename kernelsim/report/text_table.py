@@ -1,11 +1,12 @@
 """Tables for people: with lines and colours on a terminal, plain aligned columns elsewhere.
 
-Interface: `print_table`.
+Interface: `print_table`; `filled`.
 """
 
 import sys
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,9 +31,14 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Align the columns with two spaces between them; no spaces at the end of a line."""
     lines = [list(headers), *(list(row) for row in rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    widths = [max(cell_len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(filled(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
         + "\n"
         for line in lines
     )
+
+
+def filled(text: str, columns: int) -> str:
+    """Fill a text up with blanks; a Chinese character is two columns wide."""
+    return text + " " * (columns - cell_len(text))

@@ -1,0 +1,156 @@
+"""Runs the rows of the tour, and tells what they show.
+
+A row's command runs as a program of its own, in the folder above the workloads, once for all rows
+that it shows. A row holds if the command ends with exit status 0 and prints the row's figure.
+Interface: `run_rows` yields the outcomes in the order of the rows; `block_of` and `list_of` give
+text.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from kernelsim.report.text_table import filled
+from kernelsim.report.tour_table import TourRow
+
+WORDS: Final = {
+    "en": {
+        "note": "the note",
+        "ours": "here",
+        "linux": "Linux 6.1",
+        "look": "look at",
+        "missing": "missing",
+        "run": "run",
+        "holds": "holds",
+        "broken": "DOES NOT HOLD",
+        "open": "open: nothing shows it yet",
+        "state": "state",
+        "row": "row",
+        "what": "what",
+        "shown": "shown by",
+        "works": "works",
+        "partly": "partly",
+        "is_open": "open",
+    },
+    "zh": {
+        "note": "笔记",
+        "ours": "此处",
+        "linux": "Linux 6.1",
+        "look": "看点",
+        "missing": "尚缺",
+        "run": "运行",
+        "holds": "成立",
+        "broken": "不成立",
+        "open": "尚未实现：还没有可运行的演示",
+        "state": "状态",
+        "row": "条目",
+        "what": "内容",
+        "shown": "演示",
+        "works": "可用",
+        "partly": "部分",
+        "is_open": "待做",
+    },
+}
+LABEL_COLUMNS: Final = 10
+
+
+@attrs.frozen
+class Ran:
+    """How a command ended: exit status, what it printed, and the last line of its complaints."""
+
+    status: int
+    output: str
+    complaint: str
+
+
+@attrs.frozen
+class Outcome:
+    """What has come of a row.
+
+    Attributes:
+        row: The row.
+        figure: The lines that are its figure.
+        why_not: Why it does not hold; "" if it does, or is open.
+    """
+
+    row: TourRow
+    figure: list[str]
+    why_not: str
+
+
+def run_rows(rows: Sequence[TourRow], folder: Path, jobs: int) -> Iterator[Outcome]:
+    """Run what shows some rows, `jobs` commands at a time; yield each outcome in turn."""
+    commands = list(dict.fromkeys(row.run for row in rows if row.run))
+    with ThreadPoolExecutor(jobs) as pool:
+        futures: dict[str, Future[Ran]] = {}
+        try:
+            for command in commands:
+                futures[command] = pool.submit(run_command, command, folder)
+            for row in rows:
+                yield outcome_of(row, futures[row.run].result() if row.run else None)
+        finally:
+            for future in futures.values():
+                future.cancel()
+
+
+def run_command(command: str, folder: Path) -> Ran:
+    """Run one command of ours where the workloads are."""
+    words = [sys.executable, "-m", "kernelsim", *shlex.split(command)]
+    done = subprocess.run(  # noqa: S603 - words of tour.toml
+        words, cwd=folder.parent, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    complaints = done.stderr.strip().splitlines()
+    return Ran(done.returncode, done.stdout, complaints[-1] if complaints else "")
+
+
+def outcome_of(row: TourRow, ran: Ran | None) -> Outcome:
+    """Judge what a row's command did; None if nothing shows the row."""
+    if ran is None:
+        return Outcome(row, [], "")
+    found = [match[0] for match in re.finditer(row.ours, ran.output, re.MULTILINE)]
+    if ran.status:
+        return Outcome(row, found, f"exit status {ran.status}: {ran.complaint}")
+    if row.ours and not found:
+        return Outcome(row, [], f"nothing it printed is like {row.ours}")
+    return Outcome(row, found if row.ours else [], "")
+
+
+def block_of(outcome: Outcome, language: str) -> str:
+    """Return what to read about a row that was run."""
+    row, words = outcome.row, WORDS[language]
+    lines = [f"{row.name}  {row.text('what', language)}"]
+    told = [(words["note"], row.text("note", language))]
+    told += [(words["ours"] if not i else "", line) for i, line in enumerate(outcome.figure)]
+    told += [(words[kind], row.text(kind, language)) for kind in ("linux", "look", "missing")]
+    told += [(words["run"], f"kernelsim {row.run}" if row.run else "")]
+    verdict = words["broken"] if outcome.why_not else words["holds"] if row.run else words["open"]
+    lines += [f"  {filled(label, LABEL_COLUMNS)} {text}" for label, text in told if text]
+    lines.append(f"  {verdict}{': ' if outcome.why_not else ''}{outcome.why_not}")
+    return "\n".join(lines) + "\n"
+
+
+def list_of(rows: Sequence[TourRow], language: str) -> tuple[list[str], list[list[str]]]:
+    """Return all rows as a table: its headers, and its lines."""
+    words = WORDS[language]
+    states = {"works": words["works"], "partly": words["partly"], "open": words["is_open"]}
+    header = [words[name] for name in ("row", "state", "what", "shown")]
+    body = [[row.name, states[row.state], row.text("what", language), row.run] for row in rows]
+    return header, body
+
+
+def markdown_of(rows: Sequence[TourRow]) -> str:
+    """Return all rows as the table of the README."""
+    lines = ["| row | what | state | shown by |", "|---|---|---|---|"]
+    for row in rows:
+        missing = row.text("missing", "en")
+        state = f"{row.state}: {missing}" if missing else row.state
+        shown = f"`kernelsim {row.run}`" if row.run else ""
+        lines.append(f"| {row.name} | {row.text('what', 'en')} | {state} | {shown} |")
+    return "\n".join(lines) + "\n"
