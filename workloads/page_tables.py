@@ -5,13 +5,13 @@ tables of parts in use exist. The table pages are real pages, taken from the zon
 """
 
 from kernelsim.config.machine_file import machine_from_toml
+from kernelsim.hw.paging import MODES, PageTable
 from kernelsim.workload import MachineHandle, ProcessHandle, workload
 
 MACHINE = machine_from_toml(
     {"name": "i386-2g", "arch": "i386", "node": [{"cpus": "0", "memory": "2G"}]}
 )
 KIB, MIB = 1 << 10, 1 << 20
-ENTRY_BYTES = 4
 SPAN = 4 * MIB  # of one table of the second level
 PARTS = 1024
 
@@ -25,11 +25,11 @@ def vm_pte(process: ProcessHandle) -> int:
 @workload(machine=MACHINE)
 async def main(machine: MachineHandle) -> None:
     """Use a fifth of the address space, one page in each part of it."""
-    flat = (1 << 32) // 4096 * ENTRY_BYTES
+    flat = PageTable(MODES["one level"]).nr_bytes
     machine.note(f"one level: {flat // MIB} MiB a process, {100 * flat // MIB} MiB for 100")
-    whole = PARTS * ENTRY_BYTES + flat
+    whole = 4 * KIB + flat
     machine.note(f"two levels, all in use: {whole // KIB} KiB = 4 KiB + 4 MiB")
-    wanted = 0.2 * flat + PARTS * ENTRY_BYTES
+    wanted = 0.2 * flat + 4 * KIB
     machine.note(f"two levels, 20 % in use: {wanted / MIB:.3f} MiB by the formula")
     process = await machine.spawn("sparse")
     own = vm_pte(process)

@@ -1,7 +1,8 @@
 """Runs the rows of the tour, and tells what they show.
 
-A row's command runs as a program of its own, in the folder above the workloads, once for all rows
-that it shows. A row holds if the command ends with exit status 0 and prints the row's figure.
+A row's command runs as a program of its own, once for all rows that it shows, in a directory that
+goes afterwards and shows what lies around the workloads. A row holds if the command ends with exit
+status 0 and prints the row's figure.
 Interface: `run_rows` yields the outcomes in the order of the rows; `block_of` and `list_of` give
 text.
 """
@@ -10,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -59,6 +61,7 @@ WORDS: Final = {
     },
 }
 LABEL_COLUMNS: Final = 10
+SHOWN_FOLDERS: Final = ("workloads", "tests")  # that commands name
 
 
 @attrs.frozen
@@ -88,11 +91,13 @@ class Outcome:
 def run_rows(rows: Sequence[TourRow], folder: Path, jobs: int) -> Iterator[Outcome]:
     """Run what shows some rows, `jobs` commands at a time; yield each outcome in turn."""
     commands = list(dict.fromkeys(row.run for row in rows if row.run))
-    with ThreadPoolExecutor(jobs) as pool:
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(jobs) as pool:
+        for name in SHOWN_FOLDERS:
+            (Path(place) / name).symlink_to(folder.parent / name)
         futures: dict[str, Future[Ran]] = {}
         try:
             for command in commands:
-                futures[command] = pool.submit(run_command, command, folder)
+                futures[command] = pool.submit(run_command, command, place)
             for row in rows:
                 yield outcome_of(row, futures[row.run].result() if row.run else None)
         finally:
@@ -100,11 +105,11 @@ def run_rows(rows: Sequence[TourRow], folder: Path, jobs: int) -> Iterator[Outco
                 future.cancel()
 
 
-def run_command(command: str, folder: Path) -> Ran:
-    """Run one command of ours where the workloads are."""
+def run_command(command: str, place: str) -> Ran:
+    """Run one command of ours in a directory."""
     words = [sys.executable, "-m", "kernelsim", *shlex.split(command)]
     done = subprocess.run(  # noqa: S603 - words of tour.toml
-        words, cwd=folder.parent, capture_output=True, text=True, encoding="utf-8", check=False
+        words, cwd=place, capture_output=True, text=True, encoding="utf-8", check=False
     )
     complaints = done.stderr.strip().splitlines()
     return Ran(done.returncode, done.stdout, complaints[-1] if complaints else "")

@@ -33,7 +33,7 @@ def test_first_page_needs_a_table_of_every_level() -> None:
     assert box.registry.mms.nr_ptes[mm] == 3
 
 
-@pytest.mark.mission("V3", "partly")
+@pytest.mark.mission("V3")
 def test_two_level_tables_of_a_32_bit_process() -> None:
     """With two levels of 10 bits, 4 GB mapped take one top table and 1024 tables: 4 KB + 4 MB."""
     box = TableBox(levels=2, bits=10)
