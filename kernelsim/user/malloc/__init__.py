@@ -1,4 +1,4 @@
-"""Memory allocators of C libraries, one file each behind one door, and what each asks of the kernel.
+"""Memory allocators of C libraries, one file each behind one door, and what each asks of a kernel.
 
 `protocol.py` is the door on both sides: `Malloc` is what a program calls, `System` what an
 allocator may ask of the kernel. `mallocs.py` names the allocators.
