@@ -7,5 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kernelsim.user.malloc.protocol import Malloc, System
+from kernelsim.user.malloc.ptmalloc2 import Ptmalloc2
 
-MALLOCS: Final[Mapping[str, Callable[[System], Malloc]]] = {}
+MALLOCS: Final[Mapping[str, Callable[[System], Malloc]]] = {
+    "ptmalloc2": Ptmalloc2,
+}
