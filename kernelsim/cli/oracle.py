@@ -27,6 +27,8 @@ def oracle(
     *cases: Path,
     out: Path | None = None,
     family: tuple[str, ...] = (),
+    allocator: tuple[str, ...] = (),
+    trace: tuple[str, ...] = (),
     seed: Whole = 1,
     burst_pages: Whole = 512,
     check: bool = False,
@@ -35,14 +37,17 @@ def oracle(
 ) -> int:
     """Run recorded cases of a real kernel and compare: rows outside their class, then totals.
 
-    A directory that has `programs/` holds programs of system calls instead: they run here, and a
-    table says how many steps answer as the real kernel did.
+    A directory that has `programs/` holds programs of system calls instead, one that has `traces/`
+    traces of allocations: they run here, and a table says how much is as it was recorded.
 
     Args:
-        cases: Directories of recorded cases, or one of programs of system calls.
+        cases: Directories of recorded cases, or one of programs of system calls, or of traces.
         out: Keep what our run wrote: of one case in this directory, of several in one each below.
         family: Of programs of system calls only this family; may be given several times. With
             `--out` what they answered is in DIR/recordings.
+        allocator: Of traces run only this allocator; may be given several times. With `--out`
+            what it did is in DIR/recordings/ALLOCATOR.
+        trace: Of traces run only this one; may be given several times.
         seed: Decides the time of cache misses, the phase of the timer, the first CPU of a task.
         burst_pages: Most pages a task touches before the log gets its events. It changes no
             counter; with 1 every step is a message, which is slower.
@@ -53,15 +58,23 @@ def oracle(
     from kernelsim.machine import require_burst_pages
     from kernelsim.oracle.case_run import check_case, run_case
     from kernelsim.oracle.compare import Comparison, render, to_json
+    from kernelsim.oracle.malloc import has_traces
     from kernelsim.oracle.vmaprog import has_programs
     from kernelsim.report.compiling import compile_leaves
 
     require_burst_pages(burst_pages)
+    of_cases = {"--check": check, "--json": json, "--all": all}
+    of_programs = {"--family": bool(family)}
+    of_traces = {"--allocator": bool(allocator), "--trace": bool(trace)}
     if len(cases) == 1 and has_programs(cases[0]):
-        refuse("programs of system calls", {"--check": check, "--json": json, "--all": all})
+        refuse("programs of system calls", {**of_cases, **of_traces})
         compile_leaves()
         return run_programs(cases[0], out, family, seed, burst_pages)
-    refuse("recorded cases", {"--family": bool(family)})
+    if len(cases) == 1 and has_traces(cases[0]):
+        refuse("traces of allocations", {**of_cases, **of_programs})
+        compile_leaves()
+        return run_traces(cases[0], out, allocator, trace, seed, burst_pages)
+    refuse("recorded cases", {**of_programs, **of_traces})
     check_places(cases, out)
     compile_leaves()
     not_run: dict[Path, str] = {}
@@ -132,6 +145,37 @@ def run_programs(
         rows += [row] if row is not None else []
     print(table_of(rows), end="")
     return EXIT_OUTSIDE if any(row.apart for row in rows) else 0
+
+
+def run_traces(
+    directory: Path,
+    out: Path | None,
+    allocators: Sequence[str],
+    traces: Sequence[str],
+    seed: int,
+    burst_pages: int,
+) -> int:
+    """Run traces through models of allocators, write recordings, print how much is the same."""
+    from kernelsim.oracle.malloc import (
+        allocator_names,
+        compare_malloc,
+        malloc_table,
+        run_malloc,
+        trace_names,
+        write_recording,
+    )
+
+    rows = []
+    names = trace_names(directory, traces)
+    for allocator in allocator_names(allocators):
+        for name in names:
+            ours = run_malloc(directory, allocator, name, seed=seed, burst_pages=burst_pages)
+            if out is not None:
+                write_recording(out, allocator, name, ours)
+            row = compare_malloc(directory, allocator, name, ours)
+            rows += [row] if row is not None else []
+    print(malloc_table(rows), end="")
+    return EXIT_OUTSIDE if any(row.outside for row in rows) else 0
 
 
 def reasons_against(cases: Sequence[Path]) -> dict[Path, str]:
