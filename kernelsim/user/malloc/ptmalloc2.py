@@ -67,8 +67,6 @@ class Ptmalloc2:
         self._mmap_threshold = DEFAULT_MMAP_THRESHOLD
         self._trim_threshold = DEFAULT_TRIM_THRESHOLD
         self._curbrk = 0  # libc's own note of where the heap ends
-        self._sbrk_base = 0
-        self._system_mem = self._max_system_mem = 0
         self._is_contiguous = True
 
     async def malloc(self, nr_bytes: int) -> int:
@@ -86,7 +84,8 @@ class Ptmalloc2:
     async def calloc(self, nr: int, nr_bytes: int) -> int:
         """Return a block of zeros, from everywhere but the thread cache; 0 if there is no memory.
 
-        It is cleared but for a mapping, and for what the heap has just grown by.
+        It is cleared but for a mapping, and for what the heap has just grown by: Linux gives
+        zeros (MORECORE_CLEARS=2).
 
         Source: glibc 2.36 malloc/malloc.c:__libc_calloc
         """
@@ -96,8 +95,7 @@ class Ptmalloc2:
         arena = self._arena
         if not arena.tcache:
             await self._tcache_init()
-        oldtop = arena.top
-        used = max(arena.chunksize(oldtop), self._sbrk_base + self._max_system_mem - oldtop)
+        oldtop, used = arena.top, arena.chunksize(arena.top)
         chunk = arena.int_malloc(nb) or await self._sysmalloc(nb)
         await self._settle()
         if not chunk:
@@ -330,13 +328,10 @@ class Ptmalloc2:
                 return arena.from_top(nb)
             self._is_contiguous = False
             end = brk + size
-        self._sbrk_base = self._sbrk_base or brk
-        self._system_mem += size
         if brk == arena.top + old_size and end == FAILED:
             arena.set_head(arena.top, old_size + size | PREV_INUSE)
         else:
             await self._new_top(brk, size, end)
-        self._max_system_mem = max(self._max_system_mem, self._system_mem)
         return arena.from_top(nb)
 
     async def _new_top(self, brk: int, size: int, end: int) -> None:
@@ -345,8 +340,6 @@ class Ptmalloc2:
         old_size = arena.chunksize(old_top)
         start, correction = brk, 0
         if self._is_contiguous:
-            if old_size:  # others have moved the break
-                self._system_mem += brk - (old_top + old_size)
             start = brk + 15 & ~15
             correction = start - brk + old_size
             correction = page_up(brk + size + correction) - (brk + size)
@@ -357,7 +350,6 @@ class Ptmalloc2:
             end = await self._morecore(0)
         arena.top = start
         arena.set_head(start, end - start + correction | PREV_INUSE)
-        self._system_mem += correction
         if not old_size:
             return
         # Two chunks that are never free keep the old top from merging with what is not ours.
@@ -382,6 +374,5 @@ class Ptmalloc2:
         await self._morecore(-extra)
         released = before - self._curbrk
         if released:
-            self._system_mem -= released
             arena.set_head(arena.top, top_size - released | PREV_INUSE)
             await self._settle()
