@@ -6,9 +6,11 @@ Interface: `MALLOCS`; to add one, give it a row.
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from kernelsim.user.malloc.dlmalloc import Dlmalloc
 from kernelsim.user.malloc.protocol import Malloc, System
 from kernelsim.user.malloc.ptmalloc2 import Ptmalloc2
 
 MALLOCS: Final[Mapping[str, Callable[[System], Malloc]]] = {
     "ptmalloc2": Ptmalloc2,
+    "dlmalloc": Dlmalloc,
 }

@@ -13,6 +13,8 @@ Interface: `Ptmalloc2`. Units: bytes.
 
 from typing import Final
 
+from kernelsim.units import PAGE_SIZE
+from kernelsim.user.malloc.libc import FAILED, Sbrk, page_up, store_pages
 from kernelsim.user.malloc.protocol import System
 from kernelsim.user.malloc.ptmalloc2_arena import (
     HEADER,
@@ -20,7 +22,6 @@ from kernelsim.user.malloc.ptmalloc2_arena import (
     MINSIZE,
     NBINS,
     NO_CHUNK,
-    PAGE_SHIFT,
     PREV_INUSE,
     SIZE_SZ,
     TCACHE_BYTES,
@@ -29,7 +30,6 @@ from kernelsim.user.malloc.ptmalloc2_arena import (
     bin_index,
 )
 
-PAGE_SIZE: Final = 1 << PAGE_SHIFT
 PTRDIFF_MAX: Final = (1 << 63) - 1
 TOP_PAD: Final = 128 << 10  # DEFAULT_TOP_PAD: what the heap grows by beyond a request
 DEFAULT_TRIM_THRESHOLD: Final = 128 << 10
@@ -38,7 +38,6 @@ DEFAULT_MMAP_THRESHOLD_MAX: Final = 32 << 20
 DEFAULT_MMAP_MAX: Final = 65536  # mappings at a time
 MMAP_AS_MORECORE_SIZE: Final = 1 << 20  # least that is mapped where the heap cannot grow
 CHUNK_STRUCT: Final = 48  # sizeof(struct malloc_chunk): what of a free chunk is in use
-FAILED: Final = -1
 
 
 def request2size(nr_bytes: int) -> int:
@@ -46,11 +45,6 @@ def request2size(nr_bytes: int) -> int:
     if nr_bytes > PTRDIFF_MAX:
         return 0
     return max(MINSIZE, nr_bytes + SIZE_SZ + 15 & ~15)
-
-
-def page_up(nr_bytes: int) -> int:
-    """Return it in whole pages."""
-    return nr_bytes + PAGE_SIZE - 1 & -PAGE_SIZE
 
 
 class Ptmalloc2:
@@ -66,7 +60,7 @@ class Ptmalloc2:
         self._mapped: dict[int, int] = {}  # size by chunk, of those that are mappings
         self._mmap_threshold = DEFAULT_MMAP_THRESHOLD
         self._trim_threshold = DEFAULT_TRIM_THRESHOLD
-        self._curbrk = 0  # libc's own note of where the heap ends
+        self._sbrk = Sbrk(system)
         self._is_contiguous = True
 
     async def malloc(self, nr_bytes: int) -> int:
@@ -78,7 +72,7 @@ class Ptmalloc2:
         if not arena.tcache:
             await self._tcache_init()
         chunk = arena.tcache_get(nb) or arena.int_malloc(nb) or await self._sysmalloc(nb)
-        await self._settle()
+        await store_pages(self._system, self._arena.touched)
         return chunk + HEADER if chunk else 0
 
     async def calloc(self, nr: int, nr_bytes: int) -> int:
@@ -97,7 +91,7 @@ class Ptmalloc2:
             await self._tcache_init()
         oldtop, used = arena.top, arena.chunksize(arena.top)
         chunk = arena.int_malloc(nb) or await self._sysmalloc(nb)
-        await self._settle()
+        await store_pages(self._system, self._arena.touched)
         if not chunk:
             return 0
         if chunk not in self._mapped:
@@ -149,7 +143,7 @@ class Ptmalloc2:
         """
         arena = self._arena
         arena.consolidate()
-        await self._settle()
+        await store_pages(self._system, self._arena.touched)
         for number in range(UNSORTED, NBINS):
             if number != UNSORTED and number < bin_index(PAGE_SIZE):
                 continue
@@ -169,16 +163,6 @@ class Ptmalloc2:
             return self._mapped[chunk] - HEADER
         return self._arena.chunksize(chunk) - SIZE_SZ
 
-    async def _settle(self) -> None:
-        """Store to the pages that the arena has written to."""
-        touched = self._arena.touched
-        if touched:
-            pages = list(touched)
-            touched.clear()
-            for page in pages:
-                if page:
-                    await self._system.write(page << PAGE_SHIFT, 1)
-
     async def _tcache_init(self) -> None:
         """Make the thread cache: the first block of every heap."""
         nb = request2size(TCACHE_BYTES)
@@ -191,7 +175,7 @@ class Ptmalloc2:
 
     async def _int_free(self, chunk: int) -> None:
         may_trim = self._arena.int_free(chunk)
-        await self._settle()
+        await store_pages(self._system, self._arena.touched)
         if may_trim and self._arena.chunksize(self._arena.top) >= self._trim_threshold:
             await self._systrim(TOP_PAD)
 
@@ -209,7 +193,7 @@ class Ptmalloc2:
                 arena.set_head(chunk, nb | arena.size[chunk] & PREV_INUSE)
                 arena.top = chunk + nb
                 arena.set_head(arena.top, size - nb | PREV_INUSE)
-                await self._settle()
+                await store_pages(self._system, self._arena.touched)
                 return chunk + HEADER
             if above != arena.top and not arena.is_inuse(above):
                 size += arena.chunksize(above)
@@ -218,7 +202,7 @@ class Ptmalloc2:
             else:
                 new = arena.int_malloc(nb) or await self._sysmalloc(nb)
                 if new != above:
-                    await self._settle()
+                    await store_pages(self._system, self._arena.touched)
                     return await self._move(chunk, oldsize, new)
                 size = oldsize + arena.chunksize(above)
             del arena.size[above]
@@ -241,7 +225,7 @@ class Ptmalloc2:
         if size - nb < MINSIZE:
             arena.set_head(chunk, size | flag)
             arena.set_inuse(chunk, size)
-            await self._settle()
+            await store_pages(self._system, self._arena.touched)
             return
         rest = chunk + nb
         arena.set_head(chunk, nb | flag)
@@ -290,27 +274,12 @@ class Ptmalloc2:
 
     # ---- the heap grows and shrinks ----
 
-    async def _morecore(self, increment: int) -> int:
-        """Move the end of the heap as sbrk does; return where it was, or FAILED.
-
-        Source: glibc 2.36 misc/sbrk.c
-        """
-        if not self._curbrk:
-            self._curbrk = await self._system.brk(0)
-        before = self._curbrk
-        if increment:
-            wanted = before + increment
-            self._curbrk = await self._system.brk(wanted)
-            if self._curbrk < wanted:
-                return FAILED
-        return before
-
     async def _sysmalloc(self, nb: int) -> int:
         """Get memory from the kernel for a chunk; return it, or NO_CHUNK.
 
         Source: glibc 2.36 malloc/malloc.c:sysmalloc
         """
-        await self._settle()
+        await store_pages(self._system, self._arena.touched)
         if nb >= self._mmap_threshold and len(self._mapped) < DEFAULT_MMAP_MAX:
             chunk = await self._mmap_chunk(nb)
             if chunk:
@@ -318,7 +287,7 @@ class Ptmalloc2:
         arena = self._arena
         old_size = arena.chunksize(arena.top)
         size = page_up(nb + TOP_PAD + MINSIZE - (old_size if self._is_contiguous else 0))
-        brk = await self._morecore(size)
+        brk = await self._sbrk(size)
         end = FAILED
         if brk == FAILED:  # something else is in the way
             size = page_up(size + old_size) if self._is_contiguous else size
@@ -343,11 +312,11 @@ class Ptmalloc2:
             start = brk + 15 & ~15
             correction = start - brk + old_size
             correction = page_up(brk + size + correction) - (brk + size)
-            end = await self._morecore(correction)
+            end = await self._sbrk(correction)
             if end == FAILED:
                 correction = 0
         if end == FAILED:
-            end = await self._morecore(0)
+            end = await self._sbrk(0)
         arena.top = start
         arena.set_head(start, end - start + correction | PREV_INUSE)
         if not old_size:
@@ -368,11 +337,11 @@ class Ptmalloc2:
         arena = self._arena
         top_size = arena.chunksize(arena.top)
         extra = top_size - MINSIZE - 1 - pad & -PAGE_SIZE
-        if extra <= 0 or await self._morecore(0) != arena.top + top_size:
+        if extra <= 0 or await self._sbrk(0) != arena.top + top_size:
             return
-        before = self._curbrk
-        await self._morecore(-extra)
-        released = before - self._curbrk
+        before = self._sbrk.curbrk
+        await self._sbrk(-extra)
+        released = before - self._sbrk.curbrk
         if released:
             arena.set_head(arena.top, top_size - released | PREV_INUSE)
-            await self._settle()
+            await store_pages(self._system, self._arena.touched)

@@ -15,6 +15,8 @@ Units: bytes; addresses of chunks. A page of `touched` is a page number; 0 is li
 
 from typing import Final
 
+from kernelsim.units import PAGE_SHIFT
+
 SIZE_SZ: Final = 8
 HEADER: Final = 2 * SIZE_SZ  # from a chunk to its block
 MINSIZE: Final = 32
@@ -34,7 +36,6 @@ TCACHE_COUNT: Final = 7  # mp_.tcache_count, chunks a bin
 TCACHE_BYTES: Final = TCACHE_MAX_BINS * (2 + 8)  # counts and heads
 FASTBIN_CONSOLIDATION_THRESHOLD: Final = 64 << 10
 MAX_ITERS: Final = 10_000  # unsorted chunks that one malloc sorts
-PAGE_SHIFT: Final = 12
 NO_CHUNK: Final = 0
 
 
