@@ -9,8 +9,10 @@ from typing import Final
 from kernelsim.user.malloc.dlmalloc import Dlmalloc
 from kernelsim.user.malloc.protocol import Malloc, System
 from kernelsim.user.malloc.ptmalloc2 import Ptmalloc2
+from kernelsim.user.malloc.tcmalloc import TcMalloc
 
 MALLOCS: Final[Mapping[str, Callable[[System], Malloc]]] = {
     "ptmalloc2": Ptmalloc2,
     "dlmalloc": Dlmalloc,
+    "tcmalloc": TcMalloc,
 }
