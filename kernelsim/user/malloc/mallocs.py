@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kernelsim.user.malloc.dlmalloc import Dlmalloc
+from kernelsim.user.malloc.libumem import LibUmem
 from kernelsim.user.malloc.protocol import Malloc, System
 from kernelsim.user.malloc.ptmalloc2 import Ptmalloc2
 from kernelsim.user.malloc.tcmalloc import TcMalloc
@@ -15,4 +16,5 @@ MALLOCS: Final[Mapping[str, Callable[[System], Malloc]]] = {
     "ptmalloc2": Ptmalloc2,
     "dlmalloc": Dlmalloc,
     "tcmalloc": TcMalloc,
+    "libumem": LibUmem,
 }
