@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kernelsim.user.malloc.dlmalloc import Dlmalloc
+from kernelsim.user.malloc.jemalloc import JeMalloc
 from kernelsim.user.malloc.libumem import LibUmem
 from kernelsim.user.malloc.protocol import Malloc, System
 from kernelsim.user.malloc.ptmalloc2 import Ptmalloc2
@@ -17,4 +18,5 @@ MALLOCS: Final[Mapping[str, Callable[[System], Malloc]]] = {
     "dlmalloc": Dlmalloc,
     "tcmalloc": TcMalloc,
     "libumem": LibUmem,
+    "jemalloc": JeMalloc,
 }
