@@ -5,12 +5,15 @@ Interface: `RecordedSystem`. Units: bytes.
 """
 
 import errno
+from typing import Final
 
 import attrs
 
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import MIB, PAGE_SIZE
 from kernelsim.user.malloc.protocol import System
+
+HUGE_PAGE: Final = 2 * MIB
 
 
 @attrs.define
@@ -75,7 +78,10 @@ class RecordedSystem:
     ) -> int:
         """Map memory."""
         name = self._name(fixed)
-        answer = await self._system.mmap(nr_bytes, prot=prot, noreserve=noreserve, fixed=fixed)
+        if fixed or nr_bytes % HUGE_PAGE:
+            answer = await self._system.mmap(nr_bytes, prot=prot, noreserve=noreserve, fixed=fixed)
+        else:
+            answer = await self._mmap_aligned(nr_bytes, prot=prot, noreserve=noreserve)
         text = f"mmap {nr_bytes}"
         text += f" prot={prot}" if prot != "rw" else ""
         text += " flags=noreserve" if noreserve else ""
@@ -84,6 +90,23 @@ class RecordedSystem:
         else:
             self._note(f"{text} = {self._new(answer, nr_bytes)}")
         return answer
+
+    async def _mmap_aligned(self, nr_bytes: int, *, prot: str, noreserve: bool) -> int:
+        """Map whole huge pages where the recording kernel did: on a boundary of one.
+
+        Linux does so since 6.7 (mm/huge_memory.c:__thp_get_unmapped_area). Only jemalloc looks
+        where such mappings lie.
+        """
+        more = HUGE_PAGE - PAGE_SIZE
+        start = await self._system.mmap(nr_bytes + more, prot=prot, noreserve=noreserve)
+        if start < 0:
+            return await self._system.mmap(nr_bytes, prot=prot, noreserve=noreserve)
+        lead = -start % HUGE_PAGE
+        if lead:
+            await self._system.munmap(start, lead)
+        if lead < more:
+            await self._system.munmap(start + lead + nr_bytes, more - lead)
+        return start + lead
 
     async def munmap(self, address: int, nr_bytes: int) -> int:
         """Unmap a range."""
