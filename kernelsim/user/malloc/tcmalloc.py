@@ -29,7 +29,7 @@ K_MAX_DYNAMIC_FREE_LIST_LENGTH: Final = 8192
 K_MAX_OVERAGES: Final = 3
 THREAD_CACHE_BYTES: Final = 4160
 SIZE_MAX: Final = (1 << 64) - 1
-EXTENSION_BYTES: Final = 16  # the object behind MallocExtension
+EXTENSION_BYTES: Final = (8, 16)  # MallocExtension's default instance and tcmalloc's own
 
 
 class _FreeList:
@@ -67,28 +67,41 @@ class TcMalloc:
         self._central = CentralCache(system, self._sizemap, self._page_heap)
         self._thread_caches = Pool(system, metadata, THREAD_CACHE_BYTES)
         self._class_of = self._sizemap.class_of
+        self._lists: list[_FreeList] = []
+        self._started = False
+        self._size = 0  # bytes in the lists
+        self._max_size = 0
+        self._unclaimed_cache_space = OVERALL_THREAD_CACHE_SIZE
+
+    async def _first_malloc(self, nr_bytes: int) -> int:
+        """Set everything up for the first request, which comes before its own constructor.
+
+        Thread-local data is ready only in the midst of that: what is freed before goes to the
+        central lists, and the thread gets another cache then. The first one stays behind.
+        """
+        self._started = True
+        await self._page_heap.start()
+        await self._thread_caches.reserve()
+        await self._new_thread_cache()
+        block = await self.malloc(nr_bytes)
+        early = await self.malloc(1)
+        if early:
+            await self._central.insert_range(self._class_of[1], [early])
+        await self._new_thread_cache()
+        await self.free(await self.malloc(1))
+        for extension in EXTENSION_BYTES:
+            await self.malloc(extension)
+        return block
+
+    async def _new_thread_cache(self) -> None:
+        await self._system.write(await self._thread_caches.new(), THREAD_CACHE_BYTES)
         self._lists = [
             _FreeList(cl, size, self._sizemap.num_to_move[cl])
             for cl, size in enumerate(self._sizemap.sizes)
         ]
-        self._started = False
-        self._size = 0  # bytes in the lists
+        self._size = 0
         self._max_size = K_STEAL_AMOUNT
-        self._unclaimed_cache_space = OVERALL_THREAD_CACHE_SIZE - K_STEAL_AMOUNT
-
-    async def _first_malloc(self, nr_bytes: int) -> int:
-        """Set everything up for the first request, which comes before its own constructor."""
-        self._started = True
-        await self._page_heap.start()
-        await self._thread_caches.reserve()
-        await self._system.write(await self._thread_caches.new(), THREAD_CACHE_BYTES)
-        block = await self.malloc(nr_bytes)
-        early = await self.malloc(1)
-        if early:  # freed before the thread has a cache
-            await self._central.insert_range(self._class_of[1], [early])
-        await self.free(await self.malloc(1))
-        await self.malloc(EXTENSION_BYTES)
-        return block
+        self._unclaimed_cache_space -= K_STEAL_AMOUNT
 
     async def malloc(self, nr_bytes: int) -> int:
         """Return a block of at least so many bytes; 0 if there is no memory."""
@@ -106,7 +119,8 @@ class TcMalloc:
             return await self._fetch_from_central_cache(free_list)
         block = objects.pop()
         await self._system.read(block, POINTER)  # its link to the next
-        free_list.lowater = min(free_list.lowater, len(objects))
+        if len(objects) < free_list.lowater:  # noqa: PLR1730 - the fast path
+            free_list.lowater = len(objects)
         self._size -= free_list.size
         return block
 
