@@ -8,6 +8,7 @@ loaded where possible.
 from kernelsim.units import GIB, KIB, MIB
 from kernelsim.workload.api import simulation, workload
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.heap import Heap
 from kernelsim.workload.machine import MachineHandle
 
-__all__ = ["GIB", "KIB", "MIB", "MachineHandle", "ProcessHandle", "simulation", "workload"]
+__all__ = ["GIB", "KIB", "MIB", "Heap", "MachineHandle", "ProcessHandle", "simulation", "workload"]

@@ -8,8 +8,7 @@ every call after its end, raises `ProcessEndedError` with its status. Only `wait
 Units: bytes (or text such as "64M"), ns (or text such as "5ms").
 """
 
-import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from kernelsim.actors.core.kernel import Kernel
@@ -25,7 +24,6 @@ from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.tree import WALKING_FILES, process_files
-from kernelsim.sim.actor import Actor
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
 from kernelsim.workload.arguments import (
     accesses,
@@ -34,12 +32,14 @@ from kernelsim.workload.arguments import (
     process_name,
     whole_number,
 )
+from kernelsim.workload.heap import Heap, new_malloc
 from kernelsim.workload.panic import until_panic
 from kernelsim.workload.process_statistics import ProcessStatistics, process_statistics
+from kernelsim.workload.process_system import ProcessSystem
+from kernelsim.workload.program import Program, ProgramActor, require_program
 from kernelsim.workload.syscall import MappedRange, meaning_of, require_mapping, value_of
 
 UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
-Program = Callable[["ProcessHandle"], Awaitable[object]]
 
 
 class ProcessHandle:
@@ -108,11 +108,11 @@ class ProcessHandle:
     async def start(self, program: Program | None) -> None:
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
         if program is not None:
-            _require_program(program)
+            require_program(program)
         with until_panic(self._kernel):
             await self._process.ref.ask(Sleep(0))
         if program is not None:
-            self._kernel.engine.spawn(_ProgramActor(self, program))
+            self._kernel.engine.spawn(ProgramActor(self, program))
 
     async def start_image(self) -> None:
         """Do what a C program does before its main: touch its image, ask for a heap."""
@@ -184,6 +184,14 @@ class ProcessHandle:
         """Grow the heap, or shrink it by a negative increment; return its new end."""
         end: int = await self.syscall("brk", increment)
         return end
+
+    def malloc(self, allocator: str = "ptmalloc2") -> Heap:
+        """Return a heap that an allocator keeps for its program; it has asked for nothing yet.
+
+        Raises:
+            ConfigError: There is no allocator of that name.
+        """
+        return Heap(new_malloc(allocator, ProcessSystem(self._kernel, self._process, self._ask)))
 
     async def touch(
         self,
@@ -355,45 +363,3 @@ class ProcessHandle:
 
     def _ended(self) -> ProcessEndedError:
         return ProcessEndedError(self.name, self.pid, self._process.exit_status or 0)
-
-
-class _ProgramActor(Actor):
-    """Runs the program of a process, and ends the process when it returns."""
-
-    def __init__(self, handle: ProcessHandle, program: Program) -> None:
-        super().__init__(f"{handle.name}-{handle.pid}/program")
-        self._handle = handle
-        self._program = program
-
-    async def run(self) -> None:
-        """Run the program; one whose process was killed simply stops."""
-        handle = self._handle
-        try:
-            handle.result = await _begun(self._program, handle)
-        except ProcessEndedError as error:
-            if error.pid != handle.pid:
-                raise
-            return
-        if handle.exit_status is None:
-            await handle.exit(0)
-
-
-def _require_program(program: object) -> None:
-    """Raise WorkloadError for what cannot be called with a process."""
-    if not callable(program):
-        raise WorkloadError(f"a program is an async function of its process, not {program!r}")
-    try:
-        inspect.signature(program).bind(None)
-    except TypeError as error:
-        rule = f"a program takes one argument, as in async def program(process): {error}"
-        raise WorkloadError(rule) from None
-    except ValueError:  # a function of C, which has no signature to look up
-        return
-
-
-def _begun(program: Program, handle: ProcessHandle) -> Awaitable[object]:
-    """Call a program; raise WorkloadError for one that is no async function."""
-    begun = program(handle)
-    if not inspect.isawaitable(begun):
-        raise WorkloadError("a program is an async function: async def program(process)")
-    return begun

@@ -45,9 +45,10 @@ from kernelsim.workload.arguments import cpus_of, process_name
 from kernelsim.workload.arguments import oom_score_adj as score_adj
 from kernelsim.workload.disk import DiskHandle
 from kernelsim.workload.expectations import Expectations
-from kernelsim.workload.handle import ProcessHandle, Program
+from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.log import AuthorLogger, author_logger
 from kernelsim.workload.panic import until_panic
+from kernelsim.workload.program import Program
 
 T = TypeVar("T")
 

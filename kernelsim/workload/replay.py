@@ -23,8 +23,9 @@ from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import RecordingError
 from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
-from kernelsim.workload.handle import ProcessHandle, Program
+from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.lackey import lackey_footprint, read_lackey, regions_of
+from kernelsim.workload.program import Program
 
 BATCH_ACCESSES: Final = 8192  # accesses handed to the process at once
 RESIDENT_SHARE: Final = 3, 4  # of a recording's pages that its machine has room for
