@@ -7,7 +7,8 @@ compared any more, so a row that was once inside stays inside.
     python -m tools.ratchet            run the cases; take out the rows that are inside by now
 
 Likewise tests/oracle/syscalls_ratchet.json says of each family of programs of system calls how
-many ran to their end, and names those of which a step differs. Rows and programs are only ever
+many ran to their end, and names those of which a step differs; tests/oracle/malloc_ratchet.json
+says of each allocator and trace which rows are not as recorded. Rows and programs are only ever
 taken out. Exit status: 1 when another one is outside or one is missing, else 0.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kernelsim.oracle.case_run import run_case
+from kernelsim.oracle.malloc import compare_malloc, run_malloc
 from kernelsim.oracle.vmaprog import compare_recordings, run_family_of
 
 TOP: Final = Path(__file__).resolve().parent.parent
@@ -27,6 +29,9 @@ RATCHET: Final = TOP / "tests/oracle/ratchet.json"
 
 SYSCALLS: Final = TOP / "tests/oracle/syscalls"
 SYSCALLS_RATCHET: Final = TOP / "tests/oracle/syscalls_ratchet.json"
+
+MALLOC: Final = TOP / "tests/oracle/malloc"
+MALLOC_RATCHET: Final = TOP / "tests/oracle/malloc_ratchet.json"
 
 Outside = dict[str, list[str]]
 
@@ -82,6 +87,18 @@ def programs_apart(family: str) -> tuple[int, list[str]]:
     return likeness.nr_run, list(likeness.apart)
 
 
+def malloc_rows_outside(case: str) -> tuple[int, list[str]]:
+    """Run a trace through the model of an allocator; `case` names both, as in "glibc trim".
+
+    Returns:
+        How many rows were compared, and the names of those that are not as recorded.
+    """
+    allocator, trace = case.split()
+    likeness = compare_malloc(MALLOC, allocator, trace, run_malloc(MALLOC, allocator, trace))
+    assert likeness is not None, "each trace that is kept has its recordings"
+    return len(likeness.rows), likeness.outside
+
+
 def turn(path: Path, run: Callable[[str], tuple[int, list[str]]]) -> bool:
     """Run all cases of a ratchet and rewrite it towards better; tell whether none fell behind."""
     (compared, allowed), found, is_kept = read_ratchet(path), {}, True
@@ -107,8 +124,12 @@ def run_in_passing(case: str) -> tuple[int, list[str]]:
 
 
 def main() -> int:
-    """Turn both ratchets, and name what has fallen behind."""
-    kept = [turn(RATCHET, run_in_passing), turn(SYSCALLS_RATCHET, programs_apart)]
+    """Turn all ratchets, and name what has fallen behind."""
+    kept = [
+        turn(RATCHET, run_in_passing),
+        turn(SYSCALLS_RATCHET, programs_apart),
+        turn(MALLOC_RATCHET, malloc_rows_outside),
+    ]
     return 0 if all(kept) else 1
 
 
