@@ -60,7 +60,11 @@ def test_json_is_one_object_a_case(capsys):
         ("syscalls", "--check", "programs of system calls"),
         ("syscalls", "--json", "programs of system calls"),
         ("syscalls", "--all", "programs of system calls"),
+        ("syscalls", "--trace=trim", "programs of system calls"),
+        ("malloc", "--check", "traces of allocations"),
+        ("malloc", "--family=mapmix", "traces of allocations"),
         ("cases/s01", "--family=mapcount", "recorded cases"),
+        ("cases/s01", "--allocator=glibc", "recorded cases"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(capsys, place, option, what):
@@ -79,6 +83,23 @@ def test_programs_answer_the_same_by_messages(capsys):
         return exit_status(words), *capsys.readouterr()
 
     assert told("--burst-pages", "1") == told()
+
+
+def test_traces_of_allocations(capsys, tmp_path):
+    """A table by allocator; what it did is written as recordings are. A difference exits 1."""
+    words = ["oracle", str(CASES.parent / "malloc"), "--trace", "first_byte", "--allocator"]
+    assert 0 == exit_status([*words, "glibc", "--allocator", "dlmalloc", "--out", str(tmp_path)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert ["allocator", "glibc", "dlmalloc"] == [line.split()[0] for line in lines]
+    assert "@" in (tmp_path / "recordings/dlmalloc/first_byte.syscalls").read_text()
+
+    shutil.copytree(CASES.parent / "malloc/traces", tmp_path / "traces")
+    assert 0 == exit_status(["oracle", str(tmp_path), *words[2:], "glibc"])
+    path = tmp_path / "recordings/glibc/first_byte.checkpoints"
+    path.write_text(path.read_text().replace("heap=335872", "heap=331776"))
+    assert 1 == exit_status(["oracle", str(tmp_path), *words[2:], "glibc"])
+    assert "outside: glibc first_byte: heap and mapped bytes: " in capsys.readouterr().out
 
 
 def test_all_lists_rows_inside_too(capsys):

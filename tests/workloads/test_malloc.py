@@ -1,0 +1,23 @@
+"""Workloads of malloc: what they expect holds."""
+
+from pathlib import Path
+
+import pytest
+
+from kernelsim.cli import main as cli
+
+FOLDER = Path(__file__).parents[2] / "workloads"
+
+
+@pytest.mark.mission("V14")
+def test_the_heap_and_mappings_of_malloc(capsys):
+    """0x21000 for the first byte; small blocks come again free of charge, large ones are mapped."""
+    assert cli.exit_status(["run", str(FOLDER / "malloc_brk_mmap.py")]) == cli.EXIT_DONE
+    assert "expectations    19 held" in capsys.readouterr().out
+
+
+@pytest.mark.mission("V16")
+def test_addresses_are_not_memory(capsys):
+    """Malloc makes VSZ grow, writing makes RSS grow."""
+    assert cli.exit_status(["run", str(FOLDER / "rss_vs_vsz.py")]) == cli.EXIT_DONE
+    assert "expectations    7 held" in capsys.readouterr().out
