@@ -14,9 +14,20 @@ from kernelsim.actors.process.calls.mapping import Brk, Mmap, Munmap
 from kernelsim.actors.process.calls.protecting import Mprotect, Mremap
 from kernelsim.errors import ProcessEndedError
 from kernelsim.mm.space.mremap import MREMAP_MAYMOVE
+from kernelsim.mm.space.pgtable import (
+    _PAGE_PRESENT,
+    _PAGE_RW,
+    _PAGE_USER,
+    PT_BITS,
+    get_pte,
+    walk,
+)
 from kernelsim.mm.space.vm_flags import PROT_EXEC, PROT_READ, PROT_WRITE
 from kernelsim.units import PAGE_SHIFT
 
+READABLE: Final = _PAGE_PRESENT | _PAGE_USER
+WRITABLE: Final = READABLE | _PAGE_RW
+FEW_PAGES: Final = 32  # so many are looked up one by one
 PROT_BITS: Final = {"r": PROT_READ, "w": PROT_WRITE, "x": PROT_EXEC}
 
 
@@ -28,8 +39,8 @@ def prot_bits(prot: str) -> int:
 class ProcessSystem:
     """A process makes the calls of its allocator.
 
-    A page that was stored to once is stored to again without a word to the kernel until some
-    translation of the process changes, by a call, a fork or reclaim: as if its TLB were large.
+    A store to a page that is there and may be written to costs nothing, as one that hits the TLB;
+    whether it is there is looked up in the page tables when some translation has changed since.
 
     Args:
         kernel: The machine.
@@ -40,18 +51,16 @@ class ProcessSystem:
     def __init__(
         self, kernel: Kernel, entry: ProcessEntry, ask: Callable[[object], Awaitable[Any]]
     ) -> None:
-        self._engine = kernel.engine
+        self._kernel = kernel
         self._entry = entry
         self._mm = entry.mm
         self._ask = ask
-        self._tlb_gen = 0
-        self._stored: set[int] = set()  # pages
-        self._loaded: set[int] = set()
+        self._stored: dict[int, int] = {}  # by page, the tlb_gen at which it was there
 
     @property
     def now_ns(self) -> int:
         """The clock."""
-        return self._engine.now_ns
+        return self._kernel.engine.now_ns
 
     async def brk(self, address: int) -> int:
         """Move the end of the heap; 0 asks where it is."""
@@ -83,41 +92,36 @@ class ProcessSystem:
 
     async def write(self, address: int, nr_bytes: int) -> None:
         """Store to bytes."""
-        if self._mm.tlb_gen != self._tlb_gen:
-            self._forget()
         first, last = address >> PAGE_SHIFT, address + nr_bytes - 1 >> PAGE_SHIFT
-        if last > first or first not in self._stored:
-            await self._access(first, last, self._stored, write=True)
+        tlb_gen = self._mm.tlb_gen
+        if first == last and self._stored.get(first) == tlb_gen:
+            return
+        await self._access(first, last, write=True)
+        self._stored.update(dict.fromkeys(range(first, last + 1), tlb_gen))
 
     async def read(self, address: int, nr_bytes: int) -> None:
         """Load bytes."""
-        if self._mm.tlb_gen != self._tlb_gen:
-            self._forget()
         first, last = address >> PAGE_SHIFT, address + nr_bytes - 1 >> PAGE_SHIFT
-        await self._access(first, last, self._loaded, write=False)
+        await self._access(first, last, write=False)
 
-    def _forget(self) -> None:
-        self._tlb_gen = self._mm.tlb_gen
-        self._stored.clear()
-        self._loaded.clear()
-
-    async def _access(self, first: int, last: int, known: set[int], *, write: bool) -> None:
-        """Access the pages from `first` to `last` that are not known to be there, run by run.
+    async def _access(self, first: int, last: int, *, write: bool) -> None:
+        """Access pages; where none of a few faults, that is all.
 
         Raises:
             ProcessEndedError: The process was killed meanwhile.
         """
-        page = first
-        while page <= last:
-            if page in known or page in self._stored:
-                page += 1
-                continue
-            end = page + 1
-            while end <= last and end not in known:
-                end += 1
-            touch = Touch(page << PAGE_SHIFT, end - page << PAGE_SHIFT, write)
-            result: TouchResult = await self._ask(touch)
-            if result.signal:
-                raise ProcessEndedError(self._entry.comm, self._entry.pid, -result.signal)
-            known.update(range(page, end))
-            page = end
+        bits, nr_pages = WRITABLE if write else READABLE, last + 1 - first
+        if nr_pages <= FEW_PAGES and all(self._permits(first + n, bits) for n in range(nr_pages)):
+            return
+        touch = Touch(first << PAGE_SHIFT, nr_pages << PAGE_SHIFT, write)
+        result: TouchResult = await self._ask(touch)
+        if result.signal:
+            raise ProcessEndedError(self._entry.comm, self._entry.pid, -result.signal)
+
+    def _permits(self, page: int, bits: int) -> bool:
+        """Tell whether an access of a page needs no fault."""
+        mem, pt, mms = self._kernel.space
+        top = int(mms.pgd_row[self._mm.number])
+        row, _ = walk(pt.entry, pt.state, mem.pages.private, top, page)
+        index = page & (1 << int(pt.state[PT_BITS])) - 1
+        return bool(row) and get_pte(pt.entry, row, index) & bits == bits

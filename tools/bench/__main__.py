@@ -19,7 +19,13 @@ import attrs  # noqa: E402 - after the path is set
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from tools.bench import bench_engine, bench_files, bench_log, bench_memory  # noqa: E402
+from tools.bench import (  # noqa: E402
+    bench_engine,
+    bench_files,
+    bench_log,
+    bench_malloc,
+    bench_memory,
+)
 from tools.bench.bench_engine import Row  # noqa: E402
 
 SOAK_EVENTS = 50_000_000
@@ -33,6 +39,7 @@ def main() -> None:
     rows += [log_row(row) for row in bench_log.run(options.scale)]
     rows += bench_memory.run(options.scale, options.rounds)
     rows += bench_files.run(options.scale, options.rounds)
+    rows += bench_malloc.run(options.scale, options.rounds)
     soak_events = options.soak or int(SHORT_SOAK_EVENTS * options.scale)
     rows.append(bench_engine.soak(soak_events))
     show(rows)

@@ -18,12 +18,11 @@ def page_up(nr_bytes: int) -> int:
 
 async def store_pages(system: System, touched: dict[int, None]) -> None:
     """Store to pages, in order; page 0 stands for the library's own data, which is there."""
-    if touched:
-        pages = list(touched)
-        touched.clear()
-        for page in pages:
-            if page:
-                await system.write(page << PAGE_SHIFT, 1)
+    pages, write = [*touched], system.write
+    touched.clear()
+    for page in pages:
+        if page:
+            await write(page << PAGE_SHIFT, 1)
 
 
 class Sbrk:
