@@ -32,7 +32,7 @@ from kernelsim.workload.arguments import (
     process_name,
     whole_number,
 )
-from kernelsim.workload.heap import Heap, new_malloc
+from kernelsim.workload.heap import Heap
 from kernelsim.workload.panic import until_panic
 from kernelsim.workload.process_statistics import ProcessStatistics, process_statistics
 from kernelsim.workload.process_system import ProcessSystem
@@ -191,7 +191,7 @@ class ProcessHandle:
         Raises:
             ConfigError: There is no allocator of that name.
         """
-        return Heap(new_malloc(allocator, ProcessSystem(self._kernel, self._process, self._ask)))
+        return Heap(allocator, ProcessSystem(self._kernel, self._process, self._ask))
 
     async def touch(
         self,

@@ -10,6 +10,7 @@ from kernelsim.units import parse_size
 from kernelsim.user.malloc.mallocs import MALLOCS
 from kernelsim.user.malloc.protocol import Malloc, System
 from kernelsim.workload.arguments import whole_number
+from kernelsim.workload.process_system import ProcessSystem
 from kernelsim.workload.syscall import MappedRange, require_mapping
 
 
@@ -29,12 +30,22 @@ class Heap:
     """Blocks of memory, each a range that its process may touch.
 
     Args:
-        allocator: Where they come from.
+        allocator: Name of the one they come from.
+        system: The kernel of the process.
+
+    Raises:
+        ConfigError: There is no allocator of that name.
     """
 
-    def __init__(self, allocator: Malloc) -> None:
-        self._allocator = allocator
+    def __init__(self, allocator: str, system: ProcessSystem) -> None:
+        self._system = system
+        self._allocator = new_malloc(allocator, system)
         self._blocks: dict[int, int] = {}  # bytes by address
+
+    @property
+    def nr_calls(self) -> int:
+        """System calls that the allocator made so far."""
+        return self._system.nr_calls
 
     async def malloc(self, size: int | str) -> MappedRange:
         """Return a block; nothing of it is resident but what the allocator wrote.

@@ -46,11 +46,15 @@ class ProcessSystem:
         kernel: The machine.
         entry: The process.
         ask: Makes it do something, and waits for the answer.
+
+    Attributes:
+        nr_calls: System calls so far.
     """
 
     def __init__(
         self, kernel: Kernel, entry: ProcessEntry, ask: Callable[[object], Awaitable[Any]]
     ) -> None:
+        self.nr_calls = 0
         self._kernel = kernel
         self._entry = entry
         self._mm = entry.mm
@@ -64,31 +68,35 @@ class ProcessSystem:
 
     async def brk(self, address: int) -> int:
         """Move the end of the heap; 0 asks where it is."""
-        return int(await self._ask(Brk(address - self._mm.brk if address else 0)))
+        return await self._call(Brk(address - self._mm.brk if address else 0))
 
     async def mmap(
         self, nr_bytes: int, *, prot: str = "rw", noreserve: bool = False, fixed: int = 0
     ) -> int:
         """Map private memory."""
         value = Mmap(nr_bytes, noreserve=noreserve, address=fixed, prot=prot_bits(prot))
-        return int(await self._ask(value))
+        return await self._call(value)
 
     async def munmap(self, address: int, nr_bytes: int) -> int:
         """Unmap a range."""
-        return int(await self._ask(Munmap(address, nr_bytes)))
+        return await self._call(Munmap(address, nr_bytes))
 
     async def mremap(self, address: int, old_bytes: int, new_bytes: int, *, maymove: bool) -> int:
         """Change the length of a mapping."""
         flags = MREMAP_MAYMOVE if maymove else 0
-        return int(await self._ask(Mremap(address, old_bytes, new_bytes, flags)))
+        return await self._call(Mremap(address, old_bytes, new_bytes, flags))
 
     async def madvise(self, address: int, nr_bytes: int, advice: str) -> int:
         """Advise about a range."""
-        return int(await self._ask(Madvise(address, nr_bytes, advice)))
+        return await self._call(Madvise(address, nr_bytes, advice))
 
     async def mprotect(self, address: int, nr_bytes: int, prot: str) -> int:
         """Change what a range permits."""
-        return int(await self._ask(Mprotect(address, nr_bytes, prot_bits(prot))))
+        return await self._call(Mprotect(address, nr_bytes, prot_bits(prot)))
+
+    async def _call(self, value: object) -> int:
+        self.nr_calls += 1
+        return int(await self._ask(value))
 
     async def write(self, address: int, nr_bytes: int) -> None:
         """Store to bytes."""

@@ -21,3 +21,14 @@ def test_addresses_are_not_memory(capsys):
     """Malloc makes VSZ grow, writing makes RSS grow."""
     assert cli.exit_status(["run", str(FOLDER / "rss_vs_vsz.py")]) == cli.EXIT_DONE
     assert "expectations    7 held" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.mission("V15")
+def test_one_program_on_five_allocators(capsys):
+    """What each takes from the kernel for the same blocks, side by side."""
+    assert cli.exit_status(["run", str(FOLDER / "five_allocators.py")]) == cli.EXIT_DONE
+    told = capsys.readouterr().out
+    assert "expectations    3 held" in told
+    for name in ("ptmalloc2", "dlmalloc", "jemalloc", "tcmalloc", "libumem"):
+        assert told.count(f"\n{name} ") == 3

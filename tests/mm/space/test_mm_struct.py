@@ -234,7 +234,7 @@ def test_limits_of_the_process() -> None:
     assert mm.mmap(8 * MIB, PROT_READ).result == -errno.ENOMEM
 
 
-@pytest.mark.mission("V14", "partly")
+@pytest.mark.mission("V14")
 def test_brk_grows_and_shrinks_the_heap() -> None:
     """The heap merges with the bss behind it, keeps byte ends, and shrinking returns the pages."""
     mm = new_process()
