@@ -145,7 +145,7 @@ class JeMalloc:
             block = await self._tcache_alloc(self._bins[szind])
         else:
             szind = size2index(nr_bytes)
-            block = await self._large_alloc(szind, zero=False)
+            block = await self._large_alloc(szind, nr_bytes, zero=False)
         if block:
             await self._count_alloc(SIZES[szind])
         return block
@@ -165,7 +165,7 @@ class JeMalloc:
             if block:
                 await self._system.write(block, SIZES[szind])
         else:
-            block = await self._large_alloc(szind, zero=True)
+            block = await self._large_alloc(szind, size, zero=True)
         if block:
             await self._count_alloc(SIZES[szind])
         return block
@@ -201,7 +201,7 @@ class JeMalloc:
         if szind < NBINS:
             block = await self._tcache_alloc(self._bins[szind])
         else:
-            block = await self._large_alloc(szind, zero=False, cached=old < NBINS)
+            block = await self._large_alloc(szind, SIZES[szind], zero=False, cached=old < NBINS)
         if block:
             kept = SIZES[min(old, szind)]
             await self._system.read(address, kept)
@@ -227,7 +227,10 @@ class JeMalloc:
         huge = self._huge
         return huge if huge is not None and edata.pac is huge.pac else self._arena
 
-    async def _large_alloc(self, szind: int, *, zero: bool, cached: bool = True) -> int:
+    async def _large_alloc(
+        self, szind: int, nr_bytes: int, *, zero: bool, cached: bool = True
+    ) -> int:
+        """Return a large block; whether it is huge is decided by the request, not its class."""
         if szind >= len(SIZES):
             return 0
         if szind < NHBINS and cached:
@@ -238,7 +241,7 @@ class JeMalloc:
                     await self._system.write(block, SIZES[szind])
                 return block
             await self._system.read(cache_bin.empty, POINTER)
-        if SIZES[szind] < OVERSIZE_THRESHOLD:
+        if nr_bytes < OVERSIZE_THRESHOLD:
             return await self._arena.large_malloc(szind, zero=zero)
         if self._huge is None and not await self._start_huge():
             return 0

@@ -183,6 +183,7 @@ class Arena:
         """Return memory for a table of the thread, from a page boundary on; 0 for none."""
         szind = size2index(nr_bytes)
         edata = await self.pac.alloc(SIZES[szind] + LARGE_PAD, szind, slab=False, zero=True)
+        await self.ticks(1)
         return edata.base if edata is not None else 0
 
     async def large_ralloc_no_move(self, edata: Edata, szind: int) -> bool:
