@@ -39,7 +39,7 @@ def prot_bits(prot: str) -> int:
 class ProcessSystem:
     """A process makes the calls of its allocator.
 
-    A store to a page that is there and may be written to costs nothing, as one that hits the TLB;
+    An access of a page that is there and may be written to costs nothing, as one that hits the TLB;
     whether it is there is looked up in the page tables when some translation has changed since.
 
     Args:
@@ -110,6 +110,8 @@ class ProcessSystem:
     async def read(self, address: int, nr_bytes: int) -> None:
         """Load bytes."""
         first, last = address >> PAGE_SHIFT, address + nr_bytes - 1 >> PAGE_SHIFT
+        if first == last and self._stored.get(first) == self._mm.tlb_gen:
+            return
         await self._access(first, last, write=False)
 
     async def _access(self, first: int, last: int, *, write: bool) -> None:

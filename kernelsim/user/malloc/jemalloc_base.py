@@ -12,7 +12,6 @@ from typing import Final, Generic, TypeVar
 
 from kernelsim.user.malloc.jemalloc_classes import (
     PAGE,
-    PAGE_SHIFT,
     PAGE_SIZES,
     QUANTUM,
     psz2ind,
@@ -188,11 +187,6 @@ class Emap(Generic[T]):
 
     def _element(self, page: int) -> int:
         return self._leaves[page >> LEAF_SHIFT] + 8 * (page & ((1 << LEAF_SHIFT) - 1))
-
-
-def page_of(address: int) -> int:
-    """Return the page an address is in."""
-    return address >> PAGE_SHIFT
 
 
 def _huge_ceiling(nr_bytes: int) -> int:
