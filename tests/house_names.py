@@ -11,7 +11,6 @@ from tests.house_rules import Source
 ONE_NAME = re.compile(r"([a-z_.]+:)?[A-Za-z_][A-Za-z0-9_]*")
 # Public names without a caller of our own, and why they are there.
 UNCALLED = {
-    "Rng.shuffle": "workloads draw from machine.rng(name)",
     "LeafCache.*_overload": "numba asks a cache",
     "LeafLocator.*": "numba asks a locator",
     "DiskHandle.*": "workload authors call them",

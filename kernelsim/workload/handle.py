@@ -191,7 +191,9 @@ class ProcessHandle:
         Raises:
             ConfigError: There is no allocator of that name.
         """
-        return Heap(allocator, ProcessSystem(self._kernel, self._process, self._ask))
+        system = ProcessSystem(self._kernel, self._process, self._ask)
+        word_bits = 32 if self.task_size < 1 << 32 else 64
+        return Heap(allocator, system, (1 << word_bits - 1) - 1)
 
     async def touch(
         self,

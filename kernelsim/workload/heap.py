@@ -32,13 +32,15 @@ class Heap:
     Args:
         allocator: Name of the one they come from.
         system: The kernel of the process.
+        max_bytes: Largest block there can be: half of what a size_t counts (PTRDIFF_MAX).
 
     Raises:
         ConfigError: There is no allocator of that name.
     """
 
-    def __init__(self, allocator: str, system: ProcessSystem) -> None:
+    def __init__(self, allocator: str, system: ProcessSystem, max_bytes: int) -> None:
         self._system = system
+        self._max_bytes = max_bytes
         self._allocator = new_malloc(allocator, system)
         self._blocks: dict[int, int] = {}  # bytes by address
 
@@ -53,12 +55,13 @@ class Heap:
         Raises:
             SyscallError: There is no memory (ENOMEM).
         """
-        nr_bytes = parse_size(size, key="size of malloc")
+        nr_bytes = self._size("malloc", size)
         return self._block("malloc", await self._allocator.malloc(nr_bytes), nr_bytes)
 
     async def calloc(self, nr: int, size: int | str) -> MappedRange:
         """Return a block of zeros for `nr` things of a size; raises as `malloc`."""
-        nr, nr_bytes = whole_number("nr of calloc", nr, 0), parse_size(size, key="size of calloc")
+        nr, nr_bytes = whole_number("nr of calloc", nr, 0), self._size("calloc", size)
+        self._size("calloc", nr * nr_bytes)
         return self._block("calloc", await self._allocator.calloc(nr, nr_bytes), nr * nr_bytes)
 
     async def realloc(self, block: MappedRange, size: int | str) -> MappedRange:
@@ -67,7 +70,7 @@ class Heap:
         A block that cannot grow stays as it was. Of size 0 it may be gone: then its address is 0.
         """
         old = self._known("realloc", block)
-        nr_bytes = parse_size(size, key="size of realloc")
+        nr_bytes = self._size("realloc", size)
         address = await self._allocator.realloc(old, nr_bytes)
         if address or not nr_bytes:
             del self._blocks[old]
@@ -86,6 +89,17 @@ class Heap:
     def usable_size(self, block: MappedRange) -> int:
         """Return how many bytes of a block may be used."""
         return self._allocator.usable_size(self._known("usable_size", block))
+
+    def _size(self, call: str, size: int | str) -> int:
+        """Return a size in bytes.
+
+        Raises:
+            SyscallError: Nothing can be so large.
+        """
+        nr_bytes = parse_size(size, key=f"size of {call}")
+        if nr_bytes > self._max_bytes:
+            raise SyscallError(errno.ENOMEM, call)
+        return nr_bytes
 
     def _block(self, call: str, address: int, nr_bytes: int) -> MappedRange:
         if address:

@@ -104,6 +104,15 @@ def test_zones_that_fill(case, tmp_path):
     assert {} == fallen(RATCHET.outside, {case: outside})
 
 
+@pytest.mark.mission("V17")
+@pytest.mark.parametrize("case", ["d09_noswap", "d10_mmap", "d13_malloc"])
+def test_promises_of_malloc(case, tmp_path):
+    """Overcommit modes 0, 1 and 2, as root and as a user: which malloc fails is as recorded."""
+    nr_rows, outside = rows_outside(CASES / case, tmp_path)
+    assert nr_rows == RATCHET.compared[case]
+    assert {} == fallen(RATCHET.outside, {case: outside})
+
+
 @pytest.mark.slow
 @pytest.mark.mission("R13")
 @pytest.mark.parametrize("case", ["d07", "d07_flush"])

@@ -22,6 +22,7 @@ from kernelsim.procfs.vmstat import render_numastat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
+from kernelsim.workload.script.heap_steps import HEAP_STEPS, HeapSteps
 from kernelsim.workload.script.numa_steps import NUMA_STEPS
 from kernelsim.workload.script.proc_files import VERBATIM_FILES, WALKING_STEPS, proc_text
 from kernelsim.workload.script.script import Memhog
@@ -79,6 +80,7 @@ class ScriptProcess:
         self._handle: ProcessHandle
         self._files: FileSteps
         self._writes: WriteSteps
+        self._heap: HeapSteps
 
     async def __call__(self, handle: ProcessHandle) -> None:
         """Do the steps in order; a process that is killed simply stops."""
@@ -86,6 +88,7 @@ class ScriptProcess:
         machine, regions = self._state.machine, self._regions
         self._files = FileSteps(handle, machine, regions, lambda: self._name, self._say)
         self._writes = WriteSteps(handle, self._state, self._files, self._say)
+        self._heap = HeapSteps(handle, self._state, regions, lambda: self._name, self._say)
         await handle.start_image()
         for number, step in enumerate(self._memhog.steps, start=1):
             await self._do(number, step)
@@ -263,6 +266,10 @@ class ScriptProcess:
         """Write a file, or watch."""
         return await WRITE_STEPS[step.op](self._writes, step)
 
+    async def on_heap(self, step: Step) -> Outcome:
+        """Allocate or free."""
+        return await HEAP_STEPS[step.op](self._heap, step)
+
     async def on_region(self, step: Step) -> Outcome:
         """Tell on which nodes the pages of a region are."""
         region = self._regions.get(str(step.args[0]))
@@ -357,6 +364,7 @@ STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("grow", "growsnap"), ScriptProcess.grow),
     **dict.fromkeys(FILE_STEPS, ScriptProcess.on_file),
     **dict.fromkeys(WRITE_STEPS, ScriptProcess.on_write),
+    **dict.fromkeys(HEAP_STEPS, ScriptProcess.on_heap),
     **dict.fromkeys(NUMA_STEPS, ScriptProcess.on_region),
     "mem": ScriptProcess.mem,
     "meminfo": ScriptProcess.meminfo,

@@ -179,7 +179,7 @@ def test_fixed_mapping_replaces_and_reports_what_was_there() -> None:
     assert mm.commit.committed_pages == 46 + 255
 
 
-@pytest.mark.mission("V17", "partly")
+@pytest.mark.mission("V17")
 def test_only_private_writable_memory_is_promised() -> None:
     """Shared, read-only and MAP_NORESERVE mappings promise nothing, but in mode 2."""
     mm = new_process()
@@ -193,7 +193,7 @@ def test_only_private_writable_memory_is_promised() -> None:
     assert mm.commit.committed_pages == promised + 256
 
 
-@pytest.mark.mission("V17", "partly")
+@pytest.mark.mission("V17")
 def test_refused_promise_changes_nothing() -> None:
     """ENOMEM leaves mappings and sums as they were, also for MAP_FIXED over a mapping."""
     mm = new_process()

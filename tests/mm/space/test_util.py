@@ -20,7 +20,7 @@ def charge(account: CommitAccount, pages: int, total_vm: int = 0, *, root: bool 
     return account.charge(pages, mm_total_vm=total_vm, cap_sys_admin=root)
 
 
-@pytest.mark.mission("V17", "partly")
+@pytest.mark.mission("V17")
 def test_guess_refuses_more_than_ram_and_swap() -> None:
     """2 GB of RAM without swap: 4 GB at once fail, 2 GB succeed, again and again."""
     account = commit_account(2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_GUESS)
@@ -32,7 +32,7 @@ def test_guess_refuses_more_than_ram_and_swap() -> None:
     assert charge(account, 4 * GIB_PAGES)
 
 
-@pytest.mark.mission("V17", "partly")
+@pytest.mark.mission("V17")
 def test_always_never_refuses() -> None:
     """Mode 1 promises anything."""
     account = commit_account(2 * GIB_PAGES, overcommit_memory=OVERCOMMIT_ALWAYS)
@@ -40,7 +40,7 @@ def test_always_never_refuses() -> None:
     assert charge(account, 1 << 35)
 
 
-@pytest.mark.mission("V17", "partly")
+@pytest.mark.mission("V17")
 def test_never_stops_below_the_commit_limit() -> None:
     """Mode 2: what is promised stays below CommitLimit less the user's reserve.
 
