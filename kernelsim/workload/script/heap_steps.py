@@ -58,7 +58,7 @@ class HeapSteps:
         name, size = str(step.args[0]), number_of(step.args[1])
         block = self.regions[name] = await self.heap.malloc(size)
         where: Fields = (("ptr", pointer(block.address)),)
-        if step.op == "mallocw":
+        if step.op == "mallocw" and size:
             await self.handle.touch(block, write=True)
             await self.handle.touch(block, write=True, offset=size - 1)
             return Outcome(fields=where)
