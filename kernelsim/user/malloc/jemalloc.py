@@ -2,7 +2,8 @@
 
 Blocks up to 32 KiB are cached by the thread: a stack of each size, filled from an arena and flushed
 to it by halves, and tended a little for each 64 KiB allocated or freed. Blocks from 8 MiB on have
-an arena of their own, which gives their pages back at once.
+an arena of their own, which gives their pages back at once. Unlike the real one it does not turn to
+the heap where no mapping can be made.
 
 Interface: `JeMalloc`.
 Source: jemalloc 5.3.0 src/jemalloc.c, src/tcache.c, cache_bin.h, src/thread_event.c.
@@ -32,9 +33,8 @@ DIRTY_DECAY_MS: Final = 10_000
 TCACHE_GC_INCR_BYTES: Final = 65_536
 POINTER: Final = 8
 BIN_INFO_BYTES: Final = 2  # cache_bin_info_t
-TSD_ADDRESS: Final = (
-    0x7FFFF7F8F738  # of a thread's data without randomisation; seeds its random numbers
-)
+# Where the first thread's data is without randomisation of addresses; its random numbers start there
+TSD_ADDRESS: Final = 0x7FFFF7F8F738
 
 
 class _State(IntEnum):
@@ -63,12 +63,10 @@ class _CacheBin:
         "ncached_max",
         "refilled",
         "szind",
-        "usize",
     )
 
     def __init__(self, szind: int) -> None:
         self.szind = szind
-        self.usize = SIZES[szind]
         self.blocks: list[int] = []
         self.low_water = 0
         self.ncached_max = NCACHED_MAX[szind]

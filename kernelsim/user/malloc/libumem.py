@@ -12,7 +12,14 @@ umem_update_thread.c.
 
 from typing import Final
 
-from kernelsim.user.malloc.libumem_cache import MAGTYPES, CacheArenas, UmemCache
+from kernelsim.user.malloc.libumem_cache import (
+    BUFCTL_BYTES,
+    MAGTYPES,
+    SLAB_BYTES,
+    UMEM_SECOND_ALIGN,
+    CacheArenas,
+    UmemCache,
+)
 from kernelsim.user.malloc.libumem_update import UpdateThread
 from kernelsim.user.malloc.libumem_vmem import PAGE, POINTER, Arena, Vmem
 from kernelsim.user.malloc.protocol import System
@@ -20,14 +27,11 @@ from kernelsim.user.malloc.protocol import System
 UMEM_MAXBUF: Final = 16384
 TAG: Final = 8
 UMEM_ALIGN_SHIFT: Final = 3
-UMEM_SECOND_ALIGN: Final = 16
 CACHE_LINE: Final = 64
 SIZE_MAX: Final = (1 << 64) - 1
 VMEM_BYTES: Final = 3144  # an arena's record
 VMEM_INITIAL_SEGMENTS: Final = 7  # those of the arena of arenas: a span of 6 records, cut up
 CPU_BYTES: Final = 8
-SLAB_BYTES: Final = 56
-BUFCTL_BYTES: Final = 24
 BUFCTL_AUDIT_BYTES: Final = 192
 DLSYM_MESSAGE: Final = 56
 DLERROR_RESULT: Final = 24

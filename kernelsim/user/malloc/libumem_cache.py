@@ -9,7 +9,7 @@ Interface: `UmemCache`, `Magtype`, `CacheArenas`, `MAGTYPES`.
 Source: portable umem 1.0.2 umem.c, umem_impl.h.
 """
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from kernelsim.user.malloc.libumem_vmem import POINTER, Arena
 from kernelsim.user.malloc.protocol import System
@@ -50,6 +50,24 @@ MAGTYPES: Final = (
     Magtype(95, 64, 0),
     Magtype(143, 64, 0),
 )
+
+
+class Helpers(Protocol):
+    """What caches need of each other, and of time.
+
+    Attributes:
+        magazines: The caches of magazines, as MAGTYPES.
+        slab_cache: Records of slabs.
+        bufctl_cache: Records of blocks.
+    """
+
+    magazines: list["UmemCache"]
+    slab_cache: "UmemCache"
+    bufctl_cache: "UmemCache"
+
+    async def catch_up(self) -> None:
+        """Do what is due by the clock; it comes before a look at the depot."""
+        ...
 
 
 class CacheArenas(NamedTuple):
@@ -173,7 +191,7 @@ class UmemCache:
         self._full = _Maglist()
         self._empty = _Maglist()
 
-    async def create(self, arenas: CacheArenas, helpers: "Helpers") -> bool:
+    async def create(self, arenas: CacheArenas, helpers: Helpers) -> bool:
         """Get the memory of the cache itself; return whether there was some."""
         self._helpers = helpers
         address = await arenas.cache.xalloc(
@@ -360,24 +378,6 @@ class UmemCache:
             await self._hash_arena.free(self._hash_table, old * POINTER)
             self._hash_table = table
             self.hash_mask = size - 1
-
-
-class Helpers:
-    """What caches need of each other.
-
-    Attributes:
-        magazines: The caches of magazines, as MAGTYPES.
-        slab_cache: Records of slabs.
-        bufctl_cache: Records of blocks.
-    """
-
-    magazines: list[UmemCache]
-    slab_cache: UmemCache
-    bufctl_cache: UmemCache
-
-    async def catch_up(self) -> None:
-        """Do what is due by the clock before the depot is looked at."""
-        raise AssertionError
 
 
 def _best_slab(chunksize: int, quantum: int) -> int:

@@ -12,7 +12,7 @@ sol_compat.h (gethrtime).
 
 from typing import Final, Protocol
 
-from kernelsim.user.malloc.libumem_cache import Helpers, UmemCache
+from kernelsim.user.malloc.libumem_cache import UmemCache
 from kernelsim.user.malloc.libumem_vmem import POINTER, VMEM_HASH_INITIAL, Arena, Vmem
 from kernelsim.user.malloc.protocol import System
 
@@ -30,14 +30,23 @@ class _Callocs(Protocol):
     async def calloc(self, nr: int, nr_bytes: int) -> int: ...
 
 
-class UpdateThread(Helpers):
+class UpdateThread:
     """The thread, and the caches it looks after.
 
     The model runs it at the next call that could tell the difference.
+
+    Attributes:
+        caches: All caches, in the order in which they were made.
+        magazines: Of them those of magazines.
+        slab_cache: The one of records of slabs.
+        bufctl_cache: The one of records of blocks.
     """
 
     def __init__(self, system: System, vmem: Vmem, heap: _Callocs, hash_arena: Arena) -> None:
         self.caches: list[UmemCache] = []
+        self.magazines: list[UmemCache] = []
+        self.slab_cache: UmemCache
+        self.bufctl_cache: UmemCache
         self._system = system
         self._vmem = vmem
         self._heap = heap
