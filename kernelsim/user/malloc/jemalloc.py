@@ -33,7 +33,7 @@ DIRTY_DECAY_MS: Final = 10_000
 TCACHE_GC_INCR_BYTES: Final = 65_536
 POINTER: Final = 8
 BIN_INFO_BYTES: Final = 2  # cache_bin_info_t
-# Where the first thread's data is without randomisation of addresses; its random numbers start there
+# Where the first thread's data is without address randomisation: the seed of its random numbers.
 TSD_ADDRESS: Final = 0x7FFFF7F8F738
 
 
