@@ -62,6 +62,7 @@ WORDS: Final = {
 }
 LABEL_COLUMNS: Final = 10
 SHOWN_FOLDERS: Final = ("workloads", "tests")  # that commands name
+AND: Final = " && "  # between the commands of a row
 
 
 @attrs.frozen
@@ -106,13 +107,18 @@ def run_rows(rows: Sequence[TourRow], folder: Path, jobs: int) -> Iterator[Outco
 
 
 def run_command(command: str, place: str) -> Ran:
-    """Run one command of ours in a directory."""
-    words = [sys.executable, "-m", "kernelsim", *shlex.split(command)]
-    done = subprocess.run(  # noqa: S603 - words of tour.toml
-        words, cwd=place, capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    complaints = done.stderr.strip().splitlines()
-    return Ran(done.returncode, done.stdout, complaints[-1] if complaints else "")
+    """Run a command of ours in a directory; of several, joined by `&&`, up to one that fails."""
+    output = ""
+    for each in command.split(AND):
+        words = [sys.executable, "-m", "kernelsim", *shlex.split(each)]
+        done = subprocess.run(  # noqa: S603 - words of tour.toml
+            words, cwd=place, capture_output=True, text=True, encoding="utf-8", check=False
+        )
+        output += done.stdout
+        if done.returncode:
+            complaints = done.stderr.strip().splitlines()
+            return Ran(done.returncode, output, complaints[-1] if complaints else "")
+    return Ran(0, output, "")
 
 
 def outcome_of(row: TourRow, ran: Ran | None) -> Outcome:
@@ -134,11 +140,16 @@ def block_of(outcome: Outcome, language: str) -> str:
     told = [(words["note"], row.text("note", language))]
     told += [(words["ours"] if not i else "", line) for i, line in enumerate(outcome.figure)]
     told += [(words[kind], row.text(kind, language)) for kind in ("linux", "look", "missing")]
-    told += [(words["run"], f"kernelsim {row.run}" if row.run else "")]
+    told += [(words["run"], shell_command(row))]
     verdict = words["broken"] if outcome.why_not else words["holds"] if row.run else words["open"]
     lines += [f"  {filled(label, LABEL_COLUMNS)} {text}" for label, text in told if text]
     lines.append(f"  {verdict}{': ' if outcome.why_not else ''}{outcome.why_not}")
     return "\n".join(lines) + "\n"
+
+
+def shell_command(row: TourRow) -> str:
+    """Return what a user types to see a row; "" if nothing shows it."""
+    return AND.join(f"kernelsim {each}" for each in row.run.split(AND)) if row.run else ""
 
 
 def list_of(rows: Sequence[TourRow], language: str) -> tuple[list[str], list[list[str]]]:
@@ -156,6 +167,6 @@ def markdown_of(rows: Sequence[TourRow]) -> str:
     for row in rows:
         missing = row.text("missing", "en")
         state = f"{row.state}: {missing}" if missing else row.state
-        shown = f"`kernelsim {row.run}`" if row.run else ""
+        shown = f"`{shell_command(row)}`" if row.run else ""
         lines.append(f"| {row.name} | {row.text('what', 'en')} | {state} | {shown} |")
     return "\n".join(lines) + "\n"

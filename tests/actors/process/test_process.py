@@ -258,7 +258,7 @@ def test_the_heap_grows_and_shrinks():
     with_process(scenario)
 
 
-@pytest.mark.mission("V10", "partly")
+@pytest.mark.mission("V10")
 @pytest.mark.parametrize("one_by_one", [False, True])
 def test_a_touch_below_the_stack_makes_it_grow(one_by_one):
     """A store 1 MiB below the top grows the stack to that page; only what is touched is resident.

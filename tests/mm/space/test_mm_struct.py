@@ -56,7 +56,7 @@ def sizes(mm: MmStruct) -> tuple[int, int, int, int]:
     return mm.total_vm, mm.data_vm, mm.exec_vm, mm.stack_vm
 
 
-@pytest.mark.mission("V10", "partly")
+@pytest.mark.mission("V10")
 def test_layout_of_a_fresh_process() -> None:
     """Text, data, bss, no heap yet, a stack of 132 kB at the very top, mmap below 128 MB."""
     mm = new_process()
@@ -77,7 +77,7 @@ def test_layout_of_a_fresh_process() -> None:
     assert mm.commit.committed_pages == 5 + 8 + 33
 
 
-@pytest.mark.mission("V10", "partly")
+@pytest.mark.mission("V10")
 def test_mmap_base_follows_the_stack_limit() -> None:
     """The gap for the stack is its limit and a guard, at least 128 MB, at most 5/6 of all."""
     assert mmap_base(8 * MIB) == TASK_SIZE - 128 * MIB
@@ -85,7 +85,7 @@ def test_mmap_base_follows_the_stack_limit() -> None:
     assert mmap_base(1 << 63) == TASK_SIZE - (TASK_SIZE // 6 * 5 & -PAGE_SIZE)
 
 
-@pytest.mark.mission("V10", "partly")
+@pytest.mark.mission("V10")
 @pytest.mark.parametrize(
     ("arch", "mmap_range", "stack_range"),
     [
@@ -259,7 +259,7 @@ def test_brk_that_cannot_be_returns_the_old_end() -> None:
     assert set_brk(mm, start + MIB - PAGE_SIZE).result == start + MIB - PAGE_SIZE
 
 
-@pytest.mark.mission("V10", "partly")
+@pytest.mark.mission("V10")
 def test_stack_grows_to_its_limit_and_no_further() -> None:
     """8 MB below the top is the last page; with 16 MB it is twice as deep."""
     for limit in (8 * MIB, 16 * MIB):
@@ -271,7 +271,7 @@ def test_stack_grows_to_its_limit_and_no_further() -> None:
         assert mm.commit.committed_pages == 13 + limit // PAGE_SIZE
 
 
-@pytest.mark.mission("V10", "partly")
+@pytest.mark.mission("V10")
 def test_accesses_that_are_a_segmentation_fault() -> None:
     """NULL, a hole, and a write to text have no mapping to go to; reading text has."""
     mm = new_process()
@@ -282,7 +282,7 @@ def test_accesses_that_are_a_segmentation_fault() -> None:
     assert fault_vma(mm, 1 << 47, write=False) is None
 
 
-@pytest.mark.mission("V10", "partly")
+@pytest.mark.mission("V10")
 def test_stack_does_not_grow_into_the_guard_gap() -> None:
     """It stops 1 MB above an accessible mapping below it; a PROT_NONE one does not count."""
     stack = TASK_SIZE - 4 * MIB

@@ -12,6 +12,7 @@ from kernelsim.actors.process.calls import (
     files,
     forking,
     life,
+    limits,
     locking,
     mapping,
     mempolicy,
@@ -35,5 +36,6 @@ CALLS: Final = CallTable(
         mempolicy.CALLS,
         migrating.CALLS,
         life.CALLS,
+        limits.CALLS,
     )
 )
