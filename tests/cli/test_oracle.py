@@ -270,7 +270,7 @@ def test_snapshots_stay_below_the_run(capsys, tmp_path, script):
     [
         ("bogus\n", ":1: 'bogus' is no command"),
         ("snap a\nmemhog fork\n", ":2: step 'fork': 'fork' is no step"),
-        ("memhog malloc:a:1M\n", ":1: step 'malloc:a:1M' needs 'malloc', which is not simulated"),
+        ("memhog dents:9\n", ":1: step 'dents:9' needs 'dents', which is not simulated"),
         ("memhog hold\n", ":1: the script never ends: nobody ends step 'hold'"),
         ("memhog hold &\nwait\n", ":1: the script never ends: nobody ends step 'hold'"),
         ("memhog wait:/x mkfile:/x\n", ":1: the script never ends: nobody ends step 'wait:/x'"),
