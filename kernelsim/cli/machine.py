@@ -14,6 +14,7 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
+from kernelsim.cli.machine_memory import page_size_of, print_memory
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_example import example_text
@@ -52,7 +53,13 @@ class CheckRow:
 
 
 def machine(
-    action: Action, target: str = "", /, *, out: Path | None = None, toml: bool = False
+    action: Action,
+    target: str = "",
+    /,
+    *,
+    out: Path | None = None,
+    toml: bool = False,
+    page_size: str = "",
 ) -> int:
     """List machines, show one, or make one from a running kernel.
 
@@ -66,6 +73,7 @@ def machine(
         target: A preset or TOML file for show, a directory with zoneinfo for from-proc.
         out: Also write the machine as this TOML file (from-proc and from-host).
         toml: Print the whole machine as a file that `run --machine` takes (show).
+        page_size: What the memory models would spend with pages of this size, such as 16K (show).
     """
     wants_target = action in ("show", "from-proc")
     if wants_target != bool(target):
@@ -75,6 +83,10 @@ def machine(
         raise UserError(f"machine {action} takes no --out (see --help)")
     if toml and action != "show":
         raise UserError(f"machine {action} takes no --toml (see --help)")
+    if page_size and (toml or action != "show"):
+        raise UserError(
+            f"machine {action} takes no --page-size{' with --toml' * toml} (see --help)"
+        )
     if action == "new":
         print(example_text(), end="")
         return 0
@@ -86,7 +98,7 @@ def machine(
         if toml:
             print(machine_text(spec), end="")
         else:
-            print_machine(spec)
+            print_machine(spec, page_size=page_size_of(page_size or PAGE_SIZE))
         return 0
     return from_proc(Path(target) if target else PROC, out=out)
 
@@ -127,8 +139,8 @@ def write_machine(spec: MachineSpec, path: Path) -> None:
     write_whole(path, lambda temporary: temporary.write_bytes(machine_text(spec).encode()))
 
 
-def print_machine(spec: MachineSpec) -> None:
-    """Print nodes, zones, distances, disks, swap and the tunables that differ from the defaults."""
+def print_machine(spec: MachineSpec, *, page_size: int = PAGE_SIZE) -> None:
+    """Print nodes, zones, the map of memory, distances, disks, swap and tunables that were set."""
     cpus = "1 CPU" if spec.nr_cpus == 1 else f"{spec.nr_cpus} CPUs"
     managed = format_size(sum(node.managed_pages for node in spec.nodes) * PAGE_SIZE)
     print(f"{spec.name}: {spec.arch}, rules of {spec.era.name}, {cpus}, {managed} for use")
@@ -140,6 +152,7 @@ def print_machine(spec: MachineSpec) -> None:
                 cpus = format_number_list(node.cpus) or "none"
                 zones.add_row(str(node.nid), cpus, zone.type.value, *map(str, sizes))
     console().print(zones)
+    print_memory(spec, page_size=page_size)
     print("distances")
     for row in spec.distances:
         print("  " + " ".join(f"{distance:3}" for distance in row))

@@ -16,14 +16,16 @@ Nodes follow each other in address order unless a node says where it starts.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from kernelsim.config.machine import NodeSpec, ZoneSpec
+from kernelsim.config.memory_model import memory_model
 from kernelsim.config.zones import ZoneType, zone_boundaries, zone_types
 from kernelsim.errors import ConfigError
-from kernelsim.units import GIB, MIB, PAGE_SIZE
+from kernelsim.units import GIB, MIB, PAGE_SIZE, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +61,13 @@ class NodeMemory:
 
 
 def lay_out_nodes(
-    nodes: Sequence[NodeMemory], *, arch: str, era: Era, movable_pages: int = 0
+    nodes: Sequence[NodeMemory],
+    *,
+    arch: str,
+    era: Era,
+    model: str,
+    movable_pages: int = 0,
+    holes: Sequence[tuple[int, int]] = (),
 ) -> tuple[NodeSpec, ...]:
     """Return the nodes with their zones.
 
@@ -67,13 +75,15 @@ def lay_out_nodes(
         nodes: what each node has, by node number.
         arch: x86_64, i386 or i386pae.
         era: decides the size of a struct page.
+        model: memory model; one with large maps leaves less memory for use.
         movable_pages: `movablecore=` in pages; 0 for none.
+        holes: (first pfn, pfn behind) without memory, beside those of a PC.
 
     Raises ConfigError when nodes overlap, a 32-bit machine has more than it can address, or
     device memory is asked for where there is no ZONE_DEVICE.
     Source: Linux 6.1 mm/page_alloc.c:free_area_init
     """
-    ranges = _place(nodes, arch=arch)
+    ranges = _place(nodes, _holes(holes), arch=arch)
     movable_from = _movable_starts(ranges, arch=arch, movable_pages=movable_pages)
     device_start = max((end for node in ranges for _, end in node), default=0)
     specs: list[NodeSpec] = []
@@ -96,15 +106,43 @@ def lay_out_nodes(
                 memory_ranges=ranges[nid],
             )
         )
-    return _with_managed(specs, era=era)
+    kept = _pages_of_holes(specs, model, arch=arch, era=era)
+    return _with_managed(specs, era=era, mem_map_of_holes=kept)
 
 
 _Ranges = tuple[tuple[int, int], ...]
 
 
-def _place(nodes: Sequence[NodeMemory], *, arch: str) -> list[_Ranges]:
+def _holes(asked: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return all holes in rising order: those of a PC, and what was asked for, none overlapping."""
+    holes = sorted([LEGACY_HOLE, (PCI_HOLE_START_PFN, PCI_HOLE_END_PFN), *asked])
+    for (_, end), (start, _) in pairwise(holes):
+        if start < end:
+            text = f"{start * PAGE_SIZE:#x}"
+            raise ConfigError("holes", text, f"a hole up to {end * PAGE_SIZE:#x} lies there")
+    return holes
+
+
+def _pages_of_holes(specs: Sequence[NodeSpec], model: str, *, arch: str, era: Era) -> int:
+    """Return the pages that the struct pages of holes take; sparsemem has none for whole sections.
+
+    What its sections hold of holes is inside the error of `reserved_estimate`.
+    """
+    if model == "sparsemem":
+        return 0
+    maps = memory_model(
+        model,
+        [node.struct_page_ranges for node in specs],
+        arch=arch,
+        struct_page_bytes=era.struct_page_bytes,
+    )
+    return maps.hole_bytes // PAGE_SIZE
+
+
+def _place(
+    nodes: Sequence[NodeMemory], holes: Sequence[tuple[int, int]], *, arch: str
+) -> list[_Ranges]:
     """Give each node its page frames, around the holes."""
-    holes = [LEGACY_HOLE, (PCI_HOLE_START_PFN, PCI_HOLE_END_PFN)]
     limit = {"x86_64": 1 << 40, "i386": PCI_HOLE_START_PFN, "i386pae": 1 << 24}[arch]
     placed: list[_Ranges] = []
     cursor = 0
@@ -243,22 +281,35 @@ def reserved_estimate(zone: ZoneSpec, *, era: Era, holds_kernel: bool, bounce_bu
     return min(reserved, zone.present_pages)
 
 
-def _with_managed(specs: Sequence[NodeSpec], *, era: Era) -> tuple[NodeSpec, ...]:
-    """Return the nodes with managed pages estimated; the first zone above DMA holds the kernel."""
+def _with_managed(
+    specs: Sequence[NodeSpec], *, era: Era, mem_map_of_holes: int
+) -> tuple[NodeSpec, ...]:
+    """Return the nodes with managed pages estimated; the first zone above DMA holds the kernel.
+
+    Raises ConfigError when the struct pages of holes, which lie there, too, leave nothing of it.
+    """
     nodes: list[NodeSpec] = []
     kernel_placed = False
     top = max(node.end_pfn for node in specs)
     for node in specs:
         zones: list[ZoneSpec] = []
         for zone in node.zones:
-            plain = zone.type is not ZoneType.ZONE_DMA and zone.present_pages > 0
+            holds_kernel = (
+                not kernel_placed and zone.type is not ZoneType.ZONE_DMA and zone.present_pages > 0
+            )
+            kernel_placed = kernel_placed or holds_kernel
             reserved = reserved_estimate(
                 zone,
                 era=era,
-                holds_kernel=plain and not kernel_placed,
+                holds_kernel=holds_kernel,
                 bounce_buffer=top > PCI_HOLE_END_PFN,
             )
-            kernel_placed = kernel_placed or plain
+            if holds_kernel and mem_map_of_holes:
+                reserved += mem_map_of_holes
+                if reserved >= zone.present_pages:
+                    size = format_size(mem_map_of_holes * PAGE_SIZE)
+                    rule = f"the struct pages of its holes need {size} of zone {zone.type.value}"
+                    raise ConfigError("holes", format_size(zone.present_pages * PAGE_SIZE), rule)
             managed = max(zone.present_pages - reserved, 0)
             zones.append(attrs.evolve(zone, managed_pages=managed))
         nodes.append(attrs.evolve(node, zones=tuple(zones)))

@@ -29,10 +29,12 @@ from kernelsim.config.disks import (
 )
 from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.config.latency import LatencySpec
+from kernelsim.config.memory_model import MODELS, MemoryModel, default_model, memory_model
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.sysctl_write import require_era
 from kernelsim.config.zones import ARCHES, ZoneType, zone_types
 from kernelsim.errors import ConfigError
+from kernelsim.units import PAGE_SIZE
 
 __all__ = [
     "DEVICE_NAME",
@@ -129,6 +131,14 @@ class NodeSpec:
         return sum(zone.present_pages for zone in self.zones)
 
     @property
+    def struct_page_ranges(self) -> tuple[tuple[int, int], ...]:
+        """Return the frames that need a struct page: RAM, and what ZONE_DEVICE holds."""
+        zones = [zone for zone in self.zones if zone.spanned_pages]
+        if self.memory_ranges:
+            zones = [zone for zone in zones if zone.type is ZoneType.ZONE_DEVICE]
+        return (*self.memory_ranges, *((zone.start_pfn, zone.end_pfn) for zone in zones))
+
+    @property
     def managed_pages(self) -> int:
         """Return the pages the node's buddy system was given."""
         return sum(zone.managed_pages for zone in self.zones)
@@ -161,6 +171,10 @@ class MachineSpec:
     """Costs."""
     sysctl: Sysctl = attrs.field(factory=Sysctl)
     """Tunables in force when the workload starts."""
+    memory_model: str = attrs.field(
+        default=attrs.Factory(lambda self: default_model(self.arch), takes_self=True)
+    )
+    """flatmem, discontigmem or sparsemem; what the kernel is built with."""
     boot: BootState = attrs.field(factory=BootState)
     """What the kernel already uses."""
 
@@ -183,6 +197,21 @@ class MachineSpec:
         """Return whether its kernel is built for NUMA, be it with one node."""
         return self.arch not in NO_NUMA_ARCHES
 
+    def mem_map(self, model: str, *, page_size: int = PAGE_SIZE) -> MemoryModel:
+        """Return the maps of struct page that a memory model keeps for this machine.
+
+        Args:
+            model: one of MODELS; `memory_model` for its own.
+            page_size: of the kernel, in bytes.
+        """
+        return memory_model(
+            model,
+            [node.struct_page_ranges for node in self.nodes],
+            arch=self.arch,
+            struct_page_bytes=self.era.struct_page_bytes,
+            page_size=page_size,
+        )
+
     @property
     def hugepage_kb(self) -> int:
         """Return the size of a huge page."""
@@ -192,8 +221,8 @@ class MachineSpec:
 def validate_machine(machine: MachineSpec) -> None:
     """Check what no single field can know: that the parts fit together.
 
-    Raises ConfigError for the first rule broken, in this order: names, CPUs, memory, distances,
-    swap, files, tunables.
+    Raises ConfigError for the first rule broken, in this order: names, CPUs, memory, memory model,
+    distances, swap, files, tunables.
     """
     _validate_names(machine)
     if machine.arch not in ARCHES:
@@ -209,6 +238,7 @@ def validate_machine(machine: MachineSpec) -> None:
             raise ConfigError(f"nodes[{index}].zones", got, f"{machine.arch} has {names}")
     _validate_cpus(machine)
     _validate_memory(machine)
+    _validate_memory_model(machine)
     _validate_distances(machine.distances, nr_nodes=len(machine.nodes))
     validate_disks(machine.devices, machine.swaps)
     validate_files(machine.devices, machine.swaps, machine.files)
@@ -277,6 +307,29 @@ def _validate_memory(machine: MachineSpec) -> None:
         if start < end:
             rule = f"the memory of nodes {first} and {second} overlaps"
             raise ConfigError(f"node[{second}].start", f"pfn {start}", rule)
+
+
+def _validate_memory_model(machine: MachineSpec) -> None:
+    """Check that a kernel of this era can be built with the model for these nodes."""
+    if machine.memory_model not in MODELS:
+        rule = f"must be one of {', '.join(MODELS)}"
+        raise ConfigError("memory_model", machine.memory_model, rule)
+    rules = MODELS[machine.memory_model]
+    if rules.era not in (None, machine.era.name):
+        rule = f'only era = "{rules.era}" has it; it went with 5.14'
+        raise ConfigError("memory_model", rules.name, rule)
+    if len(machine.nodes) > 1 and not rules.numa:
+        others = ", ".join(name for name, model in MODELS.items() if model.numa)
+        rule = f"is for one node; for {len(machine.nodes)} it must be one of {others}"
+        raise ConfigError("memory_model", rules.name, rule)
+    has_device = any(
+        zone.spanned_pages
+        for node in machine.nodes
+        for zone in node.zones
+        if zone.type is ZoneType.ZONE_DEVICE
+    )
+    if has_device and rules.hotplug_refusal:
+        raise ConfigError("device_memory", rules.name, f"is hot-plugged; {rules.hotplug_refusal}")
 
 
 def _validate_distances(distances: tuple[tuple[int, ...], ...], *, nr_nodes: int) -> None:

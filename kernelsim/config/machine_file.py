@@ -31,6 +31,7 @@ from kernelsim.config.machine_form import (
     NodeToml,
     SwapToml,
 )
+from kernelsim.config.memory_model import MODELS, default_model
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.structure import flat_settings, structure, unstructure
 from kernelsim.config.toml_text import read_toml, toml_text
@@ -89,7 +90,13 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     if "nodes" in table:
         return structure(table, MachineSpec)
     plain = structure(table, MachineToml)
-    for key, value, allowed in (("arch", plain.arch, ARCHES), ("era", plain.era, ERAS)):
+    model = default_model(plain.arch) if plain.memory_model is None else plain.memory_model
+    choices = (
+        ("arch", plain.arch, ARCHES),
+        ("era", plain.era, ERAS),
+        ("memory_model", model, MODELS),
+    )
+    for key, value, allowed in choices:
         if value not in allowed:
             raise ConfigError(key, value, f"must be one of {', '.join(allowed)}")
     era = ERAS[plain.era]
@@ -106,14 +113,32 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
         name=plain.name,
         arch=plain.arch,
         era=era,
-        nodes=lay_out_nodes(nodes, arch=plain.arch, era=era, movable_pages=movable),
+        nodes=lay_out_nodes(
+            nodes,
+            arch=plain.arch,
+            era=era,
+            model=model,
+            movable_pages=movable,
+            holes=tuple(_hole(text, index) for index, text in enumerate(plain.holes)),
+        ),
         distances=_default_distances(len(nodes)) if plain.distances is None else plain.distances,
         swaps=tuple(_swap(swap, index) for index, swap in enumerate(plain.swap)),
         devices=devices,
         files=tuple(_file(file, index) for index, file in enumerate(plain.files)),
         latency=plain.latency,
         sysctl=sysctl,
+        memory_model=model,
     )
+
+
+def _hole(text: str, index: int) -> tuple[int, int]:
+    """Return a hole as (first pfn, pfn behind it)."""
+    first, _, end = text.partition("-")
+    key = f"holes[{index}]"
+    low, high = (_pages(part, key=key, zero=True) for part in (first, end))
+    if low >= high:
+        raise ConfigError(key, text, "must end behind its start")
+    return low, high
 
 
 def _default_distances(nr_nodes: int) -> tuple[tuple[int, ...], ...]:

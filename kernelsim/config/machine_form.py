@@ -15,6 +15,7 @@ from kernelsim.config.disks import LATENCY_SPREAD_MAX, SCHEDULERS, BlockDeviceSp
 from kernelsim.config.era import ERAS
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine import DEVICE_NAME_RULE
+from kernelsim.config.memory_model import MODELS
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.zones import ARCHES
 
@@ -252,6 +253,20 @@ class MachineToml:
         f"one of {', '.join(ERAS)}",
         example="6.1",
         default="6.1",
+    )
+    memory_model: str | None = _key(
+        "how the kernel finds the struct page of a frame, which decides what holes cost and "
+        "whether memory can come and go",
+        f"one of {', '.join(MODELS)} (discontigmem: classic only, flatmem: one node only); "
+        "left out: sparsemem, on i386 flatmem",
+        example="sparsemem",
+        default=None,
+    )
+    holes: tuple[str, ...] = _key(
+        "physical addresses without memory, beside those every PC has; the RAM lies around them",
+        'ranges such as "1G-2G" in whole pages',
+        example=(),
+        default=(),
     )
     node: tuple[NodeToml, ...]
     distances: tuple[tuple[int, ...], ...] | None = _key(

@@ -299,8 +299,8 @@ def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
         latin: f"{latin}: file = 'c.toml': must be UTF-8 text; byte 8 is not",
         broken: f"{broken}: line 2 = 'arch \"x86_64\"': not TOML: Expected '=' after a key in a"
         " key/value pair",
-        bad: f"{bad}: bad = 1: unknown key; known are name, arch, era, node, distances, device,"
-        " swap, files, latency, sysctl, movablecore",
+        bad: f"{bad}: bad = 1: unknown key; known are name, arch, era, memory_model, holes, node,"
+        " distances, device, swap, files, latency, sysctl, movablecore",
         tmp_path: f"{tmp_path}: file = '{tmp_path.name}': Is a directory",
     }
 

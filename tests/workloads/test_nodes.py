@@ -30,9 +30,22 @@ def test_zone_reclaim_mode_by_mode():
 
 
 @pytest.mark.slow
+@pytest.mark.mission("P2")
+@pytest.mark.mission("P3", "partly")
+def test_a_hole_costs_what_the_memory_model_keeps_for_it():
+    """Frames come back in every model; 10 MiB of a hole of 1 GiB are in use with flatmem."""
+    assert run(FOLDER / "memory_models.py") == cli.EXIT_DONE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wrong", "said"),
     [
+        (
+            "memory_models",
+            ('(machine=old_machine("flatmem"', '(machine=old_machine("sparsemem"'),
+            "in use",
+        ),
         ("numa_policies", ('"bind", 1, move=True', '"bind", 1'), "mbind moves"),
         ("numa_swap_insanity", ('"interleave:0-1")', '"preferred:0")'), "room for both"),
         ("zone_reclaim", ('_mode", mode)', '_mode", mode & 4)'), "free the page"),

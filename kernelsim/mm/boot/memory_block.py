@@ -11,6 +11,7 @@ Units: bytes, page frames.
 from typing import Final
 
 from kernelsim.config.machine import MachineSpec
+from kernelsim.config.memory_model import MODELS
 from kernelsim.mm.page.phys_mem import MemoryBlock, MemoryBlocks
 from kernelsim.units import GIB, MIB, PAGE_SIZE
 
@@ -37,7 +38,7 @@ def memory_dev_init(spec: MachineSpec) -> MemoryBlocks:
             )
             for block in boot.memory_blocks
         ]
-    elif spec.arch == "x86_64":
+    elif spec.arch == "x86_64" and not MODELS[spec.memory_model].hotplug_refusal:
         blocks.size_bytes = block_size(spec)
         zones = zones_of_blocks(spec, blocks.size_bytes // PAGE_SIZE)
         blocks.blocks += [
