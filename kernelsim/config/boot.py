@@ -72,7 +72,7 @@ class NodeBoot:
 
     nid: int
     """Node number."""
-    stats: dict[str, int]
+    stats: dict[str, int] = attrs.field(factory=dict)
     """Node counters of zoneinfo, kernel's names and order."""
     meminfo_kb: dict[str, int] = attrs.field(factory=dict)
     """nodeN/meminfo; HugePages_ keys are counts."""
@@ -114,6 +114,8 @@ class BootState:
     """What happens to hot-added blocks: offline, online, online_kernel, online_movable."""
     uptime_ns: int = 0
     """Time since boot."""
+    assumed: tuple[str, ...] = ()
+    """What the recording does not say and is taken for granted, a sentence each."""
 
     @property
     def recorded(self) -> bool:

@@ -5,7 +5,7 @@ hold of the hardware.
 Nothing here changes in a run; hotplug works on the node actors' own state.
 Interface: `MachineSpec` and its parts are values; `load_machine` (machine_file.py) makes one from
 TOML, `machine_from_proc` (from_proc.py) from the text of a running kernel. Every node lists every
-zone type of the architecture, in the kernel's order, empty ones with zero pages.
+zone type of the kernel, in its order, empty ones with zero pages.
 Units: pages of 4 KiB, pfn, bytes, ns: in the name.
 """
 
@@ -32,7 +32,7 @@ from kernelsim.config.latency import LatencySpec
 from kernelsim.config.memory_model import MODELS, MemoryModel, default_model, memory_model
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.sysctl_write import require_era
-from kernelsim.config.zones import ARCHES, ZoneType, zone_types
+from kernelsim.config.zones import ARCHES, MAX_NR_ZONES, ZoneType
 from kernelsim.errors import ConfigError
 from kernelsim.units import PAGE_SIZE
 
@@ -99,12 +99,12 @@ class NodeSpec:
     cpus: tuple[int, ...]
     """CPU numbers; empty for a node without CPUs."""
     zones: tuple[ZoneSpec, ...]
-    """Every zone type of the architecture, in the kernel's order."""
+    """Every zone type of the kernel, in its order."""
     memory_ranges: tuple[tuple[int, int], ...] = ()
     """RAM as (first pfn, pfn behind the last), holes left out; () when only the zones are known."""
 
     def zone(self, zone_type: ZoneType) -> ZoneSpec:
-        """Return the zone of this type; KeyError if the architecture has none."""
+        """Return the zone of this type; KeyError if the kernel has none."""
         for zone in self.zones:
             if zone.type is zone_type:
                 return zone
@@ -184,8 +184,8 @@ class MachineSpec:
 
     @property
     def zone_types(self) -> tuple[ZoneType, ...]:
-        """Return the zone types of the architecture, lowest first."""
-        return zone_types(self.arch)
+        """Return the zone types its kernel was built with, lowest first."""
+        return tuple(zone.type for zone in self.nodes[0].zones)
 
     @property
     def nr_cpus(self) -> int:
@@ -232,10 +232,7 @@ def validate_machine(machine: MachineSpec) -> None:
     for index, node in enumerate(machine.nodes):
         if node.nid != index:
             raise ConfigError("nid", node.nid, f"nodes are numbered from 0 in order; want {index}")
-        if tuple(zone.type for zone in node.zones) != machine.zone_types:
-            names = " ".join(zone.value for zone in machine.zone_types)
-            got = " ".join(zone.type.value for zone in node.zones)
-            raise ConfigError(f"nodes[{index}].zones", got, f"{machine.arch} has {names}")
+        _validate_zone_types(machine, index)
     _validate_cpus(machine)
     _validate_memory(machine)
     _validate_memory_model(machine)
@@ -243,6 +240,21 @@ def validate_machine(machine: MachineSpec) -> None:
     validate_disks(machine.devices, machine.swaps)
     validate_files(machine.devices, machine.swaps, machine.files)
     require_era(machine.sysctl, machine.era)
+
+
+def _validate_zone_types(machine: MachineSpec, nid: int) -> None:
+    """Check that a node has the zone types of node 0, and those a kernel can be built with."""
+    types = tuple(zone.type for zone in machine.nodes[nid].zones)
+    got = " ".join(kind.value for kind in types)
+    if types != machine.zone_types:
+        names = " ".join(kind.value for kind in machine.zone_types)
+        raise ConfigError(f"nodes[{nid}].zones", got, f"must be those of node 0: {names}")
+    if types != tuple(kind for kind in ZoneType if kind in types):
+        raise ConfigError(f"nodes[{nid}].zones", got, "must stand in the kernel's order, each once")
+    if not {ZoneType.ZONE_NORMAL, ZoneType.ZONE_MOVABLE} <= set(types):
+        raise ConfigError(f"nodes[{nid}].zones", got, "must have Normal and Movable, be they empty")
+    if len(types) > MAX_NR_ZONES:
+        raise ConfigError(f"nodes[{nid}].zones", got, f"must be {MAX_NR_ZONES} at most")
 
 
 def _validate_names(machine: MachineSpec) -> None:

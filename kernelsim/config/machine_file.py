@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -35,13 +35,11 @@ from kernelsim.config.memory_model import MODELS, default_model
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.structure import flat_settings, structure, unstructure
 from kernelsim.config.toml_text import read_toml, toml_text
-from kernelsim.config.zones import ARCHES
+from kernelsim.config.zones import ARCHES, LOWMEM_RESERVE_RATIO, zone_types
 from kernelsim.errors import ConfigError
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
 
 __all__ = ["load_machine", "machine_from_toml", "machine_text", "preset_names"]
-
-LOWMEM_RESERVE_RATIO_I386: Final = (256, 32, 0, 0)  # DMA, Normal, HighMem, Movable
 
 
 def preset_names() -> tuple[str, ...]:
@@ -107,7 +105,8 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     sysctl = plain.sysctl
     given = flat_settings(table.get("sysctl", {}))
     if plain.arch != "x86_64" and "vm.lowmem_reserve_ratio" not in given:
-        sysctl = attrs.evolve(sysctl, vm_lowmem_reserve_ratio=LOWMEM_RESERVE_RATIO_I386)
+        ratio = tuple(LOWMEM_RESERVE_RATIO[kind] for kind in zone_types(plain.arch))
+        sysctl = attrs.evolve(sysctl, vm_lowmem_reserve_ratio=ratio)
     devices = tuple(_device(device, index) for index, device in enumerate(plain.device))
     return MachineSpec(
         name=plain.name,

@@ -6,13 +6,13 @@ Interface: `Lines.of(path)` reads a file; every helper raises RecordingError wit
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 import attrs
 
 from kernelsim.errors import RecordingError, shown
 
-__all__ = ["NUMBER", "Lines", "integer", "key_values"]
+__all__ = ["NUMBER", "Lines", "Source", "integer", "key_values"]
 
 NUMBER: Final = "[0-9]{1,18}"  # in patterns of lines: fits 64 bits
 _DIGITS_MAX: Final = 20  # of a number of 64 bits; Python refuses to convert very many
@@ -28,11 +28,13 @@ class Lines:
     """Lines without their ends."""
 
     @classmethod
-    def of(cls, source: Path | str, *, file: str = "text") -> Lines:
-        """Return the lines of a path, or of text that is called `file` in errors.
+    def of(cls, source: Source, *, file: str = "text") -> Lines:
+        """Return the lines of a path, or of text called `file` in errors; lines as they are.
 
         Raises RecordingError when the file cannot be read or is no UTF-8 text.
         """
+        if isinstance(source, Lines):
+            return source
         if isinstance(source, Path):
             file = str(source)
             try:
@@ -47,6 +49,9 @@ class Lines:
     def fail(self, index: int, rule: str) -> NoReturn:
         """Raise RecordingError for the line with this index (from 0)."""
         raise RecordingError(self.file, index + 1, rule)
+
+
+Source: TypeAlias = Path | str | Lines  # what a parser reads
 
 
 def integer(lines: Lines, index: int, text: str) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from kernelsim.config.number_list import parse_number_list
-from kernelsim.config.proc_lines import NUMBER, Lines, integer, key_values
+from kernelsim.config.proc_lines import NUMBER, Lines, Source, integer, key_values
 from kernelsim.config.proc_zoneinfo import Pageset, ZoneinfoZone, parse_zoneinfo
 from kernelsim.errors import RecordingError, shown
 
@@ -132,7 +132,7 @@ class CaseFile:
     """The whole table, for what is rarely asked."""
 
 
-def parse_meminfo(source: Path | str) -> dict[str, int]:
+def parse_meminfo(source: Source) -> dict[str, int]:
     """Return /proc/meminfo: KiB, and plain counts for HugePages_…."""
     lines = Lines.of(source, file="meminfo")
     values: dict[str, int] = {}
@@ -149,7 +149,7 @@ def parse_meminfo(source: Path | str) -> dict[str, int]:
     return values
 
 
-def parse_node_meminfo(source: Path | str) -> dict[str, int]:
+def parse_node_meminfo(source: Source) -> dict[str, int]:
     """Return nodeN/meminfo: KiB, and plain counts for HugePages_…."""
     lines = Lines.of(source, file="node meminfo")
     values: dict[str, int] = {}
@@ -162,17 +162,17 @@ def parse_node_meminfo(source: Path | str) -> dict[str, int]:
     return values
 
 
-def parse_vmstat(source: Path | str) -> dict[str, int]:
+def parse_vmstat(source: Source) -> dict[str, int]:
     """Return /proc/vmstat or nodeN/vmstat in the kernel's order."""
     return key_values(Lines.of(source, file="vmstat"))
 
 
-def parse_numastat(source: Path | str) -> dict[str, int]:
+def parse_numastat(source: Source) -> dict[str, int]:
     """Return nodeN/numastat in pages."""
     return key_values(Lines.of(source, file="numastat"))
 
 
-def parse_buddyinfo(source: Path | str) -> tuple[BuddyinfoZone, ...]:
+def parse_buddyinfo(source: Source) -> tuple[BuddyinfoZone, ...]:
     """Return the lines of /proc/buddyinfo."""
     lines = Lines.of(source, file="buddyinfo")
     zones: list[BuddyinfoZone] = []
@@ -186,7 +186,7 @@ def parse_buddyinfo(source: Path | str) -> tuple[BuddyinfoZone, ...]:
     return tuple(zones)
 
 
-def parse_pagetypeinfo(source: Path | str) -> Pagetypeinfo:
+def parse_pagetypeinfo(source: Source) -> Pagetypeinfo:
     """Return /proc/pagetypeinfo.
 
     Raises RecordingError with file and line for anything the kernel does not print.
@@ -233,7 +233,7 @@ def unmangled(path: str) -> str:
     return re.sub(r"\\([0-3][0-7]{2})", lambda found: chr(int(found[1], 8)), path)
 
 
-def parse_swaps(source: Path | str) -> tuple[SwapLine, ...]:
+def parse_swaps(source: Source) -> tuple[SwapLine, ...]:
     """Return the lines of /proc/swaps."""
     lines = Lines.of(source, file="swaps")
     if lines.lines[0].split() != ["Filename", "Type", "Size", "Used", "Priority"]:
@@ -254,7 +254,7 @@ def parse_swaps(source: Path | str) -> tuple[SwapLine, ...]:
     return tuple(swaps)
 
 
-def parse_nodes(source: Path | str) -> NodesText:
+def parse_nodes(source: Source) -> NodesText:
     """Return nodes.txt: `has_cpu = 0-1`, `node0/distance = 10 20`, `node0/cpulist = 0`."""
     lines = Lines.of(source, file="nodes.txt")
     states: dict[str, tuple[int, ...]] = {}
@@ -282,7 +282,7 @@ def parse_nodes(source: Path | str) -> NodesText:
     return NodesText(states=states, distances=distances, cpus=cpus)
 
 
-def parse_sysctl(source: Path | str) -> dict[str, str]:
+def parse_sysctl(source: Source) -> dict[str, str]:
     """Return sysctl_vm.txt: `key = value`, values as text."""
     lines = Lines.of(source, file="sysctl_vm.txt")
     values: dict[str, str] = {}
@@ -295,7 +295,7 @@ def parse_sysctl(source: Path | str) -> dict[str, str]:
     return values
 
 
-def parse_memory_blocks(source: Path | str) -> MemoryBlocks:
+def parse_memory_blocks(source: Source) -> MemoryBlocks:
     """Return memory_blocks.txt: `memory0/state = online` and two keys for all."""
     lines = Lines.of(source, file="memory_blocks.txt")
     blocks: dict[int, dict[str, str]] = {}

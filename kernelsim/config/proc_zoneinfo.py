@@ -1,6 +1,8 @@
-"""Read /proc/zoneinfo, every value of it.
+"""Read /proc/zoneinfo, every value of it, as kernels from 2.6 on print it.
 
-Linux: mm/vmstat.c:zoneinfo_show_print.
+Linux: mm/vmstat.c:zoneinfo_show_print. Before 4.8 all counters are the zone's, "scanned" and
+"all_unreclaimable" too; before 3.9 no line says "managed"; before 4.12 a kernel leaves out zones
+without memory; 6.x adds lines. Some print a counter without its name; that one is left out.
 Interface: `parse_zoneinfo` returns one `ZoneinfoZone` a zone, in the file's order; keys keep the
 kernel's names and order, so that a renderer can write the same text.
 Units: pages.
@@ -9,21 +11,23 @@ Units: pages.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import attrs
 
-from kernelsim.config.proc_lines import NUMBER, Lines, integer
+from kernelsim.config.proc_lines import NUMBER, Lines, Source, integer
 from kernelsim.errors import shown
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Pageset", "ZoneinfoZone", "parse_zoneinfo"]
 
 _HEAD = re.compile(rf"Node ({NUMBER}), zone +(\S+)")
-_PROTECTION = re.compile(r" +protection: \(([0-9, ]*)\)")
-_PAGE_KEYS = ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
+_PROTECTION = re.compile(r"protection: \(([0-9, ]*)\)")
+_COUNTER = re.compile(r"(?:nr|numa|workingset|pg[a-z]+|compact|thp)_[a-z0-9_]+")
+_PAGE_KEYS = (
+    *("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma"),
+    *("scanned", "node_scanned", "reserved_highatomic", "free_highatomic"),
+)
+_STATE_KEYS = ("node_unreclaimable", "start_pfn")
+_OLD_KEYS = ("all_unreclaimable", "inactive_ratio", "node_inactive_ratio", "prev_priority")
 _NEEDED = ("free", "min", "low", "high", "spanned", "present", "managed")
 _PCP_KEYS = ("count", "high", "batch", "high_min", "high_max")
 
@@ -77,6 +81,8 @@ class ZoneinfoZone:
     """1 when kswapd gave up; None for an empty zone."""
     start_pfn: int | None
     """First pfn; None for an empty zone."""
+    is_old: bool
+    """Whether a kernel before 4.8 printed it, which has no watermark_scale_factor either."""
 
     @property
     def boost(self) -> int:
@@ -109,9 +115,10 @@ class _Open:
     pagesets: list[Pageset] = attrs.field(factory=list)
     node_unreclaimable: int | None = None
     start_pfn: int | None = None
+    is_old: bool = False
 
 
-def parse_zoneinfo(source: Path | str) -> tuple[ZoneinfoZone, ...]:
+def parse_zoneinfo(source: Source) -> tuple[ZoneinfoZone, ...]:
     """Return the zones of a zoneinfo file or text.
 
     Raises RecordingError with file and line for anything the kernel does not print.
@@ -119,7 +126,7 @@ def parse_zoneinfo(source: Path | str) -> tuple[ZoneinfoZone, ...]:
     lines = Lines.of(source, file="zoneinfo")
     zones: list[_Open] = []
     for index, line in enumerate(lines.lines):
-        head = _HEAD.fullmatch(line)
+        head = _HEAD.fullmatch(line.strip())
         if head is not None:
             zones.append(_Open(int(head[1]), head[2], index))
         elif line.strip():
@@ -133,16 +140,16 @@ def parse_zoneinfo(source: Path | str) -> tuple[ZoneinfoZone, ...]:
 
 def _read_line(lines: Lines, index: int, zone: _Open) -> None:
     """Add one line to its zone."""
-    line = lines.lines[index]
+    line = lines.lines[index].strip()
     words = line.split()
     key = words[0].removesuffix(":")
-    protection = _PROTECTION.fullmatch(line)
-    if protection is not None:
+    has_colon = words[0].endswith(":")
+    if protection := _PROTECTION.fullmatch(line):
         numbers = protection[1].split(",")
         zone.protection = tuple(integer(lines, index, number.strip()) for number in numbers)
-    elif line == "  per-node stats":
+    elif line == "per-node stats":
         zone.node_stats = {}
-    elif line == "  pagesets":
+    elif line == "pagesets" or (len(words) == 1 and words[0].isdecimal()):
         pass
     elif words[:2] == ["pages", "free"]:
         _add(lines, index, zone.pages, "free", words[2:])
@@ -152,22 +159,32 @@ def _read_line(lines: Lines, index: int, zone: _Open) -> None:
         cpu: dict[str, int] = {}
         _add(lines, index, cpu, "cpu", words[1:])
         zone.pagesets.append(Pageset(cpu=cpu["cpu"], values={}, vm_stats_threshold=None))
-    elif words[0].endswith(":") and key in _PCP_KEYS:
+    elif has_colon and key in _PCP_KEYS:
         if not zone.pagesets:
             lines.fail(index, f"{key} must follow a cpu line")
         _add(lines, index, zone.pagesets[-1].values, key, words[1:])
-    elif key in ("node_unreclaimable", "start_pfn") and words[0].endswith(":"):
-        number: dict[str, int] = {}
-        _add(lines, index, number, key, words[1:])
-        setattr(zone, key, number[key])
-    elif key in _PAGE_KEYS and line.startswith("        "):
+    elif has_colon and key in _STATE_KEYS + _OLD_KEYS:
+        _add_state(lines, index, zone, key, words[1:])
+    elif key in _PAGE_KEYS:
         _add(lines, index, zone.pages, key, words[1:])
-    elif line.startswith("      ") and not line.startswith("       "):
+        zone.is_old = zone.is_old or key == "scanned"
+    elif _COUNTER.fullmatch(key):
         in_node = zone.node_stats is not None and "free" not in zone.pages
         stats = zone.node_stats if in_node and zone.node_stats is not None else zone.stats
         _add(lines, index, stats, key, words[1:])
     else:
-        lines.fail(index, f"{shown(line.strip())} is no line of zoneinfo")
+        lines.fail(index, f"{shown(line)} is no line of zoneinfo")
+
+
+def _add_state(lines: Lines, index: int, zone: _Open, key: str, words: list[str]) -> None:
+    """Put a number that stands behind the page lists in its place."""
+    number: dict[str, int] = {}
+    _add(lines, index, number, key, words)
+    if key in _STATE_KEYS:
+        setattr(zone, key, number[key])
+    elif key == "all_unreclaimable":
+        zone.node_unreclaimable = number[key]
+        zone.is_old = True
 
 
 def _add(lines: Lines, index: int, target: dict[str, int], key: str, words: list[str]) -> None:
@@ -191,6 +208,8 @@ def _pageset_end(lines: Lines, index: int, zone: _Open, words: list[str]) -> Non
 
 def _close(lines: Lines, zone: _Open) -> ZoneinfoZone:
     """Return the finished zone, or raise RecordingError for what is missing."""
+    if zone.is_old and "present" in zone.pages:  # before 3.9 present pages were those for use
+        zone.pages.setdefault("managed", zone.pages["present"])
     for key in _NEEDED:
         if key not in zone.pages:
             lines.fail(zone.line, f"zone {zone.name} has no line '{key}'")
@@ -212,4 +231,5 @@ def _close(lines: Lines, zone: _Open) -> ZoneinfoZone:
         pagesets=tuple(zone.pagesets),
         node_unreclaimable=zone.node_unreclaimable,
         start_pfn=zone.start_pfn,
+        is_old=zone.is_old,
     )

@@ -18,6 +18,8 @@ from kernelsim.units import GIB, MIB, PAGE_SIZE
 
 __all__ = [
     "ARCHES",
+    "LOWMEM_RESERVE_RATIO",
+    "MAX_NR_ZONES",
     "MIGRATE_TYPES",
     "NR_PAGE_ORDERS",
     "ZONE_DMA32_END_PFN",
@@ -33,6 +35,7 @@ ZONE_DMA32_END_PFN: Final = 4 * GIB // PAGE_SIZE  # pages; 32-bit PCI devices re
 ZONE_NORMAL_END_PFN_I386: Final = 896 * MIB // PAGE_SIZE  # pages; end of the direct map
 NR_PAGE_ORDERS: Final = 11  # free lists a zone: orders 0 to 10; linux/mmzone.h MAX_ORDER of 6.1
 
+MAX_NR_ZONES: Final = 5  # types of zones a kernel has; include/linux/mmzone.h
 MIGRATE_TYPES: Final = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate")
 
 
@@ -63,6 +66,14 @@ _ZONES_I386: Final = (
     ZoneType.ZONE_HIGHMEM,
     ZoneType.ZONE_MOVABLE,
 )
+LOWMEM_RESERVE_RATIO: Final = {  # vm.lowmem_reserve_ratio as built in; mm/page_alloc.c
+    ZoneType.ZONE_DMA: 256,
+    ZoneType.ZONE_DMA32: 256,
+    ZoneType.ZONE_NORMAL: 32,
+    ZoneType.ZONE_HIGHMEM: 0,
+    ZoneType.ZONE_MOVABLE: 0,
+    ZoneType.ZONE_DEVICE: 0,
+}
 _ZONES_BY_ARCH: Final = {"x86_64": _ZONES_X86_64, "i386": _ZONES_I386, "i386pae": _ZONES_I386}
 ARCHES: Final = tuple(_ZONES_BY_ARCH)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.config.zones import ZoneType
+from kernelsim.config.zones import MAX_NR_ZONES, ZoneType
 from kernelsim.mm.core.mem import (
     Z_FREE,
     Z_PRESENT,
@@ -158,7 +158,9 @@ def column_names(kernel: Kernel, zones: NDArray[np.int64]) -> tuple[str, ...]:
 def event_names(zone_types: tuple[ZoneType, ...]) -> list[str]:
     """Return the names of the event counters; three of them depend on the architecture's zones."""
     names = list(VM_EVENT_NAMES)
-    for index, zone_type in enumerate(zone_types):
+    others = [kind for kind in ZoneType if kind not in zone_types]
+    unused = others[len(zone_types) - MAX_NR_ZONES :] if len(zone_types) < MAX_NR_ZONES else []
+    for index, zone_type in enumerate((*zone_types, *unused)):
         suffix = ZONE_SUFFIXES[zone_type.value]
         names[PGALLOC_DMA + index] = f"pgalloc_{suffix}"
         names[ALLOCSTALL_DMA + index] = f"allocstall_{suffix}"

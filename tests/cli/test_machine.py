@@ -1,13 +1,15 @@
 """`kernelsim machine`: lists, shows, and checks our figures against a recorded kernel."""
 
+import io
 from pathlib import Path
 
 import pytest
 
-from kernelsim.cli.machine import check_rows
+from kernelsim.cli.machine_check import check_machine
 from kernelsim.cli.main import exit_status
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine, preset_names
+from tests.zoneinfo_text import ARM, BEFORE_4_8, OLD, THP, zoneinfo
 
 WORKLOAD = """
 from kernelsim.workload import workload
@@ -62,7 +64,7 @@ def test_show_prints_nodes_zones_and_distances(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("folder", SNAPSHOTS, ids=lambda f: f"{f.parent.name}/{f.name}")
 def test_every_figure_of_every_recording_is_explained(folder: Path) -> None:
     """min, low, high and protection equal the formulas or the boot computation, to the page."""
-    rows = check_rows(machine_from_proc(folder))
+    rows = check_machine(machine_from_proc(folder)).rows
 
     assert rows
     assert [] == [row for row in rows if row.verdict == "differs"]
@@ -105,7 +107,8 @@ def test_from_proc_fails_when_the_kernel_says_otherwise(
         (["show"], "machine show needs a name or a directory (see --help)"),
         (["list", "x"], "machine list takes no name (see --help)"),
         (["show", "uma-2g", "--out", "x"], "machine show takes no --out (see --help)"),
-        (["from-proc", "/nowhere"], "/nowhere: must be a directory with the file zoneinfo"),
+        (["from-proc", "/nowhere"], ("/nowhere: must be a directory with the file zoneinfo, or such"
+         " a file")),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(
@@ -153,3 +156,59 @@ def test_options_that_mean_nothing_are_refused(
     """One line says which."""
     assert 2 == exit_status(["machine", *words])
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("P16")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            zoneinfo(THP) + "vm.min_free_kbytes = 67584\n",
+            (
+                "vm.min_free_kbytes is 67584, as khugepaged sets it: huge pages are on",
+                "min, low and high were computed while 13712 to 13904 pages of node 0 DMA32 were",
+                "least 14904 of node 0 DMA32, 1138 of node 0 Normal",
+                "12 of 12 figures equal the kernel's to the page",
+            ),
+        ),
+        (
+            zoneinfo(OLD, BEFORE_4_8),
+            (
+                "assumed: the kernel is older than 4.8: the rules of 2.6.32 (classic) are taken",
+                "vm.min_free_kbytes is not recorded; the minima of the zones come from 67584, as",
+                "12 of 12 figures equal the kernel's to the page",
+            ),
+        ),
+        (
+            zoneinfo(ARM),
+            (
+                "the minima of the zones come from 2784\n",
+                "8 of 8 figures equal the kernel's to the page",
+            ),
+        ),
+    ],
+)
+def test_from_proc_explains_what_is_pasted(text, told, monkeypatch, capsys):
+    """Huge pages, pages held at boot and other kernels' rules explain all figures: status 0."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert exit_status(["machine", "from-proc", "-"]) == 0
+    printed = capsys.readouterr().out
+    assert [part for part in told if part not in printed] == []
+
+
+def test_a_recorded_machine_runs_with_the_reserve_its_figures_come_from(tmp_path, capsys):
+    """vm.min_free_kbytes is inferred; writing a sysctl the value it has leaves all as it was."""
+    (tmp_path / "zoneinfo").write_text(zoneinfo(THP))
+    machine = str(tmp_path / "m.toml")
+    assert exit_status(["machine", "from-proc", str(tmp_path / "zoneinfo"), "--out", machine]) == 0
+    (tmp_path / "w.py").write_text(
+        WORKLOAD.replace("machine.spec.nr_cpus", "machine.sysctl('vm.min_free_kbytes')")
+    )
+    words = ["run", str(tmp_path / "w.py"), "--machine", machine, "--check"]
+    for more in ([], ["--set", "vm.watermark_scale_factor=10"]):
+        capsys.readouterr()
+        assert exit_status([*words, *more]) == 0
+        printed = capsys.readouterr().out
+        assert "67584 CPUs" in printed
+        assert "node 0 DMA32   8178  10222  12266" in " ".join(printed.split(" "))

@@ -68,11 +68,11 @@ def test_swap_sysctls_and_counters() -> None:
 
 
 def test_zoneinfo_alone_is_enough(tmp_path: Path) -> None:
-    """Without any other file there is one node a zoneinfo node, all CPUs in the first."""
+    """Without any other file there is one node a zoneinfo node, and CPUs are dealt out."""
     shutil.copy(CASES / "s03" / "before" / "zoneinfo", tmp_path)
     machine = machine_from_proc(tmp_path)
 
-    assert [(0, 1), ()] == [node.cpus for node in machine.nodes]
+    assert [(0,), (1,)] == [node.cpus for node in machine.nodes]
     assert ((10, 20), (20, 10)) == machine.distances
 
 
@@ -93,16 +93,11 @@ def test_a_sys_tree_beside_the_proc_tree_gives_the_nodes(tmp_path: Path) -> None
 
 @pytest.mark.mission("B5", "partly")
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
-    """A missing directory, a directory without zoneinfo, and zones of another kernel."""
-    cut = tmp_path / "cut"
-    cut.mkdir()
-    text = (CASES / "s01" / "before" / "zoneinfo").read_text()
-    (cut / "zoneinfo").write_text(text[: text.index("Node 0, zone   Device")])
+    """A missing directory, and a directory without zoneinfo."""
+    missing = tmp_path / "no"
     expected = {
-        tmp_path / "no": f"{tmp_path / 'no'}: must be a directory with the file zoneinfo",
+        missing: f"{missing}: must be a directory with the file zoneinfo, or such a file",
         tmp_path: f"{tmp_path / 'zoneinfo'}: No such file or directory",
-        cut: f"{cut / 'zoneinfo'}: node 0 must have the zones DMA DMA32 Normal Movable Device,"
-        " not DMA DMA32 Normal Movable",
     }
 
     for folder, message in expected.items():

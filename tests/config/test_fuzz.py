@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernelsim.cli.machine import check_rows
+from kernelsim.cli.machine_check import check_machine
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine, machine_text
 from kernelsim.errors import UserError
@@ -88,7 +88,7 @@ def test_damaged_recordings(tmp_path: Path, case: str, at: int, damage) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     path = files[at % len(files)]
     path.write_bytes(damaged(path.read_text(), damage))
-    message = complaint(lambda: check_rows(machine_from_proc(folder / "before")))
+    message = complaint(lambda: check_machine(machine_from_proc(folder / "before")))
     assert message is None or str(folder) in message
 
 

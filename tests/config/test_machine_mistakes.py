@@ -233,11 +233,18 @@ FULL_MISTAKES = {
             " Device"
         ),
     ),
-    "zones of another architecture": (
+    "zones in another order": (
         FULL.replace('"Device"', '"HighMem"'),
         (
-            "nodes[0].zones = 'DMA DMA32 Normal Movable HighMem': x86_64 has DMA DMA32 Normal"
-            " Movable Device"
+            "nodes[0].zones = 'DMA DMA32 Normal Movable HighMem': must stand in the kernel's order,"
+            " each once"
+        ),
+    ),
+    "no Movable": (
+        FULL.replace('"Movable"', '"HighMem"'),
+        (
+            "nodes[0].zones = 'DMA DMA32 Normal HighMem Device': must have Normal and Movable, be"
+            " they empty"
         ),
     ),
     "more managed than present": (

@@ -33,6 +33,7 @@ __all__ = [
     "boost_watermark",
     "calculate_min_free_kbytes",
     "calculate_normal_threshold",
+    "khugepaged_min_free_kbytes",
     "nr_free_buffer_pages",
     "setup_per_zone_lowmem_reserve",
     "setup_per_zone_wmarks",
@@ -49,6 +50,8 @@ STAT_THRESHOLD_MAX: Final = 125  # pages; per-cpu counters are signed bytes
 STAT_THRESHOLD_SHIFT: Final = 15  # log2 pages; 128 MiB steps of calculate_normal_threshold
 KIB_PAGE_SHIFT: Final = 2  # log2; 4 KiB a page
 PAGE_BYTES: Final = 4096  # bytes
+PAGEBLOCK_NR_PAGES: Final = 512  # pages; a huge page of x86_64
+MIGRATE_PCPTYPES: Final = 3  # migratetypes with per-cpu lists; linux/mmzone.h
 
 
 @attrs.frozen(kw_only=True)
@@ -120,6 +123,21 @@ def calculate_min_free_kbytes(
     if computed <= user_kbytes:
         return current_kbytes
     return min(max(computed, MIN_FREE_KBYTES_MIN), MIN_FREE_KBYTES_MAX)
+
+
+def khugepaged_min_free_kbytes(zones: Sequence[ZoneManaged], wmark_high: Sequence[int]) -> int:
+    """Return the min_free_kbytes that khugepaged recommends: two free pageblocks a zone, and more.
+
+    Args:
+        zones: all zones.
+        wmark_high: WMARK_HIGH in force, one a zone.
+
+    Source: Linux 6.1 mm/khugepaged.c:set_recommended_min_free_kbytes
+    """
+    high = (ZoneType.ZONE_HIGHMEM, ZoneType.ZONE_MOVABLE, ZoneType.ZONE_DEVICE)
+    nr_zones = sum(zone.managed_pages > 0 and zone.type not in high for zone in zones)
+    pages = PAGEBLOCK_NR_PAGES * nr_zones * (2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES)
+    return min(pages, nr_free_buffer_pages(zones, wmark_high) // 20) << KIB_PAGE_SHIFT
 
 
 def setup_per_zone_wmarks(
