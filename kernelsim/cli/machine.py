@@ -17,11 +17,14 @@ from rich.table import Table
 
 from kernelsim.cli.machine_check import check_machine, print_check
 from kernelsim.cli.machine_memory import page_size_of, print_memory
+from kernelsim.cli.machine_oom import print_report
+from kernelsim.config.from_oom import machine_from_oom
 from kernelsim.config.from_proc import machine_from_recording
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_example import example_text
 from kernelsim.config.machine_file import load_machine, machine_text, preset_names
 from kernelsim.config.number_list import format_number_list
+from kernelsim.config.oom_report import parse_oom_report
 from kernelsim.config.recording import Recording
 from kernelsim.config.sysctl import SYSCTLS, Sysctl
 from kernelsim.errors import ConfigError, UserError
@@ -31,7 +34,7 @@ from kernelsim.units import PAGE_SIZE, format_duration, format_size
 EXIT_DIFFERS: Final = 1
 PROC: Final = Path("/proc")
 STDIN: Final = "-"
-Action = Literal["list", "show", "new", "from-proc", "from-host"]
+Action = Literal["list", "show", "new", "from-proc", "from-host", "from-oom"]
 
 
 def machine(
@@ -49,19 +52,20 @@ def machine(
     new: a machine file with every key, its meaning, rule and default, to be changed and run.
     from-proc DIR: a snapshot of /proc, its figures checked against our formulas; also a saved
     zoneinfo, or - for what is pasted: with its prompt, quotes, or what grep puts before it.
-    from-host: the same for the kernel this runs on.
+    from-host: the same for the kernel this runs on. from-oom FILE: the machine and the tasks of a
+    kernel's OOM report, which `run FILE` has happen again.
 
     Args:
         action: What to do.
         target: A preset or TOML file for show; a directory with zoneinfo, such a file, or - for
-            standard input (from-proc).
-        out: Also write the machine as this TOML file (from-proc and from-host).
+            standard input (from-proc); a kernel log (from-oom).
+        out: Also write the machine as this TOML file (from-proc, from-host and from-oom).
         toml: Print the whole machine as a file that `run --machine` takes (show).
         page_size: What the memory models would spend with pages of this size, such as 16K (show).
     """
     if target.startswith("-") and (target, action) != (STDIN, "from-proc"):
         raise UserError(f"machine {action} has no option {target} (see --help)")
-    wants_target = action in ("show", "from-proc")
+    wants_target = action in ("show", "from-proc", "from-oom")
     if wants_target != bool(target):
         rule = "needs a name or a directory" if wants_target else "takes no name"
         raise UserError(f"machine {action} {rule} (see --help)")
@@ -86,6 +90,8 @@ def machine(
         else:
             print_machine(spec, page_size=page_size_of(page_size or PAGE_SIZE))
         return 0
+    if action == "from-oom":
+        return from_oom(Path(target), out=out)
     if target == STDIN:
         return from_proc(Recording.pasted(sys.stdin.read(), name="standard input"), out=out)
     return from_proc(Recording.of(Path(target) if target else PROC), out=out)
@@ -112,6 +118,17 @@ def from_proc(recording: Recording, *, out: Path | None) -> int:
     if out is not None:
         write_machine(spec, out)
     return EXIT_DIFFERS if any(row.verdict == "differs" for row in check.rows) else 0
+
+
+def from_oom(path: Path, *, out: Path | None) -> int:
+    """Print the machine of an OOM report and its tasks; return the exit status."""
+    report = parse_oom_report(path)
+    spec = machine_from_oom(report)
+    print_machine(spec)
+    print_report(report)
+    if out is not None:
+        write_machine(spec, out)
+    return 0
 
 
 def console() -> Console:

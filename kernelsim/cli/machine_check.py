@@ -19,9 +19,10 @@ from rich.table import Table
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.zones import ZONE_DMA32_END_PFN, ZoneType, zone_name
 from kernelsim.mm.boot.boot_watermark import KERNEL_INIT_PAGES, BootWatermarks, fit_init_pages
-from kernelsim.mm.boot.explain import held_for_marks, held_for_reserve, inferred_min_free_kbytes
+from kernelsim.mm.boot.explain import held_for_marks, held_for_reserve
 from kernelsim.mm.page.watermark import (
     ZoneManaged,
+    inferred_min_free_kbytes,
     khugepaged_min_free_kbytes,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
@@ -62,6 +63,8 @@ class Recorded:
     figures: Computed
     kbytes: int
     """vm.min_free_kbytes, inferred where it is not recorded."""
+    kbytes_most: int
+    """The most it can have been by what was recorded."""
 
     @classmethod
     def of(cls, spec: MachineSpec) -> "Recorded":
@@ -78,9 +81,13 @@ class Recorded:
             if (zone := boot.get(key)) is not None
         }
         kbytes = spec.sysctl.vm_min_free_kbytes
+        rounding = 0
         if kbytes is None:
             kbytes = inferred_min_free_kbytes(zones, {i: row[0] for i, row in figures.items()})
-        return cls(spec=spec, zones=zones, figures=figures, kbytes=kbytes)
+            rounding = 4 * len(figures)  # each zone's share is rounded down to a page
+        return cls(
+            spec=spec, zones=zones, figures=figures, kbytes=kbytes, kbytes_most=kbytes + rounding
+        )
 
     def name(self, index: int) -> str:
         """Return what people call a zone."""
@@ -119,12 +126,11 @@ def told_of_kbytes(recorded: Recorded) -> tuple[str, ...]:
     """Return what is known of vm.min_free_kbytes."""
     kbytes = recorded.kbytes
     is_recommended = kbytes == khugepaged_min_free_kbytes(recorded.zones, [0] * len(recorded.zones))
-    by_whom = ", as khugepaged sets it: huge pages are on" if is_recommended else ""
+    by_whom = "as khugepaged sets it: huge pages are on"
     if recorded.spec.sysctl.vm_min_free_kbytes is not None:
-        return (f"vm.min_free_kbytes is {kbytes}{by_whom}",) if is_recommended else ()
-    return (
-        f"vm.min_free_kbytes is not recorded; the minima of the zones come from {kbytes}{by_whom}",
-    )
+        return (f"vm.min_free_kbytes is {kbytes}, {by_whom}",) if is_recommended else ()
+    told = f"vm.min_free_kbytes is not recorded: {kbytes} gives the minima of the zones"
+    return (f"{told}, {by_whom}" if is_recommended else told,)
 
 
 def by_formula(recorded: Recorded) -> Computed:
@@ -163,7 +169,7 @@ def at_boot(recorded: Recorded, formula: Computed) -> tuple[Computed, tuple[str,
 
     def matches(computed: BootWatermarks) -> bool:
         boot = figures_of(computed, kernel)
-        same_kbytes = computed.min_free_kbytes == recorded.kbytes
+        same_kbytes = recorded.kbytes <= computed.min_free_kbytes <= recorded.kbytes_most
         marks = marks_are_new or (
             same_kbytes and all(boot[i][:3] == row[:3] for i, row in kernel.items())
         )
@@ -177,7 +183,9 @@ def at_boot(recorded: Recorded, formula: Computed) -> tuple[Computed, tuple[str,
         initramfs_zone=initramfs_zone(recorded.spec),
     )
     if fitted is not None:
-        return figures_of(fitted, kernel), ()
+        by_boot = fitted.min_free_kbytes != recorded.kbytes and not marks_are_new
+        told = (f"so does {fitted.min_free_kbytes}, as a kernel computes it at boot",) * by_boot
+        return figures_of(fitted, kernel), told
     marks, told_of_marks = (formula, "") if marks_are_new else marks_at_boot(recorded)
     reserve, told_of_reserve = (formula, "") if reserve_is_new else reserve_at_boot(recorded)
     told = tuple(text for text in (told_of_marks, told_of_reserve) if text)

@@ -46,7 +46,7 @@ def run(
     Args:
         workload: A Python file with one function marked @workload or @simulation, a portable
             script (memhog mmap:a:1M touchw:a), or a recording made by valgrind --tool=lackey
-            --trace-mem=yes; its content tells which.
+            --trace-mem=yes, or a kernel log with an OOM report; its content tells which.
         machine: A preset or a TOML file; the workload names one by default, a script gets
             small-512m, and a recording a machine a little too small for it.
         seed: What is random on a real machine comes from it: addresses, the time of cache misses,
@@ -143,7 +143,7 @@ def tracebacks(*, enabled: bool) -> Iterator[None]:
 
 
 def load(path: Path, machine: str | None) -> "Workload":
-    """Load a Python file, a portable script or a recording of a real program, by its content.
+    """Load a Python file, a portable script, a recording or an OOM report, by its content.
 
     Args:
         path: Of the file.
@@ -158,6 +158,10 @@ def load(path: Path, machine: str | None) -> "Workload":
         return load_workload(path)
     if kind == "script":
         return script_workload(path)
+    if kind == "oom":
+        from kernelsim.workload.oom_report import oom_workload
+
+        return oom_workload(path)
     from kernelsim.workload.replay import recording_machine, recording_workload
 
     spec = recording_machine(path) if machine is None else None

@@ -52,7 +52,7 @@ from kernelsim.config.zones import LOWMEM_RESERVE_RATIO, ZoneType
 from kernelsim.errors import ConfigError, RecordingError
 from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE, parse_size
 
-__all__ = ["machine_from_proc", "machine_from_recording"]
+__all__ = ["machine_from_proc", "machine_from_recording", "node_of"]
 
 LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area of a PC
 
@@ -96,7 +96,7 @@ def machine_from_recording(recording: Recording) -> MachineSpec:
             name=case.id if case is not None else _machine_name(recording),
             arch=kernel.arch,
             era=kernel.era,
-            nodes=tuple(_node(nid, zones, cpus.get(nid, ()), kernel.types) for nid in nids),
+            nodes=tuple(node_of(nid, zones, cpus.get(nid, ()), kernel.types) for nid in nids),
             distances=tuple(topology.distances[nid] for nid in nids),
             swaps=swaps,
             devices=devices,
@@ -134,7 +134,7 @@ def _numbered_from_0(
     return zones, closed, (told,)
 
 
-def _node(
+def node_of(
     nid: int,
     zones: tuple[ZoneinfoZone, ...],
     cpus: tuple[int, ...],

@@ -9,6 +9,7 @@ from kernelsim.cli.machine_check import check_machine
 from kernelsim.cli.main import exit_status
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine, preset_names
+from tests import oom_text
 from tests.zoneinfo_text import ARM, BEFORE_4_8, OLD, THP, zoneinfo
 
 WORKLOAD = """
@@ -176,14 +177,14 @@ def test_options_that_mean_nothing_are_refused(
             zoneinfo(OLD, BEFORE_4_8),
             (
                 "assumed: the kernel is older than 4.8: the rules of 2.6.32 (classic) are taken",
-                "vm.min_free_kbytes is not recorded; the minima of the zones come from 67584, as",
+                "is not recorded: 67584 gives the minima of the zones, as khugepaged sets it",
                 "12 of 12 figures equal the kernel's to the page",
             ),
         ),
         (
             zoneinfo(ARM),
             (
-                "the minima of the zones come from 2784\n",
+                "is not recorded: 2784 gives the minima of the zones\n",
                 "8 of 8 figures equal the kernel's to the page",
             ),
         ),
@@ -212,3 +213,23 @@ def test_a_recorded_machine_runs_with_the_reserve_its_figures_come_from(tmp_path
         printed = capsys.readouterr().out
         assert "67584 CPUs" in printed
         assert "node 0 DMA32   8178  10222  12266" in " ".join(printed.split(" "))
+
+
+@pytest.mark.mission("B5", "partly")
+def test_from_oom_prints_tasks_and_writes_the_machine(tmp_path, capsys):
+    """The largest tasks, who was killed, what is assumed; --out gives a file that loads."""
+    log, out = tmp_path / "dmesg.txt", tmp_path / "m.toml"
+    log.write_text(oom_text.report())
+    assert exit_status(["machine", "from-oom", str(log), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["901", "worker", "15.6", "MiB", "35.1", "MiB", "0", "killed"] in lines
+    assert "java asked for a block of order 0; free swap 0 B" in printed
+    assert load_machine(out).swaps[0].size_bytes == (60 << 20) + 4096
+
+
+def test_from_oom_refuses_what_is_no_report(tmp_path, capsys):
+    """One line, exit status 2."""
+    (tmp_path / "x").write_text("all is well\n")
+    assert exit_status(["machine", "from-oom", str(tmp_path / "x")]) == 2
+    assert "has no OOM report" in capsys.readouterr().err

@@ -4,8 +4,7 @@ Linux: mm/page_alloc.c:__setup_per_zone_wmarks, :setup_per_zone_lowmem_reserve a
 6.1. They run while the kernel boots, again when khugepaged starts, after a write to a sysctl and
 after hotplug. What was freed between then and now (init sections, the initramfs, a crash kernel's
 reservation) is in the managed pages of now, not in the figures.
-Interface: `inferred_min_free_kbytes` finds the one figure that zoneinfo lacks; `held_for_marks` and
-`held_for_reserve` find how many pages were still held.
+Interface: `held_for_marks` and `held_for_reserve` find how many pages were still held.
 Units: pages of 4 KiB; KiB where the name says kbytes.
 """
 
@@ -20,8 +19,6 @@ from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.mm.page.watermark import (
     ZoneManaged,
     ZoneWatermarks,
-    is_highmem,
-    khugepaged_min_free_kbytes,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
 )
@@ -33,12 +30,10 @@ __all__ = [
     "HeldForMarks",
     "held_for_marks",
     "held_for_reserve",
-    "inferred_min_free_kbytes",
 ]
 
 HELD_PAGES_MAX: Final = 1 << 16  # pages a zone; 256 MiB: a crash kernel's reservation at most
 HELD_STEP: Final = 4  # pages; figures stay the same over many more
-ROUND_KBYTES: Final = 1024  # KiB; what people write into vm.min_free_kbytes
 
 Marks = tuple[int, int, int]  # min, low, high
 
@@ -55,30 +50,6 @@ class HeldForMarks:
     """The most."""
     watermarks: tuple[ZoneWatermarks, ...]
     """What is computed with them, one a zone."""
-
-
-def inferred_min_free_kbytes(zones: Sequence[ZoneManaged], minima: Mapping[int, int]) -> int:
-    """Return the vm.min_free_kbytes that recorded minima come from.
-
-    Each zone's minimum is its share, rounded down, so that they add up to a page a zone less at
-    most. Among what is left stands what khugepaged recommends, else a round number, else the least.
-
-    Args:
-        zones: all zones.
-        minima: WMARK_MIN of the populated zones, by index.
-    """
-    low = [
-        minima[index]
-        for index, zone in enumerate(zones)
-        if index in minima and not is_highmem(zones, zone)
-    ]
-    least = sum(low) * 4
-    most = least + 4 * max(len(low) - 1, 0) + 3
-    recommended = khugepaged_min_free_kbytes(zones, [0] * len(zones))
-    if least <= recommended <= most:
-        return recommended
-    rounded = -(-least // ROUND_KBYTES) * ROUND_KBYTES
-    return rounded if rounded <= most else least
 
 
 def held_for_marks(

@@ -16,7 +16,6 @@ from contextlib import suppress
 from math import prod
 from typing import Any, Final
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,6 @@ from kernelsim.config.boot import BootState, ZoneBoot
 from kernelsim.config.machine import MachineSpec, NodeSpec, ZoneSpec
 from kernelsim.mm.boot.boot_pages import Range, place_boot_pages
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
-from kernelsim.mm.boot.explain import inferred_min_free_kbytes
 from kernelsim.mm.boot.memory_block import memory_dev_init
 from kernelsim.mm.core.lru_gen import new_lru_gen
 from kernelsim.mm.core.mem import (
@@ -197,8 +195,7 @@ def build(spec: MachineSpec) -> PhysMem:
         tunables=Tunables(spec.sysctl),
     )
     phys.changed()
-    infer_min_free_kbytes(phys, spec.boot)
-    init_min_free_kbytes(phys)
+    init_min_free_kbytes(phys, recorded_minima(spec))
     setup_per_zone_lowmem_reserve(phys)
     setup_per_zone_wmarks(phys)
     apply_boot_marks(phys, spec.boot)
@@ -206,17 +203,13 @@ def build(spec: MachineSpec) -> PhysMem:
     return phys
 
 
-def infer_min_free_kbytes(phys: PhysMem, boot: BootState) -> None:
-    """Take vm.min_free_kbytes from recorded watermarks, where it is not recorded itself."""
-    if phys.tunables.now.vm_min_free_kbytes is not None or not boot.recorded:
-        return
-    nr_types = len(phys.zone_types)
-    minima = {
-        zone.nid * nr_types + phys.zone_types.index(zone.type): zone.watermark_min
-        for zone in boot.zones
+def recorded_minima(spec: MachineSpec) -> dict[int, int]:
+    """Return WMARK_MIN of a recorded machine by zone row; {} for one written by hand."""
+    types = spec.zone_types
+    return {
+        zone.nid * len(types) + types.index(zone.type): zone.watermark_min
+        for zone in spec.boot.zones
     }
-    kbytes = inferred_min_free_kbytes(phys.zones_managed(), minima)
-    phys.tunables.now = attrs.evolve(phys.tunables.now, vm_min_free_kbytes=kbytes)
 
 
 def zone_ranges(node: NodeSpec, zone: ZoneSpec) -> list[Range]:

@@ -25,7 +25,7 @@ from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.config.zones import ZoneType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "ZoneManaged",
@@ -33,6 +33,7 @@ __all__ = [
     "boost_watermark",
     "calculate_min_free_kbytes",
     "calculate_normal_threshold",
+    "inferred_min_free_kbytes",
     "khugepaged_min_free_kbytes",
     "nr_free_buffer_pages",
     "setup_per_zone_lowmem_reserve",
@@ -51,6 +52,7 @@ STAT_THRESHOLD_SHIFT: Final = 15  # log2 pages; 128 MiB steps of calculate_norma
 KIB_PAGE_SHIFT: Final = 2  # log2; 4 KiB a page
 PAGE_BYTES: Final = 4096  # bytes
 PAGEBLOCK_NR_PAGES: Final = 512  # pages; a huge page of x86_64
+ROUND_KBYTES: Final = 1024  # KiB; what people write into vm.min_free_kbytes
 MIGRATE_PCPTYPES: Final = 3  # migratetypes with per-cpu lists; linux/mmzone.h
 
 
@@ -138,6 +140,30 @@ def khugepaged_min_free_kbytes(zones: Sequence[ZoneManaged], wmark_high: Sequenc
     nr_zones = sum(zone.managed_pages > 0 and zone.type not in high for zone in zones)
     pages = PAGEBLOCK_NR_PAGES * nr_zones * (2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES)
     return min(pages, nr_free_buffer_pages(zones, wmark_high) // 20) << KIB_PAGE_SHIFT
+
+
+def inferred_min_free_kbytes(zones: Sequence[ZoneManaged], minima: Mapping[int, int]) -> int:
+    """Return the vm.min_free_kbytes that recorded minima come from.
+
+    Each zone's minimum is its share, rounded down, so that they add up to a page a zone less at
+    most. Among what is left stands what khugepaged recommends, else a round number, else the least.
+
+    Args:
+        zones: all zones.
+        minima: WMARK_MIN of the populated zones, by index.
+    """
+    low = [
+        minima[index]
+        for index, zone in enumerate(zones)
+        if index in minima and not is_highmem(zones, zone)
+    ]
+    least = sum(low) * 4
+    most = least + 4 * max(len(low) - 1, 0) + 3
+    recommended = khugepaged_min_free_kbytes(zones, [0] * len(zones))
+    if least <= recommended <= most:
+        return recommended
+    rounded = -(-least // ROUND_KBYTES) * ROUND_KBYTES
+    return rounded if rounded <= most else least
 
 
 def setup_per_zone_wmarks(

@@ -6,7 +6,7 @@ called when a tunable is written.
 Units: pages. The formulas are in watermark.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
@@ -30,16 +30,24 @@ from kernelsim.mm.page.node_reclaim import set_node_reclaim
 from kernelsim.mm.page.phys_mem import PhysMem
 
 
-def init_min_free_kbytes(phys: PhysMem) -> None:
+def init_min_free_kbytes(phys: PhysMem, minima: Mapping[int, int]) -> None:
     """Compute vm.min_free_kbytes from the memory, unless the machine boots with a value.
+
+    Args:
+        phys: The memory.
+        minima: WMARK_MIN of a recorded machine by zone row, which tell the value it had; {} when
+            the machine is written by hand.
 
     Source: Linux 6.1 mm/page_alloc.c:init_per_zone_wmark_min
     """
     if phys.tunables.now.vm_min_free_kbytes is not None:
         return
     zones = phys.zones_managed()
-    buffer_pages = watermark.nr_free_buffer_pages(zones, [0] * len(zones))
-    kbytes = watermark.calculate_min_free_kbytes(buffer_pages)
+    if minima:
+        kbytes = watermark.inferred_min_free_kbytes(zones, minima)
+    else:
+        buffer_pages = watermark.nr_free_buffer_pages(zones, [0] * len(zones))
+        kbytes = watermark.calculate_min_free_kbytes(buffer_pages)
     phys.tunables.now = attrs.evolve(phys.tunables.now, vm_min_free_kbytes=kbytes)
 
 

@@ -1,4 +1,4 @@
-"""Tell what a workload file is, by its content: Python, a portable script, or a recording.
+"""Tell what a workload file is, by its content: Python, a script, a recording, or an OOM report.
 
 Interface: `kind_of`.
 """
@@ -8,14 +8,16 @@ import re
 from pathlib import Path
 from typing import Final, Literal
 
+from kernelsim.config.oom_report import INVOKED
 from kernelsim.errors import WorkloadError, shown
 from kernelsim.workload.lackey import is_recording
 from kernelsim.workload.script.script import COMMANDS, PROGRAMS
 
-Kind = Literal["python", "script", "lackey"]
+Kind = Literal["python", "script", "lackey", "oom"]
 KINDS: Final = (
     "a Python file with one @workload or @simulation, a portable script (lines such as "
-    "`memhog mmap:a:1M touchw:a`), or a recording of valgrind --tool=lackey --trace-mem=yes"
+    "`memhog mmap:a:1M touchw:a`), a recording of valgrind --tool=lackey --trace-mem=yes, or a "
+    "kernel log with an OOM report"
 )
 HEAD_BYTES: Final = 1 << 16  # of a file; a recording may be larger than memory
 LACKEY: Final = re.compile(r"(==\d+==.*|I  [0-9a-fA-F]+,\d+| [LSM] [0-9a-fA-F]+,\d+)\s*")
@@ -45,8 +47,16 @@ def kind_of(path: Path) -> Kind:
         return "script"
     if path.suffix == ".py" or _is_python(text):
         return "python"
+    if _has_oom_report(path):
+        return "oom"
     seen = f"it begins with {shown(first.strip())}" if first else "it is empty"
     raise WorkloadError(f"must be {KINDS}; {seen}", path)
+
+
+def _has_oom_report(path: Path) -> bool:
+    """Return whether a line of a kernel log says that somebody invoked the OOM killer."""
+    with path.open("rb") as file:
+        return any(INVOKED.encode() in line for line in file)
 
 
 def _is_python(text: str) -> bool:

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.boot.explain import held_for_marks, held_for_reserve, inferred_min_free_kbytes
+from kernelsim.mm.boot.explain import held_for_marks, held_for_reserve
 from kernelsim.mm.page.watermark import (
     ZoneManaged,
+    inferred_min_free_kbytes,
     khugepaged_min_free_kbytes,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
