@@ -67,6 +67,7 @@ def lay_out_nodes(
     era: Era,
     model: str,
     movable_pages: int = 0,
+    kernelcore_pages: int = 0,
     holes: Sequence[tuple[int, int]] = (),
 ) -> tuple[NodeSpec, ...]:
     """Return the nodes with their zones.
@@ -77,6 +78,7 @@ def lay_out_nodes(
         era: decides the size of a struct page.
         model: memory model; one with large maps leaves less memory for use.
         movable_pages: `movablecore=` in pages; 0 for none.
+        kernelcore_pages: `kernelcore=` in pages; 0 for none. With both, the larger core holds.
         holes: (first pfn, pfn behind) without memory, beside those of a PC.
 
     Raises ConfigError when nodes overlap, a 32-bit machine has more than it can address, or
@@ -84,7 +86,9 @@ def lay_out_nodes(
     Source: Linux 6.1 mm/page_alloc.c:free_area_init
     """
     ranges = _place(nodes, _holes(holes), arch=arch)
-    movable_from = _movable_starts(ranges, arch=arch, movable_pages=movable_pages)
+    total = sum(end - first for node in ranges for first, end in node)
+    movable = _movable_pages(total, movable_pages, kernelcore_pages)
+    movable_from = _movable_starts(ranges, arch=arch, movable=movable)
     device_start = max((end for node in ranges for _, end in node), default=0)
     specs: list[NodeSpec] = []
     for nid, node in enumerate(nodes):
@@ -183,9 +187,21 @@ def _fill(start: int, nr_pages: int, holes: Sequence[tuple[int, int]]) -> _Range
     return tuple(ranges)
 
 
-def _movable_starts(
-    ranges: Sequence[_Ranges], *, arch: str, movable_pages: int
-) -> list[int | None]:
+def _movable_pages(total: int, movablecore: int, kernelcore: int) -> int:
+    """Return the pages of ZONE_MOVABLE; 0 when neither size is given or the core takes all.
+
+    Source: Linux 6.1 mm/page_alloc.c:find_zone_movable_pfns_for_nodes
+    """
+    core = kernelcore
+    if movablecore:
+        movable = -(-movablecore // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
+        core = max(core, total - min(movable, total))
+    elif not kernelcore:
+        return 0
+    return max(total - core, 0)
+
+
+def _movable_starts(ranges: Sequence[_Ranges], *, arch: str, movable: int) -> list[int | None]:
     """Return the first pfn of ZONE_MOVABLE of each node, None where there is none.
 
     The kernel's share is dealt out evenly; a node that has less than its share gives the rest to
@@ -195,7 +211,6 @@ def _movable_starts(
     """
     starts: list[int | None] = [None] * len(ranges)
     total = sum(end - first for node in ranges for first, end in node)
-    movable = min(-(-movable_pages // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES, total)
     if not movable:
         return starts
     top = max((end for node in ranges for _, end in node), default=0)

@@ -118,6 +118,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
             era=era,
             model=model,
             movable_pages=movable,
+            kernelcore_pages=parse_size(plain.kernelcore, key="kernelcore") // PAGE_SIZE,
             holes=tuple(_hole(text, index) for index, text in enumerate(plain.holes)),
         ),
         distances=_default_distances(len(nodes)) if plain.distances is None else plain.distances,

@@ -280,6 +280,12 @@ class MachineToml:
     files: tuple[FileToml, ...] = ()
     latency: LatencySpec = attrs.field(factory=LatencySpec)
     sysctl: Sysctl = attrs.field(factory=Sysctl)
+    kernelcore: Any = _key(
+        "memory that is not in ZONE_MOVABLE, which gets the rest",
+        "a size such as 1G; 0 for no such zone unless movablecore asks for one",
+        example=0,
+        default=0,
+    )
     movablecore: Any = _key(
         "memory of ZONE_MOVABLE, dealt out over the nodes",
         "a size such as 1G; 0 for no such zone",

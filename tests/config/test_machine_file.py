@@ -140,6 +140,23 @@ def test_movablecore_cuts_the_zone_as_the_recorded_kernel_does() -> None:
     assert (4096, 192512, 192512) == sizes(machine)["DMA32"]
 
 
+@pytest.mark.mission("P11")
+@pytest.mark.parametrize(
+    ("keys", "movable_pages"),
+    [
+        ('kernelcore = "768M"', 64_512),  # the core ends 98 frames above 768 MB, rounded up to 4 MB
+        ('kernelcore = "2G"', 0),
+        ('kernelcore = "256M"\nmovablecore = "256M"', 65_536),
+        ('kernelcore = "896M"\nmovablecore = "256M"', 31_744),
+        ("kernelcore = 0", 0),
+    ],
+)
+def test_kernelcore_leaves_the_rest_to_movable(keys: str, movable_pages: int) -> None:
+    """The core is what is asked for; with both keys the larger core holds."""
+    machine = machine_of(f"{keys}\n{ONE_NODE}")
+    assert movable_pages == machine.nodes[0].zone(ZoneType.ZONE_MOVABLE).present_pages
+
+
 def test_movablecore_is_dealt_out_evenly() -> None:
     """Two equal nodes give equal parts, in blocks of 4 MB."""
     machine = machine_of(

@@ -307,7 +307,7 @@ def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
         broken: f"{broken}: line 2 = 'arch \"x86_64\"': not TOML: Expected '=' after a key in a"
         " key/value pair",
         bad: f"{bad}: bad = 1: unknown key; known are name, arch, era, memory_model, holes, node,"
-        " distances, device, swap, files, latency, sysctl, movablecore",
+        " distances, device, swap, files, latency, sysctl, kernelcore, movablecore",
         tmp_path: f"{tmp_path}: file = '{tmp_path.name}': Is a directory",
     }
 
