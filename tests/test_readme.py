@@ -49,7 +49,7 @@ def commands() -> list[str]:
 def test_the_example_and_every_command_work(tmp_path):
     """Copied into an empty directory, each command of the README succeeds and says something."""
     (tmp_path / "hog.py").write_text(EXAMPLES[0], encoding="utf-8")
-    cases = [f"tests/oracle/cases/{name}" for name in ("d02_anon",)]
+    cases = [f"tests/oracle/cases/{name}" for name in ("d02_anon", "d08")]
     for folder in ("workloads", *cases, "tests/oracle/malloc"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
 

@@ -32,7 +32,7 @@ from kernelsim.config.latency import LatencySpec
 from kernelsim.config.memory_model import MODELS, MemoryModel, default_model, memory_model
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.sysctl_write import require_era
-from kernelsim.config.zones import ARCHES, MAX_NR_ZONES, ZoneType
+from kernelsim.config.zones import ARCHES, MAX_NR_ZONES, MAX_NUMNODES, ZoneType
 from kernelsim.errors import ConfigError
 from kernelsim.units import PAGE_SIZE
 
@@ -49,7 +49,6 @@ __all__ = [
 ]
 
 NR_CPUS: Final = 8192  # CPUs; CONFIG_NR_CPUS of Debian's x86_64 kernel
-MAX_NUMNODES: Final = 1024  # nodes; CONFIG_NODES_SHIFT=10 of Debian's x86_64 kernel
 NO_NUMA_ARCHES: Final = ("i386", "i386pae")  # Debian builds their kernels without CONFIG_NUMA
 HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
@@ -172,7 +171,9 @@ class MachineSpec:
     sysctl: Sysctl = attrs.field(factory=Sysctl)
     """Tunables in force when the workload starts."""
     memory_model: str = attrs.field(
-        default=attrs.Factory(lambda self: default_model(self.arch), takes_self=True)
+        default=attrs.Factory(
+            lambda self: default_model(self.arch, len(self.nodes)), takes_self=True
+        )
     )
     """flatmem, discontigmem or sparsemem; what the kernel is built with."""
     boot: BootState = attrs.field(factory=BootState)

@@ -88,7 +88,11 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     if "nodes" in table:
         return structure(table, MachineSpec)
     plain = structure(table, MachineToml)
-    model = default_model(plain.arch) if plain.memory_model is None else plain.memory_model
+    model = (
+        default_model(plain.arch, len(plain.node))
+        if plain.memory_model is None
+        else plain.memory_model
+    )
     choices = (
         ("arch", plain.arch, ARCHES),
         ("era", plain.era, ERAS),

@@ -88,9 +88,9 @@ MODELS: Final = {
 }
 
 
-def default_model(arch: str) -> str:
-    """Return the model Debian builds its kernels of an architecture with."""
-    return "sparsemem" if arch == "x86_64" else "flatmem"
+def default_model(arch: str, nr_nodes: int) -> str:
+    """Return the model Debian builds its kernels of an architecture with; more nodes need more."""
+    return "sparsemem" if arch == "x86_64" or nr_nodes > 1 else "flatmem"
 
 
 @attrs.frozen

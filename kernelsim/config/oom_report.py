@@ -26,7 +26,7 @@ INVOKED: Final = " invoked oom-killer: "
 _PREFIX: Final = re.compile(r"^(?:[>|] ?)*(?:.*?\bkernel: )?(?:<\d+>)?(?:\[[^\]]*[.:][^\]]*\] ?)?")
 _ORDER: Final = re.compile(r"order=(-?\d+)")
 _SCORE_ADJ: Final = re.compile(r"oom_score_adj=(-?\d+)")
-_CPU: Final = re.compile(r"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: ")
+_CPU: Final = re.compile(r"CPU: (\d{1,4}) (?:UID: \d+ )?PID: (\d+) Comm: ")
 _ZONE: Final = re.compile(r"(?:Node (\d+) )?([A-Z]\w+) free:(\d+)kB (.*)")
 _SIZE: Final = re.compile(r"(\w+):(\d+)[kK]B")
 _RESERVE: Final = re.compile(r"lowmem_reserve\[\]: ([\d ]+)")

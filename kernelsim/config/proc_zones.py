@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from kernelsim.config.era import CLASSIC, LINUX_6_1, Era
-from kernelsim.config.zones import MAX_NR_ZONES, ZONE_DMA_END_PFN, ZoneType
+from kernelsim.config.zones import MAX_NR_ZONES, MAX_NUMNODES, ZONE_DMA_END_PFN, ZoneType
 from kernelsim.errors import RecordingError
 from kernelsim.units import GIB, KIB, PAGE_SIZE
 
@@ -56,6 +56,12 @@ def kernel_of(zones: tuple[ZoneinfoZone, ...], *, file: str, arch: str | None) -
     Raises RecordingError for zones that no kernel has.
     """
     found = {_type_of(zone, file) for zone in zones}
+    places = [(zone.nid, zone.name) for zone in zones]
+    for nid, name in places:
+        if nid >= MAX_NUMNODES:
+            raise RecordingError(file, None, f"node {nid} must be below {MAX_NUMNODES}")
+        if places.count((nid, name)) > 1:
+            raise RecordingError(file, None, f"zone {name} of node {nid} comes twice")
     assumed: list[str] = []
     if arch is None:
         arch, nearest = _guess_arch(zones, found)

@@ -20,6 +20,7 @@ __all__ = [
     "ARCHES",
     "LOWMEM_RESERVE_RATIO",
     "MAX_NR_ZONES",
+    "MAX_NUMNODES",
     "MIGRATE_TYPES",
     "NR_PAGE_ORDERS",
     "ZONE_DMA32_END_PFN",
@@ -35,6 +36,7 @@ ZONE_DMA32_END_PFN: Final = 4 * GIB // PAGE_SIZE  # pages; 32-bit PCI devices re
 ZONE_NORMAL_END_PFN_I386: Final = 896 * MIB // PAGE_SIZE  # pages; end of the direct map
 NR_PAGE_ORDERS: Final = 11  # free lists a zone: orders 0 to 10; linux/mmzone.h MAX_ORDER of 6.1
 
+MAX_NUMNODES: Final = 1024  # nodes; CONFIG_NODES_SHIFT=10 of Debian's x86_64 kernel
 MAX_NR_ZONES: Final = 5  # types of zones a kernel has; include/linux/mmzone.h
 MIGRATE_TYPES: Final = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate")
 

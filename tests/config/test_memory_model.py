@@ -162,6 +162,15 @@ def test_mistakes_are_told(head, nodes, rule):
     assert complaint('name = "m"\nera = "classic"\n' + head, nodes).startswith(rule)
 
 
+def test_the_default_follows_architecture_and_nodes():
+    """SPARSEMEM on x86_64, FLATMEM on i386 unless there are several nodes."""
+    two = ONE_NODE + ONE_NODE.replace('"0"', '"1"').replace("2G", "512M")
+    plain, i386 = 'name = "m"\n', 'name = "m"\narch = "i386"\n'
+    cases = ((plain, ONE_NODE), (i386, ONE_NODE), (i386, two))
+    models = [machine(head, nodes).memory_model for head, nodes in cases]
+    assert models == ["sparsemem", "flatmem", "sparsemem"]
+
+
 def test_discontigmem_is_classic():
     """It went with 5.14."""
     head = 'name = "m"\nmemory_model = "discontigmem"\n'

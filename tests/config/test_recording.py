@@ -219,6 +219,8 @@ def test_other_page_sizes_are_refused(more, size):
     [
         (PLAIN.replace("zone   Normal", "zone   Magic"), "zone Magic of node 0 is not known"),
         (PLAIN.replace("7894, 7894)", "7894, 7894, 1, 1)"), "protection has 7 columns"),
+        (PLAIN.replace("Node 0, zone   Normal", "Node 99999, zone Normal"), "node 99999 must be"),
+        (PLAIN + PLAIN, "zone DMA of node 0 comes twice"),
         ("hello\n", "paste:1: must begin with 'Node N, zone NAME'"),
         ("", "paste:1: must begin with 'Node N, zone NAME'"),
     ],
