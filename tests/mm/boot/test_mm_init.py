@@ -45,6 +45,7 @@ from kernelsim.mm.core.vmstat import (
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.pcp import alloc_pages_bulk
 from kernelsim.mm.page.phys_mem import PhysMem
+from kernelsim.mm.page.watermark import khugepaged_min_free_kbytes
 from kernelsim.mm.page.zone_marks import setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
 
 CASES = Path(__file__).parents[2] / "oracle" / "cases"
@@ -277,3 +278,14 @@ def test_lower_zones_keep_pages_from_requests_for_higher_ones() -> None:
     setup_per_zone_lowmem_reserve(phys)
     assert phys.mem.lowmem_reserve[0].tolist() == [0, *[dma32 // 64] * 4]
     assert phys.mem.lowmem_reserve[1].tolist() == [0] * 5
+
+
+@pytest.mark.mission("P16")
+@pytest.mark.parametrize("name", ["desktop-16g", "laptop-4g", "numa-4x8g"])
+def test_presets_reserve_what_distributions_do(name: str) -> None:
+    """vm.min_free_kbytes is what khugepaged recommends for the preset's zones, to the KiB."""
+    phys = build(load_machine(name))
+    zones = phys.zones_managed()
+    recommended = khugepaged_min_free_kbytes(zones, [0] * len(zones))
+    assert recommended == phys.tunables.now.vm_min_free_kbytes
+    assert abs(int(phys.mem.zone[:, Z_WMARK_MIN].sum()) * 4 - recommended) <= 4 * len(zones)
