@@ -141,20 +141,24 @@ def node_of(
     types: tuple[ZoneType, ...],
 ) -> NodeSpec:
     """Return a node with its zones, empty where none was printed."""
-    printed = {
-        zone.name: ZoneSpec(
-            type=ZoneType(zone.name),
-            start_pfn=(zone.start_pfn or 0) if zone.populated else 0,
-            spanned_pages=zone.pages["spanned"],
-            present_pages=zone.pages["present"],
-            managed_pages=zone.pages["managed"],
-        )
-        for zone in zones
-        if zone.nid == nid
-    }
+    printed = {zone.name: _zone_spec(zone) for zone in zones if zone.nid == nid}
     specs = tuple(printed.get(kind.value, ZoneSpec(type=kind)) for kind in types)
     ranges = tuple(part for spec in specs for part in _memory_ranges(spec))
     return NodeSpec(nid=nid, cpus=cpus, zones=specs, memory_ranges=ranges)
+
+
+def _zone_spec(zone: ZoneinfoZone) -> ZoneSpec:
+    """Return a zone without frame 0, which a machine that is no PC may have: it ends lists here."""
+    start_pfn = (zone.start_pfn or 0) if zone.populated else 0
+    frame_0 = int(zone.populated and not start_pfn)
+    present = zone.pages["present"] - frame_0
+    return ZoneSpec(
+        type=ZoneType(zone.name),
+        start_pfn=start_pfn + frame_0,
+        spanned_pages=zone.pages["spanned"] - frame_0,
+        present_pages=present,
+        managed_pages=min(zone.pages["managed"], present) if frame_0 else zone.pages["managed"],
+    )
 
 
 def _memory_ranges(zone: ZoneSpec) -> tuple[tuple[int, int], ...]:

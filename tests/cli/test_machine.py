@@ -10,7 +10,7 @@ from kernelsim.cli.main import exit_status
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine, preset_names
 from tests import oom_text
-from tests.zoneinfo_text import ARM, BEFORE_4_8, OLD, THP, zoneinfo
+from tests.zoneinfo_text import ARM, BEFORE_4_8, OLD, PPC, THP, zoneinfo
 
 WORKLOAD = """
 from kernelsim.workload import workload
@@ -182,6 +182,14 @@ def test_options_that_mean_nothing_are_refused(
             ),
         ),
         (
+            zoneinfo(PPC),
+            (
+                "assumed: no PC (arm64, ppc64 or the like)",
+                "is not recorded: 5800 gives the minima of the zones\n",
+                "4 of 4 figures equal the kernel's to the page",
+            ),
+        ),
+        (
             zoneinfo(ARM),
             (
                 "is not recorded: 2784 gives the minima of the zones\n",
@@ -196,6 +204,16 @@ def test_from_proc_explains_what_is_pasted(text, told, monkeypatch, capsys):
     assert exit_status(["machine", "from-proc", "-"]) == 0
     printed = capsys.readouterr().out
     assert [part for part in told if part not in printed] == []
+
+
+@pytest.mark.parametrize("zones", [ARM, PPC, OLD])
+def test_machines_that_are_no_pc_run(zones, tmp_path):
+    """Zones that no PC has, frame 0 among them, and invariants hold."""
+    (tmp_path / "zoneinfo").write_text(zoneinfo(zones))
+    machine = str(tmp_path / "m.toml")
+    exit_status(["machine", "from-proc", str(tmp_path), "--out", machine])
+    (tmp_path / "w.py").write_text(WORKLOAD)
+    assert exit_status(["run", str(tmp_path / "w.py"), "--machine", machine, "--check"]) == 0
 
 
 def test_a_recorded_machine_runs_with_the_reserve_its_figures_come_from(tmp_path, capsys):

@@ -81,11 +81,9 @@ def boot_watermarks(
     Source: Linux 6.1 mm/page_alloc.c:init_per_zone_wmark_min, mm/huge_memory.c:hugepage_init
     """
     early = list(zones)
-    kernel_zone = next(
-        index
-        for index, zone in enumerate(early)
-        if zone.type is not ZoneType.ZONE_DMA and zone.managed_pages
-    )
+    populated = [index for index, zone in enumerate(early) if zone.managed_pages]
+    above_dma = (index for index in populated if early[index].type is not ZoneType.ZONE_DMA)
+    kernel_zone = next(above_dma, populated[0])  # ppc64 may have ZONE_DMA only
     for index, pages in ((kernel_zone, kernel_init_pages), (initramfs_zone, initramfs_pages)):
         left = max(early[index].managed_pages - pages, 0)
         early[index] = attrs.evolve(early[index], managed_pages=left)
