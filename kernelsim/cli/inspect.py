@@ -47,8 +47,9 @@ def inspect(
             is ns.
         sql: A query over one table an event, `select max(latency_ns) from ks_fault`, with t_ns,
             actor and the fields that `kernelsim events` lists; over `events`, which has t_ns,
-            actor, event, fields (JSON) and the columns of them all; and over `metrics`, the
-            counters over time. `show tables` and `describe ks_fault` list what there is.
+            actor, event, fields (JSON) and the columns of them all; and over `metrics` and
+            `processes`, counters over time. `show tables` and `describe ks_fault` list what there
+            is.
         json: Write JSON, one object a line.
         follow: Go on while the run writes.
     """

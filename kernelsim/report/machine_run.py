@@ -3,9 +3,9 @@
     outcome = run_machine(load_workload(path), RunOptions(out=Path("out")), name=str(path))
     print_summary(outcome.summary)
 
-With `out` the directory gets events.jsonl while the
-run goes on, snapshots/NAME/ for each snapshot the workload takes, and at the end proc/ and sys/,
-metrics.parquet, dmesg and run.json, however the run ended. Only run.json holds wall-clock time.
+With `out` the directory gets events.jsonl while the run goes on, snapshots/NAME/ for each snapshot
+the workload takes, and at the end proc/ and sys/, metrics.parquet, processes.parquet, dmesg and
+run.json, however the run ended. Only run.json holds wall-clock time.
 A run that cannot write its log ends there, without proc/ and sys/: they would pass for its end.
 
 What looks on (samples, checks, the display) does so between two events and changes nothing, so
@@ -46,7 +46,7 @@ from kernelsim.report.run_files import RunFiles
 from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
-from kernelsim.report.rundir import DMESG, METRICS, OUTPUT
+from kernelsim.report.rundir import DMESG, METRICS, OUTPUT, PROCESSES
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.sim.signals import on_ending
@@ -283,6 +283,7 @@ class _Run:
         log = render_dmesg(self.machine.kernel.dmesg, boot_ns=self.spec.boot.uptime_ns)
         steps = (
             lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),
+            lambda: files.directory.write_with(PROCESSES, self.sampler.process_recorder().write),
             lambda: files.directory.write_text(DMESG, log),
             *((lambda: files.directory.write_text(OUTPUT, output),) if output else ()),
         )

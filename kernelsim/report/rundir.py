@@ -42,6 +42,8 @@ from kernelsim.report.whole import (
 
 EVENTS: Final = "events.jsonl"
 METRICS: Final = "metrics.parquet"
+PROCESSES: Final = "processes.parquet"  # the same of each living process
+REPORT: Final = "report.html"
 RUN: Final = "run.json"
 OUTPUT: Final = "workload.out"  # what the workload printed
 DMESG: Final = "dmesg"  # the kernel log
@@ -49,7 +51,7 @@ PREVIOUS: Final = "previous"  # the earlier run, until this one has ended as wel
 ASIDE: Final = TEMPORARY.format(PREVIOUS)  # the same while it is being set aside
 # Moved when the directory is used again: the last sign of completeness first.
 OURS: Final = (
-    *(RUN, METRICS, OUTPUT, DMESG, "report.html", "trace.pftrace"),
+    *(RUN, METRICS, PROCESSES, OUTPUT, DMESG, REPORT, "trace.pftrace"),
     *("proc", "sys", "snapshots", EVENTS),
 )
 OUTPUT_FAILED: Final = "output_failed"  # exit state of a run whose files could not all be written

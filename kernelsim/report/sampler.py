@@ -5,13 +5,14 @@ too many, only those at the multiples of a longer interval are kept and sampling
 one. Each interval divides a second or is a multiple of it, so rates a second can be told exactly.
 
 Interface: `Sampler.take` when virtual time has reached `due_ns`, `finish` at the end, `recorder`
-for the table.
+and `process_recorder` for the tables.
 Units: ns; pages and events as in the kernel's counters. Columns: `t_ns`; nodeN_ZONE_free, _min,
 _low, _high, _boost of each zone with memory; nodeN_ and the node counters' names; the names of
-/proc/vmstat's events; and `MACHINE_COLUMNS`.
+/proc/vmstat's events; and `MACHINE_COLUMNS`, on machines of several nodes with nodeN_link_ns, how
+long the links to it were busy. A second table has `PROCESS_COLUMNS`, a row a living process.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +38,14 @@ from kernelsim.mm.core.vmstat import (
     PGSKIP_DMA,
     VM_EVENT_NAMES,
 )
+from kernelsim.mm.file.dirty_limits import global_dirty_limits
+from kernelsim.mm.space.pgtable import MM_SWAPENTS
 from kernelsim.mm.swap.swapon import si_swapinfo
 from kernelsim.procfs.meminfo import si_mem_available
 from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
 from kernelsim.report.metrics import MetricsRecorder
+from kernelsim.sched.psi import PSI_CPU_SOME, PSI_IO_FULL, PSI_IO_SOME, PSI_MEM_FULL, PSI_MEM_SOME
 from kernelsim.units import NS_PER_MS, NS_PER_S
 
 ROWS_MAX: Final = 1000
@@ -68,7 +72,25 @@ MACHINE_COLUMNS: Final = (
     "cpu_user_ns",
     "cpu_busy_ns",
     "cpu_iowait_ns",
+    "nr_dirty_threshold",
+    "nr_dirty_background_threshold",
+    *("psi_memory_some_ns", "psi_memory_full_ns", "psi_io_some_ns", "psi_io_full_ns"),
+    "psi_cpu_some_ns",
 )
+PSI_STATES: Final = (PSI_MEM_SOME, PSI_MEM_FULL, PSI_IO_SOME, PSI_IO_FULL, PSI_CPU_SOME)
+PROCESS_COLUMNS: Final = (
+    *("t_ns", "pid", "rss", "swap", "minflt", "majflt"),
+    *("utime_ns", "stime_ns", "run_delay_ns", "lock_ns", "reclaim_ns", "io_ns"),
+)
+
+
+class Sample(NamedTuple):
+    """What was sampled at one moment."""
+
+    row: NDArray[np.int64]
+    """The machine's columns."""
+    processes: list[tuple[int, ...]]
+    """`PROCESS_COLUMNS` of each living process."""
 
 
 class Sampler:
@@ -88,49 +110,61 @@ class Sampler:
         self.due_ns = 0
         self._kernel = kernel
         self._rows_max = rows_max
-        self._rows: list[NDArray[np.int64]] = []
+        self._samples: list[Sample] = []
         self._zones = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT])
         self._fields = np.array(list(ZONE_COLUMNS.values()))
         self.columns = column_names(kernel, self._zones)
 
     def take(self) -> None:
         """Add a row for the present virtual time, and set when the next is due."""
-        self._rows.append(self._row())
-        if len(self._rows) >= self._rows_max:
+        self._samples.append(self._sample())
+        if len(self._samples) >= self._rows_max:
             self._thin_out()
         now_ns = self._kernel.engine.now_ns
         self.due_ns = (now_ns // self.interval_ns + 1) * self.interval_ns
 
     def finish(self) -> None:
         """Add the last row, whatever the time, unless there is one."""
-        if not self._rows or int(self._rows[-1][0]) < self._kernel.engine.now_ns:
-            self._rows.append(self._row())
+        if not self._samples or int(self._samples[-1].row[0]) < self._kernel.engine.now_ns:
+            self._samples.append(self._sample())
 
     def recorder(self) -> MetricsRecorder:
         """Return the table."""
         recorder = MetricsRecorder(self.columns)
-        for row in self._rows:
-            recorder.append(row)
+        for sample in self._samples:
+            recorder.append(sample.row)
         return recorder
 
-    def _row(self) -> NDArray[np.int64]:
+    def process_recorder(self) -> MetricsRecorder:
+        """Return the table of processes, by time, then by when they started."""
+        recorder = MetricsRecorder(PROCESS_COLUMNS)
+        for sample in self._samples:
+            for values in sample.processes:
+                recorder.append(values)
+        return recorder
+
+    def _sample(self) -> Sample:
         kernel = self._kernel
         mem = kernel.mem
         kernel.bursts.enter_tasks()
-        return np.concatenate(
+        row = np.concatenate(
             (
                 (kernel.engine.now_ns,),
                 mem.zone[np.ix_(self._zones, self._fields)].ravel(),
                 mem.node_stat.ravel(),
                 mem.vm_event,
                 machine_row(kernel),
+                link_row(kernel),
             )
         )
+        return Sample(row, process_rows(kernel))
 
     def _thin_out(self) -> None:
-        while len(self._rows) >= self._rows_max:
+        while len(self._samples) >= self._rows_max:
             self.interval_ns *= longer(self.interval_ns)
-            self._rows = [row for row in self._rows if row[0] % self.interval_ns == 0]
+            self._samples = [
+                sample for sample in self._samples if sample.row[0] % self.interval_ns == 0
+            ]
 
 
 def longer(interval_ns: int) -> int:
@@ -152,6 +186,7 @@ def column_names(kernel: Kernel, zones: NDArray[np.int64]) -> tuple[str, ...]:
         *(f"node{nid}_{name}" for nid in nids for name in NODE_STAT_NAMES),
         *event_names(types),
         *MACHINE_COLUMNS,
+        *(f"node{nid}_link_ns" for nid in nids if len(nids) > 1),
     )
 
 
@@ -171,6 +206,8 @@ def event_names(zone_types: tuple[ZoneType, ...]) -> list[str]:
 def machine_row(kernel: Kernel) -> tuple[int, ...]:
     """Return the values of `MACHINE_COLUMNS`."""
     cpus, boot_kb = kernel.cpus, kernel.spec.boot.meminfo_kb
+    dirty = global_dirty_limits(kernel.phys)
+    stalled_ns = kernel.psi.totals_at(kernel.engine.now_ns)
     running = sum(cpu.state.current is not None for cpu in cpus)
     running += sum(len(cpu.state.run_queue) for cpu in cpus)
     return (
@@ -187,7 +224,41 @@ def machine_row(kernel: Kernel) -> tuple[int, ...]:
         sum(cpu.state.user_ns for cpu in cpus),
         sum(cpu.busy_total_ns() for cpu in cpus),
         sum(cpu.iowait_total_ns() for cpu in cpus),
+        dirty.thresh,
+        dirty.bg_thresh,
+        *(stalled_ns[state] for state in PSI_STATES),
     )
+
+
+def link_row(kernel: Kernel) -> list[int]:
+    """Return how long the links to each node have been busy; nothing on a machine of one node."""
+    busy_ns = [0] * len(kernel.nodes)
+    if len(busy_ns) == 1:
+        return []
+    for (_, target), server in kernel.interconnect.links.items():
+        busy_ns[target] += server.account.hold_ns
+    return busy_ns
+
+
+def process_rows(kernel: Kernel) -> list[tuple[int, ...]]:
+    """Return `PROCESS_COLUMNS` of each living process."""
+    now_ns, processes = kernel.engine.now_ns, kernel.processes.values()
+    held = kernel.mms.mms.rss[[process.mm.number for process in processes]].tolist()
+    rows: list[tuple[int, ...]] = []
+    for process, rss in zip(processes, held, strict=True):
+        task, waits, swap = process.task, process.task.waits, rss[MM_SWAPENTS]
+        rows.append(
+            (
+                now_ns,
+                process.pid,
+                sum(rss) - swap + process.image_rss_pages,
+                swap,
+                *(process.minflt, process.majflt),
+                *(task.utime_ns, task.stime_ns, task.run_delay_ns),
+                *(waits.lock_ns, waits.reclaim_ns, waits.io_ns),
+            )
+        )
+    return rows
 
 
 def available_pages(kernel: Kernel) -> int:

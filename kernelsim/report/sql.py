@@ -1,12 +1,13 @@
-"""SQL over a run's directory: one table an event, all of them as `events`, counters as `metrics`.
+"""SQL over a run's directory: one table an event, all of them as `events`, and sampled counters.
 
 The table of an event, such as `ks_fault`, has t_ns BIGINT, actor VARCHAR and the event's fields as
 `kernelsim events` lists them: `select max(latency_ns) from ks_fault`. An `unsigned long` is a
 HUGEINT, so that differences may be negative; other numbers are BIGINT, truth BOOLEAN, text VARCHAR.
 `events` has t_ns, actor, event, `fields` JSON, which holds whatever the event has, and every field
 of every event by its name, NULL where an event has none of that name. The two names that mean a
-number in one event and text in another (dev, error) are VARCHAR there. `metrics` has BIGINT
-columns only, and is there if the run wrote it.
+number in one event and text in another (dev, error) are VARCHAR there. `metrics` and `processes`,
+the sampled counters of the machine and of each process, have BIGINT columns only, and are there if
+the run wrote them.
 
 Interface: `query`.
 """
@@ -22,7 +23,7 @@ import duckdb
 from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.log_file import end_of_last_line
 from kernelsim.report.metrics import connect, named_for_sql, quoted
-from kernelsim.report.rundir import EVENTS, METRICS
+from kernelsim.report.rundir import EVENTS, METRICS, PROCESSES
 from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.tracepoint import FieldInfo
 
@@ -45,9 +46,9 @@ CREATE VIEW %s AS SELECT own.*
 FROM (SELECT json_transform(line, %s) AS own FROM log.lines WHERE line->>'$.event' = %s)
 """
 LINE_TYPES: Final = {"t_ns": "BIGINT", "actor": "VARCHAR"}
-METRICS_VIEW: Final = "CREATE VIEW metrics AS SELECT * FROM read_parquet(%s)"
+SAMPLES_VIEW: Final = "CREATE VIEW %s AS SELECT * FROM read_parquet(%s)"
 TABLES: Final = (
-    "tables: events, metrics, and one an event, such as ks_fault; "
+    "tables: events, metrics, processes, and one an event, such as ks_fault; "
     "`show tables` lists them, `describe ks_fault` its columns"
 )
 
@@ -76,9 +77,10 @@ def query(directory: Path, statement: str, *, key: str = "--sql") -> QueryResult
         log = whole_lines(directory / EVENTS, Path(scratch))
         try:
             make_event_views(connection, log)
-            if (directory / METRICS).exists():
-                metrics = named_for_sql(directory / METRICS, Path(scratch))
-                connection.execute(METRICS_VIEW % quoted(str(metrics), "'"))
+            for name in (METRICS, PROCESSES):
+                if (directory / name).exists():
+                    file = quoted(str(named_for_sql(directory / name, Path(scratch))), "'")
+                    connection.execute(SAMPLES_VIEW % (Path(name).stem, file))
             result = connection.execute(statement) if statement.strip() else None
             if result is None or result.description is None:
                 raise ConfigError(key, statement, f"must be a query; {TABLES}")

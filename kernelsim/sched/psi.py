@@ -169,10 +169,15 @@ class PsiGroup:
 
     def read(self, state: int, now_ns: int) -> Pressure:
         """Return what is printed of a state now."""
-        self.catch_up(now_ns)
+        total_ns = self.totals_at(now_ns)[state]
         ten, sixty, three_hundred = self.averages[state]
-        total_ns = self.totals_ns[state] + self._samples(now_ns)[state]
         return Pressure((ten, sixty, three_hundred), total_ns)
+
+    def totals_at(self, now_ns: int) -> list[int]:
+        """Return the time stalled since boot, up to now: [PSI_*]."""
+        self.catch_up(now_ns)
+        recent = self._samples(now_ns)
+        return [total + new for total, new in zip(self.totals_ns, recent, strict=True)]
 
 
 def calc_load(load: int, exponent: int, active: int) -> int:

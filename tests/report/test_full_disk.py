@@ -56,7 +56,7 @@ def test_the_sweep_meets_every_kind_of_file(runs):
 
 
 def test_nothing_half_written_has_its_final_name(runs):
-    """Trees are whole or absent, the log is a prefix in whole lines, run.json and metrics parse."""
+    """Trees are whole or absent, the log is a prefix in whole lines, run.json and samples parse."""
     assert [] == [run for run in swept(runs) if run["faults"]]
 
 
