@@ -62,6 +62,11 @@ COMMANDS: Final = (
         "Print a run's events, or query its events and counters with SQL.",
     ),
     Command(
+        "report",
+        "kernelsim.cli.report:report",
+        "Write what happened in a run into one HTML file.",
+    ),
+    Command(
         "oracle",
         "kernelsim.cli.oracle:oracle",
         "Run recorded cases of a real kernel here and compare, row by row.",

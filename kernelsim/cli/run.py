@@ -38,7 +38,7 @@ def run(
     check_every: Whole | None = None,
     until: str | None = None,
     out: Path | None = None,
-    report: bool = True,
+    report: bool = False,
     traceback: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run a workload.
@@ -70,7 +70,7 @@ def run(
         until: End the run at this virtual time, such as 10s or 0.5ms; a bare number is ns.
         out: Directory for what the run leaves behind: log, counters, /proc and /sys, run.json.
         traceback: Before the one line that says why a run failed, show where in full.
-        report: Let a report be among it. There are none yet, so --no-report changes nothing.
+        report: Let report.html be among it, as `kernelsim report` writes it afterwards.
     """
     from kernelsim.report.run_options import RunOptions
 
@@ -80,6 +80,8 @@ def run(
             print(f"kernelsim: warning: {warning}", file=sys.stderr)
         if check_every is not None and check_every < 1:
             raise ConfigError("--check-every", check_every, "must be at least 1 event")
+        if report and out is None:
+            raise ConfigError("--report", report, "needs a directory to be in: --out DIR")
         options = RunOptions(
             machine=machine,
             seed=seed,
@@ -91,15 +93,14 @@ def run(
             check_every=check_every,
             until=until,
             out=out,
-            report=report,
         )
         if loaded.kind == "simulation":
-            run_alone(loaded, workload, options)
+            run_alone(loaded, workload, options, report=report)
         else:
-            run_on_machine(loaded, workload, options)
+            run_on_machine(loaded, workload, options, report=report)
 
 
-def run_alone(loaded: "Workload", path: Path, options: "RunOptions") -> None:
+def run_alone(loaded: "Workload", path: Path, options: "RunOptions", *, report: bool) -> None:
     """Run a workload that has no machine; print its summary, or its log.
 
     Raises:
@@ -113,6 +114,7 @@ def run_alone(loaded: "Workload", path: Path, options: "RunOptions") -> None:
         "--burst-pages": options.burst_pages,
         "--check-every": options.check_every,
         "--check": options.check or None,
+        "--report": report or None,
     }
     for name, value in given.items():
         if value is not None:
@@ -120,13 +122,17 @@ def run_alone(loaded: "Workload", path: Path, options: "RunOptions") -> None:
     print(run_simulation(loaded, path, options), end="")
 
 
-def run_on_machine(loaded: "Workload", path: Path, options: "RunOptions") -> None:
+def run_on_machine(loaded: "Workload", path: Path, options: "RunOptions", *, report: bool) -> None:
     """Run a workload on a machine; print its summary, then raise what made it fail."""
     from kernelsim.report.machine_run import run_machine
     from kernelsim.report.run_summary import print_summary
 
     outcome = run_machine(loaded, options, name=str(path))
     print_summary(outcome.summary)
+    if report and options.out is not None:
+        from kernelsim.report.html.page import write_report
+
+        print(f"report  {write_report(options.out)}")
     if outcome.failure is not None:
         raise outcome.failure
 

@@ -22,7 +22,7 @@ from kernelsim import __version__
 from kernelsim.errors import CheckFailedError, OutputError, SimulationError
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.run_files import RunFiles
-from kernelsim.report.run_options import NO_REPORT, RunOptions, replay_command
+from kernelsim.report.run_options import RunOptions, replay_command
 from kernelsim.report.sinks import RingSink, TeeSink, as_mapping, event_text
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
@@ -132,7 +132,7 @@ def _run(
     except BaseException as caught:  # noqa: BLE001 - told below; SystemExit is no way to end
         error = cause_of(caught, engine.ended)
     else:
-        return summary_text(engine, options)
+        return summary_text(engine)
     told = telling(error)
     if isinstance(told, CheckFailedError | Interrupted | OutputError | OSError):
         raise told
@@ -145,7 +145,7 @@ def _run(
     raise _reported(crash, path, options, engine, ring) from error
 
 
-def summary_text(engine: Engine, options: RunOptions) -> str:
+def summary_text(engine: Engine) -> str:
     """Write how a run ended, what it took, and how long each waiter waited on each holder."""
     ended = engine.ended
     assert ended is not None
@@ -158,8 +158,6 @@ def summary_text(engine: Engine, options: RunOptions) -> str:
         "steps": f"{clock.number}, {share} % in line",
         "seed": seed_text(engine.seed, engine.schedule_seed),
     }
-    if not options.report:
-        facts["no report"] = NO_REPORT
     told = plain_facts(facts)
     used = {name: account for name, account in engine.accounts.items() if account.nr_holds}
     if not used:

@@ -14,7 +14,6 @@ import attrs
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import readable
 
-NO_REPORT: Final = "changes nothing: there are no reports yet"
 SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a folder, so a plain one
 
 
@@ -40,8 +39,6 @@ class RunOptions:
     """The run ends at this virtual time, such as "10s"."""
     out: Path | None = None
     """Directory for what the run leaves behind; None for nothing."""
-    report: bool = True
-    """Whether to make a report; there are none yet, which the summary says if it is False."""
     progress: bool = True
     """Show what goes on, if stderr is a terminal."""
 
@@ -66,8 +63,6 @@ def replay_command(options: RunOptions, workload: str) -> str:
         words += ["--check-every", str(options.check_every)]
     elif options.check:
         words.append("--check")
-    if not options.report:
-        words.append("--no-report")
     return shell_command(words)
 
 

@@ -42,7 +42,7 @@ from kernelsim.mm.core.vmstat import (
 )
 from kernelsim.procfs.capture import vm_events
 from kernelsim.procfs.dmesg import render_dmesg
-from kernelsim.report.run_options import NO_REPORT, RunOptions
+from kernelsim.report.run_options import RunOptions
 from kernelsim.report.text_table import plain_table
 from kernelsim.sim.ending import Ended
 from kernelsim.units import format_duration
@@ -162,8 +162,6 @@ def knob_facts(machine: Machine, options: RunOptions) -> list[tuple[str, str]]:
     if options.trace:
         words = " ".join(options.trace)
         facts.append(("trace", f"{words}: chooses what is logged, changes no result"))
-    if not options.report:
-        facts.append(("no report", NO_REPORT))
     return facts
 
 

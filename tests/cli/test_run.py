@@ -244,17 +244,9 @@ def test_help_says_what_each_knob_does_to_results(capsys):
         "unless a schedule seed is given: it then finds other events to permute.",
         "Changes what is logged, no result",
         "Changes no result, only the time the run takes",
-        "--no-report changes nothing",
         "One that changes nothing yet is named in the summary",
     ):
         assert told in text
-
-
-def test_no_report_is_said_to_change_nothing(run, write):
-    """A simulation says so too, and only then."""
-    path = write(GOOD)
-    assert "no report     changes nothing" in run(path, "--no-report")[1]
-    assert "no report" not in run(path)[1]
 
 
 def test_help_of_the_oracle_says_so_too(capsys):

@@ -22,12 +22,12 @@ def test_until_is_the_same_number_in_python_and_on_the_command_line():
 
 
 def test_the_replay_command_keeps_every_option():
-    """All but the output directory, what was traced and that no report was wanted included."""
+    """All but the output directory and the report, what was traced included."""
     options = RunOptions(
         machine="tiny-64m", seed=2, schedule_seed=3, settings=("vm.swappiness=1",), burst_pages=4,
-        trace=("kmem:*", "actor=cpu0"), check=True, until="1s", report=False,
+        trace=("kmem:*", "actor=cpu0"), check=True, until="1s",
     )  # fmt: skip
     assert replay_command(options, "w.py") == (
         "kernelsim run w.py --machine tiny-64m --seed 2 --schedule-seed 3 --set vm.swappiness=1 "
-        "--burst-pages 4 --trace 'kmem:*' --trace actor=cpu0 --until 1s --check --no-report"
+        "--burst-pages 4 --trace 'kmem:*' --trace actor=cpu0 --until 1s --check"
     )

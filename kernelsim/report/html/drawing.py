@@ -1,0 +1,245 @@
+"""What all pictures of a report share: one axis of time, colours, how a line is drawn and read out.
+
+Colours are those of Okabe and Ito, which colour-blind people can tell apart; the four bands have
+the note's green, blue, orange and red. What must stand out from the page, lines and letters, is
+tagged INK and gets its colour from the page (page.js), so that light and dark are one file.
+
+Interface: `Drawing` makes figures with the shared axis, `Panel` is one with its words.
+Units: time on the axis is virtual seconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import numpy as np
+from bokeh.models import (
+    BoxZoomTool,
+    ColumnDataSource,
+    CrosshairTool,
+    CustomJSTickFormatter,
+    GlyphRenderer,
+    HoverTool,
+    Legend,
+    LegendItem,
+    PanTool,
+    Range1d,
+    ResetTool,
+    Span,
+    WheelZoomTool,
+)
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from kernelsim.report.html.record import RunRecord
+from kernelsim.units import NS_PER_S
+
+GREEN: Final = "#009E73"
+BLUE: Final = "#0072B2"
+SKY: Final = "#56B4E9"
+ORANGE: Final = "#E69F00"
+RED: Final = "#D55E00"
+PINK: Final = "#CC79A7"
+YELLOW: Final = "#F0E442"
+GREY: Final = "#8A8A8A"
+COLOURS: Final = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW)
+DASHES: Final = ("solid", "dashed", "dotted", "dotdash")
+INK: Final = "ink"  # tag of what is drawn in the colour of the text
+HEIGHT: Final = 190
+TIME: Final = "time"  # name of the shared range, as page.js looks for it
+SHADE: Final = 0.55
+
+COUNT_TICKS: Final = """
+const units = [[1e9, " G"], [1e6, " M"], [1e3, " k"]]
+for (const [size, name] of units)
+  if (Math.abs(tick) >= size) return Number((tick / size).toPrecision(6)) + name
+return Number(tick.toPrecision(6)) + ""
+"""
+SECOND_TICKS: Final = 'return Number(tick.toPrecision(10)) + " s"'
+
+Values = NDArray[Any]
+
+
+@attrs.frozen
+class Panel:
+    """A picture with its words.
+
+    Attributes:
+        title: What it shows.
+        unit: Of its axis.
+        notice: One line on what to look at.
+        figure: It.
+        group: Name of the part of the page it stands in.
+    """
+
+    title: str
+    unit: str
+    notice: str
+    figure: figure
+    group: str
+
+
+@attrs.frozen
+class Line:
+    """One column of a picture."""
+
+    column: str
+    label: str
+    colour: str | None = None
+    """None for the colour of the text."""
+    dash: str = "solid"
+    group: str = ""
+    """What the legend calls it, together with others; empty for its label."""
+
+
+@attrs.define
+class Drawing:
+    """Makes the figures of one report.
+
+    Attributes:
+        record: The run.
+        time: The shared axis.
+        seconds: Time of each sample.
+        source: Columns of the samples that some figure shows.
+    """
+
+    record: RunRecord
+    time: Range1d = attrs.field(init=False)
+    seconds: Values = attrs.field(init=False)
+    source: ColumnDataSource = attrs.field(factory=ColumnDataSource)
+    _moment: Span = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.seconds = self.record.samples.t_ns / NS_PER_S
+        end_s = max(self.record.end_ns, 1) / NS_PER_S
+        self.time = Range1d(0, end_s, bounds=(0, end_s), name=TIME)
+        self._moment = Span(dimension="height", line_dash="dotted", line_color=GREY)
+        self.source.data["t"] = self.seconds
+
+    def blank(self, *, height: int = HEIGHT, y_axis_type: str = "linear") -> figure:
+        """Make an empty figure over the shared axis of time."""
+        zoom = BoxZoomTool(dimensions="width")
+        made = figure(
+            height=height,
+            sizing_mode="stretch_width",
+            x_range=self.time,
+            toolbar_location=None,
+            tools=[zoom, PanTool(dimensions="width"), ResetTool()],
+            active_drag=zoom,
+            background_fill_alpha=0,
+            border_fill_alpha=0,
+            outline_line_color=None,
+            min_border_left=80,
+            y_axis_type=y_axis_type,
+        )
+        made.add_tools(WheelZoomTool(dimensions="width", modifiers="ctrl"))
+        made.add_tools(WheelZoomTool(dimensions="height", modifiers="shift"))
+        made.add_tools(CrosshairTool(overlay=self._moment))
+        made.xaxis.formatter = CustomJSTickFormatter(code=SECOND_TICKS)
+        made.xgrid.visible = False
+        if y_axis_type == "linear":
+            made.yaxis.formatter = CustomJSTickFormatter(code=COUNT_TICKS)
+        return made
+
+    def add(self, name: str, values: Values) -> str:
+        """Put a column beside the samples; return its name."""
+        self.source.data[name] = np.asarray(values, np.float32)
+        return name
+
+    def sampled(self, name: str) -> str:
+        """Put a sampled counter of the machine there as it is."""
+        return self.add(name, self.record.samples.of(name))
+
+    def total(self, ending: str) -> str:
+        """Put the sum of a counter over the nodes there."""
+        return self.add(ending, self.record.samples.total(ending))
+
+    def rate(self, name: str, values: Values | None = None) -> str:
+        """Put the growth of a counter there, a second, over the interval before each sample."""
+        values = self.record.samples.of(name) if values is None else values
+        return self.add(f"{name}/s", growth(values, self.seconds))
+
+    def lines(
+        self,
+        on: figure,
+        lines: Sequence[Line],
+        source: ColumnDataSource | None = None,
+    ) -> None:
+        """Draw columns as lines, with a legend; the numbers are shown under the pointer."""
+        source = source or self.source
+        drawn = []
+        for line in lines:
+            renderer = on.line(
+                "t",
+                line.column,
+                source=source,
+                line_width=1.8,
+                line_dash=line.dash,
+                line_color=line.colour or GREY,
+            )
+            if line.colour is None:
+                renderer.glyph.tags = [INK]
+            drawn.append(renderer)
+        named: dict[str, list[GlyphRenderer]] = {}
+        for line, each in zip(lines, drawn, strict=True):
+            named.setdefault(line.group or line.label, []).append(each)
+        legend(on, named)
+        self.read_out(on, drawn[0], {line.label: line.column for line in lines})
+
+    def stack(
+        self,
+        on: figure,
+        lines: Sequence[Line],
+        source: ColumnDataSource | None = None,
+    ) -> None:
+        """Draw columns as areas on top of each other, the first at the bottom."""
+        source = source or self.source
+        drawn = on.varea_stack(
+            [line.column for line in lines],
+            x="t",
+            source=source,
+            fill_color=[line.colour for line in lines],
+            fill_alpha=SHADE,
+        )
+        legend(on, {line.label: [each] for line, each in zip(lines, drawn, strict=True)})
+        carrier = on.line("t", lines[0].column, source=source, line_alpha=0)
+        self.read_out(on, carrier, {line.label: line.column for line in lines})
+
+    def read_out(self, on: figure, renderer: GlyphRenderer, columns: Mapping[str, str]) -> None:
+        """Show the values at the pointer's time."""
+        tips = [(label, f"@{{{column}}}{{0,0.[00]}}") for label, column in columns.items()]
+        on.add_tools(
+            HoverTool(
+                renderers=[renderer],
+                mode="vline",
+                point_policy="snap_to_data",
+                tooltips=[("at", "@t{0.000000} s"), *tips],
+            )
+        )
+
+
+def growth(values: Values, seconds: Values) -> Values:
+    """Return how much a counter grew a second before each row, 0 for the first: [row]."""
+    grown = np.diff(values) / np.maximum(np.diff(seconds), 1e-9)
+    return np.concatenate(([0.0], grown))
+
+
+def legend(on: figure, items: Mapping[str, Sequence[GlyphRenderer]]) -> None:
+    """Put a legend above a figure; a click on an entry hides what it names."""
+    entries = [LegendItem(label=label, renderers=list(each)) for label, each in items.items()]
+    on.add_layout(
+        Legend(
+            items=entries,
+            orientation="horizontal",
+            location="top_left",
+            click_policy="hide",
+            background_fill_alpha=0,
+            border_line_alpha=0,
+            padding=0,
+            margin=0,
+            spacing=14,
+            label_text_font_size="12px",
+            glyph_height=14,
+        ),
+        "above",
+    )

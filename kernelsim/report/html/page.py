@@ -1,0 +1,127 @@
+"""Puts the parts of a report together: one file that opens without a network.
+
+Everything that a run gave a name to is escaped here, once, before it meets HTML. The pictures and
+their data are JSON of bokeh's; its library stands in the file.
+
+Interface: `write_report`.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from bokeh.embed import components
+from bokeh.models import Label, Span
+from bokeh.resources import Resources
+
+from kernelsim.report.html.activity import activity_panels
+from kernelsim.report.html.drawing import GREY, INK, RED, Drawing, Panel
+from kernelsim.report.html.memory import memory_panels
+from kernelsim.report.html.processes import process_panels
+from kernelsim.report.html.record import Life, RunRecord, read_record
+from kernelsim.report.html.story import story
+from kernelsim.report.rundir import REPORT
+from kernelsim.report.whole import write_whole
+from kernelsim.units import NS_PER_S
+
+MARKS_MAX: Final = 40  # vertical lines a figure
+
+
+def write_report(directory: Path, *, to: Path | None = None) -> Path:
+    """Write the report of a run.
+
+    Args:
+        directory: What `kernelsim run --out` wrote.
+        to: Where to; None for report.html in the directory.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: There is no run of a machine that has ended.
+        OutputError: The file cannot be written.
+    """
+    target = directory / REPORT if to is None else to
+    text = report_text(read_record(directory))
+    write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
+    return target
+
+
+def report_text(record: RunRecord) -> str:
+    """Return the HTML of a report."""
+    draw = Drawing(record)
+    lives = record.lives()
+    panels = [*memory_panels(draw), *activity_panels(draw), *process_panels(draw, lives)]
+    for panel in panels:
+        add_marks(panel, lives, named=panel is panels[0])
+    script, divs = components([panel.figure for panel in panels])
+    title = f"{record.run.get('workload', 'run')} on {record.run.get('machine', 'a machine')}"
+    return Template(part("page.html")).substitute(
+        title=escape(title),
+        style=part("page.css"),
+        story="\n".join(f"<li>{escape(sentence)}</li>" for sentence in story(record, lives)),
+        notes=notes_html(record),
+        command=escape(str(record.run.get("replay", ""))),
+        sections="\n".join(sections(panels, divs)),
+        library=Resources(mode="inline", components=["bokeh"]).render_js(),
+        pictures=script,
+        program=part("page.js"),
+    )
+
+
+@cache
+def part(name: str) -> str:
+    """Return a file that lies beside this one."""
+    return files("kernelsim.report.html").joinpath(name).read_text(encoding="utf-8")
+
+
+def add_marks(panel: Panel, lives: list[Life], *, named: bool) -> None:
+    """Draw where the OOM killer chose a victim; where a process began or ended, more faintly.
+
+    Args:
+        panel: Where.
+        lives: The processes.
+        named: Whether to say whom the OOM killer chose.
+    """
+    for life in [each for each in lives if each.victim_ns is not None][:MARKS_MAX]:
+        assert life.victim_ns is not None, "just chosen for it"
+        at_s = life.victim_ns / NS_PER_S
+        panel.figure.add_layout(Span(location=at_s, dimension="height", line_color=RED))
+        if named:
+            text = f"OOM {life.pid}"
+            label = Label(x=at_s, y=4, y_units="screen", text=text, x_offset=3)
+            label.update(tags=[INK], text_font_size="11px")
+            panel.figure.add_layout(label)
+    ends = [ns for life in lives for ns in (life.start_ns, life.exit_ns) if ns]
+    for ns in ends[:MARKS_MAX]:
+        mark = Span(
+            location=ns / NS_PER_S, dimension="height", line_color=GREY, line_dash="dotted",
+            line_alpha=0.6,
+        )  # fmt: skip
+        panel.figure.add_layout(mark)
+
+
+def notes_html(record: RunRecord) -> str:
+    """Return what the workload noted, as a list; empty without notes."""
+    notes = "\n".join(
+        f"<li><code>{escape(note)}</code></li>" for note in record.run.get("notes", [])
+    )
+    return f"<h2>Notes of the workload</h2>\n<ul>\n{notes}\n</ul>" if notes else ""
+
+
+def sections(panels: Iterable[Panel], divs: Iterable[str]) -> Iterator[str]:
+    """Return each panel with its words, and a heading where a group begins."""
+    group = ""
+    for panel, div in zip(panels, divs, strict=True):
+        if panel.group != group:
+            group = panel.group
+            yield f"<h2>{escape(group)}</h2>"
+        notice = f"<p>{escape(panel.notice)}</p>" if panel.notice else ""
+        yield (
+            f'<section class="panel"><h3>{escape(panel.title)} '
+            f"<small>{escape(panel.unit)}</small></h3>{notice}{div}</section>"
+        )
