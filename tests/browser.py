@@ -18,7 +18,7 @@ SWITCHES = (
     "--no-sandbox",  # tests may run as root
     "--disable-dev-shm-usage",
     "--window-size=1280,1000",
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # no network
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no network
 )
 
 

@@ -30,10 +30,11 @@ def inspect(
     actor: str = "*",
     between: str | None = None,
     sql: str | None = None,
+    perfetto: Path | None = None,
     json: bool = False,
     follow: bool = False,
 ) -> None:
-    """Print the events of a run, or query them with SQL.
+    """Print the events of a run, query them with SQL, or make a timeline of them.
 
     What t_ns, the fields and their units mean: `kernelsim events`. Text shows numbers as the
     kernel prints them (gfp_flags=GFP_KERNEL, lru=inactive_anon, pfn=0x1000); JSON and SQL have
@@ -50,6 +51,10 @@ def inspect(
             actor, event, fields (JSON) and the columns of them all; and over `metrics` and
             `processes`, counters over time. `show tables` and `describe ks_fault` list what there
             is.
+        perfetto: Write a timeline to this file, such as trace.pftrace, which ui.perfetto.dev opens:
+            a track an actor, slices for faults, reclaim, stalls, spinning and waits for disks,
+            arrows from cause to effect, and the counters. CPUs show the task they switched to
+            last, less the times it is known to have slept: going idle is not logged.
         json: Write JSON, one object a line.
         follow: Go on while the run writes.
     """
@@ -57,13 +62,22 @@ def inspect(
     if not log.is_file():
         raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
     if sql is not None:
-        if event != "*" or actor != "*" or between is not None or follow:
+        if event != "*" or actor != "*" or between is not None or follow or perfetto is not None:
             raise ConfigError("--sql", sql, "stands alone: say the rest in SQL")
         print_query(directory, sql, json=json)
         tell_end(directory, is_torn=False)
         return
     start_ns, end_ns = (0, None) if between is None else parse_between(between)
     selection = Selection(event, actor, start_ns, end_ns)
+    if perfetto is not None:
+        if follow or json:
+            raise ConfigError("--perfetto", str(perfetto), "is a file: no --json, no --follow")
+        from kernelsim.report.timeline.perfetto import write_perfetto
+
+        write_perfetto(directory, perfetto, selection)
+        print(perfetto)
+        tell_end(directory, is_torn=False)
+        return
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
     seen = Seen()

@@ -1,6 +1,6 @@
 """Reads the counters that were sampled while a run went on.
 
-Interface: `Samples` of a run directory's metrics.parquet or processes.parquet.
+Interface: `Samples` of a run directory's metrics.parquet or processes.parquet; `growth` of one.
 Units: as the sampler's.
 """
 
@@ -15,6 +15,7 @@ from kernelsim.errors import ConfigError
 from kernelsim.report.metrics import connect, named_for_sql, quoted
 
 Column = NDArray[np.int64]
+Floats = NDArray[np.float64] | Column
 
 
 class Samples:
@@ -64,3 +65,9 @@ class Samples:
         times = range(0, last_ns + 1, interval_ns)
         rows = np.searchsorted(self.t_ns, np.array(times), side="right") - 1
         return sorted({0, *rows.tolist(), len(self.t_ns) - 1})
+
+
+def growth(values: Floats, seconds: Floats) -> NDArray[np.float64]:
+    """Return how much a counter grew a second before each row, 0 for the first: [row]."""
+    grown = np.diff(values) / np.maximum(np.diff(seconds), 1e-9)
+    return np.concatenate(([0.0], grown))

@@ -85,7 +85,7 @@ class ks_lock_wait(Tracepoint, frozen=True):
     """A CPU spun for a lock."""
 
     when: ClassVar[str] = (
-        "start of the wait; the lock was got wait_ns later and let go hold_ns after that"
+        "when the lock was got; the wait began wait_ns before, and it was let go hold_ns after"
     )
 
     lock: Annotated[str, Field("char[]", "its name, such as node 0 DMA32 zone->lock")]

@@ -22,9 +22,9 @@ from kernelsim.report.html.drawing import (
     Drawing,
     Line,
     Panel,
-    growth,
 )
 from kernelsim.report.html.record import Column
+from kernelsim.report.samples import growth
 from kernelsim.units import NS_PER_S
 
 ACTIVITY: Final = "What the kernel does"

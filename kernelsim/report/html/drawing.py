@@ -32,6 +32,7 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from kernelsim.report.html.record import RunRecord
+from kernelsim.report.samples import growth
 from kernelsim.units import NS_PER_S
 
 GREEN: Final = "#009E73"
@@ -216,12 +217,6 @@ class Drawing:
                 tooltips=[("at", "@t{0.000000} s"), *tips],
             )
         )
-
-
-def growth(values: Values, seconds: Values) -> Values:
-    """Return how much a counter grew a second before each row, 0 for the first: [row]."""
-    grown = np.diff(values) / np.maximum(np.diff(seconds), 1e-9)
-    return np.concatenate(([0.0], grown))
 
 
 def legend(on: figure, items: Mapping[str, Sequence[GlyphRenderer]]) -> None:
