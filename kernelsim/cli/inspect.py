@@ -16,6 +16,7 @@ import msgspec
 from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.event_filter import did_you_mean, event_matches, no_event
 from kernelsim.report.event_reader import EventReader, Selection, parse_between
+from kernelsim.report.ftrace_text import HEADER, FtraceText
 from kernelsim.report.rundir import EVENTS, OUTPUT_FAILED, RUN, is_being_written, run_of
 from kernelsim.report.sinks import event_text
 from kernelsim.trace.registry import TRACEPOINTS
@@ -31,6 +32,7 @@ def inspect(
     between: str | None = None,
     sql: str | None = None,
     perfetto: Path | None = None,
+    ftrace: bool = False,
     json: bool = False,
     follow: bool = False,
 ) -> None:
@@ -55,6 +57,7 @@ def inspect(
             a track an actor, slices for faults, reclaim, stalls, spinning and waits for disks,
             arrows from cause to effect, and the counters. CPUs show the task they switched to
             last, less the times it is known to have slept: going idle is not logged.
+        ftrace: Print the lines that the kernel's own trace would have, for tools that read them.
         json: Write JSON, one object a line.
         follow: Go on while the run writes.
     """
@@ -62,7 +65,7 @@ def inspect(
     if not log.is_file():
         raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
     if sql is not None:
-        if event != "*" or actor != "*" or between is not None or follow or perfetto is not None:
+        if (event, actor, between, perfetto) != ("*", "*", None, None) or follow or ftrace:
             raise ConfigError("--sql", sql, "stands alone: say the rest in SQL")
         print_query(directory, sql, json=json)
         tell_end(directory, is_torn=False)
@@ -81,7 +84,12 @@ def inspect(
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
     seen = Seen()
-    if not print_events(reader, selection, seen, json=json):
+    if ftrace:
+        if json:
+            raise ConfigError("--ftrace", ftrace, "is a form of its own: no --json")
+        sys.stdout.write(HEADER)
+    lines = FtraceText() if ftrace else None
+    if not print_events(reader, selection, seen, json=json, ftrace=lines):
         seen.refuse_unknown(event, actor)
         if not json:
             what = "such event is in the log; some are written only with --trace, see: "
@@ -133,7 +141,14 @@ class Seen:
             raise ConfigError("--actor", actor, f"matches no actor of this log{hint}")
 
 
-def print_events(reader: EventReader, selection: Selection, seen: Seen, *, json: bool) -> int:
+def print_events(
+    reader: EventReader,
+    selection: Selection,
+    seen: Seen,
+    *,
+    json: bool,
+    ftrace: FtraceText | None = None,
+) -> int:
     """Print the events chosen, as they stand in the log or as text; return their number."""
     nr_events = 0
     for found, line in reader:
@@ -142,6 +157,8 @@ def print_events(reader: EventReader, selection: Selection, seen: Seen, *, json:
             nr_events += 1
             if json:
                 sys.stdout.write(line.decode())
+            elif ftrace is not None:
+                print(ftrace.line(found))
             else:
                 print(event_text(found.t_ns, found.actor, found.event, found.fields))
     return nr_events
