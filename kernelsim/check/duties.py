@@ -202,13 +202,14 @@ class Duties(Observer):
         """Note what is known of pages before they are judged."""
         self._judgement = Judgement(self._kernel, pfns, may_unmap=may_unmap)
 
-    def judged(self, cpu: str) -> None:
-        """Compare what became of them with what must."""
+    def judged(self, cpu: str, *, is_scan: bool = True) -> None:
+        """Compare what became of them with what must; only what a scan takes counts as stolen."""
         judgement, self._judgement = self._judgement, None
         assert judgement is not None, "it has been told which pages are judged"
         for problem in judgement.outcome():
             self.note(problem)
-        self.ledger.stolen[int(self._is_kswapd_on(cpu))] += judgement.stolen()
+        if is_scan:
+            self.ledger.stolen[int(self._is_kswapd_on(cpu))] += judgement.stolen()
         activated, deactivated = judgement.moved()
         self.ledger.activated += activated
         self.ledger.deactivated += deactivated

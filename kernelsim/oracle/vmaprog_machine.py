@@ -16,18 +16,25 @@ from kernelsim.mm.space.static_program import StaticProgram
 from kernelsim.units import PAGE_SIZE
 
 MEMTOTAL_PAGES: Final = 245_930
+SWAP_SIZE: Final = "128M"
 RECORDED_PROGRAM: Final = StaticProgram(
     path="/vmaprog", text_bytes=5 * PAGE_SIZE, data_bytes=0x52E40, bss_bytes=0, has_libc=False
 )
 
 
-def recorded_machine() -> MachineSpec:
-    """Return the machine: one CPU, 1 GB of memory, a disk with ext4, nothing at random."""
+def recorded_machine(*, has_swap: bool) -> MachineSpec:
+    """Return the machine: one CPU, 1 GB of memory, a disk with ext4, nothing at random.
+
+    Args:
+        has_swap: On a disk that is memory, as zram is: a page is written in the step that asks.
+    """
+    disks = [{"name": "vda", "kind": "ssd"}]
     spec = machine_from_toml(
         {
             "name": "vmaprog",
             "node": [{"cpus": "0", "memory": "1G"}],
-            "device": [{"name": "vda", "kind": "ssd"}],
+            "device": [*disks, {"name": "zram0", "kind": "zram"}] if has_swap else disks,
+            "swap": [{"device": "zram0", "size": SWAP_SIZE}] if has_swap else [],
             "sysctl": {"kernel.randomize_va_space": 0, "vm.page-cluster": 0},
         }
     )

@@ -36,6 +36,7 @@ DISK_FILE: Final = "/mnt/vmafile"
 FILE: Final = ["@file", "tmpfs", "16"]  # unless the program says otherwise
 FILE_STEP: Final = re.compile(r"\bfile\b|rofile|wofile|fread|fwrite|ftruncate|fsync")
 OWN_MAPPINGS: Final = 5
+SWAPS: Final = re.compile(r"swap[-_]")  # names of programs that were recorded with swap
 
 
 def run_family(
@@ -46,20 +47,27 @@ def run_family(
 ) -> str:
     """Run programs one after the other on one machine; return the recording.
 
+    Those that swap have a machine of their own, which can.
+
     Args:
         programs: What to run.
         seed: Of the run.
         burst_pages: Most pages a task touches before the log gets its events; see Machine.
     """
-    texts: list[str] = []
+    texts: dict[str, str] = {}
+    for has_swap in (False, True):
+        chosen = [program for program in programs if bool(SWAPS.match(program.name)) == has_swap]
 
-    async def main(machine: Machine) -> None:
-        parent = await start_recorder(machine)
-        for program in programs:
-            texts.append(await VmaProgram(machine, program, parent).run())
+        async def main(machine: Machine, chosen: Sequence[SyscallProgram] = chosen) -> None:
+            parent = await start_recorder(machine)
+            for program in chosen:
+                texts[program.name] = await VmaProgram(machine, program, parent).run()
 
-    Machine(recorded_machine(), seed=seed, burst_pages=burst_pages).run(main)
-    return "\n".join(texts)
+        if chosen:
+            Machine(recorded_machine(has_swap=has_swap), seed=seed, burst_pages=burst_pages).run(
+                main
+            )
+    return "\n".join(texts[program.name] for program in programs)
 
 
 async def start_recorder(machine: Machine) -> ProcessEntry:

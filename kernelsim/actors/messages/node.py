@@ -150,6 +150,32 @@ class PutbackInactive(msgspec.Struct, frozen=True, eq=False, gc=False):
     user: str
 
 
+class IsolateMapped(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Take chosen pages off their lists; answered with how many of those taken are of files.
+
+    Attributes:
+        mm: Number of the address space that alone maps them.
+        vpns: Where.
+        pfns: Their frames, of this node, no more than `batch` has room for.
+        batch: Where those go that are still there and on a list.
+        user: Who asks.
+    """
+
+    mm: int
+    vpns: I64
+    pfns: I64
+    batch: ReclaimBatch
+    user: str
+
+
+class PutbackMapped(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Put back what is left of a batch of chosen pages; answered with the pages to free."""
+
+    nr_file: int
+    batch: ReclaimBatch
+    user: str
+
+
 class ShrinkActive(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Move a batch of an active list to the inactive one; answered with (moved, pages to free)."""
 

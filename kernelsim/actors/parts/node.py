@@ -42,6 +42,7 @@ from kernelsim.actors.messages.node import (
     EndSwapWrite,
     FreePages,
     IsolateLru,
+    IsolateMapped,
     LazyfreeFolios,
     LruActivate,
     LruAddDrain,
@@ -50,6 +51,7 @@ from kernelsim.actors.messages.node import (
     MlockFolios,
     PutbackFolios,
     PutbackInactive,
+    PutbackMapped,
     ReleasePages,
     ShrinkActive,
 )
@@ -125,7 +127,7 @@ class Node(Actor):
         self.bands: ZoneBands
         files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
         generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
-        folios = NodeFolios(memory, self._under_lru_lock, self._lru_hold_ns)
+        folios = NodeFolios(nid, memory, self._under_lru_lock, self._lru_hold_ns)
         migrate = NodeMigrate(memory, self._under_lru_lock, self._lru_hold_ns)
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
@@ -135,6 +137,8 @@ class Node(Actor):
             LruActivate: self.on_lru_activate,
             MlockFolios: folios.on_mlock,
             LazyfreeFolios: folios.on_lazyfree,
+            IsolateMapped: folios.on_isolate_mapped,
+            PutbackMapped: folios.on_putback_mapped,
             ReleasePages: self.on_release_pages,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,

@@ -126,8 +126,8 @@ class Observer:
     def judges(self, pfns: I64, *, may_unmap: bool = True) -> None:
         """Hear which isolated pages reclaim is about to judge by their use; perhaps none mapped."""
 
-    def judged(self, cpu: str) -> None:
-        """Hear that the task on a CPU has done so, in the same step."""
+    def judged(self, cpu: str, *, is_scan: bool = True) -> None:
+        """Hear that the task on a CPU has done so, in the same step; perhaps with chosen pages."""
 
     def scans(self, nid: int, lru: int) -> None:
         """Hear that pages are about to be isolated from a list."""

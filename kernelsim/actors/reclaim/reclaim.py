@@ -15,7 +15,9 @@ from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.messages.node import (
     IsolateLru,
+    IsolateMapped,
     PutbackInactive,
+    PutbackMapped,
     ShrinkActive,
 )
 from kernelsim.actors.reclaim.lru_gen import LruGenReclaimer
@@ -25,7 +27,7 @@ from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.lru_gen import MIN_LRU_BATCH, lru_gen_enabled
-from kernelsim.mm.core.mem import LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
+from kernelsim.mm.core.mem import I64, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_MAY_UNMAP,
@@ -76,6 +78,7 @@ from kernelsim.mm.reclaim.vmscan import (
     should_age_active_anon,
     too_many_isolated,
 )
+from kernelsim.mm.reclaim.vmscan_folio import free_written
 from kernelsim.mm.reclaim.vmscan_throttle import end_writeback_throttle, reclaim_throttle
 from kernelsim.trace.show import RECLAIM_NAMES
 from kernelsim.trace.tracepoint import Tracepoint
@@ -243,11 +246,12 @@ class Reclaimer:
         counts: tuple[int, int, int] = await self._kernel.nodes[nid].ref.ask(request)
         return counts
 
-    async def _judge(self, look_around: int | None = None) -> None:
+    async def _judge(self, look_around: int | None = None, *, is_scan: bool = True) -> None:
         """Decide about a chunk of the batch; others may run before.
 
         Args:
             look_around: Node whose pages next to those of the chunk become young, if used.
+            is_scan: They come from the end of a list; nobody has chosen them.
         """
         kernel, task, batch, work = self._kernel, self._task, self._batch, self._burst.work
         nr, first = nr_to_judge(batch, work), int(work[WORK_JUDGED])
@@ -262,7 +266,7 @@ class Reclaimer:
                 task.cpu.number, batch, work,
             )
         )  # fmt: skip
-        kernel.observer.judged(task.cpu.name)
+        kernel.observer.judged(task.cpu.name, is_scan=is_scan)
 
     async def _after_judging(self, step: int, nid: int) -> None:
         """Have TLBs forget what was unmapped, or hand to the disk what is to be written."""
@@ -289,6 +293,33 @@ class Reclaimer:
                 await self._after_judging(step, nid)
             if work[WORK_STEP] in (JUDGE, PUT_BACK):
                 await self._lru_gen.pay_for_walk()
+
+    async def reclaim_folio_list(self, mm: int, nid: int, vpns: I64, pfns: I64) -> None:
+        """Reclaim pages of a node that an address space alone maps, used or not.
+
+        Source: Linux 6.1 mm/vmscan.c:reclaim_folio_list
+        """
+        kernel, task, batch, work = self._kernel, self._task, self._batch, self._burst.work
+        node = kernel.nodes[nid].ref
+        for at in range(0, len(pfns), len(batch.folios)):
+            part = slice(at, at + len(batch.folios))
+            request = IsolateMapped(mm, vpns[part], pfns[part], batch, task.cpu.name)
+            nr_file = await node.ask(request)
+            if not batch.stat[STAT_NR_TAKEN]:
+                continue
+            self._burst.begin_isolated(nid, ScanControl().how())
+            while (step := int(work[WORK_STEP])) != PUT_BACK:
+                if step == JUDGE:
+                    await self._judge(is_scan=False)
+                else:
+                    await self._after_judging(step, nid)
+            await self._writes.submit(nid)
+            nr_freed = free_written(
+                kernel.mem, kernel.swap, kernel.spaces.mappings, kernel.lruvec, batch
+            )
+            kernel.taken(nr_freed)
+            nr = await node.ask(PutbackMapped(nr_file, batch, task.cpu.name))
+            await free_on_node(self._current, nid, batch.to_free, nr)
 
     async def _put_back(self, nid: int, lru: int) -> None:
         """Put what stays of the batch back on its list."""

@@ -328,6 +328,41 @@ def pageout(mem: Mem, pfn: int) -> None:
     mem.vm_event[PGPGOUT] += 4
 
 
+@leaf
+def free_written(
+    mem: Mem, swap: SwapArea, files: FileMappings, lruvec: I64_2D, batch: ReclaimBatch
+) -> int:
+    """Let those pages of a batch go that are written already, since their disk is memory.
+
+    Returns:
+        How many; they are added to `batch.to_free`.
+
+    Source: Linux 6.1 mm/vmscan.c:shrink_folio_list, after a synchronous pageout
+    """
+    stat = batch.stat
+    putback, free, written, busy = 0, int(stat[STAT_NR_TO_FREE]), 0, PG_dirty | PG_writeback
+    for i in range(stat[STAT_NR_PUTBACK]):
+        pfn = int(batch.folios[i])
+        is_idle = False
+        if written < stat[STAT_NR_TO_WRITE] and batch.to_write[written] == pfn:
+            written += 1  # they are in the order of `folios`
+            flags = mem.pages.flags[pfn]
+            held = busy | PG_locked | PG_gathered | PG_activating | PG_mlocked
+            is_idle = flags & PG_swapcache != 0 and not flags & held and not mem.pages.mapcount[pfn]
+        if is_idle:
+            remove_mapping(mem, swap, files, lruvec, pfn)
+            batch.to_free[free] = pfn
+            free += 1
+        else:
+            batch.folios[putback] = pfn
+            putback += 1
+    nr_freed = free - int(stat[STAT_NR_TO_FREE])
+    stat[STAT_NR_PUTBACK] = putback
+    stat[STAT_NR_TO_FREE] = free
+    stat[STAT_NR_RECLAIMED] += nr_freed
+    return nr_freed
+
+
 @inlined_leaf
 def remove_mapping(mem: Mem, swap: SwapArea, files: FileMappings, lruvec: I64_2D, pfn: int) -> None:
     """Take a clean unmapped page from its cache, where its shadow stays; it keeps no flag.

@@ -1,7 +1,7 @@
 """Taking batches of pages off the LRU lists and putting them back.
 
 Linux: mm/vmscan.c:isolate_lru_folios, :move_folios_to_lru, :shrink_active_list, and the parts of
-:shrink_inactive_list that hold lru_lock (6.1).
+:shrink_inactive_list and :reclaim_folio_list that hold lru_lock (6.1).
 
 Interface: see reclaim_batch.py for the order of calls. The node's actor calls these under its
 lru_lock.
@@ -12,6 +12,7 @@ from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.list import list_add, list_del
 from kernelsim.mm.core.lruvec import lru_note_cost, update_lru_size
 from kernelsim.mm.core.mem import (
+    I64,
     I64_2D,
     L_TAIL,
     LRU_INACTIVE_FILE,
@@ -19,14 +20,18 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_activating,
     PG_active,
+    PG_batched,
+    PG_gathered,
     PG_isolated,
     PG_lru,
     PG_mlocked,
+    PG_swapbacked,
+    PG_unevictable,
     PG_workingset,
     lru_list,
     zone_of,
 )
-from kernelsim.mm.core.swap import ALL_FLAGS, folio_add_lru
+from kernelsim.mm.core.swap import ALL_FLAGS, folio_add_lru, lruvec_del_folio
 from kernelsim.mm.core.vmstat import (
     NR_ISOLATED_ANON,
     PGDEACTIVATE,
@@ -49,7 +54,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_TO_FREE,
     ReclaimBatch,
 )
-from kernelsim.mm.space.pgtable import Mms, PageTables
+from kernelsim.mm.space.pgtable import _PAGE_PRESENT, Mms, PageTables, pte_at, pte_pfn
 from kernelsim.mm.space.rmap import folio_referenced
 
 
@@ -116,6 +121,57 @@ def isolate_lru_folios(
         mem.vm_event[PGSCAN_ANON + file] += total
     batch.stat[STAT_NR_TAKEN] = taken
     return taken, total, skipped
+
+
+@leaf
+def isolate_mapped(
+    mem: Mem, pt: PageTables, mms: Mms, nid: int, mm: int, vpns: I64, pfns: I64, batch: ReclaimBatch
+) -> int:
+    """Take chosen pages off the lists of a node into `batch.folios`, none of them active any more.
+
+    One that its address space does not map any more, or not alone, stays where it is.
+
+    Returns:
+        How many of those taken are pages of files.
+
+    Source: Linux 6.1 mm/madvise.c:madvise_cold_or_pageout_pte_range, mm/vmscan.c:reclaim_pages
+    """
+    # Differs from Linux: Pages that MADV_PAGEOUT takes off their lists count in nr_isolated_*.
+    batch.stat[:] = 0
+    taken, nr_file = 0, 0
+    for i in range(len(vpns)):
+        pfn = int(pfns[i])
+        pte = pte_at(mem, pt, mms, mm, int(vpns[i]))
+        if pte & _PAGE_PRESENT == 0 or pte_pfn(pte) != pfn or mem.pages.mapcount[pfn] != 1:
+            continue
+        flags = mem.pages.flags[pfn]
+        if not flags & PG_lru or flags & (PG_unevictable | PG_gathered | PG_batched):
+            continue
+        lruvec_del_folio(mem, pfn)
+        flags = mem.pages.flags[pfn] & (ALL_FLAGS ^ (PG_active | PG_lru))
+        mem.pages.flags[pfn] = flags | PG_isolated
+        is_file = 0 if flags & PG_swapbacked else 1
+        mem.node_stat[nid, NR_ISOLATED_ANON + is_file] += 1
+        nr_file += is_file
+        batch.folios[taken] = pfn
+        taken += 1
+    batch.stat[STAT_NR_TAKEN] = taken
+    return nr_file
+
+
+@leaf
+def putback_mapped(mem: Mem, nid: int, nr_file: int, batch: ReclaimBatch) -> int:
+    """Put back what is left of a batch of chosen pages, `nr_file` of which were of files.
+
+    Returns:
+        Entries of `batch.to_free`.
+
+    Source: Linux 6.1 mm/vmscan.c:reclaim_folio_list
+    """
+    move_folios_to_lru(mem, batch)
+    mem.node_stat[nid, NR_ISOLATED_ANON] -= batch.stat[STAT_NR_TAKEN] - nr_file
+    mem.node_stat[nid, NR_ISOLATED_ANON + 1] -= nr_file
+    return int(batch.stat[STAT_NR_TO_FREE])
 
 
 @leaf

@@ -4,7 +4,8 @@ Linux: mm/madvise.c, mm/ksm.c:ksm_madvise, mm/khugepaged.c:hugepage_madvise, 6.1
 Differs: MADV_MERGEABLE and MADV_HUGEPAGE set their flags and nothing else: pages are neither
 compared nor made huge.
 
-Interface: `advised_flags` for advice about flags; `age_pages` for MADV_COLD.
+Interface: `advised_flags` for advice about flags; `age_pages` for MADV_COLD, `pages_alone` for
+MADV_PAGEOUT, `madvise_free_pages` for MADV_FREE.
 Units: virtual page numbers.
 """
 
@@ -15,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_swapcache
+from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_lru, PG_swapcache
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
@@ -98,6 +99,37 @@ def age_pages(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int, al
             vpn += 1
         vpn = end
     return aged
+
+
+@leaf
+def pages_alone(
+    mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int, out_vpns: I64, out_pfns: I64
+) -> tuple[int, int]:
+    """Find pages that are on a list and that only this mm maps.
+
+    Returns:
+        How many there are, and the vpn to go on from: `vpn + nr` at the end, less at a full array.
+
+    Source: Linux 6.1 mm/madvise.c:madvise_cold_or_pageout_pte_range
+    """
+    entry, pages, top = pt.entry, mem.pages, int(mms.pgd_row[mm])
+    mask = (1 << pt.state[PT_BITS]) - 1
+    limit, found = vpn + nr, 0
+    while vpn < limit:
+        row, end = walk(entry, pt.state, pages.private, top, vpn)
+        end = min(end, limit)
+        while row and vpn < end:
+            if found == len(out_pfns):
+                return found, vpn
+            pte = get_pte(entry, row, vpn & mask)
+            if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
+                pfn = pte_pfn(pte)
+                if pages.mapcount[pfn] == 1 and pages.flags[pfn] & PG_lru:
+                    out_vpns[found], out_pfns[found] = vpn, pfn
+                    found += 1
+            vpn += 1
+        vpn = end
+    return found, vpn
 
 
 @leaf
