@@ -50,6 +50,7 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
+    _PAGE_RW,
     install_tables,
     pte_at,
     pte_pfn,
@@ -147,6 +148,11 @@ class FaultHandler(Actor):
                 return FaultResult(False, 1 - majflt, majflt, user_ns=0, signal=signal, why=why)
             if is_locked(fault.vma):
                 await self._swap_in.lock(fault.vpn)
+            if fault.write and self._must_copy(fault.vpn):
+                copied = await self._copy_page(fault)
+                return msgspec.structs.replace(
+                    copied, minflt=1 - majflt, majflt=majflt, rss=SWAP_RSS
+                )
             return await self._leave(fault, majflt=majflt)
         if kind == FAULT_FILE:
             return await self._do_fault(fault)
@@ -206,6 +212,14 @@ class FaultHandler(Actor):
         if is_locked(fault.vma):
             mlock_new_folio(kernel.mem, int(self._pfn[0]))
         return await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
+
+    def _must_copy(self, vpn: int) -> bool:
+        """Tell whether a page that has just come from swap is mapped for loads only.
+
+        Source: Linux 6.1 mm/memory.c:do_swap_page, which goes on to do_wp_page
+        """
+        pte = pte_at(*self._kernel.space, self._mm.number, vpn)
+        return pte & (_PAGE_PRESENT | _PAGE_RW) == _PAGE_PRESENT
 
     async def _copy_page(self, fault: PageFault) -> FaultResult:
         """Give the process a private copy of a page that others, or the swap cache, have too.
@@ -302,6 +316,7 @@ class FaultHandler(Actor):
 
 
 WP_SHARED = "wp_shared"
+SWAP_RSS = (0, 1, -1, 0)  # of a page that comes from swap
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file", WP_SHARED)
 
 
@@ -314,5 +329,5 @@ def kind_name(kind: int, vma: VmArea) -> str:
 def rss_change(kind: int, write: bool) -> tuple[int, int, int, int]:
     """Return what a fault adds to MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES."""
     if kind == FAULT_SWAP:
-        return (0, 1, -1, 0)
+        return SWAP_RSS
     return (0, 1, 0, 0) if write and kind in (FAULT_ANON, FAULT_ZERO_WP) else (0, 0, 0, 0)

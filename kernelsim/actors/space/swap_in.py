@@ -44,6 +44,7 @@ from kernelsim.mm.swap.swap_readahead import (
     swap_ra_info,
     swapin_slots,
 )
+from kernelsim.mm.swap.swap_state import delete_from_swap_cache
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE, SECTORS_PER_PAGE
 
 WINDOW_MAX = 64  # pages; vm.page-cluster is at most 5 here, 32 pages
@@ -79,7 +80,7 @@ class SwapIn:
             entry meanwhile, or the page could not be read: SIGBUS.
         """
         kernel, task = self._kernel, self._task
-        majflt = 0
+        majflt, skips_cache = 0, False
         while not task.killed:
             nr, why, hits = map_swapcache_run(
                 *kernel.space, kernel.swap, self._mm.number,
@@ -87,10 +88,12 @@ class SwapIn:
             )  # fmt: skip
             if nr:
                 self.note_hits(fault.vma.start, fault.vpn, hits)
-                await self._free_zram(fault.vpn)
+                if skips_cache:
+                    self._leave_cache(fault.vpn)
+                await zram_slot_free_notify(self._current)
                 return True, majflt, 0
             if why == SWAP_RUN_NOT_CACHED:
-                majflt = 1
+                majflt, skips_cache = 1, self._skips_cache(self._slot_of(fault.vpn))
                 await self.read_window(fault.vma, fault.vpn)
             elif why == SWAP_RUN_LOCKED:
                 await self.wait_for(self._slot_of(fault.vpn))
@@ -105,24 +108,25 @@ class SwapIn:
         cached = int(self._kernel.swap.cache_pfn[self._slot_of(fault.vpn)])
         return int(self._kernel.mem.pages.token[cached])
 
-    async def _free_zram(self, vpn: int) -> None:
-        """Let a page that was just mapped go of its slot if that lies in memory anyway.
+    def _leave_cache(self, vpn: int) -> None:
+        """Take a page that was just mapped out of the swap cache; it is as clean as it was read.
 
         Source: Linux 6.1 mm/memory.c:do_swap_page, which leaves the swap cache out for such a disk
         """
-        kernel = self._kernel
-        if not kernel.zrams:
+        mem, swap = self._kernel.mem, self._kernel.swap
+        pfn = pte_pfn(pte_at(*self._kernel.space, self._mm.number, vpn))
+        if not mem.pages.flags[pfn] & np.uint32(PG_swapcache):
             return
-        pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
-        is_cached = kernel.mem.pages.flags[pfn] & np.uint32(PG_swapcache)
-        if is_cached and self._is_synchronous(int(kernel.mem.pages.private[pfn])):
-            folio_free_swap(kernel.mem, kernel.swap, pfn)
-        await zram_slot_free_notify(self._current)
+        if not swap_count(swap, int(mem.pages.private[pfn])):
+            delete_from_swap_cache(mem, swap, pfn, 0)
 
-    def _is_synchronous(self, slot: int) -> bool:
-        """Tell whether a slot lies on a zram disk: SWP_SYNCHRONOUS_IO."""
+    def _skips_cache(self, slot: int) -> bool:
+        """Tell whether a slot on a disk that is memory is named once, so that none else wants it.
+
+        Source: Linux 6.1 mm/memory.c:do_swap_page, SWP_SYNCHRONOUS_IO
+        """
         device, _ = self._kernel.swap_location(slot)
-        return device.spec.compressed_permille != 0
+        return bool(device.spec.compressed_permille) and swap_count(self._kernel.swap, slot) == 1
 
     async def lock(self, vpn: int) -> None:
         """Mark the page that was just mapped as locked; it needs no slot any more.
@@ -152,9 +156,30 @@ class SwapIn:
 
     async def read_window(self, vma: VmArea, vpn: int) -> None:
         """Read the slot of a page and those around it; return when the first has come."""
-        kernel, task = self._kernel, self._task
         target = self._slot_of(vpn)
         nr = self._choose_window(vma, vpn, target)
+        await self._read(vma, vpn, target, nr)
+        await self.wait_for(target)
+
+    async def willneed(self, vma: VmArea) -> None:
+        """Start to read what a piece of a mapping has in swap; wait for none of it.
+
+        Source: Linux 6.1 mm/madvise.c:swapin_walk_pmd_entry
+        """
+        kernel, vpn, end = self._kernel, vma.vpn, vma.vpn + vma.nr_pages
+        while vpn < end and not self._task.killed:
+            part_end = min(end, (vpn // WINDOW_MAX + 1) * WINDOW_MAX)
+            nr = swapin_slots(
+                *kernel.space, kernel.swap, self._mm.number, vpn, part_end, self._slots
+            )
+            for slot in self._slots[:nr].tolist():
+                self._slots[0] = slot
+                await self._read(vma, vpn, slot, 1)
+            vpn = part_end
+
+    async def _read(self, vma: VmArea, vpn: int, target: int, nr: int) -> None:
+        """Start to read `_slots[:nr]`, as far as they are not cached."""
+        kernel, task = self._kernel, self._task
         slots, pfns = self._slots, self._pfns
         context = self._context(
             vma, vpn
@@ -164,7 +189,6 @@ class SwapIn:
         if begun is not None:
             await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
             await self._submit(begun, pfns[: len(begun)].copy(), target)
-        await self.wait_for(target)
 
     async def _enter(self, context: AllocContext, target: int, nr: int, have: int) -> I64 | None:
         """Enter pages for the window in the swap cache, `have` of which are allocated.
@@ -199,7 +223,7 @@ class SwapIn:
         Source: Linux 6.1 mm/swap_state.c:swapin_readahead
         """
         kernel, mm = self._kernel, self._mm
-        if self._is_synchronous(target) and swap_count(kernel.swap, target) == 1:
+        if self._skips_cache(target):
             self._slots[0] = target
             return 1
         page_cluster = kernel.sysctl.vm_page_cluster

@@ -126,11 +126,13 @@ from kernelsim.mm.space.pgtable import (
     PageTables,
     get_pte,
     install_tables,
+    pte_swap_slot,
 )
 from kernelsim.mm.space.wp_page import (
     wp_page_reuse,
 )
 from kernelsim.mm.swap.do_swap_page import (
+    is_cached_for_others,
     map_swapcache_run,
 )
 from kernelsim.mm.swap.swap_area import (
@@ -161,9 +163,10 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
     mm = int(run[B_MM])
     vpn, write = next_access(burst, cpu)
     row = row_of(mem, pt, mms, burst, cpu, vpn)
-    kind = FAULT_ANON
+    kind, pte = FAULT_ANON, 0
     if row:
-        kind = fault_kind(get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1)), write)
+        pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
+        kind = fault_kind(pte, write)
     run[B_KIND] = kind
     if kind == FAULT_ANON and run[B_FILE]:
         stop(burst, cpu, STOP_ENTERED)
@@ -177,7 +180,8 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         served = map_zero(mem, pt, mms, mm, vpn, 1, 1, int(burst.cost[C_ZERO_PFN]))
     elif kind == FAULT_SWAP:
         served = 0
-        if not run[B_KILLED] and not run[B_LOCKED]:
+        must_copy = write and is_cached_for_others(mem, swap, pte_swap_slot(pte))
+        if not run[B_KILLED] and not run[B_LOCKED] and not must_copy:
             served, _, hits = map_swapcache_run(
                 mem, pt, mms, swap, mm, vpn, 1, 1, write, int(run[B_TOKEN])
             )

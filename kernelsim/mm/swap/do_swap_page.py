@@ -44,7 +44,7 @@ from kernelsim.mm.space.pgtable import (
     pte_swap_slot,
 )
 from kernelsim.mm.swap.free_swap import folio_free_swap
-from kernelsim.mm.swap.swap_area import SwapArea, vm_swap_full
+from kernelsim.mm.swap.swap_area import SwapArea, swap_count, vm_swap_full
 from kernelsim.mm.swap.swapfile import swap_free
 
 SWAP_RUN_DONE: Final = 0  # all touches asked for
@@ -130,6 +130,13 @@ def map_swapcache_run(
         if write and not exclusive:
             return done + 1, SWAP_RUN_SHARED, hits
     return nr_max, SWAP_RUN_DONE, hits
+
+
+@leaf
+def is_cached_for_others(mem: Mem, swap: SwapArea, slot: int) -> bool:
+    """Tell whether a slot is cached and others name it or map its page: a store must copy it."""
+    pfn = swap.cache_pfn[slot]
+    return pfn != 0 and (swap_count(swap, slot) != 1 or mem.pages.mapcount[pfn] != 0)
 
 
 @leaf

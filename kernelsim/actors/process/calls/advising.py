@@ -6,11 +6,13 @@ Units: bytes.
 
 import errno
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import attrs
 import numpy as np
 
+from kernelsim.actors.alloc.page_allocator import vma_context
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.process.calls.call import Call
@@ -20,9 +22,12 @@ from kernelsim.actors.space.lazy_free import free_lazily
 from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.actors.space.pageout import forget_active_use, reclaim_pages
 from kernelsim.actors.space.shmem import ZERO_PATH
+from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.space.unmap_mapping import shmem_punch_hole
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.file.mincore import mincore_range
+from kernelsim.mm.page.alloc_context import AllocContext
+from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.space.madvise import FLAG_ADVICE, advised_flags, age_pages
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, page_align
@@ -203,15 +208,20 @@ async def _age(caller: Caller, vma: VmArea, *, alone: bool) -> int:
 
 
 async def _willneed(caller: Caller, vma: VmArea) -> int:
-    """Start to read what a mapping shows of a file.
+    """Start to read what a mapping shows of a file, or has in swap.
 
     Source: Linux 6.1 mm/madvise.c:madvise_willneed
     """
-    # Differs from Linux: MADV_WILLNEED reads nothing of anonymous memory back from swap.
     opened = vma.file.opened if vma.file is not None else None
     if isinstance(opened, OpenFile) and not opened.inode.is_shmem:
         await caller.reader.advise_willneed(opened, vma.pgoff, vma.nr_pages)
+    elif vma.file is None:
+        await SwapIn(caller.current, caller.mm, partial(_swap_context, caller)).willneed(vma)
     return 0
+
+
+def _swap_context(caller: Caller, vma: VmArea, vpn: int) -> AllocContext:
+    return vma_context(caller.current, vma, vpn, GFP_HIGHUSER_MOVABLE)
 
 
 async def _collapse(_caller: Caller, _vma: VmArea) -> int:
