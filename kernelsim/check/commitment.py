@@ -12,7 +12,8 @@ from kernelsim.mm.space.vm_flags import VmFlag
 
 def check_commitment(kernel: Kernel) -> Iterator[str]:
     """Compare what is promised with the mappings that were promised memory."""
-    promised = 0
+    commit = kernel.mms.commit
+    promised = commit.never_returned_pages + commit.in_flight_pages
     for number, mm in sorted(kernel.mms.by_number.items()):
         areas = list(mm.map)
         promised += sum(vma.nr_pages for vma in areas if vma.flags & VmFlag.VM_ACCOUNT)
@@ -23,6 +24,6 @@ def check_commitment(kernel: Kernel) -> Iterator[str]:
         if inode.is_shmem:  # whole, or each page that is there
             cached = kernel.spaces.nrpages(inode.number)
             promised += inode.nr_pages if inode.is_charged else cached
-    counted = kernel.mms.commit.committed_pages
+    counted = commit.committed_pages
     if counted != promised:
         yield f"Committed_AS is {counted} pages, mappings were promised {promised}"

@@ -37,12 +37,14 @@ class Content:
         leaving: Pages [first, end) that an operation under way unmaps or drops.
         zeros: Pages of mappings of files that were made to hold 0, whatever the file has there: a
             lock copies what is to be stored to, also from a hole.
+        lazy: Pages that may be dropped, as long as nobody stores to them (MADV_FREE).
     """
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
     store: tuple[int, int] | None = None
     leaving: PageRange | None = None
     zeros: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
+    lazy: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     _row: dict[int, int] = attrs.field(factory=dict, alias="row")  # by block
 
     def row_of(self, block: int) -> int:
@@ -69,6 +71,8 @@ class Content:
         self.tokens[rows[inverse], vpns & (BLOCK_PAGES - 1)] = token
         if not token:
             self.zeros = np.union1d(self.zeros, vpns)
+        if len(self.lazy):
+            self.lazy = np.setdiff1d(self.lazy, vpns)
 
     def write_run(self, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter `nr` stores from `vpn` on, each `stride` pages."""
@@ -95,20 +99,47 @@ class Content:
             start = block << BLOCK_BITS
             self._fill(max(first, start), min(end, start + BLOCK_PAGES), 0)
 
-    def copy(self) -> "Content":
-        """Return what a child has of it."""
-        return Content(self.tokens.copy(), zeros=self.zeros.copy(), row=dict(self._row))
+    def copy_from(self, other: "Content", first: int, end: int) -> None:
+        """Take over what another process has in pages [first, end)."""
+        inside = (other.zeros >= first) & (other.zeros < end)
+        self.zeros = np.union1d(self.zeros, other.zeros[inside])
+        inside = (other.lazy >= first) & (other.lazy < end)
+        self.lazy = np.union1d(self.lazy, other.lazy[inside])
+        low, high = first >> BLOCK_BITS, (end - 1) >> BLOCK_BITS
+        for block in other.blocks().tolist():
+            if not low <= block <= high:
+                continue
+            start = block << BLOCK_BITS
+            part = slice(max(first - start, 0), min(end - start, BLOCK_PAGES))
+            self_row, row = self.row_of(block), other.row_of(block)
+            self.tokens[self_row, part] = other.tokens[row, part]
 
     def move(self, first: int, nr: int, new_first: int) -> None:
         """Let pages hold at another place what they held."""
         vpns = np.arange(first, first + nr, dtype=np.int64)
         tokens = self.read(vpns)
+        lazy = self.lazy[(self.lazy >= first) & (self.lazy < first + nr)]
         self.drop(first, first + nr)
         self.drop(new_first, new_first + nr)
         for token in np.unique(tokens[tokens != 0]).tolist():
             self.write(vpns[tokens == token] - first + new_first, token)
+        self.lazy = np.union1d(self.lazy, lazy - first + new_first)
+
+    def free_lazily(self, first: int, end: int) -> None:
+        """Let pages [first, end) go, if they want to."""
+        for block in self.blocks().tolist():
+            start = block << BLOCK_BITS
+            part = slice(max(first - start, 0), max(min(end - start, BLOCK_PAGES), 0))
+            written = np.flatnonzero(self.tokens[self.known_row(block), part]) + part.start + start
+            self.lazy = np.union1d(self.lazy, written)
+
+    def is_lazy(self, vpns: I64) -> NDArray[np.bool_]:
+        """Tell which pages may have been dropped."""
+        return np.isin(vpns, self.lazy)
 
     def _fill(self, first: int, end: int, token: int) -> None:
+        if len(self.lazy):
+            self.lazy = self.lazy[(self.lazy < first) | (self.lazy >= end)]
         while first < end:
             block = first >> BLOCK_BITS
             last = min(end, (block + 1) << BLOCK_BITS)
@@ -185,6 +216,10 @@ def check_content(
     if is_ending or content.leaving is not None:
         first, end = (0, 1 << 52) if is_ending else content.leaving or (0, 0)
         legal = (vpns >= first) & (vpns < end) & ~pages.has_entry(vpns)
+    if len(content.lazy):
+        is_dropped = content.is_lazy(vpns) & (held == 0)
+        content.write(vpns[is_dropped], 0)
+        legal |= is_dropped
     if content.store is not None:
         vpn, token = content.store
         legal |= (vpns == vpn) & (held == token)

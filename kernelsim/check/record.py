@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.process.calls.effect import StoreRun, Stores
+from kernelsim.actors.process.calls.effect import PageRange, StoreRun, Stores
 from kernelsim.actors.process.calls.file_write import Fdatasync, Fsync, Sync
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.content import Content, Pages, check_content, found_tokens
@@ -50,21 +50,30 @@ class Record(Duties):
         self.files = FileContents()
         self.promises = Promises()
         self.files.learn(kernel.files.inodes)
+        self._forking: set[int] = set()  # whose TLBs may still let stores through
         self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
         """Return what a process, or one that shares its memory, wrote; empty if nothing yet."""
-        process = self._kernel.processes.get(pid)
-        owner_pid = pid if process is None else process.mm.owner_pid
+        owner_pid = self._owner_of(pid)
         content = self.contents.get(owner_pid)
         if content is None:
             content = self.contents[owner_pid] = Content()
         return content
 
+    def _owner_of(self, pid: int) -> int:
+        """Return the pid that the address space of a process was made for."""
+        process = self._kernel.processes.get(pid)
+        return pid if process is None else process.mm.owner_pid
+
     def begins(self, pid: int, mm: MmStruct, operation: object) -> None:
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
-        self.content_of(pid).leaving = effect.leaves(mm, operation)
+        content = self.content_of(pid)
+        content.leaving = effect.leaves(mm, operation)
+        for vma in _anonymous(mm, effect.frees(operation)):
+            self._kernel.bursts.tell_stores()
+            content.free_lazily(vma.vpn, vma.vpn + vma.nr_pages)
         if isinstance(operation, Sync | Fsync | Fdatasync):
             self._kernel.bursts.tell_stores()
         if isinstance(operation, Sync):
@@ -94,13 +103,22 @@ class Record(Duties):
             else:
                 content.write(stores, token)
 
-    def forked(self, parent: int, child: int) -> None:
-        """Let a child have what its parent has, but for mappings it gets empty or not at all."""
+    def emptied(self, pid: int) -> None:
+        """Forget what was there; what comes now is new."""
+        content = self.content_of(pid)
+        leaving, content.leaving = content.leaving, None
+        if leaving is not None:
+            content.drop(*leaving)
+
+    def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
+        """Let a child have what its parent has at this moment."""
         self._kernel.bursts.tell_stores()
-        content = self.contents[child] = self.content_of(parent).copy()
-        for vma in self._kernel.processes[parent].mm.map:
-            if vma.flags & (VmFlag.VM_DONTCOPY | VmFlag.VM_WIPEONFORK):
-                content.drop(vma.vpn, vma.vpn + vma.nr_pages)
+        self._forking.add(self._owner_of(parent))
+        self.content_of(child).copy_from(self.content_of(parent), vpn, end)
+
+    def forked(self, parent: int) -> None:
+        """Expect again that TLBs let nobody store to shared pages."""
+        self._forking.discard(self._owner_of(parent))
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter a run of stores, those to a file behind what others have stored until now."""
@@ -170,7 +188,13 @@ class Record(Duties):
 
     def loaded(self, pid: int, vpns: I64, total: int) -> None:
         """Compare what a program read with what it, or others to a file it maps, wrote."""
-        wanted = self.content_of(pid).read(vpns)
+        content = self.content_of(pid)
+        wanted = content.read(vpns)
+        is_lazy = content.is_lazy(vpns)
+        if is_lazy.any():
+            if len(vpns) == 1 and not total:
+                content.drop(int(vpns[0]), int(vpns[0]) + 1)
+            return
         if self._maps_files(pid) and not self._see_files(pid, vpns, wanted):
             return
         if int((wanted & np.uint64(READ_MASK)).sum()) & READ_MASK != total:
@@ -214,9 +238,11 @@ class Record(Duties):
             self.stored(pid, store[0], nr, 1, store[1])
 
     def is_leaving(self, mm: MmStruct, vpn: int) -> bool:
-        """Tell whether a process is in the middle of unmapping a page, or ends."""
+        """Tell whether a process is in the middle of unmapping a page or of a fork, or ends."""
         process = self._kernel.processes.get(mm.owner_pid)
         if process is None or process.has_ended() or mm.unstable:
+            return True
+        if mm.owner_pid in self._forking:
             return True
         leaving = self.content_of(mm.owner_pid).leaving
         return leaving is not None and leaving[0] <= vpn < leaving[1]
@@ -226,6 +252,15 @@ class Record(Duties):
         living = {mm.owner_pid for mm in self._kernel.mms.by_number.values()}
         for pid in [pid for pid in self.contents if pid not in living]:
             del self.contents[pid]
+
+
+def _anonymous(mm: MmStruct, pages: PageRange | None) -> Iterator[VmArea]:
+    """Yield the pieces of anonymous mappings in a range of pages."""
+    if pages is not None:
+        first, end = pages.first << PAGE_SHIFT, pages.end << PAGE_SHIFT
+        for vma in mm.map.overlapping(first, end):
+            if vma.is_anonymous:
+                yield vma
 
 
 def behind_files(kernel: Kernel, mm: MmStruct) -> Iterator[tuple[int, int]]:

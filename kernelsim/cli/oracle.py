@@ -63,15 +63,15 @@ def oracle(
     from kernelsim.report.compiling import compile_leaves
 
     require_burst_pages(burst_pages)
-    of_cases = {"--check": check, "--json": json, "--all": all}
+    of_looks = {"--json": json, "--all": all}
     of_programs = {"--family": bool(family)}
     of_traces = {"--allocator": bool(allocator), "--trace": bool(trace)}
     if len(cases) == 1 and has_programs(cases[0]):
-        refuse("programs of system calls", {**of_cases, **of_traces})
+        refuse("programs of system calls", {**of_looks, **of_traces})
         compile_leaves()
-        return run_programs(cases[0], out, family, seed, burst_pages)
+        return run_programs(cases[0], out, family, seed, burst_pages, check=check)
     if len(cases) == 1 and has_traces(cases[0]):
-        refuse("traces of allocations", {**of_cases, **of_programs})
+        refuse("traces of allocations", {"--check": check, **of_looks, **of_programs})
         compile_leaves()
         return run_traces(cases[0], out, allocator, trace, seed, burst_pages)
     refuse("recorded cases", {**of_programs, **of_traces})
@@ -125,6 +125,8 @@ def run_programs(
     wanted: Sequence[str],
     seed: int,
     burst_pages: int,
+    *,
+    check: bool,
 ) -> int:
     """Run programs of system calls, write recordings of them, print how much is the same."""
     from kernelsim.oracle.vmaprog import (
@@ -136,7 +138,7 @@ def run_programs(
 
     rows = []
     for name in family_names(directory, wanted):
-        ours = run_family_of(directory, name, seed=seed, burst_pages=burst_pages)
+        ours = run_family_of(directory, name, seed=seed, burst_pages=burst_pages, check=check)
         if out is not None:
             folder = out / "recordings"
             folder.mkdir(parents=True, exist_ok=True)

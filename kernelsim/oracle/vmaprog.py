@@ -67,6 +67,7 @@ def run_family_of(
     *,
     seed: int = 1,
     burst_pages: int = DEFAULT_BURST_PAGES,
+    check: bool = False,
 ) -> str:
     """Run the programs of a family, as `run_family` does; return the recording of it.
 
@@ -74,7 +75,7 @@ def run_family_of(
         RecordingError: They cannot be read.
     """
     programs = read_programs(_file(directory / "programs", f"{family}.txt"))
-    return run_family(programs, seed=seed, burst_pages=burst_pages)
+    return run_family(programs, seed=seed, burst_pages=burst_pages, check=check)
 
 
 def compare_recordings(directory: Path, family: str, ours: str) -> Likeness | None:

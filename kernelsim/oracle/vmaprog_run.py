@@ -8,6 +8,7 @@ Units: bytes, pages where the format has pages.
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -20,7 +21,9 @@ from kernelsim.actors.process.calls.files import Fadvise, Open
 from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sigaction, Sleep, StartImage
 from kernelsim.actors.process.start import start_process
+from kernelsim.check.machine import require_sound
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
+from kernelsim.oracle.case_run import check_often
 from kernelsim.oracle.vmaprog_machine import RECORDED_PROGRAM, recorded_machine
 from kernelsim.oracle.vmaprog_program import (
     Places,
@@ -44,6 +47,7 @@ def run_family(
     *,
     seed: int = 1,
     burst_pages: int = DEFAULT_BURST_PAGES,
+    check: bool = False,
 ) -> str:
     """Run programs one after the other on one machine; return the recording.
 
@@ -53,21 +57,29 @@ def run_family(
         programs: What to run.
         seed: Of the run.
         burst_pages: Most pages a task touches before the log gets its events; see Machine.
+        check: Check all invariants while they run, and at the end.
     """
     texts: dict[str, str] = {}
     for has_swap in (False, True):
         chosen = [program for program in programs if bool(SWAPS.match(program.name)) == has_swap]
 
-        async def main(machine: Machine, chosen: Sequence[SyscallProgram] = chosen) -> None:
-            parent = await start_recorder(machine)
-            for program in chosen:
-                texts[program.name] = await VmaProgram(machine, program, parent).run()
-
         if chosen:
-            Machine(recorded_machine(has_swap=has_swap), seed=seed, burst_pages=burst_pages).run(
-                main
-            )
+            spec = recorded_machine(has_swap=has_swap)
+            on_boot = check_often if check else None
+            machine = Machine(spec, seed=seed, burst_pages=burst_pages, on_boot=on_boot)
+            machine.run(partial(run_programs, programs=chosen, texts=texts, check=check))
     return "\n".join(texts[program.name] for program in programs)
+
+
+async def run_programs(
+    machine: Machine, *, programs: Sequence[SyscallProgram], texts: dict[str, str], check: bool
+) -> None:
+    """Run programs on a machine; enter in `texts` what is written of each."""
+    parent = await start_recorder(machine)
+    for program in programs:
+        texts[program.name] = await VmaProgram(machine, program, parent).run()
+    if check:
+        require_sound(machine.kernel)
 
 
 async def start_recorder(machine: Machine) -> ProcessEntry:

@@ -52,8 +52,14 @@ class Observer:
     def ends(self, pid: int, operation: object, result: object, token: int) -> None:
         """Hear what a program that lives on is answered, and which token its stores left."""
 
-    def forked(self, parent: int, child: int) -> None:
-        """Hear that a process has a child, which finds in memory what its parent does."""
+    def emptied(self, pid: int) -> None:
+        """Hear that all is gone which the call that a process makes was to take."""
+
+    def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
+        """Hear that a child finds in pages from one on what its parent does, from now on."""
+
+    def forked(self, parent: int) -> None:
+        """Hear that no TLB lets the parent store to what its child has, too."""
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""

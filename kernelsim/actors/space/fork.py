@@ -50,6 +50,7 @@ async def dup_mm(
             break
     last = parent.map.task_size >> PAGE_SHIFT  # what was writable is not any more
     await flush_tlb_mm_range(current, parent, 0, last)
+    kernel.observer.forked(task.pid)
     return child, is_whole and not task.killed
 
 
@@ -64,9 +65,11 @@ async def _copy_vma(current: Current, parent: MmStruct, child: MmStruct, vma: Vm
             break
         if not await _build_tables(current, child, vpn, nr):
             return False
+        first = vpn
         copied, nr_slots, vpn = copy_page_range(
             *kernel.space, parent.number, child.number, vpn, nr, slots
         )
+        kernel.observer.forks(task.pid, child.owner_pid, first, vpn)
         for slot in slots[:nr_slots].tolist():
             is_counted = swap_duplicate(kernel.swap, slot, 1)
             assert is_counted, "a slot that is in use gets one more user"

@@ -49,10 +49,18 @@ async def reclaim_pages(current: Current, mm: MmStruct, vma: VmArea) -> None:
 
     Source: Linux 6.1 mm/madvise.c:madvise_pageout, mm/vmscan.c:reclaim_pages
     """
-    kernel, task = current
+    task = current.task
     await lru_add_drain(current)
     task.rss_stat.sync()
-    reclaimer = Reclaimer(current)
+    task.memalloc = True
+    try:
+        await _reclaim_alone(current, mm, vma)
+    finally:
+        task.memalloc = False
+
+
+async def _reclaim_alone(current: Current, mm: MmStruct, vma: VmArea) -> None:
+    kernel, reclaimer = current.kernel, Reclaimer(current)
     vpns, pfns = np.zeros(PAGES_AT_ONCE, np.int64), np.zeros(PAGES_AT_ONCE, np.int64)
     vpn, end = vma.vpn, vma.vpn + vma.nr_pages
     while vpn < end:

@@ -93,15 +93,18 @@ async def shmem_get_folio(
         return pfn
     if not inode.is_charged and not mm.charge(1):
         return 0
+    commit, nr_charged = kernel.mms.commit, int(not inode.is_charged)
+    commit.in_flight_pages += nr_charged
     pfns = np.zeros(1, np.int64)
     grant = await alloc_pages(current, context, 1, pfns)
     if grant.nr:
         await clear_pages(current, grant.nid, 1)
+    commit.in_flight_pages -= nr_charged
     pfn = int(xa_load(kernel.spaces.pool.xa, number, index))
     is_behind = not extends and index >= inode.nr_pages  # the file was cut off meanwhile
     if pfn > 0 or not grant.nr or is_behind:  # or another task has made it, or this one is killed
+        commit.uncharge(nr_charged)
         await free_frames(current, pfns, grant.nr)
-        kernel.mms.commit.uncharge(int(not inode.is_charged))
         return pfn
     kernel.spaces.pool.reserve(1)
     shmem_add_to_page_cache(kernel.mem, kernel.spaces.mappings, number, index, int(pfns[0]))

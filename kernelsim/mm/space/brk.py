@@ -84,8 +84,10 @@ def expand_stack(mm: MmStruct, address: int) -> VmArea | None:
         return None
     if vma.flags & VmFlag.VM_LOCKED and not mm.may_lock(grow):
         return None
-    if not mm.charge(grow):  # also for one that gives nothing back when it goes
+    if not mm.charge(grow):
         return None
+    if not vma.flags & VmFlag.VM_ACCOUNT:
+        mm.commit.never_returned_pages += grow
     mm.vm_stat_account(vma.flags, grow)
     mm.count_locked(vma.flags, grow)
     mm.map.remove(vma.start, vma.end)

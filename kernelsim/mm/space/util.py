@@ -124,6 +124,10 @@ class CommitAccount:
     hugetlb_pages: int = 0
     committed_pages: int = 0
     """Committed_AS of /proc/meminfo."""
+    never_returned_pages: int = 0
+    """Of them, those by which stacks grew that are not accounted; nobody counts them in Linux."""
+    in_flight_pages: int = 0
+    """Of them, those promised to pages of shared memory that are being allocated."""
     nr_cpus: int = 1
     this_cpu: int = 0
     """Number of the CPU whose task is in the kernel."""

@@ -347,6 +347,12 @@ def _dropped_leaves(_mm: MmStruct, value: Madvise) -> PageRange | None:
     return None
 
 
+def _freed(value: Madvise) -> PageRange | None:
+    if value.advice == "free" and value.address % PAGE_SIZE == 0 and value.length > 0:
+        return page_range(value.address, value.length)
+    return None
+
+
 def _dropped(_value: Madvise, answer: int | None, leaving: PageRange | None) -> PageRange | None:
     return leaving if answer in (0, -errno.ENOMEM) else None  # with a hole, the rest is dropped too
 
@@ -367,7 +373,7 @@ CALLS: Final = (
         form="region advice",
         steps={"madvise": {}},
         words=ADVICE,
-        effect=Effect(leaves=_dropped_leaves, drops=_dropped),
+        effect=Effect(leaves=_dropped_leaves, drops=_dropped, frees=_freed),
     ),
     Call(
         name="msync",

@@ -73,8 +73,6 @@ async def fork(caller: Caller, message: Fork) -> int:
         file.inode.nr_open += 1
     child.mm = mm
     entry.children[pid] = child
-    if not message.shares_vm:
-        kernel.observer.forked(entry.pid, pid)
     kernel.start_process(child)
     return pid
 

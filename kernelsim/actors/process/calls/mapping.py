@@ -123,6 +123,8 @@ async def mmap(caller: Caller, message: Mmap) -> int:
         zero_setup=partial(shmem_zero_setup, caller.kernel, caller.mm),
     )
     address = await caller.finish(change)
+    if change.unmapped or address >= 0:
+        caller.kernel.observer.emptied(caller.task.pid)
     if address >= 0:
         end = page_align(address + message.length)
         asked_for = map_flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
