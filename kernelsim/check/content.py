@@ -24,6 +24,7 @@ from kernelsim.mm.swap.swap_area import SwapArea
 
 BLOCK_BITS: Final = 9
 BLOCK_PAGES: Final = 1 << BLOCK_BITS
+ALL_PAGES: Final = PageRange(0, 1 << 52)
 CHUNK_PAGES: Final = 1 << 16  # of a run that is entered at once
 
 
@@ -34,7 +35,7 @@ class Content:
     Attributes:
         tokens: By row and page of a block; 0 for pages never written.
         store: The page and token of the store that its fault is served for, if it is one.
-        leaving: Pages [first, end) that an operation under way unmaps or drops.
+        leaving: Pages [first, end) that an operation under way unmaps, drops or moves.
         zeros: Pages of mappings of files that were made to hold 0, whatever the file has there: a
             lock copies what is to be stored to, also from a hole.
         lazy: Pages that may be dropped, as long as nobody stores to them (MADV_FREE).
@@ -42,7 +43,7 @@ class Content:
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
     store: tuple[int, int] | None = None
-    leaving: PageRange | None = None
+    leaving: tuple[PageRange, ...] = ()
     zeros: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     lazy: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     _row: dict[int, int] = attrs.field(factory=dict, alias="row")  # by block
@@ -118,11 +119,14 @@ class Content:
         """Let pages hold at another place what they held."""
         vpns = np.arange(first, first + nr, dtype=np.int64)
         tokens = self.read(vpns)
-        lazy = self.lazy[(self.lazy >= first) & (self.lazy < first + nr)]
+        zeros, lazy = (
+            marked[(marked >= first) & (marked < first + nr)] for marked in (self.zeros, self.lazy)
+        )
         self.drop(first, first + nr)
         self.drop(new_first, new_first + nr)
         for token in np.unique(tokens[tokens != 0]).tolist():
             self.write(vpns[tokens == token] - first + new_first, token)
+        self.zeros = np.union1d(self.zeros, zeros - first + new_first)
         self.lazy = np.union1d(self.lazy, lazy - first + new_first)
 
     def free_lazily(self, first: int, end: int) -> None:
@@ -213,9 +217,8 @@ def check_content(
     vpns = (content.blocks()[rows] << BLOCK_BITS) + index
     held, wanted = found[rows, index], expected[rows, index]
     legal = np.zeros(len(vpns), np.bool_)
-    if is_ending or content.leaving is not None:
-        first, end = (0, 1 << 52) if is_ending else content.leaving or (0, 0)
-        legal = (vpns >= first) & (vpns < end) & ~pages.has_entry(vpns)
+    for first, end in (ALL_PAGES,) if is_ending else content.leaving:
+        legal |= (vpns >= first) & (vpns < end) & ~pages.has_entry(vpns)
     if len(content.lazy):
         is_dropped = content.is_lazy(vpns) & (held == 0)
         content.write(vpns[is_dropped], 0)

@@ -7,7 +7,7 @@ Interface: `observe` before the first process starts; `check_record` at a look.
 Units: pages, virtual page numbers, ns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -70,7 +70,8 @@ class Record(Duties):
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
         content = self.content_of(pid)
-        content.leaving = effect.leaves(mm, operation)
+        leaving = effect.leaves(mm, operation)
+        content.leaving = () if leaving is None else (leaving,)
         for vma in _anonymous(mm, effect.frees(operation)):
             self._kernel.bursts.tell_stores()
             content.free_lazily(vma.vpn, vma.vpn + vma.nr_pages)
@@ -88,13 +89,10 @@ class Record(Duties):
         if isinstance(operation, Sync | Fsync | Fdatasync) and result == 0:
             self.promises.acknowledged(pid)
         content = self.content_of(pid)
-        leaving, content.leaving = content.leaving, None
-        dropped = effect.drops(operation, result, leaving)
+        leaving, content.leaving = content.leaving, ()
+        dropped = effect.drops(operation, result, leaving[0] if leaving else None)
         if dropped is not None:
             content.drop(*dropped)
-        moved = effect.moves(operation, result)
-        if moved is not None:
-            content.move(*moved)
         for stores in effect.stores(operation, result):
             if self._maps_files(pid):  # stores to shared pages have been told one by one
                 content.write(self._private(pid, pages_of(stores)), token)
@@ -103,12 +101,20 @@ class Record(Duties):
             else:
                 content.write(stores, token)
 
-    def emptied(self, pid: int) -> None:
+    def leaves(self, pid: int, ranges: Iterable[tuple[int, int]]) -> None:
+        """Note which pages may go while a call is under way."""
+        self.content_of(pid).leaving = tuple(PageRange(*pages) for pages in ranges)
+
+    def emptied(self, pid: int, first: int, end: int) -> None:
         """Forget what was there; what comes now is new."""
-        content = self.content_of(pid)
-        leaving, content.leaving = content.leaving, None
-        if leaving is not None:
-            content.drop(*leaving)
+        self._kernel.bursts.tell_stores()
+        self.content_of(pid).drop(first, end)
+
+    def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
+        """Expect what was stored to some pages in others."""
+        self._kernel.bursts.tell_stores()
+        if nr:
+            self.content_of(pid).move(vpn, nr, new_vpn)
 
     def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
         """Let a child have what its parent has at this moment."""
@@ -245,7 +251,7 @@ class Record(Duties):
         if mm.owner_pid in self._forking:
             return True
         leaving = self.content_of(mm.owner_pid).leaving
-        return leaving is not None and leaving[0] <= vpn < leaving[1]
+        return any(first <= vpn < end for first, end in leaving)
 
     def forget_ended(self) -> None:
         """Forget what processes wrote whose memory is gone."""
@@ -331,8 +337,8 @@ def check_inside(mm: MmStruct, pages: Pages, content: Content) -> Iterator[str]:
     outside = np.ones(len(pages.vpn), np.bool_)
     for first, end in bounds.tolist():
         outside[first:end] = False
-    if content.leaving is not None:
-        first, end = np.searchsorted(pages.vpn, content.leaving).tolist()
+    for leaving in content.leaving:
+        first, end = np.searchsorted(pages.vpn, leaving).tolist()
         outside[first:end] = False
     yield from cut_short(
         f"pid {pages.pid} vpn {pages.vpn[i]:#x}: has an entry, but no mapping covers it"

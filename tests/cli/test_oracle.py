@@ -57,7 +57,6 @@ def test_json_is_one_object_a_case(capsys):
 @pytest.mark.parametrize(
     ("place", "option", "what"),
     [
-        ("syscalls", "--check", "programs of system calls"),
         ("syscalls", "--json", "programs of system calls"),
         ("syscalls", "--all", "programs of system calls"),
         ("syscalls", "--trace=trim", "programs of system calls"),
@@ -75,14 +74,14 @@ def test_an_option_that_would_do_nothing_is_refused(capsys, place, option, what)
     assert ("", f"kernelsim: {name} says nothing about {what}\n") == (told.out, told.err)
 
 
-def test_programs_answer_the_same_by_messages(capsys):
-    """With a burst of one page, as by default."""
+def test_programs_answer_the_same_when_checked_and_by_messages(capsys):
+    """With a burst of one page, and all invariants checked meanwhile, as by default."""
 
     def told(*options):
         words = ["oracle", str(CASES.parent / "syscalls"), "--family", "hand", *options]
         return exit_status(words), *capsys.readouterr()
 
-    assert told("--burst-pages", "1") == told()
+    assert told("--check", "--burst-pages", "1") == told()
 
 
 def test_traces_of_allocations(capsys, tmp_path):

@@ -51,14 +51,17 @@ async def read_window(
 ) -> None:
     """Start reading those pages of a window that are not cached yet, none behind the file's end.
 
+    The mark is as far from where reading ends as it was to be.
+
     Source: Linux 6.1 mm/readahead.c:do_page_cache_ra, :page_cache_ra_unbounded
     """
     spaces, number = current.kernel.spaces, inode.number
     at, end = window.start, min(window.start + window.nr_pages, inode.nr_pages)
+    mark = window.mark - (window.start + window.nr_pages - end)
     while at < end:
         start = page_cache_next_miss(spaces.mappings, number, at, end - at)
         stop = page_cache_next_page(spaces.mappings, number, start, end)
-        at = await _read_run(current, inode, start, stop, window.mark, context)
+        at = await _read_run(current, inode, start, stop, mark, context)
         if at < stop and page_cache_next_miss(spaces.mappings, number, at, 1) == at:
             return  # no memory
 

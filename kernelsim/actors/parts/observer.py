@@ -6,7 +6,7 @@ Interface: `Kernel.observe` seats one; each call says what has just happened, or
 Units: pages, virtual page numbers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
@@ -52,8 +52,14 @@ class Observer:
     def ends(self, pid: int, operation: object, result: object, token: int) -> None:
         """Hear what a program that lives on is answered, and which token its stores left."""
 
-    def emptied(self, pid: int) -> None:
-        """Hear that all is gone which the call that a process makes was to take."""
+    def leaves(self, pid: int, ranges: Iterable[tuple[int, int]]) -> None:
+        """Hear which pages [first, end) may go, one by one, until a call has its answer."""
+
+    def emptied(self, pid: int, first: int, end: int) -> None:
+        """Hear that all has gone from pages [first, end)."""
+
+    def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
+        """Hear that what was in some pages is in others."""
 
     def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
         """Hear that a child finds in pages from one on what its parent does, from now on."""

@@ -16,8 +16,6 @@ from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushe
 from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.mm.core.mem import (
     I64,
-    PG_activating,
-    PG_active,
     PG_anon,
     PG_dirty,
     PG_gathered,
@@ -31,6 +29,7 @@ from kernelsim.mm.core.mem import (
     nid_of,
     nids_of,
 )
+from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.vmstat import NR_SHMEM
 from kernelsim.mm.file.filemap import filemap_remove_folio
 from kernelsim.mm.space.madvise import pages_alone
@@ -88,17 +87,15 @@ async def _unmap_shmem(current: Current, mm: MmStruct, vma: VmArea, pfns: I64) -
     await release(current, np.array(freed, np.int64))
 
 
-def forget_active_use(kernel: Kernel, mm: MmStruct, vma: VmArea) -> None:
-    """Forget that active pages of a piece of a mapping were used.
+def forget_use(kernel: Kernel, mm: MmStruct, vma: VmArea) -> None:
+    """Forget that pages of a piece of a mapping were used.
 
-    Source: Linux 6.1 mm/swap.c:lru_deactivate_fn
+    Source: Linux 6.1 mm/madvise.c:madvise_cold_or_pageout_pte_range, mm/swap.c:lru_deactivate_fn
     """
     for vpn in range(vma.vpn, vma.end >> PAGE_SHIFT):
         pte = pte_at(*kernel.space, mm.number, vpn)
         if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
-            flags = int(kernel.mem.pages.flags[pte_pfn(pte)])
-            if flags & (PG_active | PG_activating):
-                kernel.mem.pages.flags[pte_pfn(pte)] = flags & ~PG_referenced
+            kernel.mem.pages.flags[pte_pfn(pte)] &= np.uint32(ALL_FLAGS ^ PG_referenced)
 
 
 def _is_wanted(kernel: Kernel, pfn: int) -> bool:

@@ -71,7 +71,8 @@ async def populate_vma_page_range(
     """
     # Differs from Linux: Each page of memory that is brought in is accessed as its program would.
     kernel, task = current
-    vpn, last, counts = vma.vpn, vma.end >> PAGE_SHIFT, _Counts()
+    first, last, counts = vma.vpn, vma.end >> PAGE_SHIFT, _Counts()
+    vpn = first
     if write:
         vma = mm.anon_vma_prepare(vma)
     while not task.killed:
@@ -79,13 +80,15 @@ async def populate_vma_page_range(
         if not nr:
             break
         if vma.file_number:
-            done = await accesses.fault_in(vma, vpn, counts, write=write)
+            whole = mm.map.find_vma(vpn << PAGE_SHIFT)  # faults look around in all of it
+            assert whole is not None, "the mapping that is populated stays"
+            done = await accesses.fault_in(whole, vpn, counts, write=write)
         else:
             done = await accesses.run(vma, vpn, nr, 1, held, counts, write=write)
         if counts.signal:
             last = vpn + done
             break
-    await _mark_accessed(current, mm, vma.vpn, last)
+    await _mark_accessed(current, mm, first, last)
     return -errno.EFAULT if counts.signal else 0
 
 

@@ -159,6 +159,11 @@ class VmChange:
     """Page tables that serve only addresses in [floor, ceiling) may be freed. Bytes."""
     ceiling: int = 0
 
+    def hull(self) -> tuple[int, int]:
+        """Return the pages [first, end) from the first piece that is gone to the last."""
+        first = min(vma.vpn for vma in self.unmapped)
+        return first, max(vma.vpn + vma.nr_pages for vma in self.unmapped)
+
     @property
     def failed(self) -> bool:
         """Tell whether the call failed; then `-result` is the errno."""

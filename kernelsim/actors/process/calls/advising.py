@@ -20,7 +20,7 @@ from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
 from kernelsim.actors.space.lazy_free import free_lazily
 from kernelsim.actors.space.mmu_gather import unmap_vmas
-from kernelsim.actors.space.pageout import forget_active_use, reclaim_pages
+from kernelsim.actors.space.pageout import forget_use, reclaim_pages
 from kernelsim.actors.space.shmem import ZERO_PATH
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.space.unmap_mapping import shmem_punch_hole
@@ -181,7 +181,7 @@ async def _cold(caller: Caller, vma: VmArea) -> int:
     """
     error = await _age(caller, vma, alone=False)
     if not error:
-        forget_active_use(caller.kernel, caller.mm, vma)
+        forget_use(caller.kernel, caller.mm, vma)
     return error
 
 

@@ -45,10 +45,6 @@ def _frees_nothing(_value: object) -> PageRange | None:
     return None
 
 
-def _moves_nothing(_value: object, _answer: object) -> tuple[int, int, int] | None:
-    return None
-
-
 def _stores_nothing(_value: object, _answer: object) -> Iterable[Stores]:
     return ()
 
@@ -63,15 +59,12 @@ class Effect:
         drops: Pages that read as zero from the answer on: of the value, the answer, and what
             `leaves` said.
         frees: Anonymous pages that may be dropped from now on, until they are stored to again.
-        moves: Which pages are elsewhere now, in whose place there is nothing: the first, how many,
-            and where the first is; of the value and the answer.
         stores: Where the program's stores went: of the value and the answer.
     """
 
     leaves: Callable[[MmStruct, Any], PageRange | None] = _leaves_nothing
     drops: Callable[[Any, Any, PageRange | None], PageRange | None] = _drops_nothing
     frees: Callable[[Any], PageRange | None] = _frees_nothing
-    moves: Callable[[Any, Any], tuple[int, int, int] | None] = _moves_nothing
     stores: Callable[[Any, Any], Iterable[Stores]] = _stores_nothing
 
 

@@ -123,8 +123,9 @@ async def mmap(caller: Caller, message: Mmap) -> int:
         zero_setup=partial(shmem_zero_setup, caller.kernel, caller.mm),
     )
     address = await caller.finish(change)
-    if change.unmapped or address >= 0:
-        caller.kernel.observer.emptied(caller.task.pid)
+    gone = _range_leaves(caller.mm, message)
+    if gone is not None and (change.unmapped or address >= 0):
+        caller.kernel.observer.emptied(caller.task.pid, *gone)
     if address >= 0:
         end = page_align(address + message.length)
         asked_for = map_flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
@@ -193,12 +194,6 @@ def _heap_leaves(mm: MmStruct, value: Brk) -> PageRange | None:
     return PageRange(-(-(mm.brk + value.increment) // PAGE_SIZE), -(-mm.brk // PAGE_SIZE))
 
 
-def _mapped_is_new(_value: Mmap, answer: int | None, leaving: PageRange | None) -> PageRange | None:
-    # Whatever was there before, it is new now. Elsewhere nothing was, and copies of a file's pages
-    # that the call itself has made, of a locked mapping, are there already.
-    return None if answer is None or answer < 0 else leaving
-
-
 def _heap_dropped(_value: Brk, answer: int, leaving: PageRange | None) -> PageRange | None:
     has_shrunk = leaving is not None and -(-answer // PAGE_SIZE) == leaving.first
     return leaving if has_shrunk else None
@@ -225,7 +220,7 @@ CALLS: Final = (
         errors=_MMAP_ERRORS,
         form="new size",
         steps={"mmap": {}, "mmapnr": {"noreserve": True}},
-        effect=Effect(leaves=_range_leaves, drops=_mapped_is_new),
+        effect=Effect(leaves=_range_leaves),
     ),
     Call(
         name="munmap",

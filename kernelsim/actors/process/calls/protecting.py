@@ -14,15 +14,12 @@ from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
-from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
 from kernelsim.actors.space.memory_access import clear_pages
-from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import VmArea, page_align
+from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.mprotect import change_protection, do_mprotect
 from kernelsim.mm.space.mremap import MREMAP_MAYMOVE, Move, do_mremap, move_page_tables
 from kernelsim.mm.space.pgtable import install_tables
 from kernelsim.mm.space.vm_flags import PROT_READ, VM_ACCESS_FLAGS, VmFlag
-from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
 @attrs.frozen
@@ -98,8 +95,12 @@ async def mremap(caller: Caller, message: Mremap) -> int:
         message.flags,
         message.new_address,
     )
+    observer, pid = caller.kernel.observer, caller.task.pid
+    observer.leaves(pid, remap.ranges())
     for change in remap.cleared:
         await caller.finish(change)
+        if change.unmapped:
+            observer.emptied(pid, *change.hull())
     if remap.move is not None:
         await _move_pages(caller, remap.move)
     if remap.unmapped is not None:
@@ -123,6 +124,7 @@ async def _move_pages(caller: Caller, move: Move) -> None:
         nr, present = move_page_tables(
             *kernel.space, mm.number, move.vpn + done, move.nr_pages - done, move.new_vpn + done
         )
+        kernel.observer.moved(task.pid, move.vpn + done, nr, move.new_vpn + done)
         done, moved = done + nr, moved + present
         if done == move.nr_pages:
             break
@@ -136,25 +138,6 @@ async def _move_pages(caller: Caller, move: Move) -> None:
     if moved:
         await task.compute(kernel.spec.latency.pte_set_ns * moved)
         await flush_tlb_mm_range(caller.current, mm, move.vpn, move.nr_pages)
-
-
-def _remapped_leaves(_mm: MmStruct, value: Mremap) -> PageRange | None:
-    if value.address % PAGE_SIZE or value.old_length <= value.length:
-        return None
-    return page_range(value.address + page_align(value.length), value.old_length - value.length)
-
-
-def _remapped_drops(
-    _value: Mremap, answer: int | None, leaving: PageRange | None
-) -> PageRange | None:
-    return leaving if answer is not None and answer >= 0 else None
-
-
-def _remapped_moves(value: Mremap, answer: int | None) -> tuple[int, int, int] | None:
-    if answer is None or answer < 0 or answer == value.address:
-        return None
-    nr_pages = page_align(min(value.old_length, value.length)) >> PAGE_SHIFT
-    return value.address >> PAGE_SHIFT, nr_pages, answer >> PAGE_SHIFT
 
 
 CALLS: Final = (
@@ -172,6 +155,5 @@ CALLS: Final = (
         returns="mapping",
         errors=(errno.EINVAL, errno.ENOMEM, errno.EFAULT, errno.EAGAIN),
         form="region size",
-        effect=Effect(leaves=_remapped_leaves, drops=_remapped_drops, moves=_remapped_moves),
     ),
 )
