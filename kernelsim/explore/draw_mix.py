@@ -38,6 +38,7 @@ FAULT_CHANCES: Final = {
 OVERDRAFTS: Final = (80, 95, 95, 100, 105)  # most of it, in percent of memory and swap
 PAGES_MAX: Final = 2500  # of all processes, so that a run is short on a large machine too
 
+ADVICES: Final = ("pageout", "pageout", "cold", "free", "dontneed", "willneed")
 POLICY_OPS: Final = (
     "setpol", "migratepages", "madvise", "mbind", "mbindmove", "mbindmove", "poke",
 )  # fmt: skip
@@ -119,6 +120,18 @@ def mapper(rng: Rng, site: Site) -> list[str]:
             gone = rng.choice(live)
             live = live.replace(gone, "")
             steps.append(f"munmap:{gone}")
+    return steps
+
+
+def adviser(rng: Rng, site: Site) -> list[str]:
+    """Say what will be used and what not, and use it all the same."""
+    half = size(site.pages // 2)
+    steps = [f"mmap:a:{half}", "touchw:a", f"mmap:b:{half}"]
+    for _ in range(rng.between(2, 8)):
+        steps.append(f"madvise:{rng.choice('ab')}:{rng.choice(ADVICES)}")
+        if rng.chance(2, 3):
+            op = rng.choice(("touchw:{}", "touchr:{}", "randw:{}:7:64", "randr:{}:7:64"))
+            steps.append(op.format(rng.choice("ab")))
     return steps
 
 
@@ -217,6 +230,7 @@ KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "sleeper": sleeper,
     "exiter": exiter,
     "mapper": mapper,
+    "adviser": adviser,
     "breaker": breaker,
     "bound": bound,
     "changer": changer,
