@@ -32,13 +32,17 @@ from kernelsim.oracle.vmaprog_program import (
 )
 from kernelsim.oracle.vmaprog_report import Reporter
 from kernelsim.oracle.vmaprog_steps import WORDS_MAX, Side, VmaSteps, result_text
-from kernelsim.units import KIB, PAGE_SHIFT, PAGE_SIZE
+from kernelsim.units import KIB, NS_PER_MS, PAGE_SHIFT, PAGE_SIZE
 
 TMPFS_FILE: Final = "/dev/shm/vmafile"  # noqa: S108 - of the simulated machine
 DISK_FILE: Final = "/mnt/vmafile"
 FILE: Final = ["@file", "tmpfs", "16"]  # unless the program says otherwise
 FILE_STEP: Final = re.compile(r"\bfile\b|rofile|wofile|fread|fwrite|ftruncate|fsync")
 OWN_MAPPINGS: Final = 5
+# Between two steps the recorder drains page vectors and reads all of /proc/self/maps, on an
+# emulated CPU: disks have done by then what they were asked for. Any time above their latency will
+# do.
+GAP_NS: Final = 2 * NS_PER_MS
 SWAPS: Final = re.compile(r"swap[-_]")  # names of programs that were recorded with swap
 
 
@@ -198,6 +202,7 @@ class VmaProgram(VmaSteps):
             self._lines.append(f"{number} {text} -> nochild")
             return
         self.use(side)
+        await self._recorder.ref.ask(Sleep(GAP_NS))
         self._letter = ""
         if words[0][1:2] == "=":
             self._letter, words[0] = words[0][0], words[0][2:]
