@@ -1,0 +1,104 @@
+"""Tests of what a checker expects of pages that are shared by fork, moved, or given up (MADV_FREE)."""
+
+import numpy as np
+import pytest
+
+from kernelsim.actors.process.calls.forking import Fork
+from kernelsim.check.content import Content
+from kernelsim.check.machine import check_machine
+from kernelsim.check.record import observe
+from kernelsim.mm.space.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
+from kernelsim.mm.space.pgtable import pte_at, pte_pfn
+from tests.small_machine import PAGE, run, small_machine
+
+pytestmark = pytest.mark.mission("B3")
+MEMORY = {"memory": "32M"}
+TARGET = 0x1000_0000_0000
+
+
+def held(content, first=0, nr=8):
+    """Return what pages hold."""
+    return content.read(np.arange(first, first + nr, dtype=np.int64)).tolist()
+
+
+def test_a_child_has_a_range_as_it_is_now():
+    """What the parent stores later, or had outside of the range, is not the child's."""
+    parent, child = Content(), Content()
+    parent.write_run(0, 8, 1, 7)
+    child.copy_from(parent, 2, 6)
+    parent.write_run(3, 1, 1, 9)
+
+    assert [0, 0, 7, 7, 7, 7, 0, 0] == held(child)
+
+
+def test_what_is_given_up_stays_so_where_it_moves_until_it_is_stored_to():
+    """A store takes it back, and so does a drop."""
+    content = Content()
+    content.write_run(0, 4, 1, 7)
+    content.free_lazily(1, 4)
+    content.write_run(2, 1, 1, 9)
+    content.move(0, 4, 600)
+    content.drop(603, 604)
+
+    assert [7, 7, 9, 0] == held(content, 600, 4)
+    assert [601] == content.lazy.tolist()
+
+
+async def process_with_pages(machine):
+    """Return a checked process, and a region that it has written."""
+    observe(machine.kernel)
+    process = await machine.spawn("p")
+    region = await process.mmap(8 * PAGE)
+    await process.touch(region, write=True)
+    return machine.kernel.processes[process.pid], process, region
+
+
+def spoil(machine, mm, address):
+    """Let the page at an address hold something else."""
+    pfn = pte_pfn(pte_at(*machine.kernel.space, mm.number, address >> 12))
+    machine.kernel.mem.pages.token[pfn] ^= np.uint64(1)
+
+
+def test_a_page_that_a_child_found_spoilt_is_told():
+    """The child's content is known from its first moment."""
+
+    async def main(machine):
+        entry, _, region = await process_with_pages(machine)
+        child = entry.children[await entry.ref.ask(Fork())]
+        clean = check_machine(machine.kernel)
+        spoil(machine, child.mm, region.address)
+        pids = {line.split()[1] for line in check_machine(machine.kernel) if "expected" in line}
+        return clean, pids == {str(entry.pid), str(child.pid)}
+
+    assert run(small_machine(**MEMORY), main, sound=False).result == ([], True)
+
+
+def test_pages_are_expected_where_mremap_has_moved_them():
+    """Nothing is wrong after the move, and a spoilt page is told at its new place."""
+
+    async def main(machine):
+        entry, process, region = await process_with_pages(machine)
+        fixed = MREMAP_MAYMOVE | MREMAP_FIXED
+        length = 8 * PAGE
+        await process.syscall("mremap", region, length, flags=fixed, new_address=TARGET)
+        clean = check_machine(machine.kernel)
+        spoil(machine, entry.mm, TARGET + PAGE)
+        told = [line for line in check_machine(machine.kernel) if "expected" in line]
+        return clean, [f"{(TARGET >> 12) + 1:#x}" in line for line in told]
+
+    assert run(small_machine(**MEMORY), main, sound=False).result == ([], [True])
+
+
+def test_pages_given_up_may_read_as_zero_and_as_nothing_else():
+    """MADV_FREE lets a page go, not change."""
+
+    async def main(machine):
+        entry, process, region = await process_with_pages(machine)
+        await process.syscall("madvise", region, "free")
+        pfn = pte_pfn(pte_at(*machine.kernel.space, entry.mm.number, region.address >> 12))
+        machine.kernel.mem.pages.token[pfn] = 0
+        clean = check_machine(machine.kernel)
+        spoil(machine, entry.mm, region.address + PAGE)
+        return clean, len(check_machine(machine.kernel))
+
+    assert run(small_machine(**MEMORY), main, sound=False).result == ([], 1)
