@@ -52,9 +52,9 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
         hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
-              FreePages IncMaxSeq IsolateLru IsolateOldest LazyfreeFolios LruActivate LruAddDrain
-              MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive PutbackOldest
-              ReleasePages ResetBatchSize ShrinkActive
+              FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest LazyfreeFolios LruActivate
+              LruAddDrain MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive
+              PutbackMapped PutbackOldest ReleasePages ResetBatchSize ShrinkActive
         from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
               reclaim/lru_gen reclaim/reclaim reclaim/swap_writes reclaim/zram_io space/lazy_free
               space/memory_access space/migrate space/mlock space/swap_in
