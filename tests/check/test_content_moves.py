@@ -1,4 +1,4 @@
-"""Tests of what a checker expects of pages that are shared by fork, moved, or given up (MADV_FREE)."""
+"""Tests of what is expected of pages that fork shares, mremap moves and MADV_FREE gives up."""
 
 import numpy as np
 import pytest
