@@ -64,8 +64,8 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         hears Brk Close DropCaches Exit Fadvise Fdatasync Fork Fstat Fsync Ftruncate GetMempolicy
               Madvise Mbind MigratePages Mincore MincoreRange Mlock Mlock2 Mlockall MlockallFlags
               Mmap MovePages Mprotect Mremap Msync Munlock Munlockall Munmap Open Read SetMempolicy
-              SetMempolicyHomeNode Sigaction Sleep StartImage StartPrinting Swapoff Swapon Sync
-              SyncFileRange TakeSignal Touch TouchPages Wait4 Write
+              SetMempolicyHomeNode Setrlimit Sigaction Sleep StartImage StartPrinting Swapoff Swapon
+              Sync SyncFileRange TakeSignal Touch TouchPages Wait4 Write
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd node oom_killer
     kswapd (reclaim/kswapd.py)
