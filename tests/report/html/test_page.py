@@ -1,6 +1,8 @@
 """Tests of the report: what it says, that it is one file, and that a browser draws it."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     run_machine(Workload(main, "machine", spec), RunOptions(out=out), name="<workload>.py")
     return write_report(out)
+
+
+def test_the_same_run_has_the_same_report(report, tmp_path):
+    """Byte for byte, whoever writes it, and when."""
+    texts = []
+    for name in ("one.html", "other.html"):
+        words = ["-m", "kernelsim", "report", str(report.parent), "--to", str(tmp_path / name)]
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+        texts.append((tmp_path / name).read_bytes())
+    assert texts[0] == texts[1]
 
 
 def test_story_comes_first_and_has_the_runs_figures(report):
