@@ -10,7 +10,7 @@ from kernelsim.mm.page.watermark import ZoneManaged, setup_per_zone_wmarks
 from kernelsim.workload import MachineHandle, workload
 
 MACHINE = machine_from_toml(
-    {"name": "classic-2g", "era": "classic", "node": [{"cpus": "0", "memory": "2G"}]}
+    {"name": "classic-512m", "era": "classic", "node": [{"cpus": "0", "memory": "512M"}]}
 )
 KBYTES = 67_584
 QUARTERS, HALVES = 4, 2  # of a page
@@ -46,8 +46,8 @@ async def main(machine: MachineHandle) -> None:
             f"low {4 * marks.wmark_low}, high {4 * marks.wmark_high} kB"
         )
     process = await machine.spawn("hog")
-    region = await process.mmap("1900M")
+    region = await process.mmap("440M")
     await process.touch(region, write=True, length=4096 * (zones[1].free - zones[1].low))
     machine.expect(machine.vmstat["pageoutrun"] == 0, "above low kswapd sleeps")
-    await process.touch(region, write=True, length="1900M")
+    await process.touch(region, write=True, length="440M")
     machine.expect(machine.vmstat["pageoutrun"] > 0, "below low it runs")

@@ -51,6 +51,7 @@ class Record(Duties):
         self.promises = Promises()
         self.files.learn(kernel.files.inodes)
         self._forking: set[int] = set()  # whose TLBs may still let stores through
+        self._freeing: dict[int, PageRange] = {}  # and to which pages, by the same pids
         self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
@@ -72,7 +73,10 @@ class Record(Duties):
         content = self.content_of(pid)
         leaving = effect.leaves(mm, operation)
         content.leaving = () if leaving is None else (leaving,)
-        for vma in _anonymous(mm, effect.frees(operation)):
+        freed = effect.frees(operation)
+        if freed is not None:
+            self._freeing[self._owner_of(pid)] = freed
+        for vma in _anonymous(mm, freed):
             self._kernel.bursts.tell_stores()
             content.free_lazily(vma.vpn, vma.vpn + vma.nr_pages)
         if isinstance(operation, Sync | Fsync | Fdatasync):
@@ -90,6 +94,7 @@ class Record(Duties):
             self.promises.acknowledged(pid)
         content = self.content_of(pid)
         leaving, content.leaving = content.leaving, ()
+        self._freeing.pop(self._owner_of(pid), None)
         dropped = effect.drops(operation, result, leaving[0] if leaving else None)
         if dropped is not None:
             content.drop(*dropped)
@@ -244,13 +249,15 @@ class Record(Duties):
             self.stored(pid, store[0], nr, 1, store[1])
 
     def is_leaving(self, mm: MmStruct, vpn: int) -> bool:
-        """Tell whether a process is in the middle of unmapping a page or of a fork, or ends."""
+        """Tell whether a process is unmapping a page, makes it clean (MADV_FREE), forks or ends."""
         process = self._kernel.processes.get(mm.owner_pid)
         if process is None or process.has_ended() or mm.unstable:
             return True
         if mm.owner_pid in self._forking:
             return True
-        leaving = self.content_of(mm.owner_pid).leaving
+        leaving = [*self.content_of(mm.owner_pid).leaving]
+        if mm.owner_pid in self._freeing:
+            leaving.append(self._freeing[mm.owner_pid])
         return any(first <= vpn < end for first, end in leaving)
 
     def forget_ended(self) -> None:

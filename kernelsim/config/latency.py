@@ -93,7 +93,8 @@ class LatencySpec:
     read_folio_ns: int = _cost(
         400,
         "enter a page of a file in the page cache, 0.3 us, and find its place on the disk, 0.1 "
-        "(G. Lee et al., Asynchronous I/O Stack, USENIX ATC 2019: breakdown of a 4 KiB read)",
+        "(estimate, after the breakdown of a 4 KiB read in G. Lee et al., Asynchronous I/O Stack, "
+        "USENIX ATC 2019)",
     )
     write_begin_ns: int = _cost(
         1_000,
@@ -107,8 +108,8 @@ class LatencySpec:
     )
     submit_bio_ns: int = _cost(
         1_400,
-        "hand a request to a disk: bio 0.7 us, DMA mapping 0.3, doorbell 0.4 (G. Lee et al., "
-        "Asynchronous I/O Stack, USENIX ATC 2019: breakdown of a 4 KiB read, NVMe)",
+        "hand a request to a disk: bio 0.7 us, DMA mapping 0.3, doorbell 0.4 (estimate, after G. "
+        "Lee et al., as above; NVMe)",
     )
     end_io_ns: int = _cost(
         1_000,

@@ -139,3 +139,16 @@ def test_a_page_that_a_lock_asks_the_disk_for_again_is_a_major_fault():
         },
     )
     assert run_plan(plan).failure is None
+
+
+def test_pages_freed_lazily_may_be_stored_to_through_tlbs_until_they_are_flushed():
+    """MADV_FREE cleans the entries of a whole mapping first: a look in between is no alarm."""
+    plan = Plan(
+        name="free",
+        seed=1778897991,
+        check_every=100,
+        load_events=2500,
+        script=("memhog mmap:a:920K touchw:a mmap:b:4K madvise:a:free &", "wait"),
+        machine={"name": "m", "node": [{"cpus": "0", "memory": "4M"}]},
+    )
+    assert run_plan(plan).failure is None
