@@ -258,7 +258,7 @@ class Reclaimer:
         await task.compute(kernel.spec.latency.scan_page_ns * nr)
         may_unmap = bool(work[WORK_HOW] & SHRINK_MAY_UNMAP)
         kernel.observer.judges(batch.folios[first : first + nr], may_unmap=may_unmap)
-        if look_around is not None:
+        if look_around is not None and lru_gen_enabled(kernel.mem):  # it may be off by now
             self._lru_gen.look_around(look_around, first, first + nr)
         kernel.taken(
             judge_chunk(
