@@ -152,3 +152,50 @@ def test_pages_freed_lazily_may_be_stored_to_through_tlbs_until_they_are_flushed
         machine={"name": "m", "node": [{"cpus": "0", "memory": "4M"}]},
     )
     assert run_plan(plan).failure is None
+
+
+def test_a_batch_of_the_oldest_is_judged_by_use_when_generations_are_off_by_then():
+    """It was isolated before; a look around would forget uses that no generation remembers."""
+    plan = Plan(
+        name="lru_gen",
+        seed=1910432310,
+        check_every=100,
+        load_events=20_000,
+        script=(
+            (
+                "memhog name:changer2 poke:/proc/sys/vm/numa_stat:0 sleep:9 "
+                "poke:/proc/sys/lru_gen/enabled:0 sleep:9 "
+                "poke:/proc/sys/vm/dirty_background_ratio:10 "
+                "sleep:8 sleep:300 &"
+            ),
+            "memhog name:prone6 adj:500 mmap:a:632K touchw:a:0:632K:1 touchr:a sleep:1 &",
+            "memhog name:prone7 adj:-1000 mmap:a:416K touchw:a:0:416K:2 touchr:a sleep:20 &",
+            "memhog name:prone8 adj:500 mmap:a:316K touchw:a:0:316K:2 touchr:a sleep:300 &",
+            "memhog name:prone10 cpu:0 adj:-500 mmap:a:316K touchw:a:0:316K:2 touchr:a sleep:20 &",
+            (
+                "memhog name:storer11 truncate:/x:108K mapfile:s:/x:s randr:s:960:3 msync:s "
+                "touchw:s:0:200K:1:68K randw:s:110:27 madvise:s:dontneed mapfile:t:/y:s "
+                "touchw:t:0:36K:1:256K mlock:t msync:t sleep:300 &"
+            ),
+            "wait",
+        ),
+        machine={
+            "name": "drawn",
+            "arch": "i386pae",
+            "distances": [[10, 21], [21, 10]],
+            "node": [
+                {"cpus": "0-2", "memory": "1536K"},
+                {"cpus": "3-5", "start": "2M", "memory": "2M"},
+            ],
+            "device": [
+                {"name": "vda", "kind": "hdd", "queue_depth": 2, "read_latency": 20_000_000}
+            ],
+            "swap": [{"size": "2456K", "device": "vda"}],
+            "sysctl": {
+                "vm.watermark_boost_factor": 50_000,
+                "vm.dirty_expire_centisecs": 1,
+                "lru_gen.enabled": 3,
+            },
+        },
+    )
+    assert run_plan(plan).failure is None
