@@ -9,8 +9,9 @@ nothing has run. 3 is a bug of ours, such as what `--check` finds.
 
 import json as json_format
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,7 @@ def oracle(
         all: List the rows inside their class too.
     """
     from kernelsim.machine import require_burst_pages
-    from kernelsim.oracle.case_run import check_case, run_case
-    from kernelsim.oracle.compare import Comparison, render, to_json
+    from kernelsim.oracle.case_run import run_case
     from kernelsim.oracle.malloc import has_traces
     from kernelsim.oracle.vmaprog import has_programs
     from kernelsim.report.compiling import compile_leaves
@@ -77,35 +77,54 @@ def oracle(
     refuse("recorded cases", {**of_programs, **of_traces})
     check_places(cases, out)
     compile_leaves()
+    run = partial(run_case, seed=seed, burst_pages=burst_pages, check=check)
+    return run_cases(cases, out, run, json=json, all_rows=all)
+
+
+def run_cases(
+    cases: Sequence[Path],
+    out: Path | None,
+    run: "Callable[[Path, Path], Comparison]",
+    *,
+    json: bool,
+    all_rows: bool,
+) -> int:
+    """Run recorded cases, print what each shows, then which could not be run, and the sum."""
+    from kernelsim.oracle.case_run import check_case
+
     not_run: dict[Path, str] = {}
     if len(cases) == 1:
         check_case(cases[0])
     else:
         not_run = reasons_against(cases)
     results: list[Comparison] = []
-
-    def run_one(case: Path) -> Comparison:
-        with place_of(out, case, len(cases)) as folder:
-            return run_case(case, Path(folder), seed=seed, burst_pages=burst_pages, check=check)
-
     for case in (case for case in cases if case not in not_run):
         try:
-            result = run_one(case)
+            with place_of(out, case, len(cases)) as folder:
+                results.append(run(case, Path(folder)))
         except UserError as error:
             if len(cases) == 1 or not is_about_case(error):
                 raise
             not_run[case] = str(error)
-            continue
-        results.append(result)
-        if json:
-            table = {"case": name_of(case), **json_format.loads(to_json(result))}
-            print(json_format.dumps(table), flush=True)
         else:
-            heading = f"== {name_of(case)}\n" if len(cases) > 1 else ""
-            print(heading + render(result, all_rows=all), end="", flush=True)
+            text = case_text(case, results[-1], json=json, all_rows=all_rows)
+            print(
+                text if json or len(cases) == 1 else f"== {name_of(case)}\n{text}",
+                end="",
+                flush=True,
+            )
     if len(cases) > 1:
         print(json_reasons(not_run) if json else total_text(results, not_run), end="")
     return EXIT_OUTSIDE if not_run or not all_ok(results) else 0
+
+
+def case_text(case: Path, result: "Comparison", *, json: bool, all_rows: bool) -> str:
+    """Return what to print of a case: a table, or an object of JSON on a line."""
+    from kernelsim.oracle.compare import render, to_json
+
+    if not json:
+        return render(result, all_rows=all_rows)
+    return json_format.dumps({"case": name_of(case), **json_format.loads(to_json(result))}) + "\n"
 
 
 def refuse(what: str, options: Mapping[str, bool]) -> None:
