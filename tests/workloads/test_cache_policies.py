@@ -27,25 +27,3 @@ def test_the_output_is_the_expected_one(name, capsys):
 def test_what_they_state_holds_with_other_seeds(name, seed, capsys):
     """The pages drawn are others, the story is the same."""
     assert cli.exit_status(["run", str(FOLDER / f"{name}.py"), f"--seed={seed}"]) == cli.EXIT_DONE
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "wrong", "said"),
-    [
-        ("cache_pollution", ("POLICIES[name]", 'POLICIES["lru"]'), "two lists lose hardly"),
-        ("cache_pollution", ("BACKUP_PAGES = 10_000", "BACKUP_PAGES = 10"), "a single list loses"),
-        ("innodb_pool", ("ROWS = 3", "ROWS = 1"), "InnoDB loses less than half"),
-        (
-            "innodb_pool",
-            ("partial(Innodb, old_blocks_time_ns=0)", "Innodb"),
-            "it is the second between two uses",
-        ),
-    ],
-)
-def test_what_they_state_can_fail(name, wrong, said, tmp_path, capsys):
-    """Without two lists, the backup, the rows of a page or the second, one fails: status 1."""
-    path = tmp_path / f"{name}.py"
-    path.write_text((FOLDER / f"{name}.py").read_text().replace(*wrong))
-    assert cli.exit_status(["run", str(path)]) == cli.EXIT_CHECK_FAILED
-    assert said in capsys.readouterr().err

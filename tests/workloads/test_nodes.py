@@ -35,28 +35,3 @@ def test_zone_reclaim_mode_by_mode():
 def test_a_hole_costs_what_the_memory_model_keeps_for_it():
     """Frames come back in every model; 10 MiB of a hole of 1 GiB are in use with flatmem."""
     assert run(FOLDER / "memory_models.py") == cli.EXIT_DONE
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "wrong", "said"),
-    [
-        (
-            "memory_models",
-            ('(machine=old_machine("flatmem"', '(machine=old_machine("sparsemem"'),
-            "in use",
-        ),
-        ("numa_policies", ('"bind", 1, move=True', '"bind", 1'), "mbind moves"),
-        ("numa_swap_insanity", ('"interleave:0-1")', '"preferred:0")'), "room for both"),
-        ("zone_reclaim", ('_mode", mode)', '_mode", mode & 4)'), "free the page"),
-        ("zone_reclaim", ("if maps:", "if not PAGES:"), "left alone"),
-    ],
-)
-def test_what_they_state_can_fail(name, wrong, said, tmp_path, capsys):
-    """Without the move, turns, a mode or the mapping: status 1."""
-    path = tmp_path / f"{name}.py"
-    text = (FOLDER / f"{name}.py").read_text()
-    assert wrong[0] in text
-    path.write_text(text.replace(*wrong))
-    assert run(path) == cli.EXIT_CHECK_FAILED
-    assert said in capsys.readouterr().err

@@ -27,7 +27,8 @@ async def inode_lock(current: Current, inode: Inode) -> AsyncIterator[None]:
             if inode.is_locked:  # it may have been let go while the CPU was left
                 await queue.wait()  # whoever wakes it has handed the lock on
             inode.is_locked = True
-    inode.is_locked = True
+    else:
+        inode.is_locked = True
     try:
         yield
     finally:

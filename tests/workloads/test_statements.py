@@ -1,0 +1,52 @@
+"""What workloads state can fail: each with one thing changed on which a statement of it rests."""
+
+from pathlib import Path
+
+import pytest
+
+from kernelsim.cli import main as cli
+
+FOLDER = Path(__file__).parents[2] / "workloads"
+CHANGES = [  # workload, what is changed to what, what the run then says
+    ("buddy", "    await process.exit()\n    await process.wait()\n", "", "and came back"),
+    ("cache_pollution", "POLICIES[name]", 'POLICIES["lru"]', "two lists lose hardly"),
+    ("cache_pollution", "BACKUP_PAGES = 10_000", "BACKUP_PAGES = 10", "a single list loses"),
+    ("innodb_pool", "ROWS = 3", "ROWS = 1", "InnoDB loses less than half"),
+    ("innodb_pool", "partial(Innodb, old_blocks_time_ns=0)", "Innodb", "it is the second between"),
+    ("malloc_8g", "NR_BLOCKS = 8", "NR_BLOCKS = 2", "touching ends it"),
+    (
+        "memory_models",
+        '(machine=old_machine("flatmem"',
+        '(machine=old_machine("sparsemem"',
+        "in use",
+    ),
+    ("null_pointer", "SIGSEGV = 11", "SIGSEGV = 7", "it is told"),
+    ("numa_policies", '"bind", 1, move=True', '"bind", 1', "mbind moves"),
+    ("numa_swap_insanity", '"interleave:0-1")', '"preferred:0")', "room for both"),
+    ("overcommit", "ALWAYS = 1", "ALWAYS = 2", "only mode 1 promises 4 GB"),
+    ("overcommit", 'WANTED = "4G"', 'WANTED = "1G"', "only mode 1 promises 4 GB"),
+    ("overcommit", 'FITS = "1500M"', 'FITS = "3G"', "1500 MB fit"),
+    ("page_tables", "round(0.2 * PARTS)", "round(0.3 * PARTS)", "as the formula says"),
+    ("page_walk", '"PAE": 3', '"PAE": 2', "another number of accesses: ['PAE']"),
+    ("segmentation_story", "128 * MB", "256 * MB", "200 MB fitted a hole of 128"),
+    ("segmentation_story", "may_swap=True", "may_swap=False", "the holes were not joined"),
+    ("stack_overflow", 'f"{limit_kb}K"', '"1M"', "as far as its limit"),
+    ("time_slices", "cpu=0) for name", "cpu=len(name) % 2) for name", "in three times"),
+    ("tlb_reach", "REACH = 1536", "REACH = 1792", "within its reach"),
+    ("watermarks", "zones[1].free - zones[1].low", "zones[1].free", "above low kswapd sleeps"),
+    ("zone_fallback", "RATIOS = (256, 32,", "RATIOS = (256, 16,", "as the formula says"),
+    ("zone_reclaim", '_mode", mode)', '_mode", mode & 4)', "free the page"),
+    ("zone_reclaim", "if maps:", "if not PAGES:", "left alone"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "old", "new", "said"), CHANGES)
+def test_what_they_state_can_fail(name, old, new, said, tmp_path, capsys):
+    """The run ends with exit status 1, and says what does not hold."""
+    path = tmp_path / f"{name}.py"
+    text = (FOLDER / f"{name}.py").read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert cli.exit_status(["run", str(path)]) == cli.EXIT_CHECK_FAILED
+    assert said in capsys.readouterr().err
