@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.actors.process.calls.effect import PageRange
+from kernelsim.actors.process.calls.effect import PageRange, PageRanges
 from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
 from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked, PG_uptodate
 from kernelsim.mm.swap.swap_area import SwapArea
@@ -36,6 +36,9 @@ class Content:
         tokens: By row and page of a block; 0 for pages never written.
         store: The page and token of the store that its fault is served for, if it is one.
         leaving: Pages [first, end) that an operation under way unmaps, drops or moves.
+        stale: Pages [first, end) of which TLBs may allow more than page tables do, until an
+            operation under way has flushed them.
+        moved: What an operation under way has moved: the first page, how many, and where that is.
         zeros: Pages of mappings of files that were made to hold 0, whatever the file has there: a
             lock copies what is to be stored to, also from a hole.
         lazy: Pages that may be dropped, as long as nobody stores to them (MADV_FREE).
@@ -43,7 +46,9 @@ class Content:
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
     store: tuple[int, int] | None = None
-    leaving: tuple[PageRange, ...] = ()
+    leaving: PageRanges = ()
+    stale: PageRanges = ()
+    moved: tuple[int, int, int] | None = None
     zeros: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     lazy: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     _row: dict[int, int] = attrs.field(factory=dict, alias="row")  # by block

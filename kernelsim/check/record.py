@@ -1,21 +1,23 @@
 """What a checker writes down while a machine runs: stores, and what the kernel decides.
 
 It listens to what programs and processes are told, never looks at page tables, and so can say
-what every page must hold: what a call does to content is in its entry of the table of calls. What
-the kernel decides is judged in duties.py.
+what every page must hold: what a call does to content is in its entry of the table of calls. In the
+middle of a fork or mremap the kernel says how far it is; at its answer, what that means is expected,
+whatever was said. What the kernel decides is judged in duties.py.
 Interface: `observe` before the first process starts; `check_record` at a look.
 Units: pages, virtual page numbers, ns.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.process.calls.effect import PageRange, StoreRun, Stores
 from kernelsim.actors.process.calls.file_write import Fdatasync, Fsync, Sync
+from kernelsim.actors.process.calls.forking import Fork
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.check.content import Content, Pages, check_content, found_tokens
+from kernelsim.check.content import ALL_PAGES, Content, Pages, check_content, found_tokens
 from kernelsim.check.dirty import check_kept
 from kernelsim.check.durable import ANYTHING, Promises
 from kernelsim.check.duties import Duties, check_duties
@@ -50,8 +52,6 @@ class Record(Duties):
         self.files = FileContents()
         self.promises = Promises()
         self.files.learn(kernel.files.inodes)
-        self._forking: set[int] = set()  # whose TLBs may still let stores through
-        self._freeing: dict[int, PageRange] = {}  # and to which pages, by the same pids
         self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
@@ -71,11 +71,9 @@ class Record(Duties):
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
         content = self.content_of(pid)
-        leaving = effect.leaves(mm, operation)
-        content.leaving = () if leaving is None else (leaving,)
+        content.leaving = effect.leaves(mm, operation)
         freed = effect.frees(operation)
-        if freed is not None:
-            self._freeing[self._owner_of(pid)] = freed
+        content.stale = () if freed is None else (freed,)
         for vma in _anonymous(mm, freed):
             self._kernel.bursts.tell_stores()
             content.free_lazily(vma.vpn, vma.vpn + vma.nr_pages)
@@ -93,11 +91,15 @@ class Record(Duties):
         if isinstance(operation, Sync | Fsync | Fdatasync) and result == 0:
             self.promises.acknowledged(pid)
         content = self.content_of(pid)
-        leaving, content.leaving = content.leaving, ()
-        self._freeing.pop(self._owner_of(pid), None)
-        dropped = effect.drops(operation, result, leaving[0] if leaving else None)
-        if dropped is not None:
+        leaving, content.leaving, content.stale = content.leaving, (), ()
+        for dropped in effect.drops(operation, result, leaving):
             content.drop(*dropped)
+        moved, content.moved = content.moved, None
+        wanted = effect.moves(operation, result)
+        if moved != wanted and not self._kernel.processes[pid].task.killed:
+            self.note(f"pid {pid} knows that its pages are moved: {wanted}, and moved are: {moved}")
+        if isinstance(operation, Fork) and isinstance(result, int) and result > 0:
+            self._inherits(pid, result)
         for stores in effect.stores(operation, result):
             if self._maps_files(pid):  # stores to shared pages have been told one by one
                 content.write(self._private(pid, pages_of(stores)), token)
@@ -106,9 +108,16 @@ class Record(Duties):
             else:
                 content.write(stores, token)
 
-    def leaves(self, pid: int, ranges: Iterable[tuple[int, int]]) -> None:
-        """Note which pages may go while a call is under way."""
-        self.content_of(pid).leaving = tuple(PageRange(*pages) for pages in ranges)
+    def _inherits(self, parent: int, child: int) -> None:
+        """Let a child have what its parent has, but for mappings it gets empty or not at all."""
+        mm = self._kernel.processes[parent].mm
+        if mm.mm_users > 1:  # it is the child's, too, or others may have stored meanwhile
+            return
+        content = self.contents[child] = Content()
+        content.copy_from(self.content_of(parent), *ALL_PAGES)
+        for vma in mm.map:
+            if vma.flags & (VmFlag.VM_DONTCOPY | VmFlag.VM_WIPEONFORK):
+                content.drop(vma.vpn, vma.vpn + vma.nr_pages)
 
     def emptied(self, pid: int, first: int, end: int) -> None:
         """Forget what was there; what comes now is new."""
@@ -118,18 +127,20 @@ class Record(Duties):
     def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
         """Expect what was stored to some pages in others."""
         self._kernel.bursts.tell_stores()
+        content = self.content_of(pid)
+        first, done, new_first = content.moved or (vpn, 0, new_vpn)
+        if (vpn, new_vpn) != (first + done, new_first + done):
+            self.note(f"pid {pid} vpn {vpn:#x}: is moved out of its turn")
+        content.moved = (first, done + nr, new_first)
         if nr:
-            self.content_of(pid).move(vpn, nr, new_vpn)
+            content.move(vpn, nr, new_vpn)
 
     def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
         """Let a child have what its parent has at this moment."""
         self._kernel.bursts.tell_stores()
-        self._forking.add(self._owner_of(parent))
-        self.content_of(child).copy_from(self.content_of(parent), vpn, end)
-
-    def forked(self, parent: int) -> None:
-        """Expect again that TLBs let nobody store to shared pages."""
-        self._forking.discard(self._owner_of(parent))
+        content = self.content_of(parent)
+        content.stale = (ALL_PAGES,)
+        self.content_of(child).copy_from(content, vpn, end)
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter a run of stores, those to a file behind what others have stored until now."""
@@ -253,12 +264,8 @@ class Record(Duties):
         process = self._kernel.processes.get(mm.owner_pid)
         if process is None or process.has_ended() or mm.unstable:
             return True
-        if mm.owner_pid in self._forking:
-            return True
-        leaving = [*self.content_of(mm.owner_pid).leaving]
-        if mm.owner_pid in self._freeing:
-            leaving.append(self._freeing[mm.owner_pid])
-        return any(first <= vpn < end for first, end in leaving)
+        content = self.content_of(mm.owner_pid)
+        return any(first <= vpn < end for first, end in content.leaving + content.stale)
 
     def forget_ended(self) -> None:
         """Forget what processes wrote whose memory is gone."""

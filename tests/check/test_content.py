@@ -373,7 +373,7 @@ def test_content_is_kept_by_page():
     }  # fmt: skip
 
 
-def dropped(value: Any, answer: int, leaving: PageRange) -> PageRange | None:
+def dropped(value: Any, answer: int, *leaving: PageRange) -> tuple[PageRange, ...]:
     """Return what a call drops, as its entry of the table says."""
     return CALLS.by_value[type(value)].effect.drops(value, answer, leaving)
 
@@ -381,10 +381,10 @@ def dropped(value: Any, answer: int, leaving: PageRange) -> PageRange | None:
 def test_an_operation_that_failed_changed_nothing():
     """A munmap that was refused, or a heap that did not shrink, keeps its content."""
     leaving = page_range(4096, 8192)
-    assert leaving == dropped(Munmap(4096, 8192), 0, leaving)
-    assert dropped(Munmap(4096, 8192), -22, leaving) is None
-    assert dropped(Brk(-4096), 4 * 4096 - 5, PageRange(4, 5)) == (4, 5)
-    assert dropped(Brk(-4096), 5 * 4096 - 5, PageRange(4, 5)) is None
+    assert (leaving,) == dropped(Munmap(4096, 8192), 0, leaving)
+    assert () == dropped(Munmap(4096, 8192), -22, leaving)
+    assert ((4, 5),) == dropped(Brk(-4096), 4 * 4096 - 5, PageRange(4, 5))
+    assert () == dropped(Brk(-4096), 5 * 4096 - 5, PageRange(4, 5))
 
 
 def test_accesses_between_pages_are_entered():

@@ -1,9 +1,13 @@
 """Tests of what is expected of pages that fork shares, mremap moves and MADV_FREE gives up."""
 
+import attrs
 import numpy as np
 import pytest
 
+from kernelsim.actors.process.calls import protecting
 from kernelsim.actors.process.calls.forking import Fork
+from kernelsim.actors.process.calls.life import Sleep
+from kernelsim.actors.space import fork
 from kernelsim.check.content import Content
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
@@ -87,6 +91,40 @@ def test_pages_are_expected_where_mremap_has_moved_them():
         return clean, [f"{(TARGET >> 12) + 1:#x}" in line for line in told]
 
     assert run(small_machine(**MEMORY), main, sound=False).result == ([], [True])
+
+
+def test_a_child_that_lacks_a_mapping_is_told(monkeypatch):
+    """What a child has follows from the answer of fork, whatever the kernel copied."""
+    monkeypatch.setattr(fork, "needs_copy", lambda _vma: False)
+
+    async def main(machine):
+        entry, _, _ = await process_with_pages(machine)
+        child = await entry.ref.ask(Fork())
+        await entry.children[child].ref.ask(Sleep(1))
+        told = [line for line in check_machine(machine.kernel) if "expected" in line]
+        return [line.startswith(f"pid {child} ") for line in told[:8]]
+
+    assert run(small_machine(**MEMORY), main, sound=False).result == [True] * 8
+
+
+def test_pages_that_mremap_leaves_behind_are_told(monkeypatch):
+    """Which pages moved follows from the answer, whatever the kernel moved."""
+    do_mremap = protecting.do_mremap
+
+    def moves_less(*arguments):
+        remap = do_mremap(*arguments)
+        remap.move = attrs.evolve(remap.move, nr_pages=7)
+        return remap
+
+    monkeypatch.setattr(protecting, "do_mremap", moves_less)
+
+    async def main(machine):
+        _, process, region = await process_with_pages(machine)
+        fixed = MREMAP_MAYMOVE | MREMAP_FIXED
+        await process.syscall("mremap", region, 8 * PAGE, flags=fixed, new_address=TARGET)
+        return [line for line in check_machine(machine.kernel) if "pages are moved" in line]
+
+    assert len(run(small_machine(**MEMORY), main, sound=False).result) == 1
 
 
 def test_pages_given_up_may_read_as_zero_and_as_nothing_else():

@@ -6,7 +6,7 @@ Interface: `Kernel.observe` seats one; each call says what has just happened, or
 Units: pages, virtual page numbers.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kernelsim.actors.messages.node import AllocPages
@@ -52,9 +52,6 @@ class Observer:
     def ends(self, pid: int, operation: object, result: object, token: int) -> None:
         """Hear what a program that lives on is answered, and which token its stores left."""
 
-    def leaves(self, pid: int, ranges: Iterable[tuple[int, int]]) -> None:
-        """Hear which pages [first, end) may go, one by one, until a call has its answer."""
-
     def emptied(self, pid: int, first: int, end: int) -> None:
         """Hear that all has gone from pages [first, end)."""
 
@@ -62,10 +59,7 @@ class Observer:
         """Hear that what was in some pages is in others."""
 
     def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
-        """Hear that a child finds in pages from one on what its parent does, from now on."""
-
-    def forked(self, parent: int) -> None:
-        """Hear that no TLB lets the parent store to what its child has, too."""
+        """Hear that a child finds in pages [vpn, end) what its parent does, from now on."""
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Hear that the CPU did `nr` stores from `vpn` on, `stride` pages from each other."""

@@ -50,7 +50,6 @@ async def dup_mm(
             break
     last = parent.map.task_size >> PAGE_SHIFT  # what was writable is not any more
     await flush_tlb_mm_range(current, parent, 0, last)
-    kernel.observer.forked(task.pid)
     return child, is_whole and not task.killed
 
 

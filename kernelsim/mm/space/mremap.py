@@ -71,13 +71,6 @@ class Remap:
     unmapped: VmChange | None = None
     populate: tuple[int, int] = (0, 0)
 
-    def ranges(self) -> list[tuple[int, int]]:
-        """Return the pages [first, end) that go, or go elsewhere."""
-        found = [change.hull() for change in self.cleared if change.unmapped]
-        if self.move is not None:
-            found.append((self.move.vpn, self.move.vpn + self.move.nr_pages))
-        return found
-
 
 def do_mremap(
     mm: MmStruct, address: int, old_len: int, new_len: int, flags: int, new_address: int

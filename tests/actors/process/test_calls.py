@@ -47,8 +47,8 @@ FORGET = Call(
     form="region",
     steps={"forget": {}},
     effect=Effect(
-        leaves=lambda _mm, value: page_range(value.address, value.length),
-        drops=lambda _value, answer, leaving: leaving if answer >= 0 else None,
+        leaves=lambda _mm, value: (page_range(value.address, value.length),),
+        drops=lambda _value, answer, leaving: leaving if answer >= 0 else (),
     ),
 )
 

@@ -17,7 +17,7 @@ from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
-from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
+from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges, page_range
 from kernelsim.actors.space.lazy_free import free_lazily
 from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.actors.space.pageout import forget_use, reclaim_pages
@@ -340,11 +340,11 @@ ACTIONS: Final[dict[str, Callable[[Caller, VmArea], Awaitable[int]]]] = {
 ADVICE: Final = (*FLAG_ADVICE, *ACTIONS)
 
 
-def _dropped_leaves(_mm: MmStruct, value: Madvise) -> PageRange | None:
+def _dropped_leaves(_mm: MmStruct, value: Madvise) -> PageRanges:
     is_dropped = value.advice in ("dontneed", "dontneed_locked")
     if is_dropped and value.address and value.address % PAGE_SIZE == 0:
-        return page_range(value.address, value.length)
-    return None
+        return (page_range(value.address, value.length),)
+    return ()
 
 
 def _freed(value: Madvise) -> PageRange | None:
@@ -353,8 +353,8 @@ def _freed(value: Madvise) -> PageRange | None:
     return None
 
 
-def _dropped(_value: Madvise, answer: int | None, leaving: PageRange | None) -> PageRange | None:
-    return leaving if answer in (0, -errno.ENOMEM) else None  # with a hole, the rest is dropped too
+def _dropped(_value: Madvise, answer: int | None, leaving: PageRanges) -> PageRanges:
+    return leaving if answer in (0, -errno.ENOMEM) else ()  # with a hole, the rest is dropped too
 
 
 CALLS: Final = (

@@ -22,6 +22,9 @@ class PageRange(NamedTuple):
     end: int
 
 
+PageRanges = tuple[PageRange, ...]
+
+
 class StoreRun(NamedTuple):
     """Stores to `nr` pages from `vpn` on, each `stride` pages from the last."""
 
@@ -33,11 +36,15 @@ class StoreRun(NamedTuple):
 Stores = StoreRun | I64
 
 
-def _leaves_nothing(_mm: MmStruct, _value: object) -> PageRange | None:
-    return None
+def _leaves_nothing(_mm: MmStruct, _value: object) -> PageRanges:
+    return ()
 
 
-def _drops_nothing(_value: object, _answer: object, _leaving: object) -> PageRange | None:
+def _drops_nothing(_value: object, _answer: object, _leaving: object) -> PageRanges:
+    return ()
+
+
+def _moves_nothing(_value: object, _answer: object) -> tuple[int, int, int] | None:
     return None
 
 
@@ -58,12 +65,15 @@ class Effect:
             when it begins, and the value that asks.
         drops: Pages that read as zero from the answer on: of the value, the answer, and what
             `leaves` said.
+        moves: Which pages are elsewhere now, in whose place there is nothing: the first, how many,
+            and where the first is; of the value and the answer.
         frees: Anonymous pages that may be dropped from now on, until they are stored to again.
         stores: Where the program's stores went: of the value and the answer.
     """
 
-    leaves: Callable[[MmStruct, Any], PageRange | None] = _leaves_nothing
-    drops: Callable[[Any, Any, PageRange | None], PageRange | None] = _drops_nothing
+    leaves: Callable[[MmStruct, Any], PageRanges] = _leaves_nothing
+    drops: Callable[[Any, Any, PageRanges], PageRanges] = _drops_nothing
+    moves: Callable[[Any, Any], tuple[int, int, int] | None] = _moves_nothing
     frees: Callable[[Any], PageRange | None] = _frees_nothing
     stores: Callable[[Any, Any], Iterable[Stores]] = _stores_nothing
 

@@ -14,7 +14,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.file.file_write import MAX_LFS_FILESIZE
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
-from kernelsim.actors.process.calls.effect import Effect, PageRange, page_range
+from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges, page_range
 from kernelsim.actors.space.shmem import shmem_file, shmem_zero_setup
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.space.brk import set_brk
@@ -123,9 +123,9 @@ async def mmap(caller: Caller, message: Mmap) -> int:
         zero_setup=partial(shmem_zero_setup, caller.kernel, caller.mm),
     )
     address = await caller.finish(change)
-    gone = _range_leaves(caller.mm, message)
-    if gone is not None and (change.unmapped or address >= 0):
-        caller.kernel.observer.emptied(caller.task.pid, *gone)
+    if change.unmapped or address >= 0:
+        for gone in _range_leaves(caller.mm, message):
+            caller.kernel.observer.emptied(caller.task.pid, *gone)
     if address >= 0:
         end = page_align(address + message.length)
         asked_for = map_flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
@@ -179,31 +179,30 @@ async def brk(caller: Caller, message: Brk) -> int:
     return brk
 
 
-def _range_leaves(_mm: MmStruct, value: Mmap | Munmap) -> PageRange | None:
+def _range_leaves(_mm: MmStruct, value: Mmap | Munmap) -> PageRanges:
     if isinstance(value, Mmap) and not value.map_flags & MAP_FIXED:
-        return None
+        return ()
     if value.address and value.address % PAGE_SIZE == 0:
-        return page_range(value.address, value.length)
-    return None
+        return (page_range(value.address, value.length),)
+    return ()
 
 
-def _heap_leaves(mm: MmStruct, value: Brk) -> PageRange | None:
+def _heap_leaves(mm: MmStruct, value: Brk) -> PageRanges:
     # A program knows where its heap ends; this asks as the program could, with sbrk(0).
     if value.increment >= 0:
-        return None
-    return PageRange(-(-(mm.brk + value.increment) // PAGE_SIZE), -(-mm.brk // PAGE_SIZE))
+        return ()
+    return (PageRange(-(-(mm.brk + value.increment) // PAGE_SIZE), -(-mm.brk // PAGE_SIZE)),)
 
 
-def _heap_dropped(_value: Brk, answer: int, leaving: PageRange | None) -> PageRange | None:
-    has_shrunk = leaving is not None and -(-answer // PAGE_SIZE) == leaving.first
-    return leaving if has_shrunk else None
+def _heap_dropped(_value: Brk, answer: int, leaving: PageRanges) -> PageRanges:
+    return tuple(part for part in leaving if -(-answer // PAGE_SIZE) == part.first)
 
 
 def _if_answered(*answers: int) -> Effect:
     # The range is dropped if the answer is one of these.
     return Effect(
         leaves=_range_leaves,
-        drops=lambda _value, answer, leaving: leaving if answer in answers else None,
+        drops=lambda _value, answer, leaving: leaving if answer in answers else (),
     )
 
 

@@ -14,12 +14,21 @@ from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges, page_range
 from kernelsim.actors.space.memory_access import clear_pages
-from kernelsim.mm.space.mmap import VmArea
+from kernelsim.mm.space.mm_struct import MmStruct
+from kernelsim.mm.space.mmap import VmArea, page_align
 from kernelsim.mm.space.mprotect import change_protection, do_mprotect
-from kernelsim.mm.space.mremap import MREMAP_MAYMOVE, Move, do_mremap, move_page_tables
+from kernelsim.mm.space.mremap import (
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+    Move,
+    do_mremap,
+    move_page_tables,
+)
 from kernelsim.mm.space.pgtable import install_tables
 from kernelsim.mm.space.vm_flags import PROT_READ, VM_ACCESS_FLAGS, VmFlag
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
 @attrs.frozen
@@ -95,12 +104,10 @@ async def mremap(caller: Caller, message: Mremap) -> int:
         message.flags,
         message.new_address,
     )
-    observer, pid = caller.kernel.observer, caller.task.pid
-    observer.leaves(pid, remap.ranges())
     for change in remap.cleared:
         await caller.finish(change)
         if change.unmapped:
-            observer.emptied(pid, *change.hull())
+            caller.kernel.observer.emptied(caller.task.pid, *change.hull())
     if remap.move is not None:
         await _move_pages(caller, remap.move)
     if remap.unmapped is not None:
@@ -140,6 +147,27 @@ async def _move_pages(caller: Caller, move: Move) -> None:
         await flush_tlb_mm_range(caller.current, mm, move.vpn, move.nr_pages)
 
 
+def _remapped_leaves(_mm: MmStruct, value: Mremap) -> PageRanges:
+    old = page_range(value.address, value.old_length)
+    if value.flags & MREMAP_FIXED and value.new_address % PAGE_SIZE == 0:
+        return old, page_range(value.new_address, value.length)
+    return (old,)
+
+
+def _remapped_drops(value: Mremap, answer: int | None, _leaving: PageRanges) -> PageRanges:
+    old, new = (page_align(length) % (1 << 64) for length in (value.old_length, value.length))
+    if answer is None or answer < 0 or old <= new:
+        return ()
+    return (PageRange((value.address + new) >> PAGE_SHIFT, (value.address + old) >> PAGE_SHIFT),)
+
+
+def _remapped_moves(value: Mremap, answer: int | None) -> tuple[int, int, int] | None:
+    if answer is None or answer < 0 or answer == value.address:
+        return None
+    nr_pages = page_align(min(value.old_length, value.length)) >> PAGE_SHIFT
+    return value.address >> PAGE_SHIFT, nr_pages, answer >> PAGE_SHIFT
+
+
 CALLS: Final = (
     Call(
         name="mprotect",
@@ -155,5 +183,6 @@ CALLS: Final = (
         returns="mapping",
         errors=(errno.EINVAL, errno.ENOMEM, errno.EFAULT, errno.EAGAIN),
         form="region size",
+        effect=Effect(leaves=_remapped_leaves, drops=_remapped_drops, moves=_remapped_moves),
     ),
 )
