@@ -28,7 +28,8 @@ def write_snapshot(machine: Machine, out: Path, name: str) -> None:
         remove(out / name)  # a script may write one name twice
     except OSError as error:
         raise OutputError(out / name, error.strerror or str(error)) from error
-    write_tree(out, render_recording(capture(machine.kernel, usage=False)), name=name)
+    snapshot = capture(machine.kernel, usage=False, pressure=False)
+    write_tree(out, render_recording(snapshot), name=name)
     setup_per_zone_lowmem_reserve(machine.kernel.phys)
 
 

@@ -95,12 +95,13 @@ PRESSURE_STATES: Final = {
 }
 
 
-def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
+def capture(kernel: Kernel, *, usage: bool = True, pressure: bool = True) -> Snapshot:
     """Return what the machine looks like now.
 
     Args:
         kernel: It.
         usage: Whether to walk the page tables for what smaps says of each mapping.
+        pressure: Whether to read /proc/pressure, which makes the kernel add up what it prints.
     """
     spec, boot = kernel.spec, kernel.spec.boot
     swap_total, swap_free = si_swapinfo(kernel.swap)
@@ -145,7 +146,7 @@ def capture(kernel: Kernel, *, usage: bool = True) -> Snapshot:
             )
             for block in blocks.blocks
         ),
-        pressure=capture_pressure(kernel),
+        pressure=capture_pressure(kernel) if pressure else {},
         uptime_ns=boot.uptime_ns + now_ns,
         idle_ns=sum(cpu.idle_ns for cpu in cpus),
         cpus=cpus,

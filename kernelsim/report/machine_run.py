@@ -34,7 +34,7 @@ from kernelsim.errors import (
 )
 from kernelsim.hw.compile import compiling_time
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
-from kernelsim.procfs.capture import capture
+from kernelsim.procfs.capture import capture, capture_pressure
 from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
@@ -205,12 +205,16 @@ class _Run:
                 self.handle.sysctl(name, value)
         for name in idle_settings(machine.spec, self.settings):
             self.handle.note_idle(name)
-        self.sampler.take()
+        self._sample()
         self._set_tick()
+
+    def _sample(self) -> None:
+        if self.files is not None:
+            self.sampler.take()
 
     def _on_tick(self, is_time: bool) -> None:
         if is_time:
-            self.sampler.take()
+            self._sample()
         clock = self.machine.engine.clock
         if self.options.check and clock.number >= self.check_due:
             self.check_due = clock.number + self.check_every
@@ -223,7 +227,8 @@ class _Run:
         numbers = [self.check_due] if self.options.check else []
         if self.progress.is_on:
             numbers.append(clock.number + LOOK_EVENTS)
-        clock.set_tick(self.sampler.due_ns, min(numbers, default=None))
+        due_ns = None if self.files is None else self.sampler.due_ns
+        clock.set_tick(due_ns, min(numbers, default=None))
 
     async def _on_snapshot(self, name: str) -> None:
         if not isinstance(name, str) or not SNAPSHOT_NAME.fullmatch(name):
@@ -236,6 +241,8 @@ class _Run:
             except OutputError as error:
                 self.files.stop(error)
                 raise
+        else:
+            capture_pressure(self.machine.kernel)  # who reads it adds it up, with files or without
         self.snapshots.append(name)
 
     def _on_line(self, line: str) -> None:
@@ -251,8 +258,10 @@ class _Run:
 
     def _on_end(self) -> None:
         """Take the last sample and write proc/ and sys/, before the actors are stopped."""
+        if self.files is None:
+            return
         self.sampler.finish()
-        if self.files is not None and not self.files.has_failed:
+        if not self.files.has_failed:
             self.files.write(lambda: self._write_tree(""))
 
     def _write_end(

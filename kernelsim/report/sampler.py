@@ -45,7 +45,14 @@ from kernelsim.procfs.meminfo import si_mem_available
 from kernelsim.procfs.snapshot import PAGE_KB
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
 from kernelsim.report.metrics import MetricsRecorder
-from kernelsim.sched.psi import PSI_CPU_SOME, PSI_IO_FULL, PSI_IO_SOME, PSI_MEM_FULL, PSI_MEM_SOME
+from kernelsim.sched.psi import (
+    PSI_CPU_SOME,
+    PSI_IO_FULL,
+    PSI_IO_SOME,
+    PSI_MEM_FULL,
+    PSI_MEM_SOME,
+    PsiTotals,
+)
 from kernelsim.units import NS_PER_MS, NS_PER_S
 
 ROWS_MAX: Final = 1000
@@ -111,6 +118,9 @@ class Sampler:
         self._kernel = kernel
         self._rows_max = rows_max
         self._samples: list[Sample] = []
+        # Of its own, so that looking changes nothing; in ns, as samples may be less than jiffies
+        # apart.
+        self._stalled = PsiTotals(kernel.psi.cpus, unit_ns=1)
         self._zones = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT])
         self._fields = np.array(list(ZONE_COLUMNS.values()))
         self.columns = column_names(kernel, self._zones)
@@ -153,7 +163,7 @@ class Sampler:
                 mem.zone[np.ix_(self._zones, self._fields)].ravel(),
                 mem.node_stat.ravel(),
                 mem.vm_event,
-                machine_row(kernel),
+                machine_row(kernel, self._stalled.collect(kernel.engine.now_ns)),
                 link_row(kernel),
             )
         )
@@ -203,11 +213,10 @@ def event_names(zone_types: tuple[ZoneType, ...]) -> list[str]:
     return names
 
 
-def machine_row(kernel: Kernel) -> tuple[int, ...]:
-    """Return the values of `MACHINE_COLUMNS`."""
+def machine_row(kernel: Kernel, stalled_ns: list[int]) -> tuple[int, ...]:
+    """Return the values of `MACHINE_COLUMNS`; of pressure the totals are given, [PSI_*]."""
     cpus, boot_kb = kernel.cpus, kernel.spec.boot.meminfo_kb
     dirty = global_dirty_limits(kernel.phys)
-    stalled_ns = kernel.psi.totals_at(kernel.engine.now_ns)
     running = sum(cpu.state.current is not None for cpu in cpus)
     running += sum(len(cpu.state.run_queue) for cpu in cpus)
     return (

@@ -9,7 +9,8 @@ each weighted by how long it was not idle, in periods of two seconds; the averag
 # its timer and makes up for the missed ones later, to the same averages but for rounding.
 
 Interface: whoever changes what a CPU's tasks do calls `PsiGroup.catch_up` first and then the CPU's
-`PsiCpu.record`; `PsiGroup.read` returns what is printed.
+`PsiCpu.record`; `PsiGroup.read` returns what is printed. Who looks on without being a reader has a
+`PsiTotals` of its own.
 Units: ns; averages are percent in fixed point of 11 bits.
 """
 
@@ -45,7 +46,6 @@ class PsiCpu:
         states: The states it is in now, one bit each.
         since_ns: Up to when they are counted.
         times_ns: Time in each state before that, [PSI_*].
-        seen_ns: Of these, what past periods have had.
     """
 
     nr_memstall: int = 0
@@ -53,7 +53,6 @@ class PsiCpu:
     states: int = 0
     since_ns: int = 0
     times_ns: list[int] = attrs.field(factory=lambda: [0] * NR_PSI_STATES)
-    seen_ns: list[int] = attrs.field(factory=lambda: [0] * NR_PSI_STATES)
 
     def record(self, now_ns: int, *, nr_running: int, nr_iowait: int) -> None:
         """Count the time up to now, and note what holds from now on.
@@ -66,7 +65,7 @@ class PsiCpu:
         Source: Linux 6.1 kernel/sched/psi.c:psi_group_change, :test_state
         """
         if self.states and now_ns > self.since_ns:
-            self._count(now_ns)
+            self.times_ns = self.times_at(now_ns)
         self.since_ns = now_ns
         states = 0
         if nr_iowait:
@@ -83,20 +82,55 @@ class PsiCpu:
             states |= 1 << PSI_NONIDLE
         self.states = states
 
-    def _count(self, now_ns: int) -> None:
-        for state in range(NR_PSI_STATES):
-            if self.states >> state & 1:
-                self.times_ns[state] += now_ns - self.since_ns
-
-    def recent_ns(self, now_ns: int) -> list[int]:
-        """Return the time in each state since the last period ended, up to now."""
+    def times_at(self, now_ns: int) -> list[int]:
+        """Return the time in each state up to now: [PSI_*]."""
         late_ns = now_ns - self.since_ns
         return [
-            self.times_ns[state]
-            - self.seen_ns[state]
-            + (late_ns if self.states >> state & 1 else 0)
-            for state in range(NR_PSI_STATES)
+            time_ns + (late_ns if self.states >> state & 1 else 0)
+            for state, time_ns in enumerate(self.times_ns)
         ]
+
+
+@attrs.define
+class PsiTotals:
+    """How long the machine was in each state, as one reader adds it up.
+
+    What has passed since the last call is the mean over the CPUs, weighted by how long each was
+    not idle meanwhile, and is never taken back: so totals only grow, and depend a little on how
+    often they are asked for. Therefore Linux keeps one for /proc/pressure and one for triggers.
+
+    Attributes:
+        cpus: By CPU number.
+        unit_ns: CPUs weigh by whole ones of these; one that was busy for less counts for nothing.
+        total_ns: Time in each state up to the last call, [PSI_*].
+
+    Source: Linux 6.1 include/linux/psi_types.h:enum psi_aggregators
+    """
+
+    cpus: list[PsiCpu]
+    unit_ns: int = JIFFY_NS
+    total_ns: list[int] = attrs.field(factory=lambda: [0] * NR_PSI_STATES)
+    _seen_ns: dict[int, list[int]] = attrs.field(factory=dict)  # by CPU, of its times
+
+    def collect(self, now_ns: int) -> list[int]:
+        """Add what has passed since the last call; return the time in each state: [PSI_*].
+
+        Source: Linux 6.1 kernel/sched/psi.c:collect_percpu_times
+        """
+        weighted, weights = [0] * NR_PSI_STATES, 0
+        for number, cpu in enumerate(self.cpus):
+            times_ns = cpu.times_at(now_ns)
+            seen_ns = self._seen_ns.get(number, [0] * NR_PSI_STATES)
+            self._seen_ns[number] = times_ns
+            weight = (times_ns[PSI_NONIDLE] - seen_ns[PSI_NONIDLE]) // self.unit_ns
+            weights += weight
+            for state in range(PSI_NONIDLE):
+                weighted[state] += (times_ns[state] - seen_ns[state]) * weight
+        self.total_ns = [
+            total_ns + each // max(weights, 1)
+            for total_ns, each in zip(self.total_ns, weighted, strict=True)
+        ]
+        return self.total_ns
 
 
 @attrs.frozen
@@ -118,17 +152,21 @@ class PsiGroup:
 
     Attributes:
         cpus: By CPU number.
+        totals: What /proc/pressure has as its totals.
         period_began_ns: When the present period did.
-        totals_ns: Time in each state before it, [PSI_*].
         averages: Of each state, as in `Pressure`.
     """
 
     cpus: list[PsiCpu] = attrs.field(factory=list)
+    totals: PsiTotals = attrs.field(init=False)
     period_began_ns: int = 0
-    totals_ns: list[int] = attrs.field(factory=lambda: [0] * NR_PSI_STATES)
     averages: list[tuple[int, ...]] = attrs.field(
         factory=lambda: [(0,) * len(EXPONENTS)] * NR_PSI_STATES
     )
+    _averaged_ns: list[int] = attrs.field(factory=lambda: [0] * NR_PSI_STATES)  # of the totals
+
+    def __attrs_post_init__(self) -> None:
+        self.totals = PsiTotals(self.cpus)
 
     def catch_up(self, now_ns: int) -> None:
         """End the periods that are over; what the CPUs do has not changed since the last call."""
@@ -140,44 +178,25 @@ class PsiGroup:
 
         Source: Linux 6.1 kernel/sched/psi.c:update_averages
         """
-        samples = self._samples(end_ns)
-        for cpu in self.cpus:
-            recent = cpu.recent_ns(end_ns)
-            cpu.seen_ns = [seen + new for seen, new in zip(cpu.seen_ns, recent, strict=True)]
+        before_ns, self._averaged_ns = self._averaged_ns, self.totals.collect(end_ns)
         self.period_began_ns = end_ns
         for state in range(PSI_NONIDLE):
-            self.totals_ns[state] += samples[state]
-            percent = min(samples[state], PSI_PERIOD_NS) * 100 // PSI_PERIOD_NS
+            stalled_ns = self._averaged_ns[state] - before_ns[state]
+            percent = stalled_ns * 100 // PSI_PERIOD_NS
             self.averages[state] = tuple(
                 calc_load(average, exponent, percent * FIXED_1)
                 for average, exponent in zip(self.averages[state], EXPONENTS, strict=True)
             )
 
-    def _samples(self, now_ns: int) -> list[int]:
-        """Return the time the machine spent in each state since the period began, up to now.
-
-        Source: Linux 6.1 kernel/sched/psi.c:collect_percpu_times
-        """
-        weighted, weights = [0] * NR_PSI_STATES, 0
-        for cpu in self.cpus:
-            recent = cpu.recent_ns(now_ns)
-            weight = recent[PSI_NONIDLE] // JIFFY_NS
-            weights += weight
-            for state in range(PSI_NONIDLE):
-                weighted[state] += recent[state] * weight
-        return [each // max(weights, 1) for each in weighted]
-
     def read(self, state: int, now_ns: int) -> Pressure:
-        """Return what is printed of a state now."""
-        total_ns = self.totals_at(now_ns)[state]
+        """Return what is printed of a state now; as in Linux, reading collects.
+
+        Source: Linux 6.1 kernel/sched/psi.c:psi_show
+        """
+        self.catch_up(now_ns)
+        total_ns = self.totals.collect(now_ns)[state]
         ten, sixty, three_hundred = self.averages[state]
         return Pressure((ten, sixty, three_hundred), total_ns)
-
-    def totals_at(self, now_ns: int) -> list[int]:
-        """Return the time stalled since boot, up to now: [PSI_*]."""
-        self.catch_up(now_ns)
-        recent = self._samples(now_ns)
-        return [total + new for total, new in zip(self.totals_ns, recent, strict=True)]
 
 
 def calc_load(load: int, exponent: int, active: int) -> int:

@@ -339,7 +339,8 @@ class ProcessHandle:
             ProcessEndedError: It has no directory any more.
         """
         usage = name in WALKING_FILES
-        files = dict(process_files(capture(self._kernel, usage=False), self.capture(usage=usage)))
+        machine = capture(self._kernel, usage=False, pressure=False)
+        files = dict(process_files(machine, self.capture(usage=usage)))
         if name not in files:
             raise ConfigError("proc", name, f"must be one of {', '.join(files)}")
         return files[name]

@@ -281,13 +281,15 @@ class MachineHandle:
         """
         return self._machine.engine.wait_queue(name)
 
-    def capture(self, *, usage: bool = False) -> Snapshot:
+    def capture(self, *, usage: bool = False, pressure: bool = False) -> Snapshot:
         """Return what /proc and /sys are rendered from, as values, at this moment.
 
         Args:
             usage: Whether to walk the page tables for what smaps says of each mapping.
+            pressure: Whether to read /proc/pressure. As in Linux, who reads it more often than
+                every 4 ms finds that nothing was added.
         """
-        return capture(self._machine.kernel, usage=usage)
+        return capture(self._machine.kernel, usage=usage, pressure=pressure)
 
     def proc(self, name: str) -> str:
         """Return the text of a file below /proc, such as "meminfo" or "100/status".
@@ -296,7 +298,8 @@ class MachineHandle:
             ConfigError: There is none of that name.
         """
         usage = str(name).rpartition("/")[2] in WALKING_FILES
-        for path, text in render_tree(self.capture(usage=usage)):
+        pressure = str(name).startswith("pressure/")
+        for path, text in render_tree(self.capture(usage=usage, pressure=pressure)):
             if path == f"proc/{name}":
                 return text
         raise ConfigError("proc", name, 'must be a file below /proc, such as "meminfo"')

@@ -10,13 +10,13 @@ from kernelsim.report.run_options import RunOptions
 from kernelsim.report.sampler import PROCESS_COLUMNS, ROWS_MAX, Sampler, longer
 from kernelsim.units import NS_PER_MS, NS_PER_S
 from kernelsim.workload.api import Workload
-from tests.small_machine import OpenMachine, opened
+from tests.small_machine import OpenMachine, opened, small_machine
 
 
 def run(main, **options):
     """Run a function on the smallest machine."""
     workload = Workload(opened(main), "machine")
-    return run_machine(workload, RunOptions(machine="tiny-64m", **options), name="small.py")
+    return run_machine(workload, RunOptions(**{"machine": "tiny-64m"} | options), name="small.py")
 
 
 def test_samples_stay_few_and_keep_their_distance():
@@ -64,3 +64,25 @@ def test_processes_are_sampled_beside_the_machine(tmp_path: Path):
     assert of_first[-1]["t_ns"] < last["t_ns"] == outcome.machine.now_ns
     assert (last["rss"], last["minflt"]) == (second.stats.rss_pages, second.stats.pgfault)
     assert (last["utime_ns"], last["stime_ns"]) == (second.stats.utime_ns, second.stats.stime_ns)
+
+
+def test_samples_and_files_change_nothing_that_a_workload_reads(tmp_path: Path):
+    """What /proc/pressure says is the same with and without them; reading it is part of the run."""
+
+    async def main(machine: OpenMachine) -> None:
+        hog = await machine.spawn("hog")
+        area = await hog.mmap("24M")
+        await hog.touch(area, write=True)
+        await machine.snapshot("halfway")
+        assert not machine.capture().pressure  # who wants memory only reads no pressure
+        other = await machine.spawn("other")
+        await other.touch(await other.mmap("2M"), write=True, passes=2000)
+        await hog.touch(area, write=True)
+        for resource in ("memory", "io", "cpu"):
+            machine.note(machine.proc(f"pressure/{resource}"))
+
+    spec = small_machine(memory="16M", swap="64M", cpus=("0-1",))
+    alone = run(main, machine=spec).machine.notes
+    watched = run(main, machine=spec, out=tmp_path).machine.notes
+    assert " total=0\n" not in alone[0]
+    assert alone == watched

@@ -16,6 +16,7 @@ from kernelsim.sched.psi import (
     PSI_PERIOD_NS,
     PsiCpu,
     PsiGroup,
+    PsiTotals,
     calc_load,
 )
 
@@ -121,3 +122,42 @@ def test_totals_equal_a_plain_sum(steps):
         stalled, busy = nr_iowait > 0, nr_iowait + nr_running > 0
     naive = sum(io_ns for io_ns, nonidle_ns in active.values() if nonidle_ns >= JIFFY_NS)
     assert group.read(PSI_IO_SOME, now_ns).total_ns == naive
+
+
+CHANGES = st.lists(
+    st.tuples(st.integers(0, SECOND_NS), st.integers(0, 1), st.integers(0, 2), st.integers(0, 2)),
+    max_size=30,
+)
+
+
+@given(CHANGES)
+def test_totals_never_fall(changes):
+    """Who reads while a CPU that did not stall goes on working is not told less than before.
+
+    A CPU that begins to work weighs more from then on; what was told of the time before stands.
+    """
+    group, now_ns = PsiGroup([PsiCpu(), PsiCpu()]), 0
+    told_ns = [0] * PSI_NONIDLE
+    for wait_ns, number, nr_running, nr_iowait in changes:
+        now_ns += wait_ns
+        group.catch_up(now_ns)
+        before_ns = told_ns
+        told_ns = [group.read(state, now_ns).total_ns for state in range(PSI_NONIDLE)]
+        grown_ns = [new - old for new, old in zip(told_ns, before_ns, strict=True)]
+        assert all(0 <= ns <= wait_ns for ns in grown_ns)
+        group.cpus[number].record(now_ns, nr_running=nr_running, nr_iowait=nr_iowait)
+
+
+@given(CHANGES)
+def test_who_looks_on_changes_nothing(changes):
+    """Totals of one's own leave those of /proc/pressure and its averages as they are."""
+    looked_at, alone = PsiGroup([PsiCpu(), PsiCpu()]), PsiGroup([PsiCpu(), PsiCpu()])
+    totals, now_ns = PsiTotals(looked_at.cpus, unit_ns=1), 0
+    for wait_ns, number, nr_running, nr_iowait in changes:
+        now_ns += wait_ns
+        totals.collect(now_ns)
+        for group in (looked_at, alone):
+            group.catch_up(now_ns)
+            group.cpus[number].record(now_ns, nr_running=nr_running, nr_iowait=nr_iowait)
+    for state in range(PSI_NONIDLE):
+        assert looked_at.read(state, now_ns) == alone.read(state, now_ns)

@@ -24,7 +24,6 @@ from kernelsim.report.html.drawing import (
     Panel,
 )
 from kernelsim.report.html.record import Column
-from kernelsim.report.samples import growth
 from kernelsim.units import NS_PER_S
 
 ACTIVITY: Final = "What the kernel does"
@@ -99,8 +98,7 @@ def pressure_panel(draw: Drawing) -> Panel:
     lines = []
     for name, (label, colour, dash) in kinds.items():
         stalled = draw.record.samples.of(name) / NS_PER_S * 100
-        share = np.clip(growth(stalled, draw.seconds), 0, 100)  # CPUs are weighed afresh each time
-        lines.append(Line(draw.add(name, share), label, colour, dash))
+        lines.append(Line(draw.rate(name, stalled), label, colour, dash))
     draw.lines(on, lines)
     notice = "The share of time in which work stood still for want of memory, a disk or a CPU."
     return Panel("Pressure (PSI)", "% of time", notice, on, ACTIVITY)

@@ -101,7 +101,7 @@ def counters(samples: Samples) -> Iterator[tuple[str, str, Column]]:
     yield "swap used", "pages", samples.of("swap_total") - samples.of("swap_free")
     for name in PSI:
         share = growth(samples.of(f"psi_{name}_ns") / NS_PER_S, samples.t_ns / NS_PER_S)
-        yield f"PSI {name}", "percent", np.clip(share * 100, 0, 100).astype(np.int64)
+        yield f"PSI {name}", "percent", (share * 100).astype(np.int64)
 
 
 @attrs.define
