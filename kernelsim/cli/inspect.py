@@ -5,7 +5,7 @@ Interface: `inspect`, a command.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,8 @@ from kernelsim.report.event_filter import did_you_mean, event_matches, no_event
 from kernelsim.report.event_reader import EventReader, Selection, parse_between
 from kernelsim.report.ftrace_text import HEADER, FtraceText
 from kernelsim.report.rundir import EVENTS, OUTPUT_FAILED, RUN, is_being_written, run_of
-from kernelsim.report.sinks import event_text
+from kernelsim.report.sinks import Event, event_text
+from kernelsim.report.timeline.slices import TimelineMaker
 from kernelsim.trace.registry import TRACEPOINTS
 
 POLL_S: Final = 0.2  # how often a live log is looked at
@@ -72,24 +73,20 @@ def inspect(
         return
     start_ns, end_ns = (0, None) if between is None else parse_between(between)
     selection = Selection(event, actor, start_ns, end_ns)
-    if perfetto is not None:
-        if follow or json:
-            raise ConfigError("--perfetto", str(perfetto), "is a file: no --json, no --follow")
-        from kernelsim.report.timeline.perfetto import write_perfetto
-
-        write_perfetto(directory, perfetto, selection)
-        print(perfetto)
-        tell_end(directory, is_torn=False)
-        return
+    if perfetto is not None and (follow or json or ftrace):
+        raise ConfigError("--perfetto", str(perfetto), "stands alone: no text is printed")
+    if ftrace and json:
+        raise ConfigError("--ftrace", ftrace, "is a form of its own: no --json")
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
     seen = Seen()
-    if ftrace:
-        if json:
-            raise ConfigError("--ftrace", ftrace, "is a form of its own: no --json")
-        sys.stdout.write(HEADER)
-    lines = FtraceText() if ftrace else None
-    if not print_events(reader, selection, seen, json=json, ftrace=lines):
+    if perfetto is not None:
+        nr_events = draw_timeline(reader, selection, seen, directory=directory, target=perfetto)
+    elif ftrace:
+        nr_events = print_ftrace(reader, selection, seen)
+    else:
+        nr_events = print_events(reader, selection, seen, json=json)
+    if not nr_events:
         seen.refuse_unknown(event, actor)
         if not json:
             what = "such event is in the log; some are written only with --trace, see: "
@@ -127,6 +124,12 @@ class Seen:
     events: dict[str, None] = attrs.field(factory=dict)
     actors: dict[str, None] = attrs.field(factory=dict)
 
+    def noted(self, reader: EventReader) -> Iterator[tuple[Event, bytes]]:
+        """Yield the events of a log with their lines, and note their names."""
+        for found, line in reader:
+            self.events[found.event] = self.actors[found.actor] = None
+            yield found, line
+
     def refuse_unknown(self, event: str, actor: str) -> None:
         """Refuse a glob that can match nothing, rather than say that nothing happened.
 
@@ -141,26 +144,46 @@ class Seen:
             raise ConfigError("--actor", actor, f"matches no actor of this log{hint}")
 
 
-def print_events(
-    reader: EventReader,
-    selection: Selection,
-    seen: Seen,
-    *,
-    json: bool,
-    ftrace: FtraceText | None = None,
-) -> int:
+def print_events(reader: EventReader, selection: Selection, seen: Seen, *, json: bool) -> int:
     """Print the events chosen, as they stand in the log or as text; return their number."""
     nr_events = 0
-    for found, line in reader:
-        seen.events[found.event] = seen.actors[found.actor] = None
+    for found, line in seen.noted(reader):
         if selection.takes(found):
             nr_events += 1
             if json:
                 sys.stdout.write(line.decode())
-            elif ftrace is not None:
-                print(ftrace.line(found))
             else:
                 print(event_text(found.t_ns, found.actor, found.event, found.fields))
+    return nr_events
+
+
+def print_ftrace(reader: EventReader, selection: Selection, seen: Seen) -> int:
+    """Print the events chosen as the kernel's own trace does; return their number."""
+    nr_events, text = 0, FtraceText()
+    sys.stdout.write(HEADER)
+    for found, _ in seen.noted(reader):
+        text.look(found)
+        if selection.takes(found):
+            nr_events += 1
+            print(text.line(found))
+    return nr_events
+
+
+def draw_timeline(
+    reader: EventReader, selection: Selection, seen: Seen, *, directory: Path, target: Path
+) -> int:
+    """Write the events chosen as a timeline, if there are any; return their number."""
+    from kernelsim.report.timeline.perfetto import write_perfetto
+
+    nr_events, maker = 0, TimelineMaker()
+    for found, _ in seen.noted(reader):
+        if selection.takes(found):
+            nr_events += 1
+            maker.take(found)
+    if nr_events:
+        maker.finish()
+        write_perfetto(directory, maker, target, selection)
+        print(target)
     return nr_events
 
 

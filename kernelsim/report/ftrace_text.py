@@ -2,12 +2,14 @@
 
 A line is `TASK-PID [CPU] flags SECONDS.MICROSECONDS: event: fields`. Fields have the names that
 Linux 6.1 prints, which are not always those it records; our own events (`ks_…`) are printed the
-same way. Kernel threads have no pid here, so they get numbers below 100 in the order they are first
-seen; what is no task, such as a node, has pid 0. The CPU is the one a task was last switched to.
+same way. The log has no pid of kernel threads; they get numbers below 100 in the order they are
+first seen. What is no task, such as a node, has pid 0. The CPU is the one a task was last switched
+to.
 # Differs from Linux: Flags of interrupts and preemption are not modelled; dots stand for them. Of
 # mm_vmscan_lru_isolate the isolate_mode is not printed, of pages not the address of their struct.
 
-Interface: `FtraceText.line`, event by event; `HEADER` goes before the first.
+Interface: `FtraceText.look` at every event of a log, `line` of those wanted; `HEADER` goes before
+the first. TASK and THREAD are the names of actors that are processes and kernel threads.
 Units: seconds of virtual time.
 """
 
@@ -52,8 +54,8 @@ FORMS: Final = {  # what is printed where it is not each field by its name; incl
     "block_rq_issue": "{dev} {rwbs} {bytes} ({cmd}) {sector} + {nr_sector} [{comm}]",
     "block_rq_complete": "{dev} {rwbs} ({cmd}) {sector} + {nr_sector} [{error}]",
 }
-TASK: Final = re.compile(r"(.*)-(\d+)")
-THREAD: Final = re.compile(r"(kswapd|kcompactd|flush-|pdflush|oom_reaper)")
+TASK: Final = re.compile(r"(.*)-(\d+)")  # a process, by its comm and pid
+THREAD: Final = re.compile(r"(kswapd|kcompactd|pdflush)\d+|flush-\d+:\d+|oom_reaper")
 FLAGS: Final = "....."
 
 
@@ -64,10 +66,15 @@ class FtraceText:
     _pids: dict[str, int] = attrs.field(factory=dict)  # of kernel threads
     _cpus: dict[str, int] = attrs.field(factory=dict)  # by task
 
-    def line(self, event: Event) -> str:
-        """Return the line of an event."""
+    def look(self, event: Event) -> None:
+        """Note who runs where, and which threads there are; for the next line."""
         if event.event == "ks_sched_switch":
             self._cpus[str(event.fields["next"])] = number_of(event.actor)
+        if THREAD.fullmatch(event.actor):
+            self._pids.setdefault(event.actor, len(self._pids) + 2)  # kthreadd is 2
+
+    def line(self, event: Event) -> str:
+        """Return the line of an event that was looked at."""
         seconds, rest_ns = divmod(event.t_ns, NS_PER_S)
         cpu = self._cpus.get(event.actor, number_of(event.actor))
         return (
@@ -77,9 +84,8 @@ class FtraceText:
 
     def _task(self, actor: str) -> str:
         """Return an actor as comm-pid."""
-        if THREAD.match(actor):
-            pid = self._pids.setdefault(actor, len(self._pids) + 2)  # kthreadd is 2
-            return f"{actor}-{pid}"
+        if actor in self._pids:
+            return f"{actor}-{self._pids[actor]}"
         return actor if TASK.fullmatch(actor) else f"{actor}-0"
 
 

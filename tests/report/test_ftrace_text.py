@@ -75,7 +75,10 @@ def test_a_task_has_its_cpu_and_a_thread_a_pid():
         (Event(0, "kswapd1", "a", {}), ("kswapd1", "3", "000", "0.000000")),
         (Event(0, "kswapd0", "a", {}), ("kswapd0", "2", "000", "0.000000")),
         (Event(0, "node0", "a", {}), ("node0", "0", "000", "0.000000")),
+        (Event(0, "flush-8:0", "a", {}), ("flush-8:0", "4", "000", "0.000000")),
+        (Event(0, "flush-100", "a", {}), ("flush", "100", "000", "0.000000")),
     ):
+        text.look(event)
         found = LINE.fullmatch(text.line(event))
         assert found is not None
         task, pid, cpu, _, seconds, _, _ = found.groups()
@@ -99,4 +102,9 @@ def test_a_trace_adds_up_to_the_counters(tmp_path: Path, capsys):
     samples = Samples(out / "metrics.parquet")
     for who, pages in reclaimed.items():
         assert pages == samples.of(f"pgsteal_{who}")[-1] > 0
+    capsys.readouterr()
+    assert exit_status(["inspect", str(out), "--ftrace", "--event", "mm_vmscan*"]) == 0
+    chosen = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+    assert chosen == [line for line in lines if ": mm_vmscan" in line]  # on the same CPUs, too
+    assert any("[000]" not in line for line in chosen)
     assert exit_status(["inspect", str(out), "--ftrace", "--json"]) == 2

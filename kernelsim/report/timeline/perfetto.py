@@ -16,9 +16,9 @@ import numpy as np
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, TrackEvent
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
-from kernelsim.errors import ConfigError
-from kernelsim.report.event_reader import EventReader, Selection
-from kernelsim.report.rundir import EVENTS, METRICS
+from kernelsim.report.event_reader import Selection
+from kernelsim.report.ftrace_text import TASK, THREAD
+from kernelsim.report.rundir import METRICS
 from kernelsim.report.samples import Column, Samples, growth
 from kernelsim.report.timeline.nesting import lanes, nested
 from kernelsim.report.timeline.slices import (
@@ -39,27 +39,20 @@ ZONE_COUNTERS: Final = ("free", "min", "low", "high")
 PSI: Final = ("memory_some", "memory_full", "io_some", "io_full", "cpu_some")
 
 
-def write_perfetto(directory: Path, target: Path, selection: Selection | None = None) -> None:
+def write_perfetto(
+    directory: Path, maker: TimelineMaker, target: Path, selection: Selection
+) -> None:
     """Write a run's timeline.
 
     Args:
-        directory: What `kernelsim run --out` wrote.
+        directory: What `kernelsim run --out` wrote; its sampled counters are drawn, too.
+        maker: What it has made of the events.
         target: The file.
-        selection: Of the events; all of them by default.
+        selection: Of the events; counters are drawn for its time.
 
     Raises:
-        ConfigError: There is no run.
         OutputError: The file cannot be written.
     """
-    log = directory / EVENTS
-    if not log.is_file():
-        raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
-    selection = selection or Selection()
-    maker = TimelineMaker()
-    for event, _ in EventReader(log):
-        if selection.takes(event):
-            maker.take(event)
-    maker.finish()
     path = directory / METRICS
     samples = Samples(path) if path.is_file() else None
 
@@ -82,9 +75,9 @@ def group_of(track: str, categories: set[str]) -> str:
         return "locks"
     if categories == {DISK}:
         return "disks"
-    if track.startswith(("kswapd", "kcompactd", "flush-", "pdflush", "oom_")):
+    if THREAD.fullmatch(track):
         return "kernel threads"
-    return "machine" if track.startswith(("node", "cpu", "run", "interrupt")) else "processes"
+    return "processes" if TASK.fullmatch(track) else "machine"
 
 
 def counters(samples: Samples) -> Iterator[tuple[str, str, Column]]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import attrs
 
+from kernelsim.report.ftrace_text import THREAD
 from kernelsim.report.sinks import Event
 from kernelsim.trace.show import show_throttle_flags
 from kernelsim.units import NS_PER_MS, NS_PER_US
@@ -28,7 +29,6 @@ WRITING: Final = "writing"
 FAULT: Final = "fault"
 HELD: Final = "held"
 SLEEPS: Final = {DISK, STALL}  # the task is off its CPU
-THREADS: Final = ("kswapd", "flush-", "pdflush")  # kernel threads that sleep between their rounds
 FLAGGED: Final = {  # events that are a moment, with the name it has on its track
     "ks_watermark": "watermark",
     "mark_victim": "OOM victim",
@@ -150,7 +150,7 @@ class TimelineMaker:
             elif each.category in {RECLAIMING, WRITING}:
                 worked.setdefault(each.track, []).append(times)
         for task in {each.name: None for each in self._ran}:
-            if task.startswith(THREADS):
+            if THREAD.fullmatch(task):  # they sleep between their rounds
                 slept.setdefault(task, []).extend(gaps(sorted(worked.get(task, [])), self._end_ns))
         for each in self._ran:
             self.slices += awake(each, sorted(slept.get(each.name, [])))

@@ -14,6 +14,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from kernelsim.cli.main import exit_status
 from kernelsim.report.samples import Samples
+from kernelsim.report.timeline.perfetto import group_of
 from tests.browser import READY_S, browser
 from tests.real_tools import pressed_run
 
@@ -124,6 +125,15 @@ def test_counters_are_the_samples(run, packets):
     assert {"LRU active_anon", "nr_dirty", "swap used", "PSI memory_some"} <= names.keys()
 
 
+def test_what_a_process_is_called_does_not_move_it():
+    """A process is one by its pid, whatever actor or thread its name is like."""
+    for name in ("node-100", "cpuburn-101", "kswapd0-102", "flush-103", "oom_tester-104"):
+        assert group_of(name, {"fault"}) == "processes"
+    assert [group_of(name, set()) for name in ("node0", "kswapd0", "flush-8:0")] == [
+        *("machine", "kernel threads", "kernel threads")
+    ]
+
+
 def test_only_what_was_chosen_is_written(run, tmp_path):
     """--between, --actor and --event choose; --json and --follow do not go with a file."""
     small = tmp_path / "small.pftrace"
@@ -136,6 +146,9 @@ def test_only_what_was_chosen_is_written(run, tmp_path):
     assert 1e9 <= min(times) <= max(times) <= 2e9
     assert "processes" not in {group for group, _ in tracks_of(trace.packet).values()}
     assert exit_status([*words, "--json"]) == 2
+    small.unlink()
+    assert exit_status([*words, "--event", "ks_fualt"]) == 2
+    assert not small.exists()
     assert exit_status(["inspect", str(tmp_path), "--perfetto", str(small)]) == 2
 
 
