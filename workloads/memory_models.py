@@ -9,6 +9,7 @@ for use than its neighbour with SPARSEMEM, and a process can have just what is t
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.config.memory_model import MODELS
+from kernelsim.procfs.meminfo import meminfo_kb
 from kernelsim.workload import MachineHandle, workload
 
 HOLE = (1 << 18, 1 << 19)  # frames: 1 GiB to 2 GiB
@@ -26,12 +27,6 @@ def old_machine(model: str) -> MachineSpec:
             "node": [{"cpus": "0", "memory": "2G"}],
         }
     )
-
-
-def meminfo_kb(machine: MachineHandle, key: str) -> int:
-    """Return a figure of /proc/meminfo."""
-    lines = machine.proc("meminfo").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 @workload(machine=old_machine("flatmem"))
@@ -54,11 +49,11 @@ async def main(machine: MachineHandle) -> None:
         each.managed_pages for each in flat.nodes
     )
     machine.expect(lost == 40 * hole_pages // 4096, "the struct pages of the hole are in use")
-    free_kb = meminfo_kb(machine, "MemFree")
+    free_kb = meminfo_kb(machine.capture())["MemFree"]
     process = await machine.spawn("user")
     written = await process.touch(await process.mmap("1900M"), write=True)
     machine.expect(not written.signal, "1900 MiB fit, on both sides of the hole")
     machine.note(
         f"flatmem leaves {lost} pages less than sparsemem; of {free_kb >> 10} MiB free the process "
-        f"took {(free_kb - meminfo_kb(machine, 'MemFree')) >> 10}"
+        f"took {(free_kb - meminfo_kb(machine.capture())['MemFree']) >> 10}"
     )

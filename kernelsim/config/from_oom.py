@@ -18,8 +18,8 @@ import attrs
 from kernelsim.config.boot import BootState, ZoneBoot
 from kernelsim.config.disks import BlockDeviceSpec, SwapSpec
 from kernelsim.config.from_proc import node_of
-from kernelsim.config.machine import LOCAL_DISTANCE, MachineSpec
-from kernelsim.config.machine_form import REMOTE_DISTANCE
+from kernelsim.config.machine import MachineSpec
+from kernelsim.config.machine_form import default_distances
 from kernelsim.config.oom_report import OomReport, OomZone
 from kernelsim.config.proc_zoneinfo import ZoneinfoZone
 from kernelsim.config.proc_zones import kernel_of
@@ -61,9 +61,7 @@ def machine_from_oom(report: OomReport) -> MachineSpec:
         arch=kernel.arch,
         era=kernel.era,
         nodes=tuple(node_of(nid, zones, cpus[nid], kernel.types) for nid in nids),
-        distances=tuple(
-            tuple(LOCAL_DISTANCE if i == j else REMOTE_DISTANCE for j in nids) for i in nids
-        ),
+        distances=default_distances(len(nids)),
         swaps=(swap,) if total_kb else (),
         devices=(attrs.evolve(disk, size_bytes=size_bytes),) if total_kb else (),
         sysctl=Sysctl(

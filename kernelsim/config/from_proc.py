@@ -26,6 +26,7 @@ from kernelsim.config.boot_from_proc import boot_state_from_proc
 from kernelsim.config.disks import BlockDeviceSpec, FileSpec, SwapSpec
 from kernelsim.config.emulated import DATA_DISK, EMULATED_CPU, emulated_disk
 from kernelsim.config.latency import LatencySpec
+from kernelsim.config.layout import LEGACY_HOLE
 from kernelsim.config.machine import (
     DEVICE_NAME,
     DEVICE_NAME_MAX,
@@ -53,8 +54,6 @@ from kernelsim.errors import ConfigError, RecordingError
 from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE, parse_size
 
 __all__ = ["machine_from_proc", "machine_from_recording", "node_of"]
-
-LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area of a PC
 
 ZRAM_NAME: Final = re.compile(r"zram[0-9]+")
 

@@ -19,17 +19,16 @@ from kernelsim.config.disks import BlockDeviceSpec, FileSpec, SwapSpec
 from kernelsim.config.era import ERAS
 from kernelsim.config.layout import NodeMemory, lay_out_nodes
 from kernelsim.config.machine import (
-    LOCAL_DISTANCE,
     MachineSpec,
 )
 from kernelsim.config.machine_form import (
     DEVICE_KINDS,
-    REMOTE_DISTANCE,
     DeviceToml,
     FileToml,
     MachineToml,
     NodeToml,
     SwapToml,
+    default_distances,
 )
 from kernelsim.config.memory_model import MODELS, default_model
 from kernelsim.config.number_list import parse_number_list
@@ -125,7 +124,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
             kernelcore_pages=parse_size(plain.kernelcore, key="kernelcore") // PAGE_SIZE,
             holes=tuple(_hole(text, index) for index, text in enumerate(plain.holes)),
         ),
-        distances=_default_distances(len(nodes)) if plain.distances is None else plain.distances,
+        distances=default_distances(len(nodes)) if plain.distances is None else plain.distances,
         swaps=tuple(_swap(swap, index) for index, swap in enumerate(plain.swap)),
         devices=devices,
         files=tuple(_file(file, index) for index, file in enumerate(plain.files)),
@@ -143,14 +142,6 @@ def _hole(text: str, index: int) -> tuple[int, int]:
     if low >= high:
         raise ConfigError(key, text, "must end behind its start")
     return low, high
-
-
-def _default_distances(nr_nodes: int) -> tuple[tuple[int, ...], ...]:
-    """Return Linux's table for firmware that gives none."""
-    return tuple(
-        tuple(LOCAL_DISTANCE if i == j else REMOTE_DISTANCE for j in range(nr_nodes))
-        for i in range(nr_nodes)
-    )
 
 
 def _pages(value: object, *, key: str, zero: bool) -> int:

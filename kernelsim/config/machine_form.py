@@ -14,7 +14,7 @@ import attrs
 from kernelsim.config.disks import LATENCY_SPREAD_MAX, SCHEDULERS, BlockDeviceSpec
 from kernelsim.config.era import ERAS
 from kernelsim.config.latency import LatencySpec
-from kernelsim.config.machine import DEVICE_NAME_RULE
+from kernelsim.config.machine import DEVICE_NAME_RULE, LOCAL_DISTANCE
 from kernelsim.config.memory_model import MODELS
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.zones import ARCHES
@@ -27,6 +27,7 @@ __all__ = [
     "MachineToml",
     "NodeToml",
     "SwapToml",
+    "default_distances",
 ]
 
 REMOTE_DISTANCE: Final = 20  # linux/topology.h; between nodes when no table is given
@@ -106,6 +107,14 @@ DEVICE_KINDS: Final = {
     ),
 }
 PAGES_RULE: Final = "a size in whole pages of 4 KiB, such as 4G"
+
+
+def default_distances(nr_nodes: int) -> tuple[tuple[int, ...], ...]:
+    """Return Linux's table for firmware that gives none."""
+    return tuple(
+        tuple(LOCAL_DISTANCE if i == j else REMOTE_DISTANCE for j in range(nr_nodes))
+        for i in range(nr_nodes)
+    )
 
 
 def _key(doc: str, rule: str, *, example: object, default: object = attrs.NOTHING) -> Any:  # noqa: ANN401 (an attrs field)

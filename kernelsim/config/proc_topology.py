@@ -6,11 +6,11 @@ Units: distances as in the ACPI SLIT.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from kernelsim.config.machine import LOCAL_DISTANCE
+from kernelsim.config.machine_form import REMOTE_DISTANCE, default_distances
 from kernelsim.config.number_list import parse_number_list
 from kernelsim.config.proc_text import CaseFile, ZoneinfoZone, parse_nodes
 from kernelsim.errors import RecordingError
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from kernelsim.config.recording import Recording
 
 __all__ = ["Topology", "sys_node_tree", "topology_of"]
-
-REMOTE_DISTANCE: Final = 20  # linux/topology.h; when the recording does not say
 
 _Table = dict[int, tuple[int, ...]]
 
@@ -63,9 +61,7 @@ def topology_of(
     if len(nids) > 1 and not all(nid in distances for nid in nids):
         rule = f"distances are not recorded: {REMOTE_DISTANCE} between any two nodes is taken"
         assumed.append(rule)
-    for nid in nids:
-        plain = tuple(LOCAL_DISTANCE if other == nid else REMOTE_DISTANCE for other in nids)
-        distances.setdefault(nid, plain)
+    distances = dict(enumerate(default_distances(len(nids)))) | distances
     return Topology(cpus=cpus, distances=distances, assumed=tuple(assumed))
 
 

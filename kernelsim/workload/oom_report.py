@@ -17,6 +17,7 @@ from kernelsim.config.from_oom import machine_from_oom
 from kernelsim.config.oom_report import OomReport, OomTask, OomZone, parse_oom_report
 from kernelsim.errors import ProcessEndedError
 from kernelsim.mm.reclaim.oom_kill import OOM_SCORE_ADJ_MIN
+from kernelsim.procfs.meminfo import meminfo_kb
 from kernelsim.units import KIB, MIB, PAGE_SIZE
 from kernelsim.workload.api import Workload
 from kernelsim.workload.handle import ProcessHandle
@@ -96,7 +97,8 @@ async def hold_the_rest(machine: MachineHandle, kernel: ProcessHandle, report: O
     """Have the kernel's process take what is left, in swap, too, down to what the report had."""
     spare_kb = PAGE_KB * sum(map(kept_free, report.zones)) + report.swap_kb.get("Free", 0)
     while not killed(machine):
-        left_kb = meminfo_kb(machine, "MemFree") + meminfo_kb(machine, "SwapFree") - spare_kb
+        meminfo = meminfo_kb(machine.capture())
+        left_kb = meminfo["MemFree"] + meminfo["SwapFree"] - spare_kb
         nr_pages = min(left_kb // PAGE_KB, max(left_kb // PAGE_KB // 8, ASKED_AT_ONCE))
         if nr_pages <= 0:
             return
@@ -125,9 +127,3 @@ async def ask_for_more(
 def killed(machine: MachineHandle) -> bool:
     """Whether somebody has been killed."""
     return machine.vmstat["oom_kill"] > 0
-
-
-def meminfo_kb(machine: MachineHandle, key: str) -> int:
-    """Return a figure of /proc/meminfo."""
-    lines = machine.proc("meminfo").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

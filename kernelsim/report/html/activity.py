@@ -57,37 +57,32 @@ def activity_panels(draw: Drawing) -> Iterator[Panel]:
 
 def taken_panel(draw: Drawing) -> Panel:
     """Draw how many pages kswapd and tasks take back."""
-    on = draw.blank()
     lines = [
         Line(draw.rate("pgsteal_kswapd"), "kswapd", BLUE),
         Line(draw.rate("pgsteal_direct"), "tasks themselves: direct reclaim", RED, "dashed"),
     ]
-    draw.lines(on, lines)
     notice = (
         "While blue keeps up, programs notice nothing. Red is work that programs have to do "
         "themselves before they get memory."
     )
-    return Panel("Pages taken back", "pages/s", notice, on, ACTIVITY)
+    return draw.panel("Pages taken back", "pages/s", notice, lines, ACTIVITY)
 
 
 def scanned_panel(draw: Drawing) -> Panel:
     """Draw how many pages kswapd and tasks look at for that."""
-    on = draw.blank()
     lines = [
         Line(draw.rate("pgscan_kswapd"), "kswapd", SKY),
         Line(draw.rate("pgscan_direct"), "tasks themselves", ORANGE, "dashed"),
     ]
-    draw.lines(on, lines)
     notice = (
         "Far more pages looked at than taken: they were used a moment ago, or are being written. "
         "Such peaks cost CPU time and give nothing."
     )
-    return Panel("Pages looked at for that", "pages/s", notice, on, ACTIVITY)
+    return draw.panel("Pages looked at for that", "pages/s", notice, lines, ACTIVITY)
 
 
 def pressure_panel(draw: Drawing) -> Panel:
     """Draw /proc/pressure as shares of time between two samples."""
-    on = draw.blank()
     kinds = {
         "psi_memory_some_ns": ("memory: some task stalls", ORANGE, "solid"),
         "psi_memory_full_ns": ("memory: all stall", RED, "dashed"),
@@ -99,15 +94,12 @@ def pressure_panel(draw: Drawing) -> Panel:
     for name, (label, colour, dash) in kinds.items():
         stalled = draw.record.samples.of(name) / NS_PER_S * 100
         lines.append(Line(draw.rate(name, stalled), label, colour, dash))
-    draw.lines(on, lines)
     notice = "The share of time in which work stood still for want of memory, a disk or a CPU."
-    return Panel("Pressure (PSI)", "% of time", notice, on, ACTIVITY)
+    return draw.panel("Pressure (PSI)", "% of time", notice, lines, ACTIVITY)
 
 
 def fault_panel(draw: Drawing, faults: dict[str, Column], bin_ns: int) -> Panel:
     """Draw the latency of page faults: half of them, 99 % of them, the slowest, by kind."""
-    on = draw.blank(height=240, y_axis_type="log")
-    on.yaxis.formatter = CustomJSTickFormatter(code=NS_TICKS)
     kinds = common_kinds(faults)
     columns: dict[str, Any] = {}
     lines = []
@@ -126,14 +118,19 @@ def fault_panel(draw: Drawing, faults: dict[str, Column], bin_ns: int) -> Panel:
             colour = COLOURS[number % len(COLOURS)]
             lines.append(Line(f"{name} {part}", f"{name}: {part}", colour, dash, name))
     columns["t"] = (np.arange(nr_bins) + 0.5) * bin_ns / NS_PER_S
-    draw.lines(on, lines, ColumnDataSource(columns))
     notice = (
         "Solid: half of the faults took less; dashed: 99 %; dotted: the slowest. A fault that "
         "finds a free page takes about a microsecond, one that reclaims first or "
         "reads from a disk a thousand times as long: the lines lie decades apart. Faults served "
         "in one go count at their mean."
     )
-    return Panel("Latency of page faults", "ns, log", notice, on, ACTIVITY)
+    source = ColumnDataSource(columns)
+    panel = draw.panel(
+        "Latency of page faults", "ns, log", notice, lines, ACTIVITY,
+        source=source, height=240, y_axis_type="log",
+    )  # fmt: skip
+    panel.figure.yaxis.formatter = CustomJSTickFormatter(code=NS_TICKS)
+    return panel
 
 
 def common_kinds(faults: dict[str, Column]) -> list[tuple[str, bool]]:
@@ -181,10 +178,9 @@ def lock_panel(draw: Drawing, waits: dict[str, Column], bin_ns: int) -> Panel:
         )
         columns[name] = (100 * spun / bin_ns).astype(np.float32)
         lines.append(Line(name, name, (ORANGE, BLUE, GREEN, PINK, RED, GREY)[number], DASHES[0]))
-    on = draw.blank()
-    draw.lines(on, lines, ColumnDataSource(columns))
     notice = (
         "100 % is one CPU that does nothing but spin. zone->lock guards the free lists, lru_lock "
         "the lists reclaim works on: they queue when many CPUs want pages at the same moment."
     )
-    return Panel("Spinning for locks", "% of one CPU", notice, on, ACTIVITY)
+    source = ColumnDataSource(columns)
+    return draw.panel("Spinning for locks", "% of one CPU", notice, lines, ACTIVITY, source=source)

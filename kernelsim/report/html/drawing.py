@@ -160,6 +160,23 @@ class Drawing:
         values = self.record.samples.of(name) if values is None else values
         return self.add(f"{name}/s", growth(values, self.seconds))
 
+    def panel(
+        self,
+        title: str,
+        unit: str,
+        notice: str,
+        lines: Sequence[Line],
+        group: str,
+        *,
+        source: ColumnDataSource | None = None,
+        height: int = HEIGHT,
+        y_axis_type: str = "linear",
+    ) -> Panel:
+        """Draw columns as lines in a figure of their own; words and group as in `Panel`."""
+        on = self.blank(height=height, y_axis_type=y_axis_type)
+        self.lines(on, lines, source)
+        return Panel(title, unit, notice, on, group)
+
     def lines(
         self,
         on: figure,

@@ -12,6 +12,8 @@ from bokeh.plotting import figure
 
 from kernelsim.report.html.drawing import (
     BLUE,
+    COLOURS,
+    DASHES,
     GREEN,
     GREY,
     INK,
@@ -19,7 +21,6 @@ from kernelsim.report.html.drawing import (
     PINK,
     RED,
     SKY,
-    YELLOW,
     Drawing,
     Line,
     Panel,
@@ -156,13 +157,11 @@ def lru_panel(draw: Drawing) -> Panel:
     """Draw the LRU lists of all nodes together."""
     for line in LRU_LINES:
         draw.total(line.column)
-    on = draw.blank()
-    draw.lines(on, LRU_LINES)
     notice = (
         "Reclaim takes from the inactive lists; a page used twice moves to the active one. "
         "A list that shrinks while another grows shows whose pages the kernel gives up."
     )
-    return Panel("LRU lists", "pages", notice, on, MEMORY)
+    return draw.panel("LRU lists", "pages", notice, LRU_LINES, MEMORY)
 
 
 def cache_panel(draw: Drawing) -> Panel:
@@ -178,66 +177,55 @@ def cache_panel(draw: Drawing) -> Panel:
         Line(draw.sampled("nr_dirty_background_threshold"), "background limit", GREY, "dotted"),
         Line(draw.sampled("nr_dirty_threshold"), "dirty limit", RED, "dotted"),
     ]
-    on = draw.blank()
-    draw.lines(on, lines)
     notice = (
         "Above the background limit the flusher writes; halfway to the dirty limit writers are "
         "made to pause, and none gets above it."
     )
-    return Panel("Page cache and dirty pages", "pages", notice, on, MEMORY)
+    return draw.panel("Page cache and dirty pages", "pages", notice, lines, MEMORY)
 
 
 def swap_panels(draw: Drawing) -> Iterator[Panel]:
     """Draw swap in use, and its traffic."""
     samples = draw.record.samples
     draw.add("swap used", samples.of("swap_total") - samples.of("swap_free"))
-    on = draw.blank(height=150)
-    draw.lines(on, [Line("swap used", "in use")])
     notice = f"Swap has room for {int(samples.of('swap_total').max()):,} pages."
-    yield Panel("Swap in use", "pages", notice, on, MEMORY)
-    on = draw.blank()
+    used = [Line("swap used", "in use")]
+    yield draw.panel("Swap in use", "pages", notice, used, MEMORY, height=150)
     lines = [
         Line(draw.rate("pswpout"), "out", ORANGE),
         Line(draw.rate("pswpin"), "in", BLUE, "dashed"),
     ]
-    draw.lines(on, lines)
     notice = "Pages that go out and come in at the same time: a working set that does not fit."
-    yield Panel("Swap traffic", "pages/s", notice, on, MEMORY)
+    yield draw.panel("Swap traffic", "pages/s", notice, lines, MEMORY)
 
 
 def node_panel(draw: Drawing) -> Panel:
     """Draw where the pages of programs and files lie."""
     record = draw.record
-    colours = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW)
     lines = []
     for nid in range(record.nr_nodes):
         parts = ("nr_anon_pages", "nr_file_pages")
         held = sum(record.samples.of(f"node{nid}_{name}") for name in parts)
         column = draw.add(f"node{nid} held", np.asarray(held))
-        dash = ("solid", "dashed", "dotted")[nid // len(colours) % 3]
-        lines.append(Line(column, f"node {nid}", colours[nid % len(colours)], dash))
-    on = draw.blank()
-    draw.lines(on, lines)
+        colour, dash = COLOURS[nid % len(COLOURS)], DASHES[nid // len(COLOURS) % len(DASHES)]
+        lines.append(Line(column, f"node {nid}", colour, dash))
     notice = (
         "Memory of programs and files on each node. A node that fills up while others have room "
         "is a policy that binds, or a program whose memory is all touched from one place."
     )
-    return Panel("Placement on nodes", "pages", notice, on, MEMORY)
+    return draw.panel("Placement on nodes", "pages", notice, lines, MEMORY)
 
 
 def link_panel(draw: Drawing) -> Panel:
     """Draw how busy the links between nodes are."""
     lines = []
-    colours = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW)
     for nid in range(draw.record.nr_nodes):
         name = f"node{nid}_link_ns"
         busy = draw.record.samples.of(name) / NS_PER_S * 100
-        line = Line(draw.rate(name, busy), f"to node {nid}", colours[nid % len(colours)])
+        line = Line(draw.rate(name, busy), f"to node {nid}", COLOURS[nid % len(COLOURS)])
         lines.append(line)
-    on = draw.blank()
-    draw.lines(on, lines)
     notice = "Time in which links to a node carried traffic: at 100 % a link, remote memory queues."
-    return Panel("Load of the links between nodes", "% of a link", notice, on, MEMORY)
+    return draw.panel("Load of the links between nodes", "% of a link", notice, lines, MEMORY)
 
 
 def spoken(zone: str) -> str:

@@ -70,10 +70,9 @@ def panels_of(draw: Drawing, life: Life) -> Iterator[Panel]:
     draw.stack(on, [Line(part, *told) for part, told in PARTS.items()], source)
     notice = "Empty is sleep. Green is the program's own work; all above it is the price of memory."
     yield Panel(f"{name}: where its time goes", "% of time", notice, on, PROCESSES)
-    on = draw.blank(height=130)
     lines = [Line("rss", "resident", BLUE), Line("swap", "on swap", ORANGE, "dashed")]
-    draw.lines(on, lines, source)
-    yield Panel(f"{name}: its memory", "pages", "", on, PROCESSES)
+    title = f"{name}: its memory"
+    yield draw.panel(title, "pages", "", lines, PROCESSES, source=source, height=130)
 
 
 def time_shares(columns: dict[str, Column]) -> dict[str, Values]:
