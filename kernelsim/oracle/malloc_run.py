@@ -32,6 +32,7 @@ STACK_PAGES: Final = 64  # of the replaying program, touched before
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 LIBSTDCXX_POOL: Final = 72_704  # a library in C++ comes with one that allocates this before main
+POOL_ENTRY: Final = 16  # and notes at its start that all of it is free (eh_alloc.cc:pool)
 # Directory of recordings: model, and what libraries of the program allocated before main
 ALLOCATORS: Final[dict[str, tuple[str, tuple[int, ...]]]] = {
     "glibc": ("ptmalloc2", ()),
@@ -143,7 +144,7 @@ class Replay:
         model, before_main = ALLOCATORS[self._allocator]
         self._heap = MALLOCS[model](self._system)
         for nr_bytes in before_main:
-            await self._heap.malloc(nr_bytes)
+            await self._system.write(await self._heap.malloc(nr_bytes), POOL_ENTRY)
 
     async def _build_wall(self, system: ProcessSystem) -> None:
         """Map everything between the next free place and a GiB boundary below, read-only."""

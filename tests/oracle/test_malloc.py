@@ -4,6 +4,9 @@
 not as recorded: no others may come.
 """
 
+import gzip
+import re
+
 import pytest
 
 from kernelsim.errors import ConfigError, RecordingError
@@ -22,6 +25,7 @@ from tools.ratchet import MALLOC, MALLOC_RATCHET, fallen, malloc_rows_outside, r
 
 RATCHET = read_ratchet(MALLOC_RATCHET)
 QUICK = "first_byte"
+PAGES = re.compile(r"^k \w+|(?:minflt|heap_rss|map_rss)=\d+", re.MULTILINE)
 
 
 @pytest.mark.mission("V14")
@@ -39,6 +43,23 @@ def test_no_row_falls_back(case):
     nr_rows, outside = malloc_rows_outside(case)
     assert nr_rows == RATCHET.compared[case]
     assert {} == fallen(RATCHET.outside, {case: outside})
+
+
+@pytest.mark.mission("V15")
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[] if case.endswith(QUICK) else pytest.mark.slow)
+        for case in sorted(RATCHET.outside)
+    ],
+)
+def test_pages_and_faults_are_as_recorded(case):
+    """Not only nearly: at each checkpoint an allocator has the pages, and had the faults."""
+    allocator, trace = case.split()
+    path = MALLOC / "recordings" / allocator / f"{trace}.checkpoints.gz"
+    real = PAGES.findall(gzip.decompress(path.read_bytes()).decode())
+    assert len(real) >= 4 * 2
+    assert PAGES.findall(run_malloc(MALLOC, allocator, trace).checkpoints) == real
 
 
 def test_the_ratchet_knows_every_recording():

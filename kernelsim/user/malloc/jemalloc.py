@@ -33,7 +33,11 @@ DIRTY_DECAY_MS: Final = 10_000
 TCACHE_GC_INCR_BYTES: Final = 65_536
 POINTER: Final = 8
 BIN_INFO_BYTES: Final = 2  # cache_bin_info_t
-# Where the first thread's data is without address randomisation: the seed of its random numbers.
+DEFAULT_NUM_BACKGROUND_THREAD: Final = 4
+BACKGROUND_THREAD_INFO_BYTES: Final = 208  # background_thread_info_t
+# Where the first thread's data lies: the seed of its random numbers. Without address randomisation
+# that depends on the libraries of the program only. Found from where the 7667 recorded blocks of
+# malloc_replay start in their pages; for another program any number is as good.
 TSD_ADDRESS: Final = 0x7FFFF7F8F738
 
 
@@ -101,7 +105,11 @@ class JeMalloc:
         if await self._base.start():
             await self._system.brk(0)  # where the heap is, in case mappings fail
             await self._base.alloc(NHBINS * BIN_INFO_BYTES, CACHELINE)
-            if await self._arena.start() and await self._start_tcache():
+            if (
+                await self._arena.start()
+                and await self._start_tcache()
+                and await self._start_background_threads()
+            ):
                 self._state = _State.READY
         return self._state == _State.READY
 
@@ -131,6 +139,14 @@ class JeMalloc:
             cache_bin.empty = place
         await self._system.write(place, POINTER)
         return True
+
+    async def _start_background_threads(self) -> bool:
+        """Make their records, though none will start (background_thread_boot1)."""
+        nr_bytes = DEFAULT_NUM_BACKGROUND_THREAD * BACKGROUND_THREAD_INFO_BYTES
+        records = await self._base.alloc(nr_bytes, CACHELINE)
+        if records:
+            await self._system.write(records, nr_bytes)
+        return records != 0
 
     # ---- malloc and its kin ----
 

@@ -26,7 +26,15 @@ from kernelsim.user.malloc.jemalloc_decay import Decay
 from kernelsim.user.malloc.jemalloc_extents import Edata, Pac
 from kernelsim.user.malloc.protocol import System
 
-ARENA_BYTES: Final = 79_680  # arena_t and its bins, as far as they are written
+# Layout of an arena in Debian's libjemalloc2 5.3.0-1, read off its arena_new, pa_shard_init and
+# pac_init. Most statistics, and the caches of huge pages that are not used, are never written.
+ARENA_BYTES: Final = 78_952  # arena_t, without its bins
+BIN_BYTES: Final = 224
+STATS_USED: Final = 192
+STATS_END: Final = 0x2898
+DECAY_DIRTY: Final = 0x10EC8
+HPA_START: Final = 0x11CD0
+HPA_END: Final = 0x13398
 STEP_BITS: Final = 6  # a large block starts at one of 64 places
 ARENA_DECAY_NTICKS_PER_UPDATE: Final = 1000
 TICKER_GEOM_NBITS: Final = 6
@@ -90,11 +98,13 @@ class Arena:
 
     async def start(self) -> bool:
         """Get memory for the arena itself; return whether there was some."""
-        address = await self._base.alloc(ARENA_BYTES, CACHELINE)
+        nr_bytes = ARENA_BYTES + NBINS * BIN_BYTES
+        address = await self._base.alloc(nr_bytes, CACHELINE)
         if not address:
             return False
-        await self._system.write(address, ARENA_BYTES)
-        decay = Decay(self._system.now_ns, self._decay_ms, address)
+        for start, end in ((0, STATS_USED), (STATS_END, HPA_START), (HPA_END, nr_bytes)):
+            await self._system.write(address + start, end - start)
+        decay = Decay(self._system.now_ns, self._decay_ms, address + DECAY_DIRTY)
         self.pac = Pac(self._system, self._base, self._emap, decay)
         return True
 

@@ -29,10 +29,12 @@ TAG: Final = 8
 UMEM_ALIGN_SHIFT: Final = 3
 CACHE_LINE: Final = 64
 SIZE_MAX: Final = (1 << 64) - 1
-VMEM_BYTES: Final = 3144  # an arena's record
+VMEM_BYTES: Final = 3144  # an arena's record: sizeof(vmem_t)
 VMEM_INITIAL_SEGMENTS: Final = 7  # those of the arena of arenas: a span of 6 records, cut up
 CPU_BYTES: Final = 8
 BUFCTL_AUDIT_BYTES: Final = 192
+# What glibc's dlsym allocates to say that there is no such symbol: the size of the text, which has
+# the program's path in it, is that of the recorded program; then struct dl_action_result.
 DLSYM_MESSAGE: Final = 56
 DLERROR_RESULT: Final = 24
 QCACHE_PAGES: Final = 8  # umem_va keeps caches of up to so many pages

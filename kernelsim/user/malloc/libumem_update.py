@@ -21,7 +21,7 @@ UMEM_REAP_INTERVAL: Final = 10
 NANOSEC: Final = 1_000_000_000  # added to a clock that counts microseconds in its lower half
 STACK_BYTES: Final = 8 * 1024 * 1024
 STACK_GUARD: Final = 4096
-STACK_USED: Final = 8192
+STACK_USED: Final = 8192  # two pages, as recorded: the thread's own data, and its first calls
 DTV_BYTES: Final = 272  # glibc's table of thread-local storage, by calloc
 REAP_STEPS_MAX: Final = 2  # more updates at once change nothing
 
