@@ -23,6 +23,21 @@ def answer(coroutine):
     raise AssertionError("it waits")
 
 
+def page_calls(system):
+    """Return what an allocator asked so far, with lengths in pages, and forget it."""
+    lines = []
+    for kind, *arguments in system.log:
+        if kind == "brk":
+            length = arguments[0] - HEAP_START if arguments[0] else 0
+        elif kind == "madvise":
+            length = arguments[1]
+        else:
+            length = arguments[0 if kind == "mmap" else -1]
+        lines.append(f"{kind} {length // PAGE}")
+    system.log.clear()
+    return lines
+
+
 class CountedSystem:
     """Memory of one process.
 
@@ -31,14 +46,15 @@ class CountedSystem:
         log: The calls in order: kind and arguments.
         minflt: Minor faults.
         resident: Numbers of the resident pages.
-        limit: Bytes that may be mapped, heap and mappings; None for all one wants.
+        limit: Accessible bytes that there may be, heap and mappings; None for all one wants.
         brk_limit: How far the heap may grow.
+        peak: Most accessible bytes there were.
         now_ns: The clock, moved by the test.
         stores: What was written lately, where and how much, until somebody clears it.
         notes_stores: Whether that is noted.
     """
 
-    def __init__(self, limit=None, *, huge_aligned=False, notes_stores=False):
+    def __init__(self, limit=None, *, brk_limit=WALL, huge_aligned=False, notes_stores=False):
         self.calls = Counter()
         self.log = []
         self.minflt = 0
@@ -48,7 +64,7 @@ class CountedSystem:
         self.now_ns = 0
         self.stores: list[tuple[int, int]] = []
         self.end = HEAP_START
-        self.brk_limit = WALL
+        self.brk_limit = brk_limit
         self.peak = 0
         self.huge_aligned = huge_aligned
         self.notes_stores = notes_stores
@@ -82,6 +98,11 @@ class CountedSystem:
     def _call(self, kind, *arguments):
         self.calls[kind] += 1
         self.log.append((kind, *arguments))
+
+    def _may_grow(self, nr_bytes, prot):
+        return (
+            prot == "none" or self.limit is None or self.heap + self.mapped + nr_bytes <= self.limit
+        )
 
     def _grown(self):
         self.peak = max(self.peak, self.heap + self.mapped)
@@ -141,7 +162,7 @@ class CountedSystem:
         """Map right below the last mapping, or at a fixed place."""
         self._call("mmap", nr_bytes, prot, fixed)
         nr_bytes = -(-nr_bytes // PAGE) * PAGE
-        if self.limit is not None and not fixed and self.heap + self.mapped + nr_bytes > self.limit:
+        if not self._may_grow(nr_bytes, prot):
             return -ENOMEM
         place = fixed or self._place(nr_bytes)
         if fixed:
@@ -149,6 +170,35 @@ class CountedSystem:
         self._put(place, place + nr_bytes, prot)
         self._grown()
         return place
+
+    async def mremap(self, address, old_bytes, new_bytes, *, maymove):
+        """Resize a stretch of rw pages: in place if the room above is free, else moved."""
+        self._call("mremap", address, old_bytes, new_bytes)
+        if self._fits(address, old_bytes, new_bytes):
+            self._carve(address + min(old_bytes, new_bytes), address + old_bytes)
+            self._carve(address, address + old_bytes, keep_pages=True)
+            self._put(address, address + new_bytes, "rw")
+            self._grown()
+            return address
+        if not maymove:
+            return -ENOMEM
+        new = await self.mmap(new_bytes)
+        if new < 0:
+            return new
+        moved = (new - address) >> PAGE_SHIFT
+        for page in range(address >> PAGE_SHIFT, (address + old_bytes) >> PAGE_SHIFT):
+            if page in self.resident:
+                self.resident.add(page + moved)
+        if self.notes_stores:
+            self.stores.append((new, old_bytes))  # what was in it is there now
+        self._carve(address, address + old_bytes)
+        return new
+
+    def _fits(self, address, old_bytes, new_bytes):
+        if new_bytes <= old_bytes:
+            return True
+        above = [start for start in self._starts if start > address]
+        return bool(above) and address + new_bytes <= above[0]
 
     async def munmap(self, address, nr_bytes):
         """Unmap."""
@@ -159,6 +209,8 @@ class CountedSystem:
     async def mprotect(self, address, nr_bytes, prot):
         """Change the rights of a range."""
         self._call("mprotect", address, nr_bytes, prot)
+        if not self._may_grow(nr_bytes, prot):
+            return -ENOMEM
         self._carve(address, address + nr_bytes, keep_pages=True)
         self._put(address, address + nr_bytes, prot)
         self._grown()

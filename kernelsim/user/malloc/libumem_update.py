@@ -82,10 +82,13 @@ class UpdateThread:
         await self.catch_up()
 
     async def _start_thread(self) -> None:
+        """Start it if there is memory for its stack (glibc nptl/allocatestack.c)."""
         stack = await self._system.mmap(STACK_BYTES + STACK_GUARD, prot="none")
         if stack < 0:
             return
-        await self._system.mprotect(stack + STACK_GUARD, STACK_BYTES, "rw")
+        if await self._system.mprotect(stack + STACK_GUARD, STACK_BYTES, "rw"):
+            await self._system.munmap(stack, STACK_BYTES + STACK_GUARD)
+            return
         await self._heap.calloc(1, DTV_BYTES)
         await self._system.write(stack + STACK_GUARD + STACK_BYTES - STACK_USED, STACK_USED)
         self._runs = True

@@ -1,11 +1,7 @@
-"""dlmalloc: what holds for any program, and what 2.8.6 was seen to do."""
-
-from hypothesis import given
+"""dlmalloc: what 2.8.6 was seen to do."""
 
 from kernelsim.user.malloc.dlmalloc import Dlmalloc
-from tests.counted_system import HEAP_START, PAGE, WALL, answer
-from tests.heap_program import STEPS
-from tests.remapping_system import RemappingProgram, RemappingSystem, page_calls
+from tests.counted_system import HEAP_START, PAGE, WALL, CountedSystem, answer, page_calls
 
 MIB = 1 << 20
 
@@ -14,7 +10,7 @@ class Heap:
     """A heap whose every call is answered at once."""
 
     def __init__(self, **options):
-        self.system = RemappingSystem(**options)
+        self.system = CountedSystem(**options)
         self.model = Dlmalloc(self.system)
 
     def malloc(self, nr_bytes):
@@ -33,24 +29,6 @@ class Heap:
     def calls(self):
         """Return what was asked since the last time."""
         return page_calls(self.system)
-
-
-@given(STEPS)
-def test_blocks(steps):
-    """Blocks are apart, aligned, large enough, and keep what is in them, in any program."""
-    RemappingProgram(Dlmalloc).run(steps)
-
-
-@given(STEPS)
-def test_little_memory(steps):
-    """Where memory ends, requests fail and what is there stays as it was."""
-    RemappingProgram(Dlmalloc, limit=12 * MIB).run(steps)
-
-
-@given(STEPS)
-def test_heap_in_the_way(steps):
-    """Where the break cannot move, blocks come from segments that are mapped."""
-    RemappingProgram(Dlmalloc, brk_limit=HEAP_START + MIB).run(steps)
 
 
 def test_the_heap_grows_by_single_pages():

@@ -1,12 +1,9 @@
-"""ptmalloc2: what holds for any program, and what glibc 2.36 was seen to do."""
+"""ptmalloc2: what glibc 2.36 was seen to do."""
 
 import pytest
-from hypothesis import given
 
 from kernelsim.user.malloc.ptmalloc2 import Ptmalloc2, request2size
-from tests.counted_system import HEAP_START, PAGE, WALL, answer
-from tests.heap_program import STEPS
-from tests.remapping_system import RemappingProgram, RemappingSystem, page_calls
+from tests.counted_system import HEAP_START, PAGE, WALL, CountedSystem, answer, page_calls
 
 MIB = 1 << 20
 
@@ -15,7 +12,7 @@ class Heap:
     """A heap whose every call is answered at once."""
 
     def __init__(self, **options):
-        self.system = RemappingSystem(**options)
+        self.system = CountedSystem(**options)
         self.model = Ptmalloc2(self.system)
 
     def malloc(self, nr_bytes):
@@ -34,24 +31,6 @@ class Heap:
     def calls(self):
         """Return what was asked since the last time."""
         return page_calls(self.system)
-
-
-@given(STEPS)
-def test_blocks(steps):
-    """Blocks are apart, aligned, large enough, and keep what is in them, in any program."""
-    RemappingProgram(Ptmalloc2).run(steps)
-
-
-@given(STEPS)
-def test_little_memory(steps):
-    """Where memory ends, requests fail and what is there stays as it was."""
-    RemappingProgram(Ptmalloc2, limit=12 * MIB).run(steps)
-
-
-@given(STEPS)
-def test_heap_in_the_way(steps):
-    """Where the break cannot move, blocks come from mappings of 1 MiB or more."""
-    RemappingProgram(Ptmalloc2, brk_limit=HEAP_START + MIB).run(steps)
 
 
 def test_the_first_block():

@@ -1,10 +1,7 @@
-"""gperftools' tcmalloc: what holds for any program, and what 2.10 was seen to do."""
-
-from hypothesis import given
+"""gperftools' tcmalloc: what 2.10 was seen to do."""
 
 from kernelsim.user.malloc.tcmalloc import TcMalloc
 from tests.counted_system import HEAP_START, CountedSystem, answer
-from tests.heap_program import STEPS, HeapProgram
 
 MIB = 1 << 20
 
@@ -15,18 +12,6 @@ def started(**options):
     heap = TcMalloc(system)
     answer(heap.malloc(72704))  # libstdc++'s, before main
     return heap, system
-
-
-@given(STEPS)
-def test_blocks(steps):
-    """Blocks are apart, aligned, large enough, and keep what is in them, in any program."""
-    HeapProgram(TcMalloc).run(steps)
-
-
-@given(STEPS)
-def test_little_memory(steps):
-    """Where memory ends, requests fail and what is there stays as it was."""
-    HeapProgram(TcMalloc, limit=12 * MIB).run(steps)
 
 
 def test_start():
