@@ -23,21 +23,6 @@ def answer(coroutine):
     raise AssertionError("it waits")
 
 
-def page_calls(system):
-    """Return what an allocator asked so far, with lengths in pages, and forget it."""
-    lines = []
-    for kind, *arguments in system.log:
-        if kind == "brk":
-            length = arguments[0] - HEAP_START if arguments[0] else 0
-        elif kind == "madvise":
-            length = arguments[1]
-        else:
-            length = arguments[0 if kind == "mmap" else -1]
-        lines.append(f"{kind} {length // PAGE}")
-    system.log.clear()
-    return lines
-
-
 class CountedSystem:
     """Memory of one process.
 
@@ -259,3 +244,42 @@ class CountedSystem:
                 assert self.accessible(page * PAGE, PAGE), f"SIGSEGV at {page * PAGE:#x}"
                 self.zero.add(page)
                 self.minflt += 1
+
+
+class CountedHeap:
+    """An allocator whose every call is answered at once."""
+
+    def __init__(self, make, **options):
+        self.system = CountedSystem(**options)
+        self.model = make(self.system)
+
+    def malloc(self, nr_bytes):
+        """Return a block."""
+        return answer(self.model.malloc(nr_bytes))
+
+    def free(self, *blocks):
+        """Take blocks back."""
+        for block in blocks:
+            answer(self.model.free(block))
+
+    def realloc(self, block, nr_bytes):
+        """Return a block of another size."""
+        return answer(self.model.realloc(block, nr_bytes))
+
+    def usable_size(self, block):
+        """Return how many bytes of a block may be used."""
+        return self.model.usable_size(block)
+
+    def calls(self):
+        """Return what was asked of the kernel since the last time, with lengths in pages."""
+        lines = []
+        for kind, *arguments in self.system.log:
+            if kind == "brk":
+                length = arguments[0] - HEAP_START if arguments[0] else 0
+            elif kind == "madvise":
+                length = arguments[1]
+            else:
+                length = arguments[0 if kind == "mmap" else -1]
+            lines.append(f"{kind} {length // PAGE}")
+        self.system.log.clear()
+        return lines

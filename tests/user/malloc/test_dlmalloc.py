@@ -1,34 +1,12 @@
 """dlmalloc: what 2.8.6 was seen to do."""
 
+from functools import partial
+
 from kernelsim.user.malloc.dlmalloc import Dlmalloc
-from tests.counted_system import HEAP_START, PAGE, WALL, CountedSystem, answer, page_calls
+from tests.counted_system import HEAP_START, PAGE, WALL, CountedHeap, answer
 
 MIB = 1 << 20
-
-
-class Heap:
-    """A heap whose every call is answered at once."""
-
-    def __init__(self, **options):
-        self.system = CountedSystem(**options)
-        self.model = Dlmalloc(self.system)
-
-    def malloc(self, nr_bytes):
-        """Return a block."""
-        return answer(self.model.malloc(nr_bytes))
-
-    def free(self, *blocks):
-        """Take blocks back."""
-        for block in blocks:
-            answer(self.model.free(block))
-
-    def realloc(self, block, nr_bytes):
-        """Return a block of another size."""
-        return answer(self.model.realloc(block, nr_bytes))
-
-    def calls(self):
-        """Return what was asked since the last time."""
-        return page_calls(self.system)
+Heap = partial(CountedHeap, Dlmalloc)
 
 
 def test_the_heap_grows_by_single_pages():

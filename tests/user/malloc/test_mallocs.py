@@ -34,10 +34,10 @@ def test_little_memory(name, steps):
     assert program.system.peak <= limit
 
 
-@pytest.mark.parametrize("name", MALLOCS)
+@pytest.mark.parametrize("name", [*BY_PAGE, "tcmalloc"])
 @given(steps=STEPS)
 def test_heap_in_the_way(name, steps):
-    """Where the break cannot move, blocks come from mappings."""
+    """Where the break cannot move, those that move it map blocks or segments instead."""
     program = program_on(name, brk_limit=HEAP_START + MIB)
     assert program.run(steps) == []
     assert program.system.heap <= MIB

@@ -1,36 +1,14 @@
 """ptmalloc2: what glibc 2.36 was seen to do."""
 
+from functools import partial
+
 import pytest
 
 from kernelsim.user.malloc.ptmalloc2 import Ptmalloc2, request2size
-from tests.counted_system import HEAP_START, PAGE, WALL, CountedSystem, answer, page_calls
+from tests.counted_system import HEAP_START, PAGE, WALL, CountedHeap, answer
 
 MIB = 1 << 20
-
-
-class Heap:
-    """A heap whose every call is answered at once."""
-
-    def __init__(self, **options):
-        self.system = CountedSystem(**options)
-        self.model = Ptmalloc2(self.system)
-
-    def malloc(self, nr_bytes):
-        """Return a block."""
-        return answer(self.model.malloc(nr_bytes))
-
-    def free(self, *blocks):
-        """Take blocks back."""
-        for block in blocks:
-            answer(self.model.free(block))
-
-    def usable_size(self, block):
-        """Return how many bytes of a block may be used."""
-        return self.model.usable_size(block)
-
-    def calls(self):
-        """Return what was asked since the last time."""
-        return page_calls(self.system)
+Heap = partial(CountedHeap, Ptmalloc2)
 
 
 def test_the_first_block():
@@ -130,9 +108,9 @@ def test_mappings_grow_by_mremap():
     heap = Heap()
     block = heap.malloc(200_000)
     heap.calls()
-    grown = answer(heap.model.realloc(block, 400_000))
+    grown = heap.realloc(block, 400_000)
     assert heap.calls() == ["mremap 98", "mmap 98"]
-    assert answer(heap.model.realloc(grown, 300_000)) == grown
+    assert heap.realloc(grown, 300_000) == grown
     assert heap.calls() == ["mremap 74"]
 
 
@@ -140,16 +118,16 @@ def test_a_mapping_that_cannot_grow_is_copied():
     """Without room for mremap the block goes elsewhere, or nowhere and stays."""
     heap = Heap(limit=MIB)
     block = heap.malloc(600_000)
-    assert not answer(heap.model.realloc(block, 900_000))
+    assert not heap.realloc(block, 900_000)
     assert heap.usable_size(block) >= 600_000
-    assert answer(heap.model.realloc(block, 590_000))
+    assert heap.realloc(block, 590_000)
 
 
 def test_realloc_to_nothing_frees():
     """realloc(p, 0) is free(p), realloc(NULL, n) is malloc(n)."""
     heap = Heap()
-    block = answer(heap.model.realloc(0, 100))
-    assert not answer(heap.model.realloc(block, 0))
+    block = heap.realloc(0, 100)
+    assert not heap.realloc(block, 0)
     assert heap.malloc(100) == block
 
 
