@@ -4,7 +4,6 @@
 not as recorded: no others may come.
 """
 
-import gzip
 import re
 
 import pytest
@@ -21,6 +20,7 @@ from kernelsim.oracle.malloc import (
 from kernelsim.oracle.malloc_compare import rows_of
 from kernelsim.oracle.malloc_run import MallocRecording
 from kernelsim.oracle.malloc_trace import Operation, read_trace
+from kernelsim.oracle.vmaprog_program import read_text
 from tools.ratchet import MALLOC, MALLOC_RATCHET, fallen, malloc_rows_outside, read_ratchet
 
 RATCHET = read_ratchet(MALLOC_RATCHET)
@@ -57,7 +57,7 @@ def test_pages_and_faults_are_as_recorded(case):
     """Not only nearly: at each checkpoint an allocator has the pages, and had the faults."""
     allocator, trace = case.split()
     path = MALLOC / "recordings" / allocator / f"{trace}.checkpoints.gz"
-    real = PAGES.findall(gzip.decompress(path.read_bytes()).decode())
+    real = PAGES.findall(read_text(path))
     assert len(real) >= 4 * 2
     assert PAGES.findall(run_malloc(MALLOC, allocator, trace).checkpoints) == real
 

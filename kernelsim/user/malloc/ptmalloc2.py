@@ -7,7 +7,8 @@ that is free at its top. A request of 128 KiB or more that fits nowhere is mappe
 unmapped when freed; a freed mapping raises that threshold to its size, up to 32 MiB, and the trim
 threshold to twice that: a program that frees such blocks and wants them again gets them cheaply.
 
-Differs from glibc: no other arenas, no memalign, no tunables, no check for corruption.
+Differs from glibc: no other arenas, no memalign, no tunables, no check for corruption; words of 64
+bits and their thresholds in a process of 32 bits, too.
 Interface: `Ptmalloc2`. Units: bytes.
 """
 

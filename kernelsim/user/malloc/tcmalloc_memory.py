@@ -10,9 +10,10 @@ src/page_heap_allocator.h.
 
 from typing import Final
 
+from kernelsim.units import PAGE_SIZE
+from kernelsim.user.malloc.libc import FAILED, Sbrk, page_up
 from kernelsim.user.malloc.protocol import System
 
-PAGE: Final = 4096
 K_METADATA_ALLOC_CHUNK_SIZE: Final = 8 * 1024 * 1024
 K_METADATA_ALIGNMENT: Final = 16
 K_ALLOC_INCREMENT: Final = 128 << 10
@@ -24,7 +25,7 @@ class SystemAlloc:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._break = 0  # glibc's __curbrk, which sbrk asks for once
+        self._sbrk = Sbrk(system)
         self._sbrk_failed = False
 
     async def alloc(self, nr_bytes: int, alignment: int) -> int:
@@ -42,30 +43,20 @@ class SystemAlloc:
 
     async def _by_sbrk(self, nr_bytes: int, alignment: int) -> int:
         start = await self._sbrk(nr_bytes)
-        if start and start % alignment:  # a little more moves it to where it is aligned
-            extra = -start % alignment
-            if not await self._sbrk(extra):
-                return 0
-            start += extra
-        return start
-
-    async def _sbrk(self, nr_bytes: int) -> int:
-        if not self._break:
-            self._break = await self._system.brk(0)
-        start = self._break
-        now = await self._system.brk(start + nr_bytes)
-        if now < start + nr_bytes:
+        if start == FAILED:
             return 0
-        self._break = now
-        return start
+        extra = -start % alignment  # a little more moves it to where it is aligned
+        if extra and await self._sbrk(extra) == FAILED:
+            return 0
+        return start + extra
 
     async def _by_mmap(self, nr_bytes: int, alignment: int) -> int:
-        nr_bytes = -(-nr_bytes // PAGE) * PAGE
-        extra = max(alignment - PAGE, 0)
+        nr_bytes = page_up(nr_bytes)
+        extra = max(alignment - PAGE_SIZE, 0)
         start = await self._system.mmap(nr_bytes + extra)
         if start < 0:
             return 0
-        adjust = -start % max(alignment, PAGE)
+        adjust = -start % max(alignment, PAGE_SIZE)
         if adjust:
             await self._system.munmap(start, adjust)
         if adjust < extra:
