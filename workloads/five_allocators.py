@@ -1,9 +1,10 @@
 """One program on five allocators: what each takes from the kernel for the same blocks.
 
-The program allocates blocks of 16 bytes to 64 KiB, writes each, frees and allocates at random, then
+The program allocates blocks of 1 byte to 64 KiB, writes each, frees and allocates at random, then
 frees nine of ten and last the rest. Every allocator does it in a process of its own. Between the
 bytes asked for and the pages that are resident lie the rounding up to size classes (internal
-fragmentation) and free memory that the kernel did not get back (external). The trace is random by
+fragmentation) and free memory that the kernel did not get back (external); libumem does not tell
+how much of a block may be used, so there all of it counts as external. The trace is random by
 seed; recorded ones run with `kernelsim oracle` on a directory of them.
 """
 

@@ -14,6 +14,7 @@ WANTED = "4G"
 FITS = "1500M"
 MODES = (0, 1, 2)
 ALWAYS = 1
+PAGE_KB = 4
 
 
 async def answer(machine: MachineHandle, size: str) -> str:
@@ -43,4 +44,5 @@ async def main(machine: MachineHandle) -> None:
         int(meminfo[name].split()[0]) for name in ("CommitLimit", "MemTotal", "SwapTotal")
     )
     machine.note(f"CommitLimit {limit} kB = SwapTotal {swap} kB + half of MemTotal {total} kB")
-    machine.expect(abs(limit - swap - total // 2) < 4096 // 1024 * 2, "as the formula says")
+    half = total // PAGE_KB // 2 * PAGE_KB
+    machine.expect(limit == swap + half, "as the formula says, in whole pages")
