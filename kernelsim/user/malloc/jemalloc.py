@@ -36,7 +36,7 @@ BIN_INFO_BYTES: Final = 2  # cache_bin_info_t
 DEFAULT_NUM_BACKGROUND_THREAD: Final = 4
 BACKGROUND_THREAD_INFO_BYTES: Final = 208  # background_thread_info_t
 # Where the first thread's data lies: the seed of its random numbers. Without address randomisation
-# that depends on the libraries of the program only. Found from where the 7667 recorded blocks of
+# that depends on the libraries of the program only. Found from where the 7666 recorded blocks of
 # malloc_replay start in their pages; for another program any number is as good.
 TSD_ADDRESS: Final = 0x7FFFF7F8F738
 
