@@ -1,9 +1,9 @@
 """What a checker writes down while a machine runs: stores, and what the kernel decides.
 
 It listens to what programs and processes are told, never looks at page tables, and so can say
-what every page must hold: what a call does to content is in its entry of the table of calls. Within
-a fork or mremap the kernel says how far it is; from the answer on, what that means is expected. What
-the kernel decides is judged in duties.py.
+what every page must hold: what a call does to content is in its entry of the table of calls.
+Within a fork or mremap the kernel says how far it is; from the answer on, what that means is
+expected. What the kernel decides is judged in duties.py.
 Interface: `observe` before the first process starts; `check_record` at a look.
 Units: pages, virtual page numbers, ns.
 """

@@ -19,6 +19,7 @@ from kernelsim.actors.process.calls.access import SEGV_MAPERR, CaughtFault, Touc
 from kernelsim.actors.process.calls.advising import Madvise, MincoreRange, Msync
 from kernelsim.actors.process.calls.file_write import Fsync, Ftruncate, Write
 from kernelsim.actors.process.calls.files import Read
+from kernelsim.actors.process.calls.limits import Setrlimit
 from kernelsim.actors.process.calls.locking import Mlock2, MlockallFlags, Munlock, Munlockall
 from kernelsim.actors.process.calls.mapping import NO_FILE, Brk, Mmap, Munmap
 from kernelsim.actors.process.calls.protecting import Mprotect, Mremap
@@ -46,7 +47,6 @@ WORD_BYTES: Final = 8
 STACK_PAGES: Final = 33  # of the stack at the start
 WORDS_MAX: Final = 6  # of a step, behind its name
 TOUCHED: Final = b"\x55"
-RESOURCES: Final = {"DATA": "data", "STACK": "stack", "MEMLOCK": "memlock", "AS": "address_space"}
 
 
 @attrs.define
@@ -328,7 +328,6 @@ class VmaSteps:
         return await self._counted(Fsync(self._fds["file"]), counts=False)
 
     async def _setrlimit(self, words: list[str]) -> str:
-        limits, name = self._entry.mm.rlimits, RESOURCES[words[0]]
         if words[1] == "unlimited":
             value = RLIM_INFINITY
         elif words[1].startswith("+"):
@@ -337,8 +336,7 @@ class VmaSteps:
             value = now * PAGE_SIZE + length_of(words[1][1:])
         else:
             value = length_of(words[1])
-        setattr(limits, name, value)
-        return "0"
+        return await self._counted(Setrlimit(words[0], value), counts=False)
 
     async def _uid(self, words: list[str]) -> str:
         mm = self._entry.mm

@@ -14,6 +14,8 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("innodb_pool", "ROWS = 3", "ROWS = 1", "InnoDB loses less than half"),
     ("innodb_pool", "partial(Innodb, old_blocks_time_ns=0)", "Innodb", "it is the second between"),
     ("malloc_8g", "NR_BLOCKS = 8", "NR_BLOCKS = 2", "touching ends it"),
+    ("malloc_brk_mmap", '"ptmalloc2"', '"dlmalloc"', "malloc(1) reserves 132 KiB"),
+    ("malloc_brk_mmap", '"200K"', '"100K"', "malloc(200K) made a mapping of its own"),
     (
         "memory_models",
         '(machine=old_machine("flatmem"',
@@ -28,6 +30,8 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("overcommit", 'FITS = "1500M"', 'FITS = "3G"', "1500 MB fit"),
     ("page_tables", "round(0.2 * PARTS)", "round(0.3 * PARTS)", "as the formula says"),
     ("page_walk", '"PAE": 3', '"PAE": 2', "another number of accesses: ['PAE']"),
+    ("rss_vs_vsz", "in blocks[:", "in blocks[2:", "RSS grows by what is written"),
+    ("rss_vs_vsz", '"ptmalloc2"', '"jemalloc"', "free of a mapping gives both back"),
     ("segmentation_story", "128 * MB", "256 * MB", "200 MB fitted a hole of 128"),
     ("segmentation_story", "may_swap=True", "may_swap=False", "the holes were not joined"),
     ("stack_overflow", 'f"{limit_kb}K"', '"1M"', "as far as its limit"),
