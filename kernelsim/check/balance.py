@@ -121,7 +121,7 @@ def wrong_zone(zonelist: Sequence[int], zone: int, free: I64, lowest: Callable[[
         lowest: Pages that must be left there, by zone row.
     """
     for other in zonelist:
-        has_enough = int(free[other]) > lowest(other)
+        has_enough = int(free[other]) > max(lowest(other), 0)  # PF_MEMALLOC may take the last
         if other == zone:
             if has_enough:
                 return ""

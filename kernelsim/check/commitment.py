@@ -21,9 +21,8 @@ def check_commitment(kernel: Kernel) -> Iterator[str]:
         if mapped != mm.total_vm:
             yield f"mm {number}: total_vm is {mm.total_vm}, its mappings have {mapped} pages"
     for inode in kernel.files.inodes.values():
-        if inode.is_shmem:  # whole, or each page that is there
-            cached = kernel.spaces.nrpages(inode.number)
-            promised += inode.nr_pages if inode.is_charged else cached
+        if inode.is_shmem:  # whole, or each page that was made
+            promised += inode.nr_pages if inode.is_charged else inode.alloced
     counted = commit.committed_pages
     if counted != promised:
         yield f"Committed_AS is {counted} pages, mappings were promised {promised}"

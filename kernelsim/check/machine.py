@@ -23,6 +23,7 @@ from kernelsim.check.page_cache import check_page_cache
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
 from kernelsim.check.record import Record, check_record
+from kernelsim.check.shmem import check_shmem, shmem_slots
 from kernelsim.check.swap import check_swap, check_swap_entries
 from kernelsim.check.tables import walk_tables
 from kernelsim.check.waits import check_waits
@@ -67,7 +68,10 @@ def check_machine(kernel: Kernel) -> list[str]:
         problems += check_mapped_files(kernel, tables, record.files, record.is_leaving)
     else:
         problems += check_mapped_files(kernel, tables)
-    problems += check_swap_entries(own, pt, mms, kernel.swap, tables=tables)
+    problems += check_shmem(own, kernel, record.files if record is not None else None)
+    problems += check_swap_entries(
+        own, pt, mms, kernel.swap, tables=tables, of_shmem=shmem_slots(kernel)[2]
+    )
     if record is not None:
         problems += check_record(kernel, record, tables)
     problems += check_waits(kernel)

@@ -33,6 +33,7 @@ from kernelsim.mm.core.vmstat import NR_FILE_PAGES, NR_SWAPCACHED, WORKINGSET_NO
 from kernelsim.mm.core.xarray import (
     SN_COUNT,
     SN_HEAD,
+    SWAP_ENTRY,
     XN_COUNT,
     XN_NEXT,
     XN_NID,
@@ -182,7 +183,8 @@ def check_nodes(pool: XArrayPool, rows: I64) -> Iterator[str]:
     if len(rows) != pool.nr_in_use():
         yield f"{pool.nr_in_use()} nodes of page caches are in use, {len(rows)} hold something"
     slots, node = xa.slots[rows], xa.node[rows]
-    counts, values = np.count_nonzero(slots, axis=1), (slots < 0).sum(axis=1)
+    is_shadow = (slots < 0) & (slots > SWAP_ENTRY)
+    counts, values = np.count_nonzero(slots, axis=1), is_shadow.sum(axis=1)
     wrong = (counts != node[:, XN_COUNT]) | (values != node[:, XN_VALUES])
     parent = node[:, XN_PARENT]
     seat = np.where(parent, xa.slots[parent, node[:, XN_OFFSET]], xa.root[node[:, XN_TREE]])

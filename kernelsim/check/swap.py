@@ -181,7 +181,13 @@ def check_counters(mem: Mem) -> list[str]:
 
 
 def check_swap_entries(
-    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, *, tables: Tables | None = None
+    mem: Mem,
+    pt: PageTables,
+    mms: Mms,
+    swap: SwapArea,
+    *,
+    tables: Tables | None = None,
+    of_shmem: I64 | None = None,
 ) -> list[str]:
     """Return where page tables and the swap map disagree, one line each.
 
@@ -195,6 +201,7 @@ def check_swap_entries(
         mms: State of the address spaces.
         swap: The swap areas.
         tables: What `walk_tables` found of all that live; None to walk now.
+        of_shmem: Slots that files of shared memory name; None for none.
     """
     living = np.flatnonzero(mms.pgd_row)
     if tables is None:
@@ -210,7 +217,10 @@ def check_swap_entries(
         f"mm {owners[i]} names slot {slots[i]}, which no area has"
         for i in np.flatnonzero(slots >= len(swap.map)).tolist()
     ]
-    users = np.bincount(slots[slots < len(swap.map)], minlength=len(swap.map))
+    named = slots[slots < len(swap.map)]
+    if of_shmem is not None:
+        named = np.concatenate((named, of_shmem))
+    users = np.bincount(named, minlength=len(swap.map))
     counts = np.where(swap.map == SWAP_MAP_BAD, 0, swap.map & SWAP_MAP_COUNT)
     problems += [
         f"slot {slot} counts {counts[slot]} users, {users[slot]} entries name it"

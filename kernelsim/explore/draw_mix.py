@@ -210,6 +210,23 @@ def mlocker(rng: Rng, site: Site) -> list[str]:
     return steps
 
 
+def sharer(rng: Rng, site: Site) -> list[str]:
+    """Share memory with children, have it swapped, and want it again."""
+    length = size(site.pages)
+    steps = [f"mmapshared:a:{length}", "touchw:a"]
+    for _ in range(rng.between(1, 5)):
+        steps += rng.choice(
+            (
+                [f"forkcow:a:{length}"],
+                [f"forkcow:a:{length}:r"],
+                [f"madvise:a:{rng.choice(ADVICES)}"],
+                [f"sleep:{rng.between(0, 100)}"],
+            )
+        )
+        steps.append(rng.choice(("touchr:a", "touchw:a", "randw:a:7:64")))
+    return steps
+
+
 def swapoff(rng: Rng, _site: Site) -> list[str]:
     """Switch a swap area off, and often on again."""
     path, steps = rng.choice(SWAP_PATHS), [f"sleep:{rng.between(0, 100)}"]
@@ -237,6 +254,7 @@ KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "prone": prone,
     "mlocker": mlocker,
     "swapoff": swapoff,
+    "sharer": sharer,
     **FILE_KINDS,
 }
 

@@ -56,6 +56,7 @@ class Inode:
         writeback_index: Page at which the last turn of writing stopped.
         is_shmem: It lies in memory, on no device; its pages are all there is of it.
         is_charged: Its size was charged when it was made; else each page is (VM_NORESERVE).
+        alloced: Pages that were made of it in memory, as far as it is known that they went.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Inode:
     writeback_index: int = 0
     is_shmem: bool = False
     is_charged: bool = False
+    alloced: int = 0
 
     @property
     def nr_pages(self) -> int:

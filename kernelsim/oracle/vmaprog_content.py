@@ -14,6 +14,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.file.shmem import slot_of_entry
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_SPECIAL, pte_at, pte_pfn, pte_swap_slot
 from kernelsim.mm.swap.gup import slot_token
@@ -65,4 +66,6 @@ def file_token(kernel: Kernel, inode: Inode, index: int) -> int:
     pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
     if pfn > 0:
         return int(kernel.mem.pages.token[pfn])
+    if slot := slot_of_entry(pfn):
+        return slot_token(kernel.mem, kernel.swap, slot)
     return int(inode.disk[index]) if index < len(inode.disk) else 0

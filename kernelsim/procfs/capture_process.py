@@ -10,6 +10,7 @@ Units: as in snapshot.py; a vpn is a virtual page number.
 from collections.abc import Iterator
 from typing import Final
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +30,7 @@ from kernelsim.mm.core.mem import (
     PG_writeback,
     nids_of,
 )
+from kernelsim.mm.file.shmem import next_swapped
 from kernelsim.mm.page.mempolicy import mpol_to_str
 from kernelsim.mm.reclaim.oom_kill import oom_score
 from kernelsim.mm.space.mmap import MappedFile, VmArea, page_align
@@ -141,6 +143,8 @@ def capture_vma(
         first, last = np.searchsorted(entries[0], (vma.vpn, vma.end >> PAGE_SHIFT))
         ptes = entries[1][first:last]
         usage = usage_of(kernel, ptes, is_locked=VmFlag.VM_LOCKED in vma.flags)
+        in_swap = shmem_swap_usage(kernel, vma, entries[0][first:last])
+        usage = attrs.evolve(usage, swap=usage.swap + in_swap * PAGE_SIZE)
         numa = numa_usage_of(kernel, ptes)
     shown = vma.flags | VmFlag.VM_SOFTDIRTY  # all have it from birth, and nobody clears it
     return VmaSnapshot(
@@ -156,6 +160,28 @@ def capture_vma(
         policy=mpol_to_str(process.policy if vma.policy is None else vma.policy),
         numa=numa,
     )
+
+
+def shmem_swap_usage(kernel: Kernel, vma: VmArea, mapped: I64) -> int:
+    """Return what a mapping shows of shared memory that is in swap, in pages.
+
+    Of a private mapping that may be written, pages with an entry of their own do not count.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_swap_usage, fs/proc/task_mmu.c:smap_gather_stats
+    """
+    swap, spaces, number = kernel.swap, kernel.spaces, vma.file_number
+    inode = kernel.files.inodes.get(number)
+    if inode is None or not inode.is_shmem or not spaces.swapped(number):
+        return 0
+    is_private = vma.flags & (VmFlag.VM_SHARED | VmFlag.VM_WRITE) == VmFlag.VM_WRITE
+    own = set((mapped - vma.vpn + vma.pgoff).tolist()) if is_private else set()
+    nr, index, last = 0, vma.pgoff, vma.pgoff + vma.nr_pages - 1
+    while index >= 0:
+        index = next_swapped(spaces.mappings, number, index, last, 0, len(swap.map))
+        if index >= 0:
+            nr += index not in own
+            index += 1
+    return nr
 
 
 def numa_usage_of(kernel: Kernel, ptes: U64) -> NumaUsage:

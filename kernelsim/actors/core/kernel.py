@@ -115,7 +115,9 @@ class Kernel:
         writeback: Limits and rates of dirty pages.
         pdflush: The threads that write files back, in the classic era.
         backing_devs: What of each disk's files is dirty, and what its flusher is asked for.
-        cluster_readahead: Of swap, when a swap disk rotates; else each process looks after itself.
+        cluster_readahead: Of shared memory in swap; of all swap when a swap disk rotates, else each
+            process looks after its own.
+        has_rotating_swap: A swap disk rotates.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         signal_messages: How often it tells of segfaults.
         console: Those of them that a console shows: errors and worse.
@@ -163,7 +165,8 @@ class Kernel:
             lambda self: AddressSpaces(XArrayPool(len(self.phys.nodes))), takes_self=True
         )
     )
-    cluster_readahead: ClusterReadahead | None = None
+    cluster_readahead: ClusterReadahead = attrs.field(factory=ClusterReadahead)
+    has_rotating_swap: bool = False
     aging: list[MmListState] = attrs.field(
         default=attrs.Factory(
             lambda self: [MmListState(nid) for nid in range(len(self.lruvec))], takes_self=True
@@ -294,10 +297,7 @@ class Kernel:
         Source: Linux 6.1 mm/swap_state.c:swap_use_vma_readahead
         """
         area = self.swap.area
-        if not (area[:, SA_USED] & area[:, SA_ROTATIONAL]).any():
-            self.cluster_readahead = None
-        elif self.cluster_readahead is None:
-            self.cluster_readahead = ClusterReadahead()
+        self.has_rotating_swap = bool((area[:, SA_USED] & area[:, SA_ROTATIONAL]).any())
 
     def printk_ratelimited(self, place: str, line: str) -> None:
         """Print a line to the kernel log, of a place that may have too many.

@@ -6,11 +6,14 @@ Units: slots of one page.
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.block.blk_wbt import Urgency
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, PG_writeback
 
 
 def runs(slots: I64) -> Iterator[tuple[int, int]]:
@@ -47,3 +50,18 @@ async def submit_bio(task: Task, device: BlockDevice, bio: SubmitBio) -> None:
         return
     async with task.off_cpu(in_iowait=True):
         await device.ref.ask(bio)
+
+
+async def wait_on_swap_writeback(current: Current, pfn: int) -> None:
+    """Sleep until a page is not being written to swap.
+
+    Source: Linux 6.1 mm/page-writeback.c:folio_wait_writeback
+    """
+    kernel, task = current
+    while kernel.mem.pages.flags[pfn] & np.uint32(PG_writeback):
+        queue = kernel.swap_writes.get(pfn)
+        if queue is None:
+            queue = kernel.engine.wait_queue(f"writeback of pfn {pfn}")
+            kernel.swap_writes[pfn] = queue
+        async with task.off_cpu(in_iowait=True):
+            await queue.wait()

@@ -81,9 +81,9 @@ class BurstAccounts:
     def enter(self) -> None:
         """Enter holds and traffic where the actors enter theirs, and what waits for an actor."""
         self.enter_locks()
-        burst, cluster = self._burst, self._kernel.cluster_readahead
-        if cluster is not None:  # the next window of any task depends on them
-            cluster.hits += take_hits(burst)
+        burst = self._burst
+        if self._kernel.has_rotating_swap:  # the next window of any task depends on them
+            self._kernel.cluster_readahead.hits += take_hits(burst)
         if not has_news(burst):
             return
         for nid in burst.kswapd_wanted.nonzero()[0].tolist():

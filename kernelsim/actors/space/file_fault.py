@@ -256,9 +256,10 @@ class FileFault:
             return 0, BEHIND_END
         if inode.is_shmem:
             context = self._context(fault.vma, fault.vpn)
-            pfn = await shmem_fault(self._current, self._mm, inode, index, context)
+            pfn, majflt = await shmem_fault(self._current, self._mm, inode, index, context)
+            kernel.mem.vm_event[PGMAJFAULT] += majflt
             if pfn or self._is_ending():
-                return pfn, FileFaultResult(VmFault.DONE) if pfn else KILLED
+                return pfn, FileFaultResult(VmFault.DONE, majflt=majflt) if pfn else KILLED
             return 0, NO_SPACE if index < inode.nr_pages else BEHIND_END
         if self._cached(fault) <= 0:
             majflt = int(not again)

@@ -15,15 +15,17 @@ import numpy as np
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import release
+from kernelsim.actors.core.swap_io import wait_on_swap_writeback
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.actors.space.address_space import mmput
+from kernelsim.actors.space.shmem import shmem_swapin_range
 from kernelsim.actors.space.swap_in import SwapIn
-from kernelsim.mm.core.mem import PG_writeback
+from kernelsim.mm.file.dirty_pages import LAST_INDEX
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
-from kernelsim.mm.swap.swap_area import SA_INUSE
+from kernelsim.mm.swap.swap_area import SA_INUSE, SA_MAX, SA_START
 from kernelsim.mm.swap.swapoff import (
     UNUSE_ERROR,
     UNUSE_LOCKED,
@@ -74,6 +76,8 @@ class SwapEmptier:
             if task.killed:
                 return -errno.EINTR
             before = self.nr_in_use
+            if error := await self._unuse_shmem():
+                return error
             for mm in list(kernel.mms.by_number.values()):
                 if not self.nr_in_use or task.killed:
                     break
@@ -89,6 +93,19 @@ class SwapEmptier:
             if self.nr_in_use == before:
                 async with task.off_cpu():
                     await kernel.engine.sleep(JIFFY_NS)
+        return 0
+
+    async def _unuse_shmem(self) -> int:
+        """Bring back what shared memory has in the area; return 0 or -EIO.
+
+        Source: Linux 6.1 mm/shmem.c:shmem_unuse
+        """
+        kernel = self._kernel
+        start, size = kernel.swap.area[self._area, [SA_START, SA_MAX]].tolist()
+        slots = range(start, start + size)
+        for inode in [each for each in kernel.files.inodes.values() if each.is_shmem]:
+            if await shmem_swapin_range(self._current, inode, 0, LAST_INDEX, slots) <= LAST_INDEX:
+                return -errno.EIO
         return 0
 
     async def _unuse_mm(self, mm: MmStruct) -> int:
@@ -117,9 +134,9 @@ class SwapEmptier:
             if why == UNUSE_NOT_CACHED:
                 await swap_in.read_window(vma, vpn)
             elif why == UNUSE_LOCKED:
-                await swap_in.wait_for(slot)
+                await swap_in.reader.wait_for(slot)
             elif why == UNUSE_WRITEBACK:
-                await self._wait_for_writeback(int(kernel.swap.cache_pfn[slot]))
+                await wait_on_swap_writeback(self._current, int(kernel.swap.cache_pfn[slot]))
             elif why == UNUSED and is_locked(vma):
                 await swap_in.lock(vpn)
             await task.compute(kernel.spec.latency.pte_set_ns)
@@ -135,24 +152,10 @@ class SwapEmptier:
         slot = next_cached_slot(kernel.swap, self._area, 0)
         while slot and not task.killed:
             pfn = int(kernel.swap.cache_pfn[slot])
-            await self._wait_for_writeback(pfn)
+            await wait_on_swap_writeback(self._current, pfn)
             if int(kernel.swap.cache_pfn[slot]) == pfn:
                 if try_to_free_swap(kernel.mem, kernel.swap, pfn):
                     frame[0] = pfn
                     await release(self._current, frame)
                 slot += 1
             slot = next_cached_slot(kernel.swap, self._area, slot)
-
-    async def _wait_for_writeback(self, pfn: int) -> None:
-        """Sleep until a page is not being written.
-
-        Source: Linux 6.1 mm/page-writeback.c:folio_wait_writeback
-        """
-        kernel = self._kernel
-        while kernel.mem.pages.flags[pfn] & np.uint32(PG_writeback):
-            queue = kernel.swap_writes.get(pfn)
-            if queue is None:
-                queue = kernel.engine.wait_queue(f"writeback of pfn {pfn}")
-                kernel.swap_writes[pfn] = queue
-            async with self._task.off_cpu(in_iowait=True):
-                await queue.wait()

@@ -6,6 +6,7 @@ Units: bytes, pages of the file.
 
 import numpy as np
 
+from kernelsim.actors.alloc.page_allocator import alloc_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
@@ -13,13 +14,15 @@ from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.reaped_mm import wait_while_reaped
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.file.truncate import release_dropped, truncate_inode_pages
+from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import unmap_vmas
-from kernelsim.actors.space.shmem import shmem_drop_range, take_shmem_pages
+from kernelsim.actors.space.shmem import shmem_drop_range, shmem_swapin, take_shmem_pages
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import PG_dirty
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.dirty_pages import LAST_INDEX, folio_mark_dirty
+from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.space.i_mmap import FV_MM, FV_NEXT, FV_NR_PAGES, FV_PGOFF, FV_VPN
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -61,6 +64,9 @@ async def _zero_rest(current: Current, inode: Inode, index: int, token: int) -> 
     # Differs from Linux: A page that is not in memory is left as the disk has it; Linux reads it,
     # and writes it back.
     kernel = current.kernel
+    if inode.is_shmem:
+        context = alloc_context(current, GFP_HIGHUSER_MOVABLE)
+        await shmem_swapin(current, inode, index, context)
     pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
     if pfn <= 0:
         return
@@ -87,6 +93,7 @@ async def shmem_punch_hole(current: Current, inode: Inode, first: int, nr: int) 
         if nr_zapped:
             await try_to_unmap_flush(current, 1)
         await release_dropped(current, pfns)
+        await zram_slot_free_notify(current)
 
 
 def _zap_shared(kernel: Kernel, inode: Inode, first: int, end: int) -> int:

@@ -5,8 +5,9 @@ Differs: A file whose only cached page is its first has a node for it, too; Linu
 entry in the root.
 
 An entry is 0 (nothing), a page (its pfn, > 0), or what is remembered of a page that was evicted
-(its shadow, negated, < 0). Marks say which entries below a slot are dirty, under writeback, or to
-be written by a sync that has begun.
+(its shadow, negated, < 0). What shared memory has in swap is an entry below all shadows: SWAP_ENTRY
+less its slot. Marks say which entries below a slot are dirty, under writeback, or to be written by
+a sync that has begun.
 
 Interface: leaves over an `XArray`, whose trees are numbered: `xa_load`, `xa_store`, `xa_next`,
 `xa_next_marked`, `xa_set_mark`, `xa_clear_mark`. Whoever stores new entries reserves nodes first
@@ -53,6 +54,8 @@ NR_SHADOW_FIELDS: Final = 3
 XA_NR_FREE: Final = 0  # rows on the stack of free ones
 NR_STATES: Final = 1
 
+SWAP_ENTRY: Final = -(1 << 62)
+
 _ONE: Final = np.uint64(1)
 _NO_MARKS: Final = np.uint64(0)
 _LISTED: Final = -1  # of XN_PREV for the first node on a list
@@ -82,6 +85,12 @@ def xa_leaf(xa: XArray, tree: int, index: int) -> int:
             break
         row = int(xa.slots[row, (index >> shift) & XA_CHUNK_MASK])
     return row
+
+
+@inlined_leaf
+def is_shadow(entry: int) -> bool:
+    """Tell whether an entry is what is remembered of a page of a file."""
+    return SWAP_ENTRY < entry < 0
 
 
 @leaf
@@ -120,7 +129,7 @@ def xa_store(xa: XArray, tree: int, index: int, entry: int, nid: int) -> int:
     xa.slots[row, offset] = entry
     node = xa.node[row]
     node[XN_COUNT] += (entry != 0) - (old != 0)
-    node[XN_VALUES] += (entry < 0) - (old < 0)
+    node[XN_VALUES] += is_shadow(entry) - is_shadow(old)
     if entry <= 0 and old > 0:
         for mark in range(NR_MARKS):
             xa_clear_mark_below(xa, row, offset, mark)

@@ -19,7 +19,8 @@ from kernelsim.mm.core.xarray_pool import XArrayPool
 
 # Columns of FileMappings.row
 AS_NRPAGES: Final = 0  # cached pages
-NR_SPACE_FIELDS: Final = 1
+AS_SWAPPED: Final = 1  # pages of shared memory that are in swap instead
+NR_SPACE_FIELDS: Final = 2
 NR_SPACES_MIN: Final = 8
 
 SWAP_SPACE: Final = 0  # number of the swap cache, whose indexes are slots
@@ -56,6 +57,10 @@ class AddressSpaces:
     def nrpages(self, number: int) -> int:
         """Return the cached pages of a file."""
         return int(self.row[number, AS_NRPAGES])
+
+    def swapped(self, number: int) -> int:
+        """Return the pages of a file of shared memory that are in swap."""
+        return int(self.row[number, AS_SWAPPED])
 
 
 def page_key(space: int, index: int) -> int:

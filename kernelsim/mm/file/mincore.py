@@ -8,6 +8,7 @@ from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import U8, Mem, PG_uptodate
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import FileMappings
+from kernelsim.mm.file.shmem import slot_of_entry
 from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
     PT_BITS,
@@ -64,6 +65,8 @@ def mincore_range(
                 pfn = int(swap.cache_pfn[pte_swap_slot(pte)])
             elif number:
                 pfn = int(xa_load(files.xa, number, index + at))
+                if pfn < 0:
+                    pfn = int(swap.cache_pfn[slot_of_entry(pfn)])
             out[at] = 1 if pfn > 0 and mem.pages.flags[pfn] & PG_uptodate else 0
         found += out[at]
     return found

@@ -53,6 +53,7 @@ from kernelsim.mm.core.vmstat import (
 from kernelsim.mm.core.workingset import workingset_eviction
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import filemap_remove_folio
+from kernelsim.mm.file.shmem import shmem_delete_from_page_cache, shmem_writepage
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_IO,
     SHRINK_KSWAPD,
@@ -134,7 +135,7 @@ def shrink_folio_list(
         is_bare = flags & (ALL_FLAGS ^ PG_activating) == PG_isolated
         if not is_bare and not flags & PG_locked:
             stat[STAT_NR_SCANNED] += 1
-            outcome = shrink_folio(mem, pt, mms, swap, lruvec, cpu, how, batch, pfn)
+            outcome = shrink_folio(mem, pt, mms, swap, files, lruvec, cpu, how, batch, pfn)
         if outcome == _ACTIVATE:
             activate_locked(mem, swap, stat, pfn)
         if outcome == _FREE:
@@ -164,6 +165,7 @@ def shrink_folio(
     pt: PageTables,
     mms: Mms,
     swap: SwapArea,
+    files: FileMappings,
     lruvec: I64_2D,
     cpu: int,
     how: int,
@@ -191,8 +193,8 @@ def shrink_folio(
     if references == FOLIOREF_KEEP:
         stat[STAT_NR_REF_KEEP] += 1
         return _KEEP
-    if not file and not flags & PG_swapcache:
-        if not flags & PG_anon or not how & SHRINK_IO:
+    if flags & PG_anon and not file and not flags & PG_swapcache:
+        if not how & SHRINK_IO:
             return _KEEP
         if not add_to_swap(mem, swap, cpu, batch, pfn):
             return _ACTIVATE
@@ -212,9 +214,12 @@ def shrink_folio(
     # once.
     if mem.pages.flags[pfn] & PG_swapcache and swap_count(swap, mem.pages.private[pfn]) == 0:
         return _FREE
-    if references == FOLIOREF_RECLAIM_CLEAN or not how & SHRINK_IO:
+    needed = SHRINK_IO | SHRINK_MAY_WRITEPAGE
+    if references == FOLIOREF_RECLAIM_CLEAN or how & needed != needed:
         return _KEEP
-    return _WRITE if how & SHRINK_MAY_WRITEPAGE else _KEEP
+    if flags & PG_anon or mem.pages.flags[pfn] & PG_swapcache:
+        return _WRITE
+    return _WRITE if shmem_writepage(mem, swap, files, cpu, batch.slot, pfn) else _ACTIVATE
 
 
 @inlined_leaf
@@ -374,6 +379,8 @@ def remove_mapping(mem: Mem, swap: SwapArea, files: FileMappings, lruvec: I64_2D
         delete_from_swap_cache(mem, swap, pfn, workingset_eviction(mem, lruvec, pfn))
     elif not flags & (PG_swapbacked | PG_anon):
         filemap_remove_folio(mem, files, pfn, workingset_eviction(mem, lruvec, pfn))
+    elif not flags & PG_anon and mem.pages.mapping[pfn]:
+        shmem_delete_from_page_cache(mem, files, pfn, 0)
     mem.pages.mapping[pfn] = 0
     mem.pages.index[pfn] = 0
     mem.pages.flags[pfn] = 0

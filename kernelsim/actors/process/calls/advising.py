@@ -21,7 +21,7 @@ from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges,
 from kernelsim.actors.space.lazy_free import free_lazily
 from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.actors.space.pageout import forget_use, reclaim_pages
-from kernelsim.actors.space.shmem import ZERO_PATH
+from kernelsim.actors.space.shmem import ZERO_PATH, shmem_willneed
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.space.unmap_mapping import shmem_punch_hole
 from kernelsim.fs.file import OpenFile
@@ -215,7 +215,10 @@ async def _willneed(caller: Caller, vma: VmArea) -> int:
     opened = vma.file.opened if vma.file is not None else None
     if isinstance(opened, OpenFile) and not opened.inode.is_shmem:
         await caller.reader.advise_willneed(opened, vma.pgoff, vma.nr_pages)
-    elif vma.file is None:
+    elif isinstance(opened, OpenFile):
+        last = vma.pgoff + vma.nr_pages - 1
+        await shmem_willneed(caller.current, opened.inode, vma.pgoff, last)
+    else:
         await SwapIn(caller.current, caller.mm, partial(_swap_context, caller)).willneed(vma)
     return 0
 

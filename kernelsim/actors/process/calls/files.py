@@ -17,6 +17,7 @@ from kernelsim.actors.process.calls.access import store_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores, page_range
+from kernelsim.actors.space.shmem import shmem_swapin_range
 from kernelsim.actors.space.unmap_mapping import truncate_setsize
 from kernelsim.fs.errseq import errseq_sample
 from kernelsim.fs.file import OpenFile
@@ -181,7 +182,7 @@ async def read(caller: Caller, message: Read) -> int:
             return -errno.EFAULT
         copied = partial(_fill_buffer, caller, message.buffer, block)
     if file.inode.is_shmem:
-        done, error = await _read_shmem(caller, file.inode, pos, message.count, copied), 0
+        done, error = await _read_shmem(caller, file.inode, pos, message.count, copied)
     else:
         done, error = await caller.reader.read(file, pos, message.count, block, copied)
     if message.offset == HERE:
@@ -195,18 +196,20 @@ async def _read_shmem(
     pos: int,
     count: int,
     copied: Callable[[int, int], Awaitable[None]] | None,
-) -> int:
-    """Read from a file that lies in memory; return the bytes. A hole gets no page.
+) -> tuple[int, int]:
+    """Read from a file that lies in memory; return the bytes, and an errno. A hole gets no page.
 
     Source: Linux 6.1 mm/shmem.c:shmem_file_read_iter
     """
     await caller.enter_kernel()
-    nr = min(count, inode.size - pos)
-    latency = caller.kernel.spec.latency
+    nr, latency = min(count, inode.size - pos), caller.kernel.spec.latency
+    first, last, slots = pos // PAGE_SIZE, (pos + nr - 1) // PAGE_SIZE, caller.kernel.swap.map
+    end = await shmem_swapin_range(caller.current, inode, first, last, range(len(slots)))
+    nr = max(min(nr, end * PAGE_SIZE - pos), 0)
     await caller.task.compute(latency.page_copy_ns * -(-nr // PAGE_SIZE))
     if copied is not None:
         await copied(0, nr)
-    return nr
+    return nr, 0 if end > last else errno.EIO
 
 
 async def _fill_buffer(caller: Caller, buffer: int, block: int, first: int, nr: int) -> None:
