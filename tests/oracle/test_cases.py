@@ -51,9 +51,9 @@ def test_swapping_one_and_a_half_times_the_memory(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["d02_file", "d05_hot2", "d06"])
+@pytest.mark.parametrize("case", ["d02", "d02_file", "d05_hot2", "d06"])
 def test_reading_files(case, tmp_path):
-    """A mapped file, a hot one beside a stream, readahead: only rows outside that were so."""
+    """Mappings of all kinds, a hot file beside a stream, readahead: rows outside that were so."""
     nr_rows, outside = rows_outside(CASES / case, tmp_path)
     assert nr_rows == RATCHET.compared[case]
     assert {} == fallen(RATCHET.outside, {case: outside})

@@ -218,7 +218,7 @@ CALLS: Final = (
         returns="mapping",
         errors=_MMAP_ERRORS,
         form="new size",
-        steps={"mmap": {}, "mmapnr": {"noreserve": True}},
+        steps={"mmap": {}, "mmapshared": {"shared": True}, "mmapnr": {"noreserve": True}},
         effect=Effect(leaves=_range_leaves),
     ),
     Call(
