@@ -23,6 +23,7 @@ from kernelsim.check.durable import ANYTHING, Promises
 from kernelsim.check.duties import Duties, check_duties
 from kernelsim.check.mapped_files import maps_file
 from kernelsim.check.page_cache import LOST, FileContents
+from kernelsim.check.store_order import StoreOrder
 from kernelsim.check.tables import PFN_MASK, PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64, U64
@@ -52,6 +53,7 @@ class Record(Duties):
         self.files = FileContents()
         self.promises = Promises()
         self.files.learn(kernel.files.inodes)
+        self._order = StoreOrder(kernel, self.files)
         self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
@@ -152,10 +154,8 @@ class Record(Duties):
         vpns = pages_of(StoreRun(vpn, nr, stride))
         self.content_of(pid).write(self._private(pid, vpns), token)
         for vma, inside in self._shared(pid, vpns):
-            self._kernel.bursts.tell_stores()
             inode = self._kernel.files.inodes[vma.file_number]
-            pages = vma.pgoff + inside - vma.vpn
-            self.files.stored(inode, pages, token)
+            pages = self._order.enter(inode, vma.pgoff + inside - vma.vpn, token)
             if self._is_crowded(vma.file_number):
                 self._crowded[vma.file_number] = True
             self.promises.wrote(inode, pages.tolist(), token)

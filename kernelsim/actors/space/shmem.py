@@ -274,8 +274,7 @@ async def shmem_drop_range(current: Current, inode: Inode, first: int, last: int
     Source: Linux 6.1 mm/shmem.c:shmem_undo_range
     """
     await lru_add_drain(current)
-    await release_dropped(current, take_shmem_pages(current.kernel, inode, first, last))
-    await zram_slot_free_notify(current)
+    await release_taken(current, take_shmem_pages(current.kernel, inode, first, last))
 
 
 def take_shmem_pages(kernel: Kernel, inode: Inode, first: int, last: int) -> I64:
@@ -291,6 +290,12 @@ def take_shmem_pages(kernel: Kernel, inode: Inode, first: int, last: int) -> I64
     return pfns[:nr]
 
 
+async def release_taken(current: Current, pfns: I64) -> None:
+    """Free pages that `take_shmem_pages` took out, and what their slots held."""
+    await release_dropped(current, pfns)
+    await zram_slot_free_notify(current)
+
+
 async def shmem_evict(current: Current, areas: Iterable[VmArea]) -> None:
     """Free the files of shared memory which the last mapping has gone of.
 
@@ -303,7 +308,10 @@ async def shmem_evict(current: Current, areas: Iterable[VmArea]) -> None:
             continue
         if kernel.mms.i_mmap.mappings(number):
             continue
-        del kernel.files.inodes[number]
-        await shmem_drop_range(current, inode, 0, max(inode.nr_pages - 1, 0))
+        await lru_add_drain(current)
+        if kernel.files.inodes.pop(number, None) is None:  # another task has done it meanwhile
+            continue
+        pfns = take_shmem_pages(kernel, inode, 0, max(inode.nr_pages - 1, 0))
         if inode.is_charged:
             kernel.mms.commit.uncharge(inode.nr_pages)
+        await release_taken(current, pfns)

@@ -13,11 +13,15 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.reaped_mm import wait_while_reaped
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
-from kernelsim.actors.file.truncate import release_dropped, truncate_inode_pages
-from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
+from kernelsim.actors.file.truncate import truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import unmap_vmas
-from kernelsim.actors.space.shmem import shmem_drop_range, shmem_swapin, take_shmem_pages
+from kernelsim.actors.space.shmem import (
+    release_taken,
+    shmem_drop_range,
+    shmem_swapin,
+    take_shmem_pages,
+)
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import PG_dirty
 from kernelsim.mm.core.xarray import xa_load
@@ -92,8 +96,7 @@ async def shmem_punch_hole(current: Current, inode: Inode, first: int, nr: int) 
         kernel.observer.wrote(inode, first, nr, 0)
         if nr_zapped:
             await try_to_unmap_flush(current, 1)
-        await release_dropped(current, pfns)
-        await zram_slot_free_notify(current)
+        await release_taken(current, pfns)
 
 
 def _zap_shared(kernel: Kernel, inode: Inode, first: int, end: int) -> int:
