@@ -36,7 +36,8 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
         hears SubmitBio
-        from  core/writepages file/page_io process/calls/swapping reclaim/swap_writes space/swap_in
+        from  core/writepages file/page_io process/calls/swapping reclaim/swap_writes
+              space/swap_read
         tells node
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
@@ -57,7 +58,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               PutbackMapped PutbackOldest ReleasePages ResetBatchSize ShrinkActive
         from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
               reclaim/lru_gen reclaim/reclaim reclaim/swap_writes reclaim/zram_io space/lazy_free
-              space/memory_access space/migrate space/mlock space/swap_in
+              space/memory_access space/migrate space/mlock space/swap_read
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
