@@ -1,7 +1,7 @@
 """Invariants of the page cache: index, pages and counters agree; pages hold what files do.
 
 Interface: `check_page_cache` lists what is wrong; `FileContents` is told what programs were given
-when they read.
+when they read; `file_token` is what a read would find now.
 Cost: a pass over the nodes of all trees and over the pages of files.
 """
 
@@ -43,9 +43,12 @@ from kernelsim.mm.core.xarray import (
     XN_TREE,
     XN_VALUES,
     XArray,
+    xa_load,
 )
 from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AS_NRPAGES, page_key
+from kernelsim.mm.file.shmem import slot_of_entry
+from kernelsim.mm.swap.gup import slot_token
 
 DELIVERED_MAX: Final = 8  # wrong reads that are kept
 LOST: Final = np.uint64((1 << 64) - 1)  # of a page that its device may hold or not
@@ -119,6 +122,16 @@ class FileContents:
             grown[: len(tokens)] = tokens
             self.expected[inode.number] = tokens = grown
         return tokens
+
+
+def file_token(kernel: Kernel, inode: Inode, index: int) -> int:
+    """Return what a read of a page of a file would find now: in memory, in swap, on its device."""
+    pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
+    if pfn > 0:
+        return int(kernel.mem.pages.token[pfn])
+    if slot := slot_of_entry(pfn):
+        return slot_token(kernel.mem, kernel.swap, slot)
+    return int(inode.disk[index]) if index < len(inode.disk) else 0
 
 
 def check_page_cache(mem: Mem, kernel: Kernel) -> list[str]:

@@ -9,12 +9,9 @@ Interface: `StoreOrder`. Units: pages of the file.
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.check.page_cache import FileContents
+from kernelsim.check.page_cache import FileContents, file_token
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64
-from kernelsim.mm.core.xarray import xa_load
-from kernelsim.mm.file.shmem import slot_of_entry
-from kernelsim.mm.swap.gup import slot_token
 
 
 class StoreOrder:
@@ -55,17 +52,8 @@ class StoreOrder:
         is_open = np.isin(pages, others)
         expected = self._files.held(inode.number, pages)
         held = [
-            self._held(inode, page) if both else token
+            file_token(self._kernel, inode, page) if both else token
             for page, both in zip(pages.tolist(), is_open.tolist(), strict=True)
         ]
         last: I64 = pages[~(is_open & (np.array(held, np.uint64) == expected))]
         return last
-
-    def _held(self, inode: Inode, page: int) -> int:
-        """Return what a page holds; 0 if it is neither in memory nor in swap."""
-        kernel = self._kernel
-        entry = int(xa_load(kernel.spaces.pool.xa, inode.number, page))
-        if entry > 0:
-            return int(kernel.mem.pages.token[entry])
-        slot = slot_of_entry(entry)
-        return slot_token(kernel.mem, kernel.swap, slot) if slot else 0

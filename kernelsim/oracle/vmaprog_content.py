@@ -11,10 +11,8 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.check.page_cache import file_token
 from kernelsim.fs.file import OpenFile
-from kernelsim.fs.inode import Inode
-from kernelsim.mm.core.xarray import xa_load
-from kernelsim.mm.file.shmem import slot_of_entry
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_SPECIAL, pte_at, pte_pfn, pte_swap_slot
 from kernelsim.mm.swap.gup import slot_token
@@ -59,13 +57,3 @@ def page_token(kernel: Kernel, mm: MmStruct, vpn: int) -> int:
     if vma is None or vma.file is None or not isinstance(vma.file.opened, OpenFile):
         return 0
     return file_token(kernel, vma.file.opened.inode, vma.index_of(vpn))
-
-
-def file_token(kernel: Kernel, inode: Inode, index: int) -> int:
-    """Return what a read of a page of a file would find now."""
-    pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
-    if pfn > 0:
-        return int(kernel.mem.pages.token[pfn])
-    if slot := slot_of_entry(pfn):
-        return slot_token(kernel.mem, kernel.swap, slot)
-    return int(inode.disk[index]) if index < len(inode.disk) else 0

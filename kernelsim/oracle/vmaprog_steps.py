@@ -23,8 +23,9 @@ from kernelsim.actors.process.calls.limits import Setrlimit
 from kernelsim.actors.process.calls.locking import Mlock2, MlockallFlags, Munlock, Munlockall
 from kernelsim.actors.process.calls.mapping import NO_FILE, Brk, Mmap, Munmap
 from kernelsim.actors.process.calls.protecting import Mprotect, Mremap
+from kernelsim.check.page_cache import file_token
 from kernelsim.mm.space.mm_struct import RLIM_INFINITY
-from kernelsim.oracle.vmaprog_content import Contents, file_token, page_token
+from kernelsim.oracle.vmaprog_content import Contents, page_token
 from kernelsim.oracle.vmaprog_program import (
     LOCK2_WORDS,
     LOCKALL_WORDS,

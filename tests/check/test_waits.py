@@ -133,7 +133,7 @@ def test_who_waits_for_nothing_is_named(name: str):
         await machine.sleep("5ms")
 
     spec = small_machine(memory="16M", swap="16M")
-    options = RunOptions(machine=spec, check=True, check_every=20)
+    options = RunOptions(machine=spec, check=True, check_every=500)
     with pytest.raises(InvariantViolation) as caught:
         run_machine(Workload(opened(main), "machine"), options, name="w.py")
     assert text in str(caught.value)
