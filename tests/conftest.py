@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from importlib import import_module
 
@@ -16,6 +17,13 @@ hypothesis.settings.register_profile(
     "kernelsim-ci", hypothesis.settings.get_profile("kernelsim"), derandomize=True
 )
 hypothesis.settings.load_profile("kernelsim-ci" if IN_CI else "kernelsim")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_ctrl_c() -> None:
+    """Hear SIGINT as Python does by itself, also where a shell's `&` has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
