@@ -10,9 +10,11 @@ with the guide of `kernelsim/actors`; after a change paste what this prints ther
 import ast
 import re
 import textwrap
-from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+import attrs
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent / "kernelsim"
 ACTORS: Final = PACKAGE / "actors"
@@ -25,7 +27,8 @@ WIDTH: Final = 96
 OWNS: Final = re.compile(r"^Owns: (.+?)\.\n(?=[A-Z]|\n|$)", re.DOTALL | re.MULTILINE)
 
 
-class Module(NamedTuple):
+@attrs.frozen(eq=False, slots=False)
+class Module:
     """One source file.
 
     Attributes:
@@ -41,25 +44,31 @@ class Module(NamedTuple):
         """As the guide writes it, a path below actors/ or the package."""
         return self.name.removeprefix("kernelsim.").removeprefix("actors.").replace(".", "/")
 
-    def imports(self) -> Iterator[tuple[str, str]]:
-        """Find what it imports: pairs of module and name."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                yield from ((node.module, alias.name) for alias in node.names)
+    @cached_property
+    def imports(self) -> list[tuple[str, str]]:
+        """What it imports: pairs of module and name."""
+        return [
+            (node.module, alias.name)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+        ]
 
+    @cached_property
     def sends(self) -> set[tuple[str, str]]:
-        """Return the messages it constructs: pairs of who hears them and the class."""
+        """The messages it constructs: pairs of who hears them and the class."""
         known = {
             name: module.removeprefix(MESSAGES)
-            for module, name in self.imports()
+            for module, name in self.imports
             if module.startswith(MESSAGES)
         }
         called = (node.func for node in ast.walk(self.tree) if isinstance(node, ast.Call))
         names = {func.id for func in called if isinstance(func, ast.Name)}
         return {(known[name], name) for name in names & known.keys()}
 
+    @cached_property
     def hands_on(self) -> set[tuple[str, str]]:
-        """Return those of these messages that a disk is given, to tell at its end."""
+        """Those of these messages that a disk is given, to tell at its end."""
         words = (node for node in ast.walk(self.tree) if isinstance(node, ast.keyword))
         given = {
             word.value.func.id
@@ -68,7 +77,7 @@ class Module(NamedTuple):
             and isinstance(word.value, ast.Call)
             and isinstance(word.value.func, ast.Name)
         }
-        return {pair for pair in self.sends() if pair[1] in given}
+        return {pair for pair in self.sends if pair[1] in given}
 
 
 def modules() -> dict[str, Module]:
@@ -104,7 +113,7 @@ def acts_with(start: Module, every: dict[str, Module], actors: dict[str, Module]
     while waiting:
         module = every[waiting.pop()]
         found.append(module)
-        for target, name in () if module.name in HOLDERS else module.imports():
+        for target, name in () if module.name in HOLDERS else module.imports:
             for wanted in (target, f"{target}.{name}"):
                 is_code = wanted.startswith("kernelsim.actors.") and not wanted.startswith(MESSAGES)
                 if is_code and wanted in every and wanted not in seen | others:
@@ -141,14 +150,14 @@ def actor_map() -> str:
     blocks = []
     for actor, module in sorted(actors.items(), key=lambda item: item[1].name):
         senders = [other for other in every.values() if other is not module]
-        told = {name for other in senders for who, name in other.sends() if who == actor}
-        by = sorted(m.short for m in senders if any(who == actor for who, _ in m.sends()))
+        told = {name for other in senders for who, name in other.sends if who == actor}
+        by = sorted(m.short for m in senders if any(who == actor for who, _ in m.sends))
         if actor == "process":
             told |= set(calls(every))
             by.append("workload/handle")
-        sent = {pair for part in acts_with(module, every, actors) for pair in part.sends()}
+        sent = {pair for part in acts_with(module, every, actors) for pair in part.sends}
         if actor == "block_device":
-            sent |= {pair for other in every.values() for pair in other.hands_on()}
+            sent |= {pair for other in every.values() for pair in other.hands_on}
         asks = sorted({who for who, _ in sent} - {actor})
         blocks.append(
             "\n".join(

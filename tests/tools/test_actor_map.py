@@ -28,8 +28,8 @@ def test_messages_are_found_where_they_are_made():
         "def f(bio): return bio(end_io=EndSwapRead()), LruAddDrain(1, 'cpu0')\n"
     )
     module = Module("kernelsim.actors.a", ast.parse(text))
-    assert module.sends() == {("node", "EndSwapRead"), ("node", "LruAddDrain")}
-    assert module.hands_on() == {("node", "EndSwapRead")}
+    assert module.sends == {("node", "EndSwapRead"), ("node", "LruAddDrain")}
+    assert module.hands_on == {("node", "EndSwapRead")}
 
 
 def test_an_actor_that_does_not_say_what_it_owns_is_refused():

@@ -214,7 +214,7 @@ def test_pressure_moves_with_the_tasks(monkeypatch, burst_pages):
     ended = []
 
     async def thrash(process):
-        area = await process.mmap("8M")
+        area = await process.mmap("5M")
         for _ in range(2):
             await process.touch(area, write=True)
         ended.append(process)
@@ -230,7 +230,7 @@ def test_pressure_moves_with_the_tasks(monkeypatch, burst_pages):
             for cpu in kernel.cpus:
                 on_it = sum(entity.queue is cpu.fair for entity in stalled)
                 assert cpu.psi.nr_memstall - on_it in (0, 1)  # kswapd stalls, too
-            await machine.sleep("1ms")
+            await machine.sleep("4ms")
         await machine.sleep("1s")  # kswapd goes to sleep
         for cpu in kernel.cpus:
             assert (cpu.psi.nr_memstall, cpu.psi.nr_memstall_running) == (0, 0)

@@ -82,7 +82,7 @@ def test_kswapd_swaps_what_processes_share():
     async def main(machine):
         handle = await machine.spawn("p")
         parent = machine.kernel.processes[handle.pid]
-        size = 40 << 20
+        size = 20 << 20
         address = await parent.ref.ask(Mmap(size, shared=True))
         child = parent.children[await parent.ref.ask(Fork())]
         await parent.ref.ask(Touch(address, size, write=True))
@@ -94,7 +94,7 @@ def test_kswapd_swaps_what_processes_share():
         await machine.sleep("1s")
         return nr_named(machine), check_machine(machine.kernel)
 
-    assert run(small_machine(memory="32M", swap="64M"), main).result == (0, [])
+    assert run(small_machine(memory="16M", swap="64M"), main).result == (0, [])
 
 
 def test_pages_of_zeros_need_no_swap():
