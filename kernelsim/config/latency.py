@@ -50,6 +50,21 @@ class LatencySpec:
     memory_local_ns: int = _cost(
         90, "load from local DRAM, idle: 80-100 ns (Skylake-SP, EPYC 7002; Intel MLC)", minimum=1
     )
+    cache_miss_ns: int = _cost(
+        26,
+        "part of memory_local_ns: the caches are looked up in vain, 65 cycles to the answer of the "
+        "last level (Skylake-SP: 50-70; Intel MLC)",
+    )
+    bus_crossing_ns: int = _cost(
+        10,
+        "part of memory_local_ns, twice: address or data on the way between CPU and controller, "
+        "a bus or the mesh of the chip; 10 hops of a cycle at 2 GHz, and queues in and out",
+    )
+    memory_controller_ns: int = _cost(
+        14,
+        "part of memory_local_ns: a request is decoded and scheduled. The rest of it is DRAM: "
+        "30 ns, a row opened and a column read at DDR4-2666 CL19, 14.25 ns each (JESD79-4)",
+    )
     memory_bandwidth_bytes_per_s: int = _cost(
         20 * GIB, "memory controller of one node, one DDR4-2666 channel: 21.3 GB/s", minimum=1
     )
