@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from kernelsim.errors import ConfigError
-from kernelsim.units import GIB
+from kernelsim.units import GIB, NS_PER_S
 
 __all__ = ["LatencySpec"]
 
@@ -67,6 +67,12 @@ class LatencySpec:
     )
     memory_bandwidth_bytes_per_s: int = _cost(
         20 * GIB, "memory controller of one node, one DDR4-2666 channel: 21.3 GB/s", minimum=1
+    )
+    bus_bandwidth_bytes_per_s: int = _cost(
+        0,
+        "bus that the CPUs of a node share on the way to its memory; accesses, copies and disks "
+        "then queue for it and for the controller. 0: each CPU has a way of its own, and only "
+        "clearing a page queues at the controller",
     )
     interconnect_bandwidth_bytes_per_s: int = _cost(
         19 * GIB, "one UPI link at 10.4 GT/s, one direction: 20.8 GB/s (Intel)", minimum=1
@@ -149,6 +155,24 @@ class LatencySpec:
         "CPU time before the second of two tasks is due: half of sched_latency",
         minimum=1,
     )
+
+    @property
+    def has_bus(self) -> bool:
+        """Whether the CPUs of a node share a bus, and what they access queues for it."""
+        return self.bus_bandwidth_bytes_per_s > 0
+
+    def passing_ns(self, size_bytes: int, *, is_near: bool) -> tuple[int, int]:
+        """Return how long bytes take on the way to memory, and at its controller.
+
+        Args:
+            size_bytes: How many.
+            is_near: They go over the bus of the node (`has_bus`), else over a link between nodes.
+        """
+        way_bytes_per_s = self.interconnect_bandwidth_bytes_per_s
+        if is_near:
+            way_bytes_per_s = self.bus_bandwidth_bytes_per_s
+        whole = size_bytes * NS_PER_S
+        return whole // way_bytes_per_s, whole // self.memory_bandwidth_bytes_per_s
 
     def memory_access_ns(self, distance: int) -> int:
         """Return the latency of one access at this SLIT distance (10 is local), rounded down.

@@ -5,12 +5,13 @@ spends no time and decides nothing.
 Units: ns, virtual page numbers, addresses in bytes.
 """
 
+from typing import NamedTuple
+
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.hw.access_path import (
     LOAD,
-    NO_WAITS,
     STORE,
     AccessStep,
     QueueWaits,
@@ -49,27 +50,27 @@ class AccessTrace:
         """Whether anybody wants to know of each access."""
         return self.kept is not None or wants(self._task, ks_mem_access)
 
-    def accessed(
-        self, vpn: int, began_ns: int, *, write: bool, is_hit: bool, waits: QueueWaits = NO_WAITS
-    ) -> None:
-        """Tell of an access to a page that is present.
+    def begin(self, vpn: int, *, write: bool, is_hit: bool) -> "BegunAccess":
+        """Note how an access to a page that is present begins; it is told when it ends.
 
         Args:
             vpn: The page.
-            began_ns: When the access began.
             write: It is a store.
             is_hit: The TLB had the translation.
-            waits: For others, on the way to memory.
         """
         kernel, cpu = self._kernel, self._task.cpu
         pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
         distance = kernel.distance(cpu, nid_of(kernel.mem, pfn))
         entries = [] if is_hit else self._entries(vpn)
-        steps = walk_steps(kernel.spec.latency, entries, is_hit=is_hit)
-        steps += memory_steps(
-            kernel.spec.latency, pfn << PAGE_SHIFT, distance, write=write, waits=waits
-        )
-        self._tell(vpn, steps, began_ns, write=write)
+        walk = walk_steps(kernel.spec.latency, entries, is_hit=is_hit)
+        return BegunAccess(vpn, pfn << PAGE_SHIFT, distance, write, walk, kernel.engine.now_ns)
+
+    def end(self, begun: "BegunAccess", waits: QueueWaits) -> None:
+        """Tell of an access that has ended, and waited for others so long."""
+        vpn, address, distance, write, walk, began_ns = begun
+        latency = self._kernel.spec.latency
+        steps = memory_steps(latency, address, distance, write=write, waits=waits)
+        self._tell(vpn, walk + steps, began_ns, write=write)
 
     def walked(self, vpn: int) -> list[AccessStep]:
         """Return the steps up to a fault, which is about to be served."""
@@ -95,3 +96,14 @@ class AccessTrace:
             )
             trace(task, point, at_ns=at_ns)
             at_ns += latency_ns
+
+
+class BegunAccess(NamedTuple):
+    """An access that is on its way to memory; addresses in bytes."""
+
+    vpn: int
+    address: int
+    distance: int
+    write: bool
+    walk: list[AccessStep]
+    began_ns: int

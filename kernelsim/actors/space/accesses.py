@@ -18,6 +18,7 @@ from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.access_trace import AccessTrace
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
+from kernelsim.actors.space.memory_access import access_line, accessed_nid
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.burst.columns import (
     ACCESSES_MAX,
@@ -186,16 +187,21 @@ class Accesses:
         elif done and kernel.is_observed:
             kernel.observer.loaded(task.pid, np.array([vpn]), read)
         if done:
-            await self._reach_memory(vpn, elapsed_ns, write=write, is_hit=hits > 0)
+            nid = accessed_nid(self._current, mm, vpn)
+            await self._reach_memory(vpn, nid, elapsed_ns, write=write, is_hit=hits > 0)
         elif why == TOUCH_FAULT and not task.killed:
             done = await self._fault(PageFault(vpn, write, vma, token), result)
         return done
 
-    async def _reach_memory(self, vpn: int, ns: int, *, write: bool, is_hit: bool) -> None:
+    async def _reach_memory(
+        self, vpn: int, nid: int, ns: int, *, write: bool, is_hit: bool
+    ) -> None:
         """Let an access whose translation was there take its time."""
-        if self.trace.is_wanted:
-            self.trace.accessed(vpn, self._kernel.engine.now_ns, write=write, is_hit=is_hit)
-        await self._entry.task.compute(ns, user=True)
+        if not self.trace.is_wanted:
+            await access_line(self._current, nid, ns)
+            return
+        access = self.trace.begin(vpn, write=write, is_hit=is_hit)
+        self.trace.end(access, await access_line(self._current, nid, ns))
 
     def _begin(self, token: int, nr: int, policy: Mempolicy | None) -> I64:
         """Fill in what the CPU needs to know to go on by itself; the policy is of the pages."""
@@ -300,5 +306,7 @@ class Accesses:
         if steps:
             self.trace.faulted(fault.vpn, steps, began_ns, write=fault.write)
         if served.user_ns:
-            await self._reach_memory(fault.vpn, served.user_ns, write=fault.write, is_hit=False)
+            await self._reach_memory(
+                fault.vpn, served.nid, served.user_ns, write=fault.write, is_hit=False
+            )
         return int(served.is_served)
