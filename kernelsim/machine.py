@@ -24,6 +24,7 @@ from kernelsim.actors.file.flusher import Flusher
 from kernelsim.actors.file.pdflush import Pdflush
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
+from kernelsim.actors.parts.dma import NID, Dma
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.load_balancer import LoadBalancer
 from kernelsim.actors.parts.node import Node
@@ -38,6 +39,8 @@ from kernelsim.fs.filesystem import Filesystem
 from kernelsim.fs.inode import first_tokens
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.burst.columns import (
+    C_CACHE_MISS,
+    C_HAS_BUS,
     C_SEED,
     C_SPREAD,
     C_ZERO_PFN,
@@ -68,7 +71,7 @@ from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.sink import Sink
 from kernelsim.trace.show import MINOR_BITS
-from kernelsim.units import NS_PER_S, PAGE_SIZE
+from kernelsim.units import CACHE_LINE_SIZE, NS_PER_S, PAGE_SIZE
 
 T = TypeVar("T")
 
@@ -159,6 +162,10 @@ class Machine:
         kernel.start_process = partial(start_entry, kernel)
         for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
             engine.spawn(actor)
+        if self.spec.latency.has_bus:
+            for device in kernel.devices.values():
+                dma = Dma(device.ref, kernel.interconnect.ref, kernel.nodes[NID].ref)
+                device.dma = engine.spawn(dma)
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
         reaper = Task(engine, "oom_reaper", OOM_REAPER_PID, kernel.cpus)
         kernel.oom_reaper = engine.spawn(OomReaper(kernel, reaper))
@@ -300,6 +307,14 @@ def make_burst(spec: MachineSpec) -> Burst:
         latency.tlb_hit_ns, latency.page_walk_step_ns, latency.cache_line_ns,
     )  # fmt: skip
     burst.cost[C_SPREAD] = latency.cache_line_spread_permille
+    if latency.has_bus:
+        burst.cost[C_HAS_BUS : C_CACHE_MISS + 1] = (
+            1,
+            latency.passing_ns(PAGE_SIZE, is_near=True)[0],
+            *latency.passing_ns(CACHE_LINE_SIZE, is_near=True),
+            latency.passing_ns(CACHE_LINE_SIZE, is_near=False)[0],
+            latency.cache_miss_ns,
+        )
     burst.distance[:] = spec.distances
     for nid, row in enumerate(spec.distances):
         burst.memory_ns[nid] = [latency.memory_access_ns(distance) for distance in row]

@@ -16,6 +16,7 @@ from kernelsim.errors import ConfigError
 
 PAGE_SHIFT: Final = 12  # x86-64
 PAGE_SIZE: Final = 1 << PAGE_SHIFT  # bytes
+CACHE_LINE_SIZE: Final = 64  # bytes; x86, L1_CACHE_BYTES
 SECTOR_SIZE: Final = 512  # bytes; include/linux/blk_types.h
 SECTORS_PER_PAGE: Final = PAGE_SIZE // SECTOR_SIZE
 KIB: Final = 1 << 10

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from kernelsim.errors import ConfigError
-from kernelsim.units import GIB
+from kernelsim.units import GIB, NS_PER_S
 
 __all__ = ["LatencySpec"]
 
@@ -50,8 +50,29 @@ class LatencySpec:
     memory_local_ns: int = _cost(
         90, "load from local DRAM, idle: 80-100 ns (Skylake-SP, EPYC 7002; Intel MLC)", minimum=1
     )
+    cache_miss_ns: int = _cost(
+        26,
+        "part of memory_local_ns: the caches are looked up in vain, 65 cycles to the answer of the "
+        "last level (Skylake-SP: 50-70; Intel MLC)",
+    )
+    bus_crossing_ns: int = _cost(
+        10,
+        "part of memory_local_ns, twice: address or data on the way between CPU and controller, "
+        "a bus or the mesh of the chip; 10 hops of a cycle at 2 GHz, and queues in and out",
+    )
+    memory_controller_ns: int = _cost(
+        14,
+        "part of memory_local_ns: a request is decoded and scheduled. The rest of it is DRAM: "
+        "30 ns, a row opened and a column read at DDR4-2666 CL19, 14.25 ns each (JESD79-4)",
+    )
     memory_bandwidth_bytes_per_s: int = _cost(
         20 * GIB, "memory controller of one node, one DDR4-2666 channel: 21.3 GB/s", minimum=1
+    )
+    bus_bandwidth_bytes_per_s: int = _cost(
+        0,
+        "bus that the CPUs of a node share on the way to its memory; accesses, copies and disks "
+        "then queue for it and for the controller. 0: each CPU has a way of its own, and only "
+        "clearing a page queues at the controller",
     )
     interconnect_bandwidth_bytes_per_s: int = _cost(
         19 * GIB, "one UPI link at 10.4 GT/s, one direction: 20.8 GB/s (Intel)", minimum=1
@@ -134,6 +155,24 @@ class LatencySpec:
         "CPU time before the second of two tasks is due: half of sched_latency",
         minimum=1,
     )
+
+    @property
+    def has_bus(self) -> bool:
+        """Whether the CPUs of a node share a bus, and what they access queues for it."""
+        return self.bus_bandwidth_bytes_per_s > 0
+
+    def passing_ns(self, size_bytes: int, *, is_near: bool) -> tuple[int, int]:
+        """Return how long bytes take on the way to memory, and at its controller.
+
+        Args:
+            size_bytes: How many.
+            is_near: They go over the bus of the node (`has_bus`), else over a link between nodes.
+        """
+        way_bytes_per_s = self.interconnect_bandwidth_bytes_per_s
+        if is_near:
+            way_bytes_per_s = self.bus_bandwidth_bytes_per_s
+        whole = size_bytes * NS_PER_S
+        return whole // way_bytes_per_s, whole // self.memory_bandwidth_bytes_per_s
 
     def memory_access_ns(self, distance: int) -> int:
         """Return the latency of one access at this SLIT distance (10 is local), rounded down.

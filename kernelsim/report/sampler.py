@@ -244,8 +244,9 @@ def link_row(kernel: Kernel) -> list[int]:
     busy_ns = [0] * len(kernel.nodes)
     if len(busy_ns) == 1:
         return []
-    for (_, target), server in kernel.interconnect.links.items():
-        busy_ns[target] += server.account.hold_ns
+    for (source, target), server in kernel.interconnect.links.items():
+        if source != target:  # else it is the bus of the node
+            busy_ns[target] += server.account.hold_ns
     return busy_ns
 
 

@@ -222,3 +222,20 @@ class ks_lru_gen(Tracepoint, frozen=True):
     min_seq0: Annotated[int, Field("unsigned long", "of the oldest of anonymous pages")]
     min_seq1: Annotated[int, Field("unsigned long", "of the oldest of pages of files")]
     nr_walked: Annotated[int, Field("int", "address spaces that this task walked")]
+
+
+class ks_mem_access(Tracepoint, frozen=True):
+    """A load or a store took one step on its way to memory or back."""
+
+    when: ClassVar[str] = "start of the step"
+    page_level: ClassVar[bool] = True
+
+    pid: Annotated[int, Field("pid_t", "task", "pid")]
+    access: Annotated[str, Field("char[]", "load or store")]
+    vaddr: Annotated[int, Field("unsigned long", "virtual address", "address")]
+    step: Annotated[
+        str, Field("char[]", "TLB, walk, fault, cache, bus, interconnect, controller, DRAM")
+    ]
+    what: Annotated[str, Field("char[]", "hit, miss, the table of the entry read, address, data")]
+    paddr: Annotated[int, Field("phys_addr_t", "physical address; 0 before it is known", "address")]
+    latency_ns: Annotated[int, Field("long", "it took, waits in queues included", "ns")]

@@ -228,6 +228,12 @@ class ProcessHandle:
         result: TouchResult = await self._ask(touch)
         return result
 
+    async def access(self, address: int, *, write: bool = False) -> TouchResult:
+        """Access one byte; the result's `steps` are those of its way to memory and back."""
+        where = whole_number("address", address, 0)
+        result: TouchResult = await self._ask(Touch(where, 1, write, told=True))
+        return result
+
     async def touch_pages(self, vpns: Any, writes: Any) -> TouchResult:  # noqa: ANN401 - arrays
         """Access pages in a given order: virtual page numbers, and 1 for each store."""
         message = TouchPages(*accesses(vpns, writes))

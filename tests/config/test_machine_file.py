@@ -45,6 +45,7 @@ def test_presets_are_the_machines_named_here() -> None:
         "small-512m",
         "tiny-64m",
         "uma-2g",
+        "uma-bus-32cpu",
     )
 
     assert expected == preset_names()

@@ -73,6 +73,7 @@ def test_page_level_tracepoints():
         "mm_page_alloc_extfrag",
         "mm_vmscan_write_folio",
         "page_fault_user",
+        "ks_mem_access",
         "block_rq_issue",
         "block_rq_complete",
         "writeback_dirty_folio",

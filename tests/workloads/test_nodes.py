@@ -30,6 +30,14 @@ def test_zone_reclaim_mode_by_mode():
 
 
 @pytest.mark.slow
+@pytest.mark.mission("P7")
+@pytest.mark.mission("A3")
+def test_a_bus_saturates_as_the_theory_of_queues_says():
+    """Each point lies between mean-value analysis and the asymptotic bound of the same demands."""
+    assert run(FOLDER / "uma_bus_saturation.py") == cli.EXIT_DONE
+
+
+@pytest.mark.slow
 @pytest.mark.mission("P2")
 @pytest.mark.mission("P3", "partly")
 def test_a_hole_costs_what_the_memory_model_keeps_for_it():

@@ -16,6 +16,7 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("malloc_8g", "NR_BLOCKS = 8", "NR_BLOCKS = 2", "touching ends it"),
     ("malloc_brk_mmap", '"ptmalloc2"', '"dlmalloc"', "malloc(1) reserves 132 KiB"),
     ("malloc_brk_mmap", '"200K"', '"100K"', "malloc(200K) made a mapping of its own"),
+    ("mem_access_path", '("store", 1)', '("store", 0)', "saves the walk"),
     (
         "memory_models",
         '(machine=old_machine("flatmem"',
@@ -37,6 +38,7 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("stack_overflow", 'f"{limit_kb}K"', '"1M"', "as far as its limit"),
     ("time_slices", "cpu=0) for name", "cpu=len(name) % 2) for name", "in three times"),
     ("tlb_reach", "REACH = 1536", "REACH = 1792", "within its reach"),
+    ("uma_bus_saturation", "min(count / alone_ns * 1000, most)", "most / 2", "as theory says"),
     ("watermarks", "zones[1].free - zones[1].low", "zones[1].free", "above low kswapd sleeps"),
     ("zone_fallback", "RATIOS = (256, 32,", "RATIOS = (256, 16,", "as the formula says"),
     ("zone_reclaim", '_mode", mode)', '_mode", mode & 4)', "free the page"),

@@ -1,11 +1,12 @@
-"""What a disk hears.
+"""What a disk hears, and what moves its data.
 
-Units: sectors of 512 bytes, pages.
+Units: sectors of 512 bytes, pages, ns.
 """
 
 import attrs
 import msgspec
 
+from kernelsim.block.mq_deadline import Request
 from kernelsim.sim.actor import ActorRef
 
 
@@ -52,3 +53,24 @@ class SubmitBio:
     def rwbs(self) -> str:
         """What block tracepoints call the direction."""
         return "W" if self.is_write else "R"
+
+
+class MoveData(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Move the data of a request between a disk and memory.
+
+    Attributes:
+        request: Which.
+        size_bytes: How much.
+        ready_ns: When the disk has read or written it all, if nothing holds it up.
+    """
+
+    request: Request
+    size_bytes: int
+    ready_ns: int
+
+
+class DataMoved(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The data of a request has been moved; attributes as in `MoveData`."""
+
+    request: Request
+    ready_ns: int

@@ -42,6 +42,7 @@ class FaultResult(msgspec.Struct, frozen=True, gc=False):
         user_ns: Time of the access itself, to be spent in user mode.
         signal: The signal it raises instead, 0 for none.
         why: Why it raises one.
+        nid: Node of the memory it accesses, where accesses queue for a bus.
         rss: What it adds to MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES; None for what
             its kind says.
     """
@@ -52,4 +53,5 @@ class FaultResult(msgspec.Struct, frozen=True, gc=False):
     user_ns: int
     signal: int = 0
     why: str = ""
+    nid: int = 0
     rss: tuple[int, int, int, int] | None = None

@@ -4,7 +4,7 @@ import msgspec
 
 
 class Transfer(msgspec.Struct, frozen=True, gc=False):
-    """Move bytes between the CPUs of one node and the memory of another.
+    """Move bytes between the CPUs of one node and memory; its own if they share a bus.
 
     Attributes:
         source: Node of the CPU.

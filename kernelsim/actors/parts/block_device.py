@@ -6,6 +6,8 @@ waits its access latency beside others, then its data passes the pipe, one reque
 Where the description gives a spread, access latencies vary by the seed.
 A hard disk serves one at a time: its arm moves to it, the platter turns to it. At most
 `NR_REQUESTS` bios are under way; the sender of another one waits for room.
+Where CPUs share a bus the data passes that at the same time (dma.py), and is there when both are
+done.
 Owns: its queue, the accounts of its writers, its statistics.
 Interface: ask `SubmitBio`; the answer means "accepted", for a read or a synchronous write that
 asks to wait, "done" with its status. The receiver a bio names is told its `end_io` at completion,
@@ -23,7 +25,7 @@ import attrs
 import msgspec
 import numpy as np
 
-from kernelsim.actors.messages.block_device import SubmitBio
+from kernelsim.actors.messages.block_device import DataMoved, MoveData, SubmitBio
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WritebackThrottle
@@ -34,7 +36,7 @@ from kernelsim.block.seek import seek_ns
 from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.config.latency import LatencySpec
 from kernelsim.hw.spread import spread_ns
-from kernelsim.sim.actor import DEFERRED, Actor
+from kernelsim.sim.actor import DEFERRED, Actor, ActorRef
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.reply import Reply
 from kernelsim.sim.rng import Rng
@@ -99,6 +101,7 @@ class BlockDevice(Actor):
         self.spec = spec
         self.statistics = DiskStatistics()
         self.faults = DeviceFaults()
+        self.dma: ActorRef | None = None  # on a machine whose CPUs share a bus
         self.nr_in_flight = 0
         self._active_ns = 0  # with a request or more under way, before the present such time
         self._active_since_ns = 0
@@ -151,7 +154,11 @@ class BlockDevice(Actor):
         return self._active_ns + current
 
     def receive(self, message: Any) -> Any:  # noqa: ANN401 - a SubmitBio; None or a later answer
-        """Accept a request, or let the submitter wait for room."""
+        """Accept a request, or let the submitter wait; be done with one whose data has moved."""
+        if isinstance(message, DataMoved):
+            at_ns = max(self.engine.now_ns, message.ready_ns)
+            self.engine.clock.schedule(at_ns, self._complete, message.request)
+            return None
         assert isinstance(message, SubmitBio)
         if self.is_full:
             self._waiting.append((message, self.defer()))
@@ -243,7 +250,17 @@ class BlockDevice(Actor):
         transfer_ns = spec.request_ns + size_bytes * NS_PER_S // bandwidth
         self._pipe_free_ns = begin_ns + transfer_ns
         self.statistics.busy_ns += transfer_ns
-        self.engine.clock.schedule(self._pipe_free_ns, self._complete, request)
+        if self.dma is None:
+            self.engine.clock.schedule(self._pipe_free_ns, self._complete, request)
+            return
+        move = MoveData(request, size_bytes, self._pipe_free_ns)
+        self.engine.clock.schedule(begin_ns, self._move_data, move)
+
+    def _move_data(self, move: MoveData) -> bool:
+        """Let the data of a request pass the bus while the pipe has it."""
+        if self.dma is not None and not self.dma.has_ended:
+            self.dma.tell(move)
+        return False
 
     def _drawn_ns(self, request: Request) -> int:
         """Return the latency of a request this time; of it the mean and the spread are known."""

@@ -16,7 +16,9 @@ from kernelsim.actors.alloc.page_allocator import fill_request, get_vma_policy, 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
+from kernelsim.actors.space.access_trace import AccessTrace
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
+from kernelsim.actors.space.memory_access import access_line, accessed_nid
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.burst.columns import (
     ACCESSES_MAX,
@@ -89,6 +91,9 @@ class Accesses:
         current: The task of the process.
         entry: The process.
         handler: Its fault handler.
+
+    Attributes:
+        trace: Tells the steps of each access to who wants them.
     """
 
     def __init__(self, current: Current, entry: ProcessEntry, handler: FaultHandler) -> None:
@@ -96,11 +101,12 @@ class Accesses:
         self._kernel = current.kernel
         self._entry = entry
         self._handler = handler
+        self.trace = AccessTrace(current.kernel, entry.task, entry.mm)
 
     def _pages_at_once(self) -> int:
         """Return how many pages a burst may have; 1, by messages, where each is to be logged."""
         kernel = self._kernel
-        if wants(self._handler, page_fault_user):
+        if self.trace.is_wanted or wants(self._handler, page_fault_user):
             return 1
         if any(wants(node, mm_page_alloc) for node in kernel.nodes):
             return 1
@@ -172,7 +178,7 @@ class Accesses:
         if task.cpu.must_give_way():  # it looks whenever it is about to leave the kernel
             await task.give_way()
             return 0
-        done, why, elapsed_ns, _, read = touch_present(
+        done, why, elapsed_ns, hits, read = touch_present(
             *kernel.space, task.cpu.tlb, mm.number, mm.ctx_id, vpn, 1, 1, write, token, NO_END,
             task.cpu.access_cost,
         )  # fmt: skip
@@ -180,11 +186,22 @@ class Accesses:
             kernel.observer.stored(task.pid, vpn, 1, 1, token)
         elif done and kernel.is_observed:
             kernel.observer.loaded(task.pid, np.array([vpn]), read)
-        if elapsed_ns:
-            await task.compute(elapsed_ns, user=True)
-        if why == TOUCH_FAULT and not task.killed:
+        if done:
+            nid = accessed_nid(self._current, mm, vpn)
+            await self._reach_memory(vpn, nid, elapsed_ns, write=write, is_hit=hits > 0)
+        elif why == TOUCH_FAULT and not task.killed:
             done = await self._fault(PageFault(vpn, write, vma, token), result)
         return done
+
+    async def _reach_memory(
+        self, vpn: int, nid: int, ns: int, *, write: bool, is_hit: bool
+    ) -> None:
+        """Let an access whose translation was there take its time."""
+        if not self.trace.is_wanted:
+            await access_line(self._current, nid, ns)
+            return
+        access = self.trace.begin(vpn, write=write, is_hit=is_hit)
+        self.trace.end(access, await access_line(self._current, nid, ns))
 
     def _begin(self, token: int, nr: int, policy: Mempolicy | None) -> I64:
         """Fill in what the CPU needs to know to go on by itself; the policy is of the pages."""
@@ -275,6 +292,8 @@ class Accesses:
         is_store = fault.write and fault.token != KEEP
         kernel.observer.faulting(entry.pid, fault.vpn, fault.token, write=is_store)
         at_once = fault.entered_ns >= 0  # the burst has told the handler
+        began_ns = kernel.engine.now_ns
+        steps = self.trace.walked(fault.vpn) if self.trace.is_wanted else []
         served: FaultResult = await self._handler.ref.ask(fault, at_once=at_once)
         kernel.observer.served(entry.pid, int(served.is_served))
         if served.signal:  # a fault that failed is none of the process's
@@ -284,6 +303,10 @@ class Accesses:
         result.majflt += served.majflt
         entry.minflt += served.minflt
         entry.majflt += served.majflt
+        if steps:
+            self.trace.faulted(fault.vpn, steps, began_ns, write=fault.write)
         if served.user_ns:
-            await entry.task.compute(served.user_ns, user=True)
+            await self._reach_memory(
+                fault.vpn, served.nid, served.user_ns, write=fault.write, is_hit=False
+            )
         return int(served.is_served)

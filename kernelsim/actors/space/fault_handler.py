@@ -24,12 +24,12 @@ from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushe
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.file_fault import FileFault, opened_by
 from kernelsim.actors.space.file_fault_result import BEHIND_END, FileFaultResult, VmFault
-from kernelsim.actors.space.memory_access import clear_pages
+from kernelsim.actors.space.memory_access import accessed_nid, clear_pages, copy_pages
 from kernelsim.actors.space.mlock import move_folios
 from kernelsim.actors.space.mmu_gather import free_pages_and_swap_cache
 from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
-from kernelsim.mm.core.mem import PG_anon
+from kernelsim.mm.core.mem import PG_anon, nid_of
 from kernelsim.mm.core.mlock import mlock_new_folio, munlock_folios
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -233,7 +233,8 @@ class FaultHandler(Actor):
         grant = await alloc_pages(self._current, context, 1, self._pfn)
         if not grant.nr:
             return KILLED
-        await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
+        nids = (nid_of(kernel.mem, old_pfn), grant.nid)
+        await copy_pages(self._current, nids, 1, resched=False)
         unused = np.zeros(1, np.int64)
         token = fault.token if fault.token != KEEP else int(kernel.mem.pages.token[old_pfn])
         done, nr_unused = wp_page_copy(
@@ -297,10 +298,11 @@ class FaultHandler(Actor):
             kernel.observer.served(task.pid, 1)
         elif done and not fault.write and kernel.is_observed:
             kernel.observer.loaded(task.pid, np.array([fault.vpn]), read)
+        nid = accessed_nid(self._current, mm, fault.vpn) if done else 0
         if new_pfn:
             await folio_add_lru(self._current, new_pfn)
         await task.compute(kernel.spec.latency.pte_set_ns, resched=False)
-        return FaultResult(bool(done), 1 - majflt, majflt, user_ns)
+        return FaultResult(bool(done), 1 - majflt, majflt, user_ns, nid=nid)
 
     def _token_at(self, vpn: int) -> int:
         """Return what a mapped page holds; 0 for one that is not there any more."""

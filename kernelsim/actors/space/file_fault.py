@@ -31,12 +31,13 @@ from kernelsim.actors.space.file_fault_result import (
     FileFaultResult,
     VmFault,
 )
+from kernelsim.actors.space.memory_access import copy_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.shmem import shmem_fault
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.core.mem import PG_dirty, PG_locked, PG_readahead, PG_reclaim, PG_uptodate
+from kernelsim.mm.core.mem import PG_dirty, PG_locked, PG_readahead, PG_reclaim, PG_uptodate, nid_of
 from kernelsim.mm.core.mlock import mlock_new_folio
 from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.core.xarray import xa_load, xa_next
@@ -172,7 +173,8 @@ class FileFault:
             if not pfn:
                 await free_frames(self._current, np.array([new_pfn], np.int64), 1)
                 return result
-            await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
+            nids = (nid_of(kernel.mem, pfn), grant.nid)
+            await copy_pages(self._current, nids, 1, resched=False)
         token = fault.token if fault.token != KEEP else int(kernel.mem.pages.token[pfn])
         done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token)
         assert done == 1, "the address space of a faulting process changed under it"

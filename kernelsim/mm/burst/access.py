@@ -29,6 +29,7 @@ from kernelsim.mm.burst.columns import (
     B_SPREADS_TABLES,
     B_STRIDE,
     B_TABLE,
+    B_TARGET,
     B_TOKEN,
     B_VPN,
     B_WRITE,
@@ -130,7 +131,9 @@ def access_page(
         mem.pages.token[pfn] = run[B_TOKEN]
     else:
         run[B_READ] = read_sum(mem, int(run[B_READ]), pfn)
-    return tlb_ns + int(burst.memory_ns[run[B_NID], node_at(mem.block_zone, mem.zone, pfn)])
+    nid = node_at(mem.block_zone, mem.zone, pfn)
+    run[B_TARGET] = nid
+    return tlb_ns + int(burst.memory_ns[run[B_NID], nid])
 
 
 @inlined_leaf

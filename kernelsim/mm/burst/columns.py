@@ -34,6 +34,7 @@ ADDED: Final = 17  # and given back
 RETURN: Final = 18  # the kernel is left
 BACK: Final = 19  # the program hears of that, the access that faulted is done
 WAITING: Final = 20  # queues at a lock behind actors, which wake it up
+SENT: Final = 21  # an access has missed the caches and is for the bus or a link
 
 # Why a CPU stopped
 STOP_DONE: Final = 0  # all accesses are done
@@ -101,7 +102,9 @@ B_IN_LRU_FAULT: Final = 60  # 1: that its pages are used says that they will be 
 B_NR_INTERLEAVED: Final = 61  # nodes its pages are interleaved to; 0: they are not
 B_INDEX: Final = 62  # what a page number and this add up to decides which of them
 B_SPREADS_TABLES: Final = 63  # 1: so are its page tables, which the handler looks after
-NR_BURST_COLUMNS: Final = 64
+B_TARGET: Final = 64  # node of the memory that is accessed
+B_IS_LINE: Final = 65  # 1: what passes bus, link and controller is the line of an access
+NR_BURST_COLUMNS: Final = 66
 NR_KINDS: Final = 5
 
 ACCESSES_MAX: Final = 4096  # listed at once
@@ -171,7 +174,13 @@ C_SEED: Final = 10  # where the spread is drawn from
 C_NR_NODES: Final = 11
 C_NR_ZONES: Final = 12
 C_ZERO_PFN: Final = 13
-NR_COSTS: Final = 15
+C_HAS_BUS: Final = 15  # 1: accesses queue on their way to memory; the five below are for them
+C_BUS_PAGE: Final = 16
+C_BUS_LINE: Final = 17  # a cache line
+C_CONTROLLER_LINE: Final = 18
+C_LINK_LINE: Final = 19
+C_CACHE_MISS: Final = 20  # the part of an access before it leaves the CPU
+NR_COSTS: Final = 21
 
 
 class Burst(NamedTuple):
@@ -186,7 +195,7 @@ class Burst(NamedTuple):
     queued: I64  # [server] requests of actors that wait there, or behind them
     nr_waiting: I64  # [server] CPUs that wait there, and not behind actors
     holds: I64_2D  # [1 + HOLDS_MAX, H_*] of locks, in the order of their grants; [0, 0] = how many
-    traffic: I64_2D  # [server, T_*] of controllers and links
+    traffic: I64_2D  # [server, T_*] of controllers, links and buses
     notes: I64_2D  # [1 + NOTES_MAX, N_*]; [0, 0] = how many
     band: I64  # [zone] where its free pages were when that was noted last; -1 for no pages
     granted: I64  # [nid] pages handed out and not given back
@@ -208,7 +217,7 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
     """Return a burst in which no CPU takes part; costs and distances are filled in by the caller.
 
     Servers are numbered: zone->lock of every zone, lru_lock of every node, the memory controllers,
-    then the links from node to node.
+    then the links from node to node. The link of a node to itself is its bus.
     """
     nr_servers = nr_zones + 2 * nr_nodes + nr_nodes * nr_nodes
     cost = np.zeros(NR_COSTS, np.int64)

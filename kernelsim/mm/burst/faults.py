@@ -38,6 +38,7 @@ from kernelsim.mm.burst.columns import (
     B_HITS,
     B_IN_LRU_FAULT,
     B_INDEX,
+    B_IS_LINE,
     B_KILLED,
     B_KIND,
     B_LAST_HIT,
@@ -57,6 +58,7 @@ from kernelsim.mm.burst.columns import (
     B_UTIME,
     BACK,
     C_FAULT_ENTRY,
+    C_HAS_BUS,
     C_PTE_SET,
     C_ZERO_PFN,
     CALL_FLUSH,
@@ -76,6 +78,7 @@ from kernelsim.mm.burst.columns import (
     PASSED,
     REFILL,
     RETURN,
+    SENT,
     STOP_ENTERED,
     TAKE,
     TRAFFIC,
@@ -87,6 +90,7 @@ from kernelsim.mm.burst.events import (
     spend,
     stop,
 )
+from kernelsim.mm.burst.memory_path import begin_access, end_access, send
 from kernelsim.mm.burst.pages import (
     allocate,
     clear,
@@ -269,6 +273,9 @@ def return_to_user(burst: Burst, cpu: int) -> None:
     run[B_PHASE] = USER
     if run[B_USER_NS] <= 0:
         return
+    if burst.cost[C_HAS_BUS]:
+        begin_access(burst, cpu, int(run[B_USER_NS]))
+        return
     user_ns = int(run[B_USER_NS] + run[B_STOLEN])
     run[B_STOLEN] = 0
     run[B_UTIME] += run[B_USER_NS]
@@ -298,6 +305,8 @@ def fault_step(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst,
         push(burst, cpu, TRAFFIC, int(burst.run[cpu, B_TIME]))
     elif phase == TRAFFIC:
         traffic(mem, burst, cpu)
+    elif phase == PASSED and burst.run[cpu, B_IS_LINE]:
+        end_access(burst, cpu)
     elif phase == PASSED:
         go_on_clearing(mem, burst, cpu)
     elif phase == MAP and burst.run[cpu, B_KIND] == FAULT_ZERO_WP:
@@ -317,7 +326,9 @@ def leave_step(mem: Mem, burst: Burst, cpu: int, phase: int) -> int:
     """Do one of the steps behind the mapping; return CALL_* for the actors."""
     if phase == ADD:
         return add(mem, burst, cpu)
-    if phase == LRU:
+    if phase == SENT:
+        send(burst, cpu)
+    elif phase == LRU:
         move(mem, burst, cpu)
     elif phase == ADDED:
         added(mem, burst, cpu)

@@ -20,16 +20,21 @@ from kernelsim.mm.burst.columns import (
     B_BEGAN,
     B_FOR,
     B_HOLD,
+    B_IS_LINE,
     B_LOCK_NS,
     B_NID,
     B_PFN,
     B_PHASE,
     B_SLICE_END,
     B_STIME,
+    B_TARGET,
     B_TIME,
     B_ZONE,
+    C_BUS_PAGE,
     C_CLEAR_PAGE,
+    C_CONTROLLER_LINE,
     C_CONTROLLER_PAGE,
+    C_HAS_BUS,
     C_LINK_PAGE,
     C_ZONE_HOLD_PAGE,
     CALL_BOOSTED,
@@ -58,6 +63,7 @@ from kernelsim.mm.burst.events import (
     spend,
     stop,
 )
+from kernelsim.mm.burst.memory_path import crossing_ns
 from kernelsim.mm.burst.servers import (
     ask_lock,
     controller,
@@ -238,26 +244,37 @@ def clear(mem: Mem, burst: Burst, cpu: int) -> int:
         preferred_nid = int(burst.request[cpu, run[B_FOR], R_PREFERRED])
         count_interleave_hit(mem, int(run[B_PFN]), preferred_nid, 1)
     run[B_BEGAN] = run[B_TIME]
-    is_near = run[B_NID] == mem.zone[zone, Z_NID]
+    is_near = run[B_NID] == mem.zone[zone, Z_NID] and not burst.cost[C_HAS_BUS]
     push(burst, cpu, TRAFFIC if is_near else LINK, int(run[B_TIME]))
     return CALL_NOTHING
 
 
 @inlined_leaf
-def cross(mem: Mem, burst: Burst, cpu: int) -> None:
-    """Let the page's bytes cross the interconnect."""
+def traffic_nid(mem: Mem, burst: Burst, cpu: int) -> int:
+    """Return the node whose memory a CPU's bytes go to: of the page it clears, or accesses."""
     run = burst.run[cpu]
-    server = link(burst, int(run[B_NID]), int(mem.zone[run[B_ZONE], Z_NID]))
-    hold_ns = int(burst.cost[C_LINK_PAGE])
+    return int(run[B_TARGET]) if run[B_IS_LINE] else int(mem.zone[run[B_ZONE], Z_NID])
+
+
+@inlined_leaf
+def cross(mem: Mem, burst: Burst, cpu: int) -> None:
+    """Let bytes of a page or of a line cross the interconnect, or the bus of the node."""
+    run = burst.run[cpu]
+    source, target = int(run[B_NID]), traffic_nid(mem, burst, cpu)
+    server = link(burst, source, target)
+    if run[B_IS_LINE]:
+        hold_ns = crossing_ns(burst, cpu)
+    else:
+        hold_ns = int(burst.cost[C_BUS_PAGE if source == target else C_LINK_PAGE])
     push(burst, cpu, CROSSED, pass_traffic(burst, server, int(run[B_TIME]), hold_ns))
 
 
 @inlined_leaf
 def traffic(mem: Mem, burst: Burst, cpu: int) -> None:
-    """Let the page's bytes pass the controller."""
+    """Let bytes of a page or of a line pass the controller."""
     run = burst.run[cpu]
-    server = controller(burst, int(mem.zone[run[B_ZONE], Z_NID]))
-    hold_ns = int(burst.cost[C_CONTROLLER_PAGE])
+    server = controller(burst, traffic_nid(mem, burst, cpu))
+    hold_ns = int(burst.cost[C_CONTROLLER_LINE if run[B_IS_LINE] else C_CONTROLLER_PAGE])
     push(burst, cpu, PASSED, pass_traffic(burst, server, int(run[B_TIME]), hold_ns))
 
 

@@ -16,6 +16,7 @@ from kernelsim.mm.burst.columns import (
     B_STOLEN,
     B_TIME,
     B_UTIME,
+    C_HAS_BUS,
     CALL_NOTHING,
     ENTER,
     O_NUMBER,
@@ -32,6 +33,7 @@ from kernelsim.mm.burst.columns import (
 )
 from kernelsim.mm.burst.events import first_due, gather, is_before, note_due, push, stop
 from kernelsim.mm.burst.faults import fault_step
+from kernelsim.mm.burst.memory_path import begin_access
 from kernelsim.mm.core.mem import Mem
 from kernelsim.mm.space.pgtable import PT_NR_FREE, Mms, PageTables
 from kernelsim.mm.swap.swap_area import SwapArea
@@ -59,6 +61,10 @@ def go_on(
         if access_ns < 0:
             break
         burst.order[O_TIME] = run[B_TIME]
+        if burst.cost[C_HAS_BUS]:
+            advance(burst, cpu)
+            begin_access(burst, cpu, access_ns)
+            return
         stolen_ns = run[B_STOLEN]
         run[B_STOLEN] = 0
         run[B_UTIME] += access_ns

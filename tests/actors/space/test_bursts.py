@@ -215,3 +215,31 @@ def test_accesses_in_a_given_order_cost_the_same(burst_pages):
 
     spec = small_machine(memory="8M", swap="32M", latency=SPREAD)
     assert run(spec, main, burst_pages=burst_pages).result == run(spec, main).result
+
+
+def test_accesses_queue_for_a_bus_as_messages_do():
+    """Four CPUs on two buses, with memory of both nodes: present, fresh and zero pages."""
+
+    async def main(machine):
+        async def program(process):
+            await process.sleep(10_000_000 - machine.now_ns)
+            region = await process.mmap(64 * PAGE)
+            await process.touch(region)
+            await process.touch(region, write=True, stride=2 * PAGE)
+            await process.touch(region, passes=3)
+            return (await process.touch(region, write=True)).latency_ns
+
+        policies = ("bind:0", "bind:1", "interleave:0-1", None)
+        processes = [
+            await machine.spawn(f"p{cpu}", program, cpu=cpu, mempolicy=policy)
+            for cpu, policy in enumerate(policies)
+        ]
+        for process in processes:
+            await process.wait()
+        return [process.result for process in processes]
+
+    bus = {"bus_bandwidth_bytes_per_s": 10**9, "memory_local_ns": 250}
+    spec = small_machine(cpus=("0-1", "2-3"), memory="64M", latency=SPREAD | bus)
+    _, _, accounts = same_for_all_sizes(spec, main)
+    assert all(accounts[f"node {nid} bus"].wait_ns > 0 for nid in (0, 1))
+    assert accounts["link0-1"].nr_holds > 64

@@ -16,6 +16,7 @@ from kernelsim.actors.core.signal import SIGSEGV, send_signal
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores
+from kernelsim.hw.access_path import AccessStep
 from kernelsim.mm.core.mem import I64, U8
 from kernelsim.mm.space.brk import fault_vma
 from kernelsim.mm.space.mm_struct import MmStruct
@@ -30,13 +31,17 @@ ACCESSES_AT_ONCE: Final = 1 << 16  # of those that are listed one by one
 
 @attrs.frozen
 class Touch:
-    """Access a range, one byte each stride, `passes` times; answered with a `TouchResult`."""
+    """Access a range, one byte each stride, `passes` times; answered with a `TouchResult`.
+
+    With `told` the result has each step of each access.
+    """
 
     address: int
     length: int
     write: bool
     stride: int = PAGE_SIZE
     passes: int = 1
+    told: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -77,6 +82,7 @@ class TouchResult:
         latency_ns: Virtual time it took.
         signal: Signal that ended the process meanwhile, 0 for none.
         fault: The fault that ended the accesses and that the program has caught; None for none.
+        steps: What each access did on its way to memory, where that was asked for.
     """
 
     minflt: int = 0
@@ -84,10 +90,19 @@ class TouchResult:
     latency_ns: int = 0
     signal: int = 0
     fault: CaughtFault | None = None
+    steps: tuple[AccessStep, ...] = ()
 
 
 async def touch(caller: Caller, message: Touch) -> TouchResult:
     """Access a range."""
+    told = caller.accesses.trace
+    told.kept = [] if message.told else None
+    result = await _touch(caller, message)
+    result.steps, told.kept = tuple(told.kept or ()), None
+    return result
+
+
+async def _touch(caller: Caller, message: Touch) -> TouchResult:
     result = TouchResult()
     began_ns = caller.kernel.engine.now_ns
     for _ in range(message.passes):
