@@ -46,7 +46,9 @@ from kernelsim.workload.arguments import oom_score_adj as score_adj
 from kernelsim.workload.disk import DiskHandle
 from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.kernel_thread import KernelThreadHandle, start_kernel_thread
 from kernelsim.workload.log import AuthorLogger, author_logger
+from kernelsim.workload.net_device import NetDeviceHandle, plug_net_device
 from kernelsim.workload.panic import until_panic
 from kernelsim.workload.program import Program
 
@@ -215,6 +217,16 @@ class MachineHandle:
         self.processes.append(handle)
         await handle.start(program)
         return handle
+
+    def kernel_thread(
+        self, name: str, *, cpu: int | Iterable[int] | None = None
+    ) -> KernelThreadHandle:
+        """Start a kernel thread, to run kernel code: on one CPU, on several, or on any."""
+        return start_kernel_thread(self._machine.kernel, name, cpu)
+
+    def net_device(self, name: str, *, cpu: int = 0) -> NetDeviceHandle:
+        """Plug in a network card, such as "eth0", whose interrupts go to a CPU."""
+        return plug_net_device(self._machine.kernel, name, cpu)
 
     async def sleep(self, duration: int | str) -> None:
         """Let virtual time pass: ns, or text such as "1s"."""

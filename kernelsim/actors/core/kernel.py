@@ -9,7 +9,7 @@ tasks that want pages, and kswapd, without a lock.
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, Protocol
 
 import attrs
@@ -49,7 +49,7 @@ from kernelsim.sched.psi import PsiGroup
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import NS_PER_S, PAGE_SIZE
 
 KERN_EMERG: Final = 0  # levels of the kernel log; include/linux/kern_levels.h
 KERN_ALERT: Final = 1
@@ -120,6 +120,7 @@ class Kernel:
         has_rotating_swap: A swap disk rotates.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         signal_messages: How often it tells of segfaults.
+        alloc_messages: How often it tells of allocations that failed.
         console: Those of them that a console shows: errors and worse.
         alloc_contexts: What requests are served by.
         zero_pfn: The shared zero page.
@@ -175,6 +176,7 @@ class Kernel:
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
     console: list[tuple[int, str]] = attrs.field(factory=list)
     signal_messages: RateLimit = attrs.field(factory=RateLimit)
+    alloc_messages: RateLimit = attrs.field(factory=partial(RateLimit, 10 * NS_PER_S, 1))
     alloc_contexts: AllocContexts = attrs.field(
         default=attrs.Factory(lambda self: AllocContexts(self.phys), takes_self=True), init=False
     )

@@ -277,9 +277,13 @@ class Cpu(Actor):
         Source: Linux 6.1 arch/x86/kernel/irq.c:common_interrupt
         """
         self._irq_end_ns = max(self.engine.now_ns, self._irq_end_ns) + ns
+        self.steal(ns)
+        return self._irq_end_ns
+
+    def steal(self, ns: int) -> None:
+        """Note that a handler takes of the running task's time."""
         if self.state.current is not None:
             self.row[B_STOLEN] += ns
-        return self._irq_end_ns
 
     def is_lazy(self) -> bool:
         """Return whether it keeps an address space loaded that the running task does not use.
