@@ -33,6 +33,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.mpol_new import parse_mempolicy
+from kernelsim.mm.space.kernel_layout import KernelLayout
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.snapshot import Snapshot
@@ -166,6 +167,11 @@ class MachineHandle:
         row = kernel.mem.zone[nid * len(types) + types.index(name)].tolist()
         fields = (Z_FREE, Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_MANAGED)
         return ZoneStatistics(*(row[field] for field in fields))
+
+    @property
+    def kernel_layout(self) -> KernelLayout:
+        """Where the kernel has its direct map, vmalloc, slots of kmap and fixmap."""
+        return self._machine.kernel.init_mm.layout
 
     def disk(self, name: str) -> DiskHandle:
         """Return the handle of a disk: its statistics, and what may break it.

@@ -28,3 +28,60 @@ class FreeKernelPages:
     """
 
     pfns: I64
+
+
+@attrs.frozen
+class Vmalloc:
+    """Allocate memory whose addresses follow each other; answered with a `VmStruct` or None.
+
+    Attributes:
+        size: Bytes.
+    """
+
+    size: int
+
+
+@attrs.frozen
+class Vfree:
+    """Free such memory.
+
+    Attributes:
+        address: Where it begins.
+    """
+
+    address: int
+
+
+@attrs.frozen
+class Kmap:
+    """Map a page, for as long as it is needed; answered with its address.
+
+    Attributes:
+        pfn: Its frame.
+    """
+
+    pfn: int
+
+
+@attrs.frozen
+class Kunmap:
+    """Give the mapping of a page back.
+
+    Attributes:
+        pfn: Its frame.
+    """
+
+    pfn: int
+
+
+@attrs.frozen
+class CopyHighpage:
+    """Copy a page through temporary mappings; answered with their addresses.
+
+    Attributes:
+        to: Frame that is written.
+        source: Frame that is read.
+    """
+
+    to: int
+    source: int

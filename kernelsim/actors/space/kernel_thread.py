@@ -14,8 +14,19 @@ from kernelsim.actors.alloc.kernel_pages import alloc_kernel_pages, free_kernel_
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.kernel_thread import AllocKernelPages, FreeKernelPages
+from kernelsim.actors.messages.kernel_thread import (
+    AllocKernelPages,
+    CopyHighpage,
+    FreeKernelPages,
+    Kmap,
+    Kunmap,
+    Vfree,
+    Vmalloc,
+)
+from kernelsim.actors.space.highmem import copy_highpage, kmap, kunmap
+from kernelsim.actors.space.vmalloc import vfree, vmalloc
 from kernelsim.mm.core.mem import I64
+from kernelsim.mm.space.vmalloc import VmStruct
 from kernelsim.sim.actor import Actor
 
 
@@ -34,6 +45,11 @@ class KernelThread(Actor):
         self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
             AllocKernelPages: self._alloc_pages,
             FreeKernelPages: self._free_pages,
+            Vmalloc: self._vmalloc,
+            Vfree: self._vfree,
+            Kmap: self._kmap,
+            Kunmap: self._kunmap,
+            CopyHighpage: self._copy_highpage,
         }
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - the messages above
@@ -49,3 +65,18 @@ class KernelThread(Actor):
 
     async def _free_pages(self, message: FreeKernelPages) -> None:
         await free_kernel_pages(self._current, message.pfns)
+
+    async def _vmalloc(self, message: Vmalloc) -> VmStruct | None:
+        return await vmalloc(self._current, message.size, self._task.name)
+
+    async def _vfree(self, message: Vfree) -> None:
+        await vfree(self._current, message.address)
+
+    async def _kmap(self, message: Kmap) -> int:
+        return await kmap(self._current, message.pfn)
+
+    async def _kunmap(self, message: Kunmap) -> None:
+        await kunmap(self._current, message.pfn)
+
+    async def _copy_highpage(self, message: CopyHighpage) -> tuple[int, int]:
+        return await copy_highpage(self._current, message.to, message.source)
