@@ -1,8 +1,8 @@
 """The `kernelsim` command: finds the command, runs it, turns its outcome into an exit status.
 
-Interface: `main` is the program's entry point. A command is a function in a file of its own; to
-add one, give it a row in `COMMANDS`. It returns None or an exit status, and reports mistakes by
-raising `UserError` or `CheckFailedError`.
+Interface: `main` is the program's entry point. A command is a function, or a group of
+them, in a file of its own; to add one, give it a row in `COMMANDS`. It returns None or an exit
+status, and reports mistakes by raising `UserError` or `CheckFailedError`.
 Exit status: 0 done, 1 a check failed, 2 wrong use or bad input (one line on stderr), 3 a bug of
 ours (a report on stderr), 130 interrupted.
 """
@@ -85,6 +85,11 @@ COMMANDS: Final = (
         "replay",
         "kernelsim.cli.replay:replay",
         "Run a random run of `kernelsim stress` again, to the byte.",
+    ),
+    Command(
+        "explain",
+        "kernelsim.cli.explain:explain",
+        "Say why, step by step: the walk of one address.",
     ),
     Command(
         "events",

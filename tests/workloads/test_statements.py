@@ -8,6 +8,7 @@ from kernelsim.cli import main as cli
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 CHANGES = [  # workload, what is changed to what, what the run then says
+    ("address_space_tour", "(0x8000_0000_0000, TRAP)", "(0x8000_0000_0000, SEGFAULT)", "is #GP"),
     ("atomic_reserve", "BURST = 1_500", "BURST = 500", "the reserve is gone"),
     ("buddy", "    await process.exit()\n    await process.wait()\n", "", "and came back"),
     ("cache_pollution", "POLICIES[name]", 'POLICIES["lru"]', "two lists lose hardly"),

@@ -10,6 +10,7 @@ from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.highmem import Pkmap
 from kernelsim.mm.space.kernel_layout import KernelLayout, kernel_layout
 from kernelsim.mm.space.vmalloc import KernelTables, VmapAreas, VmStruct, lazy_max_pages
+from kernelsim.units import PAGE_SHIFT
 
 
 @attrs.define
@@ -38,6 +39,16 @@ class InitMm:
     def is_kmapped(self, pfn: int) -> bool:
         """Tell whether a frame may be given back by kunmap: kmap has mapped it, or needs not."""
         return self.layout.is_lowmem(pfn) or self.pkmap.nr_users(pfn) > 0
+
+    def frame_of(self, address: int) -> int | None:
+        """Return the frame that an address of the kernel is translated to; None for none."""
+        layout, vpn = self.layout, address >> PAGE_SHIFT
+        if layout.page_offset <= address < layout.high_memory:
+            return address - layout.page_offset >> PAGE_SHIFT
+        slot = vpn - (layout.pkmap_base >> PAGE_SHIFT)
+        if layout.last_pkmap and 0 <= slot < layout.last_pkmap:
+            return self.pkmap.pfn[slot] if self.pkmap.count[slot] else None
+        return self.tables.ptes.get(vpn)
 
 
 def make_init_mm(arch: str, max_low_pfn: int, nr_cpus: int) -> InitMm:

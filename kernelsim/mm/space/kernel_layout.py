@@ -47,7 +47,6 @@ class KernelLayout:
     """Where the kernel of a machine has what.
 
     Attributes:
-        address_bits: Of a virtual address.
         task_size: First address behind those of user space; a canonical hole may follow.
         page_offset: Where the direct map begins.
         high_memory: Behind the last address of the direct map.
@@ -59,7 +58,6 @@ class KernelLayout:
         regions: All regions, rising; what lies between them is unused.
     """
 
-    address_bits: int
     task_size: int
     page_offset: int
     high_memory: int
@@ -97,6 +95,13 @@ class KernelLayout:
         """
         return self.fix_to_virt(FIX_KMAP_BEGIN + index + KM_MAX_IDX * cpu)
 
+    def region_of(self, address: int) -> Region | None:
+        """Return the region of the kernel that an address lies in; None for none."""
+        for region in self.regions:
+            if region.start <= address < region.end:
+                return region
+        return None
+
 
 def kernel_layout(arch: str, max_low_pfn: int) -> KernelLayout:
     """Return the layout of a machine.
@@ -114,7 +119,6 @@ def _layout_64(high_memory: int) -> KernelLayout:
     text, modules = 0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_A000_0000
     top = FIXADDR_TOP["x86_64"]
     return KernelLayout(
-        address_bits=48,
         task_size=0x7FFF_FFFF_F000,
         page_offset=offset,
         high_memory=high_memory,
@@ -150,7 +154,6 @@ def _layout_32(arch: str, high_memory: int) -> KernelLayout:
     vmalloc_start, vmalloc_end = high_memory + VMALLOC_OFFSET, pkmap - 2 * PAGE_SIZE
     nr_slots = LAST_PKMAP[arch]
     return KernelLayout(
-        address_bits=32,
         task_size=PAGE_OFFSET[arch],
         page_offset=PAGE_OFFSET[arch],
         high_memory=high_memory,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kernelsim.mm.space.init_mm import make_init_mm
 from kernelsim.mm.space.kernel_layout import kernel_layout
 
 MIB = 1 << 20
@@ -25,8 +26,22 @@ def test_the_direct_map_of_32_bits_ends_at_896_mib():
 
 @pytest.mark.parametrize("arch", ["x86_64", "i386", "i386pae"])
 def test_regions_follow_each_other(arch):
-    """Rising, none in another, the first above user space."""
+    """Rising, none in another, the first above user space; each address has its region's name."""
     layout = kernel_layout(arch, PFNS_896M)
     edges = [edge for region in layout.regions for edge in (region.start, region.end)]
     assert edges == sorted(edges)
     assert edges[0] >= layout.task_size
+    for region in layout.regions:
+        assert layout.region_of(region.start) == layout.region_of(region.end - 1) == region
+    assert layout.region_of(layout.task_size - 1) is None
+
+
+def test_frames_are_found_by_their_address():
+    """In the direct map by the address alone, else by an entry or a slot."""
+    init_mm = make_init_mm("i386", PFNS_896M, 1)
+    slot = init_mm.pkmap.kmap_high(PFNS_896M + 5)
+    at = init_mm.layout.pkmap_addr(slot)
+    assert init_mm.frame_of(0xC000_1234) == 1
+    assert (init_mm.frame_of(at + 8), init_mm.frame_of(at + 4096)) == (PFNS_896M + 5, None)
+    assert init_mm.frame_of(init_mm.layout.vmalloc_start) is None
+    assert [init_mm.is_kmapped(pfn) for pfn in (1, PFNS_896M + 5, PFNS_896M)] == [True, True, False]
