@@ -25,6 +25,7 @@ from kernelsim.actors.messages.kernel_thread import (
     FreeKernelPages,
     Kmap,
     Kunmap,
+    StopThread,
     Vfree,
     Vmalloc,
 )
@@ -61,6 +62,7 @@ class KernelThreadHandle:
     def __init__(self, kernel: Kernel, thread: KernelThread) -> None:
         self._kernel = kernel
         self._thread = thread
+        self._has_ended = False
 
     async def alloc_pages(self, nr: int, gfp: str = "GFP_KERNEL") -> I64:
         """Allocate single pages; return their frames: all, unless gfp does not let it wait.
@@ -118,6 +120,14 @@ class KernelThreadHandle:
         addresses: tuple[int, int] = await self._ask(message)
         return addresses
 
+    async def stop(self) -> None:
+        """End the thread; its stack is free when this returns, what it allocated stays.
+
+        Every other call after it raises `WorkloadError`.
+        """
+        await self._ask(StopThread())
+        self._has_ended = True
+
     def address_of(self, page: int) -> int | None:
         """Return the address of a page in the direct map; None for one of high memory."""
         layout, pfn = self._kernel.init_mm.layout, self._frame(page)
@@ -132,6 +142,8 @@ class KernelThreadHandle:
         return pfn
 
     async def _ask(self, message: object) -> Any:  # noqa: ANN401 - depends on the message
+        if self._has_ended:
+            raise WorkloadError(f"{self._thread.name} has been stopped")
         with until_panic(self._kernel):
             return await self._thread.ref.ask(message)
 

@@ -45,6 +45,7 @@ from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.init_mm import InitMm, make_init_mm
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
+from kernelsim.mm.space.thread_stack import ThreadStack
 from kernelsim.mm.swap.swap_area import SA_ROTATIONAL, SA_START, SA_USED, SS_TOTAL, SwapArea
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.sched.psi import PsiGroup
@@ -199,6 +200,11 @@ class Kernel:
     _throttle_queues: dict[tuple[int, ThrottleReason], WaitQueue] = attrs.field(
         factory=dict, init=False
     )
+
+    @cached_property
+    def cached_stacks(self) -> list[list[ThreadStack]]:
+        """Kernel stacks that each CPU keeps for its next threads."""
+        return [[] for _ in self.cpus]
 
     @cached_property
     def init_mm(self) -> InitMm:

@@ -9,9 +9,11 @@ class AllocVmapArea:
 
     Attributes:
         size: Bytes, in whole pages.
+        align: The first is a multiple of it.
     """
 
     size: int
+    align: int
 
 
 @attrs.frozen

@@ -85,3 +85,8 @@ class CopyHighpage:
 
     to: int
     source: int
+
+
+@attrs.frozen
+class StopThread:
+    """End, as kthread_stop has it; the stack is free when this is answered."""

@@ -41,8 +41,8 @@ class KernelSpace(Actor):
         """Serve a message."""
         init_mm = self._init_mm
         match message:
-            case AllocVmapArea(size):
-                return await self._alloc_vmap_area(size)
+            case AllocVmapArea(size, align):
+                return await self._alloc_vmap_area(size, align)
             case FreeVmapArea(address):
                 if init_mm.areas.free(address):
                     self.ref.tell(PurgeVmapAreas())
@@ -56,16 +56,16 @@ class KernelSpace(Actor):
                 return self._wait_for_pkmap()
         return None
 
-    async def _alloc_vmap_area(self, size: int) -> int:
+    async def _alloc_vmap_area(self, size: int, align: int) -> int:
         """Find room, behind a purge if need be.
 
         Source: Linux 6.1 mm/vmalloc.c:alloc_vmap_area
         """
         areas = self._init_mm.areas
-        address = areas.alloc(size)
+        address = areas.alloc(size, align)
         if not address and areas.nr_lazy:
             await self._purge()
-            address = areas.alloc(size)
+            address = areas.alloc(size, align)
         if not address:
             hint = "use vmalloc=<size> to increase size"
             self._kernel.printk(KERN_WARNING, f"vmap allocation for size {size} failed: {hint}")

@@ -3,7 +3,7 @@
 Linux: kernel/kthread.c; what a module's thread would do, 6.1.
 No signal reaches it, and the OOM killer never chooses it: a request of its that may sleep waits for
 as long as it takes.
-Owns: nothing that it is not asked to; what it allocates belongs to who asked.
+Owns: its stack; what it allocates belongs to who asked.
 Interface: ask the messages of messages/kernel_thread.py.
 """
 
@@ -20,12 +20,15 @@ from kernelsim.actors.messages.kernel_thread import (
     FreeKernelPages,
     Kmap,
     Kunmap,
+    StopThread,
     Vfree,
     Vmalloc,
 )
 from kernelsim.actors.space.highmem import copy_highpage, kmap, kunmap
+from kernelsim.actors.space.thread_stack import alloc_thread_stack, free_thread_stack
 from kernelsim.actors.space.vmalloc import vfree, vmalloc
 from kernelsim.mm.core.mem import I64
+from kernelsim.mm.space.thread_stack import ThreadStack
 from kernelsim.mm.space.vmalloc import VmStruct
 from kernelsim.sim.actor import Actor
 
@@ -42,6 +45,7 @@ class KernelThread(Actor):
         super().__init__(task.name)
         self._task = task
         self._current = Current(kernel, task)
+        self._stack: ThreadStack
         self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
             AllocKernelPages: self._alloc_pages,
             FreeKernelPages: self._free_pages,
@@ -50,7 +54,14 @@ class KernelThread(Actor):
             Kmap: self._kmap,
             Kunmap: self._kunmap,
             CopyHighpage: self._copy_highpage,
+            StopThread: self._stop,
         }
+
+    async def on_start(self) -> None:
+        """Get a CPU, and a stack to run on."""
+        await self._task.get_cpu()
+        self._stack = await alloc_thread_stack(self._current)
+        await self._task.put_cpu()
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - the messages above
         """Do what is asked, on a CPU."""
@@ -80,3 +91,7 @@ class KernelThread(Actor):
 
     async def _copy_highpage(self, message: CopyHighpage) -> tuple[int, int]:
         return await copy_highpage(self._current, message.to, message.source)
+
+    async def _stop(self, _message: StopThread) -> None:
+        await free_thread_stack(self._current, self._stack)
+        self.ref.stop()

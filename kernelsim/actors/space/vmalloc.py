@@ -26,6 +26,16 @@ GFP_PGTABLE_KERNEL: Final = GFP_KERNEL | Gfp.ZERO
 async def vmalloc(current: Current, size: int, caller: str) -> VmStruct | None:
     """Allocate memory whose addresses follow each other; None if there is no room for them.
 
+    Source: Linux 6.1 mm/vmalloc.c:vmalloc
+    """
+    return await vmalloc_aligned(current, size, caller, align=PAGE_SIZE, gfp=GFP_VMALLOC)
+
+
+async def vmalloc_aligned(
+    current: Current, size: int, caller: str, *, align: int, gfp: Gfp
+) -> VmStruct | None:
+    """Allocate such memory, its first address a multiple of `align`.
+
     Source: Linux 6.1 mm/vmalloc.c:__vmalloc_node_range
     """
     kernel, task = current
@@ -33,7 +43,7 @@ async def vmalloc(current: Current, size: int, caller: str) -> VmStruct | None:
     if not nr or nr > kernel.phys.totalram_pages:
         return None
     with_guard = nr + 1 << PAGE_SHIFT
-    address = await kernel.kernel_space.ask(AllocVmapArea(with_guard))
+    address = await kernel.kernel_space.ask(AllocVmapArea(with_guard, align))
     if not address:
         return None
     array = 0
@@ -48,7 +58,7 @@ async def vmalloc(current: Current, size: int, caller: str) -> VmStruct | None:
     pfns = np.zeros(nr, np.int64)
     for at in range(0, nr, BULK_MAX):
         want = min(BULK_MAX, nr - at)
-        pfns[at : at + want] = await alloc_kernel_pages(current, GFP_VMALLOC, want)
+        pfns[at : at + want] = await alloc_kernel_pages(current, gfp, want)
         await task.cond_resched()
     vpn = address >> PAGE_SHIFT
     await _make_tables(current, vpn, nr)

@@ -67,16 +67,20 @@ class VmapAreas:
         self._lazy: list[tuple[int, int]] = []
         self.nr_lazy = 0
 
-    def alloc(self, size: int) -> int:
+    def alloc(self, size: int, align: int = PAGE_SIZE) -> int:
         """Take the lowest addresses that fit, in whole pages; return the first, 0 if none do.
+
+        Args:
+            size: Bytes.
+            align: A power of two; the first address is a multiple of it.
 
         Source: Linux 6.1 mm/vmalloc.c:alloc_vmap_area
         """
-        at = self._start
+        at = self._start + align - 1 & -align
         for start, end in self._areas:
             if at + size <= start:
                 break
-            at = end
+            at = max(at, end + align - 1 & -align)
         if at + size > self._end:
             return 0
         insort(self._areas, (at, at + size))

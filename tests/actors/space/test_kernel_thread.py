@@ -21,22 +21,26 @@ def test_vmalloc_maps_page_by_page(arch, nr_tables):
     """Its pages and its tables are frames of the zones; vfree gives all back but the tables."""
 
     async def main(machine):
-        driver, init_mm = machine.kernel_thread("driver"), machine.kernel.init_mm
-        before = total(machine)
+        before, init_mm = total(machine), machine.kernel.init_mm
+        driver = machine.kernel_thread("driver")
+        await driver.alloc_pages(0)
+        stack = before - total(machine) - len(init_mm.tables.tables)
+        kb = 4 * init_mm.nr_vmalloc_pages
         area = await driver.vmalloc("100K")
-        assert before - total(machine) == 25 + nr_tables == 25 + len(init_mm.tables.tables)
+        assert len(init_mm.tables.tables) == nr_tables
+        assert before - total(machine) == stack + 25 + nr_tables
         frames = [init_mm.frame_of(area.address + 4096 * page) for page in range(25)]
         assert frames == area.pfns.tolist()
         assert init_mm.frame_of(area.address + 4096 * 25) is None  # the guard page
-        assert "VmallocUsed:         100 kB" in machine.proc("meminfo")
-        line = machine.proc("vmallocinfo").split()
+        assert f"VmallocUsed: {kb + 100:11} kB" in machine.proc("meminfo")
+        lines = machine.proc("vmallocinfo").splitlines()
         second = await driver.vmalloc(1)
         assert second.address == area.address + 26 * 4096
         await driver.vfree(area)
         await driver.vfree(second)
-        assert before - total(machine) == nr_tables
+        assert before - total(machine) == stack + nr_tables
         assert "unpurged vm_area" in machine.proc("vmallocinfo")
-        return line
+        return lines[-1].split()
 
     line = run(small_machine(arch=arch), main).result
     assert line[1:5] == [str(26 * 4096), "driver-100", "pages=25", "vmalloc"]
@@ -48,14 +52,16 @@ def test_a_long_list_of_pages_is_itself_vmalloced():
 
     async def main(machine):
         driver = machine.kernel_thread("driver")
+        await driver.alloc_pages(0)
+        stacks = dict(machine.kernel.init_mm.vms)
         area = await driver.vmalloc("3M")
         assert area.array
         assert " vpages" in machine.proc("vmallocinfo")
-        assert machine.kernel.init_mm.nr_vmalloc_pages == 768 + 2
+        assert machine.kernel.init_mm.nr_vmalloc_pages == 4 + 768 + 2
         await driver.vfree(area)
-        return machine.kernel.init_mm.vms, await driver.vmalloc("64M")
+        return machine.kernel.init_mm.vms == stacks, await driver.vmalloc("64M")
 
-    assert run(small_machine(), main).result == ({}, None)
+    assert run(small_machine(), main).result == (True, None)
 
 
 @pytest.mark.mission("V8", "partly")
@@ -133,6 +139,36 @@ def test_kmap_sleeps_until_a_slot_is_given_back():
 
     spec = small_machine(cpus=("0-1",), memory="912M", arch="i386pae")
     assert run(spec, main).result == [0, 1]
+
+
+@pytest.mark.mission("V8", "partly")
+@pytest.mark.parametrize(("arch", "kb", "kept_kb"), [("x86_64", 16, 8 * 4), ("i386", 8, 0)])
+def test_each_thread_has_a_stack(arch, kb, kept_kb):
+    """Four pages of vmalloc, or two of low memory; a CPU keeps two of those that ended."""
+
+    async def main(machine):
+        first = machine.kernel_thread("t0")
+        await first.alloc_pages(0)
+        before = total(machine)
+        threads = [machine.kernel_thread(f"t{number}") for number in range(1, 4)]
+        for thread in threads:
+            await thread.alloc_pages(0)
+        assert f"KernelStack:{4 * kb:12} kB" in machine.proc("meminfo")
+        assert before - total(machine) == 3 * kb // 4
+        areas = sorted(machine.kernel.init_mm.vms)
+        assert len(areas) == (4 if arch == "x86_64" else 0)
+        assert not any(address % (kb << 10) for address in areas)
+        for thread in threads:
+            await thread.stop()
+        with pytest.raises(WorkloadError, match="stopped"):
+            await threads[0].stop()
+        assert before - total(machine) == kept_kb // 4
+        again = machine.kernel_thread("t9")
+        await again.alloc_pages(0)
+        assert before - total(machine) == (kept_kb // 4 or kb // 4)
+        return machine.proc("meminfo")
+
+    assert f"KernelStack:{2 * kb:12} kB" in run(small_machine(arch=arch), main).result
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,11 @@ def test_areas_are_the_lowest_holes_of_what_is_not_flushed(steps):
     areas, pages, used, freed = VmapAreas(START, START + PAGES * PAGE, LAZY), [0] * PAGES, [], []
     for step, number in steps:
         if step == "a":
-            fits = [at for at in range(PAGES - number + 1) if not any(pages[at : at + number])]
-            address = areas.alloc(number * PAGE)
+            align = 1 << number % 3
+            fits = [
+                at for at in range(0, PAGES - number + 1, align) if not any(pages[at : at + number])
+            ]
+            address = areas.alloc(number * PAGE, align * PAGE)
             assert address == (START + fits[0] * PAGE if fits else 0)
             if fits:
                 pages[fits[0] : fits[0] + number] = [1] * number
