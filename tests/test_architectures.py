@@ -47,7 +47,7 @@ def test_a_table_maps_as_much_as_its_entries_say(arch, tables):
     assert run(small_machine(memory="128M", arch=arch), main).result == (tables, 0)
 
 
-@pytest.mark.mission("V7", "partly")
+@pytest.mark.mission("V7")
 @pytest.mark.parametrize("arch", ["i386", "i386pae"])
 def test_a_32_bit_process_has_three_gib_of_addresses(arch):
     """The stack ends there, mappings go below it, and more than there is cannot be mapped."""

@@ -152,11 +152,12 @@ class Duties(Observer):
         The first was asked for above it; others may have taken theirs while it waited for the lock.
         """
         cpu = self._kernel.cpus[request.cpu]
-        self.times.has_zone(str(cpu.state.current), self._kernel.engine.now_ns)
-        zone, floor = self._asked.get(str(cpu.state.current), (request.zone, request.floor))
+        asker = str(cpu.state.current) if request.user == cpu.name else request.user
+        self.times.has_zone(asker, self._kernel.engine.now_ns)
+        zone, floor = self._asked.get(asker, (request.zone, request.floor))
         if request.zone != zone or request.floor < floor:
             self.note(
-                f"{cpu.state.current} may take zone {zone} down to {floor} free pages, and asked "
+                f"{asker} may take zone {zone} down to {floor} free pages, and asked "
                 f"for zone {request.zone} down to {request.floor}"
             )
         if nr:

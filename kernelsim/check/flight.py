@@ -11,11 +11,13 @@ Units: pages.
 from collections.abc import Iterator
 from typing import Final
 
+from kernelsim.actors.alloc.net_device import NetDevice
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.process.process import Process
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.fault_handler import FaultHandler
+from kernelsim.actors.space.kernel_thread import KernelThread
 from kernelsim.check.waits import is_idle
 from kernelsim.mm.burst.columns import ADDED, B_PHASE, CLEAR, FLUSHED, OUT
 from kernelsim.sim.actor import Actor
@@ -45,6 +47,8 @@ def most_held(kernel: Kernel, actor: Actor, entry: ProcessEntry | None) -> int:
     """Return how many pages an actor can have in its hands now; `entry` if it is a process."""
     if isinstance(actor, Kswapd):
         return 0 if actor.state.asleep else BATCH_MAX
+    if isinstance(actor, KernelThread | NetDevice):
+        return 0 if is_idle(actor) else CALL_MAX
     if isinstance(actor, FaultHandler):
         return 0 if is_idle(actor) else FAULT_MAX
     if not isinstance(actor, Process) or is_idle(actor):

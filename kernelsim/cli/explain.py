@@ -14,6 +14,11 @@ SUBJECTS: Final = (  # name, function, one line for `kernelsim explain --help`
         "kernelsim.cli.explain_access:access",
         "The way of one load and one store, each step with its latency.",
     ),
+    (
+        "address",
+        "kernelsim.cli.explain_address:address",
+        "The walk of an address: region, entries, frame or fault.",
+    ),
 )
 
 

@@ -89,7 +89,7 @@ COMMANDS: Final = (
     Command(
         "explain",
         "kernelsim.cli.explain:explain",
-        "Say why, step by step: the way of one load and one store.",
+        "Say why, step by step: one access, one address, one fault, one OOM kill.",
     ),
     Command(
         "events",

@@ -42,6 +42,8 @@ PROCESS_FILES: Final = (
 )
 TOOLS: Final = ("numastat", "numactl -H", "numactl -s", "free", "ps")
 NUMA_TOOLS: Final = ("numastat", "numactl -s")  # the real ones refuse a kernel without nodes, too
+PMAP_X: Final = "pmap -x "
+PMAPS: Final = ("pmap", PMAP_X.strip())
 DMESG: Final = "dmesg"
 LRU_GEN: Final = "lru_gen"
 DEBUG_LRU_GEN: Final = "sys/kernel/debug/lru_gen"
@@ -49,7 +51,8 @@ RATE_TOOLS: Final = ("vmstat", "sar -B", "sar -W", "sar -r")
 BARE_NUMBER: Final = re.compile(r"[0-9.]+")
 RULE: Final = (
     f"must be one of {' '.join(PROC_FILES)} lru_gen; maps:PID status:PID smaps:PID … pmap:PID; "
-    'numastat free ps dmesg "numactl -H" "numactl -s"; "vmstat 1" "sar -B" "sar -W" "sar -r 1"'
+    '"pmap -x PID"; numastat free ps dmesg "numactl -H" "numactl -s"; '
+    '"vmstat 1" "sar -B" "sar -W" "sar -r 1"'
 )
 
 
@@ -60,9 +63,9 @@ def show(directory: Path, what: str = "", /, *, snapshot: str | None = None) -> 
         directory: What `kernelsim run --out` wrote.
         what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats
             pressure/cpu pressure/io pressure/memory lru_gen;
-            maps:PID smaps:PID numa_maps:PID status:PID stat:PID statm:PID pmap:PID; numastat free
-            ps dmesg "numactl -H" "numactl -s"; and over the run's time, with an interval in
-            virtual seconds, "vmstat 1" "sar -B 1" "sar -W 1" "sar -r 1".
+            maps:PID smaps:PID numa_maps:PID status:PID stat:PID statm:PID pmap:PID "pmap -x PID";
+            numastat free ps dmesg "numactl -H" "numactl -s"; and over the run's time, with an
+            interval in virtual seconds, "vmstat 1" "sar -B 1" "sar -W 1" "sar -r 1".
         snapshot: Show this snapshot of the workload instead of the end of the run.
     """
     if not (directory / "events.jsonl").is_file():
@@ -129,6 +132,7 @@ def choices_text(directory: Path, tree: Path) -> str:
     rows = (
         ("files", files),
         ("of a process", [f"{name}:PID" for name in (*PROCESS_FILES, "pmap")] if pids else []),
+        ("", [f'"{PMAP_X}PID"'] if pids else []),
         ("PID is one of", [str(pid) for pid in pids]),
         ("tools", [f'"{tool}"' if " " in tool else tool for tool in tools]),
         ("over the time", [f'"{tool} SECONDS"' for tool in RATE_TOOLS]),
@@ -148,7 +152,9 @@ def text_of(directory: Path, tree: Path, what: str) -> str:
     if what in TOOLS:
         return tool_text(tree, what)
     name, colon, pid = what.partition(":")
-    if colon and name in (*PROCESS_FILES, "pmap"):
+    if what.startswith(PMAP_X):
+        name, colon, pid = PMAP_X.strip(), ":", what.removeprefix(PMAP_X)
+    if colon and name in (*PROCESS_FILES, *PMAPS):
         return process_text(directory, tree, name, pid)
     for tool in RATE_TOOLS:
         if what == tool or what.startswith(f"{tool} "):
@@ -183,10 +189,10 @@ def process_text(directory: Path, tree: Path, name: str, pid: str) -> str:
         known = f"alive are {' '.join(map(str, pids))}" if pids else "no process is alive"
         fate = fate_of(directory, pid) or "there was no such process"
         raise ConfigError("WHAT", f"{name}:{pid}", f"{fate}; {known}")
-    if name == "pmap":
-        from kernelsim.report.tool_text import pmap_text
+    if name in PMAPS:
+        from kernelsim.report.tool_text import pmap_text, pmap_x_text
 
-        return pmap_text(tree, pid)
+        return pmap_text(tree, pid) if name == "pmap" else pmap_x_text(tree, pid)
     return (tree / "proc" / pid / name).read_text(encoding="utf-8")
 
 

@@ -40,6 +40,13 @@ class PagingMode:
         """Return the size of one table of a level."""
         return self.entry_bytes << self.bits[level]
 
+    def takes(self, address: int) -> bool:
+        """Tell whether the bits of an address above those translated are as they must be."""
+        bits = self.address_bits
+        if not self.is_canonical:
+            return address >> bits == 0
+        return address >> bits - 1 in (0, (1 << 65 - bits) - 1)
+
     def indices(self, address: int) -> tuple[int, ...]:
         """Return the index of an address in the table of each level."""
         shift, found = self.address_bits, list[int]()
@@ -132,7 +139,7 @@ class PageTable:
             user: A program asks, not the kernel.
         """
         mode = self.mode
-        if not self._is_canonical(address):
+        if not mode.takes(address):
             return refused(GP, f"{address:#x} is not canonical")
         steps: tuple[Step, ...] = ()
         table: _Table | None = self._top
@@ -149,14 +156,6 @@ class PageTable:
             return refused(PF, why, steps)
         offset = address & (1 << mode.page_bits) - 1
         return Translation((page.frame << mode.page_bits) + offset, steps)
-
-    def _is_canonical(self, address: int) -> bool:
-        """Tell whether the bits above those translated are as the mode wants them."""
-        bits = self.mode.address_bits
-        if not self.mode.is_canonical:
-            return address >> bits == 0
-        above = address >> bits - 1
-        return above in (0, (1 << 65 - bits) - 1)
 
 
 def forbidden(page: Mapping, access: str, *, user: bool) -> str:

@@ -62,6 +62,7 @@ from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from kernelsim.mm.swap.swap_area import SA_INUSE, SA_MAX, SA_PRIO, SA_USED
 from kernelsim.mm.swap.swapon import si_swapinfo
 from kernelsim.procfs.capture_process import capture_processes
+from kernelsim.procfs.capture_vmalloc import capture_vmallocinfo, vmalloc_total_kb
 from kernelsim.procfs.snapshot import (
     PAGE_KB,
     CpuSnapshot,
@@ -85,7 +86,6 @@ from kernelsim.sched.psi import (
     Pressure,
 )
 
-VMALLOC_TOTAL_KB: Final = 34359738367  # 32 TiB, x86-64 with 4 levels
 FIRST_PID: Final = 100
 MINOR_BITS: Final = 20  # of a device number; MINORBITS in include/linux/kdev_t.h
 PRESSURE_STATES: Final = {
@@ -128,8 +128,9 @@ def capture(kernel: Kernel, *, usage: bool = True, pressure: bool = True) -> Sna
         commit_limit=commit.commit_limit(),
         committed_as=commit.committed_pages + boot_kb.get("Committed_AS", 0) // PAGE_KB,
         buffers=boot_kb.get("Buffers", 0) // PAGE_KB,
-        vmalloc_total_kb=boot_kb.get("VmallocTotal", VMALLOC_TOTAL_KB),
-        vmalloc_used=boot_kb.get("VmallocUsed", 0) // PAGE_KB,
+        vmalloc_total_kb=boot_kb.get("VmallocTotal", vmalloc_total_kb(kernel)),
+        vmalloc_used=boot_kb.get("VmallocUsed", 0) // PAGE_KB + kernel.init_mm.nr_vmalloc_pages,
+        vmallocinfo=capture_vmallocinfo(kernel),
         percpu=boot_kb.get("Percpu", 0) // PAGE_KB,
         hugepage_kb=spec.hugepage_kb,
         direct_map_kb=direct_map_kb(boot, kernel.phys.totalram_pages),

@@ -282,6 +282,27 @@ class CpuSnapshot:
 
 
 @attrs.frozen(kw_only=True)
+class VmallocArea:
+    """An area of vmalloc.
+
+    Attributes:
+        start: First address.
+        end: Behind the last.
+        caller: Who asked for it; "" for one that is freed and waits for a TLB flush.
+        nr_pages: Its pages.
+        has_vpages: The list of its pages lies in vmalloc itself.
+        pages_of_node: Its pages, by node; empty where the kernel knows none.
+    """
+
+    start: int
+    end: int
+    caller: str = ""
+    nr_pages: int = 0
+    has_vpages: bool = False
+    pages_of_node: Mapping[int, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class Snapshot:
     """A whole machine at one moment."""
 
@@ -307,6 +328,8 @@ class Snapshot:
     committed_as: int = 0
     vmalloc_total_kb: int = 34359738367
     vmalloc_used: int = 0
+    vmallocinfo: tuple[VmallocArea, ...] = ()
+    """Areas of vmalloc in use, then freed ones, rising."""
     percpu: int = 0
     hugepage_kb: int = 2048
     direct_map_kb: Mapping[str, int] = attrs.field(factory=dict)

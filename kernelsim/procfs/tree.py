@@ -40,6 +40,7 @@ from kernelsim.procfs.system import (
     render_sysctl_vm,
     render_uptime,
 )
+from kernelsim.procfs.vmallocinfo import render_vmallocinfo
 from kernelsim.procfs.vmstat import render_node_vmstat, render_numastat, render_vmstat
 from kernelsim.procfs.zones import render_buddyinfo, render_pagetypeinfo, render_zoneinfo
 
@@ -75,6 +76,8 @@ def render_tree(snapshot: Snapshot) -> Files:
     """Yield every file of the machine below `proc/` and `sys/`."""
     for name, render in MACHINE_FILES.items():
         yield f"proc/{name}", render(snapshot)
+    if snapshot.vmallocinfo:
+        yield "proc/vmallocinfo", render_vmallocinfo(snapshot)
     for key, text in snapshot.sysctls.items():
         if key.startswith(PROC_SYS):
             yield f"proc/sys/{key.replace('.', '/', 1)}", f"{text}\n"

@@ -20,6 +20,7 @@ from typing import Final
 
 import attrs
 
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.machine import require_sound
 from kernelsim.check.record import observe
 from kernelsim.config.machine import MachineSpec
@@ -67,6 +68,8 @@ class RunOutcome:
     """
 
     machine: MachineHandle
+    kernel: Kernel
+    """The machine's state at the end."""
     result: object
     """What `main` returned; None if the run ended before it did."""
     summary: RunSummary
@@ -163,6 +166,7 @@ class _Run:
             raise error
         return RunOutcome(
             machine=self.handle,
+            kernel=self.machine.kernel,
             result=result,
             failure=error,
             summary=summarize(

@@ -7,10 +7,11 @@ Raises OSError when a file is not there.
 Units: kB and MB as the tools print them.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from kernelsim.config.number_list import format_number_list, parse_number_list
 from kernelsim.config.proc_text import parse_meminfo, parse_node_meminfo, parse_numastat
@@ -20,6 +21,8 @@ NODES: Final = "sys/devices/system/node"
 TICKS_PER_S: Final = 100
 SECONDS_PER_MINUTE: Final = 60
 MAPS_FIELDS: Final = 6  # of a line of maps, with the name
+SMAPS_FIGURE: Final = re.compile(r"(\w+): +(\d+) kB")
+SMAPS_WORDS: Final = ("THPeligible:", "ProtectionKey:", "VmFlags:")  # lines without a size
 WHOLE: Final = 1000  # permille
 BOOT: Final = datetime(1970, 1, 1, tzinfo=UTC)  # virtual time begins with the epoch
 # Of `ps aux`: where a column begins, and where it ends if it is aligned to its right.
@@ -202,23 +205,61 @@ def tenths(permille: int) -> str:
     return f"{permille // 10}.{permille % 10}"
 
 
+class _Area(NamedTuple):
+    """A mapping as pmap names it."""
+
+    start: int
+    size_kb: int
+    flags: str
+    name: str
+
+
 def pmap_text(tree: Path, pid: str) -> str:
     """Return what `pmap PID` prints."""
+    lines = [f"{pid}:   {command_of(tree, int(pid))}"]
+    areas = [area for area, _ in _areas(tree, pid, "maps")]
+    for area in areas:
+        lines.append(f"{area.start:016x} {area.size_kb:6d}K {area.flags} {area.name}")
+    lines.append(f" total {sum(area.size_kb for area in areas):16d}K")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def pmap_x_text(tree: Path, pid: str) -> str:
+    """Return what `pmap -x PID` prints, from what smaps says of each mapping."""
+    head = f"{'Address':<16} {'Kbytes':>7} {'RSS':>7} {'Dirty':>7} {'Mode':<5} Mapping"
+    lines = [f"{pid}:   {command_of(tree, int(pid))}", head]
+    total = [0, 0, 0]
+    for area, kb in _areas(tree, pid, "smaps"):
+        row = [area.size_kb, kb["Rss"], kb["Shared_Dirty"] + kb["Private_Dirty"]]
+        total = [before + each for before, each in zip(total, row, strict=True)]
+        figures = " ".join(f"{each:7d}" for each in row)
+        lines.append(f"{area.start:016x} {figures} {area.flags} {area.name}")
+    lines.append(f"{'-' * 16} {' '.join(['-' * 7] * 3)} ")
+    lines.append(f"{'total kB':<16} " + " ".join(f"{each:7d}" for each in total))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _areas(tree: Path, pid: str, file: str) -> Iterator[tuple[_Area, dict[str, int]]]:
+    """Yield the mappings of maps or smaps, with what stands below each in kB."""
     stat = (tree / f"proc/{pid}/stat").read_text(encoding="utf-8")
     start_stack = int(stat[stat.rindex(")") + 1 :].split()[STAT_START_STACK - STAT_STATE])
-    lines = [f"{pid}:   {command_of(tree, int(pid))}"]
-    total_kb = 0
-    for line in (tree / f"proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
-        fields = line.split(maxsplit=MAPS_FIELDS - 1)
-        start, end = (int(address, 16) for address in fields[0].split("-"))
-        size_kb = (end - start) // KIB
-        total_kb += size_kb
-        flags = fields[1][:3] + ("s" if fields[1][3] == "s" else "-") + "-"
-        name = fields[MAPS_FIELDS - 1] if len(fields) == MAPS_FIELDS else ""
-        if name.startswith("/"):
-            name = PurePosixPath(name).name
-        else:
-            name = "  [ stack ]" if start <= start_stack <= end else "  [ anon ]"
-        lines.append(f"{start:016x} {size_kb:6d}K {flags} {name}")
-    lines.append(f" total {total_kb:16d}K")
-    return "".join(f"{line}\n" for line in lines)
+    found: list[tuple[_Area, dict[str, int]]] = []
+    for line in (tree / f"proc/{pid}/{file}").read_text(encoding="utf-8").splitlines():
+        figure = SMAPS_FIGURE.fullmatch(line)
+        if figure:
+            found[-1][1][figure[1]] = int(figure[2])
+        elif not line.startswith(SMAPS_WORDS):
+            found.append((_area(line, start_stack), {}))
+    yield from found
+
+
+def _area(line: str, start_stack: int) -> _Area:
+    fields = line.split(maxsplit=MAPS_FIELDS - 1)
+    start, end = (int(address, 16) for address in fields[0].split("-"))
+    flags = fields[1][:3] + ("s" if fields[1][3] == "s" else "-") + "-"
+    name = fields[MAPS_FIELDS - 1] if len(fields) == MAPS_FIELDS else ""
+    if name.startswith("/"):
+        name = PurePosixPath(name).name
+    else:
+        name = "  [ stack ]" if start <= start_stack <= end else "  [ anon ]"
+    return _Area(start, (end - start) // KIB, flags, name)

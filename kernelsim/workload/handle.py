@@ -20,6 +20,7 @@ from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPr
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
 from kernelsim.mm.core.mem import I64
+from kernelsim.procfs.address_walk import explain_address
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
@@ -39,6 +40,7 @@ from kernelsim.workload.process_system import ProcessSystem
 from kernelsim.workload.program import Program, ProgramActor, require_program
 from kernelsim.workload.syscall import MappedRange, meaning_of, require_mapping, value_of
 
+ADDRESS_MAX: Final = (1 << 64) - 1
 UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
 
 
@@ -350,6 +352,13 @@ class ProcessHandle:
         if name not in files:
             raise ConfigError("proc", name, f"must be one of {', '.join(files)}")
         return files[name]
+
+    def explain(self, address: int) -> str:
+        """Return the walk to an address in this process: region, entries, frame or fault."""
+        if self.pid not in self._kernel.processes:
+            raise self._ended()
+        number = whole_number("address", address, 0, ADDRESS_MAX)
+        return "".join(f"{line}\n" for line in explain_address(self._kernel, self._process, number))
 
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""

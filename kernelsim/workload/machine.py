@@ -33,6 +33,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.mpol_new import parse_mempolicy
+from kernelsim.mm.space.kernel_layout import KernelLayout
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.snapshot import Snapshot
@@ -46,7 +47,9 @@ from kernelsim.workload.arguments import oom_score_adj as score_adj
 from kernelsim.workload.disk import DiskHandle
 from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.kernel_thread import KernelThreadHandle, start_kernel_thread
 from kernelsim.workload.log import AuthorLogger, author_logger
+from kernelsim.workload.net_device import NetDeviceHandle, plug_net_device
 from kernelsim.workload.panic import until_panic
 from kernelsim.workload.program import Program
 
@@ -165,6 +168,11 @@ class MachineHandle:
         fields = (Z_FREE, Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_MANAGED)
         return ZoneStatistics(*(row[field] for field in fields))
 
+    @property
+    def kernel_layout(self) -> KernelLayout:
+        """Where the kernel has its direct map, vmalloc, slots of kmap and fixmap."""
+        return self._machine.kernel.init_mm.layout
+
     def disk(self, name: str) -> DiskHandle:
         """Return the handle of a disk: its statistics, and what may break it.
 
@@ -215,6 +223,16 @@ class MachineHandle:
         self.processes.append(handle)
         await handle.start(program)
         return handle
+
+    def kernel_thread(
+        self, name: str, *, cpu: int | Iterable[int] | None = None
+    ) -> KernelThreadHandle:
+        """Start a kernel thread, to run kernel code: on one CPU, on several, or on any."""
+        return start_kernel_thread(self._machine.kernel, name, cpu)
+
+    def net_device(self, name: str, *, cpu: int = 0) -> NetDeviceHandle:
+        """Plug in a network card, such as "eth0", whose interrupts go to a CPU."""
+        return plug_net_device(self._machine.kernel, name, cpu)
 
     async def sleep(self, duration: int | str) -> None:
         """Let virtual time pass: ns, or text such as "1s"."""

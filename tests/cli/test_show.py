@@ -107,10 +107,11 @@ def test_numactl_of_a_kernel_without_nodes(tmp_path: Path, require_tool):
 @pytest.mark.mission("V12", "partly")
 @pytest.mark.parametrize("which", ["directory", "pressed"])
 def test_real_pmap_prints_the_same(which, request, capsys, require_tool):
-    """`pmap` prints the same bytes of a process."""
+    """`pmap` and `pmap -x` print the same bytes of a process."""
     require_tool("pmap", "procps")
     run = request.getfixturevalue(which)
     assert show(capsys, run, "pmap:100") == read_tree(run, "pmap", "100")
+    assert show(capsys, run, "pmap -x 100") == read_tree(run, "pmap", "-x", "100")
 
 
 def without_start(text: str, *, command: str = "") -> list[str]:
@@ -212,6 +213,7 @@ files          zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime 
 pressure/cpu pressure/io pressure/memory lru_gen
 of a process   maps:PID smaps:PID smaps_rollup:PID numa_maps:PID status:PID stat:PID statm:PID \
 oom_score:PID pmap:PID
+               "pmap -x PID"
 PID is one of  100
 tools          numastat "numactl -H" "numactl -s" free ps
 over the time  "vmstat SECONDS" "sar -B SECONDS" "sar -W SECONDS" "sar -r SECONDS"
@@ -229,6 +231,7 @@ over the time  "vmstat SECONDS" "sar -B SECONDS" "sar -W SECONDS" "sar -r SECOND
         (["nothing"], "must be one of zoneinfo"),
         (["maps:1"], "there was no such process; alive are 100"),
         (["maps:"], "no such process"),
+        (["pmap -x 7"], "there was no such process; alive are 100"),
         (["free", "--snapshot", "late"], "the run has early"),
         (["vmstat -1"], "-1"),
         (["sar -B 0"], "above 0"),

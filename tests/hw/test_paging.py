@@ -44,7 +44,7 @@ def test_what_tables_take_on_32_bits():
     assert two.nr_bytes == 4096 + 4 * MIB
 
 
-@pytest.mark.mission("V7", "partly")
+@pytest.mark.mission("V7")
 @pytest.mark.parametrize(
     ("name", "last"), [("four levels", (1 << 47) - 1), ("five levels", (1 << 56) - 1)]
 )

@@ -8,11 +8,15 @@ from kernelsim.cli import main as cli
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 CHANGES = [  # workload, what is changed to what, what the run then says
+    ("address_space_tour", "(0x8000_0000_0000, TRAP)", "(0x8000_0000_0000, SEGFAULT)", "is #GP"),
+    ("atomic_reserve", "BURST = 1_500", "BURST = 500", "the reserve is gone"),
     ("buddy", "    await process.exit()\n    await process.wait()\n", "", "and came back"),
     ("cache_pollution", "POLICIES[name]", 'POLICIES["lru"]', "two lists lose hardly"),
     ("cache_pollution", "BACKUP_PAGES = 10_000", "BACKUP_PAGES = 10", "a single list loses"),
     ("innodb_pool", "ROWS = 3", "ROWS = 1", "InnoDB loses less than half"),
     ("innodb_pool", "partial(Innodb, old_blocks_time_ns=0)", "Innodb", "it is the second between"),
+    ("kernel_space", "pages[::2]", "pages[:0]", "do not follow each other"),
+    ("kernel_space", "pages[:slots]:", "pages[: slots - 1]:", "kmap sleeps"),
     ("malloc_8g", "NR_BLOCKS = 8", "NR_BLOCKS = 2", "touching ends it"),
     ("malloc_brk_mmap", '"ptmalloc2"', '"dlmalloc"', "malloc(1) reserves 132 KiB"),
     ("malloc_brk_mmap", '"200K"', '"100K"', "malloc(200K) made a mapping of its own"),

@@ -9,6 +9,7 @@ business of space/oom_reaper.py.
 
 from typing import Any, Final
 
+from kernelsim.actors.alloc.mem_info import mem_info
 from kernelsim.actors.core.kernel import (
     KERN_EMERG,
     KERN_ERR,
@@ -26,7 +27,7 @@ from kernelsim.actors.tracing import trace
 from kernelsim.config.number_list import format_number_list
 from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_PRESENT
 from kernelsim.mm.core.vmstat import OOM_KILL
-from kernelsim.mm.page.gfp import Gfp, gfp_zone
+from kernelsim.mm.page.gfp import Gfp
 from kernelsim.mm.reclaim.oom_kill import (
     GLOBAL_INIT_PID,
     OomConstraint,
@@ -42,7 +43,6 @@ from kernelsim.mm.reclaim.oom_kill import (
     select_bad_process,
     stack_lines,
 )
-from kernelsim.mm.reclaim.show_mem import ShowMem, show_mem
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.oom import mark_victim
 from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE
@@ -203,16 +203,6 @@ class OomKiller(Actor):
         asking = kernel.processes.get(message.pid)
         adj = 0 if asking is None else asking.oom_score_adj
         comm = message.task.rpartition("-")[0] if asking is None else asking.comm
-        shown = ShowMem(
-            phys=kernel.phys,
-            swap=kernel.swap,
-            lruvec=kernel.lruvec,
-            cpu=message.cpu,
-            highest_zoneidx=gfp_zone(message.gfp, kernel.phys.zone_types),
-            nodemask=constraint.nodemask,
-            is_numa=spec.is_numa,
-            hugepage_kb=spec.hugepage_kb,
-        )
         stack = stack_lines(
             comm, message.pid, cpu=message.cpu, release=spec.era.release, machine=spec.name
         )
@@ -220,7 +210,7 @@ class OomKiller(Actor):
             KERN_WARNING,
             invoked_line(comm, message.gfp, order=0, oom_score_adj=adj),
             *stack,
-            *show_mem(shown),
+            *mem_info(kernel, message.cpu, message.gfp, constraint.nodemask),
         )
         if kernel.sysctl.vm_oom_dump_tasks:
             kernel.printk(KERN_INFO, *dump_tasks(self._tasks(), constraint.nodemask))

@@ -18,6 +18,7 @@ import msgspec
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
 from kernelsim.actors.alloc.node_reclaim import node_reclaim
 from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
+from kernelsim.actors.alloc.warn_alloc import warn_alloc
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.node import AllocPages, DrainPages
@@ -111,7 +112,8 @@ async def get_page_from_freelist(
         nid = int(mem.zone[zone, Z_NID])
         request = AllocPages(
             zone, task.cpu.number, task.cpu.nid, context.preferred_nid, context.migratetype,
-            floor, want, out, 0, task.cpu.name, int(context.gfp),
+            floor, want, out, 0, task.name if task.in_interrupt else task.cpu.name,
+            int(context.gfp),
         )  # fmt: skip
         began_ns = clock.now_ns
         got, _ = await kernel.nodes[nid].ref.ask(request)
@@ -138,7 +140,8 @@ async def _alloc_pages_slowpath(
     while True:
         wake_all_kswapds(current, context)
         kernel.observer.short(task, context)
-        await task.cond_resched()
+        if int(context.gfp) & GFP_DIRECT_RECLAIM:
+            await task.cond_resched()
         alloc_flags = gfp_to_alloc_flags(context.gfp)
         if task.memalloc:
             alloc_flags = ALLOC_NO_WATERMARKS
@@ -152,6 +155,7 @@ async def _alloc_pages_slowpath(
         if grant.nr or task.memalloc or task.killed:
             return grant
         if not int(context.gfp) & GFP_DIRECT_RECLAIM:
+            warn_alloc(current, context)
             return grant
         with task.memstall():
             began_ns = kernel.engine.now_ns

@@ -9,7 +9,7 @@ tasks that want pages, and kswapd, without a lock.
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, Protocol
 
 import attrs
@@ -27,12 +27,13 @@ from kernelsim.actors.parts.observer import Observer
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
+from kernelsim.config.zones import ZoneType
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.fs.inode import Inode
 from kernelsim.fs.namespace import Namespace
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.burst.servers import drawn_ns
-from kernelsim.mm.core.mem import I64, Mem
+from kernelsim.mm.core.mem import I64, Z_SPANNED, Z_START_PFN, Mem
 from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.file.page_writeback import Writeback
@@ -41,21 +42,24 @@ from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.reclaim.lru_gen_mm_list import MmListState
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
+from kernelsim.mm.space.init_mm import InitMm, make_init_mm
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
+from kernelsim.mm.space.thread_stack import ThreadStack
 from kernelsim.mm.swap.swap_area import SA_ROTATIONAL, SA_START, SA_USED, SS_TOTAL, SwapArea
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.sched.psi import PsiGroup
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import NS_PER_S, PAGE_SIZE
 
 KERN_EMERG: Final = 0  # levels of the kernel log; include/linux/kern_levels.h
 KERN_ALERT: Final = 1
 KERN_ERR: Final = 3  # the least that a console shows with "quiet" (CONSOLE_LOGLEVEL_QUIET)
 KERN_WARNING: Final = 4
 KERN_INFO: Final = 6
+LOW_ZONES: Final = (ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL)
 PANIC: Final = "panic"  # state of the end of a run whose simulated kernel panicked
 
 
@@ -102,6 +106,7 @@ class Kernel:
         kswapd_states: What each is asked for, by node.
         oom_killer: Where to ask for a victim.
         oom_reaper: Where to tell of one.
+        kernel_space: Where to ask for addresses of the kernel, once a kernel thread has begun.
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
             queue of those that wait until it is done, as for mmap_lock.
         reclaimed_nodes: Nodes that a task does node reclaim on (PGDAT_RECLAIM_LOCKED).
@@ -120,6 +125,7 @@ class Kernel:
         has_rotating_swap: A swap disk rotates.
         dmesg: Lines of the kernel log, with their virtual time in ns.
         signal_messages: How often it tells of segfaults.
+        alloc_messages: How often it tells of allocations that failed.
         console: Those of them that a console shows: errors and worse.
         alloc_contexts: What requests are served by.
         zero_pfn: The shared zero page.
@@ -152,6 +158,7 @@ class Kernel:
     kswapd_states: list[KswapdState] = attrs.field(factory=list)
     oom_killer: ActorRef = attrs.field(init=False)
     oom_reaper: ActorRef = attrs.field(init=False)
+    kernel_space: ActorRef = attrs.field(init=False)
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     reclaimed_nodes: set[int] = attrs.field(factory=set)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
@@ -175,6 +182,7 @@ class Kernel:
     dmesg: list[tuple[int, str]] = attrs.field(factory=list)
     console: list[tuple[int, str]] = attrs.field(factory=list)
     signal_messages: RateLimit = attrs.field(factory=RateLimit)
+    alloc_messages: RateLimit = attrs.field(factory=partial(RateLimit, 10 * NS_PER_S, 1))
     alloc_contexts: AllocContexts = attrs.field(
         default=attrs.Factory(lambda self: AllocContexts(self.phys), takes_self=True), init=False
     )
@@ -192,6 +200,25 @@ class Kernel:
     _throttle_queues: dict[tuple[int, ThrottleReason], WaitQueue] = attrs.field(
         factory=dict, init=False
     )
+
+    @cached_property
+    def cached_stacks(self) -> list[list[ThreadStack]]:
+        """Kernel stacks that each CPU keeps for its next threads."""
+        return [[] for _ in self.cpus]
+
+    @cached_property
+    def init_mm(self) -> InitMm:
+        """The kernel's own address space."""
+        zone, nr_types = self.mem.zone, len(self.phys.zone_types)
+        low = [
+            int(row[Z_START_PFN] + row[Z_SPANNED])
+            for number, row in enumerate(zone)
+            if row[Z_SPANNED] and self.phys.zone_types[number % nr_types] in LOW_ZONES
+        ]
+        arch = self.spec.arch
+        if arch == "x86_64":  # all memory is
+            low = (zone[:, Z_START_PFN] + zone[:, Z_SPANNED]).tolist()
+        return make_init_mm(arch, max(low), len(self.cpus))
 
     @cached_property
     def mem(self) -> Mem:

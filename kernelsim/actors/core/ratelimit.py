@@ -23,8 +23,12 @@ class RateLimit:
         begin_ns: When the interval began; None before the first message.
         printed: Messages let through since.
         missed: Messages kept back since.
+        interval_ns: How long an interval is.
+        burst: Messages let through in one.
     """
 
+    interval_ns: int = DEFAULT_RATELIMIT_INTERVAL_NS
+    burst: int = DEFAULT_RATELIMIT_BURST
     begin_ns: int | None = None
     printed: int = 0
     missed: int = 0
@@ -41,10 +45,10 @@ class RateLimit:
         suppressed = 0
         if self.begin_ns is None:
             self.begin_ns = now_ns
-        if now_ns > self.begin_ns + DEFAULT_RATELIMIT_INTERVAL_NS:
+        if now_ns > self.begin_ns + self.interval_ns:
             suppressed = self.missed
             self.begin_ns, self.printed, self.missed = now_ns, 0, 0
-        if self.printed < DEFAULT_RATELIMIT_BURST:
+        if self.printed < self.burst:
             self.printed += 1
             return True, suppressed
         self.missed += 1

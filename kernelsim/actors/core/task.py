@@ -62,6 +62,7 @@ class Task:
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
         in_lru_fault: It serves a page fault whose page is used now, not read in passing.
         killed: A fatal signal is pending.
+        in_interrupt: It is no task, but what runs in an interrupt of its CPU, and takes its time.
         oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
     """
 
@@ -87,6 +88,7 @@ class Task:
         self.in_lru_fault = False
         self.killed = False
         self.oom_victim = False
+        self.in_interrupt = False
         self._got_cpu_ns = 0
         self._charged_ns = 0  # of the time it had before that
 

@@ -52,3 +52,14 @@ class FlushTlb:
     vpn: int
     nr_pages: int
     times: int = 1
+
+
+@attrs.frozen
+class FlushKernelTlb:
+    """Forget translations of the kernel; the answer is the acknowledgement.
+
+    Attributes:
+        nr_pages: How many pages; above the ceiling all goes, what processes have in the TLB too.
+    """
+
+    nr_pages: int

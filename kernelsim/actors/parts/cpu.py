@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import attrs
 import numpy as np
 
-from kernelsim.actors.messages.cpu import Deschedule, FlushTlb, Schedule
+from kernelsim.actors.messages.cpu import Deschedule, FlushKernelTlb, FlushTlb, Schedule
 from kernelsim.actors.parts.observer import Observer
 from kernelsim.actors.parts.tlb_state import TLB_REMOTE_SHOOTDOWN, TlbState
 from kernelsim.actors.tracing import trace
@@ -143,9 +143,10 @@ class Cpu(Actor):
             Schedule: self.on_schedule,
             Deschedule: self.on_deschedule,
             FlushTlb: self.on_flush_tlb,
+            FlushKernelTlb: self.on_flush_kernel_tlb,
         }
 
-    def receive(self, message: Any) -> Any:  # noqa: ANN401 - one of the three messages above
+    def receive(self, message: Any) -> Any:  # noqa: ANN401 - one of the messages above
         """Serve a message."""
         return self._handlers[type(message)](message)
 
@@ -271,15 +272,26 @@ class Cpu(Actor):
         waits_ns = (self._latency.ipi_ns + cost_ns) * message.times
         return At(self.engine.now_ns + waits_ns, None)
 
+    def on_flush_kernel_tlb(self, message: FlushKernelTlb) -> At:
+        """Take the interrupt, flush what the kernel had mapped, acknowledge."""
+        self.state.nr_ipis += 1
+        cost_ns = self.tlb_state.flush_kernel(message.nr_pages)
+        self.steal(cost_ns)
+        return At(self.engine.now_ns + self._latency.ipi_ns + cost_ns, None)
+
     def interrupt(self, ns: int) -> int:
         """Run the handler of a device, behind the one that runs; return when it is done.
 
         Source: Linux 6.1 arch/x86/kernel/irq.c:common_interrupt
         """
         self._irq_end_ns = max(self.engine.now_ns, self._irq_end_ns) + ns
+        self.steal(ns)
+        return self._irq_end_ns
+
+    def steal(self, ns: int) -> None:
+        """Note that a handler takes of the running task's time."""
         if self.state.current is not None:
             self.row[B_STOLEN] += ns
-        return self._irq_end_ns
 
     def is_lazy(self) -> bool:
         """Return whether it keeps an address space loaded that the running task does not use.

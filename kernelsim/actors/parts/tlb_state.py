@@ -127,6 +127,18 @@ class TlbState:
         tlb_flush_range(self._tlb, mm.ctx_id, vpn, nr_pages)
         return self._latency.tlb_flush_page_ns * nr_pages
 
+    def flush_kernel(self, nr_pages: int) -> int:
+        """Drop translations of the kernel; return the time it takes, in ns.
+
+        Source: Linux 6.1 arch/x86/mm/tlb.c:do_flush_tlb_all, :do_kernel_range_flush
+        """
+        # Differs from Linux: Translations of the kernel's own addresses take no room in TLBs.
+        if nr_pages <= TLB_SINGLE_PAGE_FLUSH_CEILING:
+            return self._latency.tlb_flush_page_ns * nr_pages
+        for context in self._contexts:
+            tlb_flush_asid(self._tlb, context.ctx_id)
+        return self._latency.tlb_flush_ns
+
     def _choose_context(self, ctx_id: int) -> TlbContext:
         """Return the address space's place in the TLB; the one whose place it takes is forgotten.
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from kernelsim.hw.paging import MODES, PagingMode
 from kernelsim.mm.space.mmap import TASK_SIZE
 
 
@@ -22,6 +23,7 @@ class AddressLayout:
     Attributes:
         table_bits: Address bits a level of the page tables translates.
         table_levels: Levels of page tables.
+        paging: How its processors translate.
         task_size: First address behind those of a process.
         image_start: Where programs that are not position independent lie.
         mmap_rnd_bits: CONFIG_ARCH_MMAP_RND_BITS: mappings begin up to so many bits of pages lower.
@@ -31,6 +33,7 @@ class AddressLayout:
 
     table_bits: int
     table_levels: int
+    paging: PagingMode
     task_size: int
     image_start: int
     mmap_rnd_bits: int
@@ -44,6 +47,7 @@ ADDRESS_LAYOUTS: Final = {
     "x86_64": AddressLayout(
         table_bits=9,
         table_levels=4,
+        paging=MODES["four levels"],
         task_size=TASK_SIZE,
         image_start=0x40_0000,
         mmap_rnd_bits=28,
@@ -53,6 +57,7 @@ ADDRESS_LAYOUTS: Final = {
     "i386": AddressLayout(
         table_bits=10,
         table_levels=2,
+        paging=MODES["two levels"],
         task_size=_TASK_SIZE_32,
         image_start=_IMAGE_START_32,
         mmap_rnd_bits=8,
@@ -62,6 +67,7 @@ ADDRESS_LAYOUTS: Final = {
     "i386pae": AddressLayout(
         table_bits=9,
         table_levels=3,
+        paging=MODES["PAE"],
         task_size=_TASK_SIZE_32,
         image_start=_IMAGE_START_32,
         mmap_rnd_bits=8,

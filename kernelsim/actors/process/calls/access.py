@@ -23,6 +23,7 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
+SI_KERNEL: Final = 0x80  # si_code; include/uapi/asm-generic/siginfo.h
 SEGV_MAPERR: Final = 1  # si_code; include/uapi/asm-generic/siginfo.h
 SEGV_ACCERR: Final = 2
 BUS_ADRERR: Final = 2
@@ -63,8 +64,8 @@ class CaughtFault:
 
     Attributes:
         signal: SIGSEGV or SIGBUS.
-        code: SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR.
-        address: Of the access.
+        code: SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR, SI_KERNEL.
+        address: Of the access; 0 with SI_KERNEL.
     """
 
     signal: int
@@ -185,10 +186,13 @@ async def _touch_list(caller: Caller, message: TouchPages, result: TouchResult) 
 async def _segfault(caller: Caller, address: int, result: TouchResult, *, write: bool) -> None:
     """End by SIGSEGV, or tell the program's handler of it.
 
-    Source: Linux 6.1 arch/x86/mm/fault.c:__bad_area_nosemaphore
+    Source: Linux 6.1 arch/x86/mm/fault.c:__bad_area_nosemaphore, kernel/signal.c:force_sig
     """
     if not caller.entry.catches_faults:
         result.signal = await caller.segfault(address, write=write)
+        return
+    if not caller.is_canonical(address):  # the exception does not tell where
+        result.fault = CaughtFault(SIGSEGV, SI_KERNEL, 0)
         return
     is_mapped = caller.mm.map.find_vma_intersection(address, address + 1) is not None
     result.fault = CaughtFault(SIGSEGV, SEGV_ACCERR if is_mapped else SEGV_MAPERR, address)

@@ -18,10 +18,11 @@ from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
 from kernelsim.actors.space.populate import mm_populate, populate_vma_page_range
 from kernelsim.actors.space.shmem import shmem_evict
 from kernelsim.actors.tracing import trace
+from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, VmChange
-from kernelsim.mm.space.signal_msg import segfault_line
+from kernelsim.mm.space.signal_msg import general_protection_line, segfault_line
 from kernelsim.trace.ks import ks_process_exit, ks_process_start
 from kernelsim.units import PAGE_SHIFT
 
@@ -121,15 +122,22 @@ class Caller:
         if is_locked(vma):
             await mlock_vma_pages_range(self.current, self.mm, vma.start, vma.end, locks=False)
 
+    def is_canonical(self, address: int) -> bool:
+        """Tell whether the processor takes an address; if not, using it is #GP and no #PF."""
+        return ADDRESS_LAYOUTS[self.kernel.spec.arch].paging.takes(address)
+
     async def segfault(self, address: int, *, write: bool) -> int:
         """End by SIGSEGV for touching an address, which the log says; return its number."""
         kernel, cpu = self.kernel, self.task.cpu
         allowed, _ = kernel.signal_messages.allows(kernel.engine.now_ns)
         if allowed:
             comm, pid = self.entry.comm, self.entry.pid
-            line = segfault_line(
-                comm, pid, self.mm, address, write=write, cpu=cpu.number, nid=cpu.nid
-            )
+            if self.is_canonical(address):
+                line = segfault_line(
+                    comm, pid, self.mm, address, write=write, cpu=cpu.number, nid=cpu.nid
+                )
+            else:
+                line = general_protection_line(comm, pid, self.mm)
             kernel.printk(KERN_INFO, line)
         await self.exit(-SIGSEGV)
         return SIGSEGV

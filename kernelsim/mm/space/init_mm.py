@@ -1,0 +1,71 @@
+"""The kernel's own address space: its layout, areas, page tables and slots.
+
+Linux: init_mm of mm/init-mm.c, 6.1.
+Interface: `InitMm`, one a machine.
+"""
+
+import attrs
+
+from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
+from kernelsim.mm.space.highmem import Pkmap
+from kernelsim.mm.space.kernel_layout import KernelLayout, kernel_layout
+from kernelsim.mm.space.vmalloc import KernelTables, VmapAreas, VmStruct, lazy_max_pages
+from kernelsim.units import PAGE_SHIFT
+
+
+@attrs.define
+class InitMm:
+    """What the kernel has mapped for itself.
+
+    Attributes:
+        layout: Which region lies where.
+        areas: Addresses of vmalloc.
+        tables: Entries of vmalloc's pages.
+        vms: Areas in use, by their first address.
+        pkmap: Slots of permanent kmaps.
+    """
+
+    layout: KernelLayout
+    areas: VmapAreas
+    tables: KernelTables
+    pkmap: Pkmap
+    vms: dict[int, VmStruct] = attrs.field(factory=dict)
+
+    @property
+    def nr_vmalloc_pages(self) -> int:
+        """Pages in areas of vmalloc."""
+        return sum(len(vm.pfns) for vm in self.vms.values())
+
+    def is_kmapped(self, pfn: int) -> bool:
+        """Tell whether a frame may be given back by kunmap: kmap has mapped it, or needs not."""
+        return self.layout.is_lowmem(pfn) or self.pkmap.nr_users(pfn) > 0
+
+    def frame_of(self, address: int) -> int | None:
+        """Return the frame that an address of the kernel is translated to; None for none."""
+        layout, vpn = self.layout, address >> PAGE_SHIFT
+        if layout.page_offset <= address < layout.high_memory:
+            return address - layout.page_offset >> PAGE_SHIFT
+        slot = vpn - (layout.pkmap_base >> PAGE_SHIFT)
+        if layout.last_pkmap and 0 <= slot < layout.last_pkmap:
+            return self.pkmap.pfn[slot] if self.pkmap.count[slot] else None
+        return self.tables.ptes.get(vpn)
+
+
+def make_init_mm(arch: str, max_low_pfn: int, nr_cpus: int) -> InitMm:
+    """Return the kernel's address space as it is after boot.
+
+    Args:
+        arch: Of the machine.
+        max_low_pfn: Frame behind the last one that the direct map reaches.
+        nr_cpus: Of the machine.
+    """
+    layout, shape = kernel_layout(arch, max_low_pfn), ADDRESS_LAYOUTS[arch]
+    # The tables below the top one are made at boot: preallocate_vmalloc_pages of init_64.c; with
+    # PAE the kernel's PMDs are part of swapper_pg_dir.
+    nr_from_boot = min(shape.table_levels - 1, 2)
+    return InitMm(
+        layout=layout,
+        areas=VmapAreas(layout.vmalloc_start, layout.vmalloc_end, lazy_max_pages(nr_cpus)),
+        tables=KernelTables(shape.table_bits, shape.table_levels, nr_from_boot),
+        pkmap=Pkmap(layout.last_pkmap),
+    )

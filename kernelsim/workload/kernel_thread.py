@@ -1,0 +1,183 @@
+"""The handle of a kernel thread: kernel code that a workload has run, such as a driver's.
+
+    driver = machine.kernel_thread("driver")
+    pages = await driver.alloc_pages(32, "GFP_KERNEL")      # waits for reclaim if it must
+    some = await driver.alloc_pages(32, "GFP_ATOMIC")       # may be fewer: it does not wait
+    await driver.free_pages(pages)
+    area = await driver.vmalloc("1M")                       # area.address, area.pfns
+    await driver.vfree(area)
+    address = await driver.kmap(page)                       # sleeps while no slot is free
+    await driver.kunmap(page)
+
+Units: pages; bytes, or text such as "64K".
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.task import Task
+from kernelsim.actors.messages.kernel_thread import (
+    AllocKernelPages,
+    CopyHighpage,
+    FreeKernelPages,
+    Kmap,
+    Kunmap,
+    StopThread,
+    Vfree,
+    Vmalloc,
+)
+from kernelsim.actors.space.kernel_space import start_kernel_space
+from kernelsim.actors.space.kernel_thread import KernelThread
+from kernelsim.errors import ConfigError, WorkloadError
+from kernelsim.mm.core.mem import I64, PG_kernel
+from kernelsim.mm.page.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_NOWAIT, Gfp
+from kernelsim.mm.space.vmalloc import VmStruct
+from kernelsim.units import parse_size
+from kernelsim.workload.arguments import cpus_of, process_name, whole_number
+from kernelsim.workload.panic import until_panic
+
+GFP_WORDS: Final = {
+    "GFP_KERNEL": GFP_KERNEL,
+    "GFP_ATOMIC": GFP_ATOMIC,
+    "GFP_NOWAIT": GFP_NOWAIT,
+    "GFP_DMA": Gfp.DMA,
+    "GFP_DMA32": Gfp.DMA32,
+    "__GFP_HIGHMEM": Gfp.HIGHMEM,
+    "__GFP_ZERO": Gfp.ZERO,
+    "__GFP_NOWARN": Gfp.NOWARN,
+}
+
+
+class KernelThreadHandle:
+    """One thread, seen from a workload.
+
+    Args:
+        kernel: The machine.
+        thread: Its actor.
+    """
+
+    def __init__(self, kernel: Kernel, thread: KernelThread) -> None:
+        self._kernel = kernel
+        self._thread = thread
+        self._has_ended = False
+
+    async def alloc_pages(self, nr: int, gfp: str = "GFP_KERNEL") -> I64:
+        """Allocate single pages; return their frames: all, unless gfp does not let it wait.
+
+        Args:
+            nr: How many.
+            gfp: As in C: "GFP_ATOMIC", "GFP_KERNEL | __GFP_HIGHMEM".
+        """
+        pages: I64 = await self._ask(AllocKernelPages(gfp_of(gfp), whole_number("nr", nr, 0)))
+        return pages
+
+    async def free_pages(self, pages: I64) -> None:
+        """Give pages back.
+
+        Raises:
+            WorkloadError: They are not what `alloc_pages` returned.
+        """
+        if not isinstance(pages, np.ndarray):
+            raise WorkloadError(f"free_pages wants what alloc_pages returned, not {pages!r}")
+        await self._ask(FreeKernelPages(pages))
+
+    async def vmalloc(self, size: int | str) -> VmStruct | None:
+        """Allocate memory page by page; None when no hole of the vmalloc area is large enough."""
+        area: VmStruct | None = await self._ask(Vmalloc(parse_size(size, key="size")))
+        return area
+
+    async def vfree(self, area: VmStruct) -> None:
+        """Free it.
+
+        Raises:
+            WorkloadError: It is no area in use.
+        """
+        if not isinstance(area, VmStruct) or self._kernel.init_mm.vms.get(area.address) is not area:
+            raise WorkloadError(f"vfree wants an area in use that vmalloc returned, not {area!r}")
+        await self._ask(Vfree(area.address))
+
+    async def kmap(self, page: int) -> int:
+        """Map a page by its frame; return its address. Sleeps while no slot is free."""
+        return int(await self._ask(Kmap(self._frame(page))))
+
+    async def kunmap(self, page: int) -> None:
+        """Give the mapping of a page back.
+
+        Raises:
+            WorkloadError: It has none.
+        """
+        pfn = self._frame(page)
+        if not self._kernel.init_mm.is_kmapped(pfn):
+            raise WorkloadError(f"kunmap wants a page that kmap has mapped, not {page!r}")
+        await self._ask(Kunmap(pfn))
+
+    async def copy_highpage(self, to: int, source: int) -> tuple[int, int]:
+        """Copy a page through kmap_atomic; return the addresses that both had meanwhile."""
+        message = CopyHighpage(self._frame(to), self._frame(source))
+        addresses: tuple[int, int] = await self._ask(message)
+        return addresses
+
+    async def stop(self) -> None:
+        """End the thread; its stack is free when this returns, what it allocated stays.
+
+        Every other call after it raises `WorkloadError`.
+        """
+        await self._ask(StopThread())
+        self._has_ended = True
+
+    def address_of(self, page: int) -> int | None:
+        """Return the address of a page in the direct map; None for one of high memory."""
+        layout, pfn = self._kernel.init_mm.layout, self._frame(page)
+        return layout.virt(pfn) if layout.is_lowmem(pfn) else None
+
+    def _frame(self, page: int) -> int:
+        """Return the number of a frame that the kernel has."""
+        flags = self._kernel.mem.pages.flags
+        pfn = whole_number("page", page, 0, len(flags) - 1)
+        if not flags[pfn] & np.uint32(PG_kernel):
+            raise ConfigError("page", page, "must be one that alloc_pages returned")
+        return pfn
+
+    async def _ask(self, message: object) -> Any:  # noqa: ANN401 - depends on the message
+        if self._has_ended:
+            raise WorkloadError(f"{self._thread.name} has been stopped")
+        with until_panic(self._kernel):
+            return await self._thread.ref.ask(message)
+
+
+def gfp_of(text: object) -> Gfp:
+    """Return the bits that words of C stand for.
+
+    Raises:
+        ConfigError: One of them is unknown.
+    """
+    words = [word.strip() for word in text.split("|")] if isinstance(text, str) else []
+    if not words or any(word not in GFP_WORDS for word in words):
+        rule = f"must be one of {', '.join(GFP_WORDS)}, or several with | between them"
+        raise ConfigError("gfp", text, rule)
+    gfp = Gfp(0)
+    for word in words:
+        gfp |= GFP_WORDS[word]
+    return gfp
+
+
+def start_kernel_thread(
+    kernel: Kernel, name: str, cpu: int | Iterable[int] | None
+) -> KernelThreadHandle:
+    """Start the actor of a thread; return its handle.
+
+    Args:
+        kernel: The machine.
+        name: Its comm.
+        cpu: The CPU it may run on, or several in the order it prefers them; None for all.
+    """
+    comm = process_name(name)
+    cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
+    pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
+    thread = KernelThread(kernel, Task(kernel.engine, f"{comm}-{pid}", pid, cpus))
+    start_kernel_space(kernel)
+    kernel.engine.spawn(thread)
+    return KernelThreadHandle(kernel, thread)

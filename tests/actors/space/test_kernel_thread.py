@@ -1,0 +1,204 @@
+"""vmalloc, kmap and kmap_atomic in the time of kernel threads."""
+
+import numpy as np
+import pytest
+
+from kernelsim.errors import ConfigError, WorkloadError
+from kernelsim.mm.core.mem import Z_FREE
+from tests.small_machine import free_pages, run, small_machine
+
+HIGH = "GFP_KERNEL | __GFP_HIGHMEM"
+
+
+def total(machine):
+    """Return the free pages, those on per-cpu lists included."""
+    return free_pages(machine) + int(machine.mem.pcp_count.sum())
+
+
+@pytest.mark.mission("V8", "partly")
+@pytest.mark.parametrize(("arch", "nr_tables"), [("x86_64", 2), ("i386", 1), ("i386pae", 1)])
+def test_vmalloc_maps_page_by_page(arch, nr_tables):
+    """Its pages and its tables are frames of the zones; vfree gives all back but the tables."""
+
+    async def main(machine):
+        before, init_mm = total(machine), machine.kernel.init_mm
+        driver = machine.kernel_thread("driver")
+        await driver.alloc_pages(0)
+        stack = before - total(machine) - len(init_mm.tables.tables)
+        kb = 4 * init_mm.nr_vmalloc_pages
+        area = await driver.vmalloc("100K")
+        assert len(init_mm.tables.tables) == nr_tables
+        assert before - total(machine) == stack + 25 + nr_tables
+        frames = [init_mm.frame_of(area.address + 4096 * page) for page in range(25)]
+        assert frames == area.pfns.tolist()
+        assert init_mm.frame_of(area.address + 4096 * 25) is None  # the guard page
+        assert f"VmallocUsed: {kb + 100:11} kB" in machine.proc("meminfo")
+        lines = machine.proc("vmallocinfo").splitlines()
+        second = await driver.vmalloc(1)
+        assert second.address == area.address + 26 * 4096
+        await driver.vfree(area)
+        await driver.vfree(second)
+        assert before - total(machine) == stack + nr_tables
+        assert "unpurged vm_area" in machine.proc("vmallocinfo")
+        return lines[-1].split()
+
+    line = run(small_machine(arch=arch), main).result
+    assert line[1:5] == [str(26 * 4096), "driver-100", "pages=25", "vmalloc"]
+
+
+@pytest.mark.mission("V8", "partly")
+def test_a_long_list_of_pages_is_itself_vmalloced():
+    """More than 512 pages on 64 bits: the list has an area of its own; both go together."""
+
+    async def main(machine):
+        driver = machine.kernel_thread("driver")
+        await driver.alloc_pages(0)
+        stacks = dict(machine.kernel.init_mm.vms)
+        area = await driver.vmalloc("3M")
+        assert area.array
+        assert " vpages" in machine.proc("vmallocinfo")
+        assert machine.kernel.init_mm.nr_vmalloc_pages == 4 + 768 + 2
+        await driver.vfree(area)
+        return machine.kernel.init_mm.vms == stacks, await driver.vmalloc("64M")
+
+    assert run(small_machine(), main).result == (True, None)
+
+
+@pytest.mark.mission("V8", "partly")
+def test_freed_addresses_wait_for_a_flush_of_all_tlbs():
+    """They come again behind 32 MiB of them on one CPU; then each CPU has been interrupted."""
+
+    async def main(machine):
+        driver, areas = machine.kernel_thread("driver"), machine.kernel.init_mm.areas
+        ipis, seen = [], set()
+        for _ in range(40):
+            area = await driver.vmalloc("1M")
+            ipis.append(machine.kernel.cpus[0].state.nr_ipis)
+            seen.add(area.address)
+            await driver.vfree(area)
+        return len(seen), ipis[-1] - ipis[0], areas.nr_lazy
+
+    nr_addresses, nr_ipis, nr_lazy = run(small_machine(), main).result
+    assert (nr_addresses, nr_ipis) == (32, 1)
+    assert nr_lazy == 8 * 257
+
+
+@pytest.mark.mission("V8", "partly")
+def test_without_high_memory_kmap_is_the_direct_map():
+    """On 64 bits no slot is needed, and kmap_atomic has no address of its own either."""
+
+    async def main(machine):
+        driver = machine.kernel_thread("driver")
+        first, second = (await driver.alloc_pages(2, HIGH)).tolist()
+        address = await driver.kmap(first)
+        assert address == driver.address_of(first) == 0xFFFF_8880_0000_0000 + first * 4096
+        await driver.kunmap(first)
+        machine.mem.pages.token[first] = 77
+        assert await driver.copy_highpage(second, first) == (
+            driver.address_of(second), driver.address_of(first),
+        )  # fmt: skip
+        return int(machine.mem.pages.token[second])
+
+    assert run(small_machine(), main).result == 77
+
+
+@pytest.mark.mission("V8", "partly")
+def test_kmap_sleeps_until_a_slot_is_given_back():
+    """Two tasks wait; each kunmap lets one go on. The flush interrupts both CPUs."""
+
+    async def main(machine):
+        holder = machine.kernel_thread("holder", cpu=0)
+        slots = machine.kernel_layout.last_pkmap
+        high = machine.mem.zone[2, Z_FREE]
+        pages = (await holder.alloc_pages(slots + 2, HIGH)).tolist()
+        assert machine.mem.zone[2, Z_FREE] < high
+        for page in pages[:slots]:
+            await holder.kmap(page)
+        got = []
+
+        def waiter(number):
+            async def program(_process):
+                thread = machine.kernel_thread(f"w{number}", cpu=1)
+                await thread.kmap(pages[slots + number])
+                got.append((number, machine.now_ns))
+
+            return program
+
+        both = [await machine.spawn(f"p{number}", waiter(number)) for number in range(2)]
+        await machine.sleep("1ms")
+        assert not got
+        ipis = [cpu.state.nr_ipis for cpu in machine.kernel.cpus]
+        await holder.kunmap(pages[3])
+        await machine.sleep("1ms")
+        assert [number for number, _ in got] == [0]
+        assert [cpu.state.nr_ipis for cpu in machine.kernel.cpus] == [each + 1 for each in ipis]
+        await holder.kunmap(pages[4])
+        for process in both:
+            await process.wait()
+        return [number for number, _ in got]
+
+    spec = small_machine(cpus=("0-1",), memory="912M", arch="i386pae")
+    assert run(spec, main).result == [0, 1]
+
+
+@pytest.mark.mission("V8", "partly")
+@pytest.mark.parametrize(("arch", "kb", "kept_kb"), [("x86_64", 16, 8 * 4), ("i386", 8, 0)])
+def test_each_thread_has_a_stack(arch, kb, kept_kb):
+    """Four pages of vmalloc, or two of low memory; a CPU keeps two of those that ended."""
+
+    async def main(machine):
+        first = machine.kernel_thread("t0")
+        await first.alloc_pages(0)
+        before = total(machine)
+        threads = [machine.kernel_thread(f"t{number}") for number in range(1, 4)]
+        for thread in threads:
+            await thread.alloc_pages(0)
+        assert f"KernelStack:{4 * kb:12} kB" in machine.proc("meminfo")
+        assert before - total(machine) == 3 * kb // 4
+        areas = sorted(machine.kernel.init_mm.vms)
+        assert len(areas) == (4 if arch == "x86_64" else 0)
+        assert not any(address % (kb << 10) for address in areas)
+        for thread in threads:
+            await thread.stop()
+        with pytest.raises(WorkloadError, match="stopped"):
+            await threads[0].stop()
+        assert before - total(machine) == kept_kb // 4
+        again = machine.kernel_thread("t9")
+        await again.alloc_pages(0)
+        assert before - total(machine) == (kept_kb // 4 or kb // 4)
+        return machine.proc("meminfo")
+
+    assert f"KernelStack:{2 * kb:12} kB" in run(small_machine(arch=arch), main).result
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda t: t.vfree(5), "vfree"),
+        (lambda t: t.vmalloc("many"), "size"),
+        (lambda t: t.kmap(0), "page"),
+        (lambda t: t.kmap(1 << 40), "page"),
+    ],
+)
+def test_mistakes_are_named(call, told):
+    """One line with the argument and the rule."""
+
+    async def main(machine):
+        with pytest.raises((ConfigError, WorkloadError), match=told):
+            await call(machine.kernel_thread("t"))
+
+    run(small_machine(), main, sound=False)
+
+
+def test_a_page_that_is_not_mapped_cannot_be_unmapped():
+    """A page of high memory without a slot."""
+
+    async def main(machine):
+        thread = machine.kernel_thread("t")
+        [page] = (await thread.alloc_pages(1, HIGH)).tolist()
+        assert thread.address_of(page) is None
+        with pytest.raises(WorkloadError, match="kunmap"):
+            await thread.kunmap(page)
+        await thread.free_pages(np.array([page]))
+
+    run(small_machine(memory="912M", arch="i386"), main, sound=False)
