@@ -211,7 +211,7 @@ class MachineHandle:
         cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
         entry = start_process(kernel, comm, cpus, mempolicy_of(kernel, mempolicy))
         entry.oom_score_adj = entry.oom_score_adj_min = adj
-        handle = ProcessHandle(kernel, entry)
+        handle = ProcessHandle(kernel, entry, self.processes)
         self.processes.append(handle)
         await handle.start(program)
         return handle

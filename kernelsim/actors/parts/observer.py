@@ -58,7 +58,7 @@ class Observer:
     def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
         """Hear that what was in some pages is in others."""
 
-    def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
+    def forks(self, parent: int, child: MmStruct, vpn: int, end: int) -> None:
         """Hear that a child finds in pages [vpn, end) what its parent does, from now on."""
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:

@@ -39,6 +39,8 @@ class Process(Actor):
         entry, caller = self._entry, self._caller
         if entry.has_ended():
             return None
+        if entry.vfork_child is not None:
+            await caller.wait_for_vfork_done()
         if entry.must_die():
             await caller.exit(-entry.group_exit_code)
             return None

@@ -26,8 +26,15 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
-async def make_address_space(current: Current, program: StaticProgram) -> tuple[MmStruct, bool]:
-    """Give a new process an address space with an image, a heap and a stack, none of it touched.
+async def make_address_space(
+    current: Current, program: StaticProgram, nr_execs: int = 0
+) -> tuple[MmStruct, bool]:
+    """Give a process an address space with an image, a heap and a stack, none of it touched.
+
+    Args:
+        current: Its task.
+        program: What it runs.
+        nr_execs: Programs it has run before.
 
     Returns:
         The address space, and whether the whole image is in it; if not, exec has failed behind
@@ -44,7 +51,8 @@ async def make_address_space(current: Current, program: StaticProgram) -> tuple[
     pgd_alloc(*kernel.space, mm.number, int(out[0]))
     kernel.placed(1)
     layout = ADDRESS_LAYOUTS[kernel.spec.arch]
-    rng = Rng(kernel.engine.seed, f"addresses of {task.name}")  # none that the engine keeps
+    of_exec = f" after exec {nr_execs}" if nr_execs else ""
+    rng = Rng(kernel.engine.seed, f"addresses of {task.name}{of_exec}")  # none the engine keeps
     draw = draw_addresses(rng.below, layout, kernel.sysctl.kernel_randomize_va_space)
     image = static_image(
         text_bytes=program.text_bytes,

@@ -1,4 +1,4 @@
-"""fork, clone(CLONE_VM), wait: the calls that make processes of processes.
+"""fork, vfork, clone(CLONE_VM), wait: the calls that make processes of processes.
 
 Linux: kernel/fork.c:kernel_clone, kernel/exit.c:do_wait, 6.1.
 """
@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
@@ -22,9 +23,23 @@ class Fork:
 
     Attributes:
         shares_vm: It has the same address space (CLONE_VM), not a copy.
+        vfork: The caller runs on only when the child has ended, or runs a program of its own
+            (CLONE_VFORK); it is answered at once, but begins nothing else before.
     """
 
     shares_vm: bool = False
+    vfork: bool = False
+
+
+@attrs.frozen
+class Execve:
+    """Run another program in place of this one; not answered if that fails half-way.
+
+    Attributes:
+        comm: Name of the process from now on.
+    """
+
+    comm: str
 
 
 @attrs.frozen
@@ -68,13 +83,28 @@ async def fork(caller: Caller, message: Fork) -> int:
         files=dict(entry.files),
         catches_faults=entry.catches_faults,
         parent=entry,
+        is_forked=True,
     )
     for file in child.files.values():
         file.inode.nr_open += 1
     child.mm = mm
     entry.children[pid] = child
+    if message.vfork:
+        child.vfork_parent, entry.vfork_child = entry, child
     kernel.start_process(child)
     return pid
+
+
+async def execve(caller: Caller, message: Execve) -> None:
+    """Run a program in a fresh address space; what there was is let go.
+
+    One whose image cannot be loaded does not survive it: there is nothing to go back to.
+    """
+    await caller.enter_kernel()
+    is_loaded = await caller.exec_mmap()
+    caller.entry.comm = message.comm
+    if not is_loaded:
+        await caller.exit(-SIGSEGV)
 
 
 async def wait4(caller: Caller, message: Wait4) -> int:
@@ -91,7 +121,7 @@ async def wait4(caller: Caller, message: Wait4) -> int:
     if entry.must_die():
         await caller.exit(-entry.group_exit_code)
         return 0
-    del entry.children[message.pid]
+    del entry.children[message.pid], caller.kernel.zombies[message.pid]
     assert child.exit_status is not None, "a zombie has ended"
     return child.exit_status
 
@@ -105,5 +135,6 @@ CALLS: Final = (
         errors=(errno.ENOMEM,),
         form="",
     ),
+    Call(name="execve", value=Execve, handler=execve),
     Call(name="wait4", value=Wait4, handler=wait4, returns="result", is_program=False),
 )
