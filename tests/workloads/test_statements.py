@@ -16,6 +16,7 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("fork_cow", "LIMIT_KB = 24", "LIMIT_KB = 40", "promises all of its memory"),
     ("innodb_pool", "ROWS = 3", "ROWS = 1", "InnoDB loses less than half"),
     ("innodb_pool", "partial(Innodb, old_blocks_time_ns=0)", "Innodb", "it is the second between"),
+    ("malloc_128t", "OTHERS = 3", "OTHERS = 64", "the bookkeeping has no room left"),
     ("malloc_8g", "NR_BLOCKS = 8", "NR_BLOCKS = 2", "touching ends it"),
     ("malloc_brk_mmap", '"ptmalloc2"', '"dlmalloc"', "malloc(1) reserves 132 KiB"),
     ("malloc_brk_mmap", '"200K"', '"100K"', "malloc(200K) made a mapping of its own"),
