@@ -191,6 +191,10 @@ class Record(Duties):
         self.files.wrote(inode, index, nr, token)
         self.promises.wrote(inode, range(index, index + nr), token)
 
+    def installed(self, inode: Inode) -> None:
+        """Learn what a file holds that has come with all its pages."""
+        self.files.expected[inode.number] = inode.disk.copy()
+
     def cuts(self, inode: Inode) -> None:
         """Expect no more that a disk has what is behind the new end of a file."""
         self._kernel.bursts.tell_stores()

@@ -10,16 +10,19 @@ Units: bytes (or text such as "64M"), ns (or text such as "5ms").
 
 from collections.abc import Iterable
 from errno import ECHILD
+from pathlib import Path
 from typing import Any, Final
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
 from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
-from kernelsim.actors.process.calls.forking import Execve, Fork, Wait4
+from kernelsim.actors.process.calls.executing import Execve
+from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
+from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
@@ -32,6 +35,7 @@ from kernelsim.workload.arguments import (
     process_name,
     whole_number,
 )
+from kernelsim.workload.exe import elf_program, section_of
 from kernelsim.workload.file_calls import FileCalls
 from kernelsim.workload.heap import Heap
 from kernelsim.workload.panic import until_panic
@@ -279,9 +283,19 @@ class ProcessHandle(FileCalls):
         await child.start(program)
         return child
 
-    async def exec(self, name: str) -> None:
-        """Run another program in its place: a fresh address space, and a new name."""
-        await self._ask(Execve(process_name(name)))
+    async def exec(self, name: str, exe: str | Path | bytes | None = None) -> None:
+        """Run another program in its place, one from a file as `spawn` has it; with a new name."""
+        comm = process_name(name)
+        program = DEFAULT_PROGRAM if exe is None else elf_program(self._kernel, comm, exe)
+        await self._ask(Execve(comm, program))
+
+    def section(self, name: str) -> MappedRange:
+        """Return where a section of its program from a file lies, such as ".text" or ".bss".
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        return section_of(self._process, name)
 
     async def waitpid(self, child: "ProcessHandle") -> int:
         """Sleep until a child has ended; return its status. Nothing is left of it then.

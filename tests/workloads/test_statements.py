@@ -11,6 +11,13 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("buddy", "    await process.exit()\n    await process.wait()\n", "", "and came back"),
     ("cache_pollution", "POLICIES[name]", 'POLICIES["lru"]', "two lists lose hardly"),
     ("cache_pollution", "BACKUP_PAGES = 10_000", "BACKUP_PAGES = 10", "a single list loses"),
+    ("elf_program", "5 * PAGE + 100", "5 * PAGE", "the first was when it was loaded"),
+    (
+        "elf_program",
+        '"hello", exe=elf_file())\n    first',
+        '"other", exe=elf_file())\n    first',
+        "the second",
+    ),
     ("fork_cow", "length=STORED * 4096", "length=4096", "a page is copied at its first store"),
     ("fork_cow", "        await child.exec", "        #", "it waits for exec, no longer"),
     ("fork_cow", "LIMIT_KB = 24", "LIMIT_KB = 40", "promises all of its memory"),

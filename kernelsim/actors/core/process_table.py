@@ -18,6 +18,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.reclaim.oom_kill import OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OomTask
+from kernelsim.mm.space.binfmt_elf import ElfProgram, LoadedElf
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
@@ -59,6 +60,7 @@ class ProcessEntry:
         is_forked: It is born with an address space, and loads no program.
         vfork_parent: Who may not go on before it has ended or runs a program of its own.
         vfork_child: The other side of that.
+        elf: Where its program has been loaded, if it is one from a file.
         nr_execs: Programs it has put in place of the one it began with.
         mm: Its address space; what it had after its end.
     """
@@ -67,7 +69,7 @@ class ProcessEntry:
     tasks: tuple[Task, ...]
     exited: WaitQueue
     signals: WaitQueue
-    program: StaticProgram = DEFAULT_PROGRAM
+    program: StaticProgram | ElfProgram = DEFAULT_PROGRAM
     uid: int = 0
     oom_score_adj: int = 0
     oom_score_adj_min: int = 0
@@ -86,6 +88,7 @@ class ProcessEntry:
     is_forked: bool = False
     vfork_parent: "ProcessEntry | None" = None
     vfork_child: "ProcessEntry | None" = None
+    elf: LoadedElf | None = None
     nr_execs: int = 0
     ref: ActorRef = attrs.field(init=False)
     mm: MmStruct = attrs.field(init=False)

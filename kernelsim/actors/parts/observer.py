@@ -79,6 +79,9 @@ class Observer:
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
         """Hear that a program stored to pages of a file, from one on."""
 
+    def installed(self, inode: Inode) -> None:
+        """Hear that a file has come to a device with all its pages."""
+
     def cuts(self, inode: Inode) -> None:
         """Hear that a file has a new end, and that what is behind it is about to go."""
 

@@ -72,7 +72,8 @@ class Caller:
         await task.get_cpu()
         is_loaded = True
         if not entry.is_forked:
-            entry.mm, is_loaded = await make_address_space(self.current, entry.program)
+            made = await make_address_space(self.current, entry.program)
+            entry.mm, entry.elf, is_loaded = made.mm, made.elf, made.is_loaded
         self.mm = entry.mm
         self._fault = FaultHandler(self.current, self.mm)
         kernel.engine.spawn(self._fault)
@@ -92,12 +93,13 @@ class Caller:
         """
         entry, old = self.entry, self.mm
         entry.nr_execs += 1
-        mm, is_loaded = await make_address_space(self.current, entry.program, entry.nr_execs)
+        made = await make_address_space(self.current, entry.program, entry.nr_execs)
         entry.mm_release()
-        self.mm = entry.mm = mm
-        self._fault.exec_mmap(mm)
+        self.mm = entry.mm = made.mm
+        entry.elf = made.elf
+        self._fault.exec_mmap(made.mm)
         await mmput(self.current, old)
-        return is_loaded
+        return made.is_loaded
 
     async def wait_for_vfork_done(self) -> None:
         """Sleep while a child of vfork uses the address space; a fatal signal ends that.

@@ -9,7 +9,6 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
@@ -29,17 +28,6 @@ class Fork:
 
     shares_vm: bool = False
     vfork: bool = False
-
-
-@attrs.frozen
-class Execve:
-    """Run another program in place of this one; not answered if that fails half-way.
-
-    Attributes:
-        comm: Name of the process from now on.
-    """
-
-    comm: str
 
 
 @attrs.frozen
@@ -84,6 +72,7 @@ async def fork(caller: Caller, message: Fork) -> int:
         catches_faults=entry.catches_faults,
         parent=entry,
         is_forked=True,
+        elf=entry.elf,
     )
     for file in child.files.values():
         file.inode.nr_open += 1
@@ -93,18 +82,6 @@ async def fork(caller: Caller, message: Fork) -> int:
         child.vfork_parent, entry.vfork_child = entry, child
     kernel.start_process(child)
     return pid
-
-
-async def execve(caller: Caller, message: Execve) -> None:
-    """Run a program in a fresh address space; what there was is let go.
-
-    One whose image cannot be loaded does not survive it: there is nothing to go back to.
-    """
-    await caller.enter_kernel()
-    is_loaded = await caller.exec_mmap()
-    caller.entry.comm = message.comm
-    if not is_loaded:
-        await caller.exit(-SIGSEGV)
 
 
 async def wait4(caller: Caller, message: Wait4) -> int:
@@ -135,6 +112,5 @@ CALLS: Final = (
         errors=(errno.ENOMEM,),
         form="",
     ),
-    Call(name="execve", value=Execve, handler=execve),
     Call(name="wait4", value=Wait4, handler=wait4, returns="result", is_program=False),
 )
