@@ -42,7 +42,7 @@ class Record(Duties):
         kernel: The machine.
 
     Attributes:
-        contents: What was written to each address space, by the pid it was made for.
+        contents: What was written to each address space, by its number that is never used again.
         files: What files hold, and what reads of them brought.
         promises: What disks must hold if the power fails.
     """
@@ -58,16 +58,15 @@ class Record(Duties):
 
     def content_of(self, pid: int) -> Content:
         """Return what a process, or one that shares its memory, wrote; empty if nothing yet."""
-        owner_pid = self._owner_of(pid)
-        content = self.contents.get(owner_pid)
-        if content is None:
-            content = self.contents[owner_pid] = Content()
-        return content
-
-    def _owner_of(self, pid: int) -> int:
-        """Return the pid that the address space of a process was made for."""
         process = self._kernel.processes.get(pid)
-        return pid if process is None else process.mm.owner_pid
+        return Content() if process is None else self.content_in(process.mm)
+
+    def content_in(self, mm: MmStruct) -> Content:
+        """Return what was written to an address space; empty if nothing yet."""
+        content = self.contents.get(mm.ctx_id)
+        if content is None:
+            content = self.contents[mm.ctx_id] = Content()
+        return content
 
     def begins(self, pid: int, mm: MmStruct, operation: object) -> None:
         """Note which pages may go while a call is under way."""
@@ -112,10 +111,13 @@ class Record(Duties):
 
     def _inherits(self, parent: int, child: int) -> None:
         """Let a child have what its parent has, but for mappings it gets empty or not at all."""
-        mm = self._kernel.processes[parent].mm
-        if mm.mm_users > 1:  # it is the child's, too, or others may have stored meanwhile
+        process = self._kernel.processes[parent]
+        mm, copy = process.mm, process.children[child].mm
+        if (
+            copy is mm or mm.mm_users > 1
+        ):  # it is the child's, too, or others may have stored meanwhile
             return
-        content = self.contents[child] = Content()
+        content = self.contents[copy.ctx_id] = Content()
         content.copy_from(self.content_of(parent), *ALL_PAGES)
         for vma in mm.map:
             if vma.flags & (VmFlag.VM_DONTCOPY | VmFlag.VM_WIPEONFORK):
@@ -137,12 +139,12 @@ class Record(Duties):
         if nr:
             content.move(vpn, nr, new_vpn)
 
-    def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
+    def forks(self, parent: int, child: MmStruct, vpn: int, end: int) -> None:
         """Let a child have what its parent has at this moment."""
         self._kernel.bursts.tell_stores()
         content = self.content_of(parent)
         content.stale = (ALL_PAGES,)
-        self.content_of(child).copy_from(content, vpn, end)
+        self.content_in(child).copy_from(content, vpn, end)
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter a run of stores, those to a file behind what others have stored until now."""
@@ -189,6 +191,10 @@ class Record(Duties):
         self.files.wrote(inode, index, nr, token)
         self.promises.wrote(inode, range(index, index + nr), token)
 
+    def installed(self, inode: Inode) -> None:
+        """Learn what a file holds that has come with all its pages."""
+        self.files.expected[inode.number] = inode.disk.copy()
+
     def cuts(self, inode: Inode) -> None:
         """Expect no more that a disk has what is behind the new end of a file."""
         self._kernel.bursts.tell_stores()
@@ -201,7 +207,7 @@ class Record(Duties):
         self.promises.truncated(inode, index)
         for mm in self._kernel.mms.by_number.values():
             for first, end in behind_files(self._kernel, mm):
-                self.content_of(mm.owner_pid).drop(first, end)
+                self.content_in(mm).drop(first, end)
 
     def lost(self, inode: Inode, pages: I64) -> None:
         """Expect anything of pages that a device could not take."""
@@ -262,16 +268,16 @@ class Record(Duties):
     def is_leaving(self, mm: MmStruct, vpn: int) -> bool:
         """Tell whether a process is unmapping a page, makes it clean (MADV_FREE), forks or ends."""
         process = self._kernel.processes.get(mm.owner_pid)
-        if process is None or process.has_ended() or mm.unstable:
+        if process is None or process.mm is not mm or process.has_ended() or mm.unstable:
             return True
-        content = self.content_of(mm.owner_pid)
+        content = self.content_in(mm)
         return any(first <= vpn < end for first, end in content.leaving + content.stale)
 
     def forget_ended(self) -> None:
         """Forget what processes wrote whose memory is gone."""
-        living = {mm.owner_pid for mm in self._kernel.mms.by_number.values()}
-        for pid in [pid for pid in self.contents if pid not in living]:
-            del self.contents[pid]
+        living = {mm.ctx_id for mm in self._kernel.mms.by_number.values()}
+        for ctx_id in [ctx_id for ctx_id in self.contents if ctx_id not in living]:
+            del self.contents[ctx_id]
 
 
 def _anonymous(mm: MmStruct, pages: PageRange | None) -> Iterator[VmArea]:
@@ -324,8 +330,8 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
         pid = mm.owner_pid
         process = kernel.processes.get(pid)
         # Who runs swapoff keeps the memory of one that has ended for a while.
-        is_ending = mm.unstable or process is None or process.has_ended()
-        content = record.content_of(pid)
+        is_ending = mm.unstable or process is None or process.mm is not mm or process.has_ended()
+        content = record.content_in(mm)
         for first, end in behind_files(kernel, mm):  # they go when a file becomes shorter
             content.drop(first, end)
             tokens[part][(tables.vpn[part] >= first) & (tables.vpn[part] < end)] = 0

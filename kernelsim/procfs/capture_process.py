@@ -61,14 +61,35 @@ Entries = tuple[I64, U64]  # vpn in rising order, entry that is not zero
 
 
 def capture_processes(kernel: Kernel, *, usage: bool) -> Iterator[ProcessSnapshot]:
-    """Yield the living processes, by pid.
+    """Yield the processes, by pid; of those that have ended, what is left of them.
 
     Args:
         kernel: The machine.
         usage: Whether to walk the page tables.
     """
-    for _, process in sorted(kernel.processes.items()):
-        yield capture_process(kernel, process, usage=usage)
+    for pid, process in sorted((kernel.processes | kernel.zombies).items()):
+        if pid in kernel.processes:
+            yield capture_process(kernel, process, usage=usage)
+        else:
+            yield capture_zombie(kernel, process)
+
+
+def capture_zombie(kernel: Kernel, process: ProcessEntry) -> ProcessSnapshot:
+    """Return a process that has ended and that its parent has not waited for."""
+    return ProcessSnapshot(
+        pid=process.pid,
+        ppid=process.ppid,
+        comm=process.comm,
+        uid=process.uid,
+        state="Z",
+        minflt=process.minflt,
+        majflt=process.majflt,
+        utime_ns=process.task.utime_ns,
+        stime_ns=process.task.stime_ns,
+        start_ns=kernel.spec.boot.uptime_ns + process.start_ns,
+        cpu=process.task.cpu.number,
+        oom_score_adj=process.oom_score_adj,
+    )
 
 
 def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> ProcessSnapshot:
@@ -82,6 +103,7 @@ def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> Pr
     with_memory = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT]) // nr_types
     return ProcessSnapshot(
         pid=task.pid,
+        ppid=process.ppid,
         comm=process.comm,
         uid=process.uid,
         state=state_of(kernel, process),

@@ -18,12 +18,13 @@ from kernelsim.procfs.snapshot import PAGE_KB, MemoryUsage, ProcessSnapshot, Vma
 from kernelsim.procfs.system import NS_PER_TICK
 from kernelsim.units import KIB, PAGE_SIZE
 
+ZOMBIE: Final = "Z"
 STATE_NAMES: Final = {
     "R": "running",
     "S": "sleeping",
     "D": "disk sleep",
     "T": "stopped",
-    "Z": "zombie",
+    ZOMBIE: "zombie",
 }
 MAX_NUMNODES: Final = 1024  # bits of Mems_allowed; Debian's CONFIG_NODES_SHIFT is 10
 ALL_CAPABILITIES: Final = (1 << 41) - 1
@@ -189,9 +190,11 @@ def render_status(
     Source: Linux 6.1 fs/proc/array.c:proc_pid_status
     """
     lines = [*_status_identity(process)]
-    memory = status_memory_kb(process).items()
-    lines += [f"{name}:\t{kb:8d} kB" for name, kb in memory]
-    lines += [f"HugetlbPages:\t{0:8d} kB", "CoreDumping:\t0", "THP_enabled:\t1", "Threads:\t1"]
+    if process.state != ZOMBIE:  # which has no memory
+        memory = status_memory_kb(process).items()
+        lines += [f"{name}:\t{kb:8d} kB" for name, kb in memory]
+        lines += [f"HugetlbPages:\t{0:8d} kB", "CoreDumping:\t0", "THP_enabled:\t1"]
+    lines.append("Threads:\t1")
     lines += _status_security(process)
     lines += [
         f"Cpus_allowed:\t{bit_mask(process.cpus_allowed, nr_cpus)}",

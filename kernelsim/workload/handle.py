@@ -9,18 +9,22 @@ Units: bytes (or text such as "64M"), ns (or text such as "5ms").
 """
 
 from collections.abc import Iterable
+from errno import ECHILD
+from pathlib import Path
 from typing import Any, Final
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
 from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
-from kernelsim.actors.process.calls.files import HERE
+from kernelsim.actors.process.calls.executing import Execve
+from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
 from kernelsim.mm.core.mem import I64
 from kernelsim.procfs.address_walk import explain_address
+from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
@@ -33,9 +37,15 @@ from kernelsim.workload.arguments import (
     process_name,
     whole_number,
 )
+from kernelsim.workload.exe import elf_program, section_of
+from kernelsim.workload.file_calls import FileCalls
 from kernelsim.workload.heap import Heap
 from kernelsim.workload.panic import until_panic
-from kernelsim.workload.process_statistics import ProcessStatistics, process_statistics
+from kernelsim.workload.process_statistics import (
+    ProcessStatistics,
+    process_statistics,
+    writer_of,
+)
 from kernelsim.workload.process_system import ProcessSystem
 from kernelsim.workload.program import Program, ProgramActor, require_program
 from kernelsim.workload.syscall import MappedRange, meaning_of, require_mapping, value_of
@@ -44,17 +54,21 @@ ADDRESS_MAX: Final = (1 << 64) - 1
 UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
 
 
-class ProcessHandle:
+class ProcessHandle(FileCalls):
     """One process, seen from its program.
 
     Args:
         kernel: The machine.
         process: What the process table holds of it.
+        started: Where the handles of its children are listed, too.
     """
 
-    def __init__(self, kernel: Kernel, process: ProcessEntry) -> None:
+    def __init__(
+        self, kernel: Kernel, process: ProcessEntry, started: "list[ProcessHandle] | None" = None
+    ) -> None:
         self._kernel = kernel
         self._process = process
+        self._started = [] if started is None else started
         self.pid = process.pid
         self.result: object = None
 
@@ -242,59 +256,72 @@ class ProcessHandle:
         result: TouchResult = await self._ask(message)
         return result
 
-    async def open(self, path: str, *, create: bool = False, truncate: bool = False) -> int:
-        """Open a file, perhaps made for it (O_CREAT) or made empty (O_TRUNC); return its fd."""
-        return int(await self.syscall("open", path, create=create, truncate=truncate))
+    async def fork(
+        self, program: Program | None = None, *, shares_vm: bool = False
+    ) -> "ProcessHandle":
+        """Make a child that has a copy of the memory, page by page when either side writes.
 
-    async def write(self, fd: int, size: int | str, *, offset: int | str | None = None) -> int:
-        """Write at an offset, or where the last call ended; return the bytes: all if they fit."""
-        where = HERE if offset is None else parse_size(offset, key="offset")
-        return int(await self.syscall("write", fd, size, offset=where))
+        Args:
+            program: What the child does; None for one that does what is asked through its handle.
+            shares_vm: It has the same memory, not a copy (clone with CLONE_VM).
 
-    async def fsync(self, fd: int) -> None:
-        """Wait until the disk has what is written to a file."""
-        await self.syscall("fsync", fd)
+        Returns:
+            The handle of the child, when it runs.
 
-    async def close(self, fd: int) -> None:
-        """Close a descriptor."""
-        await self.syscall("close", fd)
-
-    async def read(
-        self,
-        fd: int,
-        size: int | str,
-        *,
-        offset: int | str | None = None,
-        block: int | str = 0,
-        buffer: MappedRange | None = None,
-    ) -> int:
-        """Read from a file; return how many bytes came, fewer than asked for only at its end.
-
-        It goes on where the last read ended unless an offset is given (pread). With a block the
-        program reads in a loop, so many bytes a call. With a buffer it is stored there.
+        Raises:
+            SyscallError: ENOMEM: no memory for its page tables, or no promise of what it may write.
         """
-        where = HERE if offset is None else parse_size(offset, key="offset")
-        bytes_a_call = parse_size(block, key="block")
-        address = 0 if buffer is None else require_mapping("read", buffer).address
-        nr: int = await self.syscall(
-            "read", fd, size, offset=where, block=bytes_a_call, buffer=address
-        )
-        return nr
+        return await self._make_child(Fork(shares_vm), program)
 
-    async def fadvise(
-        self, fd: int, advice: str, *, offset: int | str = 0, length: int | str = 0
-    ) -> None:
-        """Say how a file will be used: normal, random, sequential, willneed, dontneed.
+    async def vfork(self, program: Program) -> "ProcessHandle":
+        """Make a child that borrows the memory; return its handle when it gives it back.
 
-        From the offset on, to its end unless a length is given.
+        It does at its end, and when it runs a program of its own (`exec`). The parent does nothing
+        before that.
         """
-        start = parse_size(offset, key="offset")
-        await self.syscall("fadvise", fd, advice, offset=start, length=parse_size(length))
+        child = await self._make_child(Fork(shares_vm=True, vfork=True), program)
+        await self._ask(Sleep(0))
+        return child
 
-    async def mincore(self, fd: int) -> I64:
-        """Return the pages of an open file that are in memory, rising."""
-        pages: I64 = await self.syscall("mincore", fd)
-        return pages
+    async def _make_child(self, value: Fork, program: Program | None) -> "ProcessHandle":
+        if program is not None:
+            require_program(program)
+        pid = meaning_of(CALLS.by_value[Fork], value, await self._ask(value))
+        child = ProcessHandle(self._kernel, self._process.children[pid], self._started)
+        self._started.append(child)
+        await child.start(program)
+        return child
+
+    async def exec(self, name: str, exe: str | Path | bytes | None = None) -> None:
+        """Run another program in its place, one from a file as `spawn` has it; with a new name."""
+        comm = process_name(name)
+        program = DEFAULT_PROGRAM if exe is None else elf_program(self._kernel, comm, exe)
+        await self._ask(Execve(comm, program))
+
+    def section(self, name: str) -> MappedRange:
+        """Return where a section of its program from a file lies, such as ".text" or ".bss".
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        return section_of(self._process, name)
+
+    async def waitpid(self, child: "ProcessHandle") -> int:
+        """Sleep until a child has ended; return its status. Nothing is left of it then.
+
+        Raises:
+            SyscallError: ECHILD: it is no child of this process, or was waited for already.
+        """
+        if not isinstance(child, ProcessHandle):
+            raise WorkloadError(f"waitpid wants the handle of a child, not {child!r}")
+        status: int = await self._ask(Wait4(child.pid))
+        if status == -ECHILD and child.exit_status != status:
+            raise SyscallError(ECHILD, "wait4")
+        return status
+
+    def writer_of(self, address: int) -> int:
+        """Return the pid of who has stored last to a page that is mapped; 0 for nobody."""
+        return writer_of(self._kernel, self._process, address)
 
     async def sleep(self, duration: int | str) -> None:
         """Sleep off the CPU."""

@@ -11,6 +11,7 @@ Units: bytes, ns.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import attrs
@@ -34,6 +35,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.mpol_new import parse_mempolicy
 from kernelsim.mm.space.kernel_layout import KernelLayout
+from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.dmesg import render_dmesg
 from kernelsim.procfs.snapshot import Snapshot
@@ -45,6 +47,7 @@ from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, process_name
 from kernelsim.workload.arguments import oom_score_adj as score_adj
 from kernelsim.workload.disk import DiskHandle
+from kernelsim.workload.exe import elf_program
 from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.kernel_thread import KernelThreadHandle, start_kernel_thread
@@ -193,6 +196,7 @@ class MachineHandle:
         cpu: int | Iterable[int] | None = None,
         mempolicy: str | None = None,
         oom_score_adj: int = 0,
+        exe: str | Path | bytes | None = None,
     ) -> ProcessHandle:
         """Start a process.
 
@@ -206,20 +210,23 @@ class MachineHandle:
                 "0,2-3", and "bind=static:0" or "bind=relative:0" for the flags. None for the
                 default.
             oom_score_adj: -1000 … 1000.
+            exe: A real ELF program whose image it has: a path, such as "/bin/true", or the bytes of
+                one. It is read from the machine's disk. None for a small static program.
 
         Returns:
             The handle, when the process runs.
 
         Raises:
-            ConfigError: No such CPU, node or policy, or no name or score.
+            ConfigError: No such CPU, node or policy, no name or score, or no program.
         """
         kernel = self._machine.kernel
         comm = process_name(name)
         adj = score_adj(oom_score_adj)
         cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
-        entry = start_process(kernel, comm, cpus, mempolicy_of(kernel, mempolicy))
+        image = DEFAULT_PROGRAM if exe is None else elf_program(kernel, comm, exe)
+        entry = start_process(kernel, comm, cpus, mempolicy_of(kernel, mempolicy), image)
         entry.oom_score_adj = entry.oom_score_adj_min = adj
-        handle = ProcessHandle(kernel, entry)
+        handle = ProcessHandle(kernel, entry, self.processes)
         self.processes.append(handle)
         await handle.start(program)
         return handle

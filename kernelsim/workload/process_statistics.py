@@ -4,11 +4,17 @@ A value, taken from the kernel's own accounts at one moment.
 Units: pages, ns.
 """
 
+from typing import Final
+
 import attrs
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.mm.space.pgtable import MM_SWAPENTS
+from kernelsim.errors import ProcessEndedError
+from kernelsim.mm.space.pgtable import _PAGE_PRESENT, MM_SWAPENTS, pte_at, pte_pfn
+from kernelsim.units import PAGE_SHIFT
+
+PID_SHIFT: Final = 32  # of what a store leaves in a page; calls/caller.py:Caller.token
 
 
 @attrs.frozen
@@ -59,3 +65,17 @@ def process_statistics(kernel: Kernel, process: ProcessEntry) -> ProcessStatisti
         reclaim_ns=waits.reclaim_ns,
         io_ns=waits.io_ns,
     )
+
+
+def writer_of(kernel: Kernel, process: ProcessEntry, address: int) -> int:
+    """Return the pid of who has stored last to a page; 0 for nobody, or a page that is not there.
+
+    Raises:
+        ProcessEndedError: The process has no memory any more.
+    """
+    if process.has_ended():
+        raise ProcessEndedError(process.comm, process.pid, process.exit_status or 0)
+    pte = pte_at(*kernel.space, process.mm.number, address >> PAGE_SHIFT)
+    if not pte & _PAGE_PRESENT:
+        return 0
+    return int(kernel.mem.pages.token[pte_pfn(pte)]) >> PID_SHIFT

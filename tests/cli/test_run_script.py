@@ -65,7 +65,11 @@ def test_a_script_that_never_ends_is_told_by_its_step(tmp_path, capsys):
     ("name", "text", "said"),
     [
         ("s", "memhog mlock:a\n", "s:1: step 'mlock:a': region 'a' must be made"),
-        ("s", "memhog mmap:a:1M forkcow:a:1M\n", "s:1: step 'forkcow:a:1M' needs 'forkcow', which"),
+        (
+            "s",
+            "memhog mmap:a:1M fillrand:a:7\n",
+            "s:1: step 'fillrand:a:7' needs 'fillrand', which",
+        ),
         ("s", "sysctl vm.nosuch=1\n", "s:1: step 'sysctl vm.nosuch=1' writes a file that is not"),
         ("x", "hello world\n", "it begins with 'hello world'"),
         ("x", "", "it is empty"),

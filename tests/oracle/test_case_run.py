@@ -168,10 +168,10 @@ def test_tunables_are_written_by_command_and_by_step(tmp_path):
     ("script", "told"),
     [
         (
-            "snap a\nmemhog mmap:a:1M forkcow:a:1M\n",
-            "script.txt:2: step 'forkcow:a:1M' needs 'forkcow'",
+            "snap a\nmemhog mmap:a:1M fillrand:a:1\n",
+            "script.txt:2: step 'fillrand:a:1' needs 'fillrand'",
         ),
-        ("memhog mmap:a:1M vforkw:a:1M\n", "script.txt:1: step 'vforkw:a:1M' needs 'vforkw'"),
+        ("memhog spreadpt:3\n", "script.txt:1: step 'spreadpt:3' needs 'spreadpt'"),
         ("memhogdyn mem\n", "script.txt:1: step 'memhogdyn' needs 'memhogdyn'"),
         ("memhog wait:/x\n", "script.txt:1: step 'wait:/x' waits for a file that no step makes"),
         ("memhog poke:/proc/self/x:1\n", "script.txt:1: step 'poke:/proc/self/x:1' writes a file"),

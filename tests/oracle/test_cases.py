@@ -35,6 +35,23 @@ def test_demand_paging(tmp_path):
         assert values(recorded, key) == values(ours, key)
 
 
+@pytest.mark.mission("V11", "partly")
+def test_fork_and_shared_memory(tmp_path):
+    """Every row inside; faults of reads and stores to memory that both have are as recorded."""
+    assert rows_outside(CASES / "d03", tmp_path) == (RATCHET.compared["d03"], [])
+    ours = (tmp_path / "workload.out").read_text().splitlines()
+    recorded = (CASES / "d03" / "workload.out").read_text().splitlines()
+    for key in ("parent_byte0=", "parent_before=", "parent_after=", "child_minflt="):
+        assert values(recorded, key) == values(ours, key)
+    for op in ("touchw:a", "vforkw:a:8M"):
+        assert faults(recorded, op) == faults(ours, op)
+
+
+def faults(lines, op):
+    """Return the minor faults of each step of a kind."""
+    return [values([line], "minflt=") for line in lines if f"op={op} " in line]
+
+
 def values(lines, key):
     """Return every value of a key, in order."""
     return [

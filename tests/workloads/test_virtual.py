@@ -35,3 +35,15 @@ def test_4_gb_of_a_machine_of_2(capsys):
     told = [line.split(";")[0] for line in out.splitlines() if line.startswith("mode ")]
     refused = "malloc of 4 GB: Cannot allocate memory"
     assert told == [f"mode 0: {refused}", "mode 1: malloc of 4 GB: success", f"mode 2: {refused}"]
+
+
+@pytest.mark.mission("V19")
+def test_128_tb_of_a_machine_of_2_in_proportion(capsys):
+    """Promised alone; killed beside other memory without swap; promised with it."""
+    assert cli.exit_status(["run", str(FOLDER / "malloc_128t.py")]) == cli.EXIT_DONE
+    told = [line.split("; ")[0] for line in capsys.readouterr().out.splitlines()[:3]]
+    assert [line.split(": ")[-1] for line in told] == [
+        "success",
+        "killed by the OOM killer",
+        "success",
+    ]

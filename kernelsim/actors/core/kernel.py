@@ -111,6 +111,7 @@ class Kernel:
             queue of those that wait until it is done, as for mmap_lock.
         reclaimed_nodes: Nodes that a task does node reclaim on (PGDAT_RECLAIM_LOCKED).
         processes: Living processes by pid, in the order they started.
+        zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         inode_waits: Where tasks wait for the lock of a file, by its number.
         zrams: What zram disks hold, by name of the disk.
@@ -162,6 +163,7 @@ class Kernel:
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     reclaimed_nodes: set[int] = attrs.field(factory=set)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
+    zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)
     zrams: dict[str, ZramStore] = attrs.field(factory=dict)

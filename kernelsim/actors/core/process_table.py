@@ -18,6 +18,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.reclaim.oom_kill import OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OomTask
+from kernelsim.mm.space.binfmt_elf import ElfProgram, LoadedElf
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS
@@ -26,6 +27,7 @@ from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import PAGE_SIZE
 
+INIT_PID: Final = 1
 ROOT_UID: Final = 0  # has all capabilities, CAP_SYS_RESOURCE among them
 
 
@@ -55,14 +57,19 @@ class ProcessEntry:
         parent: The process that forked it; None for one that was started from outside.
         children: Those it has forked and not waited for, by pid.
         is_zombie: All it had is free; only its status is left.
-        mm: Its address space; what it had after its end. A forked one is born with it.
+        is_forked: It is born with an address space, and loads no program.
+        vfork_parent: Who may not go on before it has ended or runs a program of its own.
+        vfork_child: The other side of that.
+        elf: Where its program has been loaded, if it is one from a file.
+        nr_execs: Programs it has put in place of the one it began with.
+        mm: Its address space; what it had after its end.
     """
 
     comm: str
     tasks: tuple[Task, ...]
     exited: WaitQueue
     signals: WaitQueue
-    program: StaticProgram = DEFAULT_PROGRAM
+    program: StaticProgram | ElfProgram = DEFAULT_PROGRAM
     uid: int = 0
     oom_score_adj: int = 0
     oom_score_adj_min: int = 0
@@ -78,6 +85,11 @@ class ProcessEntry:
     parent: "ProcessEntry | None" = None
     children: "dict[int, ProcessEntry]" = attrs.field(factory=dict)
     is_zombie: bool = False
+    is_forked: bool = False
+    vfork_parent: "ProcessEntry | None" = None
+    vfork_child: "ProcessEntry | None" = None
+    elf: LoadedElf | None = None
+    nr_execs: int = 0
     ref: ActorRef = attrs.field(init=False)
     mm: MmStruct = attrs.field(init=False)
 
@@ -92,9 +104,24 @@ class ProcessEntry:
         return self.task.pid
 
     @property
+    def ppid(self) -> int:
+        """The number of its parent: init's for one that was started from outside, or left over."""
+        return INIT_PID if self.parent is None else self.parent.pid
+
+    @property
     def policy(self) -> Mempolicy | None:
         """Memory policy of its leader."""
         return self.task.mempolicy
+
+    def mm_release(self) -> None:
+        """Let a parent go on that has lent it its address space, now that it uses it no more.
+
+        Source: Linux 6.1 kernel/fork.c:mm_release, :complete_vfork_done
+        """
+        parent, self.vfork_parent = self.vfork_parent, None
+        if parent is not None:
+            parent.vfork_child = None
+            parent.signals.wake_all()
 
     def has_ended(self) -> bool:
         """Return whether the process is gone or going: it runs no program any more."""

@@ -58,7 +58,7 @@ class Observer:
     def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
         """Hear that what was in some pages is in others."""
 
-    def forks(self, parent: int, child: int, vpn: int, end: int) -> None:
+    def forks(self, parent: int, child: MmStruct, vpn: int, end: int) -> None:
         """Hear that a child finds in pages [vpn, end) what its parent does, from now on."""
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
@@ -78,6 +78,9 @@ class Observer:
 
     def wrote(self, inode: Inode, index: int, nr: int, token: int) -> None:
         """Hear that a program stored to pages of a file, from one on."""
+
+    def installed(self, inode: Inode) -> None:
+        """Hear that a file has come to a device with all its pages."""
 
     def cuts(self, inode: Inode) -> None:
         """Hear that a file has a new end, and that what is behind it is about to go."""

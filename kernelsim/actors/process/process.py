@@ -12,6 +12,7 @@ from typing import Any
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.process.calls.executing import start_elf
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.sim.actor import Actor
 
@@ -32,13 +33,20 @@ class Process(Actor):
 
     async def on_start(self) -> None:
         """Get a CPU, an address space and a fault handler."""
-        await self._caller.start()
+        caller, task = self._caller, self._entry.task
+        await caller.start()
+        if self._entry.elf is not None and not (self._entry.is_forked or self._entry.has_ended()):
+            await task.get_cpu()
+            await start_elf(caller)
+            await task.put_cpu()
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - the value of a call
         """Run one call, on a CPU if it wants one; act on a fatal signal before and after."""
         entry, caller = self._entry, self._caller
         if entry.has_ended():
             return None
+        if entry.vfork_child is not None:
+            await caller.wait_for_vfork_done()
         if entry.must_die():
             await caller.exit(-entry.group_exit_code)
             return None

@@ -12,6 +12,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.process.process import Process
 from kernelsim.mm.page.mempolicy import Mempolicy
+from kernelsim.mm.space.binfmt_elf import ElfProgram
 from kernelsim.mm.space.static_program import DEFAULT_PROGRAM, StaticProgram
 
 
@@ -20,7 +21,7 @@ def start_process(
     comm: str,
     cpus: Sequence[Cpu],
     policy: Mempolicy | None,
-    program: StaticProgram = DEFAULT_PROGRAM,
+    program: StaticProgram | ElfProgram = DEFAULT_PROGRAM,
 ) -> ProcessEntry:
     """Start a process; it runs, and stands in the table, when its first message is answered.
 

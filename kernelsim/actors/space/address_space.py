@@ -5,33 +5,67 @@ Both run in the time of the process's own task.
 Units: bytes for addresses; pages.
 """
 
+from typing import Final
+
+import attrs
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.reaped_mm import wait_while_reaped
+from kernelsim.actors.file.filemap import FileReader
+from kernelsim.actors.space.mapped_file import mapped_file
 from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
 from kernelsim.actors.space.shmem import shmem_evict
+from kernelsim.fs.file import OpenFile
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
-from kernelsim.mm.space.exec import draw_addresses, load_image, static_image
+from kernelsim.mm.space.binfmt_elf import ElfProgram, LoadedElf, load_elf
+from kernelsim.mm.space.exec import (
+    AddressDraw,
+    draw_addresses,
+    load_image,
+    setup_arg_pages,
+    static_image,
+)
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import MappedFile
 from kernelsim.mm.space.pgtable import pgd_alloc, pgd_free
-from kernelsim.mm.space.static_program import StaticProgram
+from kernelsim.mm.space.static_program import StaticProgram, map_vdso
 from kernelsim.sim.rng import Rng
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
+BINPRM_BUF_SIZE: Final = 256  # of a file's beginning, in which its headers are looked for
 
-async def make_address_space(current: Current, program: StaticProgram) -> tuple[MmStruct, bool]:
-    """Give a new process an address space with an image, a heap and a stack, none of it touched.
 
-    Returns:
-        The address space, and whether the whole image is in it; if not, exec has failed behind
-        the point from which it cannot go back, and the process must die.
+@attrs.frozen
+class NewAddressSpace:
+    """What a process begins with.
+
+    Attributes:
+        mm: Its address space.
+        is_loaded: Whether the whole image is in it; if not, exec has failed behind the point from
+            which it cannot go back, and the process must die.
+        elf: Where a program from a file has been loaded.
+    """
+
+    mm: MmStruct
+    is_loaded: bool
+    elf: LoadedElf | None = None
+
+
+async def make_address_space(
+    current: Current, program: StaticProgram | ElfProgram, nr_execs: int = 0
+) -> NewAddressSpace:
+    """Give a process an address space with an image, a heap and a stack, none of it touched.
+
+    Args:
+        current: Its task.
+        program: What it runs.
+        nr_execs: Programs it has run before.
 
     Source: Linux 6.1 kernel/fork.c:mm_init, fs/binfmt_elf.c:load_elf_binary
     """
@@ -44,15 +78,44 @@ async def make_address_space(current: Current, program: StaticProgram) -> tuple[
     pgd_alloc(*kernel.space, mm.number, int(out[0]))
     kernel.placed(1)
     layout = ADDRESS_LAYOUTS[kernel.spec.arch]
-    rng = Rng(kernel.engine.seed, f"addresses of {task.name}")  # none that the engine keeps
+    of_exec = f" after exec {nr_execs}" if nr_execs else ""
+    rng = Rng(kernel.engine.seed, f"addresses of {task.name}{of_exec}")  # none the engine keeps
     draw = draw_addresses(rng.below, layout, kernel.sysctl.kernel_randomize_va_space)
+    if isinstance(program, ElfProgram):
+        return await _load_elf(current, mm, program, draw)
     image = static_image(
         text_bytes=program.text_bytes,
         data_bytes=program.data_bytes,
         bss_bytes=program.bss_bytes,
         start=layout.image_start,
     )
-    return mm, not load_image(mm, MappedFile(program.path), image, draw=draw).failed
+    change = load_image(mm, MappedFile(program.path), image, draw=draw)
+    return NewAddressSpace(mm, not change.failed)
+
+
+async def _load_elf(
+    current: Current, mm: MmStruct, program: ElfProgram, draw: AddressDraw
+) -> NewAddressSpace:
+    """Read the headers of a program; map a stack, the program, its interpreter and the vDSO."""
+    kernel, reader = current.kernel, FileReader(current)
+    files: dict[str, MappedFile] = {}
+    for image in (program.image, program.interpreter):
+        if image is not None:
+            opened = OpenFile(kernel.files.by_path[image.path], can_write=False)
+            await reader.read(opened, 0, BINPRM_BUF_SIZE, BINPRM_BUF_SIZE, None)
+            files[image.path] = mapped_file(kernel, opened)
+    if setup_arg_pages(mm, draw=draw).failed:
+        return NewAddressSpace(mm, is_loaded=False)
+    loaded = load_elf(
+        mm,
+        program,
+        files,
+        rnd_pages=draw.elf_pages,
+        brk_rnd_pages=draw.brk_pages if draw.moves_brk else None,
+    )
+    if not loaded.change.failed:
+        map_vdso(mm)
+    return NewAddressSpace(mm, not loaded.change.failed, loaded)
 
 
 async def free_address_space(current: Current, mm: MmStruct) -> int:

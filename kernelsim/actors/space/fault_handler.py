@@ -81,10 +81,14 @@ class FaultHandler(Actor):
         super().__init__(f"fault-{current.task.pid}")
         self._current = current
         self._kernel, self._task = current
-        self._mm = mm
         self._pfn = np.zeros(1, np.int64)
-        self._swap_in = SwapIn(current, mm, self._user_context)
-        self._file = FileFault(current, mm, self._user_context)
+        self.exec_mmap(mm)
+
+    def exec_mmap(self, mm: MmStruct) -> None:
+        """Serve the faults of another address space from now on."""
+        self._mm = mm
+        self._swap_in = SwapIn(self._current, mm, self._user_context)
+        self._file = FileFault(self._current, mm, self._user_context)
 
     async def receive(self, message: Any) -> FaultResult:  # noqa: ANN401 - a PageFault
         """Serve a fault and log it."""

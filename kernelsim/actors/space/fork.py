@@ -68,7 +68,7 @@ async def _copy_vma(current: Current, parent: MmStruct, child: MmStruct, vma: Vm
         copied, nr_slots, vpn = copy_page_range(
             *kernel.space, parent.number, child.number, vpn, nr, slots
         )
-        kernel.observer.forks(task.pid, child.owner_pid, first, vpn)
+        kernel.observer.forks(task.pid, child, first, vpn)
         for slot in slots[:nr_slots].tolist():
             is_counted = swap_duplicate(kernel.swap, slot, 1)
             assert is_counted, "a slot that is in use gets one more user"

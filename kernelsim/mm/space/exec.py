@@ -60,6 +60,8 @@ class AddressDraw:
         stack_pages: The stack begins so much lower.
         brk_pages: The heap begins so much higher.
         vdso: Where in its room the vDSO lies, of 2**32; below 0: where mappings go.
+        elf_pages: A program that may lie anywhere lies so much higher.
+        moves_brk: The heap is moved, be it by nothing.
     """
 
     mmap_pages: int = 0
@@ -67,6 +69,8 @@ class AddressDraw:
     stack_pages: int = 0
     brk_pages: int = 0
     vdso: int = -1
+    elf_pages: int = 0
+    moves_brk: bool = False
 
 
 NOT_MOVED: Final = AddressDraw()
@@ -91,6 +95,8 @@ def draw_addresses(below: Callable[[int], int], layout: AddressLayout, mode: int
         stack_pages=below(layout.stack_rnd_pages + 1),
         brk_pages=below(BRK_RND_PAGES) if mode > 1 else 0,
         vdso=below(1 << 32) if layout.has_vdso_by_stack else -1,
+        elf_pages=below(1 << layout.mmap_rnd_bits),
+        moves_brk=mode > 1,
     )
 
 
@@ -164,13 +170,7 @@ def load_image(
 
     Source: Linux 6.1 fs/binfmt_elf.c:load_elf_binary
     """
-    assert len(mm.map) == 0, "an image is loaded into an empty address space"
-    stack_top = mm.map.task_size - (draw.stack_pages << PAGE_SHIFT)
-    mm.mmap_base = mmap_base(mm.rlimits.stack, task_size=mm.map.task_size, draw=draw)
-    stack_start = stack_top - page_align(args_bytes) - STACK_EXPAND
-    flags = VM_STACK_FLAGS | VmFlag.VM_ACCOUNT
-    stack = VmArea(stack_start, stack_top, flags, None, stack_start >> PAGE_SHIFT)
-    change = mm.mmap_region(stack)
+    change = setup_arg_pages(mm, args_bytes=args_bytes, draw=draw)
     for segment in segments:
         if not change.failed:
             change = map_segment(mm, file, segment)
@@ -181,9 +181,26 @@ def load_image(
             mm.start_data, mm.end_data = segment.start, end
     image_end = page_align(segments[-1].start + segments[-1].memory_bytes)
     mm.start_brk = mm.brk = image_end + (draw.brk_pages << PAGE_SHIFT)
+    return change if change.failed else VmChange(0)
+
+
+def setup_arg_pages(
+    mm: MmStruct, *, args_bytes: int = PAGE_SIZE, draw: AddressDraw = NOT_MOVED
+) -> VmChange:
+    """Map a stack into an empty address space, and say where other mappings go.
+
+    Source: Linux 6.1 fs/exec.c:setup_new_exec, :setup_arg_pages
+    """
+    assert len(mm.map) == 0, "an image is loaded into an empty address space"
+    stack_top = mm.map.task_size - (draw.stack_pages << PAGE_SHIFT)
+    mm.mmap_base = mmap_base(mm.rlimits.stack, task_size=mm.map.task_size, draw=draw)
+    stack_start = stack_top - page_align(args_bytes) - STACK_EXPAND
+    flags = VM_STACK_FLAGS | VmFlag.VM_ACCOUNT
+    stack = VmArea(stack_start, stack_top, flags, None, stack_start >> PAGE_SHIFT)
+    change = mm.mmap_region(stack)
     mm.start_stack, mm.stack_top = stack_top - args_bytes, stack_top
     mm.vdso_draw = draw.vdso
-    return change if change.failed else VmChange(0)
+    return change
 
 
 def map_segment(mm: MmStruct, file: MappedFile, segment: ImageSegment) -> VmChange:

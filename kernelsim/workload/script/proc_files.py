@@ -1,6 +1,7 @@
 """The files of /proc that steps of portable scripts print as they are.
 
-Interface: `VERBATIM_FILES` names them by step, `proc_text` renders one.
+Interface: `VERBATIM_FILES` names them by step, `proc_text` renders one; `mem_of` is what the step
+`mem` prints of status.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from kernelsim.procfs.process import (
     render_smaps_rollup,
     render_statm,
     render_status,
+    status_memory_kb,
 )
 from kernelsim.procfs.snapshot import ProcessSnapshot
+from kernelsim.workload.script.script_output import MEM_KEYS
 
 VERBATIM_FILES: Final = {
     # step -> the file it prints; numastat prints one of each node instead
@@ -42,3 +45,10 @@ def proc_text(step: str, process: ProcessSnapshot, nr_cpus: int) -> str:
         "oom_score": lambda process: f"{process.oom_score}\n",
     }
     return renderers[step](process)
+
+
+def mem_of(process: ProcessSnapshot) -> dict[str, int]:
+    """Return the memory lines of a process's status and its faults, as `mem` prints them."""
+    figures = {f"{name}_kB": kb for name, kb in status_memory_kb(process).items()}
+    figures |= {"minflt_total": process.minflt, "majflt_total": process.majflt}
+    return {key: figures[key] for key in MEM_KEYS}

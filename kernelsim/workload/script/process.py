@@ -16,18 +16,17 @@ import attrs
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError, WorkloadError
 from kernelsim.procfs.meminfo import meminfo_kb
-from kernelsim.procfs.process import status_memory_kb
 from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.vmstat import render_numastat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
+from kernelsim.workload.script.fork_steps import FORK_STEPS, ForkSteps
 from kernelsim.workload.script.heap_steps import HEAP_STEPS, HeapSteps
 from kernelsim.workload.script.numa_steps import NUMA_STEPS
-from kernelsim.workload.script.proc_files import VERBATIM_FILES, WALKING_STEPS, proc_text
+from kernelsim.workload.script.proc_files import VERBATIM_FILES, WALKING_STEPS, mem_of, proc_text
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_output import (
-    MEM_KEYS,
     StepReport,
     fields_line,
     mem_line,
@@ -44,6 +43,8 @@ from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import (
     DROP_CACHES,
+    EINVAL,
+    NO_REGION,
     RANDOM_BATCH,
     Outcome,
     call_arguments,
@@ -56,10 +57,8 @@ from kernelsim.workload.script.step_work import (
 from kernelsim.workload.script.write_steps import WRITE_STEPS, WriteSteps
 from kernelsim.workload.syscall import MappedRange
 
-EINVAL: Final = 22
 TIMED_BATCH: Final = 16  # the same where a deadline is watched between them; more without faults
 GROW_REPORT_BYTES: Final = 16 * MIB
-NO_REGION: Final = Outcome(-1, EINVAL)  # of a step on a region whose mapping had failed
 
 
 class ScriptProcess:
@@ -81,6 +80,7 @@ class ScriptProcess:
         self._files: FileSteps
         self._writes: WriteSteps
         self._heap: HeapSteps
+        self._forks: ForkSteps
 
     async def __call__(self, handle: ProcessHandle) -> None:
         """Do the steps in order; a process that is killed simply stops."""
@@ -89,6 +89,7 @@ class ScriptProcess:
         self._files = FileSteps(handle, machine, regions, lambda: self._name, self._say)
         self._writes = WriteSteps(handle, self._state, self._files, self._say)
         self._heap = HeapSteps(handle, self._state, regions, lambda: self._name, self._say)
+        self._forks = ForkSteps(handle, regions, self._say)
         await handle.start_image()
         for number, step in enumerate(self._memhog.steps, start=1):
             await self._do(number, step)
@@ -270,6 +271,10 @@ class ScriptProcess:
         """Allocate or free."""
         return await HEAP_STEPS[step.op](self._heap, step)
 
+    async def on_fork(self, step: Step) -> Outcome:
+        """Make a child, and wait for it."""
+        return await FORK_STEPS[step.op](self._forks, step)
+
     async def on_region(self, step: Step) -> Outcome:
         """Tell on which nodes the pages of a region are."""
         region = self._regions.get(str(step.args[0]))
@@ -279,10 +284,7 @@ class ScriptProcess:
 
     async def mem(self, _step: Step) -> None:
         """Print the memory lines of its status."""
-        process = self._snapshot()
-        figures = {f"{name}_kB": kb for name, kb in status_memory_kb(process).items()}
-        figures |= {"minflt_total": process.minflt, "majflt_total": process.majflt}
-        self._say(mem_line(self._name, {key: figures[key] for key in MEM_KEYS}))
+        self._say(mem_line(self._name, mem_of(self._snapshot())))
 
     async def meminfo(self, _step: Step) -> None:
         """Print the main lines of /proc/meminfo."""
@@ -365,6 +367,7 @@ STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(FILE_STEPS, ScriptProcess.on_file),
     **dict.fromkeys(WRITE_STEPS, ScriptProcess.on_write),
     **dict.fromkeys(HEAP_STEPS, ScriptProcess.on_heap),
+    **dict.fromkeys(FORK_STEPS, ScriptProcess.on_fork),
     **dict.fromkeys(NUMA_STEPS, ScriptProcess.on_region),
     "mem": ScriptProcess.mem,
     "meminfo": ScriptProcess.meminfo,

@@ -20,6 +20,7 @@ from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.syscall import MappedRange
 
 Fields = tuple[tuple[str, int | str], ...]
+EINVAL: Final = 22
 DROP_CACHES: Final = "vm.drop_caches"  # no tunable: a write to it does something
 DROP_WORDS: Final = ("1", "2", "3")
 SHARED: Final = "s"  # last word of mapfile
@@ -33,6 +34,9 @@ class Outcome:
     ret: int = 0
     errno: int = 0
     fields: Fields = ()
+
+
+NO_REGION: Final = Outcome(-1, EINVAL)  # of a step on a region whose mapping had failed
 
 
 def call_arguments(regions: Mapping[str, MappedRange], step: Step) -> list[object] | None:

@@ -4,10 +4,12 @@ import errno
 
 import pytest
 
+from kernelsim.actors.core.signal import SIGKILL
 from kernelsim.actors.process.calls.access import Touch
 from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sigaction
 from kernelsim.check.machine import check_machine
+from kernelsim.errors import SyscallError
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from tests.small_machine import PAGE, run, small_machine
 
@@ -111,6 +113,81 @@ def test_a_parent_waits_for_its_child():
         return [await parent.ref.ask(Wait4(child.pid)) for _ in range(2)]
 
     assert run(small_machine(**MEMORY), main).result == [7, -errno.ECHILD]
+
+
+def test_vfork_lends_the_memory_until_exec():
+    """The parent does nothing until the child runs its own program; its memory is as it was."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        region = await parent.mmap(8 * PAGE)
+        await parent.touch(region, length=PAGE, write=True)
+        began_ns = machine.now_ns
+
+        async def start(child):
+            await child.touch(region, write=True)
+            await child.sleep("2ms")
+            await child.exec("other")
+            await child.sleep("5ms")
+
+        child = await parent.vfork(start)
+        waited_ns = machine.now_ns - began_ns
+        again = await parent.touch(region, write=True)
+        assert 2_000_000 <= waited_ns < 3_000_000
+        assert (child.name, again.minflt) == ("other", 0)
+        assert parent.writer_of(region.address) == parent.pid
+        assert check_machine(machine.kernel) == []
+        return await parent.waitpid(child)
+
+    assert run(small_machine(**MEMORY), main).result == 0
+
+
+def test_vfork_ends_with_its_child_and_a_signal_ends_the_wait():
+    """A child that ends gives the memory back; a parent that is killed waits no longer."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        child = await parent.vfork(lambda child: child.sleep("1ms"))
+        status = await parent.waitpid(child)
+        entry = machine.kernel.processes[parent.pid]
+        await entry.ref.ask(Fork(shares_vm=True, vfork=True))
+        borrower = next(iter(entry.children.values()))
+        await parent.kill(SIGKILL)
+        killed = await parent.wait()
+        await borrower.ref.ask(Exit(0))
+        return status, killed, len(machine.kernel.mms.by_number)
+
+    assert run(small_machine(**MEMORY), main).result == (0, -SIGKILL, 0)
+
+
+def test_a_zombie_stays_until_its_parent_hears_and_an_orphan_goes_at_once():
+    """/proc shows who is whose child, and what is left of one that has ended."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        first, second = await parent.fork(), await parent.fork()
+        grandchild = await first.fork()
+        seen = [line_of(machine, grandchild, "PPid")]
+        await first.exit(3)
+        seen += [line_of(machine, first, "State"), line_of(machine, grandchild, "PPid")]
+        assert (await parent.waitpid(first), machine.kernel.zombies) == (3, {})
+        with pytest.raises(SyscallError, match="No child"):
+            await parent.waitpid(first)
+        await second.exit()
+        assert "VmRSS" not in machine.proc(f"{second.pid}/status")
+        await parent.exit()
+        await grandchild.exit()
+        assert machine.kernel.zombies == {}
+        return seen
+
+    result = run(small_machine(**MEMORY), main).result
+    assert result == ["PPid:\t101", "State:\tZ (zombie)", "PPid:\t1"]
+
+
+def line_of(machine, process, key):
+    """Return a line of a process's status."""
+    lines = machine.proc(f"{process.pid}/status").splitlines()
+    return next(line for line in lines if line.startswith(f"{key}:"))
 
 
 def test_a_caught_fault_ends_the_access_and_not_the_process():

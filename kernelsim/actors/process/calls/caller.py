@@ -11,7 +11,7 @@ from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import FileReader
 from kernelsim.actors.space.accesses import Accesses
-from kernelsim.actors.space.address_space import free_address_space, make_address_space
+from kernelsim.actors.space.address_space import free_address_space, make_address_space, mmput
 from kernelsim.actors.space.fault_handler import FaultHandler
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
@@ -72,8 +72,9 @@ class Caller:
         entry.start_ns = kernel.engine.now_ns
         await task.get_cpu()
         is_loaded = True
-        if entry.parent is None:
-            entry.mm, is_loaded = await make_address_space(self.current, entry.program)
+        if not entry.is_forked:
+            made = await make_address_space(self.current, entry.program)
+            entry.mm, entry.elf, is_loaded = made.mm, made.elf, made.is_loaded
         self.mm = entry.mm
         self._fault = FaultHandler(self.current, self.mm)
         kernel.engine.spawn(self._fault)
@@ -85,6 +86,32 @@ class Caller:
         if not is_loaded:
             await self.exit(-SIGSEGV)
         await task.put_cpu()
+
+    async def exec_mmap(self) -> bool:
+        """Put a fresh address space in place of the old one, which is let go; False if it fails.
+
+        Source: Linux 6.1 fs/exec.c:exec_mmap
+        """
+        entry, old = self.entry, self.mm
+        entry.nr_execs += 1
+        made = await make_address_space(self.current, entry.program, entry.nr_execs)
+        entry.mm_release()
+        self.mm = entry.mm = made.mm
+        entry.elf = made.elf
+        self._fault.exec_mmap(made.mm)
+        await mmput(self.current, old)
+        return made.is_loaded
+
+    async def wait_for_vfork_done(self) -> None:
+        """Sleep while a child of vfork uses the address space; a fatal signal ends that.
+
+        Source: Linux 6.1 kernel/fork.c:wait_for_vfork_done
+        """
+        entry = self.entry
+        while entry.vfork_child is not None and not entry.must_die():
+            await entry.signals.wait()
+        if entry.vfork_child is not None:
+            entry.vfork_child.vfork_parent = entry.vfork_child = None
 
     async def enter_kernel(self) -> None:
         """Spend the time of entering the kernel and leaving it."""
@@ -163,6 +190,7 @@ class Caller:
         if not on_cpu:  # the signal woke it
             await task.get_cpu(wakeup=True)
         entry.exit_status = status
+        entry.mm_release()
         kernel.writeback.dirty_throttle_leaks[task.cpu.number] += task.dirty.nr_dirtied
         for file in entry.files.values():
             file.inode.nr_open -= 1
@@ -174,8 +202,21 @@ class Caller:
         trace(task, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
         if not on_cpu:
             await task.put_cpu()
-        entry.is_zombie = True
-        entry.exited.wake_all()
-        if entry.parent is not None:  # SIGCHLD
-            entry.parent.signals.wake_all()
+        self._exit_notify()
         entry.ref.stop()
+
+    def _exit_notify(self) -> None:
+        """Tell the parent of the end, and leave children to init, which waits for them at once.
+
+        Source: Linux 6.1 kernel/exit.c:exit_notify, :forget_original_parent
+        """
+        kernel, entry = self.kernel, self.entry
+        for child in entry.children.values():
+            child.parent = None
+            kernel.zombies.pop(child.pid, None)
+        entry.children.clear()
+        entry.is_zombie = True
+        if entry.parent is not None:  # SIGCHLD
+            kernel.zombies[entry.pid] = entry
+            entry.parent.signals.wake_all()
+        entry.exited.wake_all()

@@ -1,4 +1,4 @@
-"""fork, clone(CLONE_VM), wait: the calls that make processes of processes.
+"""fork, vfork, clone(CLONE_VM), wait: the calls that make processes of processes.
 
 Linux: kernel/fork.c:kernel_clone, kernel/exit.c:do_wait, 6.1.
 """
@@ -22,9 +22,12 @@ class Fork:
 
     Attributes:
         shares_vm: It has the same address space (CLONE_VM), not a copy.
+        vfork: The caller runs on only when the child has ended, or runs a program of its own
+            (CLONE_VFORK); it is answered at once, but begins nothing else before.
     """
 
     shares_vm: bool = False
+    vfork: bool = False
 
 
 @attrs.frozen
@@ -68,11 +71,15 @@ async def fork(caller: Caller, message: Fork) -> int:
         files=dict(entry.files),
         catches_faults=entry.catches_faults,
         parent=entry,
+        is_forked=True,
+        elf=entry.elf,
     )
     for file in child.files.values():
         file.inode.nr_open += 1
     child.mm = mm
     entry.children[pid] = child
+    if message.vfork:
+        child.vfork_parent, entry.vfork_child = entry, child
     kernel.start_process(child)
     return pid
 
@@ -91,7 +98,7 @@ async def wait4(caller: Caller, message: Wait4) -> int:
     if entry.must_die():
         await caller.exit(-entry.group_exit_code)
         return 0
-    del entry.children[message.pid]
+    del entry.children[message.pid], caller.kernel.zombies[message.pid]
     assert child.exit_status is not None, "a zombie has ended"
     return child.exit_status
 

@@ -13,6 +13,7 @@ from kernelsim.actors.process.calls.access import TouchPages, touch_pages
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.mm.core.vmstat import PGFAULT
+from kernelsim.mm.space.binfmt_elf import ElfProgram
 from kernelsim.mm.space.pgtable import MM_FILEPAGES
 from kernelsim.mm.space.static_program import (
     FORK_FAULTS,
@@ -65,6 +66,8 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
     gets no heap, since the commit limit is used up, does not survive its start.
     """
     stat, entry = caller.task.rss_stat, caller.entry
+    if isinstance(entry.program, ElfProgram):  # the vDSO is there, and what it touches is its own
+        return
     if not entry.program.has_libc:
         map_vdso(caller.mm)
         return

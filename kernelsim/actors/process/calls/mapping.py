@@ -10,16 +10,14 @@ from typing import Final
 
 import attrs
 
-from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.file.file_write import MAX_LFS_FILESIZE
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges, page_range
-from kernelsim.actors.space.shmem import shmem_file, shmem_zero_setup
-from kernelsim.fs.file import OpenFile
+from kernelsim.actors.space.mapped_file import mapped_file
+from kernelsim.actors.space.shmem import shmem_zero_setup
 from kernelsim.mm.space.brk import set_brk
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.mmap import MappedFile, page_align
+from kernelsim.mm.space.mmap import page_align
 from kernelsim.mm.space.vm_flags import (
     MAP_ANONYMOUS,
     MAP_FIXED,
@@ -36,7 +34,6 @@ from kernelsim.mm.space.vm_flags import (
 )
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
-DEV_SHIFT: Final = 20  # of the major number in a device's
 NO_FILE: Final = -1
 
 
@@ -131,26 +128,6 @@ async def mmap(caller: Caller, message: Mmap) -> int:
         asked_for = map_flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
         await _populate(caller, address, end, asked_for=asked_for)
     return address
-
-
-def mapped_file(kernel: Kernel, opened: OpenFile) -> MappedFile:
-    """Return an open file as mappings have it."""
-    inode = opened.inode
-    if inode.is_shmem:
-        return shmem_file(opened)
-    dev = kernel.devices[inode.device].dev
-    device = (dev >> DEV_SHIFT, dev & (1 << DEV_SHIFT) - 1)
-    return MappedFile(
-        inode.path,
-        inode.number,
-        device,
-        inode.number,
-        opened,
-        can_read=opened.can_read,
-        can_write=opened.can_write,
-        max_bytes=MAX_LFS_FILESIZE,
-        is_on_disk=True,
-    )
 
 
 async def _populate(caller: Caller, start: int, end: int, *, asked_for: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from kernelsim.actors.process.calls import (
     access,
     advising,
+    executing,
     file_write,
     files,
     forking,
@@ -32,6 +33,7 @@ CALLS: Final = CallTable(
         swapping.CALLS,
         files.CALLS,
         file_write.CALLS,
+        executing.CALLS,
         forking.CALLS,
         mempolicy.CALLS,
         migrating.CALLS,
