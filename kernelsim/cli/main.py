@@ -77,6 +77,11 @@ COMMANDS: Final = (
         "Run a trace of accesses through replacement policies and compare their hits.",
     ),
     Command(
+        "sweep",
+        "kernelsim.cli.sweep:sweep",
+        "Run a workload under many settings, machines and seeds, and compare.",
+    ),
+    Command(
         "stress",
         "kernelsim.cli.stress:stress",
         "Run random mixes of processes on random machines, looking for bugs of ours.",
