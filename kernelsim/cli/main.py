@@ -67,6 +67,11 @@ COMMANDS: Final = (
         "Write what happened in a run into one HTML file.",
     ),
     Command(
+        "compare",
+        "kernelsim.cli.compare:compare",
+        "Say what is different between runs, and what exceeds the spread over seeds.",
+    ),
+    Command(
         "oracle",
         "kernelsim.cli.oracle:oracle",
         "Run recorded cases of a real kernel here and compare, row by row.",
