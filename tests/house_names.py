@@ -14,7 +14,6 @@ UNCALLED = {
     "LeafCache.*_overload": "numba asks a cache",
     "LeafLocator.*": "numba asks a locator",
     "DiskHandle.*": "workload authors call them",
-    "Result.*": "users of the Python interface call them",
     "ProcessHandle.*": "workload authors call them",
     "Virtual*Channel.aclose": "trio.abc asks for it",
     "VirtualClock.start_clock": "trio.abc asks for it",
