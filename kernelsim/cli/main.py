@@ -97,6 +97,11 @@ COMMANDS: Final = (
         "Run a random run of `kernelsim stress` again, to the byte.",
     ),
     Command(
+        "explain",
+        "kernelsim.cli.explain:explain",
+        "Say why, step by step: a slow fault, an OOM kill.",
+    ),
+    Command(
         "events",
         "kernelsim.cli.events:events",
         "List the events that a run may log, with their fields.",
