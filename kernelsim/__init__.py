@@ -20,6 +20,25 @@ Each folder's docstring is its guide. A folder imports only from those before it
     `cli`         one file a command
 
 `mm` and `actors` have rooms with an order of their own; a test enforces all of it.
+
+In Python: `kernelsim.run("hog.py", machine="tiny-64m")` runs a workload, `kernelsim.read("out")`
+reads a run's directory; both give a `kernelsim.Result`.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernelsim.report.result import Result as Result
+    from kernelsim.report.result import read as read
+    from kernelsim.report.result import run as run
+
 __version__ = "0.1.0"
+
+_FACE = {"run": "run", "read": "read", "Result": "Result"}  # imported when somebody asks for them
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute
+    if name in _FACE:
+        return getattr(import_module("kernelsim.report.result"), _FACE[name])
+    raise AttributeError(f"module 'kernelsim' has no attribute {name!r}")

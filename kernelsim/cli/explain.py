@@ -19,6 +19,16 @@ SUBJECTS: Final = (  # name, function, one line for `kernelsim explain --help`
         "kernelsim.cli.explain_address:address",
         "The walk of an address: region, entries, frame or fault.",
     ),
+    (
+        "fault",
+        "kernelsim.cli.explain_why:fault",
+        "Why a page fault took so long: its chain of waits.",
+    ),
+    (
+        "oom",
+        "kernelsim.cli.explain_why:oom",
+        "Whom the OOM killer chose, and what each term of its ranking was.",
+    ),
 )
 
 

@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import attrs
 import msgspec
+from cyclopts import Parameter
 
+from kernelsim.cli.inspect_waits import print_waits
+from kernelsim.cli.options import Whole
 from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.event_filter import did_you_mean, event_matches, no_event
 from kernelsim.report.event_reader import EventReader, Selection, parse_between
@@ -34,6 +37,9 @@ def inspect(
     sql: str | None = None,
     perfetto: Path | None = None,
     ftrace: bool = False,
+    why: str | None = None,
+    slowest: Whole | None = None,
+    stats: Annotated[bool, Parameter(negative="")] = False,
     json: bool = False,
     follow: bool = False,
 ) -> None:
@@ -59,12 +65,23 @@ def inspect(
             arrows from cause to effect, and the counters. CPUs show the task they switched to
             last, less the times it is known to have slept: going idle is not logged.
         ftrace: Print the lines that the kernel's own trace would have, for tools that read them.
+        why: Say why a fault or another stall took so long: slowest, ACTOR, ACTOR@TIME or @TIME;
+            as `kernelsim explain fault`.
+        slowest: List so many faults and stalls, the slowest first, each with the word for --why.
+        stats: Print histograms of fault latencies, lock waits with their holders, and how
+            efficient reclaim was.
         json: Write JSON, one object a line.
         follow: Go on while the run writes.
     """
     log = directory / EVENTS
     if not log.is_file():
         raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
+    if why is not None or slowest is not None or stats:
+        if (event, actor, between, perfetto, sql) != ("*", "*", None, None, None) or follow:
+            raise ConfigError("--why", why, "stands alone, as do --slowest and --stats")
+        print_waits(directory, why, slowest, stats=stats)
+        tell_end(directory, is_torn=False)
+        return
     if sql is not None:
         if (event, actor, between, perfetto) != ("*", "*", None, None) or follow or ftrace:
             raise ConfigError("--sql", sql, "stands alone: say the rest in SQL")

@@ -67,6 +67,11 @@ COMMANDS: Final = (
         "Write what happened in a run into one HTML file.",
     ),
     Command(
+        "compare",
+        "kernelsim.cli.compare:compare",
+        "Say what is different between runs, and what exceeds the spread over seeds.",
+    ),
+    Command(
         "oracle",
         "kernelsim.cli.oracle:oracle",
         "Run recorded cases of a real kernel here and compare, row by row.",
@@ -75,6 +80,11 @@ COMMANDS: Final = (
         "cache",
         "kernelsim.cli.cache:cache",
         "Run a trace of accesses through replacement policies and compare their hits.",
+    ),
+    Command(
+        "sweep",
+        "kernelsim.cli.sweep:sweep",
+        "Run a workload under many settings, machines and seeds, and compare.",
     ),
     Command(
         "stress",

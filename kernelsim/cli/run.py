@@ -32,6 +32,7 @@ def run(
     seed: Whole = 1,
     schedule_seed: Whole | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    mempolicy: str | None = None,
     burst_pages: Whole | None = None,
     trace: Annotated[list[str] | None, Parameter(negative="")] = None,
     check: Annotated[bool, Parameter(negative="")] = False,
@@ -56,6 +57,8 @@ def run(
             other results. Without it they happen in the order they were planned in.
         settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated. One that
             changes nothing yet is named in the summary; `kernelsim differences` lists them.
+        mempolicy: Memory policy of the processes whose workload names none, as numactl sets it:
+            interleave:0-1, bind:0, preferred:1, local.
         burst_pages: Most pages a task touches before the log gets its events, 1 to 4096; 512 by
             default, or what the workload says. A ks_fault covers up to that many pages.
             With 1 every step is a message, which is slow. Counters and times stay the same, unless
@@ -73,9 +76,10 @@ def run(
         report: Let report.html be among it, as `kernelsim report` writes it afterwards.
     """
     from kernelsim.report.run_options import RunOptions
+    from kernelsim.workload.script.load import load_any
 
     with tracebacks(enabled=traceback):
-        loaded = load(workload, machine)
+        loaded = load_any(workload, machine)
         for warning in loaded.warnings:
             print(f"kernelsim: warning: {warning}", file=sys.stderr)
         if check_every is not None and check_every < 1:
@@ -87,6 +91,7 @@ def run(
             seed=seed,
             schedule_seed=schedule_seed,
             settings=tuple(settings or ()),
+            mempolicy=mempolicy,
             burst_pages=burst_pages,
             trace=tuple(trace or ()),
             check=check or check_every is not None,
@@ -111,6 +116,7 @@ def run_alone(loaded: "Workload", path: Path, options: "RunOptions", *, report: 
     given = {
         "--machine": options.machine,
         "--set": " ".join(options.settings) or None,
+        "--mempolicy": options.mempolicy,
         "--burst-pages": options.burst_pages,
         "--check-every": options.check_every,
         "--check": options.check or None,
@@ -146,29 +152,3 @@ def tracebacks(*, enabled: bool) -> Iterator[None]:
         if enabled:
             print_exc()
         raise
-
-
-def load(path: Path, machine: str | None) -> "Workload":
-    """Load a Python file, a portable script, a recording or an OOM report, by its content.
-
-    Args:
-        path: Of the file.
-        machine: What the command line says of the machine.
-    """
-    from kernelsim.workload.api import Workload, load_workload
-    from kernelsim.workload.script.kinds import kind_of
-    from kernelsim.workload.script.run import script_workload
-
-    kind = kind_of(path)
-    if kind == "python":
-        return load_workload(path)
-    if kind == "script":
-        return script_workload(path)
-    if kind == "oom":
-        from kernelsim.workload.oom_report import oom_workload
-
-        return oom_workload(path)
-    from kernelsim.workload.replay import recording_machine, recording_workload
-
-    spec = recording_machine(path) if machine is None else None
-    return Workload(recording_workload(path), "machine", machine=spec)

@@ -55,6 +55,8 @@ class OomTask:
     """Pages in swap."""
     oom_score_adj: int
     """-1000 … 1000."""
+    pgtables_bytes: int = 0
+    """Size of its page tables; 0 where the kernel does not tell."""
 
     @property
     def nr_pages(self) -> int:
@@ -209,6 +211,7 @@ def _read_task(found: _Open, index: int, match: re.Match[str]) -> None:
             rss=int(row.get("rss", 0)),
             swapents=int(row.get("swapents", 0)),
             oom_score_adj=int(row.get("oom_score_adj", 0)),
+            pgtables_bytes=int(row.get("pgtables_bytes", 0)),
         )
     )
 

@@ -1,4 +1,4 @@
-"""Random runs that look for bugs of ours, and the cutting down of those that find one.
+"""Many runs: random ones that look for bugs of ours, and sweeps that ask what if.
 
 plan.py     a run as plain data: a portable script, a machine file, faults
 draw.py     one seed draws a plan: draw_machine.py the machine, draw_mix.py processes and faults,
@@ -8,5 +8,7 @@ run.py digest.py     load with all invariants checked, then calm; how it failed
 calm.py accounts.py  what must be true in the calm
 probes.py   which rare paths a campaign reached
 shrink.py   a small plan that still fails
-worker.py campaign.py    many runs on all cores
+pool.py worker.py campaign.py    many runs on all cores
+sweep_grid.py sweep_run.py sweep.py    a grid of settings and seeds; one run of it; all of them
+sweep_table.py sweep_picture.py        what came out
 """

@@ -28,7 +28,7 @@ from kernelsim.explore.plan import Plan, plan_of, plan_text
 from kernelsim.explore.pool import Pool, Worker
 from kernelsim.explore.probes import reached
 from kernelsim.explore.run import DETERMINISM, Failure, Result
-from kernelsim.explore.worker import Answer
+from kernelsim.explore.worker import STRESS, Answer
 from kernelsim.report.whole import write_whole
 
 HEADER: Final = "campaign.json"
@@ -137,7 +137,7 @@ class _Campaign:
         try:
             out.mkdir(parents=True, exist_ok=True)
             self._open()
-            with (out / RUNS).open("ab") as runs, Pool(self._nr_workers(), out) as pool:
+            with (out / RUNS).open("ab") as runs, Pool(self._nr_workers(), out, STRESS) as pool:
                 while self._give(pool):
                     for worker, job, answer in pool.answers(LOOK_SECONDS):
                         self._take(worker, job, answer, runs)
@@ -185,7 +185,7 @@ class _Campaign:
     def _file(self, run: int) -> Path:
         return self.options.out / f"run-{run}.toml"
 
-    def _give(self, pool: Pool) -> bool:
+    def _give(self, pool: Pool[Answer]) -> bool:
         """Hand out jobs; return whether anything is still to come."""
         for worker in pool.idle():
             job = self._job(worker)

@@ -1,7 +1,8 @@
-"""Worker processes of a campaign, each with one job at a time.
+"""Worker processes of a campaign or a sweep, each with one job at a time.
 
 Interface: `Pool` starts them; `give` hands a job to an idle one, `answers` waits for what comes
-back. A worker that dies or takes too long is replaced, and its job answered with a failure.
+back. A worker that dies or takes too long is replaced, and its job answered in its place by
+`Kind.lost`.
 Units: seconds of wall time.
 """
 
@@ -9,21 +10,36 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic  # noqa: TID251 - how long a worker may take, not virtual time
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar
 
 import attrs
 import msgspec
 
-from kernelsim.explore.run import EXCEPTION, LIVELOCK, Failure, Result
-from kernelsim.explore.worker import Answer, decoded
+T = TypeVar("T")
 
-JOB_SECONDS_MAX: Final = 300  # compiling included
-SHRINK_SECONDS_MAX: Final = 1800
 READ_BYTES: Final = 1 << 16
 STDERR: Final = "workers.err"
+
+
+@attrs.frozen
+class Kind(Generic[T]):
+    """What a pool's workers do.
+
+    Attributes:
+        module: What each runs: it reads a job a line and answers with a line.
+        decoded: Reads an answer.
+        lost: Makes the answer that stands for a worker that gave none; gets whether it was late,
+            and what became of it.
+        seconds_max: How long a worker may take for a job; None for as long as it likes.
+    """
+
+    module: str
+    decoded: Callable[[bytes], T]
+    lost: Callable[[bool, str], T]
+    seconds_max: Callable[[dict[str, Any]], float | None]
 
 
 @attrs.define(eq=False)
@@ -55,12 +71,7 @@ class Worker:
         """How long it has worked on its job."""
         return monotonic() - self._began
 
-    def is_late(self) -> bool:
-        """Tell whether it takes longer than any run should."""
-        most = SHRINK_SECONDS_MAX if self.job and "shrink" in self.job else JOB_SECONDS_MAX
-        return self.job is not None and self.seconds > most
-
-    def read(self) -> Answer | None:
+    def read(self) -> bytes | None:
         """Read what has come; return the answer when it is whole.
 
         Raises:
@@ -74,19 +85,21 @@ class Worker:
         if not self._read.endswith(b"\n"):
             return None
         line, self._read = self._read, b""
-        return decoded(line)
+        return line
 
 
-class Pool:
+class Pool(Generic[T]):
     """The workers of a campaign; use it in a `with` block, which ends them.
 
     Args:
         jobs: How many.
         out: Where their stderr goes to.
+        kind: What they do.
     """
 
-    def __init__(self, jobs: int, out: Path) -> None:
+    def __init__(self, jobs: int, out: Path, kind: Kind[T]) -> None:
         self._out = out
+        self._kind = kind
         self._selector = selectors.DefaultSelector()
         self.workers = [self._start(number) for number in range(jobs)]
 
@@ -102,32 +115,38 @@ class Pool:
         """Return the workers without a job."""
         return [worker for worker in self.workers if worker.job is None]
 
-    def answers(self, seconds: float) -> Iterator[tuple[Worker, dict[str, Any], Answer]]:
+    def answers(self, seconds: float) -> Iterator[tuple[Worker, dict[str, Any], T]]:
         """Wait for answers, at most so long; give each with its worker and its job."""
         for key, _ in self._selector.select(seconds):
             worker = key.data
             job = worker.job
             try:
-                answer = worker.read()
+                line = worker.read()
+                answer = None if line is None else self._kind.decoded(line)
             except EOFError:
                 status = worker.process.wait()
                 worker = self._replace(worker)
-                answer = failed(EXCEPTION, f"the worker died with status {status}")
+                answer = self._kind.lost(False, f"the worker died with status {status}")
             if answer is not None and job is not None:
                 worker.job = None
                 yield worker, job, answer
-        for worker in [each for each in self.workers if each.is_late()]:
+        for worker in [each for each in self.workers if self._is_late(each)]:
             job = worker.job
             text = f"no answer within {worker.seconds:.0f} s of wall time: a loop without an end"
             assert job is not None, "only one with a job is late"
-            yield self._replace(worker), job, failed(LIVELOCK, text)
+            yield self._replace(worker), job, self._kind.lost(True, text)
+
+    def _is_late(self, worker: Worker) -> bool:
+        """Tell whether a worker takes longer than any of its jobs should."""
+        most = None if worker.job is None else self._kind.seconds_max(worker.job)
+        return most is not None and worker.seconds > most
 
     def _start(self, number: int) -> Worker:
         # Each gets a hash seed of its own, so that two runs of a plan differ in it.
         environment = os.environ | {"PYTHONHASHSEED": str(number + 1)}
         with (self._out / STDERR).open("ab") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "kernelsim.explore.worker"],
+            process = subprocess.Popen(  # noqa: S603 - a module of ours
+                [sys.executable, "-m", self._kind.module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -155,10 +174,3 @@ class Pool:
         self._stop(worker)
         self.workers[worker.number] = self._start(worker.number)
         return self.workers[worker.number]
-
-
-def failed(kind: str, text: str) -> Answer:
-    """Return the answer that stands for a worker that gave none."""
-    failure = Failure(kind, text, (text,))
-    result = Result(failure=failure, digest="", state=kind, nr_events=0, virtual_ns=0, counts={})
-    return Answer(result)

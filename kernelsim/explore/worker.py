@@ -6,21 +6,27 @@ stdin. One interpreter does many runs: imports and compiled code are paid for on
     {"seed": 1, "run": 17}                     run that plan of the campaign
     {"shrink": TOML of a plan that fails}      cut it down
 
-Interface: `python -m kernelsim.explore.worker`; `serve` answers one job. Units: ns.
+Interface: `python -m kernelsim.explore.worker`; `serve` answers one job, `STRESS` is for a pool of
+them, `answer_lines` for workers of another kind. Units: ns, and seconds of wall time.
 """
 
 import os
 import sys
 import tomllib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from kernelsim.explore.draw import draw_plan
 from kernelsim.explore.plan import plan_of, plan_text
-from kernelsim.explore.run import Failure, Result, run_plan
+from kernelsim.explore.pool import Kind
+from kernelsim.explore.run import EXCEPTION, LIVELOCK, Failure, Result, run_plan
 from kernelsim.explore.shrink import shrink
+
+JOB_SECONDS_MAX: Final = 300  # compiling included
+SHRINK_SECONDS_MAX: Final = 1800
 
 
 @attrs.frozen
@@ -63,13 +69,38 @@ def decoded(line: bytes) -> Answer:
     return Answer(Result(failure=failure, last_events=events, **result), **table)
 
 
-def main() -> None:
-    """Serve until stdin ends; what a run prints goes to stderr."""
+def lost(is_late: bool, text: str) -> Answer:
+    """Return the answer that stands for a worker that gave none."""
+    kind = LIVELOCK if is_late else EXCEPTION
+    failure = Failure(kind, text, (text,))
+    result = Result(failure=failure, digest="", state=kind, nr_events=0, virtual_ns=0, counts={})
+    return Answer(result)
+
+
+def seconds_max(job: dict[str, Any]) -> float:
+    """Return how long a worker may take for a job."""
+    return SHRINK_SECONDS_MAX if "shrink" in job else JOB_SECONDS_MAX
+
+
+STRESS: Final = Kind("kernelsim.explore.worker", decoded, lost, seconds_max)
+
+
+def answer_lines(answer: Callable[[bytes], bytes]) -> None:
+    """Answer a line of stdin by one of stdout until stdin ends; what a run prints goes to stderr.
+
+    Args:
+        answer: Gets a line, returns the answer with the end of its line.
+    """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin.buffer:
-        answers.write(encoded(serve(msgspec.json.decode(line))))
+        answers.write(answer(line))
         answers.flush()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    answer_lines(lambda line: encoded(serve(msgspec.json.decode(line))))
 
 
 if __name__ == "__main__":

@@ -51,9 +51,10 @@ from kernelsim.report.rundir import DMESG, METRICS, OUTPUT, PROCESSES
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.sim.signals import on_ending
+from kernelsim.sim.sink import Sink
 from kernelsim.units import parse_duration
 from kernelsim.workload.api import Workload
-from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.machine import MachineHandle, mempolicy_of
 
 CHECK_EVENTS: Final = 500  # events between two checks; more on a machine with much memory,
 PAGES_PER_CHECK_EVENT: Final = 64  # so that checking takes about as long as the run itself
@@ -77,7 +78,9 @@ class RunOutcome:
     """What makes its exit status 1: a panic, an uncaught outcome, expectations that failed."""
 
 
-def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOutcome:
+def run_machine(
+    workload: Workload, options: RunOptions, *, name: str, beside: Sink | None = None
+) -> RunOutcome:
     """Run a workload to its end.
 
     Args:
@@ -85,6 +88,7 @@ def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOut
             author did.
         options: What the user chose.
         name: The workload's file, as given on the command line.
+        beside: Gets the events as well; None for nobody.
 
     Raises:
         ConfigError, WorkloadError: An option or the workload is wrong.
@@ -92,7 +96,7 @@ def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOut
         OutputError: The directory cannot be written.
         KeyboardInterrupt: Ctrl-C; what the run had written stays, run.json says so.
     """
-    run = _Run(workload, options, name)
+    run = _Run(workload, options, name, beside)
     try:
         return run.go()
     finally:
@@ -102,7 +106,9 @@ def run_machine(workload: Workload, options: RunOptions, *, name: str) -> RunOut
 class _Run:
     """One run: the machine, its sinks, its checks, and the display."""
 
-    def __init__(self, workload: Workload, options: RunOptions, name: str) -> None:
+    def __init__(
+        self, workload: Workload, options: RunOptions, name: str, beside: Sink | None
+    ) -> None:
         self.workload = workload
         self.options = options
         self.name = name
@@ -120,7 +126,9 @@ class _Run:
             on_boot=self._on_boot,
         )
         self.lines: list[str] = []
-        self.handle = MachineHandle(self.machine, self._on_snapshot, self._on_line)
+        self.handle = MachineHandle(
+            self.machine, self._on_snapshot, self._on_line, mempolicy=options.mempolicy
+        )
         self.end = RunEnd(self.machine, self.handle, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
         self.progress = Progress(self.machine.kernel, enabled=options.progress)
@@ -129,12 +137,13 @@ class _Run:
         self.check_every = options.check_every or events_between_checks(self.machine)
         self.snapshots: list[str] = []
         engine = self.machine.engine
-        engine.sink = self.ring
+        sinks: list[Sink] = [self.ring] if beside is None else [self.ring, beside]
         self.files: RunFiles | None = None
         if options.out is not None:
             header = run_record(self.machine, options, name)
             self.files = RunFiles.start(options.out, events=events, header=header)
-            engine.sink = TeeSink((self.files.log, self.ring))
+            sinks.insert(0, self.files.log)
+        engine.sink = sinks[0] if len(sinks) == 1 else TeeSink(tuple(sinks))
 
     def go(self) -> RunOutcome:
         """Run, and write what is left to write whatever happens.
@@ -198,6 +207,7 @@ class _Run:
         self.nr_checks += 1
 
     def _on_boot(self, machine: Machine) -> None:
+        mempolicy_of(machine.kernel, self.options.mempolicy, key="--mempolicy")  # refused early
         clock = machine.engine.clock
         self.check_due = clock.number + self.check_every
         if self.options.check:

@@ -27,6 +27,8 @@ class RunOptions:
     schedule_seed: int | None = None
     settings: tuple[str, ...] = ()
     """Tunables as KEY=VALUE, put in force before the workload starts."""
+    mempolicy: str | None = None
+    """Memory policy of processes whose workload names none, as numactl would have it set."""
     burst_pages: int | None = None
     """Most pages handled in one go; None takes the workload's, or 512."""
     trace: tuple[str, ...] = ()
@@ -53,6 +55,8 @@ def replay_command(options: RunOptions, workload: str) -> str:
         words += ["--schedule-seed", str(options.schedule_seed)]
     for setting in options.settings:
         words += ["--set", setting]
+    if options.mempolicy is not None:
+        words += ["--mempolicy", options.mempolicy]
     if options.burst_pages is not None:
         words += ["--burst-pages", str(options.burst_pages)]
     for word in options.trace:

@@ -31,6 +31,7 @@ def run_record(machine: Machine, options: RunOptions, workload: str) -> dict[str
         "schedule_seed": options.schedule_seed,
         "burst_pages": machine.kernel.burst_pages,
         "settings": list(options.settings),
+        **({} if options.mempolicy is None else {"mempolicy": options.mempolicy}),
         "trace": list(options.trace),
         "until": options.until,
         "check": options.check,

@@ -100,6 +100,11 @@ class FifoServer:
         if hold_ns:
             holds.append((begin_ns, begin_ns + hold_ns, user))
 
+    @property
+    def last_user(self) -> str:
+        """Who was served last of those entered so far; empty before the first."""
+        return self._holds[-1][2] if self._holds else ""
+
     def record_free(self, nr_holds: int, hold_ns: int) -> None:
         """Enter services in the account that nobody waited for; another one of these follows."""
         self.account.nr_holds += nr_holds

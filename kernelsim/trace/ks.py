@@ -92,6 +92,7 @@ class ks_lock_wait(Tracepoint, frozen=True):
     user: Annotated[str, Field("char[]", "CPU that spun")]
     wait_ns: Annotated[int, Field("long", "spun", "ns")]
     hold_ns: Annotated[int, Field("long", "held after that", "ns")]
+    holder: Annotated[str, Field("char[]", "CPU that let it go when the wait ended")] = ""
 
 
 class ks_sched_switch(Tracepoint, frozen=True):
@@ -172,6 +173,17 @@ class ks_readpages(Tracepoint, frozen=True):
     index: Annotated[int, Field("unsigned long", "first page", "page of the file")]
     nr_pages: Annotated[int, Field("unsigned long", "read", "pages")]
     latency_ns: Annotated[int, Field("long", "from submission to completion", "ns")]
+
+
+class ks_io_wait(Tracepoint, frozen=True):
+    """A task slept until it could go on writing, or until a page was written."""
+
+    when: ClassVar[str] = "end of the sleep; it began wait_ns before"
+
+    dev: Annotated[str, Field("char[]", "name of the disk; swap for a page that goes there")]
+    why: Annotated[str, Field("char[]", "wbt: the disk's share for writers; queue; writeback")]
+    nr_in_flight: Annotated[int, Field("unsigned int", "requests under way when it began")]
+    wait_ns: Annotated[int, Field("long", "slept", "ns")]
 
 
 class ks_process_start(Tracepoint, frozen=True):

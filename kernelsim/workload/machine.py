@@ -101,6 +101,7 @@ class MachineHandle:
         machine: It.
         on_snapshot: What to do when the workload takes a snapshot; gets its name.
         on_line: What to do with each line that the workload prints.
+        mempolicy: Memory policy of the processes that ask for none, as numactl would have it set.
 
     Attributes:
         processes: All that were started, in that order, those that have ended too.
@@ -113,6 +114,8 @@ class MachineHandle:
         machine: Machine,
         on_snapshot: Callable[[str], Awaitable[None]] = _keep_nothing,
         on_line: Callable[[str], None] = _print_nothing,
+        *,
+        mempolicy: str | None = None,
     ) -> None:
         self.processes: list[ProcessHandle] = []
         self.notes: list[str] = []
@@ -120,6 +123,7 @@ class MachineHandle:
         self._machine = machine
         self._on_snapshot = on_snapshot
         self._on_line = on_line
+        self._mempolicy = mempolicy
 
     @property
     def spec(self) -> MachineSpec:
@@ -207,8 +211,8 @@ class MachineHandle:
             cpu: The CPU it may run on, or several in the order it prefers them; None for all.
             mempolicy: Its memory policy, as numactl would have it set: "bind:NODES",
                 "interleave:NODES", "preferred:NODE", "preferred_many:NODES" or "local"; NODES as
-                "0,2-3", and "bind=static:0" or "bind=relative:0" for the flags. None for the
-                default.
+                "0,2-3", and "bind=static:0" or "bind=relative:0" for the flags. None for that of
+                the run, which is the default unless the user names one.
             oom_score_adj: -1000 … 1000.
             exe: A real ELF program whose image it has: a path, such as "/bin/true", or the bytes of
                 one. It is read from the machine's disk. None for a small static program.
@@ -224,7 +228,8 @@ class MachineHandle:
         adj = score_adj(oom_score_adj)
         cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
         image = DEFAULT_PROGRAM if exe is None else elf_program(kernel, comm, exe)
-        entry = start_process(kernel, comm, cpus, mempolicy_of(kernel, mempolicy), image)
+        policy = self._mempolicy if mempolicy is None else mempolicy
+        entry = start_process(kernel, comm, cpus, mempolicy_of(kernel, policy), image)
         entry.oom_score_adj = entry.oom_score_adj_min = adj
         handle = ProcessHandle(kernel, entry, self.processes)
         self.processes.append(handle)
@@ -371,7 +376,7 @@ class MachineHandle:
         self.notes.append(text)
 
 
-def mempolicy_of(kernel: Kernel, text: str | None) -> Mempolicy | None:
+def mempolicy_of(kernel: Kernel, text: str | None, *, key: str = "mempolicy") -> Mempolicy | None:
     """Return the memory policy a text names; None for the default.
 
     Raises:
@@ -383,11 +388,11 @@ def mempolicy_of(kernel: Kernel, text: str | None) -> Mempolicy | None:
         'must be "local", or a policy and nodes with memory, such as "bind:0" or "interleave:0-1"'
     )
     if not isinstance(text, str):
-        raise ConfigError("mempolicy", text, rule)
+        raise ConfigError(key, text, rule)
     try:
         policy = parse_mempolicy(text, kernel.phys.nodes_with_memory)
     except ValueError:
-        raise ConfigError("mempolicy", text, rule) from None
+        raise ConfigError(key, text, rule) from None
     if isinstance(policy, int):
-        raise ConfigError("mempolicy", text, rule)
+        raise ConfigError(key, text, rule)
     return policy

@@ -9,13 +9,13 @@ from kernelsim.cli import main as cli
 from kernelsim.cli.stress import progress_text
 from kernelsim.errors import ConfigError
 from kernelsim.explore import campaign as campaign_module
-from kernelsim.explore import pool as pool_module
+from kernelsim.explore import worker as worker_module
 from kernelsim.explore.campaign import CampaignOptions, Tally, run_campaign
 from kernelsim.explore.plan import read_plan
 from kernelsim.explore.pool import Pool
 from kernelsim.explore.probes import PROBES, reached
 from kernelsim.explore.run import Failure, run_plan
-from kernelsim.explore.worker import Answer, decoded, encoded, serve
+from kernelsim.explore.worker import STRESS, Answer, decoded, encoded, serve
 
 pytestmark = pytest.mark.mission("B3")
 
@@ -89,14 +89,14 @@ def test_answers_travel_whole():
 @pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
     """Its run counts as failed, and the next job goes to a new process."""
-    with Pool(1, tmp_path) as pool:
+    with Pool(1, tmp_path, STRESS) as pool:
         [worker] = pool.workers
         worker.give({"nonsense": 1})  # no job of ours: it ends with a traceback
         [(new, job, answer)] = [*pool.answers(60)]
         assert ({"nonsense": 1}, "exception") == (job, answer.result.failure.kind)
         assert new is not worker
         assert "KeyError" in (tmp_path / "workers.err").read_text()
-        monkeypatch.setattr(pool_module, "JOB_SECONDS_MAX", 0)
+        monkeypatch.setattr(worker_module, "JOB_SECONDS_MAX", 0)
         new.give({"seed": 1, "run": 1})
         answers = [*pool.answers(0)]
         assert ["livelock"] == [answer.result.failure.kind for _, _, answer in answers]
@@ -111,12 +111,12 @@ def planted(monkeypatch):
         "run.losses = lambda *_: ['zone 1 has less']\n"
         "worker.main()\n"
     )
-    real = pool_module.subprocess.Popen
+    real = worker_module.subprocess.Popen
 
     def start(command, **options):
         return real([sys.executable, "-c", text], **options)
 
-    monkeypatch.setattr(pool_module.subprocess, "Popen", start)
+    monkeypatch.setattr(worker_module.subprocess, "Popen", start)
 
 
 @pytest.mark.slow

@@ -12,8 +12,10 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.actors.tracing import trace
 from kernelsim.block.blk_wbt import Urgency
 from kernelsim.mm.core.mem import I64, PG_writeback
+from kernelsim.trace.ks import ks_io_wait
 
 
 def runs(slots: I64) -> Iterator[tuple[int, int]]:
@@ -33,10 +35,12 @@ async def wbt_wait(task: Task, device: BlockDevice, kind: int, urgency: Urgency)
     throttle, engine = device.throttle, task.engine
     if throttle.try_begin(kind, engine.now_ns, urgency):
         return
+    began_ns, nr_in_flight = engine.now_ns, device.nr_in_flight
     async with task.off_cpu(in_iowait=True):
         if not throttle.try_begin(kind, engine.now_ns, urgency):
             throttle.waits(kind, urgency)
             await device.wbt_queues[kind].wait()
+    trace(task, ks_io_wait(device.name, "wbt", nr_in_flight, engine.now_ns - began_ns))
 
 
 async def submit_bio(task: Task, device: BlockDevice, bio: SubmitBio) -> None:
@@ -48,8 +52,10 @@ async def submit_bio(task: Task, device: BlockDevice, bio: SubmitBio) -> None:
     if not device.is_full:
         await device.ref.ask(bio)
         return
+    began_ns, nr_in_flight = task.engine.now_ns, device.nr_in_flight
     async with task.off_cpu(in_iowait=True):
         await device.ref.ask(bio)
+    trace(task, ks_io_wait(device.name, "queue", nr_in_flight, task.engine.now_ns - began_ns))
 
 
 async def wait_on_swap_writeback(current: Current, pfn: int) -> None:
@@ -58,6 +64,8 @@ async def wait_on_swap_writeback(current: Current, pfn: int) -> None:
     Source: Linux 6.1 mm/page-writeback.c:folio_wait_writeback
     """
     kernel, task = current
+    began_ns = kernel.engine.now_ns
+    nr_in_flight = sum(device.nr_in_flight for device in kernel.devices.values())
     while kernel.mem.pages.flags[pfn] & np.uint32(PG_writeback):
         queue = kernel.swap_writes.get(pfn)
         if queue is None:
@@ -65,3 +73,6 @@ async def wait_on_swap_writeback(current: Current, pfn: int) -> None:
             kernel.swap_writes[pfn] = queue
         async with task.off_cpu(in_iowait=True):
             await queue.wait()
+    if kernel.engine.now_ns > began_ns:
+        wait_ns = kernel.engine.now_ns - began_ns
+        trace(task, ks_io_wait("swap", "writeback", nr_in_flight, wait_ns))

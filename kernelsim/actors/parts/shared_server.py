@@ -119,9 +119,10 @@ class NodeLock:
 
     def note(self, asked_ns: int, begin_ns: int, hold_ns: int, user: str) -> None:
         """Enter a hold in the account, and its wait in the log."""
+        holder = self.server.last_user
         self.server.record(asked_ns, begin_ns, hold_ns, user)
         if begin_ns > asked_ns:
-            point = ks_lock_wait(self.name, user, begin_ns - asked_ns, hold_ns)
+            point = ks_lock_wait(self.name, user, begin_ns - asked_ns, hold_ns, holder)
             trace(self._owner, point, at_ns=begin_ns)
 
     def _do(self, work: Work) -> tuple[Any, int]:

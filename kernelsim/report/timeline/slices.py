@@ -28,6 +28,11 @@ STALL: Final = "stall"
 WRITING: Final = "writing"
 FAULT: Final = "fault"
 HELD: Final = "held"
+IO_WAITS: Final = {  # why a task slept, by the word of ks_io_wait
+    "wbt": "waits to write to {}: writers have their share of its queue",
+    "queue": "waits for room in the queue of {}",
+    "writeback": "waits for a page that is written to {}",
+}
 SLEEPS: Final = {DISK, STALL}  # the task is off its CPU
 FLAGGED: Final = {  # events that are a moment, with the name it has on its track
     "ks_watermark": "watermark",
@@ -114,6 +119,7 @@ class TimelineMaker:
             "mm_vmscan_throttled": self._throttled,
             "balance_dirty_pages": self._paused,
             "ks_swapin": self._read,
+            "ks_io_wait": self._io_wait,
             "ks_readpages": self._read,
             "ks_lock_wait": self._lock_wait,
             "ks_sched_switch": self._switch,
@@ -226,6 +232,10 @@ class TimelineMaker:
             Slice(event.actor, start_ns, event.t_ns, name, DISK, fields, flow),
             Slice(disk, start_ns, event.t_ns, f"read for {event.actor}", DISK, fields, flow),
         )
+
+    def _io_wait(self, event: Event, fields: Fields) -> None:
+        name = IO_WAITS[fields["why"]].format(fields["dev"])
+        self._add(event, fields["wait_ns"], name, DISK)
 
     def _lock_wait(self, event: Event, fields: Fields) -> None:
         lock, user = fields["lock"], fields["user"]
