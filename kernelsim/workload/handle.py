@@ -22,9 +22,8 @@ from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
-from kernelsim.mm.core.mem import I64
-from kernelsim.procfs.address_walk import explain_address
 from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
+from kernelsim.procfs.address_walk import explain_address
 from kernelsim.procfs.capture import capture
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.snapshot import ProcessSnapshot
