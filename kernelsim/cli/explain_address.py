@@ -14,7 +14,6 @@ from typing import Final
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.cli.run import load
 from kernelsim.config.zones import ZONE_NORMAL_END_PFN_I386
 from kernelsim.errors import ConfigError
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
@@ -24,6 +23,7 @@ from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.report.rundir import RUN, run_of
 from kernelsim.units import GIB, PAGE_SIZE
+from kernelsim.workload.script.load import load_any
 
 ADDRESS_MAX: Final = (1 << 64) - 1
 LOW_PFNS: Final = {"x86_64": 4 * GIB // PAGE_SIZE}  # without a run: what the direct map reaches
@@ -98,7 +98,7 @@ def end_of(run: Path, until: str | None) -> Kernel:
         path, options = Path(str(told["workload"])), options_of(told, until)
     if not path.is_file():
         raise ConfigError("RUN", str(run), f"needs the workload it is of, {path}, to run again")
-    workload = load(path, options.machine if isinstance(options.machine, str) else None)
+    workload = load_any(path, options.machine if isinstance(options.machine, str) else None)
     if workload.kind == "simulation":
         raise ConfigError("RUN", str(run), "was a simulation without a machine")
     with contextlib.redirect_stdout(io.StringIO()):

@@ -21,13 +21,8 @@ from kernelsim.actors.process.calls.executing import Execve
 from kernelsim.actors.process.calls.forking import Fork, Wait4
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.errors import ConfigError, ProcessEndedError, SyscallError, WorkloadError
+from kernelsim.errors import ConfigError, SyscallError, WorkloadError
 from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
-from kernelsim.procfs.address_walk import explain_address
-from kernelsim.procfs.capture import capture
-from kernelsim.procfs.capture_process import capture_process
-from kernelsim.procfs.snapshot import ProcessSnapshot
-from kernelsim.procfs.tree import WALKING_FILES, process_files
 from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
 from kernelsim.workload.arguments import (
     accesses,
@@ -36,24 +31,19 @@ from kernelsim.workload.arguments import (
     process_name,
     whole_number,
 )
-from kernelsim.workload.exe import elf_program, section_of
+from kernelsim.workload.exe import elf_program
 from kernelsim.workload.file_calls import FileCalls
 from kernelsim.workload.heap import Heap
 from kernelsim.workload.panic import until_panic
-from kernelsim.workload.process_statistics import (
-    ProcessStatistics,
-    process_statistics,
-    writer_of,
-)
 from kernelsim.workload.process_system import ProcessSystem
+from kernelsim.workload.process_view import ProcessView
 from kernelsim.workload.program import Program, ProgramActor, require_program
 from kernelsim.workload.syscall import MappedRange, meaning_of, require_mapping, value_of
 
-ADDRESS_MAX: Final = (1 << 64) - 1
 UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
 
 
-class ProcessHandle(FileCalls):
+class ProcessHandle(ProcessView, FileCalls):
     """One process, seen from its program.
 
     Args:
@@ -65,10 +55,8 @@ class ProcessHandle(FileCalls):
     def __init__(
         self, kernel: Kernel, process: ProcessEntry, started: "list[ProcessHandle] | None" = None
     ) -> None:
-        self._kernel = kernel
-        self._process = process
+        super().__init__(kernel, process)
         self._started = [] if started is None else started
-        self.pid = process.pid
         self.result: object = None
 
     @property
@@ -104,21 +92,6 @@ class ProcessHandle(FileCalls):
         error = self._process.set_oom_score_adj(oom_score_adj(value))
         if error:
             raise SyscallError(-error, "write of oom_score_adj")
-
-    @property
-    def task_size(self) -> int:
-        """The first address above those that it may map."""
-        return self._process.mm.map.task_size
-
-    @property
-    def exit_status(self) -> int | None:
-        """Status it ended with, minus a signal number; None while it lives."""
-        return self._process.exit_status
-
-    @property
-    def stats(self) -> ProcessStatistics:
-        """What it has done and has; pages are 0 after its end."""
-        return process_statistics(self._kernel, self._process)
 
     async def start(self, program: Program | None) -> None:
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
@@ -297,14 +270,6 @@ class ProcessHandle(FileCalls):
         program = DEFAULT_PROGRAM if exe is None else elf_program(self._kernel, comm, exe)
         await self._ask(Execve(comm, program))
 
-    def section(self, name: str) -> MappedRange:
-        """Return where a section of its program from a file lies, such as ".text" or ".bss".
-
-        Raises:
-            ConfigError: There is none of that name.
-        """
-        return section_of(self._process, name)
-
     async def waitpid(self, child: "ProcessHandle") -> int:
         """Sleep until a child has ended; return its status. Nothing is left of it then.
 
@@ -317,10 +282,6 @@ class ProcessHandle(FileCalls):
         if status == -ECHILD and child.exit_status != status:
             raise SyscallError(ECHILD, "wait4")
         return status
-
-    def writer_of(self, address: int) -> int:
-        """Return the pid of who has stored last to a page that is mapped; 0 for nobody."""
-        return writer_of(self._kernel, self._process, address)
 
     async def sleep(self, duration: int | str) -> None:
         """Sleep off the CPU."""
@@ -352,40 +313,6 @@ class ProcessHandle(FileCalls):
         """
         self._process.task.cpus = tuple(cpus_of(self._kernel, "cpus", cpus))
 
-    def capture(self, *, usage: bool = False) -> ProcessSnapshot:
-        """Return what its /proc directory is rendered from, as values, at this moment.
-
-        Args:
-            usage: Whether to walk the page tables for what smaps says of each mapping.
-
-        Raises:
-            ProcessEndedError: It has no directory any more.
-        """
-        if self.pid not in self._kernel.processes:
-            raise self._ended()
-        return capture_process(self._kernel, self._process, usage=usage)
-
-    def proc(self, name: str) -> str:
-        """Return the text of a file of its /proc directory, such as "status" or "maps".
-
-        Raises:
-            ConfigError: There is none of that name.
-            ProcessEndedError: It has no directory any more.
-        """
-        usage = name in WALKING_FILES
-        machine = capture(self._kernel, usage=False, pressure=False)
-        files = dict(process_files(machine, self.capture(usage=usage)))
-        if name not in files:
-            raise ConfigError("proc", name, f"must be one of {', '.join(files)}")
-        return files[name]
-
-    def explain(self, address: int) -> str:
-        """Return the walk to an address in this process: region, entries, frame or fault."""
-        if self.pid not in self._kernel.processes:
-            raise self._ended()
-        number = whole_number("address", address, 0, ADDRESS_MAX)
-        return "".join(f"{line}\n" for line in explain_address(self._kernel, self._process, number))
-
     async def wait(self) -> int:
         """Wait until the process has ended; return its status."""
         with until_panic(self._kernel):
@@ -404,6 +331,3 @@ class ProcessHandle(FileCalls):
             if not isinstance(operation, Exit):
                 raise self._ended()
         return answer
-
-    def _ended(self) -> ProcessEndedError:
-        return ProcessEndedError(self.name, self.pid, self._process.exit_status or 0)

@@ -43,7 +43,8 @@ class Picture:
 
     def html(self) -> str:
         """Return a page with the picture, which opens without a network."""
-        return file_html(self.model, INLINE, self.title)
+        text: str = file_html(self.model, INLINE, self.title)
+        return text
 
     def save(self, path: str | Path) -> None:
         """Write that page.
