@@ -18,17 +18,19 @@ from kernelsim.workload.syscall import MappedRange
 RULE = "must be the path of a program that can be read, or its bytes"
 
 
-def elf_program(kernel: Kernel, comm: str, exe: str | Path | bytes) -> ElfProgram:
+def elf_program(kernel: Kernel, comm: str, exe: str | Path | bytes | ElfProgram) -> ElfProgram:
     """Return a program from a file of the host, or from the bytes of one.
 
     Args:
         kernel: The machine that shall run it.
         comm: Name of the process; one that is given as bytes lies in /usr/bin under it.
-        exe: Path, or bytes.
+        exe: Path, or bytes; a program whose headers are known already is what it is.
 
     Raises:
         ConfigError: There is no such file, it is no program for this machine, it has no disk.
     """
+    if isinstance(exe, ElfProgram):
+        return exe
     path, content = f"/usr/bin/{comm}", exe
     if not isinstance(content, bytes):
         if not isinstance(content, str | Path):

@@ -34,6 +34,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.mpol_new import parse_mempolicy
+from kernelsim.mm.space.binfmt_elf import ElfProgram
 from kernelsim.mm.space.kernel_layout import KernelLayout
 from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
 from kernelsim.procfs.capture import capture
@@ -200,7 +201,7 @@ class MachineHandle:
         cpu: int | Iterable[int] | None = None,
         mempolicy: str | None = None,
         oom_score_adj: int = 0,
-        exe: str | Path | bytes | None = None,
+        exe: str | Path | bytes | ElfProgram | None = None,
     ) -> ProcessHandle:
         """Start a process.
 

@@ -131,7 +131,7 @@ def test_wrong_use_exits_2_with_one_line(capsys, arguments, told, tmp_path):
 def test_of_several_cases_those_that_can_be_run_are(capsys, tmp_path):
     """The others are listed with the reason, before or after they began; status 1."""
     endless = case_of(tmp_path / "endless", "memhog hold\n")
-    other = case_of(tmp_path / "other", "memhogdyn mem\n")
+    other = case_of(tmp_path / "other", "memhog dents:3\n")
     good = case_of(tmp_path / "good", "")
     arguments = ["oracle", "nowhere", other, endless, good]
     assert 1 == exit_status([*arguments, "--out", str(tmp_path / "out")])
@@ -143,7 +143,7 @@ def test_of_several_cases_those_that_can_be_run_are(capsys, tmp_path):
         line.split(": ")[1] for line in lines if line.startswith("not run: ")
     ]
     assert "not run: nowhere: nowhere: a case is a directory with a snapshot `before`" in lines
-    assert any("script.txt:1: step 'memhogdyn' needs" in line for line in lines)
+    assert any("script.txt:1: step 'dents:3' needs" in line for line in lines)
     assert lines[-1].startswith("== 4 cases: ")
     assert lines[-1].endswith(" rows inside, 0 cases with rows outside, 3 not run")
     assert ["good"] == sorted(path.parent.name for path in tmp_path.glob("out/*/workload.out"))

@@ -4,6 +4,7 @@ Rows outside their class are those of ratchet.json and no others: what was insid
 and as many rows are compared.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def test_demand_paging(tmp_path):
     recorded = (CASES / "d02_anon" / "workload.out").read_text().splitlines()
     for key in ("VmSize_kB=", "VmData_kB=", "minflt="):
         assert values(recorded, key) == values(ours, key)
+
+
+@pytest.mark.mission("V14")
+def test_a_dynamic_program_and_its_heap(tmp_path):
+    """Every row inside, and /proc/self/maps 64 times as recorded, but for the addresses."""
+    assert rows_outside(CASES / "d01", tmp_path) == (RATCHET.compared["d01"], [])
+    texts = [(folder / "workload.out").read_text() for folder in (tmp_path, CASES / "d01")]
+    ours, recorded = [
+        [
+            (int(end, 16) - int(start, 16), *words)
+            for start, end, *words in re.findall(
+                r"^(\w+)-(\w+) (\S+) (\w+) \S+ \S+ *(.*)$", text, re.MULTILINE
+            )
+        ]
+        for text in texts
+    ]
+    assert ours == recorded
+    assert texts[1].count("begin=/proc/self/maps") == 64
 
 
 @pytest.mark.mission("V11", "partly")

@@ -100,7 +100,9 @@ async def _load_elf(
     kernel, reader = current.kernel, FileReader(current)
     files: dict[str, MappedFile] = {}
     for image in (program.image, program.interpreter):
-        if image is not None:
+        if image is not None and image.path not in kernel.files.by_path:
+            files[image.path] = MappedFile(image.path)  # of the initramfs: it lies in memory
+        elif image is not None:
             opened = OpenFile(kernel.files.by_path[image.path], can_write=False)
             await reader.read(opened, 0, BINPRM_BUF_SIZE, BINPRM_BUF_SIZE, None)
             files[image.path] = mapped_file(kernel, opened)

@@ -66,20 +66,30 @@ class ElfImage:
         segments: Those to be loaded, by address.
         is_dyn: It may lie anywhere (ET_DYN).
         sections: What the segments are made of.
+        relro: First address and bytes of what is read-only once it has been relocated
+            (PT_GNU_RELRO); whole pages.
     """
 
     path: str
     segments: tuple[ElfSegment, ...]
     is_dyn: bool
     sections: tuple[ElfSection, ...] = ()
+    relro: tuple[int, int] = (0, 0)
 
 
 @attrs.frozen(kw_only=True)
 class ElfProgram:
-    """A program and its interpreter (PT_INTERP), which loads its libraries; None for none."""
+    """A program and what is loaded with it.
+
+    Attributes:
+        image: The program.
+        interpreter: Its interpreter (PT_INTERP), which the kernel maps too; None for none.
+        libraries: What the interpreter is known to map before the program's main.
+    """
 
     image: ElfImage
     interpreter: ElfImage | None = None
+    libraries: tuple[ElfImage, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

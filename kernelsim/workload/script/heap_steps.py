@@ -14,16 +14,18 @@ import attrs
 from kernelsim.errors import SyscallError
 from kernelsim.procfs.meminfo import meminfo_kb
 from kernelsim.procfs.process import status_memory_kb
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import MIB, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.heap import Heap
-from kernelsim.workload.script.script_output import fields_line, pointer
+from kernelsim.workload.script.proc_files import mem_of
+from kernelsim.workload.script.script_output import fields_line, mem_line, pointer
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import Fields, Outcome, number_of
 from kernelsim.workload.syscall import MappedRange
 
 ALIGNMENT: Final = 16
+TABLE_REACH: Final = 2 * MIB  # what a table of PTEs maps on x86_64
 REPORTED: Final = ("PageTables", "MemFree", "SwapFree")
 
 
@@ -148,6 +150,18 @@ class HeapSteps:
             *((f"{name}_kB", process[name]) for name in ("VmRSS", "VmPTE")),
         )
 
+    async def spreadpt(self, step: Step) -> Outcome:
+        """Read a page in every 2 MB of a reservation, which takes page tables and nothing else."""
+        outcome = Outcome()
+        try:
+            region = await self.handle.mmap(number_of(step.args[0]) * TABLE_REACH, noreserve=True)
+            await self.handle.touch(region, stride=TABLE_REACH)
+        except SyscallError as error:
+            outcome = Outcome(-1, error.errno)
+        if self.handle.exit_status is None:
+            self.say(mem_line(self.name(), mem_of(self.handle.capture())))
+        return outcome
+
     async def probe(self, step: Step) -> Outcome:
         """Allocate, tell what is promised then, and free."""
         outcome, block = Outcome(), None
@@ -177,5 +191,6 @@ HEAP_STEPS: Final[dict[str, Callable[[HeapSteps, Step], Awaitable[Outcome]]]] = 
     "brkinfo": HeapSteps.brkinfo,
     "mcycle": HeapSteps.mcycle,
     "mallocloop": HeapSteps.mallocloop,
+    "spreadpt": HeapSteps.spreadpt,
     "probe": HeapSteps.probe,
 }

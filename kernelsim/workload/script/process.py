@@ -198,7 +198,7 @@ class ScriptProcess:
         return Outcome()
 
     async def random(self, step: Step) -> Outcome:
-        """randw, randr: access so many random pages."""
+        """randw, randr: access so many random pages; fillrand: store to the whole region."""
         region = self._regions.get(str(step.args[0]))
         if region is None:
             return NO_REGION
@@ -361,7 +361,7 @@ STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("name", "adj", "uid"), ScriptProcess.identity),
     "cpu": ScriptProcess.cpu,
     **dict.fromkeys(("touchw", "touchr"), ScriptProcess.touch),
-    **dict.fromkeys(("randw", "randr"), ScriptProcess.random),
+    **dict.fromkeys(("randw", "randr", "fillrand"), ScriptProcess.random),
     "randtime": ScriptProcess.randtime,
     **dict.fromkeys(("grow", "growsnap"), ScriptProcess.grow),
     **dict.fromkeys(FILE_STEPS, ScriptProcess.on_file),
@@ -390,7 +390,7 @@ SILENT: Final = frozenset(  # steps without a line of their own
 
 def supported_steps() -> frozenset[str]:
     """Return the steps that can be done, as `op:word` where only some words of one can."""
-    listed = {*STEPS}
+    listed = {*STEPS, "memhogdyn"}
     for op, call in CALLS.by_step.items():
         listed |= {f"{op}:{word}" for word in call.words} or {op}
     return frozenset(listed)

@@ -14,6 +14,7 @@ from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.workload.api import Workload
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.script.memhogdyn import MEMHOGDYN
 from kernelsim.workload.script.process import ScriptProcess, supported_steps
 from kernelsim.workload.script.script import (
     DEFAULT_NAME,
@@ -114,7 +115,8 @@ async def _run_command(
     machine = state.machine
     assert not isinstance(command, Host), "refused before the run"
     if isinstance(command, Memhog):
-        handle = await machine.spawn(DEFAULT_NAME, ScriptProcess(state, command))
+        exe = MEMHOGDYN if command.dynamic else None
+        handle = await machine.spawn(DEFAULT_NAME, ScriptProcess(state, command), exe=exe)
         if command.background:
             background.append(handle)
         else:

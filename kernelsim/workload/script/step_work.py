@@ -70,7 +70,10 @@ def named_by(step: Step, kind: str) -> str | None:
 
 
 async def touch_random(process: ProcessHandle, region: MappedRange, step: Step) -> None:
-    """randw, randr: access so many random pages, or fewer if the process is killed."""
+    """randw, randr, fillrand: access so many random pages, or store to all, unless it is killed."""
+    if step.op == "fillrand":  # eight bytes at a time, in pages that the first of them brings
+        await process.touch(region, write=True)
+        return
     _, seed, count = step.args
     numbers, nr_pages = SplitMix64(number_of(seed)), max(1, region.length // PAGE_SIZE)
     left = number_of(count)

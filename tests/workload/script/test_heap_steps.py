@@ -64,3 +64,17 @@ def test_a_block_that_was_not_to_be_had(lines):
     told = lines("malloc:a:1T free:a")
     assert "ret=-1 errno=12" in told[0]
     assert "ret=0 errno=0" in told[1]
+
+
+def test_page_tables_for_nothing(lines):
+    """The step spreadpt reads a page of every 2 MB: a table each, and no memory but those."""
+    told = lines("mem brkinfo spreadpt:20")
+    before, after = (int(re.search(r"VmPTE_kB=(\d+)", told[i])[1]) for i in (0, 2))
+    assert 4 * 20 <= after - before <= 4 * 21
+    assert re.search(r"RssAnon_kB=\d+", told[0])[0] == re.search(r"RssAnon_kB=\d+", told[2])[0]
+    assert " ret=0 errno=0 minflt=20 " in told[3]
+
+
+def test_a_region_is_filled(lines):
+    """The step fillrand stores to each page of a region."""
+    assert " minflt=64 " in lines("mmap:a:256K fillrand:a:7")[-1]

@@ -12,8 +12,10 @@ import numpy as np
 from kernelsim.actors.process.calls.access import TouchPages, touch_pages
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.process.calls.protecting import Mprotect, mprotect
 from kernelsim.mm.core.vmstat import PGFAULT
-from kernelsim.mm.space.binfmt_elf import ElfProgram
+from kernelsim.mm.space.binfmt_elf import ElfProgram, load_segments
+from kernelsim.mm.space.mmap import MappedFile
 from kernelsim.mm.space.pgtable import MM_FILEPAGES
 from kernelsim.mm.space.static_program import (
     FORK_FAULTS,
@@ -23,8 +25,10 @@ from kernelsim.mm.space.static_program import (
     map_libc_start,
     map_vdso,
 )
-from kernelsim.units import PAGE_SHIFT
+from kernelsim.mm.space.vm_flags import PROT_READ
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
+TLS_BYTES: Final = 3 << PAGE_SHIFT  # libc's thread-local storage, and the loader's own
 FIRST_REPORT_PAGES: Final = 3  # of its data that a program first writes when it prints
 
 
@@ -67,6 +71,7 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
     """
     stat, entry = caller.task.rss_stat, caller.entry
     if isinstance(entry.program, ElfProgram):  # the vDSO is there, and what it touches is its own
+        await load_libraries(caller, entry.program)
         return
     if not entry.program.has_libc:
         map_vdso(caller.mm)
@@ -84,6 +89,30 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
     entry.image_rss_pages = IMAGE_FILE_PAGES
     entry.minflt += FORK_FAULTS + IMAGE_FILE_FAULTS
     caller.kernel.mem.vm_event[PGFAULT] += FORK_FAULTS + IMAGE_FILE_FAULTS
+
+
+async def load_libraries(caller: Caller, program: ElfProgram) -> None:
+    """Map what the interpreter loads, each library below the one before; relocate all of it.
+
+    Source: glibc 2.36 elf/dl-map-segments.h, elf/dl-reloc.c, csu/libc-tls.c
+    """
+    elf = caller.entry.elf
+    if not program.libraries or elf is None:
+        return
+    placed = [(program.image, elf.bias)]
+    if program.interpreter is not None:
+        placed.append((program.interpreter, elf.interpreter_bias))
+    for image in program.libraries:
+        loaded = load_segments(caller.mm, image, MappedFile(image.path), 0, 0)
+        await caller.finish(loaded.change)
+        placed.append((image, loaded.bias))
+    await caller.finish(caller.mm.mmap(TLS_BYTES))
+    for image, bias in placed:
+        address, nr_bytes = image.relro[0] + bias, image.relro[1]
+        vpns = np.arange(address, address + nr_bytes, PAGE_SIZE) >> PAGE_SHIFT
+        await touch_pages(caller, TouchPages(vpns, np.ones(len(vpns), np.uint8)))
+        if not caller.entry.has_ended():
+            await mprotect(caller, Mprotect(address, nr_bytes, PROT_READ))
 
 
 async def start_printing(caller: Caller, _message: StartPrinting) -> None:
