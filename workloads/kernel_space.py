@@ -45,8 +45,7 @@ async def show_direct_map(machine: MachineHandle, driver: KernelThreadHandle) ->
 
 def nr_runs(pfns: I64) -> int:
     """Return how many runs of frames that follow each other there are."""
-    numbers: list[int] = pfns.tolist()
-    return 1 + sum(after != before + 1 for before, after in pairwise(numbers))
+    return int(1 + sum(after != before + 1 for before, after in pairwise(pfns.tolist())))
 
 
 async def show_vmalloc(machine: MachineHandle, driver: KernelThreadHandle) -> None:

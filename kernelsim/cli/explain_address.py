@@ -14,10 +14,12 @@ from typing import Final
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.config.machine_file import load_machine
 from kernelsim.config.zones import ZONE_NORMAL_END_PFN_I386
 from kernelsim.errors import ConfigError
+from kernelsim.machine import Machine
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
-from kernelsim.mm.space.kernel_layout import kernel_layout
+from kernelsim.mm.space.kernel_layout import KernelLayout, kernel_layout
 from kernelsim.procfs.address_walk import explain_address, explain_indices, explain_layout
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
@@ -35,7 +37,8 @@ def address(
     /,
     *,
     process: str | None = None,
-    arch: str = "x86_64",
+    arch: str | None = None,
+    machine: str | None = None,
     until: str | None = None,
 ) -> None:
     """Show the walk of an address: region, indices, entries with their flags, frame or fault.
@@ -45,19 +48,32 @@ def address(
         run: What `kernelsim run --out` wrote, or a workload, to walk in the tables of a process;
             without, the layout of an architecture is shown.
         process: Pid or name of that process; one that lives at the end. The first by default.
-        arch: x86_64, i386 or i386pae, without a run.
+        arch: x86_64, i386 or i386pae, without a run; x86_64 by default.
+        machine: A preset or a TOML file instead: its architecture, and a direct map of its memory.
         until: Look at this virtual time instead of at the run's end.
     """
     at = address_of(number)
     if run is None:
-        for option, value in (("--process", process), ("--until", until)):
-            if value is not None:
-                raise ConfigError(option, value, "needs a run to look at")
-        lines = of_architecture(arch, at)
+        refuse("needs a run to look at", {"--process": process, "--until": until})
+        refuse("goes without --machine", {"--arch": arch if machine else None})
+        name, layout = layout_of_machine(machine) if machine else layout_of(arch or "x86_64")
+        lines = of_architecture(name, layout, at)
     else:
+        refuse("goes without a run, which has its own", {"--arch": arch, "--machine": machine})
         kernel = end_of(run, until)
         lines = explain_address(kernel, process_of(kernel, process), at)
     print("\n".join(lines))
+
+
+def refuse(rule: str, options: dict[str, str | None]) -> None:
+    """Refuse options that were given.
+
+    Raises:
+        ConfigError: One was.
+    """
+    for option, value in options.items():
+        if value is not None:
+            raise ConfigError(option, value, rule)
 
 
 def address_of(text: str) -> int:
@@ -75,11 +91,25 @@ def address_of(text: str) -> int:
     return number
 
 
-def of_architecture(arch: str, at: int) -> Iterator[str]:
-    """Yield what is known without a machine."""
+def layout_of(arch: str) -> tuple[str, KernelLayout]:
+    """Return an architecture and its kernel's layout, with as much memory as it usually has.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
     if arch not in ADDRESS_LAYOUTS:
         raise ConfigError("--arch", arch, f"must be one of {', '.join(ADDRESS_LAYOUTS)}")
-    layout = kernel_layout(arch, LOW_PFNS.get(arch, ZONE_NORMAL_END_PFN_I386))
+    return arch, kernel_layout(arch, LOW_PFNS.get(arch, ZONE_NORMAL_END_PFN_I386))
+
+
+def layout_of_machine(machine: str) -> tuple[str, KernelLayout]:
+    """Return a machine's architecture and its kernel's layout."""
+    kernel = Machine(load_machine(machine)).kernel
+    return kernel.spec.arch, kernel.init_mm.layout
+
+
+def of_architecture(arch: str, layout: KernelLayout, at: int) -> Iterator[str]:
+    """Yield what is known of an address without page tables."""
     yield from explain_layout(arch, layout, at)
     yield from explain_indices(arch, at)
 

@@ -188,7 +188,8 @@ def process_text(directory: Path, tree: Path, name: str, pid: str) -> str:
     if not pid.isdecimal() or int(pid) not in pids:
         known = f"alive are {' '.join(map(str, pids))}" if pids else "no process is alive"
         fate = fate_of(directory, pid) or "there was no such process"
-        raise ConfigError("WHAT", f"{name}:{pid}", f"{fate}; {known}")
+        what = f"{name}:{pid}" if " " not in name else f"{name} {pid}"
+        raise ConfigError("WHAT", what, f"{fate}; {known}")
     if name in PMAPS:
         from kernelsim.report.tool_text import pmap_text, pmap_x_text
 

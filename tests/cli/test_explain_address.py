@@ -43,6 +43,7 @@ def told(capsys):
         (["0xc0000000", "--arch", "i386"], "region    direct map, 0xc0000000-0xf8000000"),
         (["0xf8400000", "--arch", "i386"], "region    unused"),
         (["0x100000000", "--arch", "i386pae"], "it has too many bits"),
+        (["0xffff888000000000", "--machine", "tiny-64m"], "-0xffff888004000000"),
     ],
 )
 def test_both_sides_of_each_border(told, words, expected):
@@ -81,6 +82,9 @@ def test_a_run_is_walked_at_its_end_or_before(told, tmp_path):
         (["1", "--arch", "vax"], "--arch"),
         (["1", "--process", "1"], "--process"),
         (["1", "--until", "1s"], "--until"),
+        (["1", "--machine", "tiny-64m", "--arch", "i386"], "--arch"),
+        (["1", "/tmp", "--machine", "tiny-64m"], "--machine"),
+        (["1", "--machine", "no-such"], "no-such"),
         (["1", "/no/such/run"], "RUN"),
     ],
 )

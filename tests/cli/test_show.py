@@ -231,7 +231,7 @@ over the time  "vmstat SECONDS" "sar -B SECONDS" "sar -W SECONDS" "sar -r SECOND
         (["nothing"], "must be one of zoneinfo"),
         (["maps:1"], "there was no such process; alive are 100"),
         (["maps:"], "no such process"),
-        (["pmap -x 7"], "there was no such process; alive are 100"),
+        (["pmap -x 7"], "'pmap -x 7': there was no such process; alive are 100"),
         (["free", "--snapshot", "late"], "the run has early"),
         (["vmstat -1"], "-1"),
         (["sar -B 0"], "above 0"),
