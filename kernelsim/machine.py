@@ -44,6 +44,7 @@ from kernelsim.mm.burst.columns import (
     C_SEED,
     C_SPREAD,
     C_ZERO_PFN,
+    C_ZONE_HOLD,
     Burst,
     new_burst,
 )
@@ -306,6 +307,7 @@ def make_burst(spec: MachineSpec) -> Burst:
         page_ns // latency.interconnect_bandwidth_bytes_per_s,
         latency.tlb_hit_ns, latency.page_walk_step_ns, latency.cache_line_ns,
     )  # fmt: skip
+    burst.cost[C_ZONE_HOLD] = latency.zone_lock_hold_ns
     burst.cost[C_SPREAD] = latency.cache_line_spread_permille
     if latency.has_bus:
         burst.cost[C_HAS_BUS : C_CACHE_MISS + 1] = (

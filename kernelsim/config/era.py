@@ -1,6 +1,7 @@
-"""What differs between kernels of today and those the older books describe, in one value.
+"""What differs between kernels of today and older ones, in one value.
 
-Linux: 6.1, and 2.6.32 for "classic".
+Linux: 6.1; 4.16, of which published figures of large servers are; 2.6.32 for "classic", the kernels
+that the older books describe.
 Interface: `ERAS` by the name a machine file gives; what an era decides is read from its `Era`.
 A difference is here once it has an effect.
 """
@@ -11,7 +12,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["CLASSIC", "ERAS", "LINUX_6_1", "Era"]
+__all__ = ["CLASSIC", "ERAS", "LINUX_4_16", "LINUX_6_1", "Era"]
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +31,11 @@ class Era:
     pdflush: bool
     """Whether a pool of threads writes files back and a writer over the limit helps; else each
     disk has a flusher, and writers pause."""
+    pcp_batch_bytes_max: int
+    """A quarter of this is the most that moves between a per-CPU list and a zone in one go."""
+    pcp_scales: bool
+    """Whether the length of per-CPU lists follows the low watermark, and one that only frees gives
+    more and more back in one go; else a list has 6 batches and gives one back."""
     sysctl_maximum: Mapping[str, int]
     """Tunables with another maximum than the table of tunables gives, by the kernel's key."""
 
@@ -40,7 +46,21 @@ LINUX_6_1: Final = Era(
     struct_page_bytes=64,
     watermark_scale=True,
     pdflush=False,
+    pcp_batch_bytes_max=1 << 20,
+    pcp_scales=True,
     sysctl_maximum=MappingProxyType({}),
+)
+LINUX_4_16: Final = Era(
+    name="4.16",
+    release="4.16.0",
+    struct_page_bytes=64,
+    watermark_scale=True,
+    pdflush=False,
+    pcp_batch_bytes_max=512 << 10,  # doubled with 4.18
+    pcp_scales=False,  # came with 5.14
+    sysctl_maximum=MappingProxyType(
+        {"vm.swappiness": 100, "lru_gen.enabled": 0, "lru_gen.min_ttl_ms": 0}
+    ),
 )
 CLASSIC: Final = Era(
     name="classic",
@@ -48,6 +68,9 @@ CLASSIC: Final = Era(
     struct_page_bytes=40,
     watermark_scale=False,  # came with 4.6
     pdflush=True,  # went with 2.6.32
+    # Differs from Linux: Per-CPU lists of the classic era are as long as those of 6.1.
+    pcp_batch_bytes_max=1 << 20,
+    pcp_scales=True,
     sysctl_maximum=MappingProxyType(
         {
             "vm.swappiness": 100,  # 200 came with 5.8
@@ -56,4 +79,4 @@ CLASSIC: Final = Era(
         }
     ),
 )
-ERAS: Final = {era.name: era for era in (LINUX_6_1, CLASSIC)}
+ERAS: Final = {era.name: era for era in (LINUX_6_1, LINUX_4_16, CLASSIC)}

@@ -80,6 +80,11 @@ class LatencySpec:
     zone_lock_hold_page_ns: int = _cost(
         40, "zone->lock held to move one page between buddy and pcp list: 100 cycles, perf lock"
     )
+    zone_lock_hold_ns: int = _cost(
+        0,
+        "zone->lock held besides, each time: the lines of lock, lists and counters come from the "
+        "CPU that had it last; matters where many CPUs take it in turn",
+    )
     lru_lock_hold_page_ns: int = _cost(
         30, "lru_lock held to isolate or put back one page; perf lock on will-it-scale"
     )

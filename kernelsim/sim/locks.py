@@ -28,6 +28,7 @@ class WaitAccount:
         hold_ns: Time it was held in all.
         wait_ns: Time spent waiting in all; the sum of `by_pair`.
         wait_ns_max: Longest single wait.
+        give_back_ns: Part of `wait_ns` of those that wanted to give something back.
         by_pair: Waiting time by (who waited, who held it meanwhile).
     """
 
@@ -36,6 +37,7 @@ class WaitAccount:
     hold_ns: int = 0
     wait_ns: int = 0
     wait_ns_max: int = 0
+    give_back_ns: int = 0
     by_pair: dict[tuple[str, str], int] = attrs.field(factory=dict)
 
     def add_wait(self, wait_ns: int) -> None:

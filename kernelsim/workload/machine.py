@@ -68,11 +68,13 @@ class LockStatistics:
         nr_holds: Times it was taken.
         nr_waits: Times it had to be waited for.
         wait_ns: Time spent waiting in all.
+        give_back_ns: Part of it of those that gave pages back, for a zone->lock.
     """
 
     nr_holds: int
     nr_waits: int
     wait_ns: int
+    give_back_ns: int = 0
 
 
 @attrs.frozen
@@ -154,7 +156,9 @@ class MachineHandle:
     def locks(self) -> dict[str, LockStatistics]:
         """How long each lock and each server of the machine was waited for, by its name."""
         return {
-            name: LockStatistics(account.nr_holds, account.nr_waits, account.wait_ns)
+            name: LockStatistics(
+                account.nr_holds, account.nr_waits, account.wait_ns, account.give_back_ns
+            )
             for name, account in self._machine.engine.accounts.items()
         }
 

@@ -67,7 +67,7 @@ from kernelsim.actors.parts.zone_bands import ZoneBands
 from kernelsim.actors.tracing import trace, trace_all, wants
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.zones import ZoneType, zone_name
-from kernelsim.mm.burst.servers import controller, drawn_ns, lru_lock
+from kernelsim.mm.burst.servers import controller, drawn_ns, lru_lock, zone_hold_ns
 from kernelsim.mm.core.folio_batch import (
     activate_batch_move,
     activate_batch_run,
@@ -212,7 +212,7 @@ class Node(Actor):
             got += self._take_pages(message, message.floor, rest, 1)[0] if rest else 0
         self.bands.look()
         self.trace_extfrag()
-        hold_ns = self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, nr_batch)
+        hold_ns = self._zone_hold_ns(message.user, nr_batch)
         return (got, refills), hold_ns * self._distances[message.cpu_nid] // 10
 
     def _take_pages(
@@ -240,7 +240,7 @@ class Node(Actor):
         if zone < 0:
             return at
         work = partial(self._free, message, at, zone, is_isolated)
-        return self._under_zone_lock(zone, work, message.user)
+        return self._under_zone_lock(zone, work, message.user, frees=True)
 
     def _free(self, message: FreePages, at: int, zone: int, is_isolated: bool) -> tuple[int, int]:
         """Drain the list that is full, or free a page of an isolated pageblock.
@@ -256,16 +256,17 @@ class Node(Actor):
         else:
             nr = drain_full(self._mem, zone, message.cpu, message.pfns, at)
         self.bands.look()
-        return at, self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, nr)
+        return at, self._zone_hold_ns(message.user, nr)
 
     def on_drain_pages(self, message: DrainPages) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Empty a CPU's list into the buddy system."""
-        return self._under_zone_lock(message.zone, partial(self._drain, message), message.user)
+        work = partial(self._drain, message)
+        return self._under_zone_lock(message.zone, work, message.user, frees=True)
 
     def _drain(self, message: DrainPages) -> tuple[int, int]:
         drained = drain_pages(self._mem, message.zone, message.cpu)
         self.bands.look()
-        return drained, self._drawn_ns(message.user, self._latency.zone_lock_hold_page_ns, drained)
+        return drained, self._zone_hold_ns(message.user, drained)
 
     def on_lru_add_drain(self, message: LruAddDrain) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move pages of a folio_batch to their lists."""
@@ -360,21 +361,24 @@ class Node(Actor):
         hold_ns = message.size_bytes * NS_PER_S // self._latency.memory_bandwidth_bytes_per_s
         return At(self.controller.reserve(hold_ns, message.user)[1], None)
 
-    def _under_zone_lock(self, zone: int, work: Work, user: str) -> Any:  # noqa: ANN401
-        return self.zone_locks[zone].serve(work, user, self.way_back)
+    def _under_zone_lock(self, zone: int, work: Work, user: str, *, frees: bool = False) -> Any:  # noqa: ANN401
+        return self.zone_locks[zone].serve(work, user, self.way_back, frees=frees)
 
     def _under_lru_lock(self, work: Work, user: str) -> Any:  # noqa: ANN401
         return self.lru_lock.serve(work, user, self.way_back)
 
     def _lru_hold_ns(self, user: str, nr_pages: int) -> int:
-        return self._drawn_ns(user, self._latency.lru_lock_hold_page_ns, nr_pages)
+        return self._drawn_ns(user, self._latency.lru_lock_hold_page_ns * nr_pages)
 
-    def _drawn_ns(self, user: str, mean_ns: int, nr_steps: int) -> int:
+    def _zone_hold_ns(self, user: str, nr_pages: int) -> int:
+        return self._drawn_ns(user, zone_hold_ns(self._burst, nr_pages))
+
+    def _drawn_ns(self, user: str, mean_ns: int) -> int:
         """Return how long steps of a mean take this time; an interrupt's take their mean."""
         cpu = self._memory.cpu_numbers.get(user)
-        if cpu is None or not nr_steps:
-            return mean_ns * nr_steps
-        return drawn_ns(self._burst, cpu, mean_ns * nr_steps)
+        if cpu is None or not mean_ns:
+            return mean_ns
+        return drawn_ns(self._burst, cpu, mean_ns)
 
     def trace_extfrag(self) -> None:
         """Log the pageblocks that were just mixed up, and forget them."""

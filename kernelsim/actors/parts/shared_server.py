@@ -75,7 +75,7 @@ class NodeLock:
         self._owner = owner
         self._clock = clock
         self._queued = burst.queued
-        self._waiting: deque[tuple[Work, str, int, Reply | None]] = deque()
+        self._waiting: deque[tuple[Work, str, int, bool, Reply | None]] = deque()
 
     @property
     def name(self) -> str:
@@ -92,20 +92,23 @@ class NodeLock:
         """When it is free for the next request."""
         return self.server.free_ns
 
-    def serve(self, work: Work, user: str, defer: Callable[[], Reply | None]) -> Any:  # noqa: ANN401
+    def serve(
+        self, work: Work, user: str, defer: Callable[[], Reply | None], *, frees: bool = False
+    ) -> Any:  # noqa: ANN401
         """Do some work when the lock is granted; what `receive` returns for it.
 
         Args:
             work: What to do.
             user: Name of the task that asks, for the account.
             defer: Puts the answer off, and gives the way back; None when no answer is wanted.
+            frees: It gives pages back.
         """
         now_ns = self._clock.now_ns
         if not self._waiting and self.server.free_ns <= now_ns:
             result, hold_ns = self._do(work)
             self.hold(now_ns, hold_ns, user)
             return At(now_ns + hold_ns, result)
-        self._waiting.append((work, user, now_ns, defer()))
+        self._waiting.append((work, user, now_ns, frees, defer()))
         self._queued[self.server.index] = len(self._waiting)
         if len(self._waiting) == 1:
             self._clock.schedule(self.server.free_ns, self._grant, None)
@@ -132,7 +135,9 @@ class NodeLock:
         return done
 
     def _grant(self, _argument: None) -> None:
-        work, user, asked_ns, reply = self._waiting.popleft()
+        work, user, asked_ns, frees, reply = self._waiting.popleft()
+        if frees:
+            self.account.give_back_ns += self._clock.now_ns - asked_ns
         self._queued[self.server.index] = len(self._waiting)
         result, hold_ns = self._do(work)
         self.hold(asked_ns, hold_ns, user)

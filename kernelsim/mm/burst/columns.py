@@ -180,7 +180,8 @@ C_BUS_LINE: Final = 17  # a cache line
 C_CONTROLLER_LINE: Final = 18
 C_LINK_LINE: Final = 19
 C_CACHE_MISS: Final = 20  # the part of an access before it leaves the CPU
-NR_COSTS: Final = 21
+C_ZONE_HOLD: Final = 21  # of zone->lock, besides what C_ZONE_HOLD_PAGE says
+NR_COSTS: Final = 22
 
 
 class Burst(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.burst.bands import note_bands
-from kernelsim.mm.burst.columns import C_LRU_HOLD_PAGE, C_ZONE_HOLD_PAGE, Burst
+from kernelsim.mm.burst.columns import C_LRU_HOLD_PAGE, Burst
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
     LR_NOW_NS,
@@ -25,7 +25,7 @@ from kernelsim.mm.burst.lock_run import (
     is_lock_free,
     longest_hold_ns,
 )
-from kernelsim.mm.burst.servers import drawn_ns, lru_lock
+from kernelsim.mm.burst.servers import drawn_ns, lru_lock, zone_hold_ns
 from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX, Z_NID, Z_PCP_HIGH, Mem, nid_of
 from kernelsim.mm.page.pcp_free import drain_full, free_isolated, free_unref_run
 from kernelsim.mm.swap.free_swap import release_pages
@@ -70,7 +70,7 @@ def free_unref_pages(mem: Mem, burst: Burst, nid: int, pfns: I64, n: int, run: I
     for zone in range(len(mem.zone)):
         if mem.zone[zone, Z_NID] == nid:
             most = max(most, int(mem.zone[zone, Z_PCP_HIGH]))
-    longest_ns = longest_hold_ns(burst, int(burst.cost[C_ZONE_HOLD_PAGE]) * most)
+    longest_ns = longest_hold_ns(burst, zone_hold_ns(burst, most))
     while run[FR_AT] < n and has_time(burst, run, longest_ns):
         if not are_zones_free(mem, burst, run, nid):
             break
@@ -87,8 +87,7 @@ def free_unref_pages(mem: Mem, burst: Burst, nid: int, pfns: I64, n: int, run: I
         run[LR_NUMBER] += 2
         if zone >= 0:
             note_bands(mem, burst, nid, int(run[LR_NOW_NS]))
-            mean_ns = int(burst.cost[C_ZONE_HOLD_PAGE]) * nr_drained
-            hold(burst, run, zone, drawn_ns(burst, cpu, mean_ns))
+            hold(burst, run, zone, drawn_ns(burst, cpu, zone_hold_ns(burst, nr_drained)))
 
 
 @leaf

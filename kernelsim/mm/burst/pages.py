@@ -36,7 +36,6 @@ from kernelsim.mm.burst.columns import (
     C_CONTROLLER_PAGE,
     C_HAS_BUS,
     C_LINK_PAGE,
-    C_ZONE_HOLD_PAGE,
     CALL_BOOSTED,
     CALL_EXTFRAG,
     CALL_NOTHING,
@@ -74,6 +73,7 @@ from kernelsim.mm.burst.servers import (
     note_hold,
     pass_traffic,
     queue,
+    zone_hold_ns,
 )
 from kernelsim.mm.core.mem import (
     I64,
@@ -210,7 +210,7 @@ def refill_in_turn(mem: Mem, burst: Burst, cpu: int) -> int:
 @inlined_leaf
 def refill_ns(mem: Mem, burst: Burst, zone: int) -> int:
     """Return how long zone->lock is held for a refill in the mean."""
-    return int(burst.cost[C_ZONE_HOLD_PAGE]) * refill_batch(mem, zone)
+    return zone_hold_ns(burst, refill_batch(mem, zone))
 
 
 @leaf

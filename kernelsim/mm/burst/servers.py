@@ -21,6 +21,8 @@ from kernelsim.mm.burst.columns import (
     C_NR_ZONES,
     C_SEED,
     C_SPREAD,
+    C_ZONE_HOLD,
+    C_ZONE_HOLD_PAGE,
     CALL_QUEUE,
     H_ASKED,
     H_BEGIN,
@@ -58,6 +60,12 @@ def link(burst: Burst, source: int, target: int) -> int:
     """Return the server that stands for the link from one node to another."""
     nr_nodes = int(burst.cost[C_NR_NODES])
     return int(burst.cost[C_NR_ZONES]) + 2 * nr_nodes + source * nr_nodes + target
+
+
+@inlined_leaf
+def zone_hold_ns(burst: Burst, nr_pages: int) -> int:
+    """Return how long zone->lock is held in the mean while so many pages are moved."""
+    return int(burst.cost[C_ZONE_HOLD] + burst.cost[C_ZONE_HOLD_PAGE] * nr_pages)
 
 
 @inlined_leaf

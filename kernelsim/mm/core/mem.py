@@ -139,7 +139,8 @@ Z_NODE_RECLAIM_MODE: Final = 21  # bits of vm.zone_reclaim_mode
 Z_MIN_UNMAPPED: Final = 22  # pages of files that are left alone
 Z_MIN_SLAB: Final = 23  # and of slabs
 Z_HAS_CPUS: Final = 24  # 1 = N_CPU: others do not reclaim here
-NR_ZONE_FIELDS: Final = 25
+Z_PCP_FREES_BATCH: Final = 25  # 1 = a per-cpu list that is full gives one batch back; until 5.13
+NR_ZONE_FIELDS: Final = 26
 
 # Columns of Mem.extfrag, the fields of the tracepoint mm_page_alloc_extfrag
 X_PFN: Final = 0

@@ -19,6 +19,7 @@ from kernelsim.mm.core.mem import (
     MIGRATE_PCPTYPES,
     PAGEBLOCK_ORDER,
     Z_PCP_BATCH,
+    Z_PCP_FREES_BATCH,
     Z_PCP_HIGH,
     Z_RECLAIM_ACTIVE,
     Z_SPANNED,
@@ -127,6 +128,8 @@ def nr_pcp_free(mem: Mem, zone: int, cpu: int, high: int) -> int:
     if high < batch:
         return 1
     most = high - batch
+    if mem.zone[zone, Z_PCP_FREES_BATCH]:
+        return batch
     scaled = batch << int(mem.pcp_free_factor[zone, cpu])
     if scaled < most:
         mem.pcp_free_factor[zone, cpu] += 1

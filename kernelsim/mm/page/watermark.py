@@ -46,7 +46,6 @@ MIN_FREE_KBYTES_MIN: Final = 128  # KiB; mm/page_alloc.c
 MIN_FREE_KBYTES_MAX: Final = 262_144  # KiB; mm/page_alloc.c
 HIGHMEM_MIN_PAGES: Final = 32  # pages; SWAP_CLUSTER_MAX
 HIGHMEM_MIN_PAGES_MAX: Final = 128  # pages; mm/page_alloc.c
-BATCH_BYTES_MAX: Final = 1 << 20  # bytes; zone_batchsize takes 1 MiB at most, then a quarter
 STAT_THRESHOLD_MAX: Final = 125  # pages; per-cpu counters are signed bytes
 STAT_THRESHOLD_SHIFT: Final = 15  # log2 pages; 128 MiB steps of calculate_normal_threshold
 KIB_PAGE_SHIFT: Final = 2  # log2; 4 KiB a page
@@ -240,12 +239,14 @@ def setup_per_zone_lowmem_reserve(
     return tuple(rows)
 
 
-def zone_batchsize(managed_pages: int) -> int:
+def zone_batchsize(managed_pages: int, era: Era = LINUX_6_1) -> int:
     """Return pcp->batch of a zone: 0.1 % of it, at most 1 MiB, a quarter, as 2^n - 1; 1 at least.
+
+    The most is the era's.
 
     Source: Linux 6.1 mm/page_alloc.c:zone_batchsize, zone_set_pageset_high_and_batch
     """
-    batch = max(min(managed_pages >> 10, BATCH_BYTES_MAX // PAGE_BYTES) // 4, 1)
+    batch = max(min(managed_pages >> 10, era.pcp_batch_bytes_max // PAGE_BYTES) // 4, 1)
     rounded: int = 1 << ((batch + batch // 2).bit_length() - 1)
     return max(rounded - 1, 1)
 

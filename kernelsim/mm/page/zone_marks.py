@@ -17,6 +17,7 @@ from kernelsim.mm.core.mem import (
     Z_NID,
     Z_NUMA_STAT_OFF,
     Z_PCP_BATCH,
+    Z_PCP_FREES_BATCH,
     Z_PCP_HIGH,
     Z_WATERMARK_BOOST,
     Z_WATERMARK_BOOST_FACTOR,
@@ -80,6 +81,9 @@ def set_boost_factor(phys: PhysMem) -> None:
     phys.mem.zone[:, Z_WATERMARK_BOOST_FACTOR] = phys.tunables.now.vm_watermark_boost_factor
 
 
+PCP_HIGH_BATCHES: Final = 6  # until 5.13; mm/page_alloc.c:pageset_set_batch
+
+
 def set_pcp_sizes(phys: PhysMem) -> None:
     """Set batch and high of the per-cpu lists of all zones; an empty zone keeps 0.
 
@@ -91,7 +95,11 @@ def set_pcp_sizes(phys: PhysMem) -> None:
         managed = int(row[Z_MANAGED])
         if not managed:
             continue
-        row[Z_PCP_BATCH] = watermark.zone_batchsize(managed)
+        row[Z_PCP_BATCH] = watermark.zone_batchsize(managed, phys.era)
+        if not phys.era.pcp_scales:
+            row[Z_PCP_HIGH] = PCP_HIGH_BATCHES * row[Z_PCP_BATCH]
+            row[Z_PCP_FREES_BATCH] = 1
+            continue
         row[Z_PCP_HIGH] = watermark.zone_highsize(
             managed_pages=managed,
             wmark_low=int(row[Z_WMARK_LOW]),
