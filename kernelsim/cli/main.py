@@ -72,6 +72,11 @@ COMMANDS: Final = (
         "Say what is different between runs, and what exceeds the spread over seeds.",
     ),
     Command(
+        "record",
+        "kernelsim.cli.record:record",
+        "Say how to record a program so that `run` replays it.",
+    ),
+    Command(
         "oracle",
         "kernelsim.cli.oracle:oracle",
         "Run recorded cases of a real kernel here and compare, row by row.",

@@ -11,7 +11,7 @@ too small for it; `replay` is the program of the process, for workloads that sta
 Units: virtual page numbers, pages, bytes.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -65,7 +65,16 @@ def recording_machine(path: Path) -> MachineSpec:
     Raises:
         RecordingError: As `read_lackey`.
     """
-    wanted = lackey_footprint(path).nr_pages * PAGE_SIZE
+    return machine_for(lackey_footprint(path).nr_pages * PAGE_SIZE)
+
+
+def machine_for(wanted: int, files: Mapping[str, int] | None = None) -> MachineSpec:
+    """Return a machine with room for three quarters of so many bytes, and swap for all.
+
+    Args:
+        wanted: Bytes.
+        files: Those on its disk, with their sizes.
+    """
     share, whole = RESIDENT_SHARE
     memory = KERNEL_BYTES + -(-wanted * share // whole // MIB) * MIB
     return machine_from_toml(
@@ -74,6 +83,10 @@ def recording_machine(path: Path) -> MachineSpec:
             "node": [{"cpus": "0", "memory": memory}],
             "device": [{"name": "sda", "kind": "ssd"}],
             "swap": [{"size": 2 * wanted + MIB, "device": "sda"}],
+            "files": [
+                {"path": path, "size": -(-size // PAGE_SIZE) * PAGE_SIZE, "device": "sda"}
+                for path, size in (files or {}).items()
+            ],
         }
     )
 

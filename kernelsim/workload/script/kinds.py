@@ -10,16 +10,21 @@ from typing import Final, Literal
 
 from kernelsim.config.oom_report import INVOKED
 from kernelsim.errors import WorkloadError, shown
+from kernelsim.workload.call_recording import KNOWN, call_of
+from kernelsim.workload.fault_recording import fault_of
 from kernelsim.workload.lackey import is_recording
+from kernelsim.workload.masim import is_masim
 from kernelsim.workload.script.script import COMMANDS, PROGRAMS
 
-Kind = Literal["python", "script", "lackey", "oom"]
+Kind = Literal["python", "script", "lackey", "oom", "faults", "strace", "masim"]
 KINDS: Final = (
     "a Python file with one @workload or @simulation, a portable script (lines such as "
-    "`memhog mmap:a:1M touchw:a`), a recording of valgrind --tool=lackey --trace-mem=yes, or a "
-    "kernel log with an OOM report"
+    "`memhog mmap:a:1M touchw:a`), a recording (valgrind --tool=lackey --trace-mem=yes, strace -f, "
+    "page faults of perf script, perf trace -F all or ftrace's page_fault_user), a configuration "
+    "of masim, or a kernel log with an OOM report"
 )
 HEAD_BYTES: Final = 1 << 16  # of a file; a recording may be larger than memory
+RECORDED_LINES: Final = 50  # of a file in which a recording shows what it is
 LACKEY: Final = re.compile(r"(==\d+==.*|I  [0-9a-fA-F]+,\d+| [LSM] [0-9a-fA-F]+,\d+)\s*")
 PYTHON_ONLY: Final = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -49,6 +54,14 @@ def kind_of(path: Path) -> Kind:
         return "python"
     if _has_oom_report(path):
         return "oom"
+    told = [line for line in lines if line.lstrip("+-. ").strip()][:RECORDED_LINES]
+    if any(fault_of(line, {}) is not None for line in told):
+        return "faults"
+    calls = [call for call in map(call_of, told) if call is not None]
+    if any(call.name in KNOWN for call in calls):
+        return "strace"
+    if is_masim(text):
+        return "masim"
     seen = f"it begins with {shown(first.strip())}" if first else "it is empty"
     raise WorkloadError(f"must be {KINDS}; {seen}", path)
 

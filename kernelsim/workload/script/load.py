@@ -3,14 +3,22 @@
 Interface: `load_any`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from kernelsim.config.machine import MachineSpec
-from kernelsim.workload.api import Workload, load_workload
+from kernelsim.units import MIB, PAGE_SIZE
+from kernelsim.workload.api import Main, Workload, load_workload
+from kernelsim.workload.call_recording import calls_workload, files_of
+from kernelsim.workload.fault_recording import faults_workload, nr_fault_pages
+from kernelsim.workload.masim import masim_workload, read_masim
 from kernelsim.workload.oom_report import oom_workload
-from kernelsim.workload.replay import recording_machine, recording_workload
+from kernelsim.workload.replay import machine_for, recording_machine, recording_workload
 from kernelsim.workload.script.kinds import kind_of
 from kernelsim.workload.script.run import script_workload
+
+CALLS_BYTES: Final = 64 * MIB  # a recording of calls does not tell what was in memory
 
 
 def load_any(path: Path, machine: MachineSpec | str | None) -> Workload:
@@ -31,5 +39,21 @@ def load_any(path: Path, machine: MachineSpec | str | None) -> Workload:
         return script_workload(path)
     if kind == "oom":
         return oom_workload(path)
-    spec = recording_machine(path) if machine is None else None
-    return Workload(recording_workload(path), "machine", machine=spec)
+    if kind == "faults":
+        wanted = nr_fault_pages(path) * PAGE_SIZE
+        return recorded(faults_workload(path), machine, lambda: machine_for(wanted))
+    if kind == "strace":
+        return recorded(
+            calls_workload(path), machine, lambda: machine_for(CALLS_BYTES, files_of(path))
+        )
+    if kind == "masim":
+        wanted = sum(read_masim(path).regions.values())
+        return recorded(masim_workload(path), machine, lambda: machine_for(wanted))
+    return recorded(recording_workload(path), machine, lambda: recording_machine(path))
+
+
+def recorded(
+    main: Main, machine: MachineSpec | str | None, fitting: Callable[[], MachineSpec]
+) -> Workload:
+    """Return a recording's workload; without a machine of the user's, on one that fits it."""
+    return Workload(main, "machine", machine=fitting() if machine is None else None)

@@ -1,0 +1,171 @@
+"""Tests of recordings of other tools: each is told from its content and replayed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernelsim.cli import main as cli
+from kernelsim.errors import RecordingError
+from kernelsim.workload.call_recording import call_of, files_of, read_calls
+from kernelsim.workload.fault_recording import DSO_BASE, fault_of
+from kernelsim.workload.masim import Masim, Pattern, Phase, drawn, offsets_of, read_masim
+from kernelsim.workload.script.kinds import kind_of
+
+pytestmark = pytest.mark.mission("B5", "partly")
+
+PERF_SCRIPT = """\
+app 17  2367.027985:          1   page-faults:     5640978361e0
+my app 17/18 [001] 2367.028199:          1   page-faults:u:     7fbc57650110
+"""
+PERF_TRACE = """\
+     0.000 ( 0.000 ms): app/17 minfault [main+0x28a] => 0x55fde50f11e0 (?k)
+     0.047 ( 0.000 ms): app/17 majfault [main+0x29a] => /lib/libc.so.6@0x9110 (d.)
+"""
+FTRACE = """\
+# tracer: nop
+            app-17    [001] d..1. 100.000001: page_fault_user: address=0x7f0000001000 ip=0x401000 error_code=0x6
+            app-17    (   17) [001] d..1. 100.000002: page_fault_user: address=0x7f0000002008 ip=0x401004 error_code=0x4
+ app 17 [000] 100.000003: exceptions:page_fault_user: address=0x7f0000009fff ip=0x401008 error_code=0x6
+"""  # noqa: E501 - as it is printed
+STRACE = """\
+17 execve("/bin/app", ["app"], 0x7ffd /* 20 vars */) = 0
+17 brk(NULL)                         = 0x55f91d05f000
+17 brk(0x55f91d080000)               = 0x55f91d080000
+17 openat(AT_FDCWD, "/data", O_RDONLY|O_CLOEXEC) = 3
+17 mmap(NULL, 1048576, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_POPULATE, -1, 0) = 0x7fdbfe000000
+[pid 18] read(3,  <unfinished ...>
+17 clone(child_stack=NULL, flags=CLONE_VM|CLONE_THREAD) = 18
+17 read(3, "a, b) = 7\\"..."..., 8192) = 8192
+17 pread64(3</data>, ""..., 4096, 16384) = 4096
+17 mmap(NULL, 4096, PROT_READ, MAP_SHARED, 3, 4096) = 0x7fdbfdfff000
+[pid 18] <... read resumed>"x"..., 100) = 100
+18 munmap(0x7fdbfe000000, 524288)   = 0
+17 mmap(NULL, 99, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = -1 ENOMEM (Cannot allocate memory)
+17 close(3) = 0
+17 +++ exited with 0 +++
+"""  # noqa: E501 - as it is printed
+MASIM = """\
+#regions
+hot, 40960
+cold, 81920
+
+warm up
+1
+cold, 0, 4096, 1
+
+hot phase
+1
+hot, 1, 4096, 3, rw
+cold, 0, 64, 0, ro
+"""
+TEXTS = [
+    (PERF_SCRIPT, "faults", "page faults     2,"),
+    (PERF_TRACE, "faults", "page faults     2,"),
+    (FTRACE, "faults", "page faults     3,"),
+    (STRACE, "strace", "10 calls made, 0 of them answered otherwise"),
+    (MASIM, "masim", "page faults     30,"),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "told"), TEXTS, ids=lambda v: v if len(v) < 8 else "")
+def test_it_is_told_from_its_content_and_replayed(text, kind, told, tmp_path, capsys):
+    """Whatever it is called; on a machine that fits, the accesses or calls are made."""
+    path = tmp_path / "recording"
+    path.write_text(text)
+    assert kind_of(path) == kind
+    status = cli.exit_status(["run", str(path), "--check"])
+    said = capsys.readouterr()
+    assert (status, said.err) == (cli.EXIT_DONE, "")
+    assert told in said.out
+
+
+def test_faults_are_read_as_they_were_printed():
+    """Time, task, address and whether it was a store; the kernel's addresses are left out."""
+    files = {}
+    faults = [fault_of(line, files) for line in (PERF_SCRIPT + PERF_TRACE + FTRACE).splitlines()]
+    assert [(f.pid, f.comm, f.t_ns, hex(f.address), f.write) for f in faults if f] == [
+        (17, "app", 2367027985000, "0x5640978361e0", True),
+        (17, "my app", 2367028199000, "0x7fbc57650110", True),
+        (17, "app", 0, "0x55fde50f11e0", True),
+        (17, "app", 47000, hex(DSO_BASE + 0x9110), True),
+        (17, "app", 100000001000, "0x7f0000001000", True),
+        (17, "app", 100000002000, "0x7f0000002008", False),
+        (17, "app", 100000003000, "0x7f0000009fff", True),
+    ]
+    assert (
+        fault_of(PERF_SCRIPT.splitlines()[0].replace("5640978361e0", "ffffffff81000000"), {})
+        is None
+    )
+
+
+def test_calls_are_read_with_those_that_others_interrupted(tmp_path):
+    """Arguments, results, threads; the sizes of files follow from what was read and mapped."""
+    path = tmp_path / "s"
+    path.write_text(STRACE)
+    calls = list(read_calls(path))
+    assert [(call.pid, call.name, call.result) for call in calls[-6:-1]] == [
+        (17, "pread64", 4096),
+        (17, "mmap", 0x7FDBFDFFF000),
+        (18, "read", 100),
+        (18, "munmap", 0),
+        (17, "mmap", -1),
+    ]
+    assert calls[6].words[1:] == ('"a, b) = 7\\"..."...', "8192")
+    assert files_of(path) == {"/data": 16384 + 4096}
+
+
+@given(st.text(alphabet='abc(),"[]{}= \\x0', max_size=60))
+def test_no_line_breaks_the_readers(line):
+    """Any text is a call, a fault, or neither."""
+    call = call_of(f"17 read({line}) = 3")
+    assert call is None or call.result == 3
+    assert fault_of(line, {}) is None
+
+
+def test_masim_is_read_and_drawn(tmp_path):
+    """Regions, phases and patterns; turns stay inside their region and go on where they ended."""
+    path = tmp_path / "m"
+    path.write_text(MASIM)
+    hot, cold = Pattern("hot", True, 4096, 3, "rw"), Pattern("cold", False, 64, 0, "ro")
+    first = Pattern("cold", False, 4096, 1, "wo")
+    regions = {"hot": 40960, "cold": 81920}
+    phases = (Phase("warm up", 10**6, (first,)), Phase("hot phase", 10**6, (hot, cold)))
+    assert read_masim(path) == Masim(regions, phases)
+
+    class Draws:
+        def below(self, bound):
+            return bound - 1
+
+    cursors = {"hot": 0, "cold": 77824}
+    assert list(offsets_of(cold, 81920, cursors, Draws()))[:3] == [77824, 0, 4096]
+    assert set(offsets_of(hot, 40960, cursors, Draws())) == {40959}
+    assert drawn((hot, cold), Draws()) == hot
+    for wrong in ("hot, 1, 4096", "warm, 1, 4096, 1", "hot, x, 4096, 1"):
+        path.write_text(MASIM.replace("hot, 1, 4096, 3, rw", wrong))
+        with pytest.raises(RecordingError, match="a pattern must be"):
+            read_masim(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["strace", "./a b", "-x"], "-o 'a b'.strace './a b' -x\nkernelsim run 'a b'.strace\n"),
+        (["lackey"], "valgrind --tool=lackey --trace-mem=yes --log-file=ls.lackey ls\n"),
+        (["faults", "ls"], "perf script -i ls.data"),
+    ],
+)
+def test_record_prints_the_commands(words, told, capsys):
+    """One to record, one to replay; an unknown kind is refused."""
+    assert cli.exit_status(["record", *words]) == cli.EXIT_DONE
+    assert told in capsys.readouterr().out
+    assert cli.exit_status(["record", "video"]) == cli.EXIT_WRONG_USE
+    assert "must be one of strace, lackey, faults" in capsys.readouterr().err
+
+
+def test_what_is_none_of_them_is_refused(tmp_path, capsys):
+    """Calls of a library and other traces get one line that names the kinds."""
+    for text in ("17 malloc(24)   = 0x12ecff0\n", "version,time,op\n1,5633898,2a\n"):
+        path = tmp_path / "x"
+        path.write_text(text)
+        assert cli.exit_status(["run", str(path)]) == cli.EXIT_WRONG_USE
+        assert "strace -f" in capsys.readouterr().err
