@@ -111,7 +111,9 @@ class ks_fault(Tracepoint, frozen=True):
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
     nr_pages: Annotated[int, Field("unsigned long", "pages served", "pages")]
-    kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp, file, wp_shared")]
+    kind: Annotated[
+        str, Field("char[]", "spurious, anon, zero_wp, swap, wp, file, migration, wp_shared")
+    ]
     major: Annotated[bool, Field("bool", "whether it waited for a device")]
     latency_ns: Annotated[int, Field("long", "sum over the faults", "ns")]
     lock_ns: Annotated[int, Field("long", "part of it spent spinning", "ns")]
@@ -222,3 +224,14 @@ class ks_lru_gen(Tracepoint, frozen=True):
     min_seq0: Annotated[int, Field("unsigned long", "of the oldest of anonymous pages")]
     min_seq1: Annotated[int, Field("unsigned long", "of the oldest of pages of files")]
     nr_walked: Annotated[int, Field("int", "address spaces that this task walked")]
+
+
+class ks_memory_block(Tracepoint, frozen=True):
+    """A block of memory went online or offline, or could not."""
+
+    when: ClassVar[str] = "when a write to its file ends"
+
+    index: Annotated[int, Field("unsigned long", "number of the block")]
+    state: Annotated[str, Field("char[]", "its state by now")]
+    errno: Annotated[int, Field("int", "0, or why it could not")]
+    reason: Annotated[str, Field("char[]", "the same in the kernel's words")]

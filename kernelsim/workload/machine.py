@@ -43,6 +43,7 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, process_name
 from kernelsim.workload.arguments import oom_score_adj as score_adj
+from kernelsim.workload.dimm import Dimms
 from kernelsim.workload.disk import DiskHandle
 from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle
@@ -100,6 +101,7 @@ class MachineHandle:
         processes: All that were started, in that order, those that have ended too.
         notes: Lines for the summary of the run.
         expectations: What the workload stated must hold, and whether it did.
+        dimms: DIMMs to put in and take out.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class MachineHandle:
         self.processes: list[ProcessHandle] = []
         self.notes: list[str] = []
         self.expectations = Expectations()
+        self.dimms = Dimms(machine.kernel)
         self._machine = machine
         self._on_snapshot = on_snapshot
         self._on_line = on_line
@@ -257,6 +260,35 @@ class MachineHandle:
         writer = await self.spawn("sysctl")
         await writer.syscall("drop_caches", what)
         await writer.exit()
+
+    async def write_sysfs(self, path: str, word: str) -> None:
+        """Write a word to a file of /sys, in a process of its own, as `echo offline > …` does.
+
+        The files are those below /sys/devices/system/memory: `memory2/state` takes offline, online,
+        online_kernel and online_movable.
+
+        Raises:
+            SyscallError: ENOENT for no such file, EACCES for one to read only, EINVAL, or why the
+                memory cannot go offline: EBUSY, with the reason in the kernel log.
+        """
+        writer = await self.spawn("sh")
+        try:
+            await writer.syscall("write_sysfs", path, word)
+        finally:
+            await writer.exit()
+
+    def sysfs(self, name: str) -> str:
+        """Return the text of a file below /sys, such as "devices/system/memory/memory2/state".
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        for path, text in render_tree(self.capture()):
+            if path == f"sys/{name}":
+                return text
+        raise ConfigError(
+            "sys", name, 'must be a file below /sys, such as "devices/system/node/online"'
+        )
 
     def note_idle(self, name: str) -> None:
         """Say in the summary that a tunable the user writes changes nothing yet."""

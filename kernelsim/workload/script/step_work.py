@@ -11,9 +11,11 @@ from typing import Final
 import attrs
 import numpy as np
 
+from kernelsim.actors.process.calls.sysfs import MEMORY
 from kernelsim.actors.process.calls.table import CALLS
+from kernelsim.errors import SyscallError
 from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
-from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
+from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.script_steps import Argument, Step, form_of
 from kernelsim.workload.script.splitmix import SplitMix64
@@ -23,6 +25,7 @@ Fields = tuple[tuple[str, int | str], ...]
 DROP_CACHES: Final = "vm.drop_caches"  # no tunable: a write to it does something
 DROP_WORDS: Final = ("1", "2", "3")
 SHARED: Final = "s"  # last word of mapfile
+TABLE_SPAN_BYTES: Final = 2 * MIB  # of one page table of x86_64
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
 
 
@@ -97,6 +100,28 @@ def number_of(argument: Argument) -> int:
     """Return an argument the grammar knows to be a number."""
     assert isinstance(argument, int), "the grammar gives a number here"
     return argument
+
+
+async def spread_tables(process: ProcessHandle, step: Step) -> Outcome:
+    """spreadpt: load from one page in each 2 MiB of a mapping, which needs a page table each."""
+    nr_tables = number_of(step.args[0])
+    region = await process.mmap(nr_tables * TABLE_SPAN_BYTES, noreserve=True)
+    await process.touch(region, stride=TABLE_SPAN_BYTES)
+    return Outcome()
+
+
+async def write_sysfs(process: ProcessHandle, path: str, word: str) -> Outcome:
+    """poke: write to a file of /sys."""
+    try:
+        await process.syscall("write_sysfs", path, word)
+    except SyscallError as error:
+        return Outcome(-1, error.errno)
+    return Outcome()
+
+
+def is_sysfs(path: str) -> bool:
+    """Tell whether a file is one of memory blocks in /sys, which can be written to."""
+    return path.startswith(MEMORY)
 
 
 def sysctl_of_path(path: str) -> str:

@@ -19,6 +19,7 @@ from kernelsim.actors.process.calls import (
     migrating,
     protecting,
     swapping,
+    sysfs,
 )
 from kernelsim.actors.process.calls.call import CallTable
 
@@ -37,5 +38,6 @@ CALLS: Final = CallTable(
         migrating.CALLS,
         life.CALLS,
         limits.CALLS,
+        sysfs.CALLS,
     )
 )
