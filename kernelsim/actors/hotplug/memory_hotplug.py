@@ -235,7 +235,8 @@ class MemoryHotplug(Actor):
         for name in RESERVES:
             attribute = SYSCTLS[name].attribute
             if getattr(tunables.now, attribute) > free_kbytes:
-                tunables.now = attrs.evolve(tunables.now, **{attribute: None})
+                unset: dict[str, Any] = {attribute: None}
+                tunables.now = attrs.evolve(tunables.now, **unset)
                 init_reserves(tunables, free_kbytes)
                 kbytes = getattr(tunables.now, attribute)
                 self._kernel.printk(KERN_INFO, f"{name} reset to {kbytes}")

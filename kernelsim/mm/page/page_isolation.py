@@ -25,11 +25,9 @@ from kernelsim.mm.core.mem import (
     PG_activating,
     PG_batched,
     PG_buddy,
-    PG_kernel,
     PG_lru,
     PG_pcp,
     PG_reserved,
-    PG_table,
 )
 from kernelsim.mm.page.fallback import move_freepages_block
 from kernelsim.mm.page.free_area import add_to_free_list, buddy_order, del_page_from_free_list
@@ -175,9 +173,3 @@ def offline_isolated_pages(mem: Mem, zone: int, start: int, end: int) -> None:
         order = buddy_order(mem, pfn)
         del_page_from_free_list(mem, zone, pfn)
         pfn += 1 << order
-
-
-@leaf
-def kind_of_unmovable(mem: Mem, pfn: int) -> int:
-    """Return which of PG_reserved, PG_table and PG_kernel a page is; 0 for a page in use."""
-    return int(mem.pages.flags[pfn] & np.uint32(PG_reserved | PG_table | PG_kernel))
