@@ -22,6 +22,8 @@ from kernelsim.actors.core.sysctl import boot_sysctls
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.file.flusher import Flusher
 from kernelsim.actors.file.pdflush import Pdflush
+from kernelsim.actors.hotplug.acpi import WORKER, AcpiHotplug
+from kernelsim.actors.hotplug.memory_hotplug import MemoryHotplug
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.dma import NID, Dma
@@ -78,6 +80,7 @@ T = TypeVar("T")
 
 DEFAULT_BURST_PAGES: Final = 512
 BURST_PAGES_MAX: Final = 4096
+ACPI_HOTPLUG_PID: Final = 48
 OOM_REAPER_PID: Final = 49  # any number below those of processes
 KSWAPD_PID: Final = 50  # of the first node
 FLUSHER_PID: Final = 70  # of the first flusher; below all processes
@@ -170,6 +173,9 @@ class Machine:
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
         reaper = Task(engine, "oom_reaper", OOM_REAPER_PID, kernel.cpus)
         kernel.oom_reaper = engine.spawn(OomReaper(kernel, reaper))
+        kernel.memory_hotplug = engine.spawn(MemoryHotplug(kernel))
+        acpi = Task(engine, WORKER, ACPI_HOTPLUG_PID, kernel.cpus)
+        kernel.acpi_hotplug = engine.spawn(AcpiHotplug(kernel, acpi))
         for described in self.spec.nodes:
             nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
             task = Task(engine, f"kswapd{nid}", KSWAPD_PID + nid, cpus or kernel.cpus)

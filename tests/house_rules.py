@@ -43,6 +43,7 @@ ORDER = (
     ("actors.alloc",),
     ("actors.file",),
     ("actors.space",),
+    ("actors.hotplug",),
     ("actors.process.calls",),
     ("actors.process",),
     ("procfs",),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.actors.process.calls.effect import PageRange, PageRanges
-from kernelsim.check.tables import PRESENT, SHIFT, Tables, cut_short
+from kernelsim.check.tables import PRESENT, SHIFT, SPECIAL, Tables, cut_short
 from kernelsim.mm.core.mem import I64, U64, Mem, PG_locked, PG_uptodate
 from kernelsim.mm.swap.swap_area import SwapArea
 
@@ -163,14 +163,14 @@ def found_tokens(mem: Mem, swap: SwapArea, tables: Tables) -> U64:
 
     A page in the swap cache answers for its slot once it has been read.
     """
-    present = tables.bits & PRESENT != 0
-    tokens = np.zeros(len(present), np.uint64)
-    tokens[present] = mem.pages.token[tables.pfns(present)]
-    slots = np.minimum(tables.pte[~present] >> SHIFT, len(swap.map) - 1)
+    is_swap = tables.is_swap
+    tokens = np.zeros(len(is_swap), np.uint64)
+    tokens[~is_swap] = mem.pages.token[tables.pfns(~is_swap)]
+    slots = np.minimum(tables.pte[is_swap] >> SHIFT, len(swap.map) - 1)
     cached = swap.cache_pfn[slots]
     flags = mem.pages.flags[cached] & np.uint32(PG_locked | PG_uptodate)
     is_cached = (cached != 0) & (flags == np.uint32(PG_uptodate))
-    tokens[~present] = np.where(is_cached, mem.pages.token[cached], swap.token[slots])
+    tokens[is_swap] = np.where(is_cached, mem.pages.token[cached], swap.token[slots])
     return tokens
 
 
@@ -189,7 +189,7 @@ class Pages:
         if place == len(self.vpn) or self.vpn[place] != vpn:
             return "not mapped"
         frame_or_slot = int(self.pte[place]) >> SHIFT & 0xFF_FFFF_FFFF
-        if self.pte[place] & PRESENT:
+        if self.pte[place] & (PRESENT | SPECIAL):
             return f"pfn {frame_or_slot}"
         cached = int(swap.cache_pfn[min(frame_or_slot, len(swap.map) - 1)])
         return f"slot {frame_or_slot}" + (f", cached in pfn {cached}" if cached else "")

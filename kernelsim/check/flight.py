@@ -14,6 +14,7 @@ from typing import Final
 from kernelsim.actors.alloc.net_device import NetDevice
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.hotplug.acpi import AcpiHotplug
 from kernelsim.actors.process.process import Process
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.fault_handler import FaultHandler
@@ -47,7 +48,7 @@ def most_held(kernel: Kernel, actor: Actor, entry: ProcessEntry | None) -> int:
     """Return how many pages an actor can have in its hands now; `entry` if it is a process."""
     if isinstance(actor, Kswapd):
         return 0 if actor.state.asleep else BATCH_MAX
-    if isinstance(actor, KernelThread | NetDevice):
+    if isinstance(actor, KernelThread | NetDevice | AcpiHotplug):
         return 0 if is_idle(actor) else CALL_MAX
     if isinstance(actor, FaultHandler):
         return 0 if is_idle(actor) else FAULT_MAX

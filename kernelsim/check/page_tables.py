@@ -85,15 +85,14 @@ def check_page_tables(
 def check_counts(mem: Mem, mms: Mms, tables: Tables, numbers: I64) -> Iterator[str]:
     """Compare what is counted for each address space with its entries and tables."""
     size = len(mms.pgd_row)
-    present = tables.bits & PRESENT != 0
-    is_mapped = tables.bits & (PRESENT | SPECIAL) == PRESENT
+    is_mapped = tables.is_mapped
     flags = mem.pages.flags[tables.pfns(is_mapped)]
     is_anon = flags & np.uint32(PG_anon) != 0
     is_shmem = ~is_anon & (flags & np.uint32(PG_swapbacked) != 0)
     mapped = tables.mm[is_mapped]
     expected = {
         "MM_ANONPAGES": (MM_ANONPAGES, np.bincount(mapped[is_anon], minlength=size)),
-        "MM_SWAPENTS": (MM_SWAPENTS, np.bincount(tables.mm[~present], minlength=size)),
+        "MM_SWAPENTS": (MM_SWAPENTS, np.bincount(tables.mm[tables.is_swap], minlength=size)),
         "MM_FILEPAGES": (MM_FILEPAGES, np.bincount(mapped[~is_anon & ~is_shmem], minlength=size)),
         "MM_SHMEMPAGES": (MM_SHMEMPAGES, np.bincount(mapped[is_shmem], minlength=size)),
     }
@@ -133,7 +132,7 @@ def check_mapped(mem: Mem, tables: Tables) -> list[str]:
     See mapped_files.py.
     """
     pages = mem.pages
-    is_mapped = tables.bits & (PRESENT | SPECIAL) == PRESENT
+    is_mapped = tables.is_mapped
     every = tables.pfns(is_mapped)
     bad_users = every[pages.flags[every] & np.uint32(NO_USER_PAGE) != 0]
     is_mapped[is_mapped] = pages.flags[every] & np.uint32(PG_anon) != 0
@@ -163,7 +162,8 @@ def check_mapped(mem: Mem, tables: Tables) -> list[str]:
         lambda p: f"writable, but mapped {pages.mapcount[p]} times",
     )
     lines += wrong_mapcounts(mem, every)
-    bad_zero = np.flatnonzero(tables.bits & (SPECIAL | WRITABLE) == SPECIAL | WRITABLE).tolist()
+    zero = PRESENT | SPECIAL | WRITABLE
+    bad_zero = np.flatnonzero(tables.bits & zero == zero).tolist()
     lines.extend(
         cut_short(
             f"mm {tables.mm[i]} vpn {tables.vpn[i]:#x}: zero page is writable" for i in bad_zero

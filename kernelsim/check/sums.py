@@ -18,6 +18,10 @@ from kernelsim.mm.core.lru_gen import LG_NR_ISOLATED, lru_gen_enabled
 from kernelsim.mm.core.mem import (
     I64,
     I64_2D,
+    L_COUNT,
+    MAX_ORDER,
+    MIGRATE_ISOLATE,
+    MIGRATE_TYPES,
     Z_FREE,
     Z_MANAGED,
     Z_NID,
@@ -163,8 +167,14 @@ class Ledger:
 
 
 def used_pages(mem: Mem) -> I64:
-    """Return the pages of each zone that are neither free nor on a CPU's list."""
+    """Return the pages of each zone that are neither free nor on a CPU's list.
+
+    Free pages of isolated pageblocks do not count in Z_FREE.
+    """
     pages: I64 = mem.zone[:, Z_MANAGED] - mem.zone[:, Z_FREE] - mem.pcp_count.sum(axis=1)
+    counts = mem.lists[: len(pages) * MAX_ORDER * MIGRATE_TYPES, L_COUNT]
+    isolated = counts.reshape(len(pages), MAX_ORDER, MIGRATE_TYPES)[:, :, MIGRATE_ISOLATE]
+    pages -= (isolated << np.arange(MAX_ORDER)).sum(axis=1)
     return pages
 
 

@@ -206,7 +206,7 @@ def check_swap_entries(
     living = np.flatnonzero(mms.pgd_row)
     if tables is None:
         tables = walk_tables(mem, pt, mms, living.tolist())
-    is_swap = tables.bits & PRESENT == 0
+    is_swap = tables.is_swap
     owners, slots = tables.mm[is_swap], tables.pte[is_swap] >> SHIFT
     nr_entries = np.bincount(owners, minlength=len(mms.pgd_row))
     problems = [

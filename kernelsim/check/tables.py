@@ -44,8 +44,20 @@ class Tables:
     bits: U16
     """Of each entry: the mm, the page, the entry as a signed number, its lowest 16 bits."""
 
+    @property
+    def is_mapped(self) -> NDArray[np.bool_]:
+        """Whether each entry maps a page, be it one that is being moved to another frame."""
+        mapped: NDArray[np.bool_] = (self.bits & PRESENT != 0) != (self.bits & SPECIAL != 0)
+        return mapped
+
+    @property
+    def is_swap(self) -> NDArray[np.bool_]:
+        """Whether each entry names a swap slot."""
+        swap: NDArray[np.bool_] = self.bits & (PRESENT | SPECIAL) == 0
+        return swap
+
     def pfns(self, mask: NDArray[np.bool_]) -> I64:
-        """Return the frames that some entries, all present, map."""
+        """Return the frames that some entries map."""
         return (self.pte[mask] & PFN_MASK) >> SHIFT
 
     def entries_of(self, mm: int) -> slice:

@@ -32,9 +32,15 @@ from kernelsim.config.latency import LatencySpec
 from kernelsim.config.memory_model import MODELS, MemoryModel, default_model, memory_model
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.sysctl_write import require_era
-from kernelsim.config.zones import ARCHES, MAX_NR_ZONES, MAX_NUMNODES, ZoneType
+from kernelsim.config.zones import (
+    ARCHES,
+    MAX_NR_ZONES,
+    MAX_NUMNODES,
+    ZONE_DMA32_END_PFN,
+    ZoneType,
+)
 from kernelsim.errors import ConfigError
-from kernelsim.units import PAGE_SIZE
+from kernelsim.units import GIB, PAGE_SIZE
 
 __all__ = [
     "DEVICE_NAME",
@@ -51,6 +57,7 @@ __all__ = [
 NR_CPUS: Final = 8192  # CPUs; CONFIG_NR_CPUS of Debian's x86_64 kernel
 NO_NUMA_ARCHES: Final = ("i386", "i386pae")  # Debian builds their kernels without CONFIG_NUMA
 HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
+DIMM_ALIGN_PAGES: Final = GIB // PAGE_SIZE  # of the window; hw/i386/pc.c of QEMU
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
 DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
@@ -176,6 +183,8 @@ class MachineSpec:
         )
     )
     """flatmem, discontigmem or sparsemem; what the kernel is built with."""
+    maxmem_bytes: int = 0
+    """RAM with all slots full, of DIMMs that come while it runs; 0 for no free slot."""
     boot: BootState = attrs.field(factory=BootState)
     """What the kernel already uses."""
 
@@ -197,6 +206,18 @@ class MachineSpec:
     def is_numa(self) -> bool:
         """Return whether its kernel is built for NUMA, be it with one node."""
         return self.arch not in NO_NUMA_ARCHES
+
+    @property
+    def dimm_window(self) -> tuple[int, int]:
+        """Return the frames where DIMMs may come: the first, and the one behind the last.
+
+        They lie above all RAM and above 4 GiB, as those of an emulated PC do.
+        """
+        top = max(node.end_pfn for node in self.nodes)
+        start = max(ZONE_DMA32_END_PFN, -(-top // DIMM_ALIGN_PAGES) * DIMM_ALIGN_PAGES)
+        own = sum(node.present_pages for node in self.nodes)
+        nr_pages = max(0, self.maxmem_bytes // PAGE_SIZE - own)
+        return start, start + nr_pages
 
     def mem_map(self, model: str, *, page_size: int = PAGE_SIZE) -> MemoryModel:
         """Return the maps of struct page that a memory model keeps for this machine.
@@ -335,6 +356,13 @@ def _validate_memory_model(machine: MachineSpec) -> None:
         others = ", ".join(name for name, model in MODELS.items() if model.numa)
         rule = f"is for one node; for {len(machine.nodes)} it must be one of {others}"
         raise ConfigError("memory_model", rules.name, rule)
+    if machine.maxmem_bytes and machine.arch != "x86_64":
+        raise ConfigError("maxmem", machine.maxmem_bytes, "DIMMs come only on x86_64")
+    if machine.maxmem_bytes and rules.hotplug_refusal:
+        rule = f"is for memory that comes while it runs; {rules.hotplug_refusal}"
+        raise ConfigError("maxmem", rules.name, rule)
+    if machine.dimm_window[1] > MAX_PFN or machine.maxmem_bytes < 0:
+        raise ConfigError("maxmem", machine.maxmem_bytes, "memory must end below 64 TiB")
     has_device = any(
         zone.spanned_pages
         for node in machine.nodes

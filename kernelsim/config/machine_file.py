@@ -131,6 +131,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
         latency=plain.latency,
         sysctl=sysctl,
         memory_model=model,
+        maxmem_bytes=_pages(plain.maxmem, key="maxmem", zero=True) * PAGE_SIZE,
     )
 
 

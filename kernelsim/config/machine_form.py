@@ -289,6 +289,12 @@ class MachineToml:
     files: tuple[FileToml, ...] = ()
     latency: LatencySpec = attrs.field(factory=LatencySpec)
     sysctl: Sysctl = attrs.field(factory=Sysctl)
+    maxmem: Any = _key(
+        "RAM with all slots full, of DIMMs that come while the machine runs",
+        "a size such as 4G; x86_64 with sparsemem only; 0 for no free slot",
+        example=0,
+        default=0,
+    )
     kernelcore: Any = _key(
         "memory that is not in ZONE_MOVABLE, which gets the rest",
         "a size such as 1G; 0 for no such zone unless movablecore asks for one",

@@ -20,6 +20,7 @@ from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.step_work import (
     call_arguments,
+    is_sysfs,
     make_call,
     map_file,
     named_by,
@@ -144,7 +145,10 @@ class Program:
     async def poke(self, step: Step) -> None:
         """Write a tunable through its file."""
         path, value = map(str, step.args)
-        self._machine.sysctl(sysctl_of_path(path), value)
+        if is_sysfs(path):
+            await self._process.syscall("write_sysfs", path, value)
+        else:
+            self._machine.sysctl(sysctl_of_path(path), value)
 
     async def readf(self, step: Step) -> None:
         """Read a file, into the first mapping there is."""

@@ -10,9 +10,13 @@ Units: a case is a directory.
 
 from pathlib import Path
 
+import attrs
+
 from kernelsim.check.machine import require_sound
 from kernelsim.check.record import observe
 from kernelsim.config.from_proc import machine_from_proc
+from kernelsim.config.machine import MachineSpec
+from kernelsim.config.toml_text import read_toml
 from kernelsim.errors import DeadlockError, RecordingError, WorkloadError
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.oracle.case_output import LOGS
@@ -21,6 +25,7 @@ from kernelsim.oracle.compare_rows import rows_of
 from kernelsim.oracle.recording_files import write_logs, write_snapshot
 from kernelsim.report.machine_run import events_between_checks
 from kernelsim.report.run_options import SNAPSHOT_NAME
+from kernelsim.units import parse_size
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.run import check_script, run_script
 from kernelsim.workload.script.script import (
@@ -95,7 +100,7 @@ def run_case(
         write_snapshot(machine, out, name)
 
     machine = Machine(
-        machine_from_proc(case / "before"),
+        machine_of_case(case),
         seed=seed,
         burst_pages=burst_pages,
         on_boot=check_often if check else None,
@@ -118,6 +123,16 @@ def run_case(
         raise stuck from error
     write_logs(machine, out, lines)
     return compare_runs(case, out)
+
+
+def machine_of_case(case: Path) -> MachineSpec:
+    """Return the machine of a case: that of its first snapshot, with the slots case.toml tells."""
+    spec = machine_from_proc(case / "before")
+    path = case / "case.toml"
+    dimm = read_toml(path).get("dimm", {}) if path.exists() else {}
+    if "maxmem" not in dimm:
+        return spec
+    return attrs.evolve(spec, maxmem_bytes=parse_size(dimm["maxmem"], key="dimm.maxmem"))
 
 
 def check_often(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.page_cache import file_token
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.space.mm_struct import MmStruct
-from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_SPECIAL, pte_at, pte_pfn, pte_swap_slot
+from kernelsim.mm.space.pgtable import _PAGE_PRESENT, maps_page, pte_at, pte_pfn, pte_swap_slot
 from kernelsim.mm.swap.gup import slot_token
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -49,8 +49,10 @@ class Contents:
 def page_token(kernel: Kernel, mm: MmStruct, vpn: int) -> int:
     """Return what a load from a page would find now, without making it."""
     pte = pte_at(*kernel.space, mm.number, vpn)
+    if maps_page(pte):
+        return int(kernel.mem.pages.token[pte_pfn(pte)])
     if pte & _PAGE_PRESENT:
-        return 0 if pte & _PAGE_SPECIAL else int(kernel.mem.pages.token[pte_pfn(pte)])
+        return 0
     if pte:
         return slot_token(kernel.mem, kernel.swap, pte_swap_slot(pte))
     vma = mm.map.find_vma_intersection(vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT)

@@ -55,6 +55,7 @@ from kernelsim.mm.core.vmstat import (
 )
 from kernelsim.mm.file.dirty_limits import global_dirty_limits
 from kernelsim.mm.page.free_area import free_area_counts
+from kernelsim.mm.page.memory_hotplug import valid_zones
 from kernelsim.mm.page.phys_mem import BOOT_GENERATION, PgData
 from kernelsim.mm.page.watermark import calculate_normal_threshold
 from kernelsim.mm.reclaim.lru_gen_aging import gen_size
@@ -142,7 +143,7 @@ def capture(kernel: Kernel, *, usage: bool = True, pressure: bool = True) -> Sna
             MemoryBlock(
                 index=block.index,
                 state=block.state,
-                valid_zones=block.valid_zones,
+                valid_zones=valid_zones(kernel.phys, block),
                 removable=block.is_removable,
             )
             for block in blocks.blocks
@@ -207,6 +208,7 @@ def capture_zone(kernel: Kernel, zone: int, zone_type: ZoneType) -> ZoneSnapshot
     mem = kernel.mem
     row = [int(value) for value in mem.zone[zone]]
     protection = tuple(int(pages) for pages in mem.lowmem_reserve[zone])
+    numa_stat = mem.numa_stat[zone]
     if not row[Z_PRESENT]:
         return ZoneSnapshot(
             name=zone_type.value,
@@ -214,6 +216,8 @@ def capture_zone(kernel: Kernel, zone: int, zone_type: ZoneType) -> ZoneSnapshot
             low=row[Z_WMARK_LOW],
             high=row[Z_WMARK_HIGH],
             protection=protection,
+            # Of a zone that has lost its memory; zoneinfo prints none, sums have them.
+            numa_stats=named(NUMA_STAT_NAMES, numa_stat) if numa_stat.any() else {},
         )
     counts = free_area_counts(mem, zone)
     blocks = np.bincount(mem.block_mt[mem.block_zone == zone + 1], minlength=len(MIGRATE_TYPES))
@@ -229,7 +233,7 @@ def capture_zone(kernel: Kernel, zone: int, zone_type: ZoneType) -> ZoneSnapshot
         managed=row[Z_MANAGED],
         protection=protection,
         stats=stats | {"nr_free_pages": row[Z_FREE]},
-        numa_stats=named(NUMA_STAT_NAMES, mem.numa_stat[zone]),
+        numa_stats=named(NUMA_STAT_NAMES, numa_stat),
         pcp=tuple(capture_pcp(kernel, zone, zone_type)),
         start_pfn=row[Z_START_PFN],
         nr_free=tuple(int(count) for count in counts.sum(axis=1)),

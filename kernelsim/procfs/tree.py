@@ -158,5 +158,6 @@ def _memory_block_tree(snapshot: Snapshot) -> Files:
     yield "auto_online_blocks", f"{snapshot.auto_online_blocks}\n"
     for block in snapshot.memory_blocks:
         yield f"memory{block.index}/phys_index", f"{block.index:08x}\n"
+        yield f"memory{block.index}/online", f"{block.state != 'offline':d}\n"
         for name, text in memory_block_files(block).items():
             yield f"memory{block.index}/{name}", f"{text}\n"

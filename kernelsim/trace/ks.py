@@ -112,7 +112,9 @@ class ks_fault(Tracepoint, frozen=True):
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "first page", "virtual page")]
     nr_pages: Annotated[int, Field("unsigned long", "pages served", "pages")]
-    kind: Annotated[str, Field("char[]", "spurious, anon, zero_wp, swap, wp, file, wp_shared")]
+    kind: Annotated[
+        str, Field("char[]", "spurious, anon, zero_wp, swap, wp, file, migration, wp_shared")
+    ]
     major: Annotated[bool, Field("bool", "whether it waited for a device")]
     latency_ns: Annotated[int, Field("long", "sum over the faults", "ns")]
     lock_ns: Annotated[int, Field("long", "part of it spent spinning", "ns")]
@@ -251,3 +253,14 @@ class ks_mem_access(Tracepoint, frozen=True):
     what: Annotated[str, Field("char[]", "hit, miss, the table of the entry read, address, data")]
     paddr: Annotated[int, Field("phys_addr_t", "physical address; 0 before it is known", "address")]
     latency_ns: Annotated[int, Field("long", "it took, waits in queues included", "ns")]
+
+
+class ks_memory_block(Tracepoint, frozen=True):
+    """A block of memory went online or offline, or could not."""
+
+    when: ClassVar[str] = "when a write to its file ends"
+
+    index: Annotated[int, Field("unsigned long", "number of the block")]
+    state: Annotated[str, Field("char[]", "its state by now")]
+    errno: Annotated[int, Field("int", "0, or why it could not")]
+    reason: Annotated[str, Field("char[]", "the same in the kernel's words")]

@@ -14,79 +14,35 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-import attrs
-
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.sysctl import write_sysctl
 from kernelsim.actors.process.start import start_process
-from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue
 from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import ConfigError
 from kernelsim.machine import Machine
-from kernelsim.mm.core.mem import (
-    Z_FREE,
-    Z_MANAGED,
-    Z_WATERMARK_BOOST,
-    Z_WMARK_HIGH,
-    Z_WMARK_LOW,
-    Z_WMARK_MIN,
-)
 from kernelsim.mm.page.mempolicy import Mempolicy
 from kernelsim.mm.page.mpol_new import parse_mempolicy
 from kernelsim.mm.space.binfmt_elf import ElfProgram
-from kernelsim.mm.space.kernel_layout import KernelLayout
 from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
-from kernelsim.procfs.capture import capture
-from kernelsim.procfs.dmesg import render_dmesg
-from kernelsim.procfs.snapshot import Snapshot
-from kernelsim.procfs.tree import WALKING_FILES, render_tree
-from kernelsim.procfs.vmstat import vmstat_counters
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.rng import Rng
 from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, process_name
 from kernelsim.workload.arguments import oom_score_adj as score_adj
+from kernelsim.workload.dimm import Dimms
 from kernelsim.workload.disk import DiskHandle
 from kernelsim.workload.exe import elf_program
 from kernelsim.workload.expectations import Expectations
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.kernel_thread import KernelThreadHandle, start_kernel_thread
 from kernelsim.workload.log import AuthorLogger, author_logger
+from kernelsim.workload.machine_view import MachineView
 from kernelsim.workload.net_device import NetDeviceHandle, plug_net_device
 from kernelsim.workload.panic import until_panic
 from kernelsim.workload.program import Program
 
 T = TypeVar("T")
-
-
-@attrs.frozen
-class LockStatistics:
-    """What using a lock, or a server such as a memory controller, cost.
-
-    Attributes:
-        nr_holds: Times it was taken.
-        nr_waits: Times it had to be waited for.
-        wait_ns: Time spent waiting in all.
-        give_back_ns: Part of it of those that gave pages back, for a zone->lock.
-    """
-
-    nr_holds: int
-    nr_waits: int
-    wait_ns: int
-    give_back_ns: int = 0
-
-
-@attrs.frozen
-class ZoneStatistics:
-    """Free pages, watermarks and size of a zone, in pages, as /proc/zoneinfo has them."""
-
-    free: int
-    min: int
-    low: int
-    high: int
-    boost: int
-    managed: int
 
 
 async def _keep_nothing(_name: str) -> None:
@@ -97,7 +53,7 @@ def _print_nothing(_line: str) -> None:
     """Print no line; what a machine does unless told otherwise."""
 
 
-class MachineHandle:
+class MachineHandle(MachineView):
     """One machine, seen from a workload.
 
     Args:
@@ -110,6 +66,7 @@ class MachineHandle:
         processes: All that were started, in that order, those that have ended too.
         notes: Lines for the summary of the run.
         expectations: What the workload stated must hold, and whether it did.
+        dimms: DIMMs to put in and take out.
     """
 
     def __init__(
@@ -123,20 +80,11 @@ class MachineHandle:
         self.processes: list[ProcessHandle] = []
         self.notes: list[str] = []
         self.expectations = Expectations()
-        self._machine = machine
+        self.dimms = Dimms(machine.kernel)
+        super().__init__(machine)
         self._on_snapshot = on_snapshot
         self._on_line = on_line
         self._mempolicy = mempolicy
-
-    @property
-    def spec(self) -> MachineSpec:
-        """What the machine is made of."""
-        return self._machine.spec
-
-    @property
-    def now_ns(self) -> int:
-        """The virtual time."""
-        return self._machine.now_ns
 
     def run(self, main: Callable[["MachineHandle"], Awaitable[T]]) -> T | None:
         """Boot the machine, run a workload on it, stop; returns and raises as `Engine.run`.
@@ -151,39 +99,6 @@ class MachineHandle:
     def run_to_end(self, main: Callable[["MachineHandle"], Awaitable[T]]) -> T | None:
         """Run as `run` does, and leave it to the caller to look at `expectations`."""
         return self._machine.run(lambda _machine: main(self))
-
-    @property
-    def locks(self) -> dict[str, LockStatistics]:
-        """How long each lock and each server of the machine was waited for, by its name."""
-        return {
-            name: LockStatistics(
-                account.nr_holds, account.nr_waits, account.wait_ns, account.give_back_ns
-            )
-            for name, account in self._machine.engine.accounts.items()
-        }
-
-    def zone(self, nid: int, name: str) -> ZoneStatistics:
-        """Return what a zone has now.
-
-        Args:
-            nid: Its node.
-            name: As /proc/zoneinfo has it: "DMA32", "Normal".
-
-        Raises:
-            ConfigError: The node has no such zone.
-        """
-        kernel = self._machine.kernel
-        types = [kind.value for kind in kernel.phys.zone_types]
-        if name not in types or type(nid) is not int or not 0 <= nid < len(kernel.nodes):
-            raise ConfigError("zone", (nid, name), f"must be a node and one of {', '.join(types)}")
-        row = kernel.mem.zone[nid * len(types) + types.index(name)].tolist()
-        fields = (Z_FREE, Z_WMARK_MIN, Z_WMARK_LOW, Z_WMARK_HIGH, Z_WATERMARK_BOOST, Z_MANAGED)
-        return ZoneStatistics(*(row[field] for field in fields))
-
-    @property
-    def kernel_layout(self) -> KernelLayout:
-        """Where the kernel has its direct map, vmalloc, slots of kmap and fixmap."""
-        return self._machine.kernel.init_mm.layout
 
     def disk(self, name: str) -> DiskHandle:
         """Return the handle of a disk: its statistics, and what may break it.
@@ -293,6 +208,22 @@ class MachineHandle:
         await writer.syscall("drop_caches", what)
         await writer.exit()
 
+    async def write_sysfs(self, path: str, word: str) -> None:
+        """Write a word to a file of /sys, in a process of its own, as `echo offline > …` does.
+
+        The files are those below /sys/devices/system/memory: `memory2/state` takes offline, online,
+        online_kernel and online_movable.
+
+        Raises:
+            SyscallError: ENOENT for no such file, EACCES for one to read only, EINVAL, or why the
+                memory cannot go offline: EBUSY, with the reason in the kernel log.
+        """
+        writer = await self.spawn("sh")
+        try:
+            await writer.syscall("write_sysfs", path, word)
+        finally:
+            await writer.exit()
+
     def note_idle(self, name: str) -> None:
         """Say in the summary that a tunable the user writes changes nothing yet."""
         text = f"{name} is accepted and changes nothing yet: {SYSCTLS[name].idle}"
@@ -315,46 +246,6 @@ class MachineHandle:
         what for, in the report of all waits.
         """
         return self._machine.engine.wait_queue(name)
-
-    def capture(self, *, usage: bool = False, pressure: bool = False) -> Snapshot:
-        """Return what /proc and /sys are rendered from, as values, at this moment.
-
-        Args:
-            usage: Whether to walk the page tables for what smaps says of each mapping.
-            pressure: Whether to read /proc/pressure. As in Linux, who reads it more often than
-                every 4 ms finds that nothing was added.
-        """
-        return capture(self._machine.kernel, usage=usage, pressure=pressure)
-
-    def proc(self, name: str) -> str:
-        """Return the text of a file below /proc, such as "meminfo" or "100/status".
-
-        Raises:
-            ConfigError: There is none of that name.
-        """
-        usage = str(name).rpartition("/")[2] in WALKING_FILES
-        pressure = str(name).startswith("pressure/")
-        for path, text in render_tree(self.capture(usage=usage, pressure=pressure)):
-            if path == f"proc/{name}":
-                return text
-        raise ConfigError("proc", name, 'must be a file below /proc, such as "meminfo"')
-
-    @property
-    def nr_pdflush_threads(self) -> int:
-        """Threads that write files back in the classic era, as /proc/sys/vm/nr_pdflush_threads."""
-        pool = self._machine.kernel.pdflush
-        return 0 if pool is None else pool.threads.nr
-
-    @property
-    def vmstat(self) -> dict[str, int]:
-        """The counters of /proc/vmstat by name, at this moment: pgfault, pswpout, nr_free_pages."""
-        return vmstat_counters(self.capture())
-
-    @property
-    def dmesg(self) -> str:
-        """The kernel log so far, as dmesg prints it."""
-        kernel = self._machine.kernel
-        return render_dmesg(kernel.dmesg, boot_ns=kernel.spec.boot.uptime_ns)
 
     @property
     def log(self) -> AuthorLogger:

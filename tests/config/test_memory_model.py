@@ -90,7 +90,7 @@ def test_a_hole_costs_40_bytes_a_page_with_flatmem(nr_gib):
     assert len({each.nodes[0].managed_pages for each in sparse}) == 1
 
 
-@pytest.mark.mission("P4", "partly")
+@pytest.mark.mission("P4")
 def test_sections_follow_the_page_size():
     """32768 pages: 128 MiB with pages of 4 KiB, 512 MiB with pages of 16 KiB."""
     spec = load_machine("numa-2x4g")
@@ -193,7 +193,7 @@ def test_show_prints_the_map_and_the_models(tmp_path, capsys):
     assert any(line.startswith("sparsemem 16 524288 20 MiB") for line in lines)
 
 
-@pytest.mark.mission("P4", "partly")
+@pytest.mark.mission("P4")
 def test_show_takes_a_page_size(capsys):
     """The models with pages of 16 KiB; another size is refused, and so is it with other actions."""
     assert exit_status(["machine", "show", "uma-2g", "--page-size", "16K"]) == 0

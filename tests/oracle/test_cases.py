@@ -176,3 +176,12 @@ def test_the_ratchet_only_turns_towards_better():
     found = {"a": ["y", "new"], "c": ["w"]}
     assert {"a": ["y"], "b": ["z"]} == tightened(allowed, found)
     assert {"a": ["new"], "c": ["w"]} == fallen(allowed, found)
+
+
+@pytest.mark.slow
+@pytest.mark.mission("P5")
+def test_memory_hotplug(tmp_path):
+    """A DIMM comes, goes online, is used, goes offline, and leaves: rows outside that were so."""
+    nr_rows, outside = rows_outside(CASES / "d14", tmp_path)
+    assert nr_rows == RATCHET.compared["d14"]
+    assert {} == fallen(RATCHET.outside, {"d14": outside})

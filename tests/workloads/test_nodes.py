@@ -43,3 +43,19 @@ def test_a_bus_saturates_as_the_theory_of_queues_says():
 def test_a_hole_costs_what_the_memory_model_keeps_for_it():
     """Frames come back in every model; 10 MiB of a hole of 1 GiB are in use with flatmem."""
     assert run(FOLDER / "memory_models.py") == cli.EXIT_DONE
+
+
+@pytest.mark.slow
+@pytest.mark.mission("P5")
+@pytest.mark.mission("P6")
+@pytest.mark.mission("A9", "partly")
+def test_memory_comes_and_goes_under_its_users():
+    """What is movable leaves while it is stored to; page tables make it stay until they go."""
+    assert run(FOLDER / "hot_add_remove.py") == cli.EXIT_DONE
+
+
+@pytest.mark.slow
+@pytest.mark.mission("P12")
+def test_node_states_follow_the_memory():
+    """A node that gets its first memory and loses it again has its states change, and back."""
+    assert run(FOLDER / "node_states.py") == cli.EXIT_DONE

@@ -107,12 +107,15 @@ class Kernel:
         oom_killer: Where to ask for a victim.
         oom_reaper: Where to tell of one.
         kernel_space: Where to ask for addresses of the kernel, once a kernel thread has begun.
+        memory_hotplug: Where to bring memory online and offline.
+        acpi_hotplug: Where to put DIMMs in, and take them out.
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
             queue of those that wait until it is done, as for mmap_lock.
         reclaimed_nodes: Nodes that a task does node reclaim on (PGDAT_RECLAIM_LOCKED).
         processes: Living processes by pid, in the order they started.
         zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
+        migrations: Frames of pages that are being moved, with the queue of the tasks that wait.
         inode_waits: Where tasks wait for the lock of a file, by its number.
         zrams: What zram disks hold, by name of the disk.
         swap_writes: Pages whose writing to swap tasks wait for, with their queue.
@@ -160,11 +163,14 @@ class Kernel:
     oom_killer: ActorRef = attrs.field(init=False)
     oom_reaper: ActorRef = attrs.field(init=False)
     kernel_space: ActorRef = attrs.field(init=False)
+    memory_hotplug: ActorRef = attrs.field(init=False)
+    acpi_hotplug: ActorRef = attrs.field(init=False)
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     reclaimed_nodes: set[int] = attrs.field(factory=set)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    migrations: dict[int, WaitQueue] = attrs.field(factory=dict)
     inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)
     zrams: dict[str, ZramStore] = attrs.field(factory=dict)
     swap_writes: dict[int, WaitQueue] = attrs.field(factory=dict)

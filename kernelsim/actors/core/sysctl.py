@@ -43,6 +43,8 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
     if written == tunables.now:
         return
     tunables.now = written
+    if name == "vm.min_free_kbytes" and written.vm_min_free_kbytes is not None:
+        kernel.phys.user_min_free_kbytes = written.vm_min_free_kbytes
     on_write = ON_WRITE.get(name)
     if on_write is not None:
         on_write(kernel.phys)

@@ -12,13 +12,22 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.sim.gather import Gather
 
 
-async def flush_tlb_mm_range(current: Current, mm: MmStruct, vpn: int, nr_pages: int) -> None:
+async def flush_tlb_mm_range(
+    current: Current, mm: MmStruct, vpn: int, nr_pages: int, times: int = 1
+) -> None:
     """Have every CPU that runs an address space forget the translations of some pages.
+
+    Args:
+        current: The task that changes them.
+        mm: The address space.
+        vpn: First page.
+        nr_pages: How many.
+        times: Flushes to pay for.
 
     Source: Linux 6.1 arch/x86/mm/tlb.c:flush_tlb_mm_range
     """
     mm.tlb_gen += 1
-    await _flush_tlb_multi(current, mm.cpu_bitmap, FlushTlb(mm.ctx_id, vpn, nr_pages))
+    await _flush_tlb_multi(current, mm.cpu_bitmap, FlushTlb(mm.ctx_id, vpn, nr_pages, times))
 
 
 async def flush_freed_tables(current: Current, mm: MmStruct) -> None:

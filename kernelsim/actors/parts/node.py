@@ -58,6 +58,7 @@ from kernelsim.actors.messages.node import (
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.node_files import NodeFiles
 from kernelsim.actors.parts.node_folios import NodeFolios
+from kernelsim.actors.parts.node_hotplug import NodeHotplug
 from kernelsim.actors.parts.node_lru_gen import NodeLruGen
 from kernelsim.actors.parts.node_migrate import NodeMigrate
 from kernelsim.actors.parts.node_swap import NodeSwap
@@ -129,6 +130,9 @@ class Node(Actor):
         generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
         folios = NodeFolios(nid, memory, self._under_lru_lock, self._lru_hold_ns)
         migrate = NodeMigrate(memory, self._under_lru_lock, self._lru_hold_ns)
+        hotplug = NodeHotplug(
+            memory, self._under_zone_lock, self._under_lru_lock, self._lru_hold_ns, latency
+        )
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,
@@ -152,6 +156,7 @@ class Node(Actor):
             PutbackFolios: migrate.on_putback,
             MemoryTraffic: self.on_memory_traffic,
             **generations.handlers,
+            **hotplug.handlers,
         }
 
     @property
@@ -387,13 +392,7 @@ class Node(Actor):
             return
         nr_rows = min(int(rows[0, 0]), len(rows) - 1)
         rows[0, 0] = 0
-        trace_all(
-            self,
-            (
-                mm_page_alloc_extfrag(*(int(field) for field in row))
-                for row in rows[1 : 1 + nr_rows]
-            ),
-        )
+        trace_all(self, (mm_page_alloc_extfrag(*row) for row in rows[1 : 1 + nr_rows].tolist()))
 
     def way_back(self) -> Reply | None:
         """Put the answer to the present message off; None if it was told and wants none."""

@@ -25,6 +25,7 @@ from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.file_fault import FileFault, opened_by
 from kernelsim.actors.space.file_fault_result import BEHIND_END, FileFaultResult, VmFault
 from kernelsim.actors.space.memory_access import accessed_nid, clear_pages, copy_pages
+from kernelsim.actors.space.migration_wait import migration_entry_wait
 from kernelsim.actors.space.mlock import move_folios
 from kernelsim.actors.space.mmu_gather import free_pages_and_swap_cache
 from kernelsim.actors.space.swap_in import SwapIn
@@ -37,6 +38,7 @@ from kernelsim.mm.page.gfp import GFP_USER_FOLIO, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
     FAULT_FILE,
+    FAULT_MIGRATION,
     FAULT_SWAP,
     FAULT_WP,
     FAULT_ZERO_WP,
@@ -65,6 +67,7 @@ from kernelsim.trace.ks import ks_fault, ks_fault_failed
 from kernelsim.units import PAGE_SHIFT
 
 KILLED = FaultResult(is_served=False, minflt=0, majflt=0, user_ns=0)
+RETRY = FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0)  # let the access find out
 
 
 class FaultHandler(Actor):
@@ -145,6 +148,9 @@ class FaultHandler(Actor):
         if is_hopeless:
             return await self._end_file_fault(fault, BEHIND_END)
         space, number = kernel.space, self._mm.number  # the pool of tables may have grown
+        if kind == FAULT_MIGRATION:
+            await migration_entry_wait(self._current, self._mm, fault.vpn)
+            return RETRY
         if kind == FAULT_SWAP:
             is_mapped, majflt, signal = await self._swap_in.serve(fault)
             if not is_mapped:
@@ -240,6 +246,7 @@ class FaultHandler(Actor):
         nids = (nid_of(kernel.mem, old_pfn), grant.nid)
         await copy_pages(self._current, nids, 1, resched=False)
         unused = np.zeros(1, np.int64)
+        old_pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, fault.vpn))  # it may have moved
         token = fault.token if fault.token != KEEP else int(kernel.mem.pages.token[old_pfn])
         done, nr_unused = wp_page_copy(
             *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token, unused
@@ -250,9 +257,9 @@ class FaultHandler(Actor):
         if done and is_locked(fault.vma):
             mlock_new_folio(kernel.mem, int(self._pfn[0]))
             munlock_folios(kernel.mem, unused, nr_unused)
-        if not done:  # no longer a page to be copied: let the access find out
+        if not done:  # no longer a page to be copied
             await free_frames(self._current, self._pfn, 1)
-            return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0)
+            return RETRY
         await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
         note_file_flushed(self._current, self._mm, int(is_of_file))
         result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
@@ -323,7 +330,7 @@ class FaultHandler(Actor):
 
 WP_SHARED = "wp_shared"
 SWAP_RSS = (0, 1, -1, 0)  # of a page that comes from swap
-KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file", WP_SHARED)
+KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file", "migration", WP_SHARED)
 
 
 def kind_name(kind: int, vma: VmArea) -> str:

@@ -27,50 +27,64 @@ def memory_dev_init(spec: MachineSpec) -> MemoryBlocks:
     """
     boot = spec.boot
     blocks = MemoryBlocks(auto_online=boot.auto_online_blocks)
+    zones = zones_of_blocks(spec, boot.block_size_bytes // PAGE_SIZE)
     if boot.recorded:
         blocks.size_bytes = boot.block_size_bytes
-        blocks.blocks += [
-            MemoryBlock(
-                index=block.index,
-                state=block.state,
-                valid_zones=block.valid_zones,
-                is_removable=bool(block.removable),
+        for block in boot.memory_blocks:
+            inside = zones.get(block.index, [])
+            rows = [row for row, name in inside if name == block.valid_zones]
+            blocks.blocks.append(
+                MemoryBlock(
+                    index=block.index,
+                    state=block.state,
+                    nid=inside[0][0] // len(spec.zone_types) if inside else 0,
+                    zone=rows[0] if rows else None,
+                    is_removable=bool(block.removable),
+                )
             )
-            for block in boot.memory_blocks
-        ]
     elif spec.arch == "x86_64" and not MODELS[spec.memory_model].hotplug_refusal:
         blocks.size_bytes = block_size(spec)
         zones = zones_of_blocks(spec, blocks.size_bytes // PAGE_SIZE)
         blocks.blocks += [
             MemoryBlock(
-                index=index, state="online", valid_zones=names[0] if len(names) == 1 else "none"
+                index=index,
+                state="online",
+                nid=inside[0][0] // len(spec.zone_types),
+                zone=inside[0][0] if len(inside) == 1 else None,
             )
-            for index, names in sorted(zones.items())
+            for index, inside in sorted(zones.items())
         ]
     return blocks
 
 
-def zones_of_blocks(spec: MachineSpec, nr_pages: int) -> dict[int, list[str]]:
+def zones_of_blocks(spec: MachineSpec, nr_pages: int) -> dict[int, list[tuple[int, str]]]:
     """Return the zones that reach into each block with memory; a hole has no block.
 
     Args:
         spec: The machine.
         nr_pages: Size of a block.
+
+    Returns:
+        By number of the block, row and name of each zone.
     """
-    inside: dict[int, list[str]] = {}
+    found: dict[int, list[tuple[int, str]]] = {}
     for node in spec.nodes:
-        zones = [zone for zone in node.zones if zone.present_pages]
-        spans = [(zone.start_pfn, zone.end_pfn) for zone in zones]
+        zones = [
+            (node.nid * len(node.zones) + at, zone)
+            for at, zone in enumerate(node.zones)
+            if zone.present_pages
+        ]
+        spans = [(zone.start_pfn, zone.end_pfn) for _, zone in zones]
         for first, end in node.memory_ranges or spans:
             for index in range(first // nr_pages, (end - 1) // nr_pages + 1):
-                start = index * nr_pages
-                inside[index] = inside.get(index, []) + [
-                    zone.type.value
-                    for zone in zones
+                start, inside = index * nr_pages, found.setdefault(index, [])
+                inside += [
+                    (row, zone.type.value)
+                    for row, zone in zones
                     if zone.start_pfn < start + nr_pages and start < zone.end_pfn
-                    if zone.type.value not in inside.get(index, [])
+                    if (row, zone.type.value) not in inside
                 ]
-    return inside
+    return found
 
 
 def block_size(spec: MachineSpec) -> int:

@@ -175,6 +175,8 @@ def build(spec: MachineSpec) -> PhysMem:
     nr_types = len(spec.zone_types)
     ranges = [zone_ranges(node, zone) for node in spec.nodes for zone in node.zones]
     nr_pfns = max(node.end_pfn for node in spec.nodes)
+    if spec.maxmem_bytes:  # entries that no memory comes to cost nothing
+        nr_pfns = max(nr_pfns, spec.dimm_window[1])
     mem = new_mem(
         nr_pfns=nr_pfns, nr_nodes=len(spec.nodes), nr_zone_types=nr_types, nr_cpus=spec.nr_cpus
     )
@@ -195,6 +197,8 @@ def build(spec: MachineSpec) -> PhysMem:
         tunables=Tunables(spec.sysctl),
     )
     phys.changed()
+    if spec.sysctl.vm_min_free_kbytes is not None and not spec.boot.recorded:
+        phys.user_min_free_kbytes = spec.sysctl.vm_min_free_kbytes
     init_min_free_kbytes(phys, recorded_minima(spec))
     setup_per_zone_lowmem_reserve(phys)
     setup_per_zone_wmarks(phys)

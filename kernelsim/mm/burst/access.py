@@ -47,6 +47,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
+    FAULT_MIGRATION,
     FAULT_SWAP,
     FAULT_WP,
     fault_kind,
@@ -185,7 +186,7 @@ def may_enter(
         return not is_file and not burst.run[cpu, B_SPREADS_TABLES]  # the tables can be built
     pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
     kind = fault_kind(pte, write)
-    if kind == FAULT_ANON and is_file:
+    if kind == FAULT_MIGRATION or (kind == FAULT_ANON and is_file):
         return False
     if kind == FAULT_SWAP:
         pfn = int(swap.cache_pfn[pte_swap_slot(pte)])

@@ -116,6 +116,7 @@ from kernelsim.mm.core.vmstat import (
 )
 from kernelsim.mm.space.memory import (
     FAULT_ANON,
+    FAULT_MIGRATION,
     FAULT_SWAP,
     FAULT_WP,
     FAULT_ZERO_WP,
@@ -192,6 +193,8 @@ def begin_fault(mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, burst: Burst
         if served:
             run[B_HITS] += hits
             run[B_LAST_HIT] = vpn
+    elif kind == FAULT_MIGRATION:
+        served = 0
     elif kind == FAULT_WP:
         served = wp_page_reuse(mem, pt, mms, mm, vpn, 1, 1)
     if served == 0:

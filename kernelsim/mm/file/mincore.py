@@ -15,6 +15,7 @@ from kernelsim.mm.space.pgtable import (
     Mms,
     PageTables,
     get_pte,
+    is_migration_pte,
     pte_swap_slot,
     walk,
 )
@@ -57,7 +58,7 @@ def mincore_range(
     for at in range(nr):
         row, _ = walk(pt.entry, pt.state, mem.pages.private, top, vpn + at)
         pte = get_pte(pt.entry, row, (vpn + at) & mask) if row else 0
-        if pte & _PAGE_PRESENT:
+        if pte & _PAGE_PRESENT or is_migration_pte(pte):
             out[at] = 1
         else:
             pfn = 0

@@ -43,13 +43,15 @@ class MemoryBlock:
     Attributes:
         index: Physical address / block size.
         state: online, offline or going-offline.
-        valid_zones: Zone it is in, zones it could go online in, or none.
+        nid: Its node.
+        zone: Row of the zone it is in, while it is online; None for several zones.
         is_removable: What the file `removable` says; no promise that offlining works.
     """
 
     index: int
     state: str
-    valid_zones: str
+    nid: int = 0
+    zone: int | None = None
     is_removable: bool = True
 
 
@@ -83,6 +85,8 @@ class PhysMem:
         generation: Counts changes; see `changed`. 0 before there is memory.
         tunables: Those in force.
         totalreserve_pages: Pages that ordinary use leaves alone, one sum for the machine.
+        dimm_ranges: Frames of memory that was added since boot: first, and one behind the last.
+        user_min_free_kbytes: What was last written to vm.min_free_kbytes; -1 for nothing.
     """
 
     mem: Mem
@@ -94,6 +98,8 @@ class PhysMem:
     tunables: Tunables
     generation: int = 0
     totalreserve_pages: int = 0
+    dimm_ranges: list[tuple[int, int]] = attrs.field(factory=list)
+    user_min_free_kbytes: int = -1
     _zonelists: tuple[tuple[int, ...], ...] = attrs.field(default=(), init=False)
     _zonelists_generation: int = attrs.field(default=0, init=False)
 
@@ -134,6 +140,11 @@ class PhysMem:
         """Return the nodes in the state N_MEMORY, rising."""
         nr_types = len(self.zone_types)
         return tuple(sorted({zone // nr_types for zone in self.zonelists[0]}))
+
+    def block(self, index: int) -> MemoryBlock | None:
+        """Return a memory block; None if there is no memory."""
+        found = (block for block in self.memory_blocks.blocks if block.index == index)
+        return next(found, None)
 
     def changed(self) -> None:
         """Note that a node, its CPUs, or which zones have memory changed."""

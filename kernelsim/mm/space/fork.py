@@ -22,15 +22,15 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
-    _PAGE_PRESENT,
     _PAGE_RW,
-    _PAGE_SPECIAL,
     MM_ANONPAGES,
     MM_SWAPENTS,
     PT_BITS,
     Mms,
     PageTables,
     get_pte,
+    is_swap_pte,
+    maps_page,
     pte_pfn,
     pte_swap_slot,
     walk,
@@ -162,14 +162,14 @@ def copy_page_range(
         assert child_row, "the caller has built the tables of the child"
         while vpn < end:
             pte = get_pte(entry, row, vpn & mask)
-            if pte and pte & _PAGE_PRESENT == 0:
+            if is_swap_pte(pte):
                 if n_slots == len(out_slots):
                     return copied, n_slots, vpn
                 out_slots[n_slots] = pte_swap_slot(pte)
                 n_slots += 1
                 mms.rss[target, MM_SWAPENTS] += 1
             elif pte:
-                if pte & _PAGE_SPECIAL == 0:
+                if maps_page(pte):
                     share_page(mem, mms, target, pte_pfn(pte))
                 pte &= ~_PAGE_RW
                 entry[row, vpn & mask] = pte

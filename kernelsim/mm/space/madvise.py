@@ -28,6 +28,7 @@ from kernelsim.mm.space.pgtable import (
     Mms,
     PageTables,
     get_pte,
+    is_swap_pte,
     pte_pfn,
     pte_swap_slot,
     walk,
@@ -153,7 +154,7 @@ def madvise_free_pages(
             if n_pfns == len(out_pfns) or n_slots == len(out_slots):
                 return n_pfns, n_slots, vpn
             pte = get_pte(entry, row, vpn & mask)
-            if pte and pte & _PAGE_PRESENT == 0:
+            if is_swap_pte(pte):
                 entry[row, vpn & mask] = 0
                 mms.rss[mm, MM_SWAPENTS] -= 1
                 out_slots[n_slots] = pte_swap_slot(pte)

@@ -68,6 +68,7 @@ FAULT_ZERO_WP: Final = 2  # write to the shared zero page
 FAULT_SWAP: Final = 3  # the page is on swap or in the swap cache
 FAULT_WP: Final = 4  # write to a page mapped read-only
 FAULT_FILE: Final = 5  # no PTE, and the mapping is one of a file
+FAULT_MIGRATION: Final = 6  # the page is being moved to another frame
 
 _READABLE: Final = _PAGE_PRESENT | _PAGE_USER
 _WRITABLE: Final = _PAGE_PRESENT | _PAGE_USER | _PAGE_RW
@@ -167,7 +168,7 @@ def fault_kind(pte: int, write: bool) -> int:
     if pte == 0:
         return FAULT_ANON
     if pte & _PAGE_PRESENT == 0:
-        return FAULT_SWAP
+        return FAULT_MIGRATION if pte & _PAGE_SPECIAL else FAULT_SWAP
     if not write or pte & _PAGE_RW:
         return FAULT_NONE_PRESENT
     return FAULT_ZERO_WP if pte & _PAGE_SPECIAL else FAULT_WP

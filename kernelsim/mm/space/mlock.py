@@ -18,12 +18,11 @@ from kernelsim.mm.core.mlock import mlock_folio
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, page_align
 from kernelsim.mm.space.pgtable import (
-    _PAGE_PRESENT,
-    _PAGE_SPECIAL,
     PT_BITS,
     Mms,
     PageTables,
     get_pte,
+    maps_page,
     pte_pfn,
     walk,
 )
@@ -190,7 +189,7 @@ def mlock_pte_range(
             if found == len(out):
                 return found, vpn
             pte = get_pte(entry, row, vpn & mask)
-            if pte & _PAGE_PRESENT and not pte & _PAGE_SPECIAL:
+            if maps_page(pte):
                 out[found] = pte_pfn(pte)
                 found += 1
                 if locks:

@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import numpy as np
 
+from kernelsim.mm.core.mem import I64
 from kernelsim.mm.space.i_mmap import NR_FV_FIELDS, IMmap
 from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
 from kernelsim.mm.space.mmap import TASK_SIZE, VmArea
@@ -83,6 +84,13 @@ class MmRegistry:
         mms.hiwater_rss[number] = 0
         mms.tlb_flush_batched[number] = 0
         del self.by_number[number]
+
+    def ctx_ids(self) -> I64:
+        """Return by mm number what tells the entries that a TLB has of it from others."""
+        ctx_ids = np.zeros(len(self.mms.pgd_row), np.int64)
+        for number, mm in self.by_number.items():
+            ctx_ids[number] = mm.ctx_id
+        return ctx_ids
 
     def hiwater_rss(self, mm: MmStruct) -> int:
         """Return the most pages that were resident at one time (VmHWM).

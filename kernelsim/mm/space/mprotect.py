@@ -28,6 +28,7 @@ from kernelsim.mm.space.pgtable import (
     Mms,
     PageTables,
     get_pte,
+    maps_page,
     pte_pfn,
     walk,
 )
@@ -184,13 +185,13 @@ def change_protection(
         end = min(end, limit)
         while row and vpn < end:
             pte = get_pte(entry, row, vpn & mask)
-            if pte & _PAGE_PRESENT:
+            if pte & (_PAGE_PRESENT | _PAGE_SPECIAL):
                 new = pte & ~(_PAGE_RW | _PAGE_USER | _PAGE_NX)
                 if access:
                     new |= _PAGE_USER
                 if access & VM_EXEC == 0:
                     new |= _PAGE_NX
-                if access & VM_WRITE and pte & _PAGE_SPECIAL == 0:
+                if access & VM_WRITE and maps_page(pte):
                     flags = pages.flags[pte_pfn(pte)]
                     if flags & PG_anon:
                         writable = flags & PG_anon_exclusive != 0 and pte & _PAGE_DIRTY != 0

@@ -18,11 +18,11 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, VmChange, page_align
 from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
-    _PAGE_SPECIAL,
     PT_BITS,
     Mms,
     PageTables,
     get_pte,
+    maps_page,
     pte_pfn,
     walk,
 )
@@ -314,12 +314,9 @@ def move_page_tables(
         if pte:
             entry[row, (vpn + done) & mask] = 0
             entry[new_row, to & mask] = pte
-            if pte & _PAGE_PRESENT:
-                present += 1
-                if pte & _PAGE_SPECIAL == 0:
-                    pfn = pte_pfn(pte)
-                    if pages.flags[pfn] & PG_anon:
-                        move_rmap(mem, pt, mms, mm, pfn, to)
+            present += pte & _PAGE_PRESENT
+            if maps_page(pte) and pages.flags[pte_pfn(pte)] & PG_anon:
+                move_rmap(mem, pt, mms, mm, pte_pfn(pte), to)
         done += 1
     return done, present
 

@@ -107,7 +107,42 @@ def mk_pte(pfn: int, bits: int) -> int:
 @leaf
 def is_swap_pte(pte: int) -> bool:
     """Tell whether an entry says where on swap the page is."""
-    return pte != 0 and (pte & _PAGE_PRESENT) == 0
+    return pte != 0 and (pte & (_PAGE_PRESENT | _PAGE_SPECIAL)) == 0
+
+
+@leaf
+def is_migration_pte(pte: int) -> bool:
+    """Tell whether an entry stands for a page that is being moved to another frame.
+
+    Its bits are those of the present entry it was, with the frame the page leaves.
+
+    Source: Linux 6.1 include/linux/swapops.h:is_migration_entry
+    """
+    return pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_SPECIAL
+
+
+@leaf
+def maps_page(pte: int) -> bool:
+    """Tell whether a page counts an entry in its mapcount: a present one, or one of a migration."""
+    return (pte & _PAGE_PRESENT != 0) != (pte & _PAGE_SPECIAL != 0)
+
+
+@leaf
+def make_migration_pte(pte: int) -> int:
+    """Return what stands in place of the entry of a page while it is moved.
+
+    Source: Linux 6.1 include/linux/swapops.h:make_readable_migration_entry
+    """
+    return (pte & ~_PAGE_PRESENT) | _PAGE_SPECIAL
+
+
+@leaf
+def end_migration_pte(pte: int, pfn: int) -> int:
+    """Return the present entry of a page that has been moved to a frame.
+
+    Source: Linux 6.1 mm/migrate.c:remove_migration_pte
+    """
+    return (pte & ~(PTE_PFN_MASK | _PAGE_SPECIAL)) | _PAGE_PRESENT | pfn << 12
 
 
 @leaf
@@ -124,8 +159,9 @@ def pte_swap_slot(pte: int) -> int:
 
 @leaf
 def swap_slot_at(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int) -> int:
-    """Return the swap slot that the entry of a page names."""
-    return pte_swap_slot(pte_at(mem, pt, mms, mm, vpn))
+    """Return the swap slot that the entry of a page names; 0 if it names none."""
+    pte = pte_at(mem, pt, mms, mm, vpn)
+    return pte_swap_slot(pte) if is_swap_pte(pte) else 0
 
 
 @leaf

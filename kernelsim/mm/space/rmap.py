@@ -37,6 +37,7 @@ from kernelsim.mm.space.pgtable import (
     Mms,
     PageTables,
     get_pte,
+    maps_page,
     mk_swap_pte,
     pte_at,
     pte_pfn,
@@ -220,7 +221,7 @@ def find_owner(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> None:
     other = int(mms.fork_next[mm])
     while other != mm:
         pte = pte_at(mem, pt, mms, other, int(pages.index[pfn]))
-        if pte & _PAGE_PRESENT and pte_pfn(pte) == pfn:
+        if maps_page(pte) and pte_pfn(pte) == pfn:
             pages.mapping[pfn] = other
             return
         other = int(mms.fork_next[other])
@@ -257,7 +258,7 @@ def vpn_of_page(pt: PageTables, mem: Mem, top: int, pfn: int) -> int:
             continue
         for at in range(size):
             pte = get_pte(pt.entry, row, at)
-            if pte & _PAGE_PRESENT and pte_pfn(pte) == pfn:
+            if maps_page(pte) and pte_pfn(pte) == pfn:
                 return vpn + at
         vpn += size
     return -1

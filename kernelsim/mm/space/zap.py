@@ -26,6 +26,8 @@ from kernelsim.mm.space.pgtable import (
     Mms,
     PageTables,
     get_pte,
+    is_swap_pte,
+    maps_page,
     pte_pfn,
     pte_swap_slot,
     update_hiwater_rss,
@@ -130,11 +132,11 @@ def unmap_range(
                 if pte & _PAGE_PRESENT:
                     cleared[CL_FIRST] = min(cleared[CL_FIRST], vpn)
                     cleared[CL_END] = max(cleared[CL_END], vpn + 1)
-                else:
+                elif is_swap_pte(pte):
                     mms.rss[mm, MM_SWAPENTS] -= 1
                     out_slots[n_slots] = pte_swap_slot(pte)
                     n_slots += 1
-                if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
+                if maps_page(pte):
                     pfn = pte_pfn(pte)
                     if pages.flags[pfn] & np.uint32(PG_anon):
                         if zap_anon(mem, pt, mms, mm, pfn):

@@ -9,7 +9,13 @@ import numpy as np
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.folio_batch import MARK_ACTIVATED, MARK_FULL, folio_mark_accessed
 from kernelsim.mm.core.mem import I64_2D, Mem, PG_uptodate
-from kernelsim.mm.space.memory import FAULT_NONE_PRESENT, FAULT_SWAP, FAULT_WP, fault_kind
+from kernelsim.mm.space.memory import (
+    FAULT_MIGRATION,
+    FAULT_NONE_PRESENT,
+    FAULT_SWAP,
+    FAULT_WP,
+    fault_kind,
+)
 from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
     _PAGE_SPECIAL,
@@ -43,10 +49,10 @@ def missing_pages(
         row, end = walk(entry, pt.state, private, top, vpn)
         pte = get_pte(entry, row, vpn & mask) if row else 0
         kind = fault_kind(pte, write)
-        if kind in (FAULT_SWAP, FAULT_WP):
+        if kind in (FAULT_SWAP, FAULT_WP, FAULT_MIGRATION):
             if found:
                 break
-            if kind == FAULT_WP:
+            if kind != FAULT_SWAP:
                 return vpn, 1, int(np.int64(mem.pages.token[pte_pfn(pte)]))
             return vpn, 1, slot_token(mem, swap, pte_swap_slot(pte))
         if kind != FAULT_NONE_PRESENT:

@@ -116,7 +116,8 @@ def pte_status(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, is_anonymo
     Source: Linux 6.1 mm/gup.c:follow_page_pte, :no_page_table
     """
     pte = pte_at(mem, pt, mms, mm, vpn)
-    if pte & _PAGE_SPECIAL or (pte == 0 and is_anonymous):
+    is_zero_page = pte & _PAGE_PRESENT and pte & _PAGE_SPECIAL
+    if is_zero_page or (pte == 0 and is_anonymous):
         return -errno.EFAULT
     if not pte & _PAGE_PRESENT:
         return -errno.ENOENT
@@ -130,7 +131,8 @@ def move_counts(mem: Mem, pfn: int, sign: int) -> None:
     Source: Linux 6.1 mm/migrate.c:folio_migrate_mapping
     """
     nid, flags = nid_of(mem, pfn), mem.pages.flags[pfn]
-    mem.node_stat[nid, NR_ANON_PAGES] += sign
+    if flags & np.uint32(PG_anon) and mem.pages.mapcount[pfn]:
+        mem.node_stat[nid, NR_ANON_PAGES] += sign
     if flags & np.uint32(PG_swapcache):
         mem.node_stat[nid, NR_FILE_PAGES] += sign
         mem.node_stat[nid, NR_SWAPCACHED] += sign
@@ -142,11 +144,22 @@ def move_counts(mem: Mem, pfn: int, sign: int) -> None:
 def move_page(mem: Mem, swap: SwapArea, old: int, new: int) -> None:
     """Let a fresh frame be in place of one that becomes bare; it is isolated.
 
+    Source: Linux 6.1 mm/migrate.c:migrate_folio
+    """
+    lruvec_del_folio(mem, old)
+    move_counts(mem, old, -1)
+    folio_migrate_flags(mem, swap, old, new)
+    move_counts(mem, new, 1)
+    mem.node_stat[nid_of(mem, new), NR_ISOLATED_ANON] += 1
+
+
+@leaf
+def folio_migrate_flags(mem: Mem, swap: SwapArea, old: int, new: int) -> None:
+    """Give a fresh frame all that a page is; the old one is bare then, the new one isolated.
+
     Source: Linux 6.1 mm/migrate.c:folio_migrate_flags, :folio_migrate_mapping
     """
     pages = mem.pages
-    lruvec_del_folio(mem, old)
-    move_counts(mem, old, -1)
     pages.flags[new] = pages.flags[old] | np.uint32(PG_isolated)
     pages.mapcount[new] = pages.mapcount[old]
     pages.mapping[new] = pages.mapping[old]
@@ -160,8 +173,6 @@ def move_page(mem: Mem, swap: SwapArea, old: int, new: int) -> None:
     pages.mapping[old] = 0
     pages.index[old] = 0
     pages.private[old] = 0
-    move_counts(mem, new, 1)
-    mem.node_stat[nid_of(mem, new), NR_ISOLATED_ANON] += 1
 
 
 @leaf

@@ -48,11 +48,13 @@ from kernelsim.workload.script.step_work import (
     RANDOM_BATCH,
     Outcome,
     call_arguments,
+    is_sysfs,
     make_call,
     named_by,
     number_of,
     sysctl_of_path,
     touch_random,
+    write_sysfs,
 )
 from kernelsim.workload.script.write_steps import WRITE_STEPS, WriteSteps
 from kernelsim.workload.syscall import MappedRange
@@ -324,8 +326,10 @@ class ScriptProcess:
         self._say(f"proc={self._name} mark={step.args[0]}")
 
     async def poke(self, step: Step) -> Outcome:
-        """Write a sysctl through its file."""
+        """Write a sysctl through its file, or to a file of /sys."""
         path, value = map(str, step.args)
+        if is_sysfs(path):
+            return await write_sysfs(self._handle, path, value)
         name = sysctl_of_path(path)
         if name == DROP_CACHES:
             await self._handle.syscall("drop_caches", int(value))

@@ -14,6 +14,7 @@ from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.workload.api import Workload
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.script.host import HOST_WORDS, check_host, run_host
 from kernelsim.workload.script.memhogdyn import MEMHOGDYN
 from kernelsim.workload.script.process import ScriptProcess, supported_steps
 from kernelsim.workload.script.script import (
@@ -32,7 +33,7 @@ from kernelsim.workload.script.script import (
 )
 from kernelsim.workload.script.script_output import command_line, snapshot_lines
 from kernelsim.workload.script.state import ScriptState
-from kernelsim.workload.script.step_work import DROP_CACHES, DROP_WORDS, sysctl_of_path
+from kernelsim.workload.script.step_work import DROP_CACHES, DROP_WORDS, is_sysfs, sysctl_of_path
 
 DEFAULT_MACHINE: Final = "small-512m"  # of a script, which names none
 
@@ -44,7 +45,8 @@ def check_script(script: Script) -> None:
         WorkloadError: A step needs what is not simulated, writes a tunable there is not or a value
             that it refuses, or waits for a file that no step makes: one line that names the step.
     """
-    refuse_unsupported(script, supported_steps())
+    refuse_unsupported(script, supported_steps() | HOST_WORDS)
+    check_host(script)
     steps = [
         (command, step)
         for command in script.commands
@@ -58,7 +60,8 @@ def check_script(script: Script) -> None:
             raise WorkloadError(rule, script.file, command.line)
         if step.op == "poke":
             path, value = map(str, step.args)
-            _check_write(script, command, sysctl_of_path(path), value, step.text)
+            if not is_sysfs(path):
+                _check_write(script, command, sysctl_of_path(path), value, step.text)
     for each in script.commands:
         if isinstance(each, Sysctl):
             _check_write(script, each, each.key, each.value, each.text)
@@ -113,8 +116,9 @@ async def _run_command(
 ) -> None:
     """Run one line; processes in the background are added to the list."""
     machine = state.machine
-    assert not isinstance(command, Host), "refused before the run"
-    if isinstance(command, Memhog):
+    if isinstance(command, Host):
+        await run_host(machine, command, state.host_memory)
+    elif isinstance(command, Memhog):
         exe = MEMHOGDYN if command.dynamic else None
         handle = await machine.spawn(DEFAULT_NAME, ScriptProcess(state, command), exe=exe)
         if command.background:

@@ -17,11 +17,13 @@ class ScriptState:
     Attributes:
         machine: What it runs on; its lines are printed there.
         file: The script, for errors.
+        host_memory: Sizes of memory for DIMMs, by the name lines of the script gave it.
         waiting: Lines and steps that only another process can end, and that have not ended.
     """
 
     machine: MachineHandle
     file: str
+    host_memory: dict[str, str] = attrs.field(factory=dict)
     waiting: list[tuple[int, str]] = attrs.field(factory=list)
     _files: list[str] = attrs.field(factory=list, init=False)
     _made: WaitQueue | None = attrs.field(default=None, init=False)

@@ -11,7 +11,9 @@ from typing import Final
 import attrs
 import numpy as np
 
+from kernelsim.actors.process.calls.sysfs import MEMORY
 from kernelsim.actors.process.calls.table import CALLS
+from kernelsim.errors import SyscallError
 from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
@@ -104,6 +106,20 @@ def number_of(argument: Argument) -> int:
     """Return an argument the grammar knows to be a number."""
     assert isinstance(argument, int), "the grammar gives a number here"
     return argument
+
+
+async def write_sysfs(process: ProcessHandle, path: str, word: str) -> Outcome:
+    """poke: write to a file of /sys."""
+    try:
+        await process.syscall("write_sysfs", path, word)
+    except SyscallError as error:
+        return Outcome(-1, error.errno)
+    return Outcome()
+
+
+def is_sysfs(path: str) -> bool:
+    """Tell whether a file is one of memory blocks in /sys, which can be written to."""
+    return path.startswith(MEMORY)
 
 
 def sysctl_of_path(path: str) -> str:

@@ -12,7 +12,8 @@ def test_a_hole_has_no_memory_blocks() -> None:
 
     assert 8 << 30 == memory.size_bytes * len(memory.blocks)
     assert [*range(24), *range(32, 72)] == [block.index for block in memory.blocks]
-    assert ["none", "DMA32", "Normal"] == [memory.blocks[n].valid_zones for n in (0, 1, 24)]
+    # Rows of zones: DMA, DMA32, Normal … of the first node.
+    assert [None, 1, 2] == [memory.blocks[n].zone for n in (0, 1, 24)]
 
 
 def test_flatmem_has_no_memory_blocks() -> None:

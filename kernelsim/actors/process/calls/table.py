@@ -20,6 +20,7 @@ from kernelsim.actors.process.calls import (
     migrating,
     protecting,
     swapping,
+    sysfs,
 )
 from kernelsim.actors.process.calls.call import CallTable
 
@@ -39,5 +40,6 @@ CALLS: Final = CallTable(
         migrating.CALLS,
         life.CALLS,
         limits.CALLS,
+        sysfs.CALLS,
     )
 )

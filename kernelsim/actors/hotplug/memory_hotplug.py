@@ -1,0 +1,250 @@
+"""The memory hotplug controller: memory blocks go online and offline, one at a time.
+
+Linux: drivers/base/memory.c: state_store, memory_block_change_state; mm/memory_hotplug.c:
+online_pages, offline_pages, 6.1.
+Who writes to a block's file does the work, in its own time; while the controller is busy with one
+all others wait, as for device_hotplug_lock.
+# Differs from Linux: The struct pages of memory are there as long as the memory is; those of a
+# machine's own blocks were made at boot.
+Interface: ask; the messages of messages/memory_hotplug.py.
+Units: pages, pfn.
+"""
+
+import errno
+from collections.abc import Iterable
+from typing import Any, Final
+
+import attrs
+
+from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.kernel import KERN_INFO, KERN_WARNING, Kernel
+from kernelsim.actors.core.lru_add import lru_add_drain_all
+from kernelsim.actors.hotplug.migrate_range import do_migrate_range
+from kernelsim.actors.messages.memory_hotplug import (
+    IsolateRange,
+    OfflineRange,
+    OnlineRange,
+    StateStore,
+    UndoIsolateRange,
+)
+from kernelsim.actors.messages.node import DrainPages
+from kernelsim.actors.tracing import trace
+from kernelsim.config.sysctl import SYSCTLS
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.core.mem import Z_FREE, Z_MANAGED, Z_PCP_BATCH, Z_PCP_HIGH
+from kernelsim.mm.page.memory_hotplug import (
+    GOING_OFFLINE,
+    OFFLINE,
+    ONLINE,
+    ONLINE_TYPES,
+    block_range,
+    memory_changed,
+    zone_for_block,
+)
+from kernelsim.mm.page.page_isolation import (
+    ALREADY_ISOLATED,
+    ISOLATED,
+    scan_movable_pages,
+    test_pages_isolated,
+)
+from kernelsim.mm.page.phys_mem import MemoryBlock
+from kernelsim.mm.page.zone_marks import set_pcp_sizes
+from kernelsim.mm.space.util import init_reserves
+from kernelsim.sim.actor import Actor
+from kernelsim.trace.ks import ks_memory_block
+from kernelsim.units import KIB, PAGE_SIZE
+
+RESERVES: Final = ("vm.user_reserve_kbytes", "vm.admin_reserve_kbytes")
+PCP_BATCH_DISABLED: Final = 1  # mm/page_alloc.c:zone_pcp_disable
+
+
+class MemoryHotplug(Actor):
+    """The controller of one machine.
+
+    Args:
+        kernel: The machine.
+    """
+
+    serves_in_asker = True
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__("memory_hotplug")
+        self._kernel = kernel
+
+    async def receive(self, message: Any) -> int:  # noqa: ANN401 - a StateStore
+        """Bring a block online or offline."""
+        assert isinstance(message, StateStore)
+        assert isinstance(message.current, Current)
+        return await self._state_store(message.current, message.index, message.word)
+
+    async def _state_store(self, current: Current, index: int, word: str) -> int:
+        """Do what is written to the file `state` of a block; return 0 or a negative errno.
+
+        Source: Linux 6.1 drivers/base/memory.c:state_store, drivers/base/core.c:device_offline
+        """
+        block = self._kernel.phys.block(index)
+        if block is None:
+            return -errno.ENOENT
+        if word not in ONLINE_TYPES or (word == OFFLINE) == (block.state == OFFLINE):
+            return -errno.EINVAL
+        if word != OFFLINE:
+            await self._online(current, block, word)
+            return 0
+        block.state = GOING_OFFLINE
+        error, why = await self._offline(current, block)
+        if error:
+            block.state = ONLINE
+        trace(current.task, ks_memory_block(index, block.state, -error, why))
+        return error
+
+    async def _online(self, current: Current, block: MemoryBlock, word: str) -> None:
+        """Bring a block online.
+
+        Source: Linux 6.1 mm/memory_hotplug.c:online_pages
+        """
+        kernel, task = current
+        zone = zone_for_block(kernel.phys, block, word)
+        start, end = block_range(kernel.phys, block.index)
+        # Each struct page is initialised, and its page freed, in blocks of the highest order.
+        await task.compute(kernel.spec.latency.scan_page_ns * (end - start))
+        await kernel.node_of(zone).ref.ask(OnlineRange(zone, start, end, task.cpu.name))
+        block.state, block.zone = ONLINE, zone
+        self._changed(zone)
+        trace(task, ks_memory_block(block.index, block.state, 0, ""))
+
+    async def _offline(self, current: Current, block: MemoryBlock) -> tuple[int, str]:
+        """Take a block offline; return 0 or a negative errno, and the reason it has failed for.
+
+        Source: Linux 6.1 mm/memory_hotplug.c:offline_pages
+        """
+        kernel, task = current
+        phys, zone = kernel.phys, block.zone
+        start, end = block_range(phys, block.index)
+        if zone is None:
+            return -errno.EINVAL, "multizone range"
+        if self._has_holes(start, end):
+            return -errno.EINVAL, "memory holes"
+        node = kernel.node_of(zone).ref
+        self._zone_pcp_disable(zone)
+        await lru_add_drain_all(current)
+        await self._drain(current, zone)
+        is_movable = phys.zone_types[zone % len(phys.zone_types)] is ZoneType.ZONE_MOVABLE
+        await task.compute(kernel.spec.latency.scan_page_ns * (end - start))
+        request = IsolateRange(zone, start, end, is_movable, task.cpu.name)
+        found = await node.ask(request)
+        if found != ISOLATED:
+            self._zone_pcp_enable(zone)
+            if found != ALREADY_ISOLATED:
+                self._dump_page(found)
+            return -errno.EBUSY, "failure to isolate range"
+        await self._drain(current, zone)
+        if not await self._empty(current, zone, start, end):
+            await node.ask(UndoIsolateRange(zone, start, end, task.cpu.name))
+            self._zone_pcp_enable(zone)
+            return -errno.EINTR, "signal backoff"
+        await node.ask(OfflineRange(zone, start, end, task.cpu.name))
+        block.state, block.zone = OFFLINE, None
+        self._changed(zone)
+        return 0, ""
+
+    async def _empty(self, current: Current, zone: int, start: int, end: int) -> bool:
+        """Move pages away until the range is free; False when a signal has come.
+
+        Source: Linux 6.1 mm/memory_hotplug.c:offline_pages
+        """
+        kernel, task = current
+        scan_ns = kernel.spec.latency.scan_page_ns
+        while True:
+            at = start
+            while at >= 0:
+                if task.killed:
+                    return False
+                await task.compute(scan_ns)
+                at = scan_movable_pages(kernel.mem, at, end)
+                if at >= 0:
+                    await do_migrate_range(current, zone, at, end)
+                    await lru_add_drain_all(current)
+            await task.compute(scan_ns * (end - start))
+            if test_pages_isolated(kernel.mem, start, end) < 0:
+                return True
+
+    def _has_holes(self, start: int, end: int) -> bool:
+        """Tell whether some frames of a range are no memory.
+
+        Source: Linux 6.1 mm/memory_hotplug.c:count_system_ram_pages_cb
+        """
+        nodes = self._kernel.spec.nodes
+        ranges = [each for node in nodes for each in node.memory_ranges]
+        if not ranges:
+            zones = [zone for node in nodes for zone in node.zones if zone.spanned_pages]
+            ranges = [(zone.start_pfn, zone.start_pfn + zone.present_pages) for zone in zones]
+        ranges += self._kernel.phys.dimm_ranges
+        return not covers(ranges, start, end)
+
+    def _zone_pcp_disable(self, zone: int) -> None:
+        """Have single pages that are freed go straight to the buddy system.
+
+        Source: Linux 6.1 mm/page_alloc.c:zone_pcp_disable
+        """
+        row = self._kernel.mem.zone[zone]
+        row[Z_PCP_HIGH], row[Z_PCP_BATCH] = 0, PCP_BATCH_DISABLED
+
+    def _zone_pcp_enable(self, zone: int) -> None:
+        """Have CPUs keep single pages again.
+
+        Source: Linux 6.1 mm/page_alloc.c:zone_pcp_enable
+        """
+        if self._kernel.mem.zone[zone, Z_MANAGED]:
+            set_pcp_sizes(self._kernel.phys)
+
+    async def _drain(self, current: Current, zone: int) -> None:
+        """Empty all CPUs' lists of a zone.
+
+        Source: Linux 6.1 mm/page_alloc.c:__drain_all_pages
+        """
+        kernel, task = current
+        for cpu in kernel.cpus:
+            if kernel.mem.pcp_count[zone, cpu.number]:
+                request = DrainPages(zone, cpu.number, task.cpu.name)
+                await kernel.node_of(zone).ref.ask(request)
+
+    def _dump_page(self, pfn: int) -> None:
+        """Say in the log which page stands in the way.
+
+        Source: Linux 6.1 mm/debug.c:dump_page, mm/page_isolation.c:set_migratetype_isolate
+        """
+        pages = self._kernel.mem.pages
+        line = f"page:(____ptrval____) refcount:1 mapcount:{pages.mapcount[pfn]} pfn:{pfn:#x}"
+        self._kernel.printk(KERN_WARNING, line, "page dumped because: unmovable page")
+
+    def _changed(self, zone: int) -> None:
+        """Have all follow that is derived from the memory there is."""
+        kernel = self._kernel
+        memory_changed(kernel.phys, zone)
+        kernel.mms.commit.totalram_pages = kernel.phys.totalram_pages
+        kernel.writeback.set_ratelimit()
+        self._reset_reserves()
+
+    def _reset_reserves(self) -> None:
+        """Have less kept for root and for a user where that is more than there is.
+
+        Source: Linux 6.1 mm/mmap.c:reserve_mem_notifier, of MEM_OFFLINE
+        """
+        tunables = self._kernel.phys.tunables
+        free_kbytes = int(self._kernel.mem.zone[:, Z_FREE].sum()) * (PAGE_SIZE // KIB)
+        for name in RESERVES:
+            attribute = SYSCTLS[name].attribute
+            if getattr(tunables.now, attribute) > free_kbytes:
+                unset: dict[str, Any] = {attribute: None}
+                tunables.now = attrs.evolve(tunables.now, **unset)
+                init_reserves(tunables, free_kbytes)
+                kbytes = getattr(tunables.now, attribute)
+                self._kernel.printk(KERN_INFO, f"{name} reset to {kbytes}")
+
+
+def covers(ranges: Iterable[tuple[int, int]], start: int, end: int) -> bool:
+    """Tell whether ranges, taken together, have all of another one."""
+    for low, high in sorted(ranges):
+        if low <= start < high:
+            start = high
+    return start >= end

@@ -1,0 +1,75 @@
+"""Writes to files of /sys: memory blocks go online and offline.
+
+Linux: drivers/base/memory.c, drivers/base/core.c, 6.1.
+"""
+
+import errno
+import re
+from typing import Final
+
+import attrs
+
+from kernelsim.actors.messages.memory_hotplug import StateStore
+from kernelsim.actors.process.calls.call import Call
+from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.mm.page.memory_hotplug import OFFLINE, ONLINE, ONLINE_TYPES
+
+MEMORY: Final = "/sys/devices/system/memory/"
+BLOCK_FILE: Final = re.compile(re.escape(MEMORY) + r"memory([0-9]{1,12})/([a-z_]+)")
+READ_ONLY: Final = ("phys_index", "removable", "valid_zones")
+TRUTH: Final = {"0": OFFLINE, "1": ONLINE}  # lib/kstrtox.c:kstrtobool, as far as people write it
+
+
+@attrs.frozen
+class WriteSysfs:
+    """Write a word to a file of /sys; answered with 0 or a negative errno.
+
+    Attributes:
+        path: Its name, from /sys on.
+        word: What is written.
+    """
+
+    path: str
+    word: str
+
+
+async def write_sysfs(caller: Caller, message: WriteSysfs) -> int:
+    """Write to a file below /sys/devices/system/memory; there are no others to write to."""
+    await caller.enter_kernel()
+    phys = caller.kernel.phys
+    if not phys.memory_blocks.size_bytes:
+        return -errno.ENOENT
+    if message.path == f"{MEMORY}auto_online_blocks":
+        if message.word not in ONLINE_TYPES:
+            return -errno.EINVAL
+        phys.memory_blocks.auto_online = message.word
+        return 0
+    if message.path == f"{MEMORY}block_size_bytes":
+        return -errno.EACCES
+    found = BLOCK_FILE.fullmatch(message.path)
+    block = phys.block(int(found[1])) if found else None
+    if found is None or block is None or found[2] not in (*READ_ONLY, "state", "online"):
+        return -errno.ENOENT
+    if found[2] in READ_ONLY:
+        return -errno.EACCES
+    word = message.word
+    if found[2] == "online":
+        word = TRUTH.get(word, "")
+        if word and (word == OFFLINE) == (block.state == OFFLINE):
+            return 0
+    answer: int = await caller.kernel.memory_hotplug.ask(
+        StateStore(caller.current, block.index, word)
+    )
+    return answer
+
+
+CALLS: Final = (
+    Call(
+        name="write_sysfs",
+        value=WriteSysfs,
+        handler=write_sysfs,
+        errors=(errno.ENOENT, errno.EACCES, errno.EINVAL, errno.EBUSY, errno.EINTR),
+        form="path word",
+        words=(*ONLINE_TYPES, *TRUTH),
+    ),
+)

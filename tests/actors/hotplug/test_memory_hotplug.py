@@ -1,0 +1,109 @@
+"""Memory blocks of running machines: what may be written, what it does, and what it leaves."""
+
+import errno
+from typing import Any
+
+import pytest
+
+from kernelsim.config.machine_file import machine_from_toml
+from kernelsim.errors import ConfigError, SyscallError
+from kernelsim.mm.core.mem import PG_kernel
+from kernelsim.mm.page.memory_hotplug import block_range
+from tests.small_machine import OpenMachine, run, small_machine
+
+MEMORY = "/sys/devices/system/memory"
+SLOTS = {"name": "slots", "maxmem": "384M", "node": [{"cpus": "0-1", "memory": "256M"}]}
+
+
+async def written(machine: OpenMachine, name: str, word: str) -> int:
+    """Write to a file below the memory blocks; return the errno."""
+    try:
+        await machine.write_sysfs(f"{MEMORY}/{name}", word)
+    except SyscallError as error:
+        return error.errno
+    return 0
+
+
+def test_what_is_no_block_or_no_change_is_refused() -> None:
+    """A block that is not there, a file to read, a state it has, a block in two zones."""
+
+    async def main(machine: OpenMachine) -> list[int]:
+        names = ("memory9/state", "memory1/valid_zones", "memory0/state", "memory9/none")
+        errors = [await written(machine, name, "offline") for name in names]
+        errors.append(await written(machine, "memory1/state", "online"))
+        errors.append(await written(machine, "memory1/online", "1"))
+        return errors
+
+    wanted = [errno.ENOENT, errno.EACCES, errno.EINVAL, errno.ENOENT, errno.EINVAL, 0]
+    assert wanted == run(small_machine(memory="256M"), main).result
+
+
+@pytest.mark.mission("P5")
+def test_pages_in_use_move_and_keep_what_they_hold() -> None:
+    """Anonymous pages, shared ones, a file's: all are elsewhere, and no access faults for it."""
+
+    async def main(machine: OpenMachine) -> tuple[int, int, Any]:
+        process = await machine.spawn("user")
+        region = await process.mmap("6M")
+        await process.touch(region, write=True)
+        shared = await process.mmap("2M", shared=True)
+        await process.touch(shared, write=True)
+        error = await written(machine, "memory1/state", "offline")
+        again = [await process.touch(each) for each in (region, shared)]
+        start, end = block_range(machine.kernel.phys, 1)
+        in_use = int((machine.mem.pages.flags[start:end] != 0).sum())
+        return error, in_use, [each.minflt for each in again]
+
+    assert (0, 0, [0, 0]) == run(small_machine(memory="256M"), main).result
+
+
+@pytest.mark.mission("P6")
+def test_a_page_of_the_kernel_keeps_its_block_online() -> None:
+    """EBUSY, the page in the log, and the block is as it was."""
+
+    async def main(machine: OpenMachine) -> tuple[int, int, str, str]:
+        start, _ = block_range(machine.kernel.phys, 1)
+        pages = machine.kernel.mem.pages.flags
+        process = await machine.spawn("user")
+        await process.touch(await process.mmap("130M"), write=True)
+        pfn = start + int((pages[start : start + 4096] != 0).argmax())
+        before = pages[pfn]
+        pages[pfn] = PG_kernel
+        error = await written(machine, "memory1/state", "offline")
+        pages[pfn] = before
+        state = machine.sysfs("devices/system/memory/memory1/state")
+        return error, pfn, state, machine.dmesg.splitlines()[-2]
+
+    error, pfn, state, line = run(small_machine(memory="256M"), main).result
+    assert (errno.EBUSY, "online\n") == (error, state)
+    assert f"pfn:{pfn:#x}" in line
+
+
+def test_a_dimm_needs_a_slot() -> None:
+    """Memory beyond maxmem, and sizes that are no blocks, are mistakes of the user."""
+
+    async def main(machine: OpenMachine) -> list[str]:
+        rules = []
+        for size in ("100M", "256M"):
+            with pytest.raises(ConfigError) as refusal:
+                await machine.dimms.add("dimm0", size)
+            rules.append(refusal.value.rule)
+        await machine.dimms.add("dimm0", "128M")
+        with pytest.raises(ConfigError) as refusal:
+            await machine.dimms.add("dimm0", "128M")
+        rules.append(refusal.value.rule)
+        await machine.dimms.remove("dimm0")
+        return rules
+
+    rules = run(machine_from_toml(SLOTS), main).result
+    assert ["multiple", "finds no room", "already"] == [
+        word
+        for word, rule in zip(("multiple", "finds no room", "already"), rules, strict=True)
+        if word in rule
+    ]
+
+
+def test_flatmem_has_no_memory_that_comes() -> None:
+    """The reason is the model's."""
+    with pytest.raises(ConfigError, match="one array of struct page"):
+        machine_from_toml({**SLOTS, "memory_model": "flatmem"})
