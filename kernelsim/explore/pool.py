@@ -1,8 +1,8 @@
 """Worker processes of a campaign or a sweep, each with one job at a time.
 
 Interface: `Pool` starts them; `give` hands a job to an idle one, `answers` waits for what comes
-back. A worker that dies or takes too long is replaced, and its job answered in its place by
-`Kind.lost`.
+back; `answer_lines` is what a worker does. A worker that dies or takes too long is replaced, and
+its job answered in its place by `Kind.lost`.
 Units: seconds of wall time.
 """
 
@@ -174,3 +174,16 @@ class Pool(Generic[T]):
         self._stop(worker)
         self.workers[worker.number] = self._start(worker.number)
         return self.workers[worker.number]
+
+
+def answer_lines(answer: Callable[[bytes], bytes]) -> None:
+    """Answer a line of stdin by one of stdout until stdin ends; what a run prints goes to stderr.
+
+    Args:
+        answer: Gets a line, returns the answer with the end of its line.
+    """
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin.buffer:
+        answers.write(answer(line))
+        answers.flush()

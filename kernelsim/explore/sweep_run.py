@@ -15,9 +15,8 @@ import attrs
 import msgspec
 
 from kernelsim.errors import KernelsimError, SimulationError, UserError, one_line
-from kernelsim.explore.pool import Kind
+from kernelsim.explore.pool import Kind, answer_lines
 from kernelsim.explore.sweep_grid import MACHINE, MEMPOLICY
-from kernelsim.explore.worker import answer_lines
 from kernelsim.report.latencies import FaultLatencies
 from kernelsim.report.machine_run import RunOutcome, run_machine
 from kernelsim.report.run_options import RunOptions

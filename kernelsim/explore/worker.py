@@ -7,13 +7,10 @@ stdin. One interpreter does many runs: imports and compiled code are paid for on
     {"shrink": TOML of a plan that fails}      cut it down
 
 Interface: `python -m kernelsim.explore.worker`; `serve` answers one job, `STRESS` is for a pool of
-them, `answer_lines` for workers of another kind. Units: ns, and seconds of wall time.
+them. Units: ns, and seconds of wall time.
 """
 
-import os
-import sys
 import tomllib
-from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -21,7 +18,7 @@ import msgspec
 
 from kernelsim.explore.draw import draw_plan
 from kernelsim.explore.plan import plan_of, plan_text
-from kernelsim.explore.pool import Kind
+from kernelsim.explore.pool import Kind, answer_lines
 from kernelsim.explore.run import EXCEPTION, LIVELOCK, Failure, Result, run_plan
 from kernelsim.explore.shrink import shrink
 
@@ -83,19 +80,6 @@ def seconds_max(job: dict[str, Any]) -> float:
 
 
 STRESS: Final = Kind("kernelsim.explore.worker", decoded, lost, seconds_max)
-
-
-def answer_lines(answer: Callable[[bytes], bytes]) -> None:
-    """Answer a line of stdin by one of stdout until stdin ends; what a run prints goes to stderr.
-
-    Args:
-        answer: Gets a line, returns the answer with the end of its line.
-    """
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in sys.stdin.buffer:
-        answers.write(answer(line))
-        answers.flush()
 
 
 def main() -> None:

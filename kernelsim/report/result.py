@@ -30,7 +30,8 @@ from kernelsim.report.run_options import RunOptions
 from kernelsim.report.rundir import EVENTS, METRICS, PROCESSES, run_of
 from kernelsim.report.samples import Samples
 from kernelsim.trace.registry import TRACEPOINTS
-from kernelsim.workload.api import Main, Workload, workload
+from kernelsim.workload.api import Main, Workload
+from kernelsim.workload.api import workload as marked_as_workload
 from kernelsim.workload.script.load import load_any
 
 INT64_MAX: Final = (1 << 63) - 1
@@ -172,7 +173,7 @@ class Result:
 
 
 def run(
-    workload_: str | Path | Workload | Main,
+    workload: str | Path | Workload | Main,
     *,
     machine: MachineSpec | str | None = None,
     seed: int = 1,
@@ -188,7 +189,7 @@ def run(
     """Run a workload on a machine, as `kernelsim run` does.
 
     Args:
-        workload_: A file that `kernelsim run` takes, a function marked @workload, or an async
+        workload: A file that `kernelsim run` takes, a function marked @workload, or an async
             function of the machine.
         machine: A preset, a TOML file, or a description.
         seed: What is random comes from it.
@@ -216,7 +217,7 @@ def run(
     >>> kernelsim.run(main, machine="tiny-64m").value >= 256
     True
     """
-    chosen, name = loaded(workload_, machine)
+    chosen, name = loaded(workload, machine)
     directory = Path(mkdtemp(prefix="kernelsim-") if out is None else out)
     options = RunOptions(
         machine=machine,
@@ -271,7 +272,7 @@ def loaded(
         if found.kind != "machine":
             raise ConfigError("workload", str(given), "is a simulation without a machine")
         return found, str(given)
-    marked = given if isinstance(given, Workload) else workload(given)
+    marked = given if isinstance(given, Workload) else marked_as_workload(given)
     code = inspect.unwrap(marked.function)
     return marked, code.__qualname__.rpartition(".")[2]
 

@@ -200,7 +200,7 @@ class Waits:
             told = f"{when} {track} was at it for {format_duration(within(beside, each))}"
             for name in dict.fromkeys(s.name for s in beside if s.category in {DISK, STALL}):
                 ns = within([s for s in beside if s.name == name], each)
-                told += f", {format_duration(ns)} of that it {name}"
+                told += f"; {format_duration(ns)} of that: {name}"
             yield told
 
     def _disk_notes(self, each: Slice) -> Iterator[str]:

@@ -9,8 +9,8 @@ Interface: `call_of` a line, `KNOWN` names; `read_calls`, `files_of` a recording
 Units: bytes.
 """
 
-# Differs from Linux: strace does not tell which pages a program accessed, so the replay of its
-# recording accesses none: it makes the calls.
+# Differs from Linux: The replay of a recording made by strace makes its calls and accesses no page,
+# as strace does not tell which pages a program accessed.
 
 import re
 from collections import Counter

@@ -9,6 +9,7 @@ from kernelsim.cli import main as cli
 from kernelsim.cli.stress import progress_text
 from kernelsim.errors import ConfigError
 from kernelsim.explore import campaign as campaign_module
+from kernelsim.explore import pool as pool_module
 from kernelsim.explore import worker as worker_module
 from kernelsim.explore.campaign import CampaignOptions, Tally, run_campaign
 from kernelsim.explore.plan import read_plan
@@ -111,12 +112,12 @@ def planted(monkeypatch):
         "run.losses = lambda *_: ['zone 1 has less']\n"
         "worker.main()\n"
     )
-    real = worker_module.subprocess.Popen
+    real = pool_module.subprocess.Popen
 
     def start(command, **options):
         return real([sys.executable, "-c", text], **options)
 
-    monkeypatch.setattr(worker_module.subprocess, "Popen", start)
+    monkeypatch.setattr(pool_module.subprocess, "Popen", start)
 
 
 @pytest.mark.slow

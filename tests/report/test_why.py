@@ -3,8 +3,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernelsim.cli import main as cli
+from kernelsim.report.timeline.slices import DISK, Slice
+from kernelsim.report.why import within
 from kernelsim.report.why_oom import badness, kills_of
 from tests.house_rules import TOP
 
@@ -99,6 +103,14 @@ def test_statistics(out, capsys):
         ("kswapd0", True, False),
         ("tasks: ", False, True),
     ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), max_size=5))
+def test_what_overlaps_counts_once(spans):
+    """The time inside a slice is that of the set of its moments that others cover."""
+    slices = [Slice("t", start, start + ns, "", DISK) for start, ns in sorted(spans)]
+    moments = {t for s in slices for t in range(s.start_ns, s.end_ns)} & set(range(5, 15))
+    assert within(slices, Slice("t", 5, 15, "", DISK)) == len(moments)
 
 
 @pytest.mark.parametrize(

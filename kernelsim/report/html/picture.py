@@ -43,8 +43,7 @@ class Picture:
 
     def html(self) -> str:
         """Return a page with the picture, which opens without a network."""
-        text: str = file_html(self.model, INLINE, self.title)
-        return text
+        return str(file_html(self.model, INLINE, self.title))
 
     def save(self, path: str | Path) -> None:
         """Write that page.
