@@ -35,7 +35,7 @@ def test_demand_paging(tmp_path):
         assert values(recorded, key) == values(ours, key)
 
 
-@pytest.mark.mission("V11", "partly")
+@pytest.mark.mission("V11")
 def test_fork_and_shared_memory(tmp_path):
     """Every row inside; faults of reads and stores to memory that both have are as recorded."""
     assert rows_outside(CASES / "d03", tmp_path) == (RATCHET.compared["d03"], [])
