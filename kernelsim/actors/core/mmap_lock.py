@@ -30,6 +30,10 @@ class _Ticket:
     is_write: bool
     is_granted: bool = False
 
+    def waits(self) -> bool:
+        """Tell whether its turn has not come."""
+        return not self.is_granted
+
 
 class MmapLock:
     """The locks of one address space.
@@ -67,11 +71,11 @@ class MmapLock:
     async def _down(self, ticket: _Ticket) -> None:
         self._waiting.append(ticket)
         self._grant()
-        if ticket.is_granted:
+        if not ticket.waits():
             return
         began_ns = self._engine.now_ns
         async with ticket.task.off_cpu():
-            while not ticket.is_granted:
+            while ticket.waits():
                 await self._queue.wait()
         self._account.add_wait(self._engine.now_ns - began_ns)
 

@@ -81,6 +81,11 @@ class ElfProgram:
     image: ElfImage
     interpreter: ElfImage | None = None
 
+    @property
+    def path(self) -> str:
+        """Its file."""
+        return self.image.path
+
 
 @attrs.frozen(kw_only=True)
 class LoadedElf:
