@@ -34,7 +34,10 @@ class Content:
 
     Attributes:
         tokens: By row and page of a block; 0 for pages never written.
-        store: The page and token of the store that its fault is served for, if it is one.
+        stores: The page and token of the store that a fault is served for, by pid.
+        active: Pids of those in the middle of an operation.
+        is_raced: Several were at once: the order of their stores is known to nobody, and what they
+            wrote is not compared any more.
         leaving: Pages [first, end) that an operation under way unmaps, drops or moves.
         stale: Pages [first, end) of which TLBs may allow more than page tables do, until an
             operation under way has flushed them.
@@ -45,7 +48,9 @@ class Content:
     """
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
-    store: tuple[int, int] | None = None
+    stores: dict[int, tuple[int, int]] = attrs.field(factory=dict)
+    active: set[int] = attrs.field(factory=set)
+    is_raced: bool = False
     leaving: PageRanges = ()
     stale: PageRanges = ()
     moved: tuple[int, int, int] | None = None
@@ -217,7 +222,7 @@ def check_content(
     found = tokens_by_row(pages, content)
     expected = content.tokens[: len(found)]
     rows, index = np.nonzero(found != expected)
-    if not len(rows) and content.store is None:
+    if content.is_raced or not len(rows):
         return
     vpns = (content.blocks()[rows] << BLOCK_BITS) + index
     held, wanted = found[rows, index], expected[rows, index]
@@ -228,8 +233,7 @@ def check_content(
         is_dropped = content.is_lazy(vpns) & (held == 0)
         content.write(vpns[is_dropped], 0)
         legal |= is_dropped
-    if content.store is not None:
-        vpn, token = content.store
+    for vpn, token in content.stores.values():
         legal |= (vpns == vpn) & (held == token)
     order = np.argsort(vpns)
     yield from cut_short(

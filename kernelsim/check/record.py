@@ -72,6 +72,8 @@ class Record(Duties):
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
         content = self.content_of(pid)
+        content.active.add(pid)
+        content.is_raced = content.is_raced or len(content.active) > 1
         content.leaving = effect.leaves(mm, operation)
         freed = effect.frees(operation)
         content.stale = () if freed is None else (freed,)
@@ -92,12 +94,13 @@ class Record(Duties):
         if isinstance(operation, Sync | Fsync | Fdatasync) and result == 0:
             self.promises.acknowledged(pid)
         content = self.content_of(pid)
+        content.active.discard(pid)
         leaving, content.leaving, content.stale = content.leaving, (), ()
         for dropped in effect.drops(operation, result, leaving):
             content.drop(*dropped)
         moved, content.moved = content.moved, None
         wanted = effect.moves(operation, result)
-        if moved != wanted and not self._kernel.processes[pid].task.killed:
+        if moved != wanted and not content.is_raced and not self._kernel.processes[pid].task.killed:
             self.note(f"pid {pid} knows that its pages are moved: {wanted}, and moved are: {moved}")
         if isinstance(operation, Fork) and isinstance(result, int) and result > 0:
             self._inherits(pid, result)
@@ -133,7 +136,7 @@ class Record(Duties):
         self._kernel.bursts.tell_stores()
         content = self.content_of(pid)
         first, done, new_first = content.moved or (vpn, 0, new_vpn)
-        if (vpn, new_vpn) != (first + done, new_first + done):
+        if (vpn, new_vpn) != (first + done, new_first + done) and not content.is_raced:
             self.note(f"pid {pid} vpn {vpn:#x}: is moved out of its turn")
         content.moved = (first, done + nr, new_first)
         if nr:
@@ -217,6 +220,8 @@ class Record(Duties):
     def loaded(self, pid: int, vpns: I64, total: int) -> None:
         """Compare what a program read with what it, or others to a file it maps, wrote."""
         content = self.content_of(pid)
+        if content.is_raced:
+            return
         wanted = content.read(vpns)
         is_lazy = content.is_lazy(vpns)
         if is_lazy.any():
@@ -256,12 +261,15 @@ class Record(Duties):
 
     def faulting(self, pid: int, vpn: int, token: int, *, write: bool) -> None:
         """Note which page may be stored to from now on."""
-        self.content_of(pid).store = (vpn, token) if write else None
+        stores = self.content_of(pid).stores
+        stores.pop(pid, None)
+        if write:
+            stores[pid] = (vpn, token)
 
     def served(self, pid: int, nr: int) -> None:
         """Enter the store that was done with the fault."""
         content = self.content_of(pid)
-        store, content.store = content.store, None
+        store = content.stores.pop(pid, None)
         if store is not None:
             self.stored(pid, store[0], nr, 1, store[1])
 
@@ -271,7 +279,8 @@ class Record(Duties):
         if process is None or process.mm is not mm or process.has_ended() or mm.unstable:
             return True
         content = self.content_in(mm)
-        return any(first <= vpn < end for first, end in content.leaving + content.stale)
+        going = content.leaving + content.stale
+        return content.is_raced or any(first <= vpn < end for first, end in going)
 
     def forget_ended(self) -> None:
         """Forget what processes wrote whose memory is gone."""
@@ -350,6 +359,8 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
 
 def check_inside(mm: MmStruct, pages: Pages, content: Content) -> Iterator[str]:
     """Find entries of pages that no mapping covers, and no operation under way is about to take."""
+    if content.is_raced:
+        return
     ranges = [(vma.start >> PAGE_SHIFT, vma.end >> PAGE_SHIFT) for vma in mm.map]
     bounds = np.searchsorted(pages.vpn, np.array(ranges, np.int64).reshape(-1, 2))
     if int((bounds[:, 1] - bounds[:, 0]).sum()) == len(pages.vpn):

@@ -13,7 +13,7 @@ from typing import Final
 
 from kernelsim.config.era import CLASSIC
 from kernelsim.explore.draw_machine import draw_machine
-from kernelsim.explore.draw_mix import draw_faults, draw_kinds, draw_script
+from kernelsim.explore.draw_mix import draw_faults, draw_forker, draw_kinds, draw_script
 from kernelsim.explore.draw_site import Site
 from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.sim.rng import Rng
@@ -54,6 +54,7 @@ def draw_plan(seed: int, run: int) -> Plan:
     if power.chance(1, POWER_CUT_CHANCE):
         event = power.below(load_events // 2 >> power.below(6))
         faults.append(Fault(kind=POWER_CUT, target="machine", event=event))
+    script[-1:-1] = draw_forker(Rng(seed, f"stress/{run}/forker"), site)  # the last line waits
     return Plan(
         name=f"seed {seed} run {run}",
         seed=rng.bits(31),

@@ -231,6 +231,13 @@ def swapoff(rng: Rng, _site: Site) -> list[str]:
     return steps
 
 
+FORKER: Final = "forker"
+FORKER_CHANCE: Final = 4  # in one run of so many
+FORKER_SHARE: Final = 16  # of memory, at most
+FORKER_PAGES: Final = 256
+FORKER_STEPS: Final = (
+    "touchw:a", "forkcow:a:{size}", "forkcow:a:{size}:r", "clonevm:a:{size}", "vforkw:a:{size}",
+)  # fmt: skip
 KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "hog": hog,
     "zipf": zipf,
@@ -339,3 +346,19 @@ def draw_faults(
                     )
                 )
     return faults
+
+
+def draw_forker(rng: Rng, site: Site) -> list[str]:
+    """Return the line of a process that forks, lends its memory and runs a pool, in some runs.
+
+    It has a stream of its own, so that the other draws of a seed stay as they were.
+    """
+    if not rng.chance(1, FORKER_CHANCE):
+        return []
+    size = rng.between(1, max(2, min(site.memory_pages // FORKER_SHARE, FORKER_PAGES))) * PAGE_SIZE
+    kind = rng.choice(("mmap", "mmap", "mmapshared"))
+    steps = [f"name:{FORKER}", f"{kind}:a:{size}"]
+    for _ in range(rng.between(1, 4)):
+        part = rng.between(1, size // PAGE_SIZE) * PAGE_SIZE
+        steps.append(rng.choice(FORKER_STEPS).format(size=part))
+    return [" ".join(["memhog", *steps, "&"])]

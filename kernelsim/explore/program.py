@@ -31,6 +31,7 @@ from kernelsim.workload.script.step_work import (
 from kernelsim.workload.syscall import MappedRange
 
 DROP_ALL: Final = 3
+POOL: Final = 3  # tasks of a pool, beside the one that makes them
 MOST_BYTES: Final = 1 << 62
 
 
@@ -130,6 +131,44 @@ class Program:
         if region is not None:
             await touch_random(self._process, region, step)
 
+    async def fork(self, step: Step) -> None:
+        """forkcow: have a child read and perhaps store, and store beside it; wait for it."""
+        await self._with_children(step, 1, shares_vm=False, write=step.args[2] is None)
+
+    async def threads(self, step: Step) -> None:
+        """clonevm: have a pool of tasks that share the memory store to the same pages at once."""
+        await self._with_children(step, POOL, shares_vm=True, write=True)
+
+    async def _with_children(self, step: Step, nr: int, *, shares_vm: bool, write: bool) -> None:
+        region, process = self._regions.get(str(step.args[0])), self._process
+        if region is None:
+            return
+        length = min(number_of(step.args[1]), region.length)
+
+        async def work(child: ProcessHandle) -> None:
+            await child.touch(region, length=length)
+            if write:
+                await child.touch(region, length=length, write=True)
+
+        children = [await process.fork(work, shares_vm=shares_vm) for _ in range(nr)]
+        await process.touch(region, length=length, write=True)
+        for child in children:
+            if process.exit_status is None:
+                await process.waitpid(child)
+
+    async def vfork(self, step: Step) -> None:
+        """vforkw: lend the memory to a child that stores to it and runs a program of its own."""
+        region, process = self._regions.get(str(step.args[0])), self._process
+        if region is None:
+            return
+        length = min(number_of(step.args[1]), region.length)
+
+        async def borrow(child: ProcessHandle) -> None:
+            await child.touch(region, length=length, write=True)
+            await child.exec("borrower")
+
+        await process.waitpid(await process.vfork(borrow))
+
     async def grow(self, step: Step) -> None:
         """Map and write one piece after the other, and keep them all."""
         piece, most = number_of(step.args[0]), number_of(step.args[1])
@@ -213,6 +252,9 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     "free": Program.free,
     **dict.fromkeys(("touchw", "touchr"), Program.touch),
     **dict.fromkeys(("randw", "randr"), Program.random),
+    "forkcow": Program.fork,
+    "clonevm": Program.threads,
+    "vforkw": Program.vfork,
     "grow": Program.grow,
     "readf": Program.readf,
     "readsteps": Program.readsteps,

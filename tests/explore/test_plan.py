@@ -5,7 +5,7 @@ import pytest
 
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.explore.draw import draw_plan
-from kernelsim.explore.draw_mix import KINDS
+from kernelsim.explore.draw_mix import FORKER, KINDS
 from kernelsim.explore.plan import FAULT_KINDS, Fault, Plan, plan_text, read_plan
 
 pytestmark = pytest.mark.mission("B3")
@@ -33,7 +33,9 @@ def test_the_same_two_numbers_draw_the_same_plan():
 def test_every_kind_and_fault_is_drawn():
     """Some runs have each kind of process and of fault, on quite different machines."""
     names = {process.name.rstrip("0123456789") for plan in DRAWN for process in plan.processes}
-    assert set(KINDS) == names
+    assert {*KINDS, FORKER} == names
+    forks = {step.op for plan in DRAWN for process in plan.processes for step in process.steps}
+    assert {"forkcow", "clonevm", "vforkw"} <= forks
     assert set(FAULT_KINDS) == {fault.kind for plan in DRAWN for fault in plan.fault}
     specs = [plan.spec() for plan in DRAWN]
     assert {"x86_64", "i386", "i386pae"} == {spec.arch for spec in specs}

@@ -54,7 +54,7 @@ def test_a_dynamic_program_and_its_heap(tmp_path):
     assert texts[1].count("begin=/proc/self/maps") == 64
 
 
-@pytest.mark.mission("V11", "partly")
+@pytest.mark.mission("V11")
 def test_fork_and_shared_memory(tmp_path):
     """Every row inside; faults of reads and stores to memory that both have are as recorded."""
     assert rows_outside(CASES / "d03", tmp_path) == (RATCHET.compared["d03"], [])

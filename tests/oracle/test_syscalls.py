@@ -24,7 +24,7 @@ def test_programs_answer_as_recorded(family):
 
 
 @pytest.mark.slow
-@pytest.mark.mission("V11", "partly")
+@pytest.mark.mission("V11")
 @pytest.mark.parametrize("family", sorted(set(RATCHET.outside) - set(QUICK)))
 def test_programs_of_other_families(family):
     """All run to their end, and no program falls back that was the same throughout."""

@@ -52,6 +52,8 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("segmentation_story", "may_swap=True", "may_swap=False", "the holes were not joined"),
     ("stack_overflow", 'f"{limit_kb}K"', '"1M"', "as far as its limit"),
     ("time_slices", "cpu=0) for name", "cpu=len(name) % 2) for name", "in three times"),
+    ("threads_share", "offset=number * apart", "offset=number * TABLE", "locked by one at a time"),
+    ("threads_share", "ROUNDS = 100", "ROUNDS = 0", "mmap alone"),
     ("tlb_reach", "REACH = 1536", "REACH = 1792", "within its reach"),
     ("uma_bus_saturation", "min(count / alone_ns * 1000, most)", "most / 2", "as theory says"),
     ("watermarks", "zones[1].free - zones[1].low", "zones[1].free", "above low kswapd sleeps"),

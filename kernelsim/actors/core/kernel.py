@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import attrs
 
 from kernelsim.actors.core.backing_dev import BackingDev
+from kernelsim.actors.core.mmap_lock import MmapLock
 from kernelsim.actors.core.pdflush_pool import Job, PdflushPool
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.ratelimit import RateLimit
@@ -111,6 +112,7 @@ class Kernel:
         acpi_hotplug: Where to put DIMMs in, and take them out.
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
             queue of those that wait until it is done, as for mmap_lock.
+        mmap_locks: Locks of the address spaces that several tasks share, by number.
         reclaimed_nodes: Nodes that a task does node reclaim on (PGDAT_RECLAIM_LOCKED).
         processes: Living processes by pid, in the order they started.
         zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
@@ -166,6 +168,7 @@ class Kernel:
     memory_hotplug: ActorRef = attrs.field(init=False)
     acpi_hotplug: ActorRef = attrs.field(init=False)
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
+    mmap_locks: dict[int, MmapLock] = attrs.field(factory=dict)
     reclaimed_nodes: set[int] = attrs.field(factory=set)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)

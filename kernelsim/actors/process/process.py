@@ -11,6 +11,7 @@ from typing import Any
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.shared_mm import mmap_lock_of
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.executing import start_elf
 from kernelsim.actors.process.calls.table import CALLS
@@ -57,7 +58,12 @@ class Process(Actor):
         caller.nr_operations += 1
         await entry.task.get_cpu(wakeup=True)
         observer.begins(entry.pid, caller.mm, message)
-        result = await call.handler(caller, message)
+        lock = mmap_lock_of(caller.current, caller.mm) if call.takes_mmap_lock else None
+        if lock is None:
+            result = await call.handler(caller, message)
+        else:
+            async with lock.held(entry.task, write=True):
+                result = await call.handler(caller, message)
         if not entry.has_ended():
             observer.ends(entry.pid, message, result, caller.token)
         await entry.task.put_cpu()

@@ -10,11 +10,13 @@ Units: virtual page numbers, pages, ns.
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import fill_request, get_vma_policy, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.shared_mm import mmap_lock_of
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.access_trace import AccessTrace
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
@@ -71,7 +73,7 @@ from kernelsim.mm.space.vm_flags import vma_has_recency
 from kernelsim.trace.exceptions import page_fault_user
 from kernelsim.trace.kmem import mm_page_alloc
 from kernelsim.trace.ks import ks_fault
-from kernelsim.units import PAGE_SHIFT
+from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 NO_END: Final = 1 << 60  # ns
 
@@ -106,7 +108,8 @@ class Accesses:
     def _pages_at_once(self) -> int:
         """Return how many pages a burst may have; 1, by messages, where each is to be logged."""
         kernel = self._kernel
-        if self.trace.is_wanted or wants(self._handler, page_fault_user):
+        is_told = self.trace.is_wanted or wants(self._handler, page_fault_user)
+        if is_told or self._entry.mm.mm_users > 1:
             return 1
         if any(wants(node, mm_page_alloc) for node in kernel.nodes):
             return 1
@@ -118,11 +121,13 @@ class Accesses:
     ) -> int:  # fmt: skip
         """Access `nr` pages of a VMA, `stride` apart; return how many, fewer if it must end."""
         task, done = self._entry.task, 0
-        pages_at_once = self._pages_at_once()
+        pages_at_once, is_alone = self._pages_at_once(), self._entry.mm.mm_users == 1
         while done < nr and not task.killed and not result.signal:
             at = vpn + done * stride
             if pages_at_once == 1:
                 done += await self._one(vma, at, token, result, write=write)
+                if not is_alone:  # the mapping may be another one by now
+                    break
                 continue
             policy = get_vma_policy(task, vma)
             row = self._begin(token, min(nr - done, pages_at_once), policy)
@@ -160,6 +165,8 @@ class Accesses:
             if pages_at_once == 1:
                 vpn, write = int(vpns[done]), bool(writes[done])
                 done += await self._one(vma_of(vpn), vpn, token, result, write=write)
+                if mm.mm_users > 1:
+                    break
                 continue
             row = self._begin(token, min(nr - done, pages_at_once), task.mempolicy)
             self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
@@ -287,7 +294,24 @@ class Accesses:
             trace(task, point)
 
     async def _fault(self, fault: PageFault, result: FaultCounts) -> int:
-        """Wait for the fault handler; return 1 when the access is done."""
+        """Wait for the fault handler; return 1 when the access is done.
+
+        Source: Linux 6.1 arch/x86/mm/fault.c:do_user_addr_fault
+        """
+        mm, task = self._entry.mm, self._entry.task
+        lock = mmap_lock_of(self._current, mm)
+        if lock is None:
+            return await self._serve(fault, result)
+        async with lock.held(task, write=False):
+            address = fault.vpn << PAGE_SHIFT
+            vma = mm.map.find_vma_intersection(address, address + PAGE_SIZE)
+            if vma is None or not vma.permits(write=fault.write):
+                return 0
+            if fault.write:
+                vma = mm.anon_vma_prepare(vma)
+            return await self._serve(msgspec.structs.replace(fault, vma=vma), result)
+
+    async def _serve(self, fault: PageFault, result: FaultCounts) -> int:
         kernel, entry = self._kernel, self._entry
         is_store = fault.write and fault.token != KEEP
         kernel.observer.faulting(entry.pid, fault.vpn, fault.token, write=is_store)

@@ -143,6 +143,7 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     tables = np.zeros(1, np.int64)
     tables[0] = pgd_free(*kernel.space, mm.number)
     freed += await free_frames(current, tables, kernel.taken(1))
+    kernel.mmap_locks.pop(mm.number, None)
     kernel.mms.mm_free(mm)
     return freed
 

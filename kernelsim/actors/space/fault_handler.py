@@ -53,6 +53,7 @@ from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import (
     _PAGE_PRESENT,
     _PAGE_RW,
+    PT_BITS,
     install_tables,
     pte_at,
     pte_pfn,
@@ -217,8 +218,10 @@ class FaultHandler(Actor):
             return KILLED
         token = max(fault.token, 0)
         done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token)
-        assert done == 1, "the address space of a faulting process changed under it"
-        kernel.placed(1)
+        kernel.placed(done)
+        if not done:  # another task that shares the memory was faster
+            await free_frames(self._current, self._pfn, 1)
+            return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0, rss=NO_RSS)
         if is_locked(fault.vma):
             mlock_new_folio(kernel.mem, int(self._pfn[0]))
         return await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
@@ -285,8 +288,9 @@ class FaultHandler(Actor):
             await clear_pages(self._current, grant.nid, 1)
             kernel.pool.reserve(1)
             used = install_tables(*kernel.space, self._mm.number, fault.vpn, 1, self._pfn, 1)
-            assert used == 1, "a page table appeared while another was being allocated"
-            kernel.placed(1)
+            kernel.placed(used)
+            if not used:  # another task has made it meanwhile
+                await free_frames(self._current, self._pfn, 1)
         return True
 
     async def _leave(self, fault: PageFault, *, majflt: int, new_pfn: int = 0) -> FaultResult:
@@ -312,8 +316,18 @@ class FaultHandler(Actor):
         nid = accessed_nid(self._current, mm, fault.vpn) if done else 0
         if new_pfn:
             await folio_add_lru(self._current, new_pfn)
-        await task.compute(kernel.spec.latency.pte_set_ns, resched=False)
+        await self._set_pte(fault.vpn)
         return FaultResult(bool(done), 1 - majflt, majflt, user_ns, nid=nid)
+
+    async def _set_pte(self, vpn: int) -> None:
+        """Spend the time of setting an entry, under the lock of its table if others use it, too."""
+        kernel, mm = self._kernel, self._mm
+        hold_ns = kernel.spec.latency.pte_set_ns
+        lock = kernel.mmap_locks.get(mm.number) if mm.mm_users > 1 else None
+        if lock is None:
+            await self._task.compute(hold_ns, resched=False)
+        else:
+            await lock.set_pte(vpn >> int(kernel.pool.pt.state[PT_BITS]), hold_ns)
 
     def _token_at(self, vpn: int) -> int:
         """Return what a mapped page holds; 0 for one that is not there any more."""
@@ -329,6 +343,7 @@ class FaultHandler(Actor):
 
 
 WP_SHARED = "wp_shared"
+NO_RSS = (0, 0, 0, 0)
 SWAP_RSS = (0, 1, -1, 0)  # of a page that comes from swap
 KIND_NAMES = ("spurious", "anon", "zero_wp", "swap", "wp", "file", "migration", WP_SHARED)
 

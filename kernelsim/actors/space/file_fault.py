@@ -136,10 +136,10 @@ class FileFault:
         pfn, result = await self._filemap_fault(fault, tried=tried)
         if not pfn:
             return attrs.evolve(result, nr_mapped=nr)
-        map_file_page(*kernel.space, self._mm.number, fault.vpn, pfn, self._prot(fault))
-        if is_locked(vma):
+        done = map_file_page(*kernel.space, self._mm.number, fault.vpn, pfn, self._prot(fault))
+        if done and is_locked(vma):
             await self._lock([fault.vpn])
-        return attrs.evolve(result, nr_mapped=nr + 1)
+        return attrs.evolve(result, nr_mapped=nr + done)
 
     def _map_around(self, fault: PageFault) -> tuple[int, bool]:
         """Return how many pages were mapped, and whether that of the fault is among them."""
@@ -177,8 +177,10 @@ class FileFault:
             await copy_pages(self._current, nids, 1, resched=False)
         token = fault.token if fault.token != KEEP else int(kernel.mem.pages.token[pfn])
         done = map_anon(*kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token)
-        assert done == 1, "the address space of a faulting process changed under it"
-        kernel.placed(1)
+        kernel.placed(done)
+        if not done:  # another task that shares the memory was faster
+            await free_frames(self._current, self._pfn, 1)
+            return attrs.evolve(result, majflt=majflt)
         if fault.token == KEEP:  # from now on it is a copy of what it was made of
             kernel.observer.stored(task.pid, fault.vpn, 1, 1, token)
         if is_locked(fault.vma):
@@ -197,11 +199,12 @@ class FileFault:
         if self._mkwrite(file.inode, fault.vma.index_of(fault.vpn), pfn):
             return NO_SPACE
         space = kernel.space
-        map_file_page(*space, self._mm.number, fault.vpn, pfn, self._prot(fault))
-        make_writable(*space, self._mm.number, fault.vpn)
-        if is_locked(fault.vma):
-            await self._lock([fault.vpn])
-        return attrs.evolve(result, nr_mapped=1)
+        done = map_file_page(*space, self._mm.number, fault.vpn, pfn, self._prot(fault))
+        if done:  # else the access finds what another task has mapped meanwhile
+            make_writable(*space, self._mm.number, fault.vpn)
+            if is_locked(fault.vma):
+                await self._lock([fault.vpn])
+        return attrs.evolve(result, nr_mapped=done)
 
     def wp_page_shared(self, fault: PageFault) -> FileFaultResult:
         """Let stores through to a page that is mapped for reading only.

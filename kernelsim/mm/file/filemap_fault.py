@@ -125,17 +125,19 @@ def filemap_map_pages(
 @leaf
 def map_file_page(
     mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, pfn: int, bits: int
-) -> None:
-    """Map a page of a file where there is no entry.
+) -> int:
+    """Map a page of a file where there is no entry; return 1, or 0 if there is one by now.
 
     Source: Linux 6.1 mm/memory.c:do_set_pte
     """
     row, _ = pte_span(mem, pt, mms, mm, vpn)
     at = vpn & ((1 << pt.state[PT_BITS]) - 1)
-    assert get_pte(pt.entry, row, at) == 0, "the address space of a faulting process changed"
+    if get_pte(pt.entry, row, at) != 0:
+        return 0
     pt.entry[row, at] = mk_pte(pfn, bits)
     page_add_file_rmap(mem, pfn)
     mms.rss[mm, mm_counter_file(mem.pages.flags[pfn])] += 1
+    return 1
 
 
 @leaf

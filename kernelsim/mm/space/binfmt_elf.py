@@ -91,6 +91,11 @@ class ElfProgram:
     interpreter: ElfImage | None = None
     libraries: tuple[ElfImage, ...] = ()
 
+    @property
+    def path(self) -> str:
+        """Its file."""
+        return self.image.path
+
 
 @attrs.frozen(kw_only=True)
 class LoadedElf:

@@ -13,7 +13,7 @@ from kernelsim.errors import SyscallError
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from tests.small_machine import PAGE, run, small_machine
 
-pytestmark = pytest.mark.mission("V11", "partly")
+pytestmark = pytest.mark.mission("V11")
 MEMORY = {"memory": "32M"}
 
 

@@ -363,6 +363,7 @@ def _dropped(_value: Madvise, answer: int | None, leaving: PageRanges) -> PageRa
 CALLS: Final = (
     Call(
         name="madvise",
+        takes_mmap_lock=True,
         value=Madvise,
         handler=madvise,
         errors=(
@@ -380,6 +381,7 @@ CALLS: Final = (
     ),
     Call(
         name="msync",
+        takes_mmap_lock=True,
         value=Msync,
         handler=msync,
         errors=(errno.EINVAL, errno.ENOMEM, errno.EIO, errno.ENOSPC, errno.EBUSY),

@@ -31,6 +31,7 @@ class Call:
         steps: The steps of scripts that make it, each with the fields it sets beyond its form.
         words: Of an argument that is a word, those that are simulated.
         effect: What it does to content.
+        takes_mmap_lock: It changes the mappings, and holds the lock of the address space meanwhile.
         is_program: The process runs on its CPU for it; else it only waits.
     """
 
@@ -43,6 +44,7 @@ class Call:
     steps: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict)
     words: tuple[str, ...] = ()
     effect: Effect = NO_EFFECT
+    takes_mmap_lock: bool = False
     is_program: bool = True
 
     def errno_of(self, answer: object) -> int:

@@ -110,8 +110,9 @@ class Caller:
         entry = self.entry
         while entry.vfork_child is not None and not entry.must_die():
             await entry.signals.wait()
-        if entry.vfork_child is not None:
-            entry.vfork_child.vfork_parent = entry.vfork_child = None
+        child, entry.vfork_child = entry.vfork_child, None
+        if child is not None:
+            child.vfork_parent = None
 
     async def enter_kernel(self) -> None:
         """Spend the time of entering the kernel and leaving it."""

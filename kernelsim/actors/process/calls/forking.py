@@ -8,12 +8,15 @@ from typing import Final
 
 import attrs
 
+from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.shared_mm import mmap_lock_of, share_mm
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.space.address_space import free_address_space
 from kernelsim.actors.space.fork import dup_mm
+from kernelsim.mm.space.mm_struct import MmStruct
 
 
 @attrs.frozen
@@ -42,16 +45,14 @@ async def fork(caller: Caller, message: Fork) -> int:
 
     Source: Linux 6.1 kernel/fork.c:copy_process
     """
-    # Differs from Linux: No lock keeps tasks apart that share an address space and change it at
-    # the same time.
     await caller.enter_kernel()
     kernel, entry = caller.kernel, caller.entry
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
     mm = caller.mm
     if message.shares_vm:
-        mm.mm_users += 1
+        share_mm(kernel, mm)
     else:
-        copy, is_whole = await dup_mm(caller.current, mm, pid)
+        copy, is_whole = await _dup_mm(caller.current, mm, pid)
         if copy is None or not is_whole:
             if copy is not None:
                 await free_address_space(caller.current, copy)
@@ -82,6 +83,15 @@ async def fork(caller: Caller, message: Fork) -> int:
         child.vfork_parent, entry.vfork_child = entry, child
     kernel.start_process(child)
     return pid
+
+
+async def _dup_mm(current: Current, mm: MmStruct, pid: int) -> tuple[MmStruct | None, bool]:
+    """Copy an address space as `dup_mm` does; nobody changes it or faults meanwhile."""
+    lock = mmap_lock_of(current, mm)
+    if lock is None:
+        return await dup_mm(current, mm, pid)
+    async with lock.held(current.task, write=True):
+        return await dup_mm(current, mm, pid)
 
 
 async def wait4(caller: Caller, message: Wait4) -> int:

@@ -190,6 +190,7 @@ _MMAP_ERRORS: Final = (
 CALLS: Final = (
     Call(
         name="mmap",
+        takes_mmap_lock=True,
         value=Mmap,
         handler=mmap,
         returns="mapping",
@@ -200,6 +201,7 @@ CALLS: Final = (
     ),
     Call(
         name="munmap",
+        takes_mmap_lock=True,
         value=Munmap,
         handler=munmap,
         errors=(errno.ENOMEM, errno.EINVAL),
@@ -209,6 +211,7 @@ CALLS: Final = (
     ),
     Call(
         name="brk",
+        takes_mmap_lock=True,
         value=Brk,
         handler=brk,
         returns="number",

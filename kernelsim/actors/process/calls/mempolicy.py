@@ -246,6 +246,7 @@ CALLS: Final = (
     ),
     Call(
         name="mbind",
+        takes_mmap_lock=True,
         value=Mbind,
         handler=mbind,
         errors=(errno.EFAULT, errno.EINVAL, errno.EIO, errno.ENOMEM, errno.EPERM),
@@ -263,6 +264,7 @@ CALLS: Final = (
     ),
     Call(
         name="set_mempolicy_home_node",
+        takes_mmap_lock=True,
         value=SetMempolicyHomeNode,
         handler=set_mempolicy_home_node,
         errors=(errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP, errno.ENOMEM),

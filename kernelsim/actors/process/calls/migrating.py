@@ -139,6 +139,7 @@ async def migrate_pages(caller: Caller, message: MigratePages) -> int:
 CALLS: Final = (
     Call(
         name="move_pages",
+        takes_mmap_lock=True,
         value=MovePages,
         handler=move_pages,
         returns="result",
@@ -147,6 +148,7 @@ CALLS: Final = (
     ),
     Call(
         name="migrate_pages",
+        takes_mmap_lock=True,
         value=MigratePages,
         handler=migrate_pages,
         returns="number",

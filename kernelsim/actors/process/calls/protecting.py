@@ -171,6 +171,7 @@ def _remapped_moves(value: Mremap, answer: int | None) -> tuple[int, int, int] |
 CALLS: Final = (
     Call(
         name="mprotect",
+        takes_mmap_lock=True,
         value=Mprotect,
         handler=mprotect,
         errors=(errno.EINVAL, errno.ENOMEM, errno.EACCES),
@@ -178,6 +179,7 @@ CALLS: Final = (
     ),
     Call(
         name="mremap",
+        takes_mmap_lock=True,
         value=Mremap,
         handler=mremap,
         returns="mapping",

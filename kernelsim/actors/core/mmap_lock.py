@@ -1,0 +1,109 @@
+"""The locks of an address space that several tasks share: mmap_lock, and those of its page tables.
+
+Linux: include/linux/mmap_lock.h (a rw_semaphore), mm/memory.c:pte_offset_map_lock, 6.1.
+Faults hold mmap_lock for reading, several at a time; calls that change mappings hold it alone. Who
+waits sleeps, and is let in by turns: nobody overtakes a writer that waits. A page table is locked
+while an entry of it is set; who waits for that spins.
+# Differs from Linux: A fault keeps mmap_lock while it waits for a page, and a call that brings in
+# the pages of what it maps keeps it, too. Nobody spins on it before sleeping.
+Where one task uses an address space nobody waits, and nothing of this exists.
+Interface: `MmapLock`, one an address space; shared_mm.py makes and finds them.
+Units: ns.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+
+from kernelsim.actors.core.task import Task
+from kernelsim.sim.engine import Engine
+from kernelsim.sim.locks import FifoServer
+
+
+@attrs.define(eq=False)
+class _Ticket:
+    """One that waits."""
+
+    task: Task
+    is_write: bool
+    is_granted: bool = False
+
+    def waits(self) -> bool:
+        """Tell whether its turn has not come."""
+        return not self.is_granted
+
+
+class MmapLock:
+    """The locks of one address space.
+
+    Args:
+        engine: Of the run.
+        number: Of the address space, for reports.
+    """
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self._engine = engine
+        self._account = engine.account("mmap_lock")
+        self._queue = engine.wait_queue(f"mmap_lock of mm {number}")
+        self._waiting: deque[_Ticket] = deque()
+        self._holders: set[str] = set()
+        self._is_written = False
+        self._tables: dict[int, FifoServer] = {}
+
+    def is_held_by(self, task: Task) -> bool:
+        """Tell whether a task holds it."""
+        return task.name in self._holders
+
+    @asynccontextmanager
+    async def held(self, task: Task, *, write: bool) -> AsyncIterator[None]:
+        """Hold it inside the block, alone for writing.
+
+        Source: Linux 6.1 include/linux/mmap_lock.h:mmap_read_lock, :mmap_write_lock
+        """
+        await self._down(_Ticket(task, write))
+        try:
+            yield
+        finally:
+            self._up(task)
+
+    async def _down(self, ticket: _Ticket) -> None:
+        self._waiting.append(ticket)
+        self._grant()
+        if not ticket.waits():
+            return
+        began_ns = self._engine.now_ns
+        async with ticket.task.off_cpu():
+            while ticket.waits():
+                await self._queue.wait()
+        self._account.add_wait(self._engine.now_ns - began_ns)
+
+    def _up(self, task: Task) -> None:
+        self._holders.remove(task.name)
+        self._is_written = False
+        if self._grant():
+            self._queue.wake_all()
+
+    def _grant(self) -> bool:
+        """Let in those at the head of the queue that may be; return whether there were any."""
+        nr_before = len(self._waiting)
+        while self._waiting and not self._is_written:
+            ticket = self._waiting[0]
+            if ticket.is_write and self._holders:
+                break
+            self._waiting.popleft()
+            ticket.is_granted, self._is_written = True, ticket.is_write
+            self._holders.add(ticket.task.name)
+            self._account.nr_holds += 1
+        return len(self._waiting) != nr_before
+
+    async def set_pte(self, table: int, hold_ns: int) -> None:
+        """Spend the time of setting an entry, under the lock of its table of PTEs.
+
+        Source: Linux 6.1 mm/memory.c:do_anonymous_page, which takes ptl for it
+        """
+        server = self._tables.get(table)
+        if server is None:
+            server = self._tables[table] = self._engine.server("page table lock")
+        await server.serve(hold_ns)
