@@ -6,6 +6,7 @@ Who writes to a block's file does the work, in its own time; while the controlle
 all others wait, as for device_hotplug_lock.
 # Differs from Linux: The struct pages of memory are there as long as the memory is; those of a
 # machine's own blocks were made at boot.
+Owns: the states of memory blocks, and which zone each is in.
 Interface: ask; the messages of messages/memory_hotplug.py.
 Units: pages, pfn.
 """
