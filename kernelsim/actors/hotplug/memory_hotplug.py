@@ -39,7 +39,6 @@ from kernelsim.mm.page.memory_hotplug import (
     ONLINE,
     ONLINE_TYPES,
     block_range,
-    memory_changed,
     zone_for_block,
 )
 from kernelsim.mm.page.page_isolation import (
@@ -110,7 +109,7 @@ class MemoryHotplug(Actor):
         await task.compute(kernel.spec.latency.scan_page_ns * (end - start))
         await kernel.node_of(zone).ref.ask(OnlineRange(zone, start, end, task.cpu.name))
         block.state, block.zone = ONLINE, zone
-        self._changed(zone)
+        self._reset_reserves()
         trace(task, ks_memory_block(block.index, block.state, 0, ""))
 
     async def _offline(self, current: Current, block: MemoryBlock) -> tuple[int, str]:
@@ -145,7 +144,7 @@ class MemoryHotplug(Actor):
             return -errno.EINTR, "signal backoff"
         await node.ask(OfflineRange(zone, start, end, task.cpu.name))
         block.state, block.zone = OFFLINE, None
-        self._changed(zone)
+        self._reset_reserves()
         return 0, ""
 
     async def _empty(self, current: Current, zone: int, start: int, end: int) -> bool:
@@ -217,14 +216,6 @@ class MemoryHotplug(Actor):
         pages = self._kernel.mem.pages
         line = f"page:(____ptrval____) refcount:1 mapcount:{pages.mapcount[pfn]} pfn:{pfn:#x}"
         self._kernel.printk(KERN_WARNING, line, "page dumped because: unmovable page")
-
-    def _changed(self, zone: int) -> None:
-        """Have all follow that is derived from the memory there is."""
-        kernel = self._kernel
-        memory_changed(kernel.phys, zone)
-        kernel.mms.commit.totalram_pages = kernel.phys.totalram_pages
-        kernel.writeback.set_ratelimit()
-        self._reset_reserves()
 
     def _reset_reserves(self) -> None:
         """Have less kept for root and for a user where that is more than there is.
