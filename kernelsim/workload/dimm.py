@@ -7,7 +7,7 @@ Units: bytes.
 import attrs
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.messages.memory_hotplug import AddDimm, RemoveDimm
+from kernelsim.actors.messages.acpi import AddDimm, RemoveDimm
 from kernelsim.errors import ConfigError, SyscallError
 from kernelsim.units import PAGE_SIZE, format_size, parse_size
 

@@ -39,6 +39,7 @@ from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.file.page_writeback import Writeback
 from kernelsim.mm.page.alloc_context import AllocContexts
+from kernelsim.mm.page.memory_hotplug import memory_changed
 from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.reclaim.lru_gen_mm_list import MmListState
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
@@ -299,6 +300,12 @@ class Kernel:
             node.observe(observer)
         for cpu in self.cpus:
             cpu.observer = observer
+
+    def memory_changed(self, zone: int) -> None:
+        """Have all follow that is derived from the memory there is, in the step it changes in."""
+        memory_changed(self.phys, zone)
+        self.mms.commit.totalram_pages = self.phys.totalram_pages
+        self.writeback.set_ratelimit()
 
     def swap_location(self, slot: int) -> tuple[BlockDevice, int]:
         """Return the disk a slot lies on, and its page number there."""

@@ -6,6 +6,7 @@ A DIMM that comes becomes memory blocks, offline unless auto_online_blocks says 
 leaves has its blocks taken offline first, and stays if one of them cannot be.
 # Differs from Linux: The struct pages of added memory lie in single pages; Linux takes blocks
 # of 2 MiB for them while there are any.
+Owns: the DIMMs that have come, and the pages of their struct pages.
 Interface: ask; `AddDimm`, `RemoveDimm`.
 Units: pages, pfn.
 """
@@ -21,11 +22,8 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import KERN_WARNING, Kernel
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.memory_hotplug import (
-    AddDimm,
-    RemoveDimm,
-    StateStore,
-)
+from kernelsim.actors.messages.acpi import AddDimm, RemoveDimm
+from kernelsim.actors.messages.memory_hotplug import StateStore
 from kernelsim.mm.core.mem import PAGEBLOCK_NR_PAGES, PG_kernel
 from kernelsim.mm.page.gfp import GFP_KERNEL
 from kernelsim.mm.page.memory_hotplug import OFFLINE, ONLINE

@@ -6,6 +6,7 @@ Who writes to a block's file does the work, in its own time; while the controlle
 all others wait, as for device_hotplug_lock.
 # Differs from Linux: The struct pages of memory are there as long as the memory is; those of a
 # machine's own blocks were made at boot.
+Owns: the states of memory blocks, and which zone each is in.
 Interface: ask; the messages of messages/memory_hotplug.py.
 Units: pages, pfn.
 """
@@ -38,7 +39,6 @@ from kernelsim.mm.page.memory_hotplug import (
     ONLINE,
     ONLINE_TYPES,
     block_range,
-    memory_changed,
     zone_for_block,
 )
 from kernelsim.mm.page.page_isolation import (
@@ -109,7 +109,7 @@ class MemoryHotplug(Actor):
         await task.compute(kernel.spec.latency.scan_page_ns * (end - start))
         await kernel.node_of(zone).ref.ask(OnlineRange(zone, start, end, task.cpu.name))
         block.state, block.zone = ONLINE, zone
-        self._changed(zone)
+        self._reset_reserves()
         trace(task, ks_memory_block(block.index, block.state, 0, ""))
 
     async def _offline(self, current: Current, block: MemoryBlock) -> tuple[int, str]:
@@ -144,7 +144,7 @@ class MemoryHotplug(Actor):
             return -errno.EINTR, "signal backoff"
         await node.ask(OfflineRange(zone, start, end, task.cpu.name))
         block.state, block.zone = OFFLINE, None
-        self._changed(zone)
+        self._reset_reserves()
         return 0, ""
 
     async def _empty(self, current: Current, zone: int, start: int, end: int) -> bool:
@@ -216,14 +216,6 @@ class MemoryHotplug(Actor):
         pages = self._kernel.mem.pages
         line = f"page:(____ptrval____) refcount:1 mapcount:{pages.mapcount[pfn]} pfn:{pfn:#x}"
         self._kernel.printk(KERN_WARNING, line, "page dumped because: unmovable page")
-
-    def _changed(self, zone: int) -> None:
-        """Have all follow that is derived from the memory there is."""
-        kernel = self._kernel
-        memory_changed(kernel.phys, zone)
-        kernel.mms.commit.totalram_pages = kernel.phys.totalram_pages
-        kernel.writeback.set_ratelimit()
-        self._reset_reserves()
 
     def _reset_reserves(self) -> None:
         """Have less kept for root and for a user where that is more than there is.

@@ -3,7 +3,6 @@
 Units: pages, pfn.
 """
 
-import attrs
 import msgspec
 
 from kernelsim.mm.core.mem import I64
@@ -84,27 +83,3 @@ class PutbackMovable(msgspec.Struct, frozen=True, eq=False, gc=False):
     pfns: I64
     kinds: I64
     user: str
-
-
-@attrs.frozen
-class AddDimm:
-    """A DIMM is put in; answered with 0 or a negative errno.
-
-    Attributes:
-        name: Its name.
-        start: Its first frame.
-        nr_pages: Its size.
-        nid: Its node.
-    """
-
-    name: str
-    start: int
-    nr_pages: int
-    nid: int
-
-
-@attrs.frozen
-class RemoveDimm:
-    """A DIMM is asked to leave; answered with 0 when it has, or a negative errno."""
-
-    name: str

@@ -82,6 +82,10 @@ class Memory(Protocol):
         """Note that pages went out of use."""
         ...
 
+    def memory_changed(self, zone: int) -> None:
+        """Have all follow that is derived from the memory of zones, after that of one changed."""
+        ...
+
     def printk_ratelimited(self, place: str, line: str) -> None:
         """Print a line to the kernel log, of a place that may have too many."""
         ...

@@ -79,9 +79,11 @@ class NodeHotplug:
 
     def _offline(self, message: OfflineRange) -> None:
         offline_pages(self._memory.mem, message.zone, message.start, message.end)
+        self._memory.memory_changed(message.zone)
 
     def _online(self, message: OnlineRange) -> None:
         online_pages(self._memory.mem, message.zone, message.start, message.end)
+        self._memory.memory_changed(message.zone)
 
     def _lru_work(self, work: Callable[[Any], Any], message: Any) -> Any:  # noqa: ANN401
         return self._under_lru_lock(partial(work, message), message.user)
