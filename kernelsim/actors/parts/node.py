@@ -56,6 +56,7 @@ from kernelsim.actors.messages.node import (
     ShrinkActive,
 )
 from kernelsim.actors.parts.memory import Memory
+from kernelsim.actors.parts.node_blocks import NodeBlocks
 from kernelsim.actors.parts.node_files import NodeFiles
 from kernelsim.actors.parts.node_folios import NodeFolios
 from kernelsim.actors.parts.node_lru_gen import NodeLruGen
@@ -125,6 +126,7 @@ class Node(Actor):
         self.controller: SharedServer
         self.observer = Observer()
         self.bands: ZoneBands
+        blocks = NodeBlocks(self, memory, distances, self._under_zone_lock, self._drawn_ns)
         files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
         generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
         folios = NodeFolios(nid, memory, self._under_lru_lock, self._lru_hold_ns)
@@ -151,6 +153,7 @@ class Node(Actor):
             MigrateFolios: migrate.on_migrate,
             PutbackFolios: migrate.on_putback,
             MemoryTraffic: self.on_memory_traffic,
+            **blocks.handlers,
             **generations.handlers,
         }
 
