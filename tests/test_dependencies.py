@@ -10,6 +10,7 @@ from tests.house_rules import TOP, imports, sources
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = {"kernelsim", "tests", "tools", "workloads"}
+DISTRIBUTIONS = {"elftools": "pyelftools"}  # of packages that go by another name
 RUN_ONLY = {  # used without an import
     "coverage": "pytest runs under it where coverage is asked for",
     "mypy": "a gate",
@@ -27,7 +28,7 @@ def declared(requirements: list[str]) -> set[str]:
 def imported(*folders: str) -> set[str]:
     """Return the packages that are neither ours nor Python's and are imported in some folders."""
     modules = {name.split(".")[0] for each in sources(*folders) for _, name in imports(each.tree)}
-    return modules - OURS - set(sys.stdlib_module_names)
+    return {DISTRIBUTIONS.get(m, m) for m in modules - OURS - set(sys.stdlib_module_names)}
 
 
 NEEDED = declared(PROJECT["dependencies"])

@@ -12,12 +12,18 @@ importing only from those before it:
     alloc/     asking for pages, and what to do when there are none
     file/      reading and writing files through the page cache, writing back, dropping
     space/     faults, and making and tearing down address spaces
+    hotplug/   memory that comes and goes: blocks online and offline, DIMMs
     process/   the process and its operations
 
 The map (`python -m tools.actor_map` prints it; a test compares). A message is heard by one kind of
 actor. It comes from the files that make it; these run in the time of the actors that use them, so
 an actor tells, or asks, all those that its own code and the code it calls make messages for.
 
+    net_device (alloc/net_device.py)
+        owns  the pages of packets that nobody has read; its counters
+        hears Consume Receive
+        from  workload/net_device
+        tells block_device cpu kswapd node oom_killer
     oom_killer (alloc/oom_killer.py)
         owns  the choice of a victim
         hears OutOfMemory
@@ -33,42 +39,59 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         hears no message
         from  nobody
         tells block_device cpu node
+    acpi (hotplug/acpi.py)
+        owns  the DIMMs that have come, and the pages of their struct pages
+        hears AddDimm RemoveDimm
+        from  workload/dimm
+        tells block_device cpu kswapd memory_hotplug node oom_killer
+    memory_hotplug (hotplug/memory_hotplug.py)
+        owns  the states of memory blocks, and which zone each is in
+        hears IsolateMovable PutbackMovable StateStore
+        from  hotplug/acpi hotplug/migrate_range process/calls/sysfs
+        tells block_device cpu kswapd node oom_killer
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
-        hears SubmitBio
-        from  core/writepages file/page_io process/calls/swapping reclaim/swap_writes
+        hears DataMoved SubmitBio
+        from  core/writepages file/page_io parts/dma process/calls/swapping reclaim/swap_writes
               space/swap_read
         tells node
     cpu (parts/cpu.py)
         owns  its TLB, its run queue, its account of time
-        hears Deschedule FlushTlb Schedule
-        from  core/task core/tlb_flush
+        hears Deschedule FlushKernelTlb FlushTlb Schedule
+        from  core/task core/tlb_flush space/kernel_space
         tells no other
+    dma (parts/dma.py)
+        owns  nothing; requests whose data has yet to move wait in its mailbox
+        hears no message
+        from  nobody
+        tells block_device interconnect node
     interconnect (parts/interconnect.py)
-        owns  the links
+        owns  the links and the buses
         hears Transfer
-        from  space/memory_access
+        from  parts/dma space/memory_access
         tells no other
     node (parts/node.py)
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
-        hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
-              FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest LazyfreeFolios LruActivate
-              LruAddDrain MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive
-              PutbackMapped PutbackOldest ReleasePages ResetBatchSize ShrinkActive
-        from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
-              reclaim/lru_gen reclaim/reclaim reclaim/swap_writes reclaim/zram_io space/lazy_free
-              space/memory_access space/migrate space/mlock space/swap_read
+        hears AllocBlock AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead
+              EndSwapWrite FreeBlock FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest
+              LazyfreeFolios LruActivate LruAddDrain MemoryTraffic MigrateFolios MlockFolios
+              PutbackFolios PutbackInactive PutbackMapped PutbackOldest ReleasePages ResetBatchSize
+              ShrinkActive
+        from  alloc/page_allocator alloc/slab core/free_pages core/lru_add core/writepages
+              file/page_io hotplug/memory_hotplug parts/dma reclaim/lru_gen reclaim/reclaim
+              reclaim/swap_writes reclaim/zram_io space/lazy_free space/memory_access space/migrate
+              space/mlock space/swap_read
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Exit Fadvise Fdatasync Fork Fstat Fsync Ftruncate GetMempolicy
-              Madvise Mbind MigratePages Mincore MincoreRange Mlock Mlock2 Mlockall MlockallFlags
-              Mmap MovePages Mprotect Mremap Msync Munlock Munlockall Munmap Open Read SetMempolicy
-              SetMempolicyHomeNode Setrlimit Sigaction Sleep StartImage StartPrinting Swapoff Swapon
-              Sync SyncFileRange TakeSignal Touch TouchPages Wait4 Write
+        hears Brk Close DropCaches Execve Exit Fadvise Fdatasync Fork Fstat Fsync Ftruncate
+              GetMempolicy Madvise Mbind MigratePages Mincore MincoreRange Mlock Mlock2 Mlockall
+              MlockallFlags Mmap MovePages Mprotect Mremap Msync Munlock Munlockall Munmap Open Read
+              SetMempolicy SetMempolicyHomeNode Setrlimit Sigaction Sleep StartImage StartPrinting
+              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Wait4 Write WriteSysfs
         from  core/signal workload/handle
-        tells block_device cpu fault_handler interconnect kswapd node oom_killer
+        tells block_device cpu fault_handler interconnect kswapd memory_hotplug node oom_killer
     kswapd (reclaim/kswapd.py)
         owns  its run over the node; what it is asked for is shared with those who ask
               (`KswapdState`)
@@ -81,9 +104,19 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         hears PageFault
         from  space/accesses
         tells block_device cpu interconnect kswapd node oom_killer
+    kernel_space (space/kernel_space.py)
+        owns  which addresses of vmalloc are taken, and which slots of kmap
+        hears AllocVmapArea FreeVmapArea KmapHigh KunmapHigh WaitForPkmap
+        from  space/highmem space/vmalloc
+        tells cpu
+    kernel_thread (space/kernel_thread.py)
+        owns  its stack; what it allocates belongs to who asked
+        hears AllocKernelPages CopyHighpage FreeKernelPages Kmap Kunmap StopThread Vfree Vmalloc
+        from  workload/kernel_thread
+        tells block_device cpu kernel_space kswapd node oom_killer
     oom_reaper (space/oom_reaper.py)
         owns  the victims it is to look at
         hears ReapLater
         from  alloc/oom_killer
-        tells cpu node
+        tells block_device cpu kswapd node oom_killer
 """

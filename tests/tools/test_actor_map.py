@@ -16,9 +16,9 @@ def test_the_guide_has_the_map_of_today():
 def test_each_actor_is_in_the_map():
     """None is forgotten, and none has two names."""
     assert sorted(actor_modules(modules())) == [
-        "block_device", "cpu", "fault_handler", "flusher", "interconnect", "kernel_space",
-        "kernel_thread", "kswapd", "net_device", "node", "oom_killer", "oom_reaper",
-        "pdflush", "process",
+        "acpi", "block_device", "cpu", "dma", "fault_handler", "flusher", "interconnect",
+        "kernel_space", "kernel_thread", "kswapd", "memory_hotplug", "net_device", "node",
+        "oom_killer", "oom_reaper", "pdflush", "process",
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 There is one a disk, on machines that have such a bus; one request's data goes after the other's.
 Differs: All data of disks goes to memory of node 0, where they are plugged in.
+Owns: nothing; requests whose data has yet to move wait in its mailbox.
 Interface: tell `MoveData`; the disk is told `DataMoved` when the last byte has passed.
 Units: bytes, ns.
 """

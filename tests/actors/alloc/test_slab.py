@@ -28,7 +28,7 @@ def reclaimable(machine):
     ]
 
 
-@pytest.mark.mission("R4", "partly")
+@pytest.mark.mission("R4")
 def test_cached_pages_take_nodes_and_written_ones_buffer_heads():
     """64 pages share a node, 14 nodes 8 KiB; a page that was only read has no buffer head."""
 
