@@ -10,11 +10,12 @@ tasks that want pages, and kswapd, without a lock.
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
 from kernelsim.actors.core.backing_dev import BackingDev
+from kernelsim.actors.core.burst_runner import BurstRunner
 from kernelsim.actors.core.mmap_lock import MmapLock
 from kernelsim.actors.core.pdflush_pool import Job, PdflushPool
 from kernelsim.actors.core.process_table import ProcessEntry
@@ -63,26 +64,6 @@ KERN_WARNING: Final = 4
 KERN_INFO: Final = 6
 LOW_ZONES: Final = (ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL)
 PANIC: Final = "panic"  # state of the end of a run whose simulated kernel panicked
-
-
-class BurstRunner(Protocol):
-    """What lets CPUs go on in compiled code; see space/bursts.py."""
-
-    async def run(self, task: Task) -> int:
-        """Let the CPU of a task go on from now; return STOP_* when it stops."""
-        ...
-
-    def tell_stores(self) -> None:
-        """Tell the observer what programs have stored that are in the middle of a burst."""
-        ...
-
-    def enter_tasks(self) -> None:
-        """Enter in the accounts of tasks what those in the middle of a burst have done so far."""
-        ...
-
-    def enter_locks(self) -> None:
-        """Enter holds of locks in compiled code where the actors enter theirs."""
-        ...
 
 
 @attrs.define
@@ -307,6 +288,7 @@ class Kernel:
     def memory_changed(self, zone: int) -> None:
         """Have all follow that is derived from the memory there is, in the step it changes in."""
         memory_changed(self.phys, zone)
+        self.bursts.zonelists_changed()
         self.mms.commit.totalram_pages = self.phys.totalram_pages
         self.writeback.set_ratelimit()
 

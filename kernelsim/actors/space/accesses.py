@@ -8,6 +8,7 @@ Units: virtual page numbers, pages, ns.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -135,7 +136,7 @@ class Accesses:
             row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
             row[B_LOCKED], row[B_FILE] = is_locked(vma), vma.file_number != 0
             row[B_IN_LRU_FAULT] = vma_has_recency(vma.flags)
-            await self._burst(row, result)
+            await self._burst(row, policy, result)
             done += await self._settle(row, lambda _vpn: vma, result)
         return done
 
@@ -172,7 +173,7 @@ class Accesses:
             self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
             row[B_LISTED], row[B_AT], row[B_FILE] = 1, 0, mm.map.nr_of_files != 0
             row[B_IN_LRU_FAULT] = 1
-            await self._burst(row, result)
+            await self._burst(row, task.mempolicy, result)
             done += await self._settle(row, vma_of, result)
         return done
 
@@ -238,10 +239,11 @@ class Accesses:
         for number, node in enumerate(policy.nodes, start=FOR_NODE):
             fill_request(requests[number], contexts.get(nid, policy.on_node(node), gfp), task)
 
-    async def _burst(self, row: I64, result: FaultCounts) -> None:
+    async def _burst(self, row: I64, policy: Mempolicy | None, result: FaultCounts) -> None:
         """Let the CPU go on by itself, and count the faults it served, also when the run ends."""
+        fill_requests = partial(self._fill_requests, row, policy)
         try:
-            await self._kernel.bursts.run(self._entry.task)
+            await self._kernel.bursts.run(self._entry.task, fill_requests)
         finally:
             columns: list[int] = row.tolist()
             for kind in range(NR_KINDS):

@@ -13,6 +13,7 @@ stopped, at the virtual time it stopped.
 Units: ns.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -84,6 +85,7 @@ class Bursts:
                 self._locks[lock.server.index] = lock
         self._waiters: dict[int, Waiter] = {}
         self._tasks: dict[int, Task] = {}
+        self._fill_requests: dict[int, Callable[[], None]] = {}
         self._due: _Due | None = None
         self._accounts = BurstAccounts(kernel, self._locks)
         self._witness = BurstWitness(kernel)
@@ -92,13 +94,19 @@ class Bursts:
             self._burst.order[O_IS_SEEDED] = 1
             self._burst.order[O_SEED] = seed
 
-    async def run(self, task: Task) -> int:
-        """Let the CPU of a task go on from now; return STOP_* when it stops."""
+    async def run(self, task: Task, fill_requests: Callable[[], None]) -> int:
+        """Let the CPU of a task go on from now; return STOP_* when it stops.
+
+        Args:
+            task: Its columns are filled in.
+            fill_requests: Fills in anew what its pages are allocated by.
+        """
         clock, number = self._clock, task.cpu.number
         row = self._burst.run[number]
         row[B_KILLED] = task.killed
         row[B_PHASE] = USER
         self._tasks[number] = task
+        self._fill_requests[number] = fill_requests
         self._accounts.begins(task)
         if self._kernel.is_observed:
             self._witness.begins(task)
@@ -119,9 +127,14 @@ class Bursts:
             row[B_PHASE] = OUT
             self._waiters.pop(number, None)
             self._accounts.ends(number)
-            del self._tasks[number]
+            del self._tasks[number], self._fill_requests[number]
             if self._kernel.is_observed:
                 self._witness.ends(number)
+
+    def zonelists_changed(self) -> None:
+        """Have what those in the middle of a burst ask for served by the zonelists of now."""
+        for fill_requests in self._fill_requests.values():
+            fill_requests()
 
     def tell_stores(self) -> None:
         """Tell the observer what programs have stored that are in the middle of a burst."""

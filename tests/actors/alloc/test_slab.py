@@ -51,7 +51,7 @@ def test_cached_pages_take_nodes_and_written_ones_buffer_heads():
     assert dropped[1] == [(0, 3), (0, 3)]  # empty slabs are kept, as many as there may be
 
 
-@pytest.mark.mission("R6", "partly")
+@pytest.mark.mission("R6")
 def test_swap_takes_nodes_and_bios():
     """Pages on their way to swap have nodes, which stay, and bios, which end with the writes."""
 

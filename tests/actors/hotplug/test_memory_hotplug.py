@@ -107,3 +107,27 @@ def test_flatmem_has_no_memory_that_comes() -> None:
     """The reason is the model's."""
     with pytest.raises(ConfigError, match="one array of struct page"):
         machine_from_toml({**SLOTS, "memory_model": "flatmem"})
+
+
+@pytest.mark.mission("P5")
+def test_programs_at_work_take_new_memory_at_once() -> None:
+    """Also those in the middle of a burst: the zone that comes first serves their next page."""
+    is_over: list[bool] = []
+
+    async def churn(process: Any) -> None:
+        while not is_over:
+            region = await process.mmap("4M")
+            await process.touch(region, write=True)
+            await process.munmap(region)
+
+    async def main(machine: OpenMachine) -> list[int]:
+        users = [await machine.spawn(name, churn) for name in ("a", "b")]
+        await machine.dimms.add("dimm0", "128M")
+        words = ("online_movable", "offline", "online")
+        errors = [await written(machine, "memory32/state", word) for word in words]
+        is_over.append(True)
+        for user in users:
+            await user.wait()
+        return errors
+
+    assert run(machine_from_toml(SLOTS), main).result == [0] * 3

@@ -1,0 +1,33 @@
+"""What lets CPUs go on in compiled code, as the rest of the kernel knows it; see space/bursts.py.
+
+Interface: `BurstRunner`.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from kernelsim.actors.core.task import Task
+
+
+class BurstRunner(Protocol):
+    """What lets CPUs go on in compiled code; see space/bursts.py."""
+
+    async def run(self, task: Task, fill_requests: Callable[[], None]) -> int:
+        """Let the CPU of a task go on from now; return STOP_* when it stops."""
+        ...
+
+    def zonelists_changed(self) -> None:
+        """Have what those in the middle of a burst ask for served by the zonelists of now."""
+        ...
+
+    def tell_stores(self) -> None:
+        """Tell the observer what programs have stored that are in the middle of a burst."""
+        ...
+
+    def enter_tasks(self) -> None:
+        """Enter in the accounts of tasks what those in the middle of a burst have done so far."""
+        ...
+
+    def enter_locks(self) -> None:
+        """Enter holds of locks in compiled code where the actors enter theirs."""
+        ...
