@@ -1,7 +1,7 @@
 """Take what /proc/slabinfo shows from a running machine.
 
 Linux: mm/slub.c (6.1).
-Differs: slabinfo lists the slab caches that are modelled, without the slabs that they had at boot.
+Differs: The file /proc/slabinfo lists the slab caches that are modelled, without the slabs that they had at boot.
 """
 
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ def sources():
     ]
     return (
         "".join(path.read_text() for path in paths)
-        + ((PACKAGE / "config" / "latency.py").read_text().partition("def memory_access_ns")[2])
+        + ((PACKAGE / "config" / "latency.py").read_text().partition("def has_bus")[2])
     )
 
 

@@ -180,7 +180,7 @@ MISTAKES = {
         ONE_NODE + '[[swap]]\nsize = "1G"\ndevice = "sda"\n',
         "swap[0].device = 'sda': no such device (none is defined)",
     ),
-    "era": (f'era = "5.0"\n{ONE_NODE}', "era = '5.0': must be one of 6.1, classic"),
+    "era": (f'era = "5.0"\n{ONE_NODE}', "era = '5.0': must be one of 6.1, 4.16, classic"),
     "arch": (f'arch = "arm"\n{ONE_NODE}', "arch = 'arm': must be one of x86_64, i386, i386pae"),
     "device kind": (
         ONE_NODE + '[[device]]\nname = "d"\nkind = "tape"\n',
@@ -254,7 +254,7 @@ FULL_MISTAKES = {
             " present <= spanned"
         ),
     ),
-    "era": (FULL.replace('"6.1"', '"x"'), "era = 'x': must be one of 6.1, classic"),
+    "era": (FULL.replace('"6.1"', '"x"'), "era = 'x': must be one of 6.1, 4.16, classic"),
     "sysctl": (
         FULL.replace('"vm.swappiness" = 60', '"vm.swappiness" = 600'),
         "sysctl.vm.swappiness = 600: must be a whole number from 0 to 200 (weight)",
@@ -307,7 +307,7 @@ def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
         broken: f"{broken}: line 2 = 'arch \"x86_64\"': not TOML: Expected '=' after a key in a"
         " key/value pair",
         bad: f"{bad}: bad = 1: unknown key; known are name, arch, era, memory_model, holes, node,"
-        " distances, device, swap, files, latency, sysctl, kernelcore, movablecore",
+        " distances, device, swap, files, latency, sysctl, maxmem, kernelcore, movablecore",
         tmp_path: f"{tmp_path}: file = '{tmp_path.name}': Is a directory",
     }
 

@@ -27,8 +27,9 @@ def memory_dev_init(spec: MachineSpec) -> MemoryBlocks:
     """
     boot = spec.boot
     blocks = MemoryBlocks(auto_online=boot.auto_online_blocks)
-    zones = zones_of_blocks(spec, boot.block_size_bytes // PAGE_SIZE)
     if boot.recorded:
+        nr_pages = boot.block_size_bytes // PAGE_SIZE  # none where there is no hotplug
+        zones = zones_of_blocks(spec, nr_pages) if nr_pages else {}
         blocks.size_bytes = boot.block_size_bytes
         for block in boot.memory_blocks:
             inside = zones.get(block.index, [])

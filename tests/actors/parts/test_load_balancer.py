@@ -214,7 +214,7 @@ def test_pressure_moves_with_the_tasks(monkeypatch, burst_pages):
     ended = []
 
     async def thrash(process):
-        area = await process.mmap("5M")
+        area = await process.mmap("8M")
         for _ in range(2):
             await process.touch(area, write=True)
         ended.append(process)
