@@ -73,15 +73,14 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     node (parts/node.py)
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
-        hears AllocBlock AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead
-              EndSwapWrite FreeBlock FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest
-              LazyfreeFolios LruActivate LruAddDrain MemoryTraffic MigrateFolios MlockFolios
-              PutbackFolios PutbackInactive PutbackMapped PutbackOldest ReleasePages ResetBatchSize
-              ShrinkActive
-        from  alloc/page_allocator alloc/slab core/free_pages core/lru_add core/writepages
-              file/page_io hotplug/memory_hotplug parts/dma reclaim/lru_gen reclaim/reclaim
-              reclaim/swap_writes reclaim/zram_io space/lazy_free space/memory_access space/migrate
-              space/mlock space/swap_read
+        hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
+              FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest LazyfreeFolios LruActivate
+              LruAddDrain MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive
+              PutbackMapped PutbackOldest ReleasePages ResetBatchSize ShrinkActive
+        from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
+              hotplug/memory_hotplug parts/dma reclaim/lru_gen reclaim/reclaim reclaim/swap_writes
+              reclaim/zram_io space/lazy_free space/memory_access space/migrate space/mlock
+              space/swap_read
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
@@ -118,5 +117,5 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  the victims it is to look at
         hears ReapLater
         from  alloc/oom_killer
-        tells block_device cpu kswapd node oom_killer
+        tells cpu node
 """

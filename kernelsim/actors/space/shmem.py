@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
-from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.inode_lock import inode_lock
@@ -126,7 +125,6 @@ async def shmem_get_folio(
     shmem_recalc_inode(kernel, inode)
     kernel.placed(1)
     await folio_add_lru(current, int(pfns[0]))
-    await settle_slabs(current)
     return int(pfns[0])
 
 
