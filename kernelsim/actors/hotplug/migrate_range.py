@@ -67,8 +67,6 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
 def nr_unnoticed(current: Current) -> int:
     """Return how many pages can be moved before anybody else has an event, at least 1."""
     kernel, clock = current.kernel, current.kernel.engine.clock
-    if kernel.burst_pages == 1:
-        return 1
     latency = kernel.spec.latency
     page_ns = latency.page_copy_ns + 2 * (
         latency.lru_lock_hold_page_ns + latency.zone_lock_hold_page_ns + latency.pte_set_ns
