@@ -13,7 +13,7 @@ import pytest
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.config.toml_text import read_toml
 
-pytestmark = [pytest.mark.slow, pytest.mark.mission("B8")]
+pytestmark = [pytest.mark.slow, pytest.mark.mission("B8", "partly")]
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 PAGES = 2048  # a round; the longer, the less all processes do the same at a time
