@@ -269,7 +269,7 @@ async def small(machine: OpenMachine) -> None:
     """Let two processes fault bursts in, one of them twice, and give them back."""
     users = [await machine.spawn(name) for name in ("a", "b")]
     for user in users:
-        area = await user.mmap("1M")
+        area = await user.mmap("512K")
         await user.touch(area, write=True)
         await user.touch(area, write=True)
         await user.madvise_dontneed(area)
@@ -282,7 +282,7 @@ def test_looks_in_the_middle_of_a_burst_find_nothing(looks):
     machine = run(small, 1)
     assert len(looks) > machine.engine.clock.number // 3  # an ask in line takes two numbers
     assert max(under_way for _, under_way in looks) == 1
-    assert max(stored for stored, _ in looks) == 1 << 20 >> 12
+    assert max(stored for stored, _ in looks) == 512 << 10 >> 12
 
 
 def test_pages_on_their_way_from_swap_hold_what_their_slots_do():

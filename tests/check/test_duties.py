@@ -82,7 +82,7 @@ def test_nothing_is_found_where_nothing_is_neglected():
     """Workloads of these tests are sound on all machines, page by page and in bursts."""
     for main, spec in ((pressed, SMALL), (pressed, TWO_CPUS), (churned, TWO_NODES)):
         for burst_pages in (None, 1):
-            options = RunOptions(machine=spec, check=True, check_every=200, burst_pages=burst_pages)
+            options = RunOptions(machine=spec, check=True, check_every=800, burst_pages=burst_pages)
             run_machine(Workload(opened(main), "machine"), options, name="w.py")
 
 

@@ -67,8 +67,8 @@ def test_a_script_that_never_ends_is_told_by_its_step(tmp_path, capsys):
         ("s", "memhog mlock:a\n", "s:1: step 'mlock:a': region 'a' must be made"),
         (
             "s",
-            "memhog mmap:a:1M fillrand:a:7\n",
-            "s:1: step 'fillrand:a:7' needs 'fillrand', which",
+            "memhog mmap:a:1M dents:7\n",
+            "s:1: step 'dents:7' needs 'dents', which",
         ),
         ("s", "sysctl vm.nosuch=1\n", "s:1: step 'sysctl vm.nosuch=1' writes a file that is not"),
         ("x", "hello world\n", "it begins with 'hello world'"),

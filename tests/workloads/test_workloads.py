@@ -16,16 +16,26 @@ FOLDER = Path(__file__).parents[2] / "workloads"
 WALL_TIME = re.compile(r"^wall time .*\n", re.MULTILINE)
 BURST_LINES = re.compile(r"^(wall time|burst pages) .*\n", re.MULTILINE)
 LONG = {  # workloads of very many pages: short bursts, where others take none
+    "backup_evicts_database",
+    "buddy",
+    "direct_reclaim_stall",
+    "first_touch",
+    "kswapd_bands",
     "kswapd_race",
     "malloc_8g",
     "memory_models",
     "memory_pressure",
     "mglru",
     "min_free_tradeoff",
+    "numa_policies",
+    "oom_order",
+    "swap_storm",
     "swappiness",
     "time_slices",
     "two_lists",
+    "watermarks",
     "zone_fallback",
+    "zone_lock_contention",
 }
 # Which stores find a page on its way to another frame is not the same by messages, yet.
 RACES = {"hot_add_remove"}
