@@ -122,8 +122,9 @@ async def spin(process: Any) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_who_waits_for_nothing_is_named(name: str):
-    """The run ends at the next look, with who waits and for whom."""
+    """The run ends at the next look, with who waits and for whom, before the workload does."""
     plant, text = CASES[name]
+    is_over = []
 
     async def main(machine: OpenMachine) -> None:
         user = await machine.spawn("user", spin)
@@ -131,12 +132,14 @@ def test_who_waits_for_nothing_is_named(name: str):
         await machine.sleep("9500us")  # in the middle of a time slice
         plant(machine, machine.engine.actors[user._process.ref.name])
         await machine.sleep("5ms")
+        is_over.append(True)
 
     spec = small_machine(memory="16M", swap="16M")
     options = RunOptions(machine=spec, check=True, check_every=500)
     with pytest.raises(InvariantViolation) as caught:
         run_machine(Workload(opened(main), "machine"), options, name="w.py")
     assert text in str(caught.value)
+    assert not is_over
 
 
 class Killer(Actor):

@@ -15,7 +15,9 @@ from kernelsim.workload.api import load_workload
 FOLDER = Path(__file__).parents[2] / "workloads"
 WALL_TIME = re.compile(r"^wall time .*\n", re.MULTILINE)
 BURST_LINES = re.compile(r"^(wall time|burst pages) .*\n", re.MULTILINE)
-LONG = {  # workloads of very many pages: short bursts, where others take none
+# Workloads of very many pages or accesses, which messages would take minutes for: bursts of 16
+# pages instead, whole. Bursts against messages in their mechanisms: tests/emergence.
+LONG = {
     "backup_evicts_database",
     "buddy",
     "direct_reclaim_stall",
@@ -70,7 +72,7 @@ def test_the_summary_is_the_expected_one(name, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MACHINES if name not in RACES])
 def test_messages_print_what_bursts_print(name, capsys):
-    """With `--burst-pages 1` no counter and no time of the summary is another one; nor with 16."""
+    """With `--burst-pages 1`, 16 for the long ones, no figure of the summary is another one."""
     path = FOLDER / f"{name}.py"
     words = ["run", str(path), "--burst-pages", "16" if name in LONG else "1"]
     assert cli.exit_status(words) == cli.EXIT_DONE
