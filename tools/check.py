@@ -1,16 +1,19 @@
 """Run every gate a change has to pass; what CI runs and what `tools/dev test` runs.
 
-The tests come last, so that their last lines are the last lines; a gate that failed before is
-named on one line more. Words given are handed to pytest.
+Types are checked beside the others, on the processor that they leave idle. The tests come last, so
+that their last lines are the last lines; what mypy found, and which gates failed, comes after them.
+Words given are handed to pytest.
 SIGINT, SIGTERM and SIGHUP end it and every process it started, also where a shell started it in
 the background with SIGINT ignored; the gates themselves get the signals as they are by default.
 Exit status: 0 if all gates passed, else 1; 128 and the signal's number after a signal.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -28,7 +31,16 @@ PATIENCE_S: Final = 2.0  # for processes to end of their own accord
 
 def main(pytest_words: list[str]) -> int:
     """Run all gates, also after one failed, and name the failed ones."""
-    failed = [name for name, command in gates(pytest_words).items() if not passes(command)]
+    # Tests start hundreds of processes, each of which would compile all our modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    commands = gates(pytest_words)
+    with ThreadPoolExecutor(1) as beside:
+        typed = beside.submit(words_of_failure, commands.pop("mypy"))
+        failed = [name for name, command in commands.items() if not passes(command)]
+        words = typed.result()
+    if words is not None:
+        print(words, end="", flush=True)
+        failed.append("mypy")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -49,6 +61,20 @@ def passes(command: list[str]) -> bool:
     """Run one gate at the top of the checkout."""
     print(f"== {' '.join(command)}", flush=True)
     return subprocess.run([sys.executable, "-m", *command], cwd=TOP, check=False).returncode == 0
+
+
+def words_of_failure(command: list[str]) -> str | None:
+    """Run one gate as `passes` does; return what it printed if it failed, else None."""
+    print(f"== {' '.join(command)}, beside the others", flush=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=TOP,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return None if ran.returncode == 0 else ran.stdout
 
 
 def signal_all(processes: list[psutil.Process], number: int) -> None:
