@@ -17,15 +17,22 @@ COMMANDS: Final = {
         "perf record -e page-faults -c 1 -d -o {name}.data {program} && "
         "perf script -i {name}.data -F comm,tid,time,period,event,addr > {name}.faults"
     ),
+    "allocations": "ltrace -f -e malloc+calloc+realloc+free -o {name}.ltrace {program}",
 }
-SUFFIX: Final = {"strace": "strace", "lackey": "lackey", "faults": "faults"}
+SUFFIX: Final = {
+    "strace": "strace",
+    "lackey": "lackey",
+    "faults": "faults",
+    "allocations": "ltrace",
+}
 
 
 def record(kind: str, *program: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> None:
     """Print the command that records a program, and the one that replays what it wrote.
 
     Args:
-        kind: strace (system calls), lackey (every access to memory), faults (page faults).
+        kind: strace (system calls), lackey (every access to memory), faults (page faults),
+            allocations (malloc and free).
         program: The program with its arguments; ls by default.
     """
     if kind not in COMMANDS:

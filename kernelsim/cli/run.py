@@ -47,8 +47,9 @@ def run(
     Args:
         workload: A Python file with one function marked @workload or @simulation, a portable
             script (memhog mmap:a:1M touchw:a), a recording (valgrind --tool=lackey, strace -f,
-            page faults of perf or ftrace: `kernelsim record`), a masim configuration, or a kernel
-            log with an OOM report; its content tells which.
+            page faults of perf or ftrace, ltrace of malloc and free: `kernelsim record`), a trace
+            of allocations, a masim configuration, or a kernel log with an OOM report; its content
+            tells which.
         machine: A preset or a TOML file; the workload names one by default, a script gets
             small-512m, and a recording a machine a little too small for it.
         seed: What is random on a real machine comes from it: addresses, the time of cache misses,

@@ -17,9 +17,9 @@ from kernelsim.errors import ConfigError
 from kernelsim.machine import DEFAULT_BURST_PAGES
 from kernelsim.oracle.malloc_compare import MallocRow, rows_of
 from kernelsim.oracle.malloc_run import ALLOCATORS, MallocRecording, run_trace
-from kernelsim.oracle.malloc_trace import read_trace
-from kernelsim.oracle.vmaprog_program import read_text
 from kernelsim.user.malloc.mallocs import MALLOCS
+from kernelsim.workload.allocation_trace import read_trace
+from kernelsim.workload.recording_text import read_text
 
 KINDS: Final = ("syscalls", "checkpoints", "addresses")
 SUFFIXES: Final = ("", ".gz")

@@ -18,7 +18,6 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
 from kernelsim.oracle.malloc_record import RecordedSystem
-from kernelsim.oracle.malloc_trace import Operation
 from kernelsim.oracle.vmaprog_machine import RECORDED_PROGRAM
 from kernelsim.procfs.capture_process import capture_process
 from kernelsim.procfs.process import status_memory_kb
@@ -26,6 +25,7 @@ from kernelsim.procfs.snapshot import VmaSnapshot
 from kernelsim.units import GIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.user.malloc.mallocs import MALLOCS
 from kernelsim.user.malloc.protocol import Malloc
+from kernelsim.workload.allocation_trace import Operation
 from kernelsim.workload.process_system import ProcessSystem
 
 STACK_PAGES: Final = 64  # of the replaying program, touched before

@@ -13,8 +13,9 @@ import attrs
 
 from kernelsim.errors import ConfigError, RecordingError
 from kernelsim.machine import DEFAULT_BURST_PAGES
-from kernelsim.oracle.vmaprog_program import read_programs, read_text
+from kernelsim.oracle.vmaprog_program import read_programs
 from kernelsim.oracle.vmaprog_run import run_family
+from kernelsim.workload.recording_text import read_text
 
 SUFFIXES: Final = ("", ".gz")
 Steps = Mapping[str, Sequence[str]]  # by program, what was written of each step

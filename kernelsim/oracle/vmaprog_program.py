@@ -6,7 +6,6 @@ Interface: `read_programs`; `Places` turns addresses of steps into numbers and b
 Units: bytes; pages where the format has pages.
 """
 
-import gzip
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -39,6 +38,7 @@ from kernelsim.mm.space.vm_flags import (
     PROT_WRITE,
 )
 from kernelsim.units import GIB, MIB, PAGE_SHIFT, PAGE_SIZE
+from kernelsim.workload.recording_text import read_text
 
 WINDOW: Final = 0x1000_0000_0000  # where nearly everything happens
 ADDRESS_MASK: Final = (1 << 64) - 1
@@ -117,19 +117,6 @@ def read_programs(path: Path) -> list[SyscallProgram]:
             programs.append(_program(path, number - len(lines), lines))
             lines = []
     return programs
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a file, compressed or not.
-
-    Raises:
-        RecordingError: It cannot be read.
-    """
-    try:
-        raw = path.read_bytes()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except (OSError, EOFError, ValueError) as error:
-        raise RecordingError(str(path), None, f"cannot be read: {error}") from error
 
 
 def _program(path: Path, number: int, lines: list[str]) -> SyscallProgram:

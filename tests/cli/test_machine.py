@@ -98,7 +98,7 @@ def test_from_proc_fails_when_the_kernel_says_otherwise(
     assert "7 of 8 figures equal the kernel's to the page" in capsys.readouterr().out
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -159,7 +159,7 @@ def test_options_that_mean_nothing_are_refused(
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.mission("P16")
 @pytest.mark.parametrize(
     ("text", "told"),
@@ -233,7 +233,7 @@ def test_a_recorded_machine_runs_with_the_reserve_its_figures_come_from(tmp_path
         assert "node 0 DMA32   8178  10222  12266" in " ".join(printed.split(" "))
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 def test_from_oom_prints_tasks_and_writes_the_machine(tmp_path, capsys):
     """The largest tasks, who was killed, what is assumed; --out gives a file that loads."""
     log, out = tmp_path / "dmesg.txt", tmp_path / "m.toml"

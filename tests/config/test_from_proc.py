@@ -91,7 +91,7 @@ def test_a_sys_tree_beside_the_proc_tree_gives_the_nodes(tmp_path: Path) -> None
     assert [(1,), (0,)] == [node.cpus for node in machine.nodes]
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     """A missing directory, and a directory without zoneinfo."""
     missing = tmp_path / "no"

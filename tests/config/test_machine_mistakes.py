@@ -213,7 +213,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.parametrize(("text", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
     """Key, value and rule; nothing else, no traceback."""
@@ -262,14 +262,14 @@ FULL_MISTAKES = {
 }
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.parametrize(("text", "message"), FULL_MISTAKES.values(), ids=FULL_MISTAKES)
 def test_a_mistake_in_a_full_machine_is_told_in_one_line(text: str, message: str) -> None:
     """Files written by from-proc are checked like those people write."""
     assert message == complaint(text)
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @given(st.data())
 def test_a_damaged_machine_is_read_or_refused(data: st.DataObject) -> None:
     """Whatever a line is changed into, the outcome is a machine or a one-line ConfigError."""
@@ -292,7 +292,7 @@ def test_a_damaged_machine_is_read_or_refused(data: st.DataObject) -> None:
     assert re.match(r"\S+ = .*: ", message)
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
     """Missing, binary, Latin-1 and invalid files are refused with the file's name and place."""
     missing, binary, latin, broken, bad = (tmp_path / f"{n}.toml" for n in "abcde")
@@ -317,7 +317,7 @@ def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
         assert message == str(caught.value)
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 def test_an_unknown_preset_suggests_a_known_one() -> None:
     """The message names the nearest preset."""
     with pytest.raises(ConfigError) as caught:

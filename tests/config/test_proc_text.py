@@ -184,7 +184,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.parametrize(("parse", "source", "message"), BROKEN.values(), ids=BROKEN)
 def test_broken_text_is_refused_with_its_line(
     parse: Callable[[object], object], source: object, message: str
@@ -196,7 +196,7 @@ def test_broken_text_is_refused_with_its_line(
     assert message == str(caught.value)
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     """The first byte that is no UTF-8 is named."""
     file = tmp_path / "vmstat"
@@ -208,7 +208,7 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     assert f"{file}: must be UTF-8 text; byte 4 is not" == str(caught.value)
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @given(st.data())
 def test_a_damaged_text_is_read_or_refused(data: st.DataObject) -> None:
     """Whatever becomes of a line, the outcome is a value or a RecordingError with a place."""

@@ -45,7 +45,7 @@ WAYS = {
 }
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.parametrize("text", WAYS.values(), ids=WAYS)
 def test_a_paste_is_read_as_the_file(text):
     """What is around the kernel's text changes nothing."""
@@ -96,7 +96,7 @@ def test_zone_types_are_those_of_the_file(zones, names):
     assert zone_names(read(zoneinfo(zones))) == names
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 def test_a_kernel_before_4_8():
     """Counters four blanks in, "scanned" and its like: read, by the rules of classic, and told."""
     text = zoneinfo(OLD, BEFORE_4_8).replace(
@@ -161,7 +161,7 @@ def test_free_blocks_that_do_not_fit_name_their_file(tmp_path):
         machine_from_proc(tmp_path)
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 def test_a_node_without_memory_survives_its_file(tmp_path):
     """Its zones are empty, and so is what the node counts; also when a node is left out."""
     second = zoneinfo({"DMA": EMPTY, "Normal": EMPTY}, nid=2)

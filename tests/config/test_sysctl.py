@@ -47,7 +47,7 @@ def test_a_setting_is_parsed_by_the_table() -> None:
     assert ("vm.lowmem_reserve_ratio", (1, 2)) == parse_setting("vm.lowmem_reserve_ratio=1 2")
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

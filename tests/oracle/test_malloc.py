@@ -19,8 +19,8 @@ from kernelsim.oracle.malloc import (
 )
 from kernelsim.oracle.malloc_compare import rows_of
 from kernelsim.oracle.malloc_run import MallocRecording
-from kernelsim.oracle.malloc_trace import Operation, read_trace
-from kernelsim.oracle.vmaprog_program import read_text
+from kernelsim.workload.allocation_trace import Operation, read_trace
+from kernelsim.workload.recording_text import read_text
 from tools.ratchet import MALLOC, MALLOC_RATCHET, fallen, malloc_rows_outside, read_ratchet
 
 RATCHET = read_ratchet(MALLOC_RATCHET)

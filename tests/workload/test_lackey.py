@@ -141,7 +141,7 @@ def test_regions_join_over_small_gaps(tmp_path):
     )
 
 
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.slow
 def test_recording_of_a_real_program(tmp_path, require_tool):
     """A trace valgrind makes of /bin/true now is read, and equals the model's runs."""

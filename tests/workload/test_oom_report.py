@@ -20,7 +20,7 @@ def run(text, folder):
 
 
 @pytest.mark.mission("R12")
-@pytest.mark.mission("B5", "partly")
+@pytest.mark.mission("B5")
 @pytest.mark.parametrize(
     ("text", "victim"),
     [

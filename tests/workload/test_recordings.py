@@ -6,12 +6,20 @@ from hypothesis import strategies as st
 
 from kernelsim.cli import main as cli
 from kernelsim.errors import RecordingError
+from kernelsim.workload.allocation_run import allocations_machine, allocations_workload
+from kernelsim.workload.allocation_trace import (
+    LibraryCall,
+    Operation,
+    library_call,
+    read_allocations,
+)
 from kernelsim.workload.call_recording import call_of, files_of, read_calls
 from kernelsim.workload.fault_recording import DSO_BASE, fault_of
 from kernelsim.workload.masim import Masim, Pattern, Phase, drawn, offsets_of, read_masim
 from kernelsim.workload.script.kinds import kind_of
+from tests.small_machine import OpenMachine
 
-pytestmark = pytest.mark.mission("B5", "partly")
+pytestmark = pytest.mark.mission("B5")
 
 PERF_SCRIPT = """\
 app 17  2367.027985:          1   page-faults:     5640978361e0
@@ -58,12 +66,26 @@ hot phase
 hot, 1, 4096, 3, rw
 cold, 0, 64, 0, ro
 """
+LTRACE = """\
+[pid 17] libc.so.6->malloc(24)            = 0x12ecff0
+17 strlen("abc")                                 = 3
+17 calloc(10, 4096)                              = 0x12ed010
+18 malloc(8192 <unfinished ...>
+17 realloc(0x12ecff0, 100000)                    = 0x12f7020
+18 <... malloc resumed> )                        = 0x1303020
+17 free(0x12ed010)                               = <void>
+17 free(0x99)                                    = <void>
+17 +++ exited (status 0) +++
+"""
+ALLOCATIONS = "w 1\nm 0 5000\nc 1 10 4096\nk loaded\nr 0 200000\nf 1\nx\ns 1\nm 2 0\nT 0\n"
 TEXTS = [
     (PERF_SCRIPT, "faults", "page faults     2,"),
     (PERF_TRACE, "faults", "page faults     2,"),
     (FTRACE, "faults", "page faults     3,"),
     (STRACE, "strace", "10 calls made, 0 of them answered otherwise"),
     (MASIM, "masim", "page faults     30,"),
+    (LTRACE, "allocations", "most bytes            VSZ      RSS  calls"),
+    (ALLOCATIONS, "allocations", "loaded                VSZ      RSS  calls"),
 ]
 
 
@@ -122,6 +144,46 @@ def test_no_line_breaks_the_readers(line):
     assert fault_of(line, {}) is None
 
 
+def test_library_calls_become_operations_on_blocks(tmp_path):
+    """A block keeps its number when it moves; interrupted calls count, unknown blocks do not."""
+    path = tmp_path / "l"
+    path.write_text(LTRACE)
+    assert read_allocations(path) == [
+        Operation("w", 1),
+        Operation("m", 0, 1, 24),
+        Operation("c", 2, 10, 4096),
+        Operation("r", 0, 1, 100000),
+        Operation("m", 4, 1, 8192),
+        Operation("f", 2),
+    ]
+    assert library_call("17 malloc(24) = nil") == LibraryCall("malloc", (24,), 0)
+    assert library_call("17 malloc() = 0x10") is None
+
+
+def test_each_allocator_gets_the_same_blocks(tmp_path):
+    """All five at each moment, with at least the pages that hold the blocks, and not ten times."""
+    path = tmp_path / "t"
+    path.write_text(ALLOCATIONS)
+    moments = OpenMachine(allocations_machine(path)).run(allocations_workload(path))
+    assert list(moments) == ["ptmalloc2", "dlmalloc", "jemalloc", "tcmalloc", "libumem"]
+    for own in moments.values():
+        assert list(own) == ["loaded", "most bytes", "end"]
+        assert 45 <= own["loaded"].rss
+        assert own["most bytes"].rss >= 240_000 // 1024
+        assert own["end"].faults * 4 >= own["end"].rss
+    assert moments["ptmalloc2"]["end"].rss < moments["ptmalloc2"]["most bytes"].rss
+
+
+def test_an_allocator_without_memory_goes_on_without_the_block(tmp_path, capsys):
+    """What malloc refused is told by the number of blocks; the run ends well."""
+    path = tmp_path / "t"
+    path.write_text("m 0 200000000000000\nm 1 100\nf 0\n")
+    machine = tmp_path / "m.toml"
+    machine.write_text('name = "m"\n[[node]]\ncpus = "0"\nmemory = "64M"\n')
+    assert cli.exit_status(["run", str(path), "--machine", str(machine)]) == cli.EXIT_DONE
+    assert "ptmalloc2 had no memory for 1 blocks" in capsys.readouterr().out
+
+
 def test_masim_is_read_and_drawn(tmp_path):
     """Regions, phases and patterns; turns stay inside their region and go on where they ended."""
     path = tmp_path / "m"
@@ -152,6 +214,7 @@ def test_masim_is_read_and_drawn(tmp_path):
         (["strace", "./a b", "-x"], "-o 'a b'.strace './a b' -x\nkernelsim run 'a b'.strace\n"),
         (["lackey"], "valgrind --tool=lackey --trace-mem=yes --log-file=ls.lackey ls\n"),
         (["faults", "ls"], "perf script -i ls.data"),
+        (["allocations"], "-o ls.ltrace ls\nkernelsim run ls.ltrace\n"),
     ],
 )
 def test_record_prints_the_commands(words, told, capsys):
@@ -159,12 +222,12 @@ def test_record_prints_the_commands(words, told, capsys):
     assert cli.exit_status(["record", *words]) == cli.EXIT_DONE
     assert told in capsys.readouterr().out
     assert cli.exit_status(["record", "video"]) == cli.EXIT_WRONG_USE
-    assert "must be one of strace, lackey, faults" in capsys.readouterr().err
+    assert "must be one of strace, lackey, faults, allocations" in capsys.readouterr().err
 
 
 def test_what_is_none_of_them_is_refused(tmp_path, capsys):
-    """Calls of a library and other traces get one line that names the kinds."""
-    for text in ("17 malloc(24)   = 0x12ecff0\n", "version,time,op\n1,5633898,2a\n"):
+    """Other calls of a library and other traces get one line that names the kinds."""
+    for text in ('17 strlen("a") = 1\n', "version,time,op\n1,5633898,2a\n"):
         path = tmp_path / "x"
         path.write_text(text)
         assert cli.exit_status(["run", str(path)]) == cli.EXIT_WRONG_USE

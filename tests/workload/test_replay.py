@@ -14,7 +14,7 @@ from kernelsim.workload.replay import (
 )
 from tests.small_machine import OpenMachine
 
-pytestmark = [pytest.mark.mission("B5", "partly")]
+pytestmark = [pytest.mark.mission("B5")]
 
 
 def written(tmp_path, lines, name="t.lackey"):

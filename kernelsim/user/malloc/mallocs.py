@@ -16,7 +16,7 @@ from kernelsim.user.malloc.tcmalloc import TcMalloc
 MALLOCS: Final[Mapping[str, Callable[[System], Malloc]]] = {
     "ptmalloc2": Ptmalloc2,
     "dlmalloc": Dlmalloc,
+    "jemalloc": JeMalloc,
     "tcmalloc": TcMalloc,
     "libumem": LibUmem,
-    "jemalloc": JeMalloc,
 }

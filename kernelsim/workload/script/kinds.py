@@ -4,24 +4,27 @@ Interface: `kind_of`.
 """
 
 import ast
+import gzip
 import re
 from pathlib import Path
 from typing import Final, Literal
 
 from kernelsim.config.oom_report import INVOKED
 from kernelsim.errors import WorkloadError, shown
+from kernelsim.workload.allocation_trace import is_trace, library_call
 from kernelsim.workload.call_recording import KNOWN, call_of
 from kernelsim.workload.fault_recording import fault_of
 from kernelsim.workload.lackey import is_recording
 from kernelsim.workload.masim import is_masim
 from kernelsim.workload.script.script import COMMANDS, PROGRAMS
 
-Kind = Literal["python", "script", "lackey", "oom", "faults", "strace", "masim"]
+Kind = Literal["python", "script", "lackey", "oom", "faults", "strace", "masim", "allocations"]
 KINDS: Final = (
     "a Python file with one @workload or @simulation, a portable script (lines such as "
     "`memhog mmap:a:1M touchw:a`), a recording (valgrind --tool=lackey --trace-mem=yes, strace -f, "
-    "page faults of perf script, perf trace -F all or ftrace's page_fault_user), a configuration "
-    "of masim, or a kernel log with an OOM report"
+    "page faults of perf script, perf trace -F all or ftrace's page_fault_user, ltrace of malloc "
+    "and free), a trace of allocations (`m 1 64`), a configuration of masim, or a kernel log with "
+    "an OOM report"
 )
 HEAD_BYTES: Final = 1 << 16  # of a file; a recording may be larger than memory
 RECORDED_LINES: Final = 50  # of a file in which a recording shows what it is
@@ -37,12 +40,7 @@ def kind_of(path: Path) -> Kind:
     """
     if is_recording(path):  # its mistakes are told as a recording's
         return "lackey"
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError as error:
-        raise WorkloadError(error.strerror or str(error), path) from None
-    text = head.decode(errors="replace")
+    text = _head(path)
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     first = lines[0] if lines else ""
     if LACKEY.fullmatch(first):
@@ -62,8 +60,23 @@ def kind_of(path: Path) -> Kind:
         return "strace"
     if is_masim(text):
         return "masim"
+    if any(map(library_call, told)) or (lines and is_trace(lines[:RECORDED_LINES])):
+        return "allocations"
     seen = f"it begins with {shown(first.strip())}" if first else "it is empty"
     raise WorkloadError(f"must be {KINDS}; {seen}", path)
+
+
+def _head(path: Path) -> str:
+    """Return the first part of a file's text, unpacked if its name ends in .gz.
+
+    Raises:
+        WorkloadError: It cannot be read.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return file.read(HEAD_BYTES).decode(errors="replace")
+    except (OSError, EOFError) as error:
+        raise WorkloadError(getattr(error, "strerror", None) or str(error), path) from None
 
 
 def _has_oom_report(path: Path) -> bool:

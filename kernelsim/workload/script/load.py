@@ -9,6 +9,7 @@ from typing import Final
 
 from kernelsim.config.machine import MachineSpec
 from kernelsim.units import MIB, PAGE_SIZE
+from kernelsim.workload.allocation_run import allocations_machine, allocations_workload
 from kernelsim.workload.api import Main, Workload, load_workload
 from kernelsim.workload.call_recording import calls_workload, files_of
 from kernelsim.workload.fault_recording import faults_workload, nr_fault_pages
@@ -49,6 +50,8 @@ def load_any(path: Path, machine: MachineSpec | str | None) -> Workload:
     if kind == "masim":
         wanted = sum(read_masim(path).regions.values())
         return recorded(masim_workload(path), machine, lambda: machine_for(wanted))
+    if kind == "allocations":
+        return recorded(allocations_workload(path), machine, lambda: allocations_machine(path))
     return recorded(recording_workload(path), machine, lambda: recording_machine(path))
 
 
