@@ -1,6 +1,6 @@
 """Runs in which `kernelsim stress` found something, cut down: what was mended stays so."""
 
-from kernelsim.explore.plan import Fault, Plan
+from kernelsim.explore.plan import Plan
 from kernelsim.explore.run import run_plan
 
 FILES = (("/p", "205K"), ("/q", "204K"))
@@ -56,25 +56,6 @@ def test_the_lock_of_a_file_is_free_again_before_its_waiter_has_left_the_cpu():
     assert run_plan(plan).failure is None
 
 
-def test_a_copy_made_for_a_lock_is_known_before_the_fault_ends():
-    """It holds the page of the file from when it is mapped, also while TLBs are flushed."""
-    plan = Plan(
-        name="mlock",
-        seed=2115557485,
-        schedule_seed=416041500,
-        check_every=1,
-        load_events=500,
-        script=("memhog mapfile:c:/p:w touchr:c:1:28K mlock:c &", "wait"),
-        machine={
-            "name": "m",
-            "node": [{"cpus": "0", "memory": "3M"}],
-            "device": [{"name": "vda"}],
-            "files": [{"path": "/p", "size": "307K", "device": "vda"}],
-        },
-    )
-    assert run_plan(plan).failure is None
-
-
 def test_what_a_generation_marked_as_active_is_deactivated_when_they_are_switched_off():
     """It was never activated, so the sums of both tell nothing."""
     plan = Plan(
@@ -92,50 +73,6 @@ def test_what_a_generation_marked_as_active_is_deactivated_when_they_are_switche
             "device": [{"name": "vda"}, {"name": "vdd"}],
             "swap": [{"size": "2456K", "device": "vda", "prio": 3}],
             "sysctl": {"lru_gen.enabled": 1},
-        },
-    )
-    assert run_plan(plan).failure is None
-
-
-def test_a_page_that_a_lock_asks_the_disk_for_again_is_a_major_fault():
-    """Reclaim took it between two tries; the fault that has it in the end counts it."""
-    wait = "sleep:9 &"
-    plan = Plan(
-        name="mlock",
-        seed=1782096138,
-        schedule_seed=3,
-        load_events=10_000,
-        script=(
-            f"memhog {3 * 'writef:/x:4K:4K:fsync '}sleep:1 &",
-            f"memhog mmap:a:216K touchw:a:0:216K:2 touchr:a {wait}",
-            "memhog mmap:a:216K touchw:a touchr:a sleep:1 &",
-            "memhog mapfile:c:/p:w touchw:c:0:24K:1:4K mlock:c &",
-            "memhog mmap:a:104K touchw:a:0:104K:2 touchr:a sleep:1 &",
-            f"memhog mmap:a:24K mmap:b:4K touchw:a {wait}",
-            f"memhog mmap:a:12K touchw:a {wait}",
-            "memhog mmap:a:80K touchw:a:0:80K:2 touchr:a sleep:10 &",
-            (
-                "memhog setpol:bind:0 mmap:a:4K mmap:b:12K mbind:a:local touchr:b setpol:bind:0 "
-                f"touchw:b {wait}"
-            ),
-            (
-                "memhog mmapnr:a:4K touchw:a mmapnr:b:4K touchw:b madvise:a:dontneed munmap:b "
-                "mmap:c:12K touchw:c munmap:c mmap:d:4K touchw:d madvise:a:dontneed mmap:e:20K "
-                "touchw:e munmap:e sleep:1 &"
-            ),
-            "memhog mapfile:c:/x:w touchw:c &",
-            "memhog mmap:b:40K touchw:b sleep:2 &",
-            "memhog mmap:a:160K touchw:a sleep:10 &",
-            "memhog &",
-            "memhog &",
-        ),
-        fault=(Fault(kind="bad-writes", target="vda", event=1303, for_ns=1_000_000),),
-        machine={
-            "name": "m",
-            "node": [{"cpus": "0", "memory": "2M"}],
-            "device": [{"name": "vda", "kind": "nvme", "size": "720K"}],
-            "swap": [{"size": "304K", "device": "vda"}],
-            "files": [{"path": name, "size": size, "device": "vda"} for name, size in FILES],
         },
     )
     assert run_plan(plan).failure is None

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 from kernelsim.actors.core import writepages
+from kernelsim.actors.core.lru_add import lru_add_drain
+from kernelsim.actors.file.truncate import invalidate_pages
+from kernelsim.actors.space.file_fault import FileFault, VmFault, opened_by
 from kernelsim.check.machine import check_machine
 from kernelsim.mm.core.vmstat import VM_EVENT_NAMES
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.space.pgtable import MM_ANONPAGES, MM_FILEPAGES
 from kernelsim.mm.space.vm_flags import PROT_EXEC, PROT_READ
-from tests.small_machine import PAGE, run, small_machine
+from kernelsim.report.machine_run import run_machine
+from kernelsim.report.run_options import RunOptions
+from kernelsim.workload.api import Workload
+from tests.small_machine import PAGE, opened, run, small_machine
 
 pytestmark = [pytest.mark.mission("A6")]
 
@@ -328,3 +334,41 @@ def test_a_file_is_cut_off_while_a_process_has_begun_to_unmap_it():
         return before, machine.vmstat["nr_mapped"], machine.vmstat["nr_file_pages"]
 
     assert run(machine_with_file(), main, sound=False).result == (8, 1, 1)
+
+
+def test_a_page_that_a_lock_asks_the_disk_for_again_is_a_major_fault(monkeypatch):
+    """Reclaim took it between two tries; the fault that has it in the end counts it, once."""
+    do_fault, lost = FileFault._do_fault, []
+
+    async def unlucky(self, fault, *, tried):
+        result = await do_fault(self, fault, tried=tried)
+        if not tried and result.end is VmFault.RETRY:
+            lost.append(fault.vpn)
+            await lru_add_drain(self._current)
+            assert await invalidate_pages(self._current, opened_by(fault).inode, 0, 1 << 40)
+        return result
+
+    monkeypatch.setattr(FileFault, "_do_fault", unlucky)
+
+    async def main(machine):
+        process, mapping = await mapper(machine, pages=4)
+        await process.syscall("mlock", mapping)
+        assert lost[0] == mapping.address // PAGE
+        assert process.stats.pgmajfault == len(lost) == 1
+
+    run(machine_with_file(pages=4), main, burst_pages=1)
+
+
+def test_a_copy_made_for_a_lock_is_known_before_the_fault_ends():
+    """It holds the page of the file from when it is mapped, also while TLBs are flushed."""
+
+    async def main(machine):
+        process, mapping = await mapper(machine, pages=8)
+        await process.touch(mapping)
+        before = events(machine, "pgreuse", "pgmajfault")
+        await process.syscall("mlock", mapping)
+        assert before == events(machine, "pgreuse", "pgmajfault")
+        assert rss(machine, process) == (0, 8)
+
+    options = RunOptions(machine=machine_with_file(pages=8), check=True, check_every=1)
+    run_machine(Workload(opened(main), "machine"), options, name="w.py")
