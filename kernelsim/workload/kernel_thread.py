@@ -177,7 +177,9 @@ def start_kernel_thread(
     comm = process_name(name)
     cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
-    thread = KernelThread(kernel, Task(kernel.engine, f"{comm}-{pid}", pid, cpus))
+    task = Task(kernel.engine, f"{comm}-{pid}", pid, cpus)
+    kernel.kthreads.append(task)
+    thread = KernelThread(kernel, task)
     start_kernel_space(kernel)
     kernel.engine.spawn(thread)
     return KernelThreadHandle(kernel, thread)
