@@ -98,6 +98,7 @@ class Kernel:
         reclaimed_nodes: Nodes that a task does node reclaim on (PGDAT_RECLAIM_LOCKED).
         processes: Living processes by pid, in the order they started.
         kthreads: Tasks of the kernel threads that workloads started, those that have ended too.
+        kthread_pages: Frames those threads have allocated for a workload, and not freed.
         zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         migrations: Frames of pages that are being moved, with the queue of the tasks that wait.
@@ -155,6 +156,7 @@ class Kernel:
     reclaimed_nodes: set[int] = attrs.field(factory=set)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
     kthreads: list[Task] = attrs.field(factory=list)
+    kthread_pages: set[int] = attrs.field(factory=set)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     migrations: dict[int, WaitQueue] = attrs.field(factory=dict)

@@ -129,6 +129,7 @@ def test_it_is_told_whom_an_interrupt_interrupts():
         (lambda m: m.net_device("eth0").receive(-1, every="1us"), "packets"),
         (lambda m: m.net_device("eth0").consume("x"), "packets"),
         (lambda m: m.net_device("cpu0"), "net_device"),
+        (lambda m: m.net_device("kernel_space"), "net_device"),
         (lambda m: m.net_device("eth0", cpu=9), "cpu"),
         (lambda m: m.kernel_thread("t", cpu=9), "cpu"),
     ],

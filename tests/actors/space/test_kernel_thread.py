@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from kernelsim.actors.messages.kernel_space import KmapHigh, KunmapHigh, WaitForPkmap
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.mm.core.mem import Z_FREE
+from kernelsim.mm.space.highmem import NO_SLOT, Pkmap
 from tests.small_machine import free_pages, run, small_machine
 
 HIGH = "GFP_KERNEL | __GFP_HIGHMEM"
@@ -178,6 +180,8 @@ def test_each_thread_has_a_stack(arch, kb, kept_kb):
         (lambda t: t.vmalloc("many"), "size"),
         (lambda t: t.kmap(0), "page"),
         (lambda t: t.kmap(1 << 40), "page"),
+        (lambda t: t.free_pages(np.zeros((1, 1), np.int64)), "free_pages wants"),
+        (lambda t: t.free_pages(np.zeros(1)), "free_pages wants"),
     ],
 )
 def test_mistakes_are_named(call, told):
@@ -188,6 +192,84 @@ def test_mistakes_are_named(call, told):
             await call(machine.kernel_thread("t"))
 
     run(small_machine(), main, sound=False)
+
+
+def test_only_what_was_allocated_by_a_thread_is_freed_once():
+    """Not twice, not a page of a process or of a stack, not one with a slot; another may free."""
+
+    async def main(machine):
+        thread, other = machine.kernel_thread("t"), machine.kernel_thread("o")
+        pages = await thread.alloc_pages(3, HIGH)
+        process = await machine.spawn("p")
+        await process.touch(await process.mmap(4096), write=True)
+        mapped = (machine.mem.pages.mapcount > 0).nonzero()[0][:1]
+        stack = thread._thread._stack.pfns
+        await thread.kmap(pages[0])
+        for wrong in (mapped, stack, pages[[1, 1]], pages, pages[:1], np.array([-1])):
+            with pytest.raises(WorkloadError, match="free_pages: "):
+                await thread.free_pages(wrong)
+        with pytest.raises(ConfigError, match="alloc_pages"):
+            await thread.kmap(int(stack[0]))
+        await thread.kunmap(pages[0])
+        await other.free_pages(pages)
+        with pytest.raises(WorkloadError, match="free_pages: "):
+            await thread.free_pages(pages[1:2])
+
+    run(small_machine(memory="912M", arch="i386"), main)
+
+
+def test_more_pages_than_any_machine_has_are_as_many_as_there_are():
+    """What may not wait comes back with those that are free."""
+
+    async def main(machine):
+        pages = await machine.kernel_thread("t").alloc_pages(10**15, "GFP_NOWAIT | __GFP_NOWARN")
+        return len(pages)
+
+    assert 2000 < run(small_machine(), main).result < 4096
+
+
+def test_what_is_asked_while_a_thread_ends_is_refused():
+    """Also a second stop: there is nobody to answer."""
+
+    async def main(machine):
+        thread, begun = machine.kernel_thread("t"), []
+
+        async def ends(_process):
+            begun.append(thread)
+            await thread.stop()
+
+        await thread.alloc_pages(0)
+        ending = await machine.spawn("p", ends)
+        while not begun:
+            await machine.sleep(1)
+        with pytest.raises(WorkloadError, match="stopped"):
+            await thread.alloc_pages(1)
+        with pytest.raises(WorkloadError, match="stopped"):
+            await thread.stop()
+        await ending.wait()
+
+    run(small_machine(), main)
+
+
+def test_a_task_does_not_sleep_for_a_slot_that_a_flush_has_emptied():
+    """Two slots come free before it waits; another task's flush empties both, and takes one."""
+
+    async def main(machine):
+        init_mm = machine.kernel.init_mm
+        machine.kernel_thread("t")
+        init_mm.pkmap = Pkmap(4)
+        keeper = machine.kernel.kernel_space
+        for pfn in (11, 12, 13, 14):
+            await keeper.ask(KmapHigh(pfn))
+        assert await keeper.ask(KmapHigh(15)) == NO_SLOT
+        await keeper.ask(KunmapHigh(12))
+        await keeper.ask(KunmapHigh(13))
+        await keeper.ask(KmapHigh(16))
+        assert sorted(init_mm.pkmap.count) == [0, 2, 2, 2]
+        await keeper.ask(WaitForPkmap())
+        return await keeper.ask(KmapHigh(15))
+
+    assert run(small_machine(memory="912M", arch="i386"), main, sound=False).result != NO_SLOT
 
 
 def test_a_page_that_is_not_mapped_cannot_be_unmapped():
