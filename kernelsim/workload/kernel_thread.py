@@ -90,7 +90,10 @@ class KernelThreadHandle:
         await self._ask(FreeKernelPages(np.array(pfns, np.int64)))
 
     async def vmalloc(self, size: int | str) -> VmStruct | None:
-        """Allocate memory page by page; None when no hole of the vmalloc area is large enough."""
+        """Allocate memory page by page; None if no hole of the vmalloc area is large enough.
+
+        None as well for nothing, and for more than all memory of the machine.
+        """
         area: VmStruct | None = await self._ask(Vmalloc(parse_size(size, key="size")))
         return area
 

@@ -67,6 +67,34 @@ def test_a_long_list_of_pages_is_itself_vmalloced():
 
 
 @pytest.mark.mission("V8", "partly")
+@pytest.mark.parametrize(
+    ("size", "nr_left", "is_made"),
+    [("3M", 0, False), ("2M", 400, False), ("2M", 512, False), ("2M", 513, True)],
+    ids=["list of pages", "pages", "page table", "enough"],
+)
+def test_a_vmalloc_of_a_killed_task_that_gets_too_little_keeps_nothing(size, nr_left, is_made):
+    """It ends with memory and answers None: pages, tables and addresses are as they were."""
+
+    async def main(machine):
+        driver, init_mm = machine.kernel_thread("driver"), machine.kernel.init_mm
+        hoard = await driver.alloc_pages(10**6, "GFP_NOWAIT | __GFP_NOWARN")
+        await machine.sleep("1ms")  # kswapd empties the lists of the CPUs
+        await driver.alloc_pages(10**6, "GFP_NOWAIT | __GFP_NOWARN")
+        await driver.free_pages(hoard[:nr_left])
+        areas, nr_tables, pages = dict(init_mm.vms), len(init_mm.tables.tables), total(machine)
+        driver._thread._task.killed = True
+        area = await driver.vmalloc(size)
+        assert (area is not None) is is_made
+        if area is not None:
+            await driver.vfree(area)
+        assert init_mm.vms == areas
+        assert pages - total(machine) == len(init_mm.tables.tables) - nr_tables == is_made
+        assert init_mm.areas.unpurged()
+
+    run(small_machine(), main, sound=False)
+
+
+@pytest.mark.mission("V8", "partly")
 def test_freed_addresses_wait_for_a_flush_of_all_tlbs():
     """They come again behind 32 MiB of them on one CPU; then each CPU has been interrupted."""
 
