@@ -31,7 +31,7 @@ class NetDeviceHandle:
 
     @property
     def stats(self) -> NetStatistics:
-        """What it has done since the start."""
+        """What it has done since the start, as it is now."""
         return self._device.statistics
 
     async def receive(self, packets: int, *, every: int | str) -> NetStatistics:
