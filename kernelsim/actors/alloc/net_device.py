@@ -6,7 +6,7 @@ goes below the min watermark; when even that is used up it gets nothing, and the
 # Differs from Linux: A network card interrupts once a packet, there is no polling (NAPI); the
 # handler runs also while its CPU holds a lock with interrupts off. No reader takes packets while a
 # card is to receive some; it waits until the last one has come.
-Owns: the pages of packets that nobody has read; its counters, values that others may keep.
+Owns: the pages of packets that nobody has read; its counters.
 Interface: ask `Receive`, `Consume`; `NetStatistics`.
 Units: packets of one page, ns.
 """
