@@ -103,8 +103,10 @@ class KernelThreadHandle:
         Raises:
             WorkloadError: It is no area in use.
         """
-        if not isinstance(area, VmStruct) or self._kernel.init_mm.vms.get(area.address) is not area:
-            raise WorkloadError(f"vfree wants an area in use that vmalloc returned, not {area!r}")
+        if not isinstance(area, VmStruct):
+            raise WorkloadError(f"vfree wants what vmalloc returned, not {kind_of(area)}")
+        if self._kernel.init_mm.vms.get(area.address) is not area:
+            raise WorkloadError(f"vfree: the area at {area.address:#x} has been freed")
         await self._ask(Vfree(area.address))
 
     async def kmap(self, page: int) -> int:
@@ -153,7 +155,7 @@ class KernelThreadHandle:
     def _checked(self, pages: object) -> list[int]:
         """Return frames that `free_pages` may free."""
         if not isinstance(pages, np.ndarray) or pages.ndim != 1 or pages.dtype.kind not in "iu":
-            raise WorkloadError(f"free_pages wants what alloc_pages returned, not {pages!r}")
+            raise WorkloadError(f"free_pages wants what alloc_pages returned, not {kind_of(pages)}")
         pfns: list[int] = pages.tolist()
         for pfn in pfns:
             if pfn not in self._kernel.kthread_pages:
@@ -172,6 +174,13 @@ class KernelThreadHandle:
     def _check_runs(self) -> None:
         if self._has_ended:
             raise WorkloadError(f"{self._thread.name} has been stopped")
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, in a few words: an array in full may have many lines."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}, of shape {value.shape}"
+    return repr(value)
 
 
 def gfp_of(text: object) -> Gfp:

@@ -201,6 +201,13 @@ def test_each_thread_has_a_stack(arch, kb, kept_kb):
     assert f"KernelStack:{2 * kb:12} kB" in run(small_machine(arch=arch), main).result
 
 
+async def twice_vfreed(thread):
+    """Free the same area two times."""
+    area = await thread.vmalloc("1M")
+    await thread.vfree(area)
+    await thread.vfree(area)
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
@@ -208,16 +215,19 @@ def test_each_thread_has_a_stack(arch, kb, kept_kb):
         (lambda t: t.vmalloc("many"), "size"),
         (lambda t: t.kmap(0), "page"),
         (lambda t: t.kmap(1 << 40), "page"),
-        (lambda t: t.free_pages(np.zeros((1, 1), np.int64)), "free_pages wants"),
-        (lambda t: t.free_pages(np.zeros(1)), "free_pages wants"),
+        (lambda t: t.free_pages(np.zeros((90, 9), np.int64)), "an array of int64, of shape"),
+        (lambda t: t.free_pages(np.zeros(1)), "free_pages wants what alloc_pages returned, not an"),
+        (lambda t: t.free_pages([1]), r"not \[1\]"),
+        (twice_vfreed, "vfree: the area at 0x.* has been freed"),
     ],
 )
 def test_mistakes_are_named(call, told):
     """One line with the argument and the rule."""
 
     async def main(machine):
-        with pytest.raises((ConfigError, WorkloadError), match=told):
+        with pytest.raises((ConfigError, WorkloadError), match=told) as raised:
             await call(machine.kernel_thread("t"))
+        assert "\n" not in str(raised.value)
 
     run(small_machine(), main, sound=False)
 
