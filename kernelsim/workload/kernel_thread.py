@@ -105,9 +105,8 @@ class KernelThreadHandle:
         """
         if not isinstance(area, VmStruct):
             raise WorkloadError(f"vfree wants what vmalloc returned, not {kind_of(area)}")
-        if self._kernel.init_mm.vms.get(area.address) is not area:
+        if not await self._ask(Vfree(area)):
             raise WorkloadError(f"vfree: the area at {area.address:#x} has been freed")
-        await self._ask(Vfree(area.address))
 
     async def kmap(self, page: int) -> int:
         """Map a page by its frame; return its address. Sleeps while no slot is free."""
@@ -119,10 +118,8 @@ class KernelThreadHandle:
         Raises:
             WorkloadError: It has none.
         """
-        pfn = self._frame(page)
-        if not self._kernel.init_mm.is_kmapped(pfn):
+        if not await self._ask(Kunmap(self._frame(page))):
             raise WorkloadError(f"kunmap wants a page that kmap has mapped, not {page!r}")
-        await self._ask(Kunmap(pfn))
 
     async def copy_highpage(self, to: int, source: int) -> tuple[int, int]:
         """Copy a page through kmap_atomic; return the addresses that both had meanwhile."""

@@ -33,14 +33,13 @@ async def kmap(current: Current, pfn: int) -> int:
             await kernel.kernel_space.ask(WaitForPkmap())
 
 
-async def kunmap(current: Current, pfn: int) -> None:
-    """Give a page's slot back; the mapping stays until slots run out.
+async def kunmap(current: Current, pfn: int) -> bool:
+    """Give a page's slot back, if it has one or needs none; the mapping stays until slots run out.
 
     Source: Linux 6.1 include/linux/highmem-internal.h:kunmap
     """
     kernel, _ = current
-    if not kernel.init_mm.layout.is_lowmem(pfn):
-        await kernel.kernel_space.ask(KunmapHigh(pfn))
+    return kernel.init_mm.layout.is_lowmem(pfn) or await kernel.kernel_space.ask(KunmapHigh(pfn))
 
 
 class KmapAtomic:

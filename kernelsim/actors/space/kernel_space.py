@@ -53,7 +53,7 @@ class KernelSpace(Actor):
             case KmapHigh(pfn):
                 return await self._kmap_high(pfn)
             case KunmapHigh(pfn):
-                self._kunmap_high(pfn)
+                return self._kunmap_high(pfn)
             case WaitForPkmap():
                 return self._wait_for_pkmap()
         return None
@@ -86,11 +86,14 @@ class KernelSpace(Actor):
             await self._flush_tlb_kernel_range(self._init_mm.layout.last_pkmap)
         return slot
 
-    def _kunmap_high(self, pfn: int) -> None:
+    def _kunmap_high(self, pfn: int) -> bool:
+        if not self._init_mm.pkmap.nr_users(pfn):
+            return False
         if self._init_mm.pkmap.kunmap_high(pfn):
             sleepers, self._sleepers = self._sleepers, []
             for sleeper in sleepers:  # all, as wake_up does; each looks again
                 sleeper.send(None)
+        return True
 
     def _wait_for_pkmap(self) -> Any:  # noqa: ANN401 - an answer, now or later
         # One came free before the task slept, or was even emptied by a flush for another task.

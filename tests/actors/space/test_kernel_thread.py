@@ -330,6 +330,36 @@ def test_a_task_does_not_sleep_for_a_slot_that_a_flush_has_emptied():
     assert run(small_machine(memory="912M", arch="i386"), main, sound=False).result != NO_SLOT
 
 
+def test_of_two_who_give_back_the_same_at_the_same_time_one_is_told():
+    """Both ask before either is served: an area, and the slot of a page."""
+
+    async def main(machine):
+        threads = [machine.kernel_thread(f"t{cpu}", cpu=cpu) for cpu in (0, 1)]
+        area = await threads[0].vmalloc("64K")
+        [page] = (await threads[0].alloc_pages(1, HIGH)).tolist()
+        await threads[1].kmap(page)
+        begin_ns, told = machine.now_ns + 1_000_000, []
+
+        def giver(thread):
+            async def program(process):
+                for give_back, at_ns in ((thread.vfree, begin_ns), (thread.kunmap, 2 * begin_ns)):
+                    await process.sleep(at_ns - machine.now_ns)
+                    try:
+                        await give_back(area if at_ns == begin_ns else page)
+                    except WorkloadError as error:
+                        told.append(str(error).partition(" ")[0])
+
+            return program
+
+        both = [await machine.spawn(thread._thread.name, giver(thread)) for thread in threads]
+        for process in both:
+            await process.wait()
+        return told
+
+    spec = small_machine(cpus=("0-1",), memory="912M", arch="i386")
+    assert run(spec, main).result == ["vfree:", "kunmap"]
+
+
 def test_a_page_that_is_not_mapped_cannot_be_unmapped():
     """A page of high memory without a slot."""
 
