@@ -8,7 +8,8 @@ The theory is that of closed networks, of the same demands: so long for an acces
 machine, so long of that on the bus and at the controller. No machine of 1…32 CPUs gets more than
 `min(N / alone, 1 / bus)` (asymptotic bound). If the times on the bus were random, exponential,
 mean-value analysis would give the curve exactly; they are all the same, so queues are shorter, and
-the measured curve lies between the two.
+the measured curve lies between the two, within 2 %. It may be a little below or above: each CPU
+draws its pages, so walks differ, and the bus is not full while the first begin and the last end.
 """
 
 from functools import partial
@@ -82,5 +83,5 @@ async def main(machine: MachineHandle) -> None:
         bar = "#" * round(WIDTH * here / most)
         figures = f"{here * 64:12.0f} {theory * 64:6.0f} {bound * 64:6.0f} {here / count * 64:7.0f}"
         machine.note(f"{count:4d}  {figures}  {bar:{WIDTH}}|")
-        machine.expect(theory * 0.97 < here < bound * 1.03, f"{count} CPUs: as theory says")
+        machine.expect(theory * 0.98 < here < bound * 1.02, f"{count} CPUs: as theory says")
     machine.expect(measured[32] < 1.1 * measured[16], "the bus is full")

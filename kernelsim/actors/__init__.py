@@ -23,7 +23,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  the pages of packets that nobody has read; its counters
         hears Consume Receive
         from  workload/net_device
-        tells block_device cpu kswapd node oom_killer
+        tells block_device cpu interconnect kswapd node oom_killer
     oom_killer (alloc/oom_killer.py)
         owns  the choice of a victim
         hears OutOfMemory
@@ -68,7 +68,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     interconnect (parts/interconnect.py)
         owns  the links and the buses
         hears Transfer
-        from  parts/dma space/memory_access
+        from  core/memory_access parts/dma
         tells no other
     node (parts/node.py)
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
@@ -77,9 +77,9 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest LazyfreeFolios LruActivate
               LruAddDrain MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive
               PutbackMapped PutbackOldest ReleasePages ResetBatchSize ShrinkActive
-        from  alloc/page_allocator core/free_pages core/lru_add core/writepages file/page_io
-              hotplug/memory_hotplug parts/dma reclaim/lru_gen reclaim/reclaim reclaim/swap_writes
-              reclaim/zram_io space/lazy_free space/memory_access space/migrate space/mlock
+        from  alloc/page_allocator core/free_pages core/lru_add core/memory_access core/writepages
+              file/page_io hotplug/memory_hotplug parts/dma reclaim/lru_gen reclaim/reclaim
+              reclaim/swap_writes reclaim/zram_io space/lazy_free space/migrate space/mlock
               space/swap_read
         tells no other
     process (process/process.py)
@@ -112,7 +112,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  its stack; what it allocates belongs to who asked
         hears AllocKernelPages CopyHighpage FreeKernelPages Kmap Kunmap StopThread Vfree Vmalloc
         from  workload/kernel_thread
-        tells block_device cpu kernel_space kswapd node oom_killer
+        tells block_device cpu interconnect kernel_space kswapd node oom_killer
     oom_reaper (space/oom_reaper.py)
         owns  the victims it is to look at
         hears ReapLater

@@ -4,6 +4,8 @@ Linux: 6.1; 4.16, of which published figures of large servers are; 2.6.32 for "c
 that the older books describe.
 Interface: `ERAS` by the name a machine file gives; what an era decides is read from its `Era`.
 A difference is here once it has an effect.
+Differs: An older era differs from 6.1 in what `Era` has, and in nothing else: its other rules, its
+files in /proc and its tracepoints are those of 6.1.
 """
 
 from collections.abc import Mapping
@@ -56,7 +58,7 @@ LINUX_4_16: Final = Era(
     struct_page_bytes=64,
     watermark_scale=True,
     pdflush=False,
-    pcp_batch_bytes_max=512 << 10,  # doubled with 4.18
+    pcp_batch_bytes_max=512 << 10,  # doubled with 4.19
     pcp_scales=False,  # came with 5.14
     sysctl_maximum=MappingProxyType(
         {"vm.swappiness": 100, "lru_gen.enabled": 0, "lru_gen.min_ttl_ms": 0}
@@ -67,7 +69,8 @@ CLASSIC: Final = Era(
     release="2.6.32",
     struct_page_bytes=40,
     watermark_scale=False,  # came with 4.6
-    pdflush=True,  # went with 2.6.32
+    # Differs from Linux: The classic era has pdflush, whose last kernel was 2.6.31.
+    pdflush=True,
     # Differs from Linux: Per-CPU lists of the classic era are as long as those of 6.1.
     pcp_batch_bytes_max=1 << 20,
     pcp_scales=True,

@@ -70,9 +70,9 @@ class LatencySpec:
     )
     bus_bandwidth_bytes_per_s: int = _cost(
         0,
-        "bus that the CPUs of a node share on the way to its memory; accesses, copies and disks "
-        "then queue for it and for the controller. 0: each CPU has a way of its own, and only "
-        "clearing a page queues at the controller",
+        "bus that the CPUs of a node share on the way to its memory; accesses, clearing, copies of "
+        "whole pages (not those of read and write) and disks then queue for it and for the "
+        "controller. 0: each CPU has a way of its own, and only clearing queues at the controller",
     )
     interconnect_bandwidth_bytes_per_s: int = _cost(
         19 * GIB, "one UPI link at 10.4 GT/s, one direction: 20.8 GB/s (Intel)", minimum=1

@@ -25,7 +25,7 @@ class AccessStep(NamedTuple):
     Attributes:
         step: TLB, walk, fault, cache, bus, interconnect, controller or DRAM.
         what: What came of it, or what was on the way.
-        address: Physical address; 0 before it is known.
+        address: Physical address, of the entry read or of the page; 0 before it is known.
         latency_ns: How long it took.
     """
 

@@ -17,11 +17,19 @@ from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.address_walk import Entry, flag_names, walk_kernel, walk_process
 from kernelsim.mm.space.kernel_layout import KernelLayout
 from kernelsim.mm.space.mmap import VmArea
-from kernelsim.mm.space.pgtable import is_swap_pte, pte_pfn, pte_swap_slot
+from kernelsim.mm.space.pgtable import (
+    _PAGE_PRESENT,
+    _PAGE_USER,
+    is_migration_pte,
+    is_swap_pte,
+    pte_pfn,
+    pte_swap_slot,
+)
 from kernelsim.procfs.capture_process import capture_vma
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 SIMULATED: Final = ("direct map", "vmalloc", "pkmap", "guard hole")  # all that is there is known
+FOR_USER: Final = _PAGE_PRESENT | _PAGE_USER  # what an entry has that lets a program through
 
 
 def explain_layout(arch: str, layout: KernelLayout, address: int) -> Iterator[str]:
@@ -75,10 +83,11 @@ def explain_address(kernel: Kernel, process: ProcessEntry, address: int) -> Iter
     entries = walk_process(*kernel.space, process.mm.number, mode, address)
     yield from map(_line, entries)
     last = entries[-1].value or 0
-    if len(entries) == len(mode.tables) and flag_names(last).startswith("present"):
-        yield _frame(kernel, pte_pfn(last), address)
+    pte = last if len(entries) == len(mode.tables) else 0
+    if pte & FOR_USER == FOR_USER:
+        yield _frame(kernel, pte_pfn(pte), address)
     else:
-        yield f"outcome   {_fault(last if len(entries) == len(mode.tables) else 0, vma)}"
+        yield f"outcome   {_fault(pte, vma)}"
 
 
 def _kernel_outcome(kernel: Kernel, address: int) -> Iterator[str]:
@@ -122,11 +131,13 @@ def _mapping(kernel: Kernel, process: ProcessEntry, vma: VmArea | None) -> str:
 
 
 def _fault(entry: int, vma: VmArea | None) -> str:
-    """Say what an access to a page without a frame does."""
-    if is_swap_pte(entry):
-        return f"#PF, the page is in slot {pte_swap_slot(entry)} of swap: a major fault reads it"
+    """Say what a load does from a page that its entry does not let a program reach."""
     if vma is None:
         return "#PF, no mapping: SIGSEGV, unless the stack grows there"
-    if not vma.permits(write=False):
+    if not vma.permits(write=False):  # asked before the fault looks at the entry
         return "#PF, the mapping forbids it: SIGSEGV"
+    if is_swap_pte(entry):
+        return f"#PF, the page is in slot {pte_swap_slot(entry)} of swap: a major fault reads it"
+    if is_migration_pte(entry):
+        return "#PF, the page is being moved: the access waits for its new frame"
     return "#PF, nothing is there yet: the fault finds or makes the page"

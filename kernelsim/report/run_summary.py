@@ -211,6 +211,7 @@ def event_facts(machine: Machine, handle: MachineHandle) -> list[tuple[str, str]
         for looked, got in zip(scanned, stolen, strict=True)
     ]
     stalled_ns = sum(process.stats.reclaim_ns for process in handle.processes)
+    stalled_ns += sum(task.waits.reclaim_ns for task in machine.kernel.kthreads)
     return [
         ("page faults", f"{faults}, {major} of them major"),
         ("kswapd", f"ran {since(PAGEOUTRUN, 'pageoutrun')} times{scans[0]}"),

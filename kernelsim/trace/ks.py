@@ -246,12 +246,14 @@ class ks_mem_access(Tracepoint, frozen=True):
 
     pid: Annotated[int, Field("pid_t", "task", "pid")]
     access: Annotated[str, Field("char[]", "load or store")]
-    vaddr: Annotated[int, Field("unsigned long", "virtual address", "address")]
+    vaddr: Annotated[int, Field("unsigned long", "virtual address of the page", "address")]
     step: Annotated[
         str, Field("char[]", "TLB, walk, fault, cache, bus, interconnect, controller, DRAM")
     ]
     what: Annotated[str, Field("char[]", "hit, miss, the table of the entry read, address, data")]
-    paddr: Annotated[int, Field("phys_addr_t", "physical address; 0 before it is known", "address")]
+    paddr: Annotated[
+        int, Field("phys_addr_t", "physical, of entry or page; 0 before it is known", "address")
+    ]
     latency_ns: Annotated[int, Field("long", "it took, waits in queues included", "ns")]
 
 

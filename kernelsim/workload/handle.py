@@ -217,7 +217,10 @@ class ProcessHandle(ProcessView, FileCalls):
         return result
 
     async def access(self, address: int, *, write: bool = False) -> TouchResult:
-        """Access one byte; the result's `steps` are those of its way to memory and back."""
+        """Access one byte; the result's `steps` are those of its way to memory and back.
+
+        Their addresses are those of the entries read, and of the page that has the byte.
+        """
         where = whole_number("address", address, 0)
         result: TouchResult = await self._ask(Touch(where, 1, write, told=True))
         return result

@@ -32,7 +32,7 @@ from kernelsim.actors.messages.kernel_thread import (
 from kernelsim.actors.space.kernel_space import start_kernel_space
 from kernelsim.actors.space.kernel_thread import KernelThread
 from kernelsim.errors import ConfigError, WorkloadError
-from kernelsim.mm.core.mem import I64, PG_kernel
+from kernelsim.mm.core.mem import I64
 from kernelsim.mm.page.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_NOWAIT, Gfp
 from kernelsim.mm.space.vmalloc import VmStruct
 from kernelsim.units import parse_size
@@ -71,21 +71,29 @@ class KernelThreadHandle:
             nr: How many.
             gfp: As in C: "GFP_ATOMIC", "GFP_KERNEL | __GFP_HIGHMEM".
         """
-        pages: I64 = await self._ask(AllocKernelPages(gfp_of(gfp), whole_number("nr", nr, 0)))
+        most = len(self._kernel.mem.pages.flags)  # no request gets as many
+        message = AllocKernelPages(gfp_of(gfp), min(whole_number("nr", nr, 0), most))
+        pages: I64 = await self._ask(message)
+        self._kernel.kthread_pages.update(pages.tolist())
         return pages
 
     async def free_pages(self, pages: I64) -> None:
-        """Give pages back.
+        """Give pages back, whichever thread has allocated them.
 
         Raises:
-            WorkloadError: They are not what `alloc_pages` returned.
+            WorkloadError: They are not what `alloc_pages` returned, or part of it, or one has been
+                freed since, or has a mapping by `kmap`.
         """
-        if not isinstance(pages, np.ndarray):
-            raise WorkloadError(f"free_pages wants what alloc_pages returned, not {pages!r}")
-        await self._ask(FreeKernelPages(pages))
+        self._check_runs()
+        pfns = self._checked(pages)
+        self._kernel.kthread_pages.difference_update(pfns)
+        await self._ask(FreeKernelPages(np.array(pfns, np.int64)))
 
     async def vmalloc(self, size: int | str) -> VmStruct | None:
-        """Allocate memory page by page; None when no hole of the vmalloc area is large enough."""
+        """Allocate memory page by page; None if no hole of the vmalloc area is large enough.
+
+        None as well for nothing, and for more than all memory of the machine.
+        """
         area: VmStruct | None = await self._ask(Vmalloc(parse_size(size, key="size")))
         return area
 
@@ -95,9 +103,10 @@ class KernelThreadHandle:
         Raises:
             WorkloadError: It is no area in use.
         """
-        if not isinstance(area, VmStruct) or self._kernel.init_mm.vms.get(area.address) is not area:
-            raise WorkloadError(f"vfree wants an area in use that vmalloc returned, not {area!r}")
-        await self._ask(Vfree(area.address))
+        if not isinstance(area, VmStruct):
+            raise WorkloadError(f"vfree wants what vmalloc returned, not {kind_of(area)}")
+        if not await self._ask(Vfree(area)):
+            raise WorkloadError(f"vfree: the area at {area.address:#x} has been freed")
 
     async def kmap(self, page: int) -> int:
         """Map a page by its frame; return its address. Sleeps while no slot is free."""
@@ -109,10 +118,8 @@ class KernelThreadHandle:
         Raises:
             WorkloadError: It has none.
         """
-        pfn = self._frame(page)
-        if not self._kernel.init_mm.is_kmapped(pfn):
+        if not await self._ask(Kunmap(self._frame(page))):
             raise WorkloadError(f"kunmap wants a page that kmap has mapped, not {page!r}")
-        await self._ask(Kunmap(pfn))
 
     async def copy_highpage(self, to: int, source: int) -> tuple[int, int]:
         """Copy a page through kmap_atomic; return the addresses that both had meanwhile."""
@@ -125,8 +132,10 @@ class KernelThreadHandle:
 
         Every other call after it raises `WorkloadError`.
         """
-        await self._ask(StopThread())
-        self._has_ended = True
+        self._check_runs()
+        self._has_ended = True  # now: what is asked while it ends would have no answer
+        with until_panic(self._kernel):
+            await self._thread.ref.ask(StopThread())
 
     def address_of(self, page: int) -> int | None:
         """Return the address of a page in the direct map; None for one of high memory."""
@@ -134,18 +143,41 @@ class KernelThreadHandle:
         return layout.virt(pfn) if layout.is_lowmem(pfn) else None
 
     def _frame(self, page: int) -> int:
-        """Return the number of a frame that the kernel has."""
-        flags = self._kernel.mem.pages.flags
-        pfn = whole_number("page", page, 0, len(flags) - 1)
-        if not flags[pfn] & np.uint32(PG_kernel):
+        """Return the number of a frame that `alloc_pages` returned."""
+        pfn = whole_number("page", page, 0, len(self._kernel.mem.pages.flags) - 1)
+        if pfn not in self._kernel.kthread_pages:
             raise ConfigError("page", page, "must be one that alloc_pages returned")
         return pfn
 
+    def _checked(self, pages: object) -> list[int]:
+        """Return frames that `free_pages` may free."""
+        if not isinstance(pages, np.ndarray) or pages.ndim != 1 or pages.dtype.kind not in "iu":
+            raise WorkloadError(f"free_pages wants what alloc_pages returned, not {kind_of(pages)}")
+        pfns: list[int] = pages.tolist()
+        for pfn in pfns:
+            if pfn not in self._kernel.kthread_pages:
+                raise WorkloadError(f"free_pages: page {pfn} is none that alloc_pages returned")
+            if self._kernel.init_mm.pkmap.nr_users(pfn):
+                raise WorkloadError(f"free_pages: page {pfn} is mapped by kmap")
+        if len(set(pfns)) < len(pfns):
+            raise WorkloadError("free_pages: a page is there twice")
+        return pfns
+
     async def _ask(self, message: object) -> Any:  # noqa: ANN401 - depends on the message
-        if self._has_ended:
-            raise WorkloadError(f"{self._thread.name} has been stopped")
+        self._check_runs()
         with until_panic(self._kernel):
             return await self._thread.ref.ask(message)
+
+    def _check_runs(self) -> None:
+        if self._has_ended:
+            raise WorkloadError(f"{self._thread.name} has been stopped")
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, in a few words: an array in full may have many lines."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}, of shape {value.shape}"
+    return repr(value)
 
 
 def gfp_of(text: object) -> Gfp:
@@ -177,7 +209,9 @@ def start_kernel_thread(
     comm = process_name(name)
     cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
-    thread = KernelThread(kernel, Task(kernel.engine, f"{comm}-{pid}", pid, cpus))
+    task = Task(kernel.engine, f"{comm}-{pid}", pid, cpus)
+    kernel.kthreads.append(task)
+    thread = KernelThread(kernel, task)
     start_kernel_space(kernel)
     kernel.engine.spawn(thread)
     return KernelThreadHandle(kernel, thread)

@@ -10,6 +10,7 @@ Units: packets of one page; ns, or text such as "10us".
 from kernelsim.actors.alloc.net_device import NetDevice, NetStatistics
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.messages.net_device import Consume, Receive
+from kernelsim.actors.space.kernel_space import KERNEL_SPACE
 from kernelsim.errors import ConfigError
 from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, whole_number
@@ -30,7 +31,7 @@ class NetDeviceHandle:
 
     @property
     def stats(self) -> NetStatistics:
-        """What it has done since the start."""
+        """What it has done since the start, as it is now."""
         return self._device.statistics
 
     async def receive(self, packets: int, *, every: int | str) -> NetStatistics:
@@ -54,7 +55,8 @@ def plug_net_device(kernel: Kernel, name: str, cpu: int) -> NetDeviceHandle:
         ConfigError: There is no such CPU, or the name is none, or taken.
     """
     is_name = isinstance(name, str) and name.isidentifier()
-    if not is_name or name in kernel.engine.actors or name in kernel.cpu_numbers:
+    taken = {*kernel.engine.actors, *kernel.cpu_numbers, KERNEL_SPACE}
+    if not is_name or name in taken:
         raise ConfigError("net_device", name, 'must be a name that is free, such as "eth0"')
     [target] = cpus_of(kernel, "cpu", whole_number("cpu", cpu, 0))
     device = NetDevice(kernel, name, target)

@@ -80,4 +80,5 @@ def test_waits_for_the_zone_lock_are_those_of_theory(nr_cpus):
     expected = expected_wait_ns(nr_cpus, hold_ns, think_ns)
     round_ns = expected + hold_ns + think_ns
     measured = [measured_wait_ns(nr_cpus, round_ns, seed=seed) for seed in (1, 2)]
-    assert sum(measured) / 2 == pytest.approx(expected, rel=0.08)
+    tolerance = 0.08 if nr_cpus < 8 else 0.05  # the fewer wait, the more the mean is left to chance
+    assert sum(measured) / 2 == pytest.approx(expected, rel=tolerance)

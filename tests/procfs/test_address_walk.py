@@ -1,8 +1,11 @@
 """The walk of an address: its half, its region, the entries, and how it ends."""
 
+import numpy as np
 import pytest
 
 from kernelsim.errors import ConfigError, ProcessEndedError
+from kernelsim.mm.space.pgtable import get_pte, make_migration_pte, pte_span
+from kernelsim.units import PAGE_SHIFT
 from tests.small_machine import PAGE, run, small_machine
 
 FOUR, THREE, TWO = ("PGD", "PUD", "PMD", "PTE"), ("PGD", "PMD", "PTE"), ("PGD", "PTE")
@@ -39,7 +42,7 @@ def test_a_page_is_found_through_all_levels(arch, tables):
 
 @pytest.mark.mission("V7")
 def test_what_has_no_frame_says_why():
-    """In swap, behind all mappings, in one that permits nothing, in the hole."""
+    """In swap, behind all mappings, in one that permits nothing or no longer, in the hole."""
 
     async def main(machine):
         process = await machine.spawn("p")
@@ -47,7 +50,10 @@ def test_what_has_no_frame_says_why():
         await process.touch(area, write=True)
         await process.syscall("madvise", area, "pageout")
         closed = await process.mmap(PAGE, prot=0)
-        places = (area.address, 0x1000, closed.address, 0x8000_0000_0000)
+        barred = await process.mmap(PAGE)
+        await process.touch(barred, write=True)
+        await process.syscall("mprotect", barred, 0)  # its page and its entry stay
+        places = (area.address, 0x1000, closed.address, 0x8000_0000_0000, barred.address)
         told = [walked(process.explain(at))[1] for at in places]
         await process.exit()
         with pytest.raises(ProcessEndedError):
@@ -58,11 +64,13 @@ def test_what_has_no_frame_says_why():
                 other.explain(wrong)
         return told
 
-    swapped, nowhere, closed, hole = run(small_machine(swap="16M"), main).result
+    swapped, nowhere, closed, hole, barred = run(small_machine(swap="16M"), main).result
     assert "is in slot " in swapped["outcome"]
     assert nowhere["outcome"].startswith("#PF, no mapping")
     assert closed["outcome"] == "#PF, the mapping forbids it: SIGSEGV"
     assert "#GP" in hole["canonical"]
+    assert "frame" not in barred
+    assert barred["outcome"] == "#PF, the mapping forbids it: SIGSEGV"
 
 
 @pytest.mark.mission("V7")
@@ -87,5 +95,26 @@ def test_the_kernels_half_has_large_pages_and_entries_of_its_own(arch, entries):
     assert len(small) > len(large)
     assert high["frame"].startswith(f"{pfn:#x} of ")
     assert behind["outcome"] == "nothing is mapped there"
-    assert "not simulated" in fixed["outcome"] or arch == "x86_64"
+    ends = {"x86_64": "nothing is mapped there"}  # its fixmap is in no region
+    assert fixed["outcome"] == ends.get(arch, "the kernel has things there that are not simulated")
     assert low["program"].startswith("#PF")
+
+
+def test_an_entry_of_a_page_that_is_moved_is_told_from_none():
+    """Its page is somewhere; the access waits for it, and no fault makes another."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        area = await process.mmap(PAGE)
+        await process.touch(area, write=True)
+        entry, number = machine.kernel.space.pt.entry, process._process.mm.number
+        row, _ = pte_span(*machine.kernel.space, number, area.address >> PAGE_SHIFT)
+        index = area.address >> PAGE_SHIFT & 511
+        pte = entry[row, index]
+        entry[row, index] = np.int64(make_migration_pte(get_pte(entry, row, index)))
+        told = walked(process.explain(area.address))[1]
+        entry[row, index] = pte
+        return told
+
+    told = run(small_machine(), main).result
+    assert told["outcome"] == "#PF, the page is being moved: the access waits for its new frame"

@@ -9,6 +9,7 @@ from kernelsim.config.machine_file import load_machine
 from kernelsim.report.machine_run import RunOutcome, idle_settings, run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.report.run_summary import WALL, summary_text
+from kernelsim.units import parse_duration
 from kernelsim.workload.api import Workload
 from kernelsim.workload.machine import MachineHandle
 
@@ -68,6 +69,27 @@ def test_processes_are_one_table_and_the_longest_wait_for_memory_comes_first():
     assert [row[1] for row in processes.rows] == ["hog", "idle1", "idle0"]
     assert processes.headers[-3:] == ("locks", "reclaim", "I/O")
     assert "time of the processes" not in tables
+
+
+def test_the_stalls_of_a_kernel_thread_have_their_time():
+    """A driver that waits for reclaim, with no process that does: the time is the driver's."""
+    waited = []
+
+    async def main(machine: MachineHandle) -> None:
+        hog = await machine.spawn("hog")
+        await hog.touch(await hog.mmap("40M"), write=True)
+        driver = machine.kernel_thread("driver")
+        await driver.alloc_pages(100_000, "GFP_ATOMIC | __GFP_NOWARN")
+        began_ns = machine.now_ns
+        await driver.alloc_pages(8)
+        waited.append(machine.now_ns - began_ns)
+        assert hog.stats.reclaim_ns == 0
+
+    line = dict(run(main).summary.facts)["direct reclaim"]
+    stalls, in_all = line.split(", ")[:2]
+    told_ns = parse_duration(in_all.removesuffix(" in all").replace(" ", ""))
+    assert stalls != "0 stalls"
+    assert 0.9 * waited[0] < told_ns <= waited[0]
 
 
 @pytest.mark.parametrize(("nr_processes", "nr_rows", "last"), [(21, 21, "p"), (60, 21, "and 40")])

@@ -13,12 +13,13 @@ import pytest
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.config.toml_text import read_toml
 
-pytestmark = [pytest.mark.slow, pytest.mark.mission("B8", "partly")]
+pytestmark = pytest.mark.mission("B8", "partly")
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 PAGES = 2048  # a round; the longer, the less all processes do the same at a time
 MILLIONS = 7.97 / 2
 ALLOCATING, FREEING, LRU = 42, 35, 5  # % of the cycles, A. Lu on linux-mm, March 2018, v4.16
+OTHERS = ("skylake-4s", "broadwell-2s", "broadwell-4s")
 
 
 def script():
@@ -39,14 +40,24 @@ def score(*, batch_bytes=512 << 10):
     return script().measured(attrs.evolve(machine, era=era), 56, PAGES)
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_costs_are_the_same_on_all_four_servers(name):
+    """But for the bandwidth of memory; so nothing was fitted to one of them."""
+    first, other = (read_toml(FOLDER / f"{one}.toml") for one in ("skylake-2s", name))
+    assert first["latency"].pop("memory_bandwidth_bytes_per_s") > 0
+    assert other["latency"].pop("memory_bandwidth_bytes_per_s") > 0
+    assert (other["latency"], other["era"]) == (first["latency"], first["era"])
+
+
+@pytest.mark.slow
 def test_contention_is_that_of_the_published_server_and_moves_to_lru_lock_with_larger_batches():
-    """Shares within ten points, throughput within 30 %; with batches of 63, not 31, more pages."""
+    """Shares within nine points, throughput within 10 %; with batches of 63, not 31, more pages."""
     found = score()
-    assert found.pages == pytest.approx(MILLIONS, rel=0.3)
-    assert found.allocating == pytest.approx(ALLOCATING, abs=10)
-    assert found.freeing == pytest.approx(FREEING, abs=10)
-    assert found.lru == pytest.approx(LRU, abs=10)
+    assert found.pages == pytest.approx(MILLIONS, rel=0.1)
+    assert found.allocating == pytest.approx(ALLOCATING, abs=9)
+    assert found.freeing == pytest.approx(FREEING, abs=4)
+    assert found.lru == pytest.approx(LRU, abs=9)
     wide = score(batch_bytes=1 << 20)
-    assert wide.pages > 1.03 * found.pages
-    assert wide.lru > found.lru
-    assert wide.allocating + wide.freeing < found.allocating + found.freeing - 3
+    assert wide.pages > 1.1 * found.pages
+    assert wide.lru > found.lru + 5
+    assert wide.allocating + wide.freeing < found.allocating + found.freeing - 8

@@ -11,6 +11,7 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
+from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.mm.core.mem import I64, PG_kernel
 from kernelsim.mm.page.gfp import Gfp
 
@@ -23,7 +24,7 @@ async def alloc_kernel_pages(current: Current, gfp: Gfp, nr: int) -> I64:
         gfp: With DIRECT_RECLAIM it may sleep.
         nr: How many.
     """
-    kernel, task = current
+    kernel = current.kernel
     out, got = np.zeros(nr, np.int64), 0
     while got < nr:
         part = out[got:]
@@ -34,8 +35,7 @@ async def alloc_kernel_pages(current: Current, gfp: Gfp, nr: int) -> I64:
         kernel.placed(grant.nr)
         got += grant.nr
         if Gfp.ZERO in gfp:
-            zeroing_ns = kernel.spec.latency.page_zeroing_ns * grant.nr
-            await task.compute(zeroing_ns, resched=False)
+            await clear_pages(current, grant.nid, grant.nr)
     return out[:got]
 
 

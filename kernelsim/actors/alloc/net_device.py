@@ -4,7 +4,8 @@ Linux: drivers/net (a driver's receive path), net/core/skbuff.c:__netdev_alloc_f
 Each packet interrupts the card's CPU. The handler may not sleep: it asks with GFP_ATOMIC, which
 goes below the min watermark; when even that is used up it gets nothing, and the packet is dropped.
 # Differs from Linux: A network card interrupts once a packet, there is no polling (NAPI); the
-# handler runs also while its CPU holds a lock with interrupts off.
+# handler runs also while its CPU holds a lock with interrupts off. No reader takes packets while a
+# card is to receive some; it waits until the last one has come.
 Owns: the pages of packets that nobody has read; its counters.
 Interface: ask `Receive`, `Consume`; `NetStatistics`.
 Units: packets of one page, ns.
@@ -30,19 +31,27 @@ from kernelsim.sim.actor import Actor
 PACKET_NS: Final = 1_000
 
 
-@attrs.define
+@attrs.frozen
 class NetStatistics:
-    """What a card has done.
+    """What a card has done, since the start or in one `Receive`; does not change later.
 
     Attributes:
         rx_packets: Packets received.
         rx_dropped: Packets dropped, since there was no page for them.
-        alloc_ns_max: The longest that an allocation took.
+        alloc_ns_max: The longest that an allocation took, also one that failed.
     """
 
     rx_packets: int = 0
     rx_dropped: int = 0
     alloc_ns_max: int = 0
+
+    def __add__(self, other: "NetStatistics") -> "NetStatistics":
+        """Return what both are together."""
+        return NetStatistics(
+            self.rx_packets + other.rx_packets,
+            self.rx_dropped + other.rx_dropped,
+            max(self.alloc_ns_max, other.alloc_ns_max),
+        )
 
 
 class NetDevice(Actor):
@@ -73,35 +82,26 @@ class NetDevice(Actor):
 
     async def _receive(self, message: Receive) -> NetStatistics:
         """Take packets as they come; return what became of them."""
-        before = attrs.evolve(self.statistics)
-        self.statistics.alloc_ns_max = 0
+        received = NetStatistics()
         next_ns = self.engine.now_ns
         for _ in range(message.nr):
             next_ns += message.interval_ns
             await self.engine.sleep(max(0, next_ns - self.engine.now_ns))
-            await self._interrupt()
-        now = self.statistics
-        return NetStatistics(
-            now.rx_packets - before.rx_packets,
-            now.rx_dropped - before.rx_dropped,
-            now.alloc_ns_max,
-        )
+            packet = await self._interrupt()
+            received += packet
+            self.statistics += packet
+        return received
 
-    async def _interrupt(self) -> None:
+    async def _interrupt(self) -> NetStatistics:
         """Find room for one packet, in the time of whatever runs on the CPU."""
         end_ns = self._cpu.interrupt(PACKET_NS)
         await self.engine.sleep(end_ns - self.engine.now_ns)
         began_ns = self.engine.now_ns
-        pfns = await alloc_kernel_pages(self._current, GFP_ATOMIC, 1)
+        pfns: list[int] = (await alloc_kernel_pages(self._current, GFP_ATOMIC, 1)).tolist()
         spent_ns = self.engine.now_ns - began_ns
         self._cpu.steal(spent_ns)
-        statistics = self.statistics
-        statistics.alloc_ns_max = max(statistics.alloc_ns_max, spent_ns)
-        if len(pfns):
-            statistics.rx_packets += 1
-            self._unread.append(int(pfns[0]))
-        else:
-            statistics.rx_dropped += 1
+        self._unread += pfns
+        return NetStatistics(len(pfns), 1 - len(pfns), spent_ns)
 
     async def _consume(self, message: Consume) -> int:
         nr = len(self._unread)

@@ -20,6 +20,7 @@ from kernelsim.actors.core.mmap_lock import MmapLock
 from kernelsim.actors.core.pdflush_pool import Job, PdflushPool
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.ratelimit import RateLimit
+from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
@@ -96,6 +97,8 @@ class Kernel:
         mmap_locks: Locks of the address spaces that several tasks share, by number.
         reclaimed_nodes: Nodes that a task does node reclaim on (PGDAT_RECLAIM_LOCKED).
         processes: Living processes by pid, in the order they started.
+        kthreads: Tasks of the kernel threads that workloads started, those that have ended too.
+        kthread_pages: Frames those threads have allocated for a workload, and not freed.
         zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         migrations: Frames of pages that are being moved, with the queue of the tasks that wait.
@@ -152,6 +155,8 @@ class Kernel:
     mmap_locks: dict[int, MmapLock] = attrs.field(factory=dict)
     reclaimed_nodes: set[int] = attrs.field(factory=set)
     processes: dict[int, ProcessEntry] = attrs.field(factory=dict)
+    kthreads: list[Task] = attrs.field(factory=list)
+    kthread_pages: set[int] = attrs.field(factory=set)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     migrations: dict[int, WaitQueue] = attrs.field(factory=dict)

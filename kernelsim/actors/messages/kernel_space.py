@@ -45,7 +45,7 @@ class KmapHigh:
 
 @attrs.frozen
 class KunmapHigh:
-    """Take a user off a frame.
+    """Take a user off a frame; answered with whether it had one.
 
     Attributes:
         pfn: The frame.

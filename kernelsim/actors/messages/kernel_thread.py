@@ -4,6 +4,7 @@ import attrs
 
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.space.vmalloc import VmStruct
 
 
 @attrs.frozen
@@ -43,13 +44,13 @@ class Vmalloc:
 
 @attrs.frozen
 class Vfree:
-    """Free such memory.
+    """Free such memory; answered with whether it was in use.
 
     Attributes:
-        address: Where it begins.
+        area: What `Vmalloc` was answered with.
     """
 
-    address: int
+    area: VmStruct
 
 
 @attrs.frozen
@@ -65,7 +66,7 @@ class Kmap:
 
 @attrs.frozen
 class Kunmap:
-    """Give the mapping of a page back.
+    """Give the mapping of a page back; answered with whether it had one, or needs none.
 
     Attributes:
         pfn: Its frame.

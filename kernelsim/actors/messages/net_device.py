@@ -5,7 +5,9 @@ import attrs
 
 @attrs.frozen
 class Receive:
-    """Receive packets of a page each; the answer is a `Received`, when the last has come.
+    """Receive packets of a page each; answered when the last has come.
+
+    The answer is a `NetStatistics` of these packets.
 
     Attributes:
         nr: How many.

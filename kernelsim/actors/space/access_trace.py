@@ -1,7 +1,8 @@
 """Tells the steps of a process's loads and stores, to the log and to the program that asked.
 
 Interface: one `AccessTrace` a process; its accesses tell it what they do, while `is_wanted`. It
-spends no time and decides nothing.
+spends no time and decides nothing. Accesses are of pages, so the addresses it tells of data are
+those where the page begins; those of table entries are exact.
 Units: ns, virtual page numbers, addresses in bytes.
 """
 
@@ -20,9 +21,10 @@ from kernelsim.hw.access_path import (
     walk_steps,
 )
 from kernelsim.mm.core.mem import nid_of
+from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
+from kernelsim.mm.space.address_walk import walk_process
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
-from kernelsim.mm.space.walk_entries import walk_entries
 from kernelsim.trace.ks import ks_mem_access
 from kernelsim.units import PAGE_SHIFT
 
@@ -83,7 +85,11 @@ class AccessTrace:
         self._tell(vpn, steps, began_ns, write=write)
 
     def _entries(self, vpn: int) -> list[tuple[str, int]]:
-        return walk_entries(*self._kernel.space, self._mm.number, vpn)
+        """Return table and physical address of each entry that a walk reads, the top first."""
+        kernel, address = self._kernel, vpn << PAGE_SHIFT
+        mode = ADDRESS_LAYOUTS[kernel.spec.arch].paging
+        entries = walk_process(*kernel.space, self._mm.number, mode, address)
+        return [(entry.table, entry.address or 0) for entry in entries]
 
     def _tell(self, vpn: int, steps: list[AccessStep], at_ns: int, *, write: bool) -> None:
         """Log steps, the first of which began at a time."""

@@ -8,7 +8,9 @@ Units: page frames, addresses.
 """
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.memory_access import copy_pages
 from kernelsim.actors.messages.kernel_space import KmapHigh, KunmapHigh, WaitForPkmap
+from kernelsim.mm.core.mem import nid_of
 from kernelsim.mm.space.highmem import NO_SLOT
 from kernelsim.mm.space.kernel_layout import KM_MAX_IDX
 
@@ -31,14 +33,13 @@ async def kmap(current: Current, pfn: int) -> int:
             await kernel.kernel_space.ask(WaitForPkmap())
 
 
-async def kunmap(current: Current, pfn: int) -> None:
-    """Give a page's slot back; the mapping stays until slots run out.
+async def kunmap(current: Current, pfn: int) -> bool:
+    """Give a page's slot back, if it has one or needs none; the mapping stays until slots run out.
 
     Source: Linux 6.1 include/linux/highmem-internal.h:kunmap
     """
     kernel, _ = current
-    if not kernel.init_mm.layout.is_lowmem(pfn):
-        await kernel.kernel_space.ask(KunmapHigh(pfn))
+    return kernel.init_mm.layout.is_lowmem(pfn) or await kernel.kernel_space.ask(KunmapHigh(pfn))
 
 
 class KmapAtomic:
@@ -82,10 +83,11 @@ async def copy_highpage(current: Current, to: int, source: int) -> tuple[int, in
 
     Source: Linux 6.1 include/linux/highmem.h:copy_highpage
     """
-    kernel, task = current
+    kernel = current.kernel
     kmaps = KmapAtomic(current)
     vfrom, vto = await kmaps.map(source), await kmaps.map(to)
-    await task.compute(kernel.spec.latency.page_copy_ns, resched=False)
+    nids = (nid_of(kernel.mem, source), nid_of(kernel.mem, to))
+    await copy_pages(current, nids, 1, resched=False)
     kernel.mem.pages.token[to] = kernel.mem.pages.token[source]
     await kmaps.unmap()
     await kmaps.unmap()

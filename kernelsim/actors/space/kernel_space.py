@@ -7,7 +7,7 @@ Interface: ask the messages of messages/kernel_space.py; a task that waits for a
 answer.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from kernelsim.actors.core.kernel import KERN_WARNING, Kernel
 from kernelsim.actors.messages.cpu import FlushKernelTlb
@@ -23,6 +23,8 @@ from kernelsim.sim.actor import DEFERRED, Actor
 from kernelsim.sim.gather import Gather
 from kernelsim.sim.reply import Reply
 
+KERNEL_SPACE: Final = "kernel_space"  # its name, which no other actor may take
+
 
 class KernelSpace(Actor):
     """The actor of one machine.
@@ -32,7 +34,7 @@ class KernelSpace(Actor):
     """
 
     def __init__(self, kernel: Kernel) -> None:
-        super().__init__("kernel_space")
+        super().__init__(KERNEL_SPACE)
         self._kernel = kernel
         self._init_mm = kernel.init_mm
         self._sleepers: list[Reply] = []  # pkmap_map_wait
@@ -51,7 +53,7 @@ class KernelSpace(Actor):
             case KmapHigh(pfn):
                 return await self._kmap_high(pfn)
             case KunmapHigh(pfn):
-                self._kunmap_high(pfn)
+                return self._kunmap_high(pfn)
             case WaitForPkmap():
                 return self._wait_for_pkmap()
         return None
@@ -84,14 +86,18 @@ class KernelSpace(Actor):
             await self._flush_tlb_kernel_range(self._init_mm.layout.last_pkmap)
         return slot
 
-    def _kunmap_high(self, pfn: int) -> None:
+    def _kunmap_high(self, pfn: int) -> bool:
+        if not self._init_mm.pkmap.nr_users(pfn):
+            return False
         if self._init_mm.pkmap.kunmap_high(pfn):
             sleepers, self._sleepers = self._sleepers, []
             for sleeper in sleepers:  # all, as wake_up does; each looks again
                 sleeper.send(None)
+        return True
 
     def _wait_for_pkmap(self) -> Any:  # noqa: ANN401 - an answer, now or later
-        if 1 in self._init_mm.pkmap.count:  # it came free before the task slept
+        # One came free before the task slept, or was even emptied by a flush for another task.
+        if min(self._init_mm.pkmap.count) <= 1:
             return None
         self._sleepers.append(self.defer())
         return DEFERRED
@@ -109,5 +115,5 @@ class KernelSpace(Actor):
 
 def start_kernel_space(kernel: Kernel) -> None:
     """Start the keeper, if it does not run yet: few workloads run kernel code of their own."""
-    if "kernel_space" not in kernel.engine.actors:
+    if KERNEL_SPACE not in kernel.engine.actors:
         kernel.kernel_space = kernel.engine.spawn(KernelSpace(kernel))

@@ -80,14 +80,18 @@ class KernelThread(Actor):
     async def _vmalloc(self, message: Vmalloc) -> VmStruct | None:
         return await vmalloc(self._current, message.size, self._task.name)
 
-    async def _vfree(self, message: Vfree) -> None:
-        await vfree(self._current, message.address)
+    async def _vfree(self, message: Vfree) -> bool:
+        area = message.area
+        if self._current.kernel.init_mm.vms.get(area.address) is not area:
+            return False
+        await vfree(self._current, area.address)
+        return True
 
     async def _kmap(self, message: Kmap) -> int:
         return await kmap(self._current, message.pfn)
 
-    async def _kunmap(self, message: Kunmap) -> None:
-        await kunmap(self._current, message.pfn)
+    async def _kunmap(self, message: Kunmap) -> bool:
+        return await kunmap(self._current, message.pfn)
 
     async def _copy_highpage(self, message: CopyHighpage) -> tuple[int, int]:
         return await copy_highpage(self._current, message.to, message.source)

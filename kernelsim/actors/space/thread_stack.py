@@ -8,12 +8,14 @@ that were freed. On 32 bits it is two pages of low memory.
 Units: pages.
 """
 
+from collections import Counter
 from typing import Final
 
 import numpy as np
 
 from kernelsim.actors.alloc.kernel_pages import alloc_kernel_pages, free_kernel_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.space.vmalloc import vfree, vmalloc_aligned
 from kernelsim.mm.core.mem import nids_of
 from kernelsim.mm.core.vmstat import NR_KERNEL_STACK
@@ -37,7 +39,8 @@ async def alloc_thread_stack(current: Current) -> ThreadStack:
         stack = ThreadStack(await alloc_kernel_pages(current, THREADINFO_GFP, nr))
     elif kernel.cached_stacks[task.cpu.number]:
         stack = kernel.cached_stacks[task.cpu.number].pop()
-        await task.compute(kernel.spec.latency.page_zeroing_ns * nr, resched=False)
+        for nid, nr_there in Counter(nids_of(kernel.mem, stack.pfns).tolist()).items():
+            await clear_pages(current, nid, nr_there)
     else:
         size = nr * PAGE_SIZE
         gfp = (THREADINFO_GFP & ~Gfp.ACCOUNT) | Gfp.HIGHMEM

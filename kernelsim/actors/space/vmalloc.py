@@ -13,6 +13,7 @@ import numpy as np
 from kernelsim.actors.alloc.kernel_pages import alloc_kernel_pages, free_kernel_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.kernel_space import AllocVmapArea, FreeVmapArea
+from kernelsim.mm.core.mem import I64
 from kernelsim.mm.page.gfp import GFP_KERNEL, Gfp
 from kernelsim.mm.space.vmalloc import VmStruct
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
@@ -24,7 +25,9 @@ GFP_PGTABLE_KERNEL: Final = GFP_KERNEL | Gfp.ZERO
 
 
 async def vmalloc(current: Current, size: int, caller: str) -> VmStruct | None:
-    """Allocate memory whose addresses follow each other; None if there is no room for them.
+    """Allocate memory whose addresses follow each other; None if there is no room, or no memory.
+
+    No memory: more pages than the machine has, or the task is being killed while it waits for some.
 
     Source: Linux 6.1 mm/vmalloc.c:vmalloc
     """
@@ -34,9 +37,9 @@ async def vmalloc(current: Current, size: int, caller: str) -> VmStruct | None:
 async def vmalloc_aligned(
     current: Current, size: int, caller: str, *, align: int, gfp: Gfp
 ) -> VmStruct | None:
-    """Allocate such memory, its first address a multiple of `align`.
+    """Allocate such memory, its first address a multiple of `align`; all of it, or None.
 
-    Source: Linux 6.1 mm/vmalloc.c:__vmalloc_node_range
+    Source: Linux 6.1 mm/vmalloc.c:__vmalloc_node_range, :__vmalloc_area_node
     """
     kernel, task = current
     init_mm, nr = kernel.init_mm, -(-size // PAGE_SIZE)
@@ -50,26 +53,42 @@ async def vmalloc_aligned(
     # Differs from Linux: A list of pages that fits in a page is a slab object, which takes none.
     list_bytes = nr * POINTER_BYTES[kernel.spec.arch]
     if list_bytes > PAGE_SIZE:
-        pages = await vmalloc(current, list_bytes, caller)
+        zeroed = gfp | Gfp.ZERO
+        pages = await vmalloc_aligned(current, list_bytes, caller, align=PAGE_SIZE, gfp=zeroed)
         if pages is None:
             await kernel.kernel_space.ask(FreeVmapArea(address))
             return None
         array = pages.address
-    pfns = np.zeros(nr, np.int64)
-    for at in range(0, nr, BULK_MAX):
-        want = min(BULK_MAX, nr - at)
-        pfns[at : at + want] = await alloc_kernel_pages(current, gfp, want)
-        await task.cond_resched()
-    vpn = address >> PAGE_SHIFT
-    await _make_tables(current, vpn, nr)
+    vpn, pfns = address >> PAGE_SHIFT, await _vm_area_alloc_pages(current, gfp, nr)
+    if len(pfns) < nr or not await _make_tables(current, vpn, nr):
+        await _give_back(current, VmStruct(address, with_guard, caller, pfns, array))
+        return None
     await task.compute(kernel.spec.latency.pte_set_ns * nr, resched=False)
     init_mm.tables.map(vpn, pfns)
     area = init_mm.vms[address] = VmStruct(address, with_guard, caller, pfns, array)
     return area
 
 
-async def _make_tables(current: Current, vpn: int, nr: int) -> None:
-    """Build the tables that are missing; another task may have built one meanwhile.
+async def _vm_area_alloc_pages(current: Current, gfp: Gfp, nr: int) -> I64:
+    """Allocate the pages of an area; return their frames, fewer if a request fails.
+
+    Source: Linux 6.1 mm/vmalloc.c:vm_area_alloc_pages
+    """
+    pfns, got = np.zeros(nr, np.int64), 0
+    while got < nr:
+        part = await alloc_kernel_pages(current, gfp, min(BULK_MAX, nr - got))
+        pfns[got : got + len(part)] = part
+        got += len(part)
+        await current.task.cond_resched()
+        if not len(part):
+            break
+    return pfns[:got]
+
+
+async def _make_tables(current: Current, vpn: int, nr: int) -> bool:
+    """Build the tables that are missing; return whether all are there.
+
+    Another task may have built one meanwhile. Those that were built stay also if others fail.
 
     Source: Linux 6.1 mm/memory.c:__pte_alloc_kernel
     """
@@ -78,8 +97,11 @@ async def _make_tables(current: Current, vpn: int, nr: int) -> None:
         frame = await alloc_kernel_pages(current, GFP_PGTABLE_KERNEL, 1)
         if key in tables.tables:
             await free_kernel_pages(current, frame)
+        elif not len(frame):
+            return False
         else:
             tables.tables[key] = int(frame[0])
+    return True
 
 
 async def vfree(current: Current, address: int) -> None:
@@ -92,8 +114,17 @@ async def vfree(current: Current, address: int) -> None:
     nr = len(area.pfns)
     await task.compute(kernel.spec.latency.pte_set_ns * nr, resched=False)
     kernel.init_mm.tables.unmap(address >> PAGE_SHIFT, nr)
-    await kernel.kernel_space.ask(FreeVmapArea(address))
-    for at in range(0, nr, BULK_MAX):
+    await _give_back(current, area)
+
+
+async def _give_back(current: Current, area: VmStruct) -> None:
+    """Free the addresses of an area that is not mapped, its pages, and the list of them.
+
+    Source: Linux 6.1 mm/vmalloc.c:__vunmap
+    """
+    kernel, task = current
+    await kernel.kernel_space.ask(FreeVmapArea(area.address))
+    for at in range(0, len(area.pfns), BULK_MAX):
         await free_kernel_pages(current, area.pfns[at : at + BULK_MAX])
         await task.cond_resched()
     if area.array:

@@ -1,7 +1,7 @@
 """The way of a program's accesses to memory inside a burst, on a machine whose CPUs share a bus.
 
 The bus or the link, then the controller: each is a first come, first served server, and so is what
-pages pass that are cleared (pages.py); the steps are those of actors/space/memory_access.py.
+pages pass that are cleared (pages.py); the steps are those of actors/core/memory_access.py.
 Interface: `begin_access` once it is known what an access costs on an idle machine; the phases
 behind it are `LINK` to `PASSED` with `B_IS_LINE`, and `end_access`.
 Units: ns.

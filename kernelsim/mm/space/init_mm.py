@@ -36,10 +36,6 @@ class InitMm:
         """Pages in areas of vmalloc."""
         return sum(len(vm.pfns) for vm in self.vms.values())
 
-    def is_kmapped(self, pfn: int) -> bool:
-        """Tell whether a frame may be given back by kunmap: kmap has mapped it, or needs not."""
-        return self.layout.is_lowmem(pfn) or self.pkmap.nr_users(pfn) > 0
-
     def frame_of(self, address: int) -> int | None:
         """Return the frame that an address of the kernel is translated to; None for none."""
         layout, vpn = self.layout, address >> PAGE_SHIFT

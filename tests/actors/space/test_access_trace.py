@@ -33,12 +33,13 @@ def test_each_entry_that_a_walk_reads_leads_to_the_next(arch):
     async def main(machine):
         process = await machine.spawn("p")
         region = await process.mmap(PAGE)
-        first = await process.access(region.address, write=True)
+        first = await process.access(region.address + 9, write=True)
         steps = first.steps[[step.step for step in first.steps].index("fault") + 1 :]
         walk = [step for step in steps if step.step == "walk"]
         assert [step.what for step in walk] == [f"{table} entry" for table in TABLES[arch]]
         found = [pte_pfn(entry_at(machine, step.address)) for step in walk]
         assert found == [step.address >> PAGE_SHIFT for step in (*walk[1:], steps[-1])]
+        assert steps[-1].address % PAGE == 0  # accesses are of pages
         return first
 
     first = run(small_machine(arch=arch), main).result

@@ -44,4 +44,3 @@ def test_frames_are_found_by_their_address():
     assert init_mm.frame_of(0xC000_1234) == 1
     assert (init_mm.frame_of(at + 8), init_mm.frame_of(at + 4096)) == (PFNS_896M + 5, None)
     assert init_mm.frame_of(init_mm.layout.vmalloc_start) is None
-    assert [init_mm.is_kmapped(pfn) for pfn in (1, PFNS_896M + 5, PFNS_896M)] == [True, True, False]

@@ -4,6 +4,9 @@ The CPU is busy for as long as clearing or copying takes at that distance, and a
 bus or the link, and the memory controller, have served the bytes. With few CPUs the first is
 longer; with many the queue is. An access to one line waits for its turn in full.
 Where CPUs share no bus, accesses and copies pass nothing: see `bus_bandwidth_bytes_per_s`.
+Differs: What read and write copy between the page cache and a program passes neither bus nor
+memory controller, as if both were in the CPU's caches; nor do pages that move off memory that is
+taken offline.
 Units: ns, bytes.
 """
 
