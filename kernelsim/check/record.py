@@ -54,7 +54,7 @@ class Record(Duties):
         self.promises = Promises()
         self.files.learn(kernel.files.inodes)
         self._order = StoreOrder(kernel, self.files)
-        self._begun: dict[int, Content] = {}  # what calls under way began with, by pid
+        self._begun: dict[int, tuple[Content, UnderWay]] = {}  # what calls began with, by pid
         self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
@@ -74,12 +74,12 @@ class Record(Duties):
         effect = CALLS.by_value[type(operation)].effect
         content = self.content_in(mm)
         for other in [each for each in content.calls if not self._uses(each, mm)]:
-            del content.calls[other]  # it did not live to have it answered
+            del content.calls[other]  # it has ended, or lives elsewhere since execve
         freed = effect.frees(operation)
         call = UnderWay(effect.leaves(mm, operation), () if freed is None else (freed,))
         call.is_shared = mm.mm_users > 1
         content.begin(pid, call)
-        self._begun[pid] = content
+        self._begun[pid] = content, call
         for vma in _anonymous(mm, freed):
             self._kernel.bursts.tell_stores()
             content.free_lazily(vma.vpn, vma.vpn + vma.nr_pages)
@@ -96,8 +96,8 @@ class Record(Duties):
         effect = CALLS.by_value[type(operation)].effect
         if isinstance(operation, Sync | Fsync | Fdatasync) and result == 0:
             self.promises.acknowledged(pid)
-        content = self._begun.pop(pid)  # execve has put another one in its place meanwhile
-        call = content.calls.pop(pid)
+        content, call = self._begun.pop(pid)
+        content.calls.pop(pid, None)  # those it left behind with execve may have struck it off
         drops = effect.drops(operation, result, call.leaving)
         for dropped in drops:
             content.drop(*dropped)

@@ -1,5 +1,8 @@
 """Tests of what is expected of memory that several tasks use: nothing of it is left unwatched."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +16,7 @@ from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
 from tests.small_machine import PAGE, run, small_machine
 
 pytestmark = pytest.mark.mission("B3")
+ELF = runpy.run_path(str(Path(__file__).parents[2] / "workloads" / "elf_program.py"))["elf_file"]()
 MACHINE = {"cpus": ("0-3",), "memory": "32M"}
 
 
@@ -159,3 +163,20 @@ def test_a_program_of_its_own_leaves_the_old_memory_to_those_that_have_it():
         return told(machine) == [f"{region.address >> 12:#x}:"]
 
     assert run(small_machine(**MACHINE), main, sound=False).result
+
+
+def test_who_shared_it_begins_something_while_the_other_one_loads_its_program():
+    """Execve of a program from a file ends well after it has let the old memory go."""
+
+    async def main(machine):
+        entry, process, region = await process_with_pages(machine)
+        child = await process.vfork(lambda child: child.exec("other", exe=ELF))
+        assert entry.children[child.pid].exit_status is None
+        await process.touch(region, write=True, passes=100)
+        await process.waitpid(child)
+        clean = check_machine(machine.kernel)
+        spoil(machine, entry.mm, region.address)
+        return clean, told(machine) == [f"{region.address >> 12:#x}:"]
+
+    spec = small_machine(**MACHINE, files={"/data": "4K"})
+    assert run(spec, main, sound=False).result == ([], True)
