@@ -46,7 +46,6 @@ class ProcessEntry:
         oom_score_adj_min: Below this only root may set it: what root set last.
         minflt: Faults served without I/O.
         majflt: Faults that waited for I/O.
-        image_rss_pages: Page cache of the program's file, mapped by it.
         files: Its open files, by descriptor.
         start_ns: When it started.
         group_exit_code: Signal that is to end it; 0 for none.
@@ -75,7 +74,6 @@ class ProcessEntry:
     oom_score_adj_min: int = 0
     minflt: int = 0
     majflt: int = 0
-    image_rss_pages: int = 0
     files: dict[int, OpenFile] = attrs.field(factory=dict)
     start_ns: int = 0
     group_exit_code: int = 0
@@ -148,13 +146,13 @@ class ProcessEntry:
     def rss(self, mms: MmRegistry) -> list[int]:
         """Return the pages that count as resident or swapped, by kind (MM_*)."""
         rss = [int(pages) for pages in mms.mms.rss[self.mm.number]]
-        rss[MM_FILEPAGES] += self.image_rss_pages
+        rss[MM_FILEPAGES] += self.mm.image_rss_pages
         return rss
 
     def hiwater_rss(self, mms: MmRegistry) -> int:
         """Return the most pages that were resident at one time, as last noted before unmapping."""
         pages = int(mms.mms.hiwater_rss[self.mm.number])
-        return pages + self.image_rss_pages if pages else 0
+        return pages + self.mm.image_rss_pages if pages else 0
 
     def oom_task(self, mms: MmRegistry) -> OomTask:
         """Return what the OOM killer looks at."""

@@ -6,7 +6,6 @@ Interface: ask a value of one of the calls; the answer is its result, `None` if 
 Then the actor ends, too. What others may know of it is in its entry of the process table.
 """
 
-import errno
 from typing import Any
 
 from kernelsim.actors.core.kernel import Kernel
@@ -70,6 +69,6 @@ class Process(Actor):
         self.progress()
         if entry.must_die():
             await caller.exit(-entry.group_exit_code)
-            if call.errno_of(result) == errno.EINTR:  # it never comes back to its program
+            if call.errno_of(result):  # it never comes back to its program
                 return None
         return result

@@ -8,7 +8,7 @@ Units: ns, virtual page numbers, addresses in bytes.
 from typing import NamedTuple
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.hw.access_path import (
     LOAD,
@@ -20,7 +20,6 @@ from kernelsim.hw.access_path import (
     walk_steps,
 )
 from kernelsim.mm.core.mem import nid_of
-from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from kernelsim.mm.space.walk_entries import walk_entries
 from kernelsim.trace.ks import ks_mem_access
@@ -32,17 +31,16 @@ class AccessTrace:
 
     Args:
         kernel: The machine.
-        task: The process's.
-        mm: Its address space.
+        entry: The process.
 
     Attributes:
         kept: Steps taken since the program asked for them; None while it does not.
     """
 
-    def __init__(self, kernel: Kernel, task: Task, mm: MmStruct) -> None:
+    def __init__(self, kernel: Kernel, entry: ProcessEntry) -> None:
         self._kernel = kernel
-        self._task = task
-        self._mm = mm
+        self._entry = entry
+        self._task = entry.task
         self.kept: list[AccessStep] | None = None
 
     @property
@@ -59,7 +57,7 @@ class AccessTrace:
             is_hit: The TLB had the translation.
         """
         kernel, cpu = self._kernel, self._task.cpu
-        pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
+        pfn = pte_pfn(pte_at(*kernel.space, self._entry.mm.number, vpn))
         distance = kernel.distance(cpu, nid_of(kernel.mem, pfn))
         entries = [] if is_hit else self._entries(vpn)
         walk = walk_steps(kernel.spec.latency, entries, is_hit=is_hit)
@@ -83,7 +81,7 @@ class AccessTrace:
         self._tell(vpn, steps, began_ns, write=write)
 
     def _entries(self, vpn: int) -> list[tuple[str, int]]:
-        return walk_entries(*self._kernel.space, self._mm.number, vpn)
+        return walk_entries(*self._kernel.space, self._entry.mm.number, vpn)
 
     def _tell(self, vpn: int, steps: list[AccessStep], at_ns: int, *, write: bool) -> None:
         """Log steps, the first of which began at a time."""

@@ -86,7 +86,7 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
         return
     stat.count_faults(IMAGE_FILE_FAULTS, (0, 0, 0, 0))
     stat.pending[MM_FILEPAGES] += IMAGE_FILE_PAGES
-    entry.image_rss_pages = IMAGE_FILE_PAGES
+    caller.mm.image_rss_pages = IMAGE_FILE_PAGES
     entry.minflt += FORK_FAULTS + IMAGE_FILE_FAULTS
     caller.kernel.mem.vm_event[PGFAULT] += FORK_FAULTS + IMAGE_FILE_FAULTS
 
