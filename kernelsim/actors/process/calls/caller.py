@@ -72,7 +72,9 @@ class Caller:
         return self.task.pid << 32 | self.nr_operations
 
     async def start(self) -> None:
-        """Get a CPU, an address space and a fault handler, and enter the process table.
+        """Get a CPU and a fault handler; one that was not forked gets an address space, too.
+
+        Then that one enters the process table, where its parent has put one that was forked.
 
         A process whose image cannot be loaded is killed.
 
@@ -88,13 +90,13 @@ class Caller:
             files = await open_program(self.current, entry.program)
             loaded = load_program(self.current, mm, entry.program, files)
             entry.mm, entry.elf, is_loaded = mm, loaded.elf, loaded.is_loaded
+            kernel.processes[entry.pid] = entry
         self.mm = entry.mm
         self._fault = FaultHandler(self.current, self.mm)
         kernel.engine.spawn(self._fault)
         self.accesses = Accesses(self.current, entry, self._fault)
         self.reader = FileReader(self.current)
         self.writer = FileWriter(self.current)
-        kernel.processes[entry.pid] = entry
         trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
         if not is_loaded:
             await self.exit(-SIGSEGV)
