@@ -9,6 +9,7 @@ import errno
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.shared_mm import mmap_lock
 from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import FileReader
@@ -106,8 +107,8 @@ class Caller:
         """Run a program in a fresh address space; the old one is let go before anything is mapped.
 
         Returns:
-            0, or -ENOMEM if it was killed while the old program could still go on. Behind that
-            point a process whose image cannot be loaded ends.
+            0, or -ENOMEM or -EINTR if it was killed while the old program could still go on.
+            Behind that point a process whose image cannot be loaded ends.
 
         Source: Linux 6.1 fs/exec.c:bprm_execve, :begin_new_exec, :exec_mmap
         """
@@ -116,6 +117,10 @@ class Caller:
         if mm is None:
             return -errno.ENOMEM
         files = await open_program(self.current, program)
+        async with mmap_lock(self.current, old, write=False, killable=True) as is_held:
+            if not is_held:
+                await mmput(self.current, mm)
+                return -errno.EINTR
         entry.nr_execs += 1
         self.task.rss_stat.sync()
         entry.mm_release()

@@ -56,4 +56,6 @@ async def start_elf(caller: Caller) -> None:
     await store_range(caller, caller.mm.start_stack, 1)
 
 
-CALLS: Final = (Call(name="execve", value=Execve, handler=execve, errors=(errno.ENOMEM,)),)
+CALLS: Final = (
+    Call(name="execve", value=Execve, handler=execve, errors=(errno.ENOMEM, errno.EINTR)),
+)

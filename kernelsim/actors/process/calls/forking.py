@@ -8,15 +8,13 @@ from typing import Final
 
 import attrs
 
-from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.shared_mm import mmap_lock_of, share_mm
+from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.space.address_space import mmput
 from kernelsim.actors.space.fork import dup_mm
-from kernelsim.mm.space.mm_struct import MmStruct
 
 
 @attrs.frozen
@@ -63,7 +61,10 @@ async def fork(caller: Caller, message: Fork) -> int:
     if message.shares_vm:
         share_mm(kernel, mm)
     else:
-        copy, is_whole = await _dup_mm(caller.current, mm, pid)
+        async with mmap_lock(caller.current, mm, write=True, killable=True) as is_held:
+            if not is_held:
+                return -errno.EINTR
+            copy, is_whole = await dup_mm(caller.current, mm, pid)
         if copy is None or not is_whole:
             if copy is not None:
                 await mmput(caller.current, copy)
@@ -98,15 +99,6 @@ async def fork(caller: Caller, message: Fork) -> int:
     kernel.start_process(child)
     kernel.processes[pid] = child
     return pid
-
-
-async def _dup_mm(current: Current, mm: MmStruct, pid: int) -> tuple[MmStruct | None, bool]:
-    """Copy an address space as `dup_mm` does; nobody changes it or faults meanwhile."""
-    lock = mmap_lock_of(current, mm)
-    if lock is None:
-        return await dup_mm(current, mm, pid)
-    async with lock.held(current.task, write=True):
-        return await dup_mm(current, mm, pid)
 
 
 async def wait4(caller: Caller, message: Wait4) -> Waited | int | None:
