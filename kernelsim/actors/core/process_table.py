@@ -5,7 +5,8 @@ address space that it may share (`MmStruct.mm_users` counts its users). Reclaim,
 /proc and the checks read these entries.
 Written by the process's own actor; identity and limits (comm, uid, oom_score_adj, CPUs) also by
 the workload, at any moment, as a write to /proc is.
-Interface: `Kernel.processes` is the table; `ProcessEntry` an entry; signal.py sends signals.
+Interface: `Kernel.processes` is the table; `ProcessEntry` an entry, made by `new_entry`; signal.py
+sends signals.
 Units: pages, ns.
 """
 
@@ -174,3 +175,15 @@ class ProcessEntry:
             oom_skip=self.mm.oom_skip,
             oom_origin=self.oom_origin,
         )
+
+
+def new_entry(task: Task, comm: str, program: StaticProgram | ElfProgram) -> ProcessEntry:
+    """Return the entry of a process that begins with one task."""
+    engine = task.engine
+    return ProcessEntry(
+        comm=comm,
+        tasks=(task,),
+        exited=engine.wait_queue(f"exit of {task.name}", waker=task.name),
+        signals=engine.wait_queue(f"signals of {task.name}"),
+        program=program,
+    )

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.process_table import new_entry
 from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.process.calls.call import Call
@@ -75,21 +75,12 @@ async def fork(caller: Caller, message: Fork) -> int:
         return -errno.EINTR
     task = Task(kernel.engine, f"{entry.comm}-{pid}", pid, entry.task.cpus)
     task.set_mempolicy(entry.policy)
-    child = ProcessEntry(
-        comm=entry.comm,
-        tasks=(task,),
-        exited=kernel.engine.wait_queue(f"exit of {task.name}", waker=task.name),
-        signals=kernel.engine.wait_queue(f"signals of {task.name}"),
-        program=entry.program,
-        uid=entry.uid,
-        oom_score_adj=entry.oom_score_adj,
-        oom_score_adj_min=entry.oom_score_adj_min,
-        files=dict(entry.files),
-        catches_faults=entry.catches_faults,
-        parent=entry,
-        is_forked=True,
-        elf=entry.elf,
-    )
+    child = new_entry(task, entry.comm, entry.program)
+    child.uid, child.parent, child.is_forked = entry.uid, entry, True
+    child.oom_score_adj = entry.oom_score_adj
+    child.oom_score_adj_min = entry.oom_score_adj_min
+    child.catches_faults, child.elf = entry.catches_faults, entry.elf
+    child.files = dict(entry.files)
     for file in child.files.values():
         file.inode.nr_open += 1
     child.mm = mm
