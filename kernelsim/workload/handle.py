@@ -96,6 +96,8 @@ class ProcessHandle(ProcessView, FileCalls):
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
         if program is not None:
             require_program(program)
+        if self._process.has_ended():  # a child that was killed before its parent heard of it
+            return
         with until_panic(self._kernel):
             await self._process.ref.ask(Sleep(0))
         if program is not None:

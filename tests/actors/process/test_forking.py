@@ -193,6 +193,30 @@ def test_a_child_of_one_that_is_killed_right_then_runs_its_program():
     assert run(small_machine(**MEMORY), main).result == ("1", -SIGKILL, 0)
 
 
+def test_a_child_that_is_killed_before_its_parent_hears_of_it():
+    """Its handle says how it ended, and its program does not begin."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        kernel, task = machine.kernel, machine.kernel.processes[parent.pid].task
+        start, leave = kernel.start_process, task.put_cpu
+
+        def start_and_kill(child):
+            start(child)
+            send_signal(kernel, child, SIGKILL)
+
+        async def late(**how):
+            await leave(**how)
+            await machine.engine.sleep(10**6)
+
+        kernel.start_process, task.put_cpu = start_and_kill, late
+        child = await parent.fork(lambda child: child.touch(None))
+        assert kernel.processes.keys() == {parent.pid}
+        return child.exit_status, await parent.waitpid(child)
+
+    assert run(small_machine(**MEMORY), main).result == (-SIGKILL, -SIGKILL)
+
+
 def test_a_child_is_in_the_process_table_before_it_has_a_cpu():
     """Its only CPU is its parent's, who goes on; what counts processes sees both."""
 
