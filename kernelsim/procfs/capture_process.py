@@ -43,6 +43,7 @@ from kernelsim.mm.space.pgtable import (
     PT_BITS,
     PT_LEVELS,
 )
+from kernelsim.mm.space.rss_stat import shown
 from kernelsim.mm.space.vm_flags import SMAPS_LETTERS, VmFlag
 from kernelsim.mm.swap.swap_area import SWAP_MAP_COUNT
 from kernelsim.procfs.snapshot import MemoryUsage, NumaUsage, ProcessSnapshot, VmaSnapshot
@@ -85,8 +86,8 @@ def capture_zombie(kernel: Kernel, process: ProcessEntry) -> ProcessSnapshot:
 def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> ProcessSnapshot:
     """Return one process."""
     kernel.bursts.enter_tasks()
-    mm, task = process.mm, process.task
-    rss = task.rss_stat.shown(process.rss(kernel.mms))
+    mm = process.mm
+    rss = shown_rss(kernel, process)
     entries = leaf_entries(kernel, mm.number) if usage else None
     totalpages = kernel.phys.totalram_pages + kernel.nr_swap_pages
     return attrs.evolve(
@@ -114,6 +115,16 @@ def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> Pr
         pgtables_bytes=int(kernel.mms.mms.nr_ptes[mm.number]) * PAGE_SIZE,
         oom_score=oom_score(process.oom_task(kernel.mms), totalpages),
     )
+
+
+def shown_rss(kernel: Kernel, process: ProcessEntry) -> list[int]:
+    """Return the pages of each kind (MM_*) without those that faults have not added yet.
+
+    Of memory that several tasks use each of them may keep some back.
+    """
+    rss, mm = process.rss(kernel.mms), process.mm
+    users = [process] if mm.mm_users == 1 else kernel.processes.values()
+    return shown(rss, [each.task.rss_stat for each in users if each.mm is mm])
 
 
 def _identity(kernel: Kernel, process: ProcessEntry) -> ProcessSnapshot:

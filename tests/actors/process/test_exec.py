@@ -197,6 +197,8 @@ def test_tasks_that_share_memory_have_the_same_image():
         await process.start_image()
         thread = await process.fork(shares_vm=True)
         mms = machine.kernel.mms
+        shown = [machine.proc(f"{each.pid}/statm") for each in (process, thread)]
+        assert shown[0] == shown[1]  # though only one of them keeps back what it has not added
         tasks = [each.oom_task(mms) for each in (entry, entry.children[thread.pid])]
         return [task.rss_file for task in tasks]
 
