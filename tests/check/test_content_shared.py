@@ -11,8 +11,10 @@ from kernelsim.actors.process.calls.forking import Fork
 from kernelsim.check.content import Content, PageRange, UnderWay
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
+from kernelsim.errors import SyscallError
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
+from kernelsim.workload.syscall import MappedRange
 from tests.small_machine import PAGE, run, small_machine
 
 pytestmark = pytest.mark.mission("B3")
@@ -180,3 +182,17 @@ def test_who_shared_it_begins_something_while_the_other_one_loads_its_program():
 
     spec = small_machine(**MACHINE, files={"/data": "4K"})
     assert run(spec, main, sound=False).result == ([], True)
+
+
+def test_advice_that_is_refused_half_way_has_dropped_what_lies_before():
+    """MADV_DONTNEED stops at what is locked, with EINVAL."""
+
+    async def main(machine):
+        _, process, region = await process_with_pages(machine)
+        locked = MappedRange(region.address + 4 * PAGE, PAGE)
+        await process.syscall("mlock", locked)
+        with pytest.raises(SyscallError, match="Invalid"):
+            await process.madvise_dontneed(region)
+        return check_machine(machine.kernel), process.stats.rss_pages
+
+    assert run(small_machine(**MACHINE), main, sound=False).result == ([], 4)

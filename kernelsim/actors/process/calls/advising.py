@@ -130,9 +130,7 @@ async def _dontneed(caller: Caller, vma: VmArea) -> int:
     """
     if vma.flags & (VmFlag.VM_LOCKED | VmFlag.VM_PFNMAP):
         return -errno.EINVAL
-    caller.task.rss_stat.sync()
-    await unmap_vmas(caller.current, caller.mm, [vma])
-    return 0
+    return await _dontneed_locked(caller, vma)
 
 
 async def _dontneed_locked(caller: Caller, vma: VmArea) -> int:
@@ -142,6 +140,7 @@ async def _dontneed_locked(caller: Caller, vma: VmArea) -> int:
     caller.task.rss_stat.sync()
     await caller.unlock_pages(vma)
     await unmap_vmas(caller.current, caller.mm, [vma])
+    caller.kernel.observer.emptied(caller.task.pid, vma.vpn, vma.vpn + vma.nr_pages)
     return 0
 
 
