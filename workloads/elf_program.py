@@ -2,10 +2,11 @@
 
 The linker has put the sections that may be run into one segment, the constants into another, what
 may be written into a third; the program header says where in the file each is and where in memory.
-The kernel maps them, and reads nothing: a page comes from the disk, through the page cache, when it
-is first touched, and up to 16 pages around it are mapped with it. Pages of .data belong to the file
-until they are stored to, which makes a copy; .bss is in no file: zeros, the first of them on the
-last page of .data, which the kernel itself clears when it loads the program.
+The kernel reads the headers, and maps the segments: a page of them comes from the disk, through the
+page cache, when it is first touched, and up to 16 pages around it are mapped with it. Pages of
+.data belong to the file until they are stored to, which makes a copy; .bss is in no file: zeros,
+the first of them on the last page of .data. The kernel itself clears the end of that page when it
+loads the program; so loading reads it.
 
 The file here is made below; `spawn(exe="/bin/true")` takes one of the host.
 """

@@ -6,8 +6,8 @@ storing, and each page it stores to is copied, once; the child still finds what 
 moment of the fork. So a snapshot takes as much memory as is stored to meanwhile. But all of it must
 be promised: where promises are counted (vm.overcommit_memory 2) the same fork may fail.
 
-vfork lends the child the parent's own memory until it runs a program: no tables are copied, so it
-takes as long however much there is, and the parent waits.
+vfork lends the child the parent's own memory until it runs a program: no tables are copied, however
+much there is, and the parent waits.
 """
 
 import errno
@@ -62,9 +62,11 @@ async def snapshot(store: ProcessHandle, machine: MachineHandle, data: MappedRan
 
 async def lend(store: ProcessHandle, machine: MachineHandle) -> None:
     """Start a program by vfork."""
-    began_ns = machine.now_ns
+    began_ns, tables = machine.now_ns, machine.vmstat["nr_page_table_pages"]
 
     async def start(child: ProcessHandle) -> None:
+        nonlocal tables
+        tables -= machine.vmstat["nr_page_table_pages"]
         await child.sleep(PREPARES_US * NS_PER_US)
         await child.exec("helper")
         await child.sleep("1s")
@@ -72,7 +74,8 @@ async def lend(store: ProcessHandle, machine: MachineHandle) -> None:
     child = await store.vfork(start)
     waited_us = (machine.now_ns - began_ns) // NS_PER_US
     machine.print(f"vfork: the parent waits {waited_us} us, until its child runs {child.name!r}")
-    machine.expect(PREPARES_US <= waited_us < 2 * PREPARES_US, "it waits for exec, no longer")
+    is_for_exec = PREPARES_US <= waited_us < 2 * PREPARES_US
+    machine.expect(is_for_exec and not tables, "it waits for exec, no longer; no table is copied")
     await child.kill()
     machine.expect(await store.waitpid(child) == -SIGKILL, "the parent hears how it ended")
 

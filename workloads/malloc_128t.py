@@ -1,8 +1,9 @@
 """128 TB in pieces of 1 GB, of a machine of 2 GB that refuses no promise (vm.overcommit_memory 1).
 
 A promise costs no page of what is promised, but its bookkeeping does. Each malloc of 1 GB writes
-the header of its block: a page of memory, a table of PTEs that leads to it, and half of the time
-the table above; three pages a piece in all. Headers may go to swap, page tables never do.
+the header of its block: a page of memory, a table of PTEs that leads to it, and the table above,
+which leads through 1 GB and no further; three pages a piece in all. Headers may go to swap, page
+tables never do.
 
 Where nothing else is in memory the tables fit, and all is promised. Where other programs hold a
 third of it they do not: without swap the OOM killer comes, and kills the one that holds the tables;

@@ -6,6 +6,9 @@ is: in a frame, in the swap cache, in a slot, nowhere.
 Exact in the middle of things, too. While a fault of a store is served, its page may hold the new
 token already: that one and no other. While the process unmaps a range or ends, pages of that range
 may be gone already; those left hold what they did.
+Where several tasks use an address space each store is told in the step that does it, so their order
+is known. What is not: when the pages of a call went that another task was beside (`UnderWay`).
+These are believed to hold what they are found to at the next look.
 Interface: `Content`, fed by `record.py`; `check_content`, `found_tokens`.
 Units: virtual page numbers; blocks of 512 pages.
 """
@@ -28,20 +31,51 @@ ALL_PAGES: Final = PageRange(0, 1 << 52)
 CHUNK_PAGES: Final = 1 << 16  # of a run that is entered at once
 
 
+@attrs.define(eq=False)
+class UnderWay:
+    """A call that a task is in the middle of.
+
+    Attributes:
+        leaving: Pages [first, end) that it unmaps, drops or moves.
+        freed: Pages [first, end) that may be dropped when it is answered (MADV_FREE).
+        is_fork: It makes entries of all pages read-only, and then flushes them.
+        moved: What it has moved: the first page, how many, and where that is.
+        is_shared: Others use the address space: its stores are told one by one, not by its answer.
+        is_beside: Another task was in the middle of a call, too, at some time.
+    """
+
+    leaving: PageRanges = ()
+    freed: PageRanges = ()
+    is_shared: bool = False
+    is_fork: bool = False
+    moved: tuple[int, int, int] | None = None
+    is_beside: bool = False
+
+    def may_be_stale(self, vpn: int) -> bool:
+        """Tell whether TLBs may allow more of a page than page tables do, for a while."""
+        return self.is_fork or any(first <= vpn < end for first, end in self.leaving + self.freed)
+
+    def raced(self) -> PageRanges:
+        """Return the pages of which nobody knows in which order they went and were stored to."""
+        if not self.is_beside:
+            return ()
+        ranges = self.leaving + self.freed
+        if self.moved is not None:
+            first, nr, new_first = self.moved
+            ranges += PageRange(first, first + nr), PageRange(new_first, new_first + nr)
+        return ranges
+
+
 @attrs.define
 class Content:
-    """What one process wrote.
+    """What was written to one address space.
 
     Attributes:
         tokens: By row and page of a block; 0 for pages never written.
         stores: The page and token of the store that a fault is served for, by pid.
-        active: Pids of those in the middle of an operation.
-        is_raced: Several were at once: the order of their stores is known to nobody, and what they
-            wrote is not compared any more.
-        leaving: Pages [first, end) that an operation under way unmaps, drops or moves.
-        stale: Pages [first, end) of which TLBs may allow more than page tables do, until an
-            operation under way has flushed them.
-        moved: What an operation under way has moved: the first page, how many, and where that is.
+        calls: Those under way, by pid.
+        made_by: The call that makes this address space of another one, while it is under way.
+        unknown: Pages [first, end) that may hold anything until they are looked at.
         zeros: Pages of mappings of files that were made to hold 0, whatever the file has there: a
             lock copies what is to be stored to, also from a hole.
         lazy: Pages that may be dropped, as long as nobody stores to them (MADV_FREE).
@@ -49,14 +83,38 @@ class Content:
 
     tokens: U64 = attrs.field(factory=lambda: np.zeros((8, BLOCK_PAGES), np.uint64))
     stores: dict[int, tuple[int, int]] = attrs.field(factory=dict)
-    active: set[int] = attrs.field(factory=set)
-    is_raced: bool = False
-    leaving: PageRanges = ()
-    stale: PageRanges = ()
-    moved: tuple[int, int, int] | None = None
+    calls: dict[int, UnderWay] = attrs.field(factory=dict)
+    made_by: UnderWay | None = None
+    unknown: PageRanges = ()
     zeros: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     lazy: I64 = attrs.field(factory=lambda: np.zeros(0, np.int64))
     _row: dict[int, int] = attrs.field(factory=dict, alias="row")  # by block
+
+    @property
+    def leaving(self) -> PageRanges:
+        """Pages [first, end) that calls under way unmap, drop or move."""
+        return tuple(pages for call in self.calls.values() for pages in call.leaving)
+
+    def begin(self, pid: int, call: UnderWay) -> None:
+        """Note that a call begins, perhaps beside others."""
+        self.calls[pid] = call
+        if len(self.calls) > 1:
+            for each in self.calls.values():
+                each.is_beside = True
+
+    def raced(self) -> PageRanges:
+        """Return the pages [first, end) that may hold something else than what was written last."""
+        ranges = self.unknown
+        for call in self.calls.values():
+            ranges += call.raced()
+        return (*ranges, ALL_PAGES) if self.made_by and self.made_by.is_beside else ranges
+
+    def is_known(self, pid: int, vpns: I64) -> bool:
+        """Tell whether it is known what a task finds in some pages."""
+        if within(vpns, self.raced()).any():
+            return False
+        others = [store[0] for other, store in self.stores.items() if other != pid]
+        return not (others and np.isin(vpns, others).any())
 
     def row_of(self, block: int) -> int:
         """Return the row of a block, made if it has none."""
@@ -112,6 +170,7 @@ class Content:
 
     def copy_from(self, other: "Content", first: int, end: int) -> None:
         """Take over what another process has in pages [first, end)."""
+        self.unknown += other.unknown
         inside = (other.zeros >= first) & (other.zeros < end)
         self.zeros = np.union1d(self.zeros, other.zeros[inside])
         inside = (other.lazy >= first) & (other.lazy < end)
@@ -222,11 +281,15 @@ def check_content(
     found = tokens_by_row(pages, content)
     expected = content.tokens[: len(found)]
     rows, index = np.nonzero(found != expected)
-    if content.is_raced or not len(rows):
+    raced = content.raced()
+    if not len(rows) and not raced:
         return
     vpns = (content.blocks()[rows] << BLOCK_BITS) + index
     held, wanted = found[rows, index], expected[rows, index]
-    legal = np.zeros(len(vpns), np.bool_)
+    legal = within(vpns, raced)
+    if not is_ending and raced == content.unknown:  # and nobody is at it: believe what is there
+        content.tokens[rows[legal], index[legal]] = held[legal]
+        content.unknown = ()
     for first, end in (ALL_PAGES,) if is_ending else content.leaving:
         legal |= (vpns >= first) & (vpns < end) & ~pages.has_entry(vpns)
     if len(content.lazy):
@@ -241,6 +304,14 @@ def check_content(
         f"({pages.where(int(vpns[i]), swap)})"
         for i in order[~legal[order]].tolist()
     )
+
+
+def within(vpns: I64, ranges: PageRanges) -> NDArray[np.bool_]:
+    """Tell which pages lie in one of some ranges [first, end)."""
+    inside = np.zeros(len(vpns), np.bool_)
+    for first, end in ranges:
+        inside |= (vpns >= first) & (vpns < end)
+    return inside
 
 
 def tokens_by_row(pages: Pages, content: Content) -> U64:

@@ -17,7 +17,7 @@ from kernelsim.actors.process.calls.effect import PageRange, StoreRun, Stores
 from kernelsim.actors.process.calls.file_write import Fdatasync, Fsync, Sync
 from kernelsim.actors.process.calls.forking import Fork
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.check.content import ALL_PAGES, Content, Pages, check_content, found_tokens
+from kernelsim.check.content import ALL_PAGES, Content, Pages, UnderWay, check_content, found_tokens
 from kernelsim.check.dirty import check_kept
 from kernelsim.check.durable import ANYTHING, Promises
 from kernelsim.check.duties import Duties, check_duties
@@ -54,6 +54,7 @@ class Record(Duties):
         self.promises = Promises()
         self.files.learn(kernel.files.inodes)
         self._order = StoreOrder(kernel, self.files)
+        self._begun: dict[int, tuple[Content, UnderWay]] = {}  # what calls began with, by pid
         self._crowded: dict[int, bool] = {}  # files that were stored to while others saw it
 
     def content_of(self, pid: int) -> Content:
@@ -71,12 +72,14 @@ class Record(Duties):
     def begins(self, pid: int, mm: MmStruct, operation: object) -> None:
         """Note which pages may go while a call is under way."""
         effect = CALLS.by_value[type(operation)].effect
-        content = self.content_of(pid)
-        content.active.add(pid)
-        content.is_raced = content.is_raced or len(content.active) > 1
-        content.leaving = effect.leaves(mm, operation)
+        content = self.content_in(mm)
+        for other in [each for each in content.calls if not self._uses(each, mm)]:
+            del content.calls[other]  # it has ended, or lives elsewhere since execve
         freed = effect.frees(operation)
-        content.stale = () if freed is None else (freed,)
+        call = UnderWay(effect.leaves(mm, operation), () if freed is None else (freed,))
+        call.is_shared = mm.mm_users > 1
+        content.begin(pid, call)
+        self._begun[pid] = content, call
         for vma in _anonymous(mm, freed):
             self._kernel.bursts.tell_stores()
             content.free_lazily(vma.vpn, vma.vpn + vma.nr_pages)
@@ -93,18 +96,20 @@ class Record(Duties):
         effect = CALLS.by_value[type(operation)].effect
         if isinstance(operation, Sync | Fsync | Fdatasync) and result == 0:
             self.promises.acknowledged(pid)
-        content = self.content_of(pid)
-        content.active.discard(pid)
-        leaving, content.leaving, content.stale = content.leaving, (), ()
-        for dropped in effect.drops(operation, result, leaving):
+        content, call = self._begun.pop(pid)
+        content.calls.pop(pid, None)  # those it left behind with execve may have struck it off
+        drops = effect.drops(operation, result, call.leaving)
+        for dropped in drops:
             content.drop(*dropped)
-        moved, content.moved = content.moved, None
+        if call.is_beside:
+            content.unknown += (*call.raced(), *drops)
         wanted = effect.moves(operation, result)
-        if moved != wanted and not content.is_raced and not self._kernel.processes[pid].task.killed:
+        if call.moved != wanted and not self._kernel.processes[pid].task.killed:
+            moved = call.moved
             self.note(f"pid {pid} knows that its pages are moved: {wanted}, and moved are: {moved}")
         if isinstance(operation, Fork) and isinstance(result, int) and result > 0:
-            self._inherits(pid, result)
-        for stores in effect.stores(operation, result):
+            self._inherits(pid, result, call)
+        for stores in () if call.is_shared else effect.stores(operation, result):
             if self._maps_files(pid):  # stores to shared pages have been told one by one
                 content.write(self._private(pid, pages_of(stores)), token)
             elif isinstance(stores, StoreRun):
@@ -112,13 +117,15 @@ class Record(Duties):
             else:
                 content.write(stores, token)
 
-    def _inherits(self, parent: int, child: int) -> None:
+    def _inherits(self, parent: int, child: int, call: UnderWay) -> None:
         """Let a child have what its parent has, but for mappings it gets empty or not at all."""
         process = self._kernel.processes[parent]
         mm, copy = process.mm, process.children[child].mm
-        if (
-            copy is mm or mm.mm_users > 1
-        ):  # it is the child's, too, or others may have stored meanwhile
+        if copy is mm:
+            return
+        if call.is_beside:  # others may have stored to what was copied, until it was flushed
+            content = self.content_in(copy)
+            content.made_by, content.unknown = None, (ALL_PAGES,)
             return
         content = self.contents[copy.ctx_id] = Content()
         content.copy_from(self.content_of(parent), *ALL_PAGES)
@@ -135,10 +142,11 @@ class Record(Duties):
         """Expect what was stored to some pages in others."""
         self._kernel.bursts.tell_stores()
         content = self.content_of(pid)
-        first, done, new_first = content.moved or (vpn, 0, new_vpn)
-        if (vpn, new_vpn) != (first + done, new_first + done) and not content.is_raced:
+        call = content.calls[pid]
+        first, done, new_first = call.moved or (vpn, 0, new_vpn)
+        if (vpn, new_vpn) != (first + done, new_first + done):
             self.note(f"pid {pid} vpn {vpn:#x}: is moved out of its turn")
-        content.moved = (first, done + nr, new_first)
+        call.moved = (first, done + nr, new_first)
         if nr:
             content.move(vpn, nr, new_vpn)
 
@@ -146,8 +154,11 @@ class Record(Duties):
         """Let a child have what its parent has at this moment."""
         self._kernel.bursts.tell_stores()
         content = self.content_of(parent)
-        content.stale = (ALL_PAGES,)
-        self.content_in(child).copy_from(content, vpn, end)
+        call = content.calls[parent]
+        call.is_fork = True
+        copy = self.content_in(child)
+        copy.made_by = call
+        copy.copy_from(content, vpn, end)
 
     def stored(self, pid: int, vpn: int, nr: int, stride: int, token: int) -> None:
         """Enter a run of stores, those to a file behind what others have stored until now."""
@@ -220,7 +231,7 @@ class Record(Duties):
     def loaded(self, pid: int, vpns: I64, total: int) -> None:
         """Compare what a program read with what it, or others to a file it maps, wrote."""
         content = self.content_of(pid)
-        if content.is_raced:
+        if not content.is_known(pid, vpns):
             return
         wanted = content.read(vpns)
         is_lazy = content.is_lazy(vpns)
@@ -275,18 +286,28 @@ class Record(Duties):
 
     def is_leaving(self, mm: MmStruct, vpn: int) -> bool:
         """Tell whether a process is unmapping a page, makes it clean (MADV_FREE), forks or ends."""
-        process = self._kernel.processes.get(mm.owner_pid)
-        if process is None or process.mm is not mm or process.has_ended() or mm.unstable:
+        if self.user_of(mm) is None or mm.unstable:
             return True
-        content = self.content_in(mm)
-        going = content.leaving + content.stale
-        return content.is_raced or any(first <= vpn < end for first, end in going)
+        return any(call.may_be_stale(vpn) for call in self.content_in(mm).calls.values())
+
+    def user_of(self, mm: MmStruct) -> int | None:
+        """Return the pid of one that lives in an address space; None if it is going."""
+        if self._uses(mm.owner_pid, mm):
+            return mm.owner_pid
+        return min((pid for pid in self._kernel.processes if self._uses(pid, mm)), default=None)
+
+    def _uses(self, pid: int, mm: MmStruct) -> bool:
+        """Tell whether a process has an address space and lives."""
+        process = self._kernel.processes.get(pid)
+        return process is not None and process.mm is mm and not process.has_ended()
 
     def forget_ended(self) -> None:
         """Forget what processes wrote whose memory is gone."""
         living = {mm.ctx_id for mm in self._kernel.mms.by_number.values()}
         for ctx_id in [ctx_id for ctx_id in self.contents if ctx_id not in living]:
             del self.contents[ctx_id]
+        for pid in [pid for pid in self._begun if pid not in self._kernel.processes]:
+            del self._begun[pid]
 
 
 def _anonymous(mm: MmStruct, pages: PageRange | None) -> Iterator[VmArea]:
@@ -336,10 +357,9 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
     tokens[maps_file(kernel.mem, tables)] = 0  # they are the file's
     for number, mm in sorted(kernel.mms.by_number.items()):
         part = tables.entries_of(number)
-        pid = mm.owner_pid
-        process = kernel.processes.get(pid)
+        user = record.user_of(mm)
         # Who runs swapoff keeps the memory of one that has ended for a while.
-        is_ending = mm.unstable or process is None or process.mm is not mm or process.has_ended()
+        is_ending, pid = mm.unstable or user is None, user or mm.owner_pid
         content = record.content_in(mm)
         for first, end in behind_files(kernel, mm):  # they go when a file becomes shorter
             content.drop(first, end)
@@ -359,8 +379,6 @@ def check_record(kernel: Kernel, record: Record, tables: Tables) -> list[str]:
 
 def check_inside(mm: MmStruct, pages: Pages, content: Content) -> Iterator[str]:
     """Find entries of pages that no mapping covers, and no operation under way is about to take."""
-    if content.is_raced:
-        return
     ranges = [(vma.start >> PAGE_SHIFT, vma.end >> PAGE_SHIFT) for vma in mm.map]
     bounds = np.searchsorted(pages.vpn, np.array(ranges, np.int64).reshape(-1, 2))
     if int((bounds[:, 1] - bounds[:, 0]).sum()) == len(pages.vpn):

@@ -72,5 +72,5 @@ def may_help(entry: ProcessEntry, nodes: tuple[int, ...] | None) -> bool:
 def points(kernel: Kernel, entry: ProcessEntry, total: int) -> int:
     """Return what killing a process gives, moved by its oom_score_adj."""
     mms, number = kernel.mms.mms, entry.mm.number
-    held = int(mms.rss[number].sum()) + entry.image_rss_pages + int(mms.nr_ptes[number])
+    held = int(mms.rss[number].sum()) + entry.mm.image_rss_pages + int(mms.nr_ptes[number])
     return held + entry.oom_score_adj * (total // 1000)

@@ -18,7 +18,7 @@ from kernelsim.actors.core.sysctl import write_sysctl
 from kernelsim.actors.process.calls.access import Touch
 from kernelsim.actors.process.calls.file_write import Fsync
 from kernelsim.actors.process.calls.files import Fadvise, Open
-from kernelsim.actors.process.calls.forking import Fork, Wait4
+from kernelsim.actors.process.calls.forking import Fork, Wait4, Waited
 from kernelsim.actors.process.calls.life import Exit, Sigaction, Sleep, StartImage
 from kernelsim.actors.process.start import start_process
 from kernelsim.check.machine import require_sound
@@ -242,7 +242,8 @@ class VmaProgram(VmaSteps):
             return "ECHILD"
         if self._child is not None:
             await self._child.entry.ref.ask(Exit(0))
-        status: int = await self._ask(Wait4(self._child_pid))
+        waited: Waited = await self._ask(Wait4(self._child_pid))
+        status = waited.status
         self._child, self._child_pid = None, 0
         return f"exit {status}" if status >= 0 else f"signal {-status}"
 

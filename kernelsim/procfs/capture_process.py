@@ -43,6 +43,7 @@ from kernelsim.mm.space.pgtable import (
     PT_BITS,
     PT_LEVELS,
 )
+from kernelsim.mm.space.rss_stat import shown
 from kernelsim.mm.space.vm_flags import SMAPS_LETTERS, VmFlag
 from kernelsim.mm.swap.swap_area import SWAP_MAP_COUNT
 from kernelsim.procfs.snapshot import MemoryUsage, NumaUsage, ProcessSnapshot, VmaSnapshot
@@ -75,37 +76,22 @@ def capture_processes(kernel: Kernel, *, usage: bool) -> Iterator[ProcessSnapsho
 
 
 def capture_zombie(kernel: Kernel, process: ProcessEntry) -> ProcessSnapshot:
-    """Return a process that has ended and that its parent has not waited for."""
-    return ProcessSnapshot(
-        pid=process.pid,
-        ppid=process.ppid,
-        comm=process.comm,
-        uid=process.uid,
-        state="Z",
-        minflt=process.minflt,
-        majflt=process.majflt,
-        utime_ns=process.task.utime_ns,
-        stime_ns=process.task.stime_ns,
-        start_ns=kernel.spec.boot.uptime_ns + process.start_ns,
-        cpu=process.task.cpu.number,
-        oom_score_adj=process.oom_score_adj,
+    """Return a process that has ended and that its parent has not waited for: it has no memory."""
+    status = process.exit_status or 0
+    return attrs.evolve(
+        _identity(kernel, process), state="Z", exit_code=-status if status < 0 else status << 8
     )
 
 
 def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> ProcessSnapshot:
     """Return one process."""
     kernel.bursts.enter_tasks()
-    mm, task = process.mm, process.task
-    rss = task.rss_stat.shown(process.rss(kernel.mms))
+    mm = process.mm
+    rss = shown_rss(kernel, process)
     entries = leaf_entries(kernel, mm.number) if usage else None
     totalpages = kernel.phys.totalram_pages + kernel.nr_swap_pages
-    nr_types = len(kernel.phys.zone_types)
-    with_memory = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT]) // nr_types
-    return ProcessSnapshot(
-        pid=task.pid,
-        ppid=process.ppid,
-        comm=process.comm,
-        uid=process.uid,
+    return attrs.evolve(
+        _identity(kernel, process),
         state=state_of(kernel, process),
         vmas=tuple(capture_vma(kernel, process, vma, entries) for vma in mm.map),
         rss_anon=rss[MM_ANONPAGES],
@@ -127,6 +113,29 @@ def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> Pr
         start_brk=mm.start_brk,
         start_stack=mm.start_stack,
         pgtables_bytes=int(kernel.mms.mms.nr_ptes[mm.number]) * PAGE_SIZE,
+        oom_score=oom_score(process.oom_task(kernel.mms), totalpages),
+    )
+
+
+def shown_rss(kernel: Kernel, process: ProcessEntry) -> list[int]:
+    """Return the pages of each kind (MM_*) without those that faults have not added yet.
+
+    Of memory that several tasks use each of them may keep some back.
+    """
+    rss, mm = process.rss(kernel.mms), process.mm
+    users = [process] if mm.mm_users == 1 else kernel.processes.values()
+    return shown(rss, [each.task.rss_stat for each in users if each.mm is mm])
+
+
+def _identity(kernel: Kernel, process: ProcessEntry) -> ProcessSnapshot:
+    """Return what is known of a process apart from its memory."""
+    task, nr_types = process.task, len(kernel.phys.zone_types)
+    with_memory = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT]) // nr_types
+    return ProcessSnapshot(
+        pid=process.pid,
+        ppid=process.ppid,
+        comm=process.comm,
+        uid=process.uid,
         minflt=process.minflt,
         majflt=process.majflt,
         utime_ns=task.utime_ns,
@@ -137,7 +146,6 @@ def capture_process(kernel: Kernel, process: ProcessEntry, *, usage: bool) -> Pr
         nonvoluntary_switches=task.nivcsw,
         cpus_allowed=tuple(sorted(cpu.number for cpu in task.cpus)),
         mems_allowed=tuple(int(nid) for nid in np.unique(with_memory)),
-        oom_score=oom_score(process.oom_task(kernel.mms), totalpages),
         oom_score_adj=process.oom_score_adj,
     )
 

@@ -277,6 +277,6 @@ def render_stat(process: ProcessSnapshot) -> str:
     waiting = [0, 0, 0, SIGCHLD, process.cpu]  # wchan nswap cnswap exit_signal processor
     waiting += [0] * 5  # rt_priority policy, waits for block devices, guest times
     data = [process.start_data, process.end_data, process.start_brk]
-    data += [0] * 5  # arguments, environment, exit code
+    data += [0] * 4 + [process.exit_code]  # behind arguments and environment
     groups = (identity, faults, times, schedule, memory, addresses, signals, waiting, data)
     return " ".join(str(field) for group in groups for field in group) + "\n"

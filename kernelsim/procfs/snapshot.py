@@ -239,6 +239,8 @@ class ProcessSnapshot:
     nonvoluntary_switches: int = 0
     oom_score: int = 0
     oom_score_adj: int = 0
+    exit_code: int = 0
+    """Of a zombie, as wait4 gives it: its signal, or its status times 256."""
 
     @property
     def rss(self) -> int:

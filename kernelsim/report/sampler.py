@@ -261,7 +261,7 @@ def process_rows(kernel: Kernel) -> list[tuple[int, ...]]:
             (
                 now_ns,
                 process.pid,
-                sum(rss) - swap + process.image_rss_pages,
+                sum(rss) - swap + process.mm.image_rss_pages,
                 swap,
                 *(process.minflt, process.majflt),
                 *(task.utime_ns, task.stime_ns, task.run_delay_ns),

@@ -27,7 +27,8 @@ def elf_program(kernel: Kernel, comm: str, exe: str | Path | bytes | ElfProgram)
         exe: Path, or bytes; a program whose headers are known already is what it is.
 
     Raises:
-        ConfigError: There is no such file, it is no program for this machine, it has no disk.
+        ConfigError: There is no such file, it is no program for this machine, it has no disk, or
+            another file is there.
     """
     if isinstance(exe, ElfProgram):
         return exe
@@ -61,7 +62,11 @@ def _elf_file(kernel: Kernel, path: str, content: bytes) -> ElfFile:
         raise ConfigError("exe", path, str(error)) from None
     if found.word_bits != (64 if kernel.spec.arch == "x86_64" else 32):
         raise ConfigError("exe", path, f"must be a program for {kernel.spec.arch}")
-    if path in kernel.files.by_path:
+    there = kernel.files.by_path.get(path)
+    if there is not None and there.size != found.nr_bytes:
+        rule = f"must have {there.size} bytes, as the file of the machine has there"
+        raise ConfigError("exe", path, rule)
+    if there is not None:
         return found
     device = next(iter(kernel.files.filesystems), None)
     made: Inode | int | None = None

@@ -9,7 +9,6 @@ Units: bytes (or text such as "64M"), ns (or text such as "5ms").
 """
 
 from collections.abc import Iterable
-from errno import ECHILD
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.signal import FATAL_SIGNALS, SIGKILL, send_signal
 from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
 from kernelsim.actors.process.calls.executing import Execve
-from kernelsim.actors.process.calls.forking import Fork, Wait4
+from kernelsim.actors.process.calls.forking import Fork, Wait4, Waited
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, SyscallError, WorkloadError
@@ -97,6 +96,8 @@ class ProcessHandle(ProcessView, FileCalls):
         """Wait until the process runs, and start its program if it has one; called by `spawn`."""
         if program is not None:
             require_program(program)
+        if self._process.has_ended():  # a child that was killed before its parent heard of it
+            return
         with until_panic(self._kernel):
             await self._process.ref.ask(Sleep(0))
         if program is not None:
@@ -262,7 +263,10 @@ class ProcessHandle(ProcessView, FileCalls):
         if program is not None:
             require_program(program)
         pid = meaning_of(CALLS.by_value[Fork], value, await self._ask(value))
-        child = ProcessHandle(self._kernel, self._process.children[pid], self._started)
+        entry = self._kernel.processes.get(pid) or self._process.children.get(pid)
+        if entry is None:  # both were killed at once
+            raise self._ended()
+        child = ProcessHandle(self._kernel, entry, self._started)
         self._started.append(child)
         await child.start(program)
         return child
@@ -281,10 +285,9 @@ class ProcessHandle(ProcessView, FileCalls):
         """
         if not isinstance(child, ProcessHandle):
             raise WorkloadError(f"waitpid wants the handle of a child, not {child!r}")
-        status: int = await self._ask(Wait4(child.pid))
-        if status == -ECHILD and child.exit_status != status:
-            raise SyscallError(ECHILD, "wait4")
-        return status
+        value = Wait4(child.pid)
+        waited: Waited = meaning_of(CALLS.by_value[Wait4], value, await self._ask(value))
+        return waited.status
 
     async def sleep(self, duration: int | str) -> None:
         """Sleep off the CPU."""

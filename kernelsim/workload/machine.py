@@ -242,8 +242,8 @@ class MachineHandle(MachineView):
     def wait_queue(self, name: str) -> WaitQueue:
         """Return a queue in which programs sleep until another one wakes them, in virtual time.
 
-        `await queue.wait()` sleeps, `queue.wake_all()` and `queue.wake_one()` wake; the name says
-        what for, in the report of all waits.
+        `await queue.wait()` sleeps, `queue.wake_all()` wakes all and `queue.wake()` the first; the
+        name says what for, in the report of all waits.
         """
         return self._machine.engine.wait_queue(name)
 

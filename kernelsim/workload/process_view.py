@@ -11,7 +11,7 @@ from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.errors import ConfigError, ProcessEndedError
 from kernelsim.procfs.address_walk import explain_address
 from kernelsim.procfs.capture import capture
-from kernelsim.procfs.capture_process import capture_process
+from kernelsim.procfs.capture_process import capture_process, capture_zombie
 from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.tree import WALKING_FILES, process_files
 from kernelsim.workload.arguments import whole_number
@@ -75,6 +75,8 @@ class ProcessView:
         Raises:
             ProcessEndedError: It has no directory any more.
         """
+        if self._kernel.zombies.get(self.pid) is self._process:
+            return capture_zombie(self._kernel, self._process)
         if self.pid not in self._kernel.processes:
             raise self._ended()
         return capture_process(self._kernel, self._process, usage=usage)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kernelsim.check.machine import check_machine
-from kernelsim.errors import ConfigError
+from kernelsim.errors import ConfigError, ProcessEndedError
+from kernelsim.workload.script.memhogdyn import MEMHOGDYN
 from tests.small_machine import run, small_machine
 
 ELF = runpy.run_path(str(Path(__file__).parents[2] / "workloads" / "elf_program.py"))["elf_file"]()
@@ -97,6 +98,7 @@ def test_pages_come_through_the_page_cache_and_stores_are_private():
         (DISK, b"#!/bin/sh", "must be an ELF file"),
         (DISK, 7, "must be the path"),
         ({"memory": "64M"}, ELF, "a disk of the machine"),
+        (DISK | {"files": {"/usr/bin/x": "4K"}}, ELF, "must have 4096 bytes, as the file"),
     ],
 )
 def test_mistakes_are_one_line(machine, exe, rule):
@@ -120,5 +122,18 @@ def test_a_program_without_a_file_has_no_sections():
         hello = await machine.spawn("hello", exe=ELF)
         with pytest.raises(ConfigError, match=r"\.text, \.rodata, \.data, \.bss"):
             hello.section(".plt")
+
+    run(small_machine(**DISK), main)
+
+
+def test_a_program_whose_libraries_find_no_room_ends():
+    """Its loader says so by its status, 127; nothing goes on as if they were there."""
+
+    async def main(machine):
+        process = await machine.spawn("p", exe=MEMHOGDYN)
+        held = int(process.proc("statm").split()[0])
+        await process.syscall("setrlimit", "AS", (held + 10) << 12)
+        with pytest.raises(ProcessEndedError, match="status 127"):
+            await process.start_image()
 
     run(small_machine(**DISK), main)

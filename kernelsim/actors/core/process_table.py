@@ -5,7 +5,8 @@ address space that it may share (`MmStruct.mm_users` counts its users). Reclaim,
 /proc and the checks read these entries.
 Written by the process's own actor; identity and limits (comm, uid, oom_score_adj, CPUs) also by
 the workload, at any moment, as a write to /proc is.
-Interface: `Kernel.processes` is the table; `ProcessEntry` an entry; signal.py sends signals.
+Interface: `Kernel.processes` is the table; `ProcessEntry` an entry, made by `new_entry`; signal.py
+sends signals.
 Units: pages, ns.
 """
 
@@ -46,7 +47,6 @@ class ProcessEntry:
         oom_score_adj_min: Below this only root may set it: what root set last.
         minflt: Faults served without I/O.
         majflt: Faults that waited for I/O.
-        image_rss_pages: Page cache of the program's file, mapped by it.
         files: Its open files, by descriptor.
         start_ns: When it started.
         group_exit_code: Signal that is to end it; 0 for none.
@@ -75,7 +75,6 @@ class ProcessEntry:
     oom_score_adj_min: int = 0
     minflt: int = 0
     majflt: int = 0
-    image_rss_pages: int = 0
     files: dict[int, OpenFile] = attrs.field(factory=dict)
     start_ns: int = 0
     group_exit_code: int = 0
@@ -148,13 +147,13 @@ class ProcessEntry:
     def rss(self, mms: MmRegistry) -> list[int]:
         """Return the pages that count as resident or swapped, by kind (MM_*)."""
         rss = [int(pages) for pages in mms.mms.rss[self.mm.number]]
-        rss[MM_FILEPAGES] += self.image_rss_pages
+        rss[MM_FILEPAGES] += self.mm.image_rss_pages
         return rss
 
     def hiwater_rss(self, mms: MmRegistry) -> int:
         """Return the most pages that were resident at one time, as last noted before unmapping."""
         pages = int(mms.mms.hiwater_rss[self.mm.number])
-        return pages + self.image_rss_pages if pages else 0
+        return pages + self.mm.image_rss_pages if pages else 0
 
     def oom_task(self, mms: MmRegistry) -> OomTask:
         """Return what the OOM killer looks at."""
@@ -176,3 +175,15 @@ class ProcessEntry:
             oom_skip=self.mm.oom_skip,
             oom_origin=self.oom_origin,
         )
+
+
+def new_entry(task: Task, comm: str, program: StaticProgram | ElfProgram) -> ProcessEntry:
+    """Return the entry of a process that begins with one task."""
+    engine = task.engine
+    return ProcessEntry(
+        comm=comm,
+        tasks=(task,),
+        exited=engine.wait_queue(f"exit of {task.name}", waker=task.name),
+        signals=engine.wait_queue(f"signals of {task.name}"),
+        program=program,
+    )

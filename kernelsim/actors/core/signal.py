@@ -40,5 +40,8 @@ def send_signal(kernel: Kernel, process: ProcessEntry, number: int) -> None:
             task.cpu.row[B_KILLED] = 1
     process.signals.wake_all()
     kernel.wake_throttled()
+    lock = kernel.mmap_locks.get(process.mm.number)
+    if lock is not None:
+        lock.wake_killed()
     if not kernel.engine.actors[process.ref.name].is_serving:
         process.ref.tell(TakeSignal())

@@ -11,7 +11,7 @@ from typing import Any
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.shared_mm import mmap_lock_of
+from kernelsim.actors.core.shared_mm import mmap_lock
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.executing import start_elf
 from kernelsim.actors.process.calls.table import CALLS
@@ -58,18 +58,20 @@ class Process(Actor):
         caller.nr_operations += 1
         await entry.task.get_cpu(wakeup=True)
         observer.begins(entry.pid, caller.mm, message)
-        lock = mmap_lock_of(caller.current, caller.mm) if call.takes_mmap_lock else None
-        if lock is None:
+        locking, is_held, result = call.mmap_locking(message), True, None
+        if locking == "none":
             result = await call.handler(caller, message)
         else:
-            async with lock.held(entry.task, write=True):
-                result = await call.handler(caller, message)
+            write, killable = locking != "read", locking == "write_killable"
+            held = mmap_lock(caller.current, caller.mm, write=write, killable=killable)
+            async with held as is_held:
+                result = await call.handler(caller, message) if is_held else -errno.EINTR
         if not entry.has_ended():
             observer.ends(entry.pid, message, result, caller.token)
         await entry.task.put_cpu()
         self.progress()
         if entry.must_die():
             await caller.exit(-entry.group_exit_code)
-            if call.errno_of(result) == errno.EINTR:  # it never comes back to its program
+            if not is_held or call.errno_of(result):  # it never comes back to its program
                 return None
         return result

@@ -7,7 +7,7 @@ Interface: `start_process`; `start_entry` for what a process forks.
 from collections.abc import Sequence
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.process_table import ProcessEntry, new_entry
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.process.process import Process
@@ -37,13 +37,7 @@ def start_process(
     first = engine.rng("first CPU").below(len(cpus))  # of several that are idle alike
     task = Task(engine, f"{comm}-{pid}", pid, [*cpus[first:], *cpus[:first]])
     task.set_mempolicy(policy)
-    entry = ProcessEntry(
-        comm=comm,
-        tasks=(task,),
-        exited=engine.wait_queue(f"exit of {task.name}", waker=task.name),
-        signals=engine.wait_queue(f"signals of {task.name}"),
-        program=program,
-    )
+    entry = new_entry(task, comm, program)
     start_entry(kernel, entry)
     return entry
 

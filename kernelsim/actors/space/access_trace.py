@@ -9,7 +9,7 @@ Units: ns, virtual page numbers, addresses in bytes.
 from typing import NamedTuple
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.task import Task
+from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.hw.access_path import (
     LOAD,
@@ -23,7 +23,6 @@ from kernelsim.hw.access_path import (
 from kernelsim.mm.core.mem import nid_of
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.address_walk import walk_process
-from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from kernelsim.trace.ks import ks_mem_access
 from kernelsim.units import PAGE_SHIFT
@@ -34,17 +33,16 @@ class AccessTrace:
 
     Args:
         kernel: The machine.
-        task: The process's.
-        mm: Its address space.
+        entry: The process.
 
     Attributes:
         kept: Steps taken since the program asked for them; None while it does not.
     """
 
-    def __init__(self, kernel: Kernel, task: Task, mm: MmStruct) -> None:
+    def __init__(self, kernel: Kernel, entry: ProcessEntry) -> None:
         self._kernel = kernel
-        self._task = task
-        self._mm = mm
+        self._entry = entry
+        self._task = entry.task
         self.kept: list[AccessStep] | None = None
 
     @property
@@ -61,7 +59,7 @@ class AccessTrace:
             is_hit: The TLB had the translation.
         """
         kernel, cpu = self._kernel, self._task.cpu
-        pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
+        pfn = pte_pfn(pte_at(*kernel.space, self._entry.mm.number, vpn))
         distance = kernel.distance(cpu, nid_of(kernel.mem, pfn))
         entries = [] if is_hit else self._entries(vpn)
         walk = walk_steps(kernel.spec.latency, entries, is_hit=is_hit)
@@ -88,7 +86,7 @@ class AccessTrace:
         """Return table and physical address of each entry that a walk reads, the top first."""
         kernel, address = self._kernel, vpn << PAGE_SHIFT
         mode = ADDRESS_LAYOUTS[kernel.spec.arch].paging
-        entries = walk_process(*kernel.space, self._mm.number, mode, address)
+        entries = walk_process(*kernel.space, self._entry.mm.number, mode, address)
         return [(entry.table, entry.address or 0) for entry in entries]
 
     def _tell(self, vpn: int, steps: list[AccessStep], at_ns: int, *, write: bool) -> None:

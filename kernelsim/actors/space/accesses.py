@@ -104,7 +104,7 @@ class Accesses:
         self._kernel = current.kernel
         self._entry = entry
         self._handler = handler
-        self.trace = AccessTrace(current.kernel, entry.task, entry.mm)
+        self.trace = AccessTrace(current.kernel, entry)
 
     def _pages_at_once(self) -> int:
         """Return how many pages a burst may have; 1, by messages, where each is to be logged."""

@@ -42,63 +42,55 @@ BINPRM_BUF_SIZE: Final = 256  # of a file's beginning, in which its headers are 
 
 
 @attrs.frozen
-class NewAddressSpace:
+class LoadedProgram:
     """What a process begins with.
 
     Attributes:
-        mm: Its address space.
-        is_loaded: Whether the whole image is in it; if not, exec has failed behind the point from
-            which it cannot go back, and the process must die.
+        is_loaded: Whether the whole image is in its address space; if not, exec has failed behind
+            the point from which it cannot go back, and the process must die.
         elf: Where a program from a file has been loaded.
     """
 
-    mm: MmStruct
     is_loaded: bool
     elf: LoadedElf | None = None
 
 
-async def make_address_space(
-    current: Current, program: StaticProgram | ElfProgram, nr_execs: int = 0
-) -> NewAddressSpace:
-    """Give a process an address space with an image, a heap and a stack, none of it touched.
+async def mm_alloc(current: Current, before: MmStruct | None = None) -> MmStruct | None:
+    """Make an address space without mappings; None if the task was killed waiting for its page.
 
     Args:
         current: Its task.
-        program: What it runs.
-        nr_execs: Programs it has run before.
+        before: The address space of the task, whose limits and privileges it keeps.
 
-    Source: Linux 6.1 kernel/fork.c:mm_init, fs/binfmt_elf.c:load_elf_binary
+    Source: Linux 6.1 kernel/fork.c:mm_alloc, :mm_init
     """
     kernel, task = current
     out = np.zeros(1, np.int64)
     grant = await alloc_pages(current, table_context(current), 1, out)
+    if not grant.nr:
+        return None
     await clear_pages(current, grant.nid, 1)
     mm = kernel.mms.mm_alloc(task.pid)
+    if before is not None:
+        mm.rlimits = attrs.evolve(before.rlimits)
+        mm.cap_sys_admin, mm.cap_ipc_lock = before.cap_sys_admin, before.cap_ipc_lock
     kernel.pool.reserve(1)
     pgd_alloc(*kernel.space, mm.number, int(out[0]))
     kernel.placed(1)
-    layout = ADDRESS_LAYOUTS[kernel.spec.arch]
-    of_exec = f" after exec {nr_execs}" if nr_execs else ""
-    rng = Rng(kernel.engine.seed, f"addresses of {task.name}{of_exec}")  # none the engine keeps
-    draw = draw_addresses(rng.below, layout, kernel.sysctl.kernel_randomize_va_space)
-    if isinstance(program, ElfProgram):
-        return await _load_elf(current, mm, program, draw)
-    image = static_image(
-        text_bytes=program.text_bytes,
-        data_bytes=program.data_bytes,
-        bss_bytes=program.bss_bytes,
-        start=layout.image_start,
-    )
-    change = load_image(mm, MappedFile(program.path), image, draw=draw)
-    return NewAddressSpace(mm, not change.failed)
+    return mm
 
 
-async def _load_elf(
-    current: Current, mm: MmStruct, program: ElfProgram, draw: AddressDraw
-) -> NewAddressSpace:
-    """Read the headers of a program; map a stack, the program, its interpreter and the vDSO."""
+async def open_program(
+    current: Current, program: StaticProgram | ElfProgram
+) -> dict[str, MappedFile]:
+    """Read the headers of a program and of its interpreter; return their files by path.
+
+    Source: Linux 6.1 fs/exec.c:prepare_binprm, fs/binfmt_elf.c:load_elf_binary
+    """
     kernel, reader = current.kernel, FileReader(current)
     files: dict[str, MappedFile] = {}
+    if isinstance(program, StaticProgram):
+        return files
     for image in (program.image, program.interpreter):
         if image is not None and image.path not in kernel.files.by_path:
             files[image.path] = MappedFile(image.path)  # of the initramfs: it lies in memory
@@ -106,8 +98,50 @@ async def _load_elf(
             opened = OpenFile(kernel.files.by_path[image.path], can_write=False)
             await reader.read(opened, 0, BINPRM_BUF_SIZE, BINPRM_BUF_SIZE, None)
             files[image.path] = mapped_file(kernel, opened)
+    return files
+
+
+def load_program(
+    current: Current,
+    mm: MmStruct,
+    program: StaticProgram | ElfProgram,
+    files: dict[str, MappedFile],
+    nr_execs: int = 0,
+) -> LoadedProgram:
+    """Map an image, a heap and a stack, none of it touched.
+
+    Args:
+        current: The task.
+        mm: Its address space, without mappings.
+        program: What it is to run.
+        files: Those of the program.
+        nr_execs: Programs it has put in place of the first one.
+
+    Source: Linux 6.1 fs/binfmt_elf.c:load_elf_binary
+    """
+    kernel, task = current
+    layout = ADDRESS_LAYOUTS[kernel.spec.arch]
+    of_exec = f" after exec {nr_execs}" if nr_execs else ""
+    rng = Rng(kernel.engine.seed, f"addresses of {task.name}{of_exec}")  # none the engine keeps
+    draw = draw_addresses(rng.below, layout, kernel.sysctl.kernel_randomize_va_space)
+    if isinstance(program, ElfProgram):
+        return _load_elf(mm, program, files, draw)
+    image = static_image(
+        text_bytes=program.text_bytes,
+        data_bytes=program.data_bytes,
+        bss_bytes=program.bss_bytes,
+        start=layout.image_start,
+    )
+    change = load_image(mm, MappedFile(program.path), image, draw=draw)
+    return LoadedProgram(not change.failed)
+
+
+def _load_elf(
+    mm: MmStruct, program: ElfProgram, files: dict[str, MappedFile], draw: AddressDraw
+) -> LoadedProgram:
+    """Map a stack, a program from a file, its interpreter and the vDSO."""
     if setup_arg_pages(mm, draw=draw).failed:
-        return NewAddressSpace(mm, is_loaded=False)
+        return LoadedProgram(is_loaded=False)
     loaded = load_elf(
         mm,
         program,
@@ -117,7 +151,7 @@ async def _load_elf(
     )
     if not loaded.change.failed:
         map_vdso(mm)
-    return NewAddressSpace(mm, not loaded.change.failed, loaded)
+    return LoadedProgram(not loaded.change.failed, loaded)
 
 
 async def free_address_space(current: Current, mm: MmStruct) -> int:

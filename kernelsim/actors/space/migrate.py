@@ -21,6 +21,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import by_node, free_frames
 from kernelsim.actors.core.lru_add import lru_add_drain_all
 from kernelsim.actors.core.memory_access import copy_pages
+from kernelsim.actors.core.shared_mm import mmap_lock
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.messages.node import MigrateFolios, PutbackFolios
 from kernelsim.actors.tracing import trace
@@ -217,7 +218,8 @@ async def do_pages_move(
                 return nr_left + len(vpns) - position
             queue = []
         target = nid
-        why = _add_page(current, mm, vpn, nid, moves_all=moves_all)
+        async with mmap_lock(current, mm, write=False):
+            why = _add_page(current, mm, vpn, nid, moves_all=moves_all)
         if why is None:
             queue.append(position)
             continue

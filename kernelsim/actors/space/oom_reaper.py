@@ -101,7 +101,7 @@ class OomReaper(Actor):
         for vma in list(mm.map):
             if not vma.flags & VmFlag.VM_SHARED:
                 await unmap_vmas(Current(kernel, self._task), mm, [vma])
-        victim.image_rss_pages = 0  # its program is a private mapping, too
+        mm.image_rss_pages = 0  # its program is a private mapping, too
         rss = victim.rss(kernel.mms)
         kernel.printk(
             KERN_INFO,

@@ -15,6 +15,7 @@ import numpy as np
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import release
+from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
 from kernelsim.actors.core.swap_io import wait_on_swap_writeback
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.actors.space.address_space import mmput
@@ -83,8 +84,9 @@ class SwapEmptier:
                     break
                 if not mm.mm_users:
                     continue
-                mm.mm_users += 1
-                error = await self._unuse_mm(mm)
+                share_mm(kernel, mm)
+                async with mmap_lock(self._current, mm, write=False):
+                    error = await self._unuse_mm(mm)
                 await mmput(self._current, mm)
                 if error:
                     return error

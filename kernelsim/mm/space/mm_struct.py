@@ -91,6 +91,8 @@ class MmStruct:
     tlb_gen: int = 1
     """How often translations were changed; a CPU whose TLB is behind flushes before it goes on."""
     mm_users: int = 1  # processes that use it; several with CLONE_VM
+    image_rss_pages: int = 0
+    """Page cache of the program's file that counts as mapped without entries."""
     lru_gen_bitmap: int = -1
     """Bit n: it ran since its page tables were walked for pages of node n (lru_gen_use_mm)."""
 

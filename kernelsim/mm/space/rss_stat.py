@@ -5,7 +5,8 @@ sync_mm_rss, 6.1.
 A fault adds its pages to counters of the task, and every 66th fault adds these to the address
 space, so what /proc shows lags by up to 65 faults. Page tables and `Mms.rss` are always exact;
 here is only how far /proc is behind.
-Interface: the fault handler tells of faults, code that unmaps on the task's behalf calls `sync`.
+Interface: the fault handler tells of faults, code that unmaps on the task's behalf calls `sync`;
+`shown` is what /proc says.
 Units: faults; pages by kind (MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES).
 """
 
@@ -59,8 +60,14 @@ class TaskRssStat:
         self.events = 0
         self.pending = [0] * NR_MM_COUNTERS
 
-    def shown(self, rss: Sequence[int]) -> list[int]:
-        """Return what /proc shows of exact counters; never below 0."""
-        return [
-            max(0, int(exact) - pending) for exact, pending in zip(rss, self.pending, strict=True)
-        ]
+
+def shown(rss: Sequence[int], stats: Sequence[TaskRssStat]) -> list[int]:
+    """Return what /proc shows of exact counters: not what tasks keep back; never below 0.
+
+    Args:
+        rss: Of an address space, by kind.
+        stats: Of the tasks that use it.
+    """
+    return [
+        max(0, exact - sum(stat.pending[kind] for stat in stats)) for kind, exact in enumerate(rss)
+    ]

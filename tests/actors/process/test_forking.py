@@ -1,15 +1,17 @@
 """fork, clone(CLONE_VM) and wait on whole machines: who sees which page, and what is left."""
 
 import errno
+import signal
 
 import pytest
 
-from kernelsim.actors.core.signal import SIGKILL
+from kernelsim.actors.core.signal import SIGKILL, send_signal
+from kernelsim.actors.process.calls import forking
 from kernelsim.actors.process.calls.access import Touch
-from kernelsim.actors.process.calls.forking import Fork, Wait4
+from kernelsim.actors.process.calls.forking import Fork, Wait4, Waited
 from kernelsim.actors.process.calls.life import Exit, Sigaction
 from kernelsim.check.machine import check_machine
-from kernelsim.errors import SyscallError
+from kernelsim.errors import ProcessEndedError, SyscallError
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from tests.small_machine import PAGE, run, small_machine
 
@@ -112,7 +114,119 @@ def test_a_parent_waits_for_its_child():
         await child.ref.ask(Exit(7))
         return [await parent.ref.ask(Wait4(child.pid)) for _ in range(2)]
 
-    assert run(small_machine(**MEMORY), main).result == [7, -errno.ECHILD]
+    assert run(small_machine(**MEMORY), main).result == [Waited(7), -errno.ECHILD]
+
+
+def test_a_signal_with_the_number_of_an_errno_is_a_status():
+    """SIGUSR1 is 10, as ECHILD is."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        child = await parent.fork()
+        await child.kill(int(signal.SIGUSR1))
+        assert await parent.waitpid(child) == -signal.SIGUSR1 == -errno.ECHILD
+        with pytest.raises(SyscallError, match="No child"):
+            await parent.waitpid(child)
+
+    run(small_machine(**MEMORY), main)
+
+
+def test_a_parent_that_is_killed_hears_nothing_of_its_child():
+    """Its wait ends with it, and is not answered by a status."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        child = await parent.fork()
+
+        async def killer(other):
+            await other.sleep("1ms")
+            await parent.kill()
+
+        await machine.spawn("killer", killer)
+        with pytest.raises(ProcessEndedError):
+            await parent.waitpid(child)
+        return machine.now_ns // 10**6, child.exit_status
+
+    assert run(small_machine(**MEMORY), main).result == (1, None)
+
+
+@pytest.mark.parametrize("shares_vm", [False, True])
+def test_a_fork_of_one_that_is_killed_meanwhile_leaves_nothing(monkeypatch, shares_vm):
+    """It makes no child, and its program does not hear of an error."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        await parent.touch(await parent.mmap("1M"), write=True)
+        entry = machine.kernel.processes[parent.pid]
+        name = "share_mm" if shares_vm else "dup_mm"
+        makes = getattr(forking, name)
+
+        def killed(*arguments):
+            send_signal(machine.kernel, entry, SIGKILL)
+            return makes(*arguments)
+
+        monkeypatch.setattr(forking, name, killed)
+        with pytest.raises(ProcessEndedError):
+            await parent.fork(shares_vm=shares_vm)
+        kernel = machine.kernel
+        return kernel.processes, kernel.mms.by_number, kernel.mms.commit.committed_pages
+
+    assert run(small_machine(**MEMORY), main).result == ({}, {}, 0)
+
+
+def test_a_child_of_one_that_is_killed_right_then_runs_its_program():
+    """It stands in the table as soon as there is it, for the OOM killer and for /proc."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        kernel, entry = machine.kernel, machine.kernel.processes[parent.pid]
+        start = kernel.start_process
+
+        def start_and_kill(child):
+            start(child)
+            send_signal(kernel, entry, SIGKILL)
+
+        kernel.start_process = start_and_kill
+        child = await parent.fork(lambda child: child.sleep("1ms"))
+        return child.proc("stat").split()[3], parent.exit_status, await child.wait()
+
+    assert run(small_machine(**MEMORY), main).result == ("1", -SIGKILL, 0)
+
+
+def test_a_child_that_is_killed_before_its_parent_hears_of_it():
+    """Its handle says how it ended, and its program does not begin."""
+
+    async def main(machine):
+        parent = await machine.spawn("p")
+        kernel, task = machine.kernel, machine.kernel.processes[parent.pid].task
+        start, leave = kernel.start_process, task.put_cpu
+
+        def start_and_kill(child):
+            start(child)
+            send_signal(kernel, child, SIGKILL)
+
+        async def late(**how):
+            await leave(**how)
+            await machine.engine.sleep(10**6)
+
+        kernel.start_process, task.put_cpu = start_and_kill, late
+        child = await parent.fork(lambda child: child.touch(None))
+        assert kernel.processes.keys() == {parent.pid}
+        return child.exit_status, await parent.waitpid(child)
+
+    assert run(small_machine(**MEMORY), main).result == (-SIGKILL, -SIGKILL)
+
+
+def test_a_child_is_in_the_process_table_before_it_has_a_cpu():
+    """Its only CPU is its parent's, who goes on; what counts processes sees both."""
+
+    async def main(machine):
+        parent = await machine.spawn("p", cpu=0)
+        entry = machine.kernel.processes[parent.pid]
+        pid = await entry.ref.ask(Fork())
+        return pid in machine.kernel.processes, "State:\tR" in machine.proc(f"{pid}/status")
+
+    assert run(small_machine(**MEMORY), main).result == (True, True)
 
 
 def test_vfork_lends_the_memory_until_exec():
@@ -142,22 +256,38 @@ def test_vfork_lends_the_memory_until_exec():
     assert run(small_machine(**MEMORY), main).result == 0
 
 
-def test_vfork_ends_with_its_child_and_a_signal_ends_the_wait():
-    """A child that ends gives the memory back; a parent that is killed waits no longer."""
+def test_vfork_ends_with_its_child():
+    """A child that ends gives the memory back."""
 
     async def main(machine):
         parent = await machine.spawn("p")
         child = await parent.vfork(lambda child: child.sleep("1ms"))
-        status = await parent.waitpid(child)
-        entry = machine.kernel.processes[parent.pid]
-        await entry.ref.ask(Fork(shares_vm=True, vfork=True))
-        borrower = next(iter(entry.children.values()))
-        await parent.kill(SIGKILL)
-        killed = await parent.wait()
-        await borrower.ref.ask(Exit(0))
-        return status, killed, len(machine.kernel.mms.by_number)
+        assert machine.now_ns >= 10**6
+        return await parent.waitpid(child)
 
-    assert run(small_machine(**MEMORY), main).result == (0, -SIGKILL, 0)
+    assert run(small_machine(**MEMORY), main).result == 0
+
+
+def test_a_signal_ends_the_wait_of_vfork():
+    """A parent that is killed does not wait for its child, which keeps the memory and goes on."""
+
+    async def main(machine):
+        async def lender(parent):
+            await parent.vfork(lambda child: child.sleep("10ms"))
+
+        parent = await machine.spawn("p", lender)
+        await machine.sleep("1ms")
+        entry = machine.kernel.processes[parent.pid]
+        [borrower] = entry.children.values()
+        assert entry.vfork_child is borrower
+        await parent.kill(SIGKILL)
+        killed, at_ms = await parent.wait(), machine.now_ns // 10**6
+        assert borrower.exit_status is None
+        assert len(machine.kernel.mms.by_number) == 1
+        await machine.sleep("20ms")
+        return killed, at_ms, borrower.exit_status, machine.kernel.mms.by_number
+
+    assert run(small_machine(**MEMORY), main).result == (-SIGKILL, 1, 0, {})
 
 
 def test_a_zombie_stays_until_its_parent_hears_and_an_orphan_goes_at_once():
@@ -173,8 +303,13 @@ def test_a_zombie_stays_until_its_parent_hears_and_an_orphan_goes_at_once():
         assert (await parent.waitpid(first), machine.kernel.zombies) == (3, {})
         with pytest.raises(SyscallError, match="No child"):
             await parent.waitpid(first)
-        await second.exit()
+        await second.exit(4)
         assert "VmRSS" not in machine.proc(f"{second.pid}/status")
+        for name in ("maps", "smaps"):
+            assert (machine.proc(f"{second.pid}/{name}"), second.proc(name)) == ("", "")
+        stat = second.proc("stat").split()
+        assert (stat[2], stat[22], stat[23], stat[-1]) == ("Z", "0", "0", str(4 << 8))
+        assert "\nvoluntary_ctxt_switches:\t0\n" not in second.proc("status")
         await parent.exit()
         await grandchild.exit()
         assert machine.kernel.zombies == {}

@@ -15,7 +15,7 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import vma_context
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.file.write_inode import fsync as fsync_file
-from kernelsim.actors.process.calls.call import Call
+from kernelsim.actors.process.calls.call import Call, MmapLocking
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges, page_range
 from kernelsim.actors.space.lazy_free import free_lazily
@@ -130,9 +130,7 @@ async def _dontneed(caller: Caller, vma: VmArea) -> int:
     """
     if vma.flags & (VmFlag.VM_LOCKED | VmFlag.VM_PFNMAP):
         return -errno.EINVAL
-    caller.task.rss_stat.sync()
-    await unmap_vmas(caller.current, caller.mm, [vma])
-    return 0
+    return await _dontneed_locked(caller, vma)
 
 
 async def _dontneed_locked(caller: Caller, vma: VmArea) -> int:
@@ -142,6 +140,7 @@ async def _dontneed_locked(caller: Caller, vma: VmArea) -> int:
     caller.task.rss_stat.sync()
     await caller.unlock_pages(vma)
     await unmap_vmas(caller.current, caller.mm, [vma])
+    caller.kernel.observer.emptied(caller.task.pid, vma.vpn, vma.vpn + vma.nr_pages)
     return 0
 
 
@@ -343,6 +342,11 @@ ACTIONS: Final[dict[str, Callable[[Caller, VmArea], Awaitable[int]]]] = {
 ADVICE: Final = (*FLAG_ADVICE, *ACTIONS)
 
 
+def _madvise_lock(value: Madvise) -> MmapLocking:
+    # Source: Linux 6.1 mm/madvise.c:madvise_need_mmap_write
+    return "read" if value.advice in ACTIONS else "write_killable"
+
+
 def _dropped_leaves(_mm: MmStruct, value: Madvise) -> PageRanges:
     is_dropped = value.advice in ("dontneed", "dontneed_locked")
     if is_dropped and value.address and value.address % PAGE_SIZE == 0:
@@ -360,20 +364,16 @@ def _dropped(_value: Madvise, answer: int | None, leaving: PageRanges) -> PageRa
     return leaving if answer in (0, -errno.ENOMEM) else ()  # with a hole, the rest is dropped too
 
 
+_MADVISE_ERRORS: Final = (
+    errno.ENOMEM, errno.EINVAL, errno.EAGAIN, errno.EFAULT, errno.EACCES, errno.EOPNOTSUPP,
+)  # fmt: skip
 CALLS: Final = (
     Call(
         name="madvise",
-        takes_mmap_lock=True,
+        mmap_lock=_madvise_lock,
         value=Madvise,
         handler=madvise,
-        errors=(
-            errno.ENOMEM,
-            errno.EINVAL,
-            errno.EAGAIN,
-            errno.EFAULT,
-            errno.EACCES,
-            errno.EOPNOTSUPP,
-        ),
+        errors=_MADVISE_ERRORS,
         form="region advice",
         steps={"madvise": {}},
         words=ADVICE,
@@ -381,7 +381,7 @@ CALLS: Final = (
     ),
     Call(
         name="msync",
-        takes_mmap_lock=True,
+        mmap_lock="read",
         value=Msync,
         handler=msync,
         errors=(errno.EINVAL, errno.ENOMEM, errno.EIO, errno.ENOSPC, errno.EBUSY),
@@ -390,6 +390,7 @@ CALLS: Final = (
     ),
     Call(
         name="mincore of a range",
+        mmap_lock="read",
         value=MincoreRange,
         handler=mincore,
         returns="result",

@@ -12,6 +12,7 @@ from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import NO_EFFECT, Effect
 
 Returns = Literal["nothing", "mapping", "number", "result"]
+MmapLocking = Literal["none", "read", "write", "write_killable"]
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +32,8 @@ class Call:
         steps: The steps of scripts that make it, each with the fields it sets beyond its form.
         words: Of an argument that is a word, those that are simulated.
         effect: What it does to content.
-        takes_mmap_lock: It changes the mappings, and holds the lock of the address space meanwhile.
+        mmap_lock: How it holds the lock of its caller's address space, or a function of the value
+            that tells that. Killable: a fatal signal ends the wait for it, and the call.
         is_program: The process runs on its CPU for it; else it only waits.
     """
 
@@ -44,8 +46,12 @@ class Call:
     steps: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict)
     words: tuple[str, ...] = ()
     effect: Effect = NO_EFFECT
-    takes_mmap_lock: bool = False
+    mmap_lock: MmapLocking | Callable[[Any], MmapLocking] = "none"
     is_program: bool = True
+
+    def mmap_locking(self, value: object) -> MmapLocking:
+        """Return how a value that asks for the call has the lock held."""
+        return self.mmap_lock(value) if callable(self.mmap_lock) else self.mmap_lock
 
     def errno_of(self, answer: object) -> int:
         """Return the errno an answer stands for; 0 if the call succeeded."""

@@ -4,14 +4,23 @@ Interface: a `Caller` a process, made by its actor; its methods are what the fam
 Units: bytes for addresses, pages where it says so.
 """
 
+import errno
+
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
+from kernelsim.actors.core.shared_mm import mmap_lock
 from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import FileReader
 from kernelsim.actors.space.accesses import Accesses
-from kernelsim.actors.space.address_space import free_address_space, make_address_space, mmput
+from kernelsim.actors.space.address_space import (
+    free_address_space,
+    load_program,
+    mm_alloc,
+    mmput,
+    open_program,
+)
 from kernelsim.actors.space.fault_handler import FaultHandler
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
@@ -19,10 +28,12 @@ from kernelsim.actors.space.populate import mm_populate, populate_vma_page_range
 from kernelsim.actors.space.shmem import shmem_evict
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
+from kernelsim.mm.space.binfmt_elf import ElfProgram
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, VmChange
 from kernelsim.mm.space.signal_msg import general_protection_line, segfault_line
+from kernelsim.mm.space.static_program import StaticProgram
 from kernelsim.trace.ks import ks_process_exit, ks_process_start
 from kernelsim.units import PAGE_SHIFT
 
@@ -62,7 +73,9 @@ class Caller:
         return self.task.pid << 32 | self.nr_operations
 
     async def start(self) -> None:
-        """Get a CPU, an address space and a fault handler, and enter the process table.
+        """Get a CPU and a fault handler; one that was not forked gets an address space, too.
+
+        Then that one enters the process table, where its parent has put one that was forked.
 
         A process whose image cannot be loaded is killed.
 
@@ -73,34 +86,53 @@ class Caller:
         await task.get_cpu()
         is_loaded = True
         if not entry.is_forked:
-            made = await make_address_space(self.current, entry.program)
-            entry.mm, entry.elf, is_loaded = made.mm, made.elf, made.is_loaded
+            mm = await mm_alloc(self.current)
+            assert mm is not None, "nobody knows of it yet who could have killed it"
+            files = await open_program(self.current, entry.program)
+            loaded = load_program(self.current, mm, entry.program, files)
+            entry.mm, entry.elf, is_loaded = mm, loaded.elf, loaded.is_loaded
+            kernel.processes[entry.pid] = entry
         self.mm = entry.mm
         self._fault = FaultHandler(self.current, self.mm)
         kernel.engine.spawn(self._fault)
         self.accesses = Accesses(self.current, entry, self._fault)
         self.reader = FileReader(self.current)
         self.writer = FileWriter(self.current)
-        kernel.processes[entry.pid] = entry
         trace(task, ks_process_start(entry.pid, 0, entry.comm, task.cpu.number))
         if not is_loaded:
             await self.exit(-SIGSEGV)
         await task.put_cpu()
 
-    async def exec_mmap(self) -> bool:
-        """Put a fresh address space in place of the old one, which is let go; False if it fails.
+    async def execve(self, comm: str, program: StaticProgram | ElfProgram) -> int:
+        """Run a program in a fresh address space; the old one is let go before anything is mapped.
 
-        Source: Linux 6.1 fs/exec.c:exec_mmap
+        Returns:
+            0, or -ENOMEM or -EINTR if it was killed while the old program could still go on.
+            Behind that point a process whose image cannot be loaded ends.
+
+        Source: Linux 6.1 fs/exec.c:bprm_execve, :begin_new_exec, :exec_mmap
         """
         entry, old = self.entry, self.mm
+        mm = await mm_alloc(self.current, old)
+        if mm is None:
+            return -errno.ENOMEM
+        files = await open_program(self.current, program)
+        async with mmap_lock(self.current, old, write=False, killable=True) as is_held:
+            if not is_held:
+                await mmput(self.current, mm)
+                return -errno.EINTR
         entry.nr_execs += 1
-        made = await make_address_space(self.current, entry.program, entry.nr_execs)
+        self.task.rss_stat.sync()
         entry.mm_release()
-        self.mm = entry.mm = made.mm
-        entry.elf = made.elf
-        self._fault.exec_mmap(made.mm)
+        self.mm = entry.mm = mm
+        self._fault.exec_mmap(mm)
         await mmput(self.current, old)
-        return made.is_loaded
+        entry.comm, entry.program, entry.catches_faults = comm, program, False
+        loaded = load_program(self.current, mm, program, files, entry.nr_execs)
+        entry.elf = loaded.elf
+        if not loaded.is_loaded:
+            await self.exit(-(entry.group_exit_code or SIGSEGV))
+        return 0
 
     async def wait_for_vfork_done(self) -> None:
         """Sleep while a child of vfork uses the address space; a fatal signal ends that.

@@ -3,11 +3,11 @@
 Linux: fs/exec.c:do_execveat_common, fs/binfmt_elf.c:load_elf_binary, 6.1.
 """
 
+import errno
 from typing import Final
 
 import attrs
 
-from kernelsim.actors.core.signal import SIGSEGV
 from kernelsim.actors.process.calls.access import store_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
@@ -18,7 +18,7 @@ from kernelsim.units import PAGE_SIZE
 
 @attrs.frozen
 class Execve:
-    """Run another program in place of this one; not answered if that fails half-way.
+    """Run another program in place of this one; answered with 0, not if that fails half-way.
 
     Attributes:
         comm: Name of the process from now on.
@@ -29,17 +29,18 @@ class Execve:
     program: StaticProgram | ElfProgram
 
 
-async def execve(caller: Caller, message: Execve) -> None:
+async def execve(caller: Caller, message: Execve) -> int | None:
     """Run a program in a fresh address space; what there was is let go.
 
     One whose image cannot be loaded does not survive it: there is nothing to go back to.
     """
     await caller.enter_kernel()
-    caller.entry.program, caller.entry.comm = message.program, message.comm
-    if await caller.exec_mmap():
+    error = await caller.execve(message.comm, message.program)
+    if caller.entry.has_ended():
+        return None
+    if not error:
         await start_elf(caller)
-    else:
-        await caller.exit(-SIGSEGV)
+    return error
 
 
 async def start_elf(caller: Caller) -> None:
@@ -55,4 +56,6 @@ async def start_elf(caller: Caller) -> None:
     await store_range(caller, caller.mm.start_stack, 1)
 
 
-CALLS: Final = (Call(name="execve", value=Execve, handler=execve),)
+CALLS: Final = (
+    Call(name="execve", value=Execve, handler=execve, errors=(errno.ENOMEM, errno.EINTR)),
+)

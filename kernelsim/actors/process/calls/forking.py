@@ -8,15 +8,13 @@ from typing import Final
 
 import attrs
 
-from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.process_table import ProcessEntry
-from kernelsim.actors.core.shared_mm import mmap_lock_of, share_mm
+from kernelsim.actors.core.process_table import new_entry
+from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
-from kernelsim.actors.space.address_space import free_address_space
+from kernelsim.actors.space.address_space import mmput
 from kernelsim.actors.space.fork import dup_mm
-from kernelsim.mm.space.mm_struct import MmStruct
 
 
 @attrs.frozen
@@ -35,9 +33,20 @@ class Fork:
 
 @attrs.frozen
 class Wait4:
-    """Wait until a child has ended; answered with its status, minus a signal, or -ECHILD."""
+    """Wait until a child has ended; answered with `Waited`, or -ECHILD."""
 
     pid: int
+
+
+@attrs.frozen
+class Waited:
+    """A child that has ended, and of which nothing is left.
+
+    Attributes:
+        status: What it ended with, or minus the signal that ended it.
+    """
+
+    status: int
 
 
 async def fork(caller: Caller, message: Fork) -> int:
@@ -52,29 +61,26 @@ async def fork(caller: Caller, message: Fork) -> int:
     if message.shares_vm:
         share_mm(kernel, mm)
     else:
-        copy, is_whole = await _dup_mm(caller.current, mm, pid)
+        async with mmap_lock(caller.current, mm, write=True, killable=True) as is_held:
+            if not is_held:
+                return -errno.EINTR
+            copy, is_whole = await dup_mm(caller.current, mm, pid)
         if copy is None or not is_whole:
             if copy is not None:
-                await free_address_space(caller.current, copy)
-            return -errno.ENOMEM
+                await mmput(caller.current, copy)
+            return -errno.EINTR if entry.must_die() else -errno.ENOMEM
         mm = copy
+    if entry.must_die():
+        await mmput(caller.current, mm)
+        return -errno.EINTR
     task = Task(kernel.engine, f"{entry.comm}-{pid}", pid, entry.task.cpus)
     task.set_mempolicy(entry.policy)
-    child = ProcessEntry(
-        comm=entry.comm,
-        tasks=(task,),
-        exited=kernel.engine.wait_queue(f"exit of {task.name}", waker=task.name),
-        signals=kernel.engine.wait_queue(f"signals of {task.name}"),
-        program=entry.program,
-        uid=entry.uid,
-        oom_score_adj=entry.oom_score_adj,
-        oom_score_adj_min=entry.oom_score_adj_min,
-        files=dict(entry.files),
-        catches_faults=entry.catches_faults,
-        parent=entry,
-        is_forked=True,
-        elf=entry.elf,
-    )
+    child = new_entry(task, entry.comm, entry.program)
+    child.uid, child.parent, child.is_forked = entry.uid, entry, True
+    child.oom_score_adj = entry.oom_score_adj
+    child.oom_score_adj_min = entry.oom_score_adj_min
+    child.catches_faults, child.elf = entry.catches_faults, entry.elf
+    child.files = dict(entry.files)
     for file in child.files.values():
         file.inode.nr_open += 1
     child.mm = mm
@@ -82,19 +88,11 @@ async def fork(caller: Caller, message: Fork) -> int:
     if message.vfork:
         child.vfork_parent, entry.vfork_child = entry, child
     kernel.start_process(child)
+    kernel.processes[pid] = child
     return pid
 
 
-async def _dup_mm(current: Current, mm: MmStruct, pid: int) -> tuple[MmStruct | None, bool]:
-    """Copy an address space as `dup_mm` does; nobody changes it or faults meanwhile."""
-    lock = mmap_lock_of(current, mm)
-    if lock is None:
-        return await dup_mm(current, mm, pid)
-    async with lock.held(current.task, write=True):
-        return await dup_mm(current, mm, pid)
-
-
-async def wait4(caller: Caller, message: Wait4) -> int:
+async def wait4(caller: Caller, message: Wait4) -> Waited | int | None:
     """Sleep until a child has ended, and forget it.
 
     Source: Linux 6.1 kernel/exit.c:do_wait
@@ -107,10 +105,10 @@ async def wait4(caller: Caller, message: Wait4) -> int:
         await entry.signals.wait()
     if entry.must_die():
         await caller.exit(-entry.group_exit_code)
-        return 0
+        return None
     del entry.children[message.pid], caller.kernel.zombies[message.pid]
     assert child.exit_status is not None, "a zombie has ended"
-    return child.exit_status
+    return Waited(child.exit_status)
 
 
 CALLS: Final = (
@@ -119,8 +117,15 @@ CALLS: Final = (
         value=Fork,
         handler=fork,
         returns="number",
-        errors=(errno.ENOMEM,),
+        errors=(errno.ENOMEM, errno.EINTR),
         form="",
     ),
-    Call(name="wait4", value=Wait4, handler=wait4, returns="result", is_program=False),
+    Call(
+        name="wait4",
+        value=Wait4,
+        handler=wait4,
+        returns="result",
+        errors=(errno.ECHILD,),
+        is_program=False,
+    ),
 )

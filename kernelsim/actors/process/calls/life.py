@@ -29,6 +29,7 @@ from kernelsim.mm.space.vm_flags import PROT_READ
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 TLS_BYTES: Final = 3 << PAGE_SHIFT  # libc's thread-local storage, and the loader's own
+CANNOT_LOAD: Final = 127  # status of a program whose libraries cannot be loaded
 FIRST_REPORT_PAGES: Final = 3  # of its data that a program first writes when it prints
 
 
@@ -86,7 +87,7 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
         return
     stat.count_faults(IMAGE_FILE_FAULTS, (0, 0, 0, 0))
     stat.pending[MM_FILEPAGES] += IMAGE_FILE_PAGES
-    entry.image_rss_pages = IMAGE_FILE_PAGES
+    caller.mm.image_rss_pages = IMAGE_FILE_PAGES
     entry.minflt += FORK_FAULTS + IMAGE_FILE_FAULTS
     caller.kernel.mem.vm_event[PGFAULT] += FORK_FAULTS + IMAGE_FILE_FAULTS
 
@@ -94,7 +95,9 @@ async def start_image(caller: Caller, _message: StartImage) -> None:
 async def load_libraries(caller: Caller, program: ElfProgram) -> None:
     """Map what the interpreter loads, each library below the one before; relocate all of it.
 
-    Source: glibc 2.36 elf/dl-map-segments.h, elf/dl-reloc.c, csu/libc-tls.c
+    A program that gets no memory for one ends.
+
+    Source: glibc 2.36 elf/dl-map-segments.h, elf/dl-reloc.c, csu/libc-tls.c, elf/dl-catch.c
     """
     elf = caller.entry.elf
     if not program.libraries or elf is None:
@@ -104,9 +107,13 @@ async def load_libraries(caller: Caller, program: ElfProgram) -> None:
         placed.append((program.interpreter, elf.interpreter_bias))
     for image in program.libraries:
         loaded = load_segments(caller.mm, image, MappedFile(image.path), 0, 0)
-        await caller.finish(loaded.change)
+        if await caller.finish(loaded.change) < 0:
+            await caller.exit(CANNOT_LOAD)
+            return
         placed.append((image, loaded.bias))
-    await caller.finish(caller.mm.mmap(TLS_BYTES))
+    if await caller.finish(caller.mm.mmap(TLS_BYTES)) < 0:
+        await caller.exit(CANNOT_LOAD)
+        return
     for image, bias in placed:
         address, nr_bytes = image.relro[0] + bias, image.relro[1]
         vpns = np.arange(address, address + nr_bytes, PAGE_SIZE) >> PAGE_SHIFT

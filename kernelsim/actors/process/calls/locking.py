@@ -178,7 +178,7 @@ async def _mark(caller: Caller, change: LockChange) -> None:
 CALLS: Final = (
     Call(
         name="mlock",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Mlock,
         handler=mlock,
         errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
@@ -187,7 +187,7 @@ CALLS: Final = (
     ),
     Call(
         name="mlock2",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Mlock2,
         handler=mlock2,
         errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
@@ -195,14 +195,14 @@ CALLS: Final = (
     ),
     Call(
         name="mlockall by flags",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=MlockallFlags,
         handler=mlockall_flags,
         errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
     ),
     Call(
         name="munlock",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Munlock,
         handler=munlock,
         errors=(errno.ENOMEM, errno.EINVAL),
@@ -211,11 +211,13 @@ CALLS: Final = (
     ),
     Call(
         name="mlockall",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Mlockall,
         handler=mlockall,
         errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
         form="",
     ),
-    Call(name="munlockall", takes_mmap_lock=True, value=Munlockall, handler=munlockall, form=""),
+    Call(
+        name="munlockall", mmap_lock="write_killable", value=Munlockall, handler=munlockall, form=""
+    ),
 )

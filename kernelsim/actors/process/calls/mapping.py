@@ -190,7 +190,7 @@ _MMAP_ERRORS: Final = (
 CALLS: Final = (
     Call(
         name="mmap",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Mmap,
         handler=mmap,
         returns="mapping",
@@ -201,7 +201,7 @@ CALLS: Final = (
     ),
     Call(
         name="munmap",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Munmap,
         handler=munmap,
         errors=(errno.ENOMEM, errno.EINVAL),
@@ -211,7 +211,7 @@ CALLS: Final = (
     ),
     Call(
         name="brk",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Brk,
         handler=brk,
         returns="number",

@@ -11,7 +11,7 @@ import attrs
 
 from kernelsim.actors.core.process_table import ROOT_UID
 from kernelsim.actors.process.calls.access import TouchResult
-from kernelsim.actors.process.calls.call import Call
+from kernelsim.actors.process.calls.call import Call, MmapLocking
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.space.migrate import MoveFlags, move_misplaced, queue_misplaced
 from kernelsim.mm.core.mem import nid_of
@@ -234,6 +234,10 @@ async def set_mempolicy_home_node(caller: Caller, message: SetMempolicyHomeNode)
     return set_home_node(caller.mm, *where, message.home_node)
 
 
+def _get_mempolicy_lock(value: GetMempolicy) -> MmapLocking:
+    return "none" if value.address is None else "read"
+
+
 CALLS: Final = (
     Call(
         name="set_mempolicy",
@@ -246,7 +250,7 @@ CALLS: Final = (
     ),
     Call(
         name="mbind",
-        takes_mmap_lock=True,
+        mmap_lock="write",
         value=Mbind,
         handler=mbind,
         errors=(errno.EFAULT, errno.EINVAL, errno.EIO, errno.ENOMEM, errno.EPERM),
@@ -256,6 +260,7 @@ CALLS: Final = (
     ),
     Call(
         name="get_mempolicy",
+        mmap_lock=_get_mempolicy_lock,
         value=GetMempolicy,
         handler=get_mempolicy,
         returns="result",
@@ -264,7 +269,7 @@ CALLS: Final = (
     ),
     Call(
         name="set_mempolicy_home_node",
-        takes_mmap_lock=True,
+        mmap_lock="write",
         value=SetMempolicyHomeNode,
         handler=set_mempolicy_home_node,
         errors=(errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP, errno.ENOMEM),

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.core.process_table import ROOT_UID, ProcessEntry
+from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.space.address_space import mmput
@@ -85,12 +86,13 @@ async def move_pages(caller: Caller, message: MovePages) -> PagesMoved | int:
     status = np.zeros(len(vpns), np.int64)
     if message.nodes is None:
         await caller.task.compute(kernel.spec.latency.scan_page_ns * len(vpns))
-        for position, vpn in enumerate(vpns.tolist()):
-            status[position] = page_status(caller.current, mm, vpn)
+        async with mmap_lock(caller.current, mm, write=False):
+            for position, vpn in enumerate(vpns.tolist()):
+                status[position] = page_status(caller.current, mm, vpn)
         return PagesMoved(0, status)
     if len(message.nodes) != len(vpns):
         return -errno.EFAULT
-    mm.mm_users += 1
+    share_mm(kernel, mm)
     answer = await do_pages_move(
         caller.current, mm, vpns, message.nodes, status, moves_all=message.move_all
     )
@@ -130,8 +132,10 @@ async def migrate_pages(caller: Caller, message: MigratePages) -> int:
     if not new:
         return -errno.EINVAL
     mm = entry.mm
-    mm.mm_users += 1
-    nr_left = await do_migrate_pages(caller.current, mm, tuple(sorted({*message.old_nodes})), new)
+    share_mm(caller.kernel, mm)
+    old = tuple(sorted({*message.old_nodes}))
+    async with mmap_lock(caller.current, mm, write=False):
+        nr_left = await do_migrate_pages(caller.current, mm, old, new)
     await mmput(caller.current, mm)
     return nr_left
 
@@ -139,7 +143,6 @@ async def migrate_pages(caller: Caller, message: MigratePages) -> int:
 CALLS: Final = (
     Call(
         name="move_pages",
-        takes_mmap_lock=True,
         value=MovePages,
         handler=move_pages,
         returns="result",
@@ -148,7 +151,6 @@ CALLS: Final = (
     ),
     Call(
         name="migrate_pages",
-        takes_mmap_lock=True,
         value=MigratePages,
         handler=migrate_pages,
         returns="number",

@@ -171,7 +171,7 @@ def _remapped_moves(value: Mremap, answer: int | None) -> tuple[int, int, int] |
 CALLS: Final = (
     Call(
         name="mprotect",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Mprotect,
         handler=mprotect,
         errors=(errno.EINVAL, errno.ENOMEM, errno.EACCES),
@@ -179,7 +179,7 @@ CALLS: Final = (
     ),
     Call(
         name="mremap",
-        takes_mmap_lock=True,
+        mmap_lock="write_killable",
         value=Mremap,
         handler=mremap,
         returns="mapping",
