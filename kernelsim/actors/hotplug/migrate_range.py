@@ -4,7 +4,9 @@ Linux: mm/memory_hotplug.c:do_migrate_range; mm/migrate.c: migrate_pages, unmap_
 alloc_migration_target, 6.1.
 While a page is copied migration entries stand for it, on which its users wait. Linux moves one
 page after the other; here as many are moved together as are done before anybody else has an event:
-then nobody can tell. Frames for a few more are allocated, and those they leave freed, at once.
+then nobody can tell.
+# Differs from Linux: Pages are isolated, frames for them allocated, and those they leave freed,
+# 32 at a time; Linux isolates all of the range first.
 Interface: `do_migrate_range`.
 Units: pages, pfn, ns.
 """
@@ -48,10 +50,9 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
     kernel, task = current
     context = migration_target(current, zone)
     at, nr_moved, nr_tried = start, 0, 0
-    pfns, kinds = np.zeros(NR_PAGES_MAX, np.int64), np.zeros(NR_PAGES_MAX, np.int64)
+    pfns, kinds = np.zeros(SWAP_CLUSTER_MAX, np.int64), np.zeros(SWAP_CLUSTER_MAX, np.int64)
     while at < end and not task.killed:
-        most = max(nr_unnoticed(current), 1 if kernel.burst_pages == 1 else SWAP_CLUSTER_MAX)
-        request = IsolateMovable(at, end, pfns[:most], kinds[:most], task.cpu.name)
+        request = IsolateMovable(at, end, pfns, kinds, task.cpu.name)
         nr, at = await kernel.node_of(zone).ref.ask(request)
         if nr:
             moved = await migrate_isolated(current, pfns[:nr], kinds[:nr], context)
