@@ -2,8 +2,7 @@
 
 Linux: drivers/base/memory.c: state_store, memory_block_change_state; mm/memory_hotplug.c:
 online_pages, offline_pages, 6.1.
-Who writes to a block's file does the work, in its own time; while the controller is busy with one
-all others wait, as for device_hotplug_lock.
+Who writes to a block's file does the work, in its own time; who asks holds device_hotplug_lock.
 # Differs from Linux: The struct pages of memory are there as long as the memory is; those of a
 # machine's own blocks were made at boot.
 Owns: the states of memory blocks, and which zone each is in.

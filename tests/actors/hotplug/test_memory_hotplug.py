@@ -24,6 +24,24 @@ async def written(machine: OpenMachine, name: str, word: str) -> int:
     return 0
 
 
+def in_use(machine: OpenMachine, index: int) -> int:
+    """Return how many pages of a block are in use."""
+    start, end = block_range(machine.kernel.phys, index)
+    return int((machine.mem.pages.flags[start:end] != 0).sum())
+
+
+async def fill_block_1(machine: OpenMachine, process: Any, size: str = "8M") -> Any:
+    """Give a process a region in block 1 of 256 MiB, and leave room in block 0; return it."""
+    filler = await machine.spawn("filler")
+    await filler.touch(await filler.mmap("112M"), write=True)
+    while not in_use(machine, 1):
+        await filler.touch(await filler.mmap("1M"), write=True)
+    region = await process.mmap(size)
+    await process.touch(region, write=True)
+    await filler.exit()
+    return region
+
+
 def test_what_is_no_block_or_no_change_is_refused() -> None:
     """A block that is not there, a file to read, a state it has, a block in two zones."""
 
@@ -131,3 +149,60 @@ def test_programs_at_work_take_new_memory_at_once() -> None:
         return errors
 
     assert run(machine_from_toml(SLOTS), main).result == [0] * 3
+
+
+def test_who_waits_for_a_busy_controller_leaves_its_cpu() -> None:
+    """One CPU, two that write: the first goes on, the second finds its work done."""
+
+    async def main(machine: OpenMachine) -> list[int]:
+        owner = await machine.spawn("owner")
+        await fill_block_1(machine, owner)
+        found = {}
+
+        async def write(process: Any) -> None:
+            found[process.pid] = 0
+            try:
+                await process.syscall("write_sysfs", f"{MEMORY}/memory1/state", "offline")
+            except SyscallError as error:
+                found[process.pid] = error.errno
+
+        users = [await machine.spawn(name, write) for name in ("a", "b")]
+        for user in users:
+            await user.wait()
+        return [found[user.pid] for user in users]
+
+    assert run(small_machine(memory="256M"), main).result == [0, errno.EINVAL]
+
+
+def test_a_dimm_leaves_once() -> None:
+    """Two ask for it; a user who switches one of its blocks meanwhile waits, and finds it gone."""
+
+    async def main(machine: OpenMachine) -> tuple[list[int], list[int], int]:
+        await machine.dimms.add("dimm0", "256M")
+        for index in (32, 33):
+            await machine.write_sysfs(f"{MEMORY}/memory{index}/state", "online_movable")
+        user = await machine.spawn("user")
+        await user.touch(await user.mmap("12M"), write=True)
+        errors, in_time = [], []
+
+        async def remove(_: Any) -> None:
+            try:
+                await machine.dimms.remove("dimm0")
+            except SyscallError as error:
+                errors.append(error.errno)
+
+        async def switch(process: Any) -> None:
+            await process.sleep("3ms")
+            try:
+                await process.syscall("write_sysfs", f"{MEMORY}/memory32/state", "online")
+            except SyscallError as error:
+                in_time.append(error.errno)
+
+        users = [await machine.spawn("a", remove), await machine.spawn("b", remove)]
+        users.append(await machine.spawn("c", switch))
+        for each in users:
+            await each.wait()
+        return errors, in_time, len(machine.kernel.phys.memory_blocks.blocks)
+
+    spec = machine_from_toml({**SLOTS, "maxmem": "768M", "node": [{"cpus": "0", "memory": "512M"}]})
+    assert run(spec, main).result == ([errno.ENODEV], [errno.ENODEV], 4)
