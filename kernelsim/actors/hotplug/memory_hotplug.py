@@ -31,7 +31,7 @@ from kernelsim.actors.messages.node import DrainPages
 from kernelsim.actors.tracing import trace
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import Z_FREE, Z_MANAGED, Z_PCP_BATCH, Z_PCP_HIGH
+from kernelsim.mm.core.mem import Z_FREE, Z_PCP_BATCH, Z_PCP_HIGH
 from kernelsim.mm.page.memory_hotplug import (
     GOING_OFFLINE,
     OFFLINE,
@@ -47,13 +47,20 @@ from kernelsim.mm.page.page_isolation import (
     test_pages_isolated,
 )
 from kernelsim.mm.page.phys_mem import MemoryBlock
-from kernelsim.mm.page.zone_marks import set_pcp_sizes
-from kernelsim.mm.space.util import init_reserves
+from kernelsim.mm.page.zone_marks import zone_set_pageset_high_and_batch
+from kernelsim.mm.space.util import (
+    ADMIN_RESERVE_KBYTES_MAX,
+    USER_RESERVE_KBYTES_MAX,
+    init_reserves,
+)
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.ks import ks_memory_block
 from kernelsim.units import KIB, PAGE_SIZE
 
-RESERVES: Final = ("vm.user_reserve_kbytes", "vm.admin_reserve_kbytes")
+RESERVES: Final = {  # what is computed is at most so many KiB
+    "vm.user_reserve_kbytes": USER_RESERVE_KBYTES_MAX,
+    "vm.admin_reserve_kbytes": ADMIN_RESERVE_KBYTES_MAX,
+}
 PCP_BATCH_DISABLED: Final = 1  # mm/page_alloc.c:zone_pcp_disable
 
 
@@ -108,7 +115,7 @@ class MemoryHotplug(Actor):
         await task.compute(kernel.spec.latency.scan_page_ns * (end - start))
         await kernel.node_of(zone).ref.ask(OnlineRange(zone, start, end, task.cpu.name))
         block.state, block.zone = ONLINE, zone
-        self._reset_reserves()
+        self._raise_reserves()
         trace(task, ks_memory_block(block.index, block.state, 0, ""))
 
     async def _offline(self, current: Current, block: MemoryBlock) -> tuple[int, str]:
@@ -193,8 +200,7 @@ class MemoryHotplug(Actor):
 
         Source: Linux 6.1 mm/page_alloc.c:zone_pcp_enable
         """
-        if self._kernel.mem.zone[zone, Z_MANAGED]:
-            set_pcp_sizes(self._kernel.phys)
+        zone_set_pageset_high_and_batch(self._kernel.phys, zone)
 
     async def _drain(self, current: Current, zone: int) -> None:
         """Empty all CPUs' lists of a zone.
@@ -221,16 +227,33 @@ class MemoryHotplug(Actor):
 
         Source: Linux 6.1 mm/mmap.c:reserve_mem_notifier, of MEM_OFFLINE
         """
-        tunables = self._kernel.phys.tunables
-        free_kbytes = int(self._kernel.mem.zone[:, Z_FREE].sum()) * (PAGE_SIZE // KIB)
+        free_kbytes = self._free_kbytes()
         for name in RESERVES:
-            attribute = SYSCTLS[name].attribute
-            if getattr(tunables.now, attribute) > free_kbytes:
-                unset: dict[str, Any] = {attribute: None}
-                tunables.now = attrs.evolve(tunables.now, **unset)
-                init_reserves(tunables, free_kbytes)
-                kbytes = getattr(tunables.now, attribute)
-                self._kernel.printk(KERN_INFO, f"{name} reset to {kbytes}")
+            if self._reserve(name) > free_kbytes:
+                self._init_reserve(name)
+                self._kernel.printk(KERN_INFO, f"{name} reset to {self._reserve(name)}")
+
+    def _raise_reserves(self) -> None:
+        """Compute afresh what is kept for root and for a user, unless that is off or the most.
+
+        Source: Linux 6.1 mm/mmap.c:reserve_mem_notifier, of MEM_ONLINE
+        """
+        for name, most_kbytes in RESERVES.items():
+            if 0 < self._reserve(name) < most_kbytes:
+                self._init_reserve(name)
+
+    def _reserve(self, name: str) -> int:
+        kbytes: int = getattr(self._kernel.sysctl, SYSCTLS[name].attribute)
+        return kbytes
+
+    def _init_reserve(self, name: str) -> None:
+        tunables = self._kernel.phys.tunables
+        unset: dict[str, Any] = {SYSCTLS[name].attribute: None}
+        tunables.now = attrs.evolve(tunables.now, **unset)
+        init_reserves(tunables, self._free_kbytes())
+
+    def _free_kbytes(self) -> int:
+        return int(self._kernel.mem.zone[:, Z_FREE].sum()) * (PAGE_SIZE // KIB)
 
 
 def covers(ranges: Iterable[tuple[int, int]], start: int, end: int) -> bool:
