@@ -22,12 +22,15 @@ class DeviceHotplugLock:
 
     Args:
         engine: Of the run.
+
+    Attributes:
+        is_held: Whether somebody has it.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._queue = engine.wait_queue("device_hotplug_lock", is_for_work=True)
-        self._is_held = False
+        self.is_held = False
 
     @asynccontextmanager
     async def held(self, task: Task) -> AsyncIterator[None]:
@@ -35,12 +38,12 @@ class DeviceHotplugLock:
 
         Source: Linux 6.1 drivers/base/core.c:lock_device_hotplug
         """
-        if self._is_held:
+        if self.is_held:
             async with task.off_cpu():
-                while self._is_held:
+                while self.is_held:
                     await self._queue.wait()
-                self._is_held = True
-        self._is_held = True
+                self.is_held = True
+        self.is_held = True
         try:
             yield
         finally:
@@ -51,14 +54,14 @@ class DeviceHotplugLock:
 
         Source: Linux 6.1 drivers/base/core.c:lock_device_hotplug_sysfs
         """
-        if self._is_held:
+        if self.is_held:
             async with task.off_cpu():
                 await self._engine.sleep(SYSFS_SLEEP_NS)
             return False
-        self._is_held = True
+        self.is_held = True
         return True
 
     def release(self) -> None:
         """Let it go, by who holds it."""
-        self._is_held = False
+        self.is_held = False
         self._queue.wake()

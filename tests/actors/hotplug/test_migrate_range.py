@@ -3,6 +3,7 @@
 import errno
 from typing import Any
 
+from kernelsim.check.machine import check_machine
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.mm.space.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
 from tests.small_machine import PAGE, OpenMachine, run
@@ -36,6 +37,7 @@ async def while_pages_move(machine: OpenMachine, process: Any) -> None:
     while not machine.kernel.migrations:
         assert machine.kernel.phys.block(32).state != "offline", "too late"
         await process.sleep("3us")
+    assert check_machine(machine.kernel) == []
 
 
 def test_a_page_that_one_side_of_a_fork_has_moved_is_found_by_all() -> None:
