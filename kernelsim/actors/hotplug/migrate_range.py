@@ -21,12 +21,14 @@ from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.messages.memory_hotplug import IsolateMovable, PutbackMovable
+from kernelsim.actors.space.memory_access import copy_folios
 from kernelsim.actors.tracing import trace
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import I64, PAGEBLOCK_NR_PAGES, SWAP_CLUSTER_MAX, nids_of
+from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX, nids_of
 from kernelsim.mm.core.vmstat import PGMIGRATE_FAIL, PGMIGRATE_SUCCESS
 from kernelsim.mm.file.migrate_folio import (
     MOVED,
+    STAYS,
     WAITED_FOR,
     Translations,
     move_to_new_folio,
@@ -38,7 +40,6 @@ from kernelsim.mm.page.mempolicy import MPOL_BIND, Mempolicy
 from kernelsim.trace.migrate import mm_migrate_pages
 from kernelsim.trace.show import MIGRATE_REASONS, MIGRATE_SYNC
 
-NR_PAGES_MAX: Final = PAGEBLOCK_NR_PAGES  # moved together
 REASON: Final = MIGRATE_REASONS.index("memory_hotplug")
 
 
@@ -65,14 +66,19 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
     return nr_tried - nr_moved
 
 
-def nr_unnoticed(current: Current) -> int:
-    """Return how many pages can be moved before anybody else has an event, at least 1."""
-    kernel, clock = current.kernel, current.kernel.engine.clock
+def nr_unnoticed(current: Current, pfns: I64) -> int:
+    """Return how many of some pages can be moved before anybody else has an event, at least 1."""
+    (kernel, task), clock = current, current.kernel.engine.clock
     latency = kernel.spec.latency
-    page_ns = latency.page_copy_ns + 2 * (
-        latency.lru_lock_hold_page_ns + latency.zone_lock_hold_page_ns + latency.pte_set_ns
-    )
-    return min(max(1, (clock.horizon_ns - clock.now_ns) // page_ns), NR_PAGES_MAX)
+    if latency.has_bus:  # on which others wait from page to page
+        return 1
+    flush_ns = max(latency.tlb_flush_ns, latency.tlb_flush_page_ns)
+    others = sum(cpu is not task.cpu and not cpu.is_lazy() for cpu in kernel.cpus)
+    if others:
+        flush_ns += latency.ipi_send_ns * others + latency.ipi_ns
+    flush_ns *= int(kernel.mem.pages.mapcount[pfns].max())
+    page_ns = latency.pte_set_ns + latency.page_copy_ns + flush_ns
+    return min(max(1, (clock.horizon_ns - clock.now_ns) // page_ns), len(pfns))
 
 
 def migration_target(current: Current, zone: int) -> AllocContext:
@@ -105,7 +111,7 @@ async def migrate_isolated(current: Current, pfns: I64, kinds: I64, context: All
         have += grant.nr
     state, at = np.zeros(have, np.int64), 0
     while at < have:
-        part = slice(at, min(have, at + nr_unnoticed(current)))
+        part = slice(at, at + nr_unnoticed(current, pfns[at:have]))
         await _unmap_and_move(current, pfns[part], new[part], kinds[part], state[part])
         at = part.stop
     moved = np.flatnonzero(state == MOVED)
@@ -138,7 +144,8 @@ async def _unmap_and_move(current: Current, old: I64, new: I64, kinds: I64, stat
     queue = kernel.engine.wait_queue("migration entry", waker=task.name)
     kernel.migrations.update(dict.fromkeys(waited, queue))
     await _flush(current, cpus.flushes)
-    await task.compute((latency.pte_set_ns + latency.page_copy_ns) * len(old), resched=False)
+    await task.compute(latency.pte_set_ns * len(old), resched=False)
+    await copy_folios(current, old[state != STAYS], new[state != STAYS], resched=False)
     cpus = _translations(kernel)
     move_to_new_folio(
         *kernel.space, kernel.swap, kernel.spaces.mappings, cpus, old, new, kinds, state

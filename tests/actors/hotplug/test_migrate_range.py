@@ -130,3 +130,17 @@ def test_a_signal_ends_a_removal_and_all_is_as_it_was() -> None:
     assert (ended.result, last["errno"], last["reason"]) == (
         "online\n", errno.EINTR, "signal backoff",
     )  # fmt: skip
+
+
+def test_copies_of_pages_that_move_share_the_bus() -> None:
+    """Each page passes it twice, which takes longer than the CPU does."""
+
+    async def main(machine: OpenMachine) -> int:
+        await with_region(machine, "owner")
+        began_ns = machine.now_ns
+        await machine.write_sysfs(STATE, "offline")
+        return machine.now_ns - began_ns
+
+    latency = {"bus_bandwidth_bytes_per_s": 2 * 10**8}
+    took_ns = run(machine_from_toml(SLOTS | {"latency": latency}), main).result
+    assert took_ns > 2 * 5 * SIZE
