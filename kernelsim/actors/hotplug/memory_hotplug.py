@@ -31,7 +31,7 @@ from kernelsim.actors.messages.node import DrainPages
 from kernelsim.actors.tracing import trace
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import Z_FREE, Z_PCP_BATCH, Z_PCP_HIGH
+from kernelsim.mm.core.mem import Z_FREE, Z_PCP_BATCH, Z_PCP_HIGH, PG_table
 from kernelsim.mm.page.memory_hotplug import (
     GOING_OFFLINE,
     OFFLINE,
@@ -61,6 +61,7 @@ RESERVES: Final = {  # what is computed is at most so many KiB
     "vm.user_reserve_kbytes": USER_RESERVE_KBYTES_MAX,
     "vm.admin_reserve_kbytes": ADMIN_RESERVE_KBYTES_MAX,
 }
+TABLE_MAPCOUNT: Final = -512  # shares its place with PG_table, the type of page tables
 PCP_BATCH_DISABLED: Final = 1  # mm/page_alloc.c:zone_pcp_disable
 
 
@@ -214,12 +215,17 @@ class MemoryHotplug(Actor):
                 await kernel.node_of(zone).ref.ask(request)
 
     def _dump_page(self, pfn: int) -> None:
-        """Say in the log which page stands in the way.
+        """Say in the log which page stands in the way: one of the kernel, which has one user.
 
+        # Differs from Linux: Its flags and the words of its struct page are left out, and slab
+        # pages, whose index is a pointer, look like others.
         Source: Linux 6.1 mm/debug.c:dump_page, mm/page_isolation.c:set_migratetype_isolate
         """
-        pages = self._kernel.mem.pages
-        line = f"page:(____ptrval____) refcount:1 mapcount:{pages.mapcount[pfn]} pfn:{pfn:#x}"
+        is_table = self._kernel.mem.pages.flags[pfn] & PG_table
+        line = (
+            f"page:(____ptrval____) refcount:1 mapcount:{TABLE_MAPCOUNT if is_table else 0} "
+            f"mapping:{0:016x} index:0x0 pfn:{pfn:#x}"
+        )
         self._kernel.printk(KERN_WARNING, line, "page dumped because: unmovable page")
 
     def _reset_reserves(self) -> None:
