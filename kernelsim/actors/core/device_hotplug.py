@@ -38,12 +38,10 @@ class DeviceHotplugLock:
 
         Source: Linux 6.1 drivers/base/core.c:lock_device_hotplug
         """
-        if self.is_held:
+        if not self._trylock():
             async with task.off_cpu():
-                while self.is_held:
+                while not self._trylock():
                     await self._queue.wait()
-                self.is_held = True
-        self.is_held = True
         try:
             yield
         finally:
@@ -54,12 +52,15 @@ class DeviceHotplugLock:
 
         Source: Linux 6.1 drivers/base/core.c:lock_device_hotplug_sysfs
         """
-        if self.is_held:
-            async with task.off_cpu():
-                await self._engine.sleep(SYSFS_SLEEP_NS)
-            return False
-        self.is_held = True
-        return True
+        if self._trylock():
+            return True
+        async with task.off_cpu():
+            await self._engine.sleep(SYSFS_SLEEP_NS)
+        return False
+
+    def _trylock(self) -> bool:
+        was_free, self.is_held = not self.is_held, True
+        return was_free
 
     def release(self) -> None:
         """Let it go, by who holds it."""

@@ -167,6 +167,8 @@ def _translations(kernel: Kernel) -> Translations:
 async def _flush(current: Current, flushes: I64) -> None:
     """Pay for the interrupts by which CPUs lose what was taken out of page tables, page by page."""
     by_number = current.kernel.mms.by_number
-    flushed = [(by_number[number], int(flushes[number])) for number in np.flatnonzero(flushes)]
+    flushed = [
+        (by_number[number], int(flushes[number])) for number in flushes.nonzero()[0].tolist()
+    ]
     for mm, times in flushed:  # any of them may be gone when its turn comes: no CPU runs it then
         await flush_tlb_mm_range(current, mm, 0, 1, times=times)
