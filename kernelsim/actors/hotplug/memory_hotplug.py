@@ -191,6 +191,8 @@ class MemoryHotplug(Actor):
     def _zone_pcp_disable(self, zone: int) -> None:
         """Have single pages that are freed go straight to the buddy system.
 
+        # Differs from Linux: A tunable that is written meanwhile and sets these sizes ends that;
+        # in Linux the writer waits for pcp_batch_high_lock.
         Source: Linux 6.1 mm/page_alloc.c:zone_pcp_disable
         """
         row = self._kernel.mem.zone[zone]
