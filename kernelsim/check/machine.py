@@ -19,6 +19,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.dirty import check_dirty
 from kernelsim.check.lru import check_lru, count_by_node
 from kernelsim.check.mapped_files import check_mapped_files
+from kernelsim.check.migrations import check_migrations
 from kernelsim.check.page_cache import check_page_cache
 from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
@@ -68,6 +69,7 @@ def check_machine(kernel: Kernel) -> list[str]:
         problems += check_mapped_files(kernel, tables, record.files, record.is_leaving)
     else:
         problems += check_mapped_files(kernel, tables)
+    problems += check_migrations(kernel, tables)
     problems += check_shmem(own, kernel, record.files if record is not None else None)
     problems += check_swap_entries(
         own, pt, mms, kernel.swap, tables=tables, of_shmem=shmem_slots(kernel)[2]

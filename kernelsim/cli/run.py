@@ -64,8 +64,7 @@ def run(
         burst_pages: Most pages a task touches before the log gets its events, 1 to 4096; 512 by
             default, or what the workload says. A ks_fault covers up to that many pages.
             With 1 every step is a message, which is slow. Counters and times stay the same, unless
-            a schedule seed is given: it then finds other events to permute. Nor do they yet while
-            memory goes offline under programs that store to it.
+            a schedule seed is given: it then finds other events to permute.
         trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
             actor=GLOB; may be repeated. Changes what is logged, no result.
         check: Check all invariants, and that every page holds what its process wrote, while the

@@ -250,17 +250,20 @@ def usage_of(kernel: Kernel, ptes: U64, *, is_locked: bool) -> MemoryUsage:
     if not len(ptes):
         return MemoryUsage()
     pages = kernel.mem.pages
-    is_present = ptes & PRESENT != 0
-    mapped = ptes[is_present & (ptes & SPECIAL == 0)]
+    is_present, is_special = ptes & PRESENT != 0, ptes & SPECIAL != 0
+    mapped = ptes[is_present != is_special]
+    # Of a page that is being moved the entry says nothing, and nobody looks who else has it.
+    is_moving = mapped & PRESENT == 0
     pfns = ((mapped & PFN_MASK) >> PFN_SHIFT).astype(np.int64)
     flags = pages.flags[pfns]
-    counts = pages.mapcount[pfns].astype(np.int64)
-    dirty = (mapped & DIRTY != 0) | (flags & np.uint32(PG_dirty) != 0)
-    referenced = (mapped & ACCESSED != 0) | (flags & np.uint32(PG_referenced) != 0)
+    counts = np.where(is_moving, 1, pages.mapcount[pfns].astype(np.int64))
+    dirty = ((mapped & DIRTY != 0) & ~is_moving) | (flags & np.uint32(PG_dirty) != 0)
+    young = (mapped & ACCESSED != 0) & ~is_moving
+    referenced = young | (flags & np.uint32(PG_referenced) != 0)
     shared, is_anon = counts > 1, flags & np.uint32(PG_anon) != 0
     parts = PAGE_SIZE // np.maximum(counts, 1)
     pss = int(parts.sum())
-    slots = (ptes[~is_present] >> SLOT_SHIFT).astype(np.int64)
+    slots = (ptes[~is_present & ~is_special] >> SLOT_SHIFT).astype(np.int64)
     users = np.maximum(kernel.swap.map[slots].astype(np.int64) & SWAP_MAP_COUNT, 1)
     return MemoryUsage(
         rss=len(pfns) * PAGE_SIZE,

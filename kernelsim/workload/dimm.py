@@ -64,14 +64,15 @@ class Dimms:
 
         Raises:
             ConfigError: There is no such DIMM.
-            SyscallError: EBUSY: a page of it cannot be moved away; it stays.
+            SyscallError: EBUSY: a page of it cannot be moved away; it stays. ENODEV: another one
+                who asked has removed it meanwhile.
         """
         if name not in self.places:
             raise ConfigError("dimm", name, "is not in the machine")
         error = await self.kernel.acpi_hotplug.ask(RemoveDimm(name))
         if error:
             raise SyscallError(-error, "remove_memory")
-        del self.places[name]
+        self.places.pop(name, None)
 
     def _place(self, window: tuple[int, int], nr_pages: int) -> int | None:
         """Return the first frame of the lowest room for so many pages; None for no room."""

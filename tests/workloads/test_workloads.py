@@ -39,8 +39,6 @@ LONG = {
     "zone_fallback",
     "zone_lock_contention",
 }
-# Which stores find a page on its way to another frame is not the same by messages, yet.
-RACES = {"hot_add_remove"}
 MACHINES = sorted(
     path.stem for path in FOLDER.glob("*.py") if load_workload(path).kind == "machine"
 )
@@ -70,7 +68,7 @@ def test_the_summary_is_the_expected_one(name, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MACHINES if name not in RACES])
+@pytest.mark.parametrize("name", MACHINES)
 def test_messages_print_what_bursts_print(name, capsys):
     """With `--burst-pages 1`, 16 for the long ones, no figure of the summary is another one."""
     path = FOLDER / f"{name}.py"

@@ -16,6 +16,7 @@ import attrs
 
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.burst_runner import BurstRunner
+from kernelsim.actors.core.device_hotplug import DeviceHotplugLock
 from kernelsim.actors.core.mmap_lock import MmapLock
 from kernelsim.actors.core.pdflush_pool import Job, PdflushPool
 from kernelsim.actors.core.process_table import ProcessEntry
@@ -92,6 +93,7 @@ class Kernel:
         kernel_space: Where to ask for addresses of the kernel, once a kernel thread has begun.
         memory_hotplug: Where to bring memory online and offline.
         acpi_hotplug: Where to put DIMMs in, and take them out.
+        device_hotplug: What both are asked under.
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
             queue of those that wait until it is done, as for mmap_lock.
         mmap_locks: Locks of the address spaces that several tasks share, by number.
@@ -151,6 +153,9 @@ class Kernel:
     kernel_space: ActorRef = attrs.field(init=False)
     memory_hotplug: ActorRef = attrs.field(init=False)
     acpi_hotplug: ActorRef = attrs.field(init=False)
+    device_hotplug: DeviceHotplugLock = attrs.field(
+        default=attrs.Factory(lambda self: DeviceHotplugLock(self.engine), takes_self=True)
+    )
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     mmap_locks: dict[int, MmapLock] = attrs.field(factory=dict)
     reclaimed_nodes: set[int] = attrs.field(factory=set)
@@ -215,6 +220,7 @@ class Kernel:
         arch = self.spec.arch
         if arch == "x86_64":  # all memory is
             low = (zone[:, Z_START_PFN] + zone[:, Z_SPANNED]).tolist()
+            low.append(self.spec.dimm_window[1])  # also what comes later
         return make_init_mm(arch, max(low), len(self.cpus))
 
     @cached_property

@@ -5,17 +5,18 @@ bus or the link, and the memory controller, have served the bytes. With few CPUs
 longer; with many the queue is. An access to one line waits for its turn in full.
 Where CPUs share no bus, accesses and copies pass nothing: see `bus_bandwidth_bytes_per_s`.
 Differs: What read and write copy between the page cache and a program passes neither bus nor
-memory controller, as if both were in the CPU's caches; nor do pages that move off memory that is
-taken offline.
+memory controller, as if both were in the CPU's caches.
 Units: ns, bytes.
 """
+
+import numpy as np
 
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.interconnect import Transfer
 from kernelsim.actors.messages.node import MemoryTraffic
 from kernelsim.hw.access_path import QueueWaits
 from kernelsim.hw.tlb import TLB_MISS, TLB_PFN_SHIFT, tlb_lookup
-from kernelsim.mm.core.mem import nid_of
+from kernelsim.mm.core.mem import I64, nid_of, nids_of
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import CACHE_LINE_SIZE, PAGE_SIZE
 
@@ -68,6 +69,20 @@ async def copy_pages(
     waited_ns = kernel.engine.now_ns - began_ns
     task.stime_ns += waited_ns
     await task.compute(max(0, busy_ns - waited_ns), resched=resched)
+
+
+async def copy_folios(current: Current, old: I64, new: I64, *, resched: bool) -> None:
+    """Copy pages to other frames; where a bus is shared, a run for each two nodes.
+
+    Source: Linux 6.1 mm/migrate.c:folio_migrate_copy
+    """
+    mem, latency = current.kernel.mem, current.kernel.spec.latency
+    if not latency.has_bus:
+        await current.task.compute(latency.page_copy_ns * len(old), resched=resched)
+        return
+    pairs = np.stack((nids_of(mem, old), nids_of(mem, new)), axis=1)
+    for pair, nr_pages in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
+        await copy_pages(current, tuple(pair.tolist()), int(nr_pages), resched=resched)
 
 
 async def access_line(current: Current, nid: int, access_ns: int) -> QueueWaits:

@@ -3,7 +3,8 @@
 Linux: drivers/acpi/acpi_memhotplug.c, drivers/acpi/scan.c: acpi_scan_hot_remove;
 mm/memory_hotplug.c: add_memory_resource, try_remove_memory; mm/sparse-vmemmap.c, 6.1.
 A DIMM that comes becomes memory blocks, offline unless auto_online_blocks says otherwise; one that
-leaves has its blocks taken offline first, and stays if one of them cannot be.
+leaves has its blocks taken offline first, and stays if one of them cannot be. All of either is
+done under device_hotplug_lock.
 # Differs from Linux: The struct pages of added memory lie in single pages; Linux takes blocks
 # of 2 MiB for them while there are any.
 Owns: the DIMMs that have come, and the pages of their struct pages.
@@ -24,7 +25,7 @@ from kernelsim.actors.core.kernel import KERN_WARNING, Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.acpi import AddDimm, RemoveDimm
 from kernelsim.actors.messages.memory_hotplug import StateStore
-from kernelsim.mm.core.mem import PAGEBLOCK_NR_PAGES, PG_kernel
+from kernelsim.mm.core.mem import PAGEBLOCK_NR_PAGES, Z_SPANNED, PG_kernel
 from kernelsim.mm.page.gfp import GFP_KERNEL
 from kernelsim.mm.page.memory_hotplug import OFFLINE, ONLINE
 from kernelsim.mm.page.phys_mem import MemoryBlock
@@ -41,11 +42,13 @@ class Dimm:
     Attributes:
         start: Its first frame.
         nr_pages: Its size.
+        nid: Its node.
         memmap: Pages that hold its struct pages.
     """
 
     start: int
     nr_pages: int
+    nid: int
     memmap: list[int] = attrs.field(factory=list)
 
 
@@ -67,11 +70,12 @@ class AcpiHotplug(Actor):
         """Let a DIMM come or go."""
         task = self._current.task
         await task.get_cpu(wakeup=True)
-        if isinstance(message, AddDimm):
-            error = await self._add(message)
-        else:
-            assert isinstance(message, RemoveDimm)
-            error = await self._remove(message.name)
+        async with self._kernel.device_hotplug.held(task):
+            if isinstance(message, AddDimm):
+                error = await self._add(message)
+            else:
+                assert isinstance(message, RemoveDimm)
+                error = await self._remove(message.name)
         await task.put_cpu()
         return error
 
@@ -83,7 +87,7 @@ class AcpiHotplug(Actor):
         phys = self._kernel.phys
         blocks, start = phys.memory_blocks, message.start
         nr_pages = blocks.size_bytes // PAGE_SIZE
-        dimm = Dimm(start, message.nr_pages)
+        dimm = Dimm(start, message.nr_pages, message.nid)
         struct_bytes = message.nr_pages * phys.era.struct_page_bytes
         if not await self._vmemmap_populate(dimm, message.nid, struct_bytes // PAGE_SIZE):
             await self._vmemmap_free(dimm)
@@ -102,36 +106,69 @@ class AcpiHotplug(Actor):
     async def _remove(self, name: str) -> int:
         """Take a DIMM's blocks offline, and let it go.
 
-        Source: Linux 6.1 drivers/acpi/scan.c:acpi_scan_try_to_offline, :acpi_bus_offline
+        Source: Linux 6.1 drivers/acpi/scan.c:acpi_scan_hot_remove,
+            mm/memory_hotplug.c:try_remove_memory
         """
-        phys = self._kernel.phys
-        dimm = self._dimms[name]
+        phys, dimm = self._kernel.phys, self._dimms.get(name)
+        if dimm is None:  # another one has removed it while this one waited
+            return -errno.ENODEV
         nr_pages = phys.memory_blocks.size_bytes // PAGE_SIZE
         indexes = range(dimm.start // nr_pages, (dimm.start + dimm.nr_pages) // nr_pages)
-        done: list[int] = []
-        for index in indexes:
-            block = phys.block(index)
-            assert block is not None, "a DIMM has its blocks"
-            if block.state == OFFLINE:
-                continue
-            error = await self._store(index, OFFLINE)
-            if error:
-                self._kernel.printk(KERN_WARNING, f"memory memory{index}: Offline failed.")
-                for each in reversed(done):
-                    await self._store(each, ONLINE)
-                return error
-            done.append(index)
+        if not await self._try_to_offline(indexes):
+            return -errno.EBUSY
+        leaving = [block for block in phys.memory_blocks.blocks if block.index in indexes]
+        assert all(block.state == OFFLINE for block in leaving), "memory leaves that is in use"
         phys.memory_blocks.blocks = [
             block for block in phys.memory_blocks.blocks if block.index not in indexes
         ]
         phys.dimm_ranges.remove((dimm.start, dimm.start + dimm.nr_pages))
         del self._dimms[name]
-        for node in phys.nodes:  # try_offline_node
-            has_blocks = any(block.nid == node.nid for block in phys.memory_blocks.blocks)
-            if not node.cpus and not has_blocks:
-                node.is_online = False
+        self._try_offline_node(dimm.nid)
         await self._vmemmap_free(dimm)
         return 0
+
+    async def _try_to_offline(self, indexes: range) -> bool:
+        """Take blocks offline, all of them or none.
+
+        What one of them could not go for may have left with the others: those get a second try.
+
+        Source: Linux 6.1 drivers/acpi/scan.c:acpi_scan_try_to_offline, :acpi_bus_offline
+        """
+        gone = list[int]()
+        left = [index for index in indexes if self._state(index) != OFFLINE]
+        for is_second in (False, True):
+            again = list[int]()
+            for index in left:
+                if await self._store(index, OFFLINE) == 0:
+                    gone.append(index)
+                    continue
+                again.append(index)
+                if is_second:
+                    break
+            left = again
+        if not left:
+            return True
+        self._kernel.printk(KERN_WARNING, f"memory memory{left[0]}: Offline failed.")
+        for index in sorted(gone):
+            await self._store(index, ONLINE)
+        return False
+
+    def _state(self, index: int) -> str:
+        block = self._kernel.phys.block(index)
+        assert block is not None, "a DIMM has its blocks"
+        return block.state
+
+    def _try_offline_node(self, nid: int) -> None:
+        """Let a node go offline that has neither memory nor CPUs any more.
+
+        Source: Linux 6.1 mm/memory_hotplug.c:try_offline_node
+        """
+        phys = self._kernel.phys
+        first = nid * len(phys.zone_types)
+        is_spanned = phys.mem.zone[first : first + len(phys.zone_types), Z_SPANNED].any()
+        has_blocks = any(block.nid == nid for block in phys.memory_blocks.blocks)
+        if not is_spanned and not has_blocks and not phys.nodes[nid].cpus:
+            phys.nodes[nid].is_online = False
 
     async def _store(self, index: int, word: str) -> int:
         answer: int = await self._kernel.memory_hotplug.ask(StateStore(self._current, index, word))

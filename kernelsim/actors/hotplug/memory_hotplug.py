@@ -2,8 +2,7 @@
 
 Linux: drivers/base/memory.c: state_store, memory_block_change_state; mm/memory_hotplug.c:
 online_pages, offline_pages, 6.1.
-Who writes to a block's file does the work, in its own time; while the controller is busy with one
-all others wait, as for device_hotplug_lock.
+Who writes to a block's file does the work, in its own time; who asks holds device_hotplug_lock.
 # Differs from Linux: The struct pages of memory are there as long as the memory is; those of a
 # machine's own blocks were made at boot.
 Owns: the states of memory blocks, and which zone each is in.
@@ -32,7 +31,7 @@ from kernelsim.actors.messages.node import DrainPages
 from kernelsim.actors.tracing import trace
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import Z_FREE, Z_MANAGED, Z_PCP_BATCH, Z_PCP_HIGH
+from kernelsim.mm.core.mem import Z_FREE, Z_PCP_BATCH, Z_PCP_HIGH, PG_table
 from kernelsim.mm.page.memory_hotplug import (
     GOING_OFFLINE,
     OFFLINE,
@@ -48,13 +47,21 @@ from kernelsim.mm.page.page_isolation import (
     test_pages_isolated,
 )
 from kernelsim.mm.page.phys_mem import MemoryBlock
-from kernelsim.mm.page.zone_marks import set_pcp_sizes
-from kernelsim.mm.space.util import init_reserves
+from kernelsim.mm.page.zone_marks import zone_set_pageset_high_and_batch
+from kernelsim.mm.space.util import (
+    ADMIN_RESERVE_KBYTES_MAX,
+    USER_RESERVE_KBYTES_MAX,
+    init_reserves,
+)
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.ks import ks_memory_block
 from kernelsim.units import KIB, PAGE_SIZE
 
-RESERVES: Final = ("vm.user_reserve_kbytes", "vm.admin_reserve_kbytes")
+RESERVES: Final = {  # what is computed is at most so many KiB
+    "vm.user_reserve_kbytes": USER_RESERVE_KBYTES_MAX,
+    "vm.admin_reserve_kbytes": ADMIN_RESERVE_KBYTES_MAX,
+}
+TABLE_MAPCOUNT: Final = -512  # shares its place with PG_table, the type of page tables
 PCP_BATCH_DISABLED: Final = 1  # mm/page_alloc.c:zone_pcp_disable
 
 
@@ -109,7 +116,7 @@ class MemoryHotplug(Actor):
         await task.compute(kernel.spec.latency.scan_page_ns * (end - start))
         await kernel.node_of(zone).ref.ask(OnlineRange(zone, start, end, task.cpu.name))
         block.state, block.zone = ONLINE, zone
-        self._reset_reserves()
+        self._raise_reserves()
         trace(task, ks_memory_block(block.index, block.state, 0, ""))
 
     async def _offline(self, current: Current, block: MemoryBlock) -> tuple[int, str]:
@@ -184,6 +191,8 @@ class MemoryHotplug(Actor):
     def _zone_pcp_disable(self, zone: int) -> None:
         """Have single pages that are freed go straight to the buddy system.
 
+        # Differs from Linux: A tunable that is written meanwhile and sets these sizes ends that;
+        # in Linux the writer waits for pcp_batch_high_lock.
         Source: Linux 6.1 mm/page_alloc.c:zone_pcp_disable
         """
         row = self._kernel.mem.zone[zone]
@@ -194,8 +203,7 @@ class MemoryHotplug(Actor):
 
         Source: Linux 6.1 mm/page_alloc.c:zone_pcp_enable
         """
-        if self._kernel.mem.zone[zone, Z_MANAGED]:
-            set_pcp_sizes(self._kernel.phys)
+        zone_set_pageset_high_and_batch(self._kernel.phys, zone)
 
     async def _drain(self, current: Current, zone: int) -> None:
         """Empty all CPUs' lists of a zone.
@@ -209,12 +217,17 @@ class MemoryHotplug(Actor):
                 await kernel.node_of(zone).ref.ask(request)
 
     def _dump_page(self, pfn: int) -> None:
-        """Say in the log which page stands in the way.
+        """Say in the log which page stands in the way: one of the kernel, which has one user.
 
+        # Differs from Linux: Its flags and the words of its struct page are left out, and slab
+        # pages, whose index is a pointer, look like others.
         Source: Linux 6.1 mm/debug.c:dump_page, mm/page_isolation.c:set_migratetype_isolate
         """
-        pages = self._kernel.mem.pages
-        line = f"page:(____ptrval____) refcount:1 mapcount:{pages.mapcount[pfn]} pfn:{pfn:#x}"
+        is_table = self._kernel.mem.pages.flags[pfn] & PG_table
+        line = (
+            f"page:(____ptrval____) refcount:1 mapcount:{TABLE_MAPCOUNT if is_table else 0} "
+            f"mapping:{0:016x} index:0x0 pfn:{pfn:#x}"
+        )
         self._kernel.printk(KERN_WARNING, line, "page dumped because: unmovable page")
 
     def _reset_reserves(self) -> None:
@@ -222,16 +235,33 @@ class MemoryHotplug(Actor):
 
         Source: Linux 6.1 mm/mmap.c:reserve_mem_notifier, of MEM_OFFLINE
         """
-        tunables = self._kernel.phys.tunables
-        free_kbytes = int(self._kernel.mem.zone[:, Z_FREE].sum()) * (PAGE_SIZE // KIB)
+        free_kbytes = self._free_kbytes()
         for name in RESERVES:
-            attribute = SYSCTLS[name].attribute
-            if getattr(tunables.now, attribute) > free_kbytes:
-                unset: dict[str, Any] = {attribute: None}
-                tunables.now = attrs.evolve(tunables.now, **unset)
-                init_reserves(tunables, free_kbytes)
-                kbytes = getattr(tunables.now, attribute)
-                self._kernel.printk(KERN_INFO, f"{name} reset to {kbytes}")
+            if self._reserve(name) > free_kbytes:
+                self._init_reserve(name)
+                self._kernel.printk(KERN_INFO, f"{name} reset to {self._reserve(name)}")
+
+    def _raise_reserves(self) -> None:
+        """Compute afresh what is kept for root and for a user, unless that is off or the most.
+
+        Source: Linux 6.1 mm/mmap.c:reserve_mem_notifier, of MEM_ONLINE
+        """
+        for name, most_kbytes in RESERVES.items():
+            if 0 < self._reserve(name) < most_kbytes:
+                self._init_reserve(name)
+
+    def _reserve(self, name: str) -> int:
+        kbytes: int = getattr(self._kernel.sysctl, SYSCTLS[name].attribute)
+        return kbytes
+
+    def _init_reserve(self, name: str) -> None:
+        tunables = self._kernel.phys.tunables
+        unset: dict[str, Any] = {SYSCTLS[name].attribute: None}
+        tunables.now = attrs.evolve(tunables.now, **unset)
+        init_reserves(tunables, self._free_kbytes())
+
+    def _free_kbytes(self) -> int:
+        return int(self._kernel.mem.zone[:, Z_FREE].sum()) * (PAGE_SIZE // KIB)
 
 
 def covers(ranges: Iterable[tuple[int, int]], start: int, end: int) -> bool:

@@ -4,7 +4,9 @@ Linux: mm/memory_hotplug.c:do_migrate_range; mm/migrate.c: migrate_pages, unmap_
 alloc_migration_target, 6.1.
 While a page is copied migration entries stand for it, on which its users wait. Linux moves one
 page after the other; here as many are moved together as are done before anybody else has an event:
-then nobody can tell. Frames for a few more are allocated, and those they leave freed, at once.
+then nobody can tell.
+# Differs from Linux: Pages are isolated, frames for them allocated, and those they leave freed,
+# 32 at a time; Linux isolates all of the range first.
 Interface: `do_migrate_range`.
 Units: pages, pfn, ns.
 """
@@ -19,12 +21,14 @@ from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.messages.memory_hotplug import IsolateMovable, PutbackMovable
+from kernelsim.actors.core.memory_access import copy_folios
 from kernelsim.actors.tracing import trace
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import I64, PAGEBLOCK_NR_PAGES, SWAP_CLUSTER_MAX, nids_of
+from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX, nids_of
 from kernelsim.mm.core.vmstat import PGMIGRATE_FAIL, PGMIGRATE_SUCCESS
 from kernelsim.mm.file.migrate_folio import (
     MOVED,
+    STAYS,
     WAITED_FOR,
     Translations,
     move_to_new_folio,
@@ -36,7 +40,6 @@ from kernelsim.mm.page.mempolicy import MPOL_BIND, Mempolicy
 from kernelsim.trace.migrate import mm_migrate_pages
 from kernelsim.trace.show import MIGRATE_REASONS, MIGRATE_SYNC
 
-NR_PAGES_MAX: Final = PAGEBLOCK_NR_PAGES  # moved together
 REASON: Final = MIGRATE_REASONS.index("memory_hotplug")
 
 
@@ -48,10 +51,9 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
     kernel, task = current
     context = migration_target(current, zone)
     at, nr_moved, nr_tried = start, 0, 0
-    pfns, kinds = np.zeros(NR_PAGES_MAX, np.int64), np.zeros(NR_PAGES_MAX, np.int64)
+    pfns, kinds = np.zeros(SWAP_CLUSTER_MAX, np.int64), np.zeros(SWAP_CLUSTER_MAX, np.int64)
     while at < end and not task.killed:
-        most = max(nr_unnoticed(current), 1 if kernel.burst_pages == 1 else SWAP_CLUSTER_MAX)
-        request = IsolateMovable(at, end, pfns[:most], kinds[:most], task.cpu.name)
+        request = IsolateMovable(at, end, pfns, kinds, task.cpu.name)
         nr, at = await kernel.node_of(zone).ref.ask(request)
         if nr:
             moved = await migrate_isolated(current, pfns[:nr], kinds[:nr], context)
@@ -64,14 +66,19 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
     return nr_tried - nr_moved
 
 
-def nr_unnoticed(current: Current) -> int:
-    """Return how many pages can be moved before anybody else has an event, at least 1."""
-    kernel, clock = current.kernel, current.kernel.engine.clock
+def nr_unnoticed(current: Current, pfns: I64) -> int:
+    """Return how many of some pages can be moved before anybody else has an event, at least 1."""
+    (kernel, task), clock = current, current.kernel.engine.clock
     latency = kernel.spec.latency
-    page_ns = latency.page_copy_ns + 2 * (
-        latency.lru_lock_hold_page_ns + latency.zone_lock_hold_page_ns + latency.pte_set_ns
-    )
-    return min(max(1, (clock.horizon_ns - clock.now_ns) // page_ns), NR_PAGES_MAX)
+    if latency.has_bus:  # on which others wait from page to page
+        return 1
+    flush_ns = max(latency.tlb_flush_ns, latency.tlb_flush_page_ns)
+    others = sum(cpu is not task.cpu and not cpu.is_lazy() for cpu in kernel.cpus)
+    if others:
+        flush_ns += latency.ipi_send_ns * others + latency.ipi_ns
+    flush_ns *= int(kernel.mem.pages.mapcount[pfns].max())
+    page_ns = latency.pte_set_ns + latency.page_copy_ns + flush_ns
+    return min(max(1, (clock.horizon_ns - clock.now_ns) // page_ns), len(pfns))
 
 
 def migration_target(current: Current, zone: int) -> AllocContext:
@@ -104,7 +111,7 @@ async def migrate_isolated(current: Current, pfns: I64, kinds: I64, context: All
         have += grant.nr
     state, at = np.zeros(have, np.int64), 0
     while at < have:
-        part = slice(at, min(have, at + nr_unnoticed(current)))
+        part = slice(at, at + nr_unnoticed(current, pfns[at:have]))
         await _unmap_and_move(current, pfns[part], new[part], kinds[part], state[part])
         at = part.stop
     moved = np.flatnonzero(state == MOVED)
@@ -137,7 +144,8 @@ async def _unmap_and_move(current: Current, old: I64, new: I64, kinds: I64, stat
     queue = kernel.engine.wait_queue("migration entry", waker=task.name)
     kernel.migrations.update(dict.fromkeys(waited, queue))
     await _flush(current, cpus.flushes)
-    await task.compute((latency.pte_set_ns + latency.page_copy_ns) * len(old), resched=False)
+    await task.compute(latency.pte_set_ns * len(old), resched=False)
+    await copy_folios(current, old[state != STAYS], new[state != STAYS], resched=False)
     cpus = _translations(kernel)
     move_to_new_folio(
         *kernel.space, kernel.swap, kernel.spaces.mappings, cpus, old, new, kinds, state
@@ -158,6 +166,9 @@ def _translations(kernel: Kernel) -> Translations:
 
 async def _flush(current: Current, flushes: I64) -> None:
     """Pay for the interrupts by which CPUs lose what was taken out of page tables, page by page."""
-    for number in flushes.nonzero()[0].tolist():
-        mm = current.kernel.mms.by_number[number]
-        await flush_tlb_mm_range(current, mm, 0, 1, times=int(flushes[number]))
+    by_number = current.kernel.mms.by_number
+    flushed = [
+        (by_number[number], int(flushes[number])) for number in flushes.nonzero()[0].tolist()
+    ]
+    for mm, times in flushed:  # any of them may be gone when its turn comes: no CPU runs it then
+        await flush_tlb_mm_range(current, mm, 0, 1, times=times)

@@ -131,8 +131,9 @@ class Node(Actor):
         folios = NodeFolios(nid, memory, self._under_lru_lock, self._lru_hold_ns)
         migrate = NodeMigrate(memory, self._under_lru_lock, self._lru_hold_ns)
         hotplug = NodeHotplug(
-            memory, self._under_zone_lock, self._under_lru_lock, self._lru_hold_ns, latency
-        )
+            memory, self._under_zone_lock, self._under_lru_lock, self._lru_hold_ns,
+            self._zone_hold_ns, lambda: self.bands,
+        )  # fmt: skip
         self._handlers: dict[type, Callable[[Any], Any]] = {
             AllocPages: self.on_alloc_pages,
             FreePages: self.on_free_pages,

@@ -21,7 +21,7 @@ from kernelsim.actors.messages.memory_hotplug import (
 )
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.shared_server import Work
-from kernelsim.config.latency import LatencySpec
+from kernelsim.actors.parts.zone_bands import ZoneBands
 from kernelsim.mm.core.mem import I64, PAGEBLOCK_NR_PAGES
 from kernelsim.mm.file.migrate_folio import isolate_movable, putback_movable_pages
 from kernelsim.mm.page.memory_hotplug import offline_pages, online_pages
@@ -36,7 +36,8 @@ class NodeHotplug:
         under_zone_lock: Does work under a zone's lock: the zone, the work, and who asks.
         under_lru_lock: Does work under its lru_lock: the work, and who asks.
         lru_hold_ns: How long that is held to move so many pages, for whom.
-        latency: How long a zone's lock is held.
+        zone_hold_ns: How long a zone's lock is held to move so many blocks, for whom.
+        bands: Gives what logs the watermarks that its free pages cross.
     """
 
     def __init__(
@@ -45,13 +46,15 @@ class NodeHotplug:
         under_zone_lock: Callable[[int, Work, str], Any],
         under_lru_lock: Callable[[Work, str], Any],
         lru_hold_ns: Callable[[str, int], int],
-        latency: LatencySpec,
+        zone_hold_ns: Callable[[str, int], int],
+        bands: Callable[[], ZoneBands],
     ) -> None:
         self._memory = memory
         self._under_zone_lock = under_zone_lock
         self._under_lru_lock = under_lru_lock
         self._lru_hold_ns = lru_hold_ns
-        self._zone_hold_ns = latency.zone_lock_hold_page_ns
+        self._zone_hold_ns = zone_hold_ns
+        self._bands = bands
         self.handlers: dict[type, Callable[[Any], Any]] = {
             IsolateRange: partial(self._zone_work, self._isolate),
             UndoIsolateRange: partial(self._zone_work, self._undo),
@@ -67,7 +70,9 @@ class NodeHotplug:
     def _held(self, work: Callable[[Any], Any], message: Any) -> tuple[Any, int]:  # noqa: ANN401
         """Do work under the lock, which takes as long as moving one free block a pageblock."""
         nr_blocks = (message.end - message.start) // PAGEBLOCK_NR_PAGES
-        return work(message), self._zone_hold_ns * nr_blocks
+        result = work(message)
+        self._bands().look()  # an isolated page is not free
+        return result, self._zone_hold_ns(message.user, nr_blocks)
 
     def _isolate(self, message: IsolateRange) -> int:
         return start_isolate_page_range(
@@ -80,10 +85,12 @@ class NodeHotplug:
     def _offline(self, message: OfflineRange) -> None:
         offline_pages(self._memory.mem, message.zone, message.start, message.end)
         self._memory.memory_changed(message.zone)
+        self._bands().memory_changed()
 
     def _online(self, message: OnlineRange) -> None:
         online_pages(self._memory.mem, message.zone, message.start, message.end)
         self._memory.memory_changed(message.zone)
+        self._bands().memory_changed()
 
     def _lru_work(self, work: Callable[[Any], Any], message: Any) -> Any:  # noqa: ANN401
         return self._under_lru_lock(partial(work, message), message.user)

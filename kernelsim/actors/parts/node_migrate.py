@@ -15,7 +15,8 @@ from kernelsim.actors.messages.node import MigrateFolios, PutbackFolios
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.shared_server import Work
 from kernelsim.mm.core.mem import I64
-from kernelsim.mm.swap.migrate import migrate_folios, putback_folios
+from kernelsim.mm.file.migrate_folio import putback_movable_pages
+from kernelsim.mm.swap.migrate import migrate_folios
 
 
 class NodeMigrate:
@@ -55,6 +56,7 @@ class NodeMigrate:
         return self._under_lru_lock(partial(self._putback, message), message.user)
 
     def _putback(self, message: PutbackFolios) -> tuple[I64, int]:
-        out = np.zeros(len(message.pfns), np.int64)
-        nr_free = self._memory.taken(putback_folios(self._memory.mem, message.pfns, out))
+        out, kinds = np.zeros_like(message.pfns), np.zeros_like(message.pfns)  # all anonymous
+        nr_free = putback_movable_pages(self._memory.mem, message.pfns, kinds, out)
+        self._memory.taken(nr_free)
         return out[:nr_free], self._hold_ns(message.user, len(message.pfns))

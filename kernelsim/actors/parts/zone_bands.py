@@ -13,6 +13,7 @@ from kernelsim.mm.core.mem import Z_FREE, Z_MANAGED, Mem
 from kernelsim.trace.ks import ks_watermark
 
 BANDS: Final = ("below_min", "low_min", "high_low", "above_high")  # of a zone's free pages
+NO_BAND: Final = -1  # of a zone without pages
 
 
 class ZoneBands:
@@ -37,9 +38,16 @@ class ZoneBands:
         self._zones = zones
         self._burst = burst
         self._logged: dict[int, int] = {}  # bursts run ahead of the log
-        for zone in zones:
-            if mem.zone[zone, Z_MANAGED]:
-                self._logged[zone] = burst.band[zone] = band_of(mem, zone)
+        self.memory_changed()
+
+    def memory_changed(self) -> None:
+        """Begin with zones that have memory now, and forget those that have none any more."""
+        for zone in self._zones:
+            if not self._mem.zone[zone, Z_MANAGED]:
+                self._logged.pop(zone, None)
+                self._burst.band[zone] = NO_BAND
+            elif zone not in self._logged:
+                self._logged[zone] = self._burst.band[zone] = band_of(self._mem, zone)
 
     def look(self) -> None:
         """Log which watermarks the free pages crossed since the last look, one by one."""

@@ -260,6 +260,8 @@ class FaultHandler(Actor):
         if done and is_locked(fault.vma):
             mlock_new_folio(kernel.mem, int(self._pfn[0]))
             munlock_folios(kernel.mem, unused, nr_unused)
+            if not nr_unused:  # others have the old one; it may move as soon as others run
+                await move_folios(self._current, np.array([old_pfn], np.int64), 1, locks=False)
         if not done:  # no longer a page to be copied
             await free_frames(self._current, self._pfn, 1)
             return RETRY
@@ -267,11 +269,7 @@ class FaultHandler(Actor):
         note_file_flushed(self._current, self._mm, int(is_of_file))
         result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
         await free_pages_and_swap_cache(self._current, unused[:nr_unused])
-        if not is_of_file:
-            return result
-        if is_locked(fault.vma):
-            await move_folios(self._current, np.array([old_pfn], np.int64), 1, locks=False)
-        return msgspec.structs.replace(result, rss=(-1, 1, 0, 0))
+        return msgspec.structs.replace(result, rss=(-1, 1, 0, 0)) if is_of_file else result
 
     async def _make_tables(self, fault: PageFault, *, nr_left_out: int = 0) -> bool:
         """Build the page tables a page needs from frames of the zones; False if killed meanwhile.

@@ -20,7 +20,7 @@ from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, vm
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import by_node, free_frames
 from kernelsim.actors.core.lru_add import lru_add_drain_all
-from kernelsim.actors.core.memory_access import copy_pages
+from kernelsim.actors.core.memory_access import copy_folios
 from kernelsim.actors.core.shared_mm import mmap_lock
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.messages.node import MigrateFolios, PutbackFolios
@@ -313,7 +313,8 @@ async def _migrate_batch(
             break
         have += 1
     moved = np.zeros(len(vpns), np.int64)
-    await _copy(current, _frames(current, mm, vpns[:have]), new[:have])
+    old = _frames(current, mm, vpns[:have])
+    await copy_folios(current, old[old != 0], new[:have][old != 0], resched=True)
     old = _frames(current, mm, vpns[:have])
     there = np.flatnonzero(old)
     nids = nids_of(kernel.mem, old[there])
@@ -332,18 +333,3 @@ async def _migrate_batch(
     unused = np.concatenate((old[done], new[:have][moved[:have] == 0]))
     await free_frames(current, unused, len(unused))
     return moved, have < len(vpns)
-
-
-async def _copy(current: Current, old: I64, new: I64) -> None:
-    """Copy pages to their new frames, from those that are still there: a run for each two nodes.
-
-    Source: Linux 6.1 mm/migrate.c:folio_migrate_copy
-    """
-    mem, latency = current.kernel.mem, current.kernel.spec.latency
-    if not latency.has_bus:
-        await current.task.compute(latency.page_copy_ns * len(new))
-        return
-    there = old != 0
-    pairs = np.stack((nids_of(mem, old[there]), nids_of(mem, new[there])), axis=1)
-    for pair, nr_pages in zip(*np.unique(pairs, axis=0, return_counts=True), strict=True):
-        await copy_pages(current, tuple(pair.tolist()), int(nr_pages), resched=True)

@@ -31,8 +31,16 @@ async def mlock_vma_pages_range(
     out = np.zeros(PAGEVEC_SIZE, np.int64)
     await lru_add_drain(current)
     while vpn < last:
+        first = vpn
         nr, vpn = mlock_pte_range(*kernel.space, mm.number, vpn, last, locks, out)
         await move_folios(current, out, nr, locks=locks)
+        seen = out[:nr].copy()
+        while not locks and nr:  # a page may have moved meanwhile, and taken its mark along
+            nr, _ = mlock_pte_range(*kernel.space, mm.number, first, vpn, False, out)
+            moved = out[:nr][~np.isin(out[:nr], seen)]
+            nr = len(moved)
+            await move_folios(current, moved, nr, locks=False)
+            seen = np.concatenate((seen, moved))
 
 
 async def move_folios(current: Current, pfns: I64, nr: int, *, locks: bool) -> None:

@@ -49,8 +49,6 @@ from kernelsim.mm.core.xarray import xa_load, xa_store
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.space.i_mmap import FV_MM, FV_NEXT
 from kernelsim.mm.space.pgtable import (
-    _PAGE_PRESENT,
-    _PAGE_SPECIAL,
     PT_BITS,
     PTE_PFN_MASK,
     Mms,
@@ -59,10 +57,12 @@ from kernelsim.mm.space.pgtable import (
     get_pte,
     is_migration_pte,
     make_migration_pte,
+    maps_page,
     mk_pte,
     pte_pfn,
     walk,
 )
+from kernelsim.mm.space.rmap import vpn_of_page
 from kernelsim.mm.space.rmap_file import first_mapping, table_of, vpn_in
 from kernelsim.mm.swap.migrate import folio_migrate_flags, move_counts
 from kernelsim.mm.swap.swap_area import SwapArea
@@ -127,36 +127,49 @@ def forget_translation(cpus: Translations, mm: int, vpn: int) -> None:
 @leaf
 def change_anon_entries(
     mem: Mem, pt: PageTables, mms: Mms, cpus: Translations, pfn: int, new: int, how: int,
-) -> int:  # fmt: skip
-    """Change the entries of an anonymous page in all address spaces; return how many were found.
+) -> None:  # fmt: skip
+    """Change the entries of an anonymous page in all address spaces.
 
     Source: Linux 6.1 mm/rmap.c:try_to_migrate_one, mm/migrate.c:remove_migration_pte
     """
-    private = mem.pages.private
-    owner, vpn = int(mem.pages.mapping[pfn]), int(mem.pages.index[pfn])
-    index = vpn & ((1 << pt.state[PT_BITS]) - 1)
-    mm, found, left = owner, 0, int(mem.pages.mapcount[pfn])
-    while found < left:
-        row, _ = walk(pt.entry, pt.state, private, int(mms.pgd_row[mm]), vpn)
-        pte = get_pte(pt.entry, row, index) if row else 0
-        is_wanted = pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT
-        if how == FROM_MIGRATION:
-            is_wanted = is_migration_pte(pte)
-        if is_wanted and pte_pfn(pte) == pfn:
-            if how == FROM_MIGRATION:
-                pt.entry[row, index] = end_migration_pte(pte, new)
-            elif how == TO_FRAME:
-                pt.entry[row, index] = mk_pte(new, pte & ~PTE_PFN_MASK)
-            else:
-                pt.entry[row, index] = make_migration_pte(pte)
-            cpus.flushes[mm] += how != FROM_MIGRATION
-            forget_translation(cpus, mm, vpn)
-            found += 1
+    owner, left = int(mem.pages.mapping[pfn]), int(mem.pages.mapcount[pfn])
+    is_moved = False  # whether to look for those that have moved it since a fork (mremap)
+    mm = owner
+    while left > 0:
+        vpn = int(mem.pages.index[pfn])
+        if is_moved:
+            vpn = vpn_of_page(pt, mem, int(mms.pgd_row[mm]), pfn)
+        if vpn >= 0 and change_anon_entry(mem, pt, mms, cpus, pfn, new, how, mm, vpn):
+            left -= 1
         mm = int(mms.fork_next[mm])
         assert mm or not owner, "the owner of a page is in no ring"
         if mm == owner:
-            break
-    return found
+            assert left == 0 or not is_moved, "an anonymous page is mapped by nobody of its ring"
+            is_moved = True
+
+
+@leaf
+def change_anon_entry(
+    mem: Mem, pt: PageTables, mms: Mms, cpus: Translations, pfn: int, new: int, how: int,
+    mm: int, vpn: int,
+) -> bool:  # fmt: skip
+    """Change the entry of an anonymous page in one address space; tell whether it was to be."""
+    row, _ = walk(pt.entry, pt.state, mem.pages.private, int(mms.pgd_row[mm]), vpn)
+    index = vpn & ((1 << pt.state[PT_BITS]) - 1)
+    pte = get_pte(pt.entry, row, index) if row else 0
+    if not maps_page(pte) or pte_pfn(pte) != pfn:
+        return False
+    if is_migration_pte(pte) != (how == FROM_MIGRATION):
+        return False
+    if how == FROM_MIGRATION:
+        pt.entry[row, index] = end_migration_pte(pte, new)
+    elif how == TO_FRAME:
+        pt.entry[row, index] = mk_pte(new, pte & ~PTE_PFN_MASK)
+    else:
+        pt.entry[row, index] = make_migration_pte(pte)
+    cpus.flushes[mm] += how != FROM_MIGRATION
+    forget_translation(cpus, mm, vpn)
+    return True
 
 
 @leaf
@@ -207,21 +220,8 @@ def try_to_migrate(
         state[i] = AT_ONCE
         if mapcount == 0 or flags & np.uint32(PG_anon | PG_swapcache) != np.uint32(PG_anon):
             continue
-        found = change_anon_entries(mem, pt, mms, cpus, pfn, pfn, TO_MIGRATION)
+        change_anon_entries(mem, pt, mms, cpus, pfn, pfn, TO_MIGRATION)
         state[i] = WAITED_FOR
-        if found < mapcount:  # one that shares it since a fork has it elsewhere by now
-            mem.pages.mapcount[pfn] = found
-            change_anon_entries(
-                mem,
-                pt,
-                mms,
-                cpus,
-                pfn,
-                pfn,
-                FROM_MIGRATION,
-            )
-            mem.pages.mapcount[pfn] = mapcount
-            state[i] = STAYS
 
 
 @leaf
@@ -261,20 +261,7 @@ def move_to_new_folio(
             how = FROM_MIGRATION if state[i] == WAITED_FOR else TO_FRAME
             if how == TO_FRAME and not is_cached:
                 continue  # it has left the swap cache: next time it is waited for
-            found = change_anon_entries(mem, pt, mms, cpus, pfn, fresh, how)
-            if found < mapcount:
-                assert how == TO_FRAME, "a migration entry is lost"
-                mem.pages.mapcount[pfn] = found
-                move_back(
-                    mem,
-                    pt,
-                    mms,
-                    cpus,
-                    pfn,
-                    fresh,
-                    mapcount,
-                )
-                continue
+            change_anon_entries(mem, pt, mms, cpus, pfn, fresh, how)
         elif not is_anon and not is_cached:
             number, index = int(mem.pages.mapping[pfn]), int(mem.pages.index[pfn])
             if not number or xa_load(files.xa, number, index) != pfn:
@@ -293,19 +280,6 @@ def move_to_new_folio(
         state[i] = MOVED
         nr_moved += 1
     return nr_moved
-
-
-@leaf
-def move_back(
-    mem: Mem, pt: PageTables, mms: Mms, cpus: Translations, pfn: int, fresh: int, mapcount: int,
-) -> None:  # fmt: skip
-    """Let entries lead back to a page that not all of its users were found of."""
-    pages = mem.pages
-    pages.mapping[fresh], pages.index[fresh] = pages.mapping[pfn], pages.index[pfn]
-    pages.mapcount[fresh] = pages.mapcount[pfn]
-    change_anon_entries(mem, pt, mms, cpus, fresh, pfn, TO_FRAME)
-    pages.mapping[fresh], pages.index[fresh], pages.mapcount[fresh] = 0, 0, 0
-    pages.mapcount[pfn] = mapcount
 
 
 @leaf

@@ -87,27 +87,34 @@ PCP_HIGH_BATCHES: Final = 6  # until 5.13; mm/page_alloc.c:pageset_set_batch
 def set_pcp_sizes(phys: PhysMem) -> None:
     """Set batch and high of the per-cpu lists of all zones; an empty zone keeps 0.
 
-    Source: Linux 6.1 mm/page_alloc.c:percpu_pagelist_high_fraction_sysctl_handler,
-    :zone_set_pageset_high_and_batch
+    Source: Linux 6.1 mm/page_alloc.c:percpu_pagelist_high_fraction_sysctl_handler
     """
-    nr_online_cpus = phys.nr_cpus
-    for row in phys.mem.zone:
-        managed = int(row[Z_MANAGED])
-        if not managed:
-            continue
-        row[Z_PCP_BATCH] = watermark.zone_batchsize(managed, phys.era)
-        if not phys.era.pcp_scales:
-            row[Z_PCP_HIGH] = PCP_HIGH_BATCHES * row[Z_PCP_BATCH]
-            row[Z_PCP_FREES_BATCH] = 1
-            continue
-        row[Z_PCP_HIGH] = watermark.zone_highsize(
-            managed_pages=managed,
-            wmark_low=int(row[Z_WMARK_LOW]),
-            batch=int(row[Z_PCP_BATCH]),
-            nr_local_cpus=len(phys.nodes[int(row[Z_NID])].cpus),
-            nr_online_cpus=nr_online_cpus,
-            high_fraction=phys.tunables.now.vm_percpu_pagelist_high_fraction,
-        )
+    for zone in range(len(phys.mem.zone)):
+        zone_set_pageset_high_and_batch(phys, zone)
+
+
+def zone_set_pageset_high_and_batch(phys: PhysMem, zone: int) -> None:
+    """Set batch and high of the per-cpu lists of one zone; an empty one keeps 0.
+
+    Source: Linux 6.1 mm/page_alloc.c:zone_set_pageset_high_and_batch
+    """
+    row = phys.mem.zone[zone]
+    managed = int(row[Z_MANAGED])
+    if not managed:
+        return
+    row[Z_PCP_BATCH] = watermark.zone_batchsize(managed, phys.era)
+    if not phys.era.pcp_scales:
+        row[Z_PCP_HIGH] = PCP_HIGH_BATCHES * row[Z_PCP_BATCH]
+        row[Z_PCP_FREES_BATCH] = 1
+        return
+    row[Z_PCP_HIGH] = watermark.zone_highsize(
+        managed_pages=managed,
+        wmark_low=int(row[Z_WMARK_LOW]),
+        batch=int(row[Z_PCP_BATCH]),
+        nr_local_cpus=len(phys.nodes[int(row[Z_NID])].cpus),
+        nr_online_cpus=phys.nr_cpus,
+        high_fraction=phys.tunables.now.vm_percpu_pagelist_high_fraction,
+    )
 
 
 def setup_per_zone_lowmem_reserve(phys: PhysMem) -> None:

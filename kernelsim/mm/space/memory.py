@@ -74,6 +74,7 @@ _READABLE: Final = _PAGE_PRESENT | _PAGE_USER
 _WRITABLE: Final = _PAGE_PRESENT | _PAGE_USER | _PAGE_RW
 _ANON_FLAGS: Final = PG_anon | PG_swapbacked | PG_uptodate | PG_anon_exclusive
 _WRITTEN: Final = _WRITABLE | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_NX
+_ZERO_PAGE: Final = _PAGE_PRESENT | _PAGE_SPECIAL
 _NO_OWNER_MASK: Final = ~(PG_anon | PG_anon_exclusive) & 0xFFFF_FFFF
 
 
@@ -271,7 +272,7 @@ def map_anon(
             if row == 0:
                 break
         pte = get_pte(entry, row, vpn & mask)
-        if pte != 0 and pte & _PAGE_SPECIAL == 0:
+        if pte != 0 and pte & _ZERO_PAGE != _ZERO_PAGE:
             break
         map_anon_page(mem, pt, row, vpn & mask, mm, vpn, int(pfns[done]), token)
         done += 1

@@ -9,8 +9,8 @@ and the other CPUs' TLBs lose the page in the same step; that they are interrupt
 for afterwards.
 
 Interface: `misplaced_pages` and `pte_status` look at page tables. `migrate_folios` is called under
-the lru_lock of the old frames' node; the new frames are isolated then, until `putback_folios`
-under that of theirs.
+the lru_lock of the old frames' node; the new frames are isolated then, until
+`putback_movable_pages` of mm/file/migrate_folio.py under that of theirs.
 Units: virtual page numbers, pages.
 """
 
@@ -39,7 +39,7 @@ from kernelsim.mm.core.mem import (
     nid_of,
     zone_of,
 )
-from kernelsim.mm.core.swap import ALL_FLAGS, folio_add_lru, lruvec_del_folio
+from kernelsim.mm.core.swap import lruvec_del_folio
 from kernelsim.mm.core.vmstat import (
     NR_ANON_PAGES,
     NR_FILE_PAGES,
@@ -219,26 +219,3 @@ def migrate_folios(
         moved[i] = 1
         nr_moved += 1
     return nr_moved
-
-
-@leaf
-def putback_folios(mem: Mem, pfns: I64, out: I64) -> int:
-    """Put moved pages, all of one node, in front of their lists.
-
-    Returns:
-        How many lost their last user meanwhile: they are in `out`, to be freed.
-
-    Source: Linux 6.1 mm/migrate.c:migrate_folio_move, mm/swap.c:folio_add_lru
-    """
-    nr_free = 0
-    for i in range(len(pfns)):
-        pfn = int(pfns[i])
-        mem.node_stat[nid_of(mem, pfn), NR_ISOLATED_ANON] -= 1
-        if mem.pages.flags[pfn] & (ALL_FLAGS ^ PG_activating) == PG_isolated:
-            mem.pages.flags[pfn] = 0
-            out[nr_free] = pfn
-            nr_free += 1
-            continue
-        mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_isolated
-        folio_add_lru(mem, pfn)
-    return nr_free

@@ -1,6 +1,8 @@
 """Memory blocks of running machines: what may be written, what it does, and what it leaves."""
 
 import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError, SyscallError
 from kernelsim.mm.core.mem import PG_kernel
 from kernelsim.mm.page.memory_hotplug import block_range
+from kernelsim.mm.space.util import ADMIN_RESERVE_KBYTES_MAX
 from tests.small_machine import OpenMachine, run, small_machine
 
 MEMORY = "/sys/devices/system/memory"
@@ -22,6 +25,23 @@ async def written(machine: OpenMachine, name: str, word: str) -> int:
     except SyscallError as error:
         return error.errno
     return 0
+
+
+def in_use(machine: OpenMachine, index: int) -> int:
+    """Return how many pages of a block are in use."""
+    start, end = block_range(machine.kernel.phys, index)
+    return int((machine.mem.pages.flags[start:end] != 0).sum())
+
+
+@asynccontextmanager
+async def block_0_full(machine: OpenMachine) -> AsyncIterator[None]:
+    """Have what is touched inside the block come to block 1 of 256 MiB; then there is room in 0."""
+    filler = await machine.spawn("filler")
+    await filler.touch(await filler.mmap("112M"), write=True)
+    while not in_use(machine, 1):
+        await filler.touch(await filler.mmap("1M"), write=True)
+    yield
+    await filler.exit()
 
 
 def test_what_is_no_block_or_no_change_is_refused() -> None:
@@ -42,19 +62,21 @@ def test_what_is_no_block_or_no_change_is_refused() -> None:
 def test_pages_in_use_move_and_keep_what_they_hold() -> None:
     """Anonymous pages, shared ones, a file's: all are elsewhere, and no access faults for it."""
 
-    async def main(machine: OpenMachine) -> tuple[int, int, Any]:
+    async def main(machine: OpenMachine) -> tuple[int, int, list[int]]:
         process = await machine.spawn("user")
-        region = await process.mmap("6M")
-        await process.touch(region, write=True)
-        shared = await process.mmap("2M", shared=True)
-        await process.touch(shared, write=True)
+        fd = await process.syscall("open", "/data")
+        regions = [await process.mmap("2M"), await process.mmap("1M", shared=True)]
+        regions.append(await process.mmap("1M", fd=fd))
+        async with block_0_full(machine):
+            for region in regions:
+                await process.touch(region, write=region is not regions[2])
         error = await written(machine, "memory1/state", "offline")
-        again = [await process.touch(each) for each in (region, shared)]
-        start, end = block_range(machine.kernel.phys, 1)
-        in_use = int((machine.mem.pages.flags[start:end] != 0).sum())
-        return error, in_use, [each.minflt for each in again]
+        assert machine.vmstat["pgmigrate_success"] >= 4 << 8
+        again = [await process.touch(region) for region in regions]
+        return error, in_use(machine, 1), [each.minflt for each in again]
 
-    assert (0, 0, [0, 0]) == run(small_machine(memory="256M"), main).result
+    spec = small_machine(memory="256M", files={"/data": "1M"})
+    assert (0, 0, [0, 0, 0]) == run(spec, main).result
 
 
 @pytest.mark.mission("P6")
@@ -120,14 +142,126 @@ def test_programs_at_work_take_new_memory_at_once() -> None:
             await process.touch(region, write=True)
             await process.munmap(region)
 
-    async def main(machine: OpenMachine) -> list[int]:
+    async def main(machine: OpenMachine) -> tuple[list[int], list[bool]]:
         users = [await machine.spawn(name, churn) for name in ("a", "b")]
         await machine.dimms.add("dimm0", "128M")
-        words = ("online_movable", "offline", "online")
-        errors = [await written(machine, "memory32/state", word) for word in words]
+        errors, nr_used = [], []
+        for word in ("online_movable", "offline", "online"):
+            errors.append(await written(machine, "memory32/state", word))
+            await machine.sleep("500us")
+            nr_used.append(in_use(machine, 32))
         is_over.append(True)
         for user in users:
             await user.wait()
-        return errors
+        return errors, [nr > 0 for nr in nr_used]
 
-    assert run(machine_from_toml(SLOTS), main).result == [0] * 3
+    assert run(machine_from_toml(SLOTS), main).result == ([0] * 3, [True, False, True])
+
+
+def test_who_waits_for_a_busy_controller_leaves_its_cpu() -> None:
+    """One CPU, two that write: the first goes on, the second finds its work done."""
+
+    async def main(machine: OpenMachine) -> list[int]:
+        owner = await machine.spawn("owner")
+        async with block_0_full(machine):
+            await owner.touch(await owner.mmap("2M"), write=True)
+        found = {}
+
+        async def write(process: Any) -> None:
+            found[process.pid] = 0
+            try:
+                await process.syscall("write_sysfs", f"{MEMORY}/memory1/state", "offline")
+            except SyscallError as error:
+                found[process.pid] = error.errno
+
+        users = [await machine.spawn(name, write) for name in ("a", "b")]
+        for user in users:
+            await user.wait()
+        return [found[user.pid] for user in users]
+
+    assert run(small_machine(memory="256M"), main).result == [0, errno.EINVAL]
+
+
+def test_a_dimm_leaves_once() -> None:
+    """Two ask for it; a user who switches one of its blocks meanwhile waits, and finds it gone."""
+
+    async def main(machine: OpenMachine) -> tuple[list[int], list[int], int]:
+        await machine.dimms.add("dimm0", "256M")
+        for index in (32, 33):
+            await machine.write_sysfs(f"{MEMORY}/memory{index}/state", "online_movable")
+        user = await machine.spawn("user")
+        await user.touch(await user.mmap("12M"), write=True)
+        errors, in_time = [], []
+
+        async def remove(_: Any) -> None:
+            try:
+                await machine.dimms.remove("dimm0")
+            except SyscallError as error:
+                errors.append(error.errno)
+
+        async def switch(process: Any) -> None:
+            await process.sleep("3ms")
+            try:
+                await process.syscall("write_sysfs", f"{MEMORY}/memory32/state", "online")
+            except SyscallError as error:
+                in_time.append(error.errno)
+
+        users = [await machine.spawn("a", remove), await machine.spawn("b", remove)]
+        users.append(await machine.spawn("c", switch))
+        for each in users:
+            await each.wait()
+        return errors, in_time, len(machine.kernel.phys.memory_blocks.blocks)
+
+    spec = machine_from_toml({**SLOTS, "maxmem": "768M", "node": [{"cpus": "0", "memory": "512M"}]})
+    assert run(spec, main).result == ([errno.ENODEV], [errno.ENODEV], 4)
+
+
+def test_what_follows_from_memory_that_comes_online_by_itself() -> None:
+    """Two blocks at once: reserves grow, they are lowmem, and their zone's marks are watched."""
+
+    async def main(machine: OpenMachine) -> tuple[str, list[Any], list[bool]]:
+        assert machine.sysctl("vm.admin_reserve_kbytes") < ADMIN_RESERVE_KBYTES_MAX
+        machine.sysctl("vm.user_reserve_kbytes", 0)
+        await machine.write_sysfs(f"{MEMORY}/auto_online_blocks", "online_movable")
+        await machine.dimms.add("dimm0", "256M")
+        kernel = machine.kernel
+        zones = machine.sysfs("devices/system/memory/memory33/valid_zones")
+        assert kernel.init_mm.layout.is_lowmem(block_range(kernel.phys, 33)[1] - 1)
+        keys = ("vm.user_reserve_kbytes", "vm.admin_reserve_kbytes")
+        kbytes = [machine.sysctl(key) for key in keys]
+        bands = [kernel.nodes[0].bands.entries.get(3)]
+        await machine.write_sysfs(f"{MEMORY}/memory33/state", "offline")
+        await machine.write_sysfs(f"{MEMORY}/memory32/state", "offline")
+        bands.append(kernel.nodes[0].bands.entries.get(3))
+        return zones, kbytes, [band is not None for band in bands]
+
+    small = {"cpus": "0", "memory": "128M"}
+    zones, kbytes, crossed = run(machine_from_toml({**SLOTS, "node": [small]}), main).result
+    assert zones == "Movable\n"
+    assert kbytes == [0, ADMIN_RESERVE_KBYTES_MAX]  # 0 is a user's, and stays
+    assert crossed == [False, True]
+
+
+def test_a_dimm_that_cannot_leave_stays_whole() -> None:
+    """Its first block goes offline, its second does not: both are online in the end."""
+
+    async def main(machine: OpenMachine) -> tuple[int, list[str]]:
+        await machine.write_sysfs(f"{MEMORY}/auto_online_blocks", "online_kernel")
+        await machine.dimms.add("dimm0", "256M")
+        user = await machine.spawn("user")
+        await user.touch(await user.mmap("1M"), write=True)
+        last = 33 if in_use(machine, 33) else 32
+        start, end = block_range(machine.kernel.phys, last)
+        pages = machine.mem.pages.flags[start:end]
+        at = int((pages != 0).argmax())
+        before, pages[at] = pages[at], PG_kernel
+        with pytest.raises(SyscallError) as refusal:
+            await machine.dimms.remove("dimm0")
+        pages[at] = before
+        events = machine.dmesg.splitlines()[-1]
+        assert f"memory memory{last}: Offline failed." in events
+        blocks = machine.kernel.phys.memory_blocks.blocks
+        return refusal.value.errno, [block.state for block in blocks if block.index >= 32]
+
+    spec = machine_from_toml({**SLOTS, "maxmem": "768M", "node": [{"cpus": "0", "memory": "512M"}]})
+    assert run(spec, main).result == (errno.EBUSY, ["online", "online"])

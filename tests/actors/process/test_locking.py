@@ -201,3 +201,19 @@ def test_locking_what_cannot_be_read_fails_and_raises_no_signal():
         return mlock_counters(machine)["nr_mlock"]
 
     assert run(small_machine(files={"/data": "64K"}, **SMALL), main).result == 16
+
+
+def test_a_page_that_a_locker_has_copied_is_not_locked_any_more():
+    """The other side of the fork keeps it; nobody has locked it there."""
+
+    async def main(machine):
+        parent = await machine.spawn("parent")
+        region = await parent.mmap("256K")
+        await parent.touch(region, write=True)
+        child = await parent.fork()
+        await child.syscall("mlock", region)
+        locked = mlock_counters(machine)["nr_mlock"]
+        await child.syscall("munlock", region)
+        return locked, mlock_counters(machine)["nr_mlock"]
+
+    assert run(small_machine(**SMALL), main).result == (64, 0)

@@ -26,6 +26,7 @@ from kernelsim.mm.space.memory import (
 )
 from kernelsim.mm.space.pgtable import (
     get_mm_rss,
+    make_migration_pte,
     mk_swap_pte,
     pte_at,
     pte_pfn,
@@ -285,3 +286,5 @@ def test_mapping_stops_at_what_is_there_or_missing(box: Box) -> None:
     assert map_anon(*box.state, mm, 0, 20, 1, pfns[4:], 3, 1) == 3
     assert map_zero(*box.state, mm, 497, 9, 1, 1) == 1
     assert get_mm_rss(box.registry.mms, mm) == 8
+    box.set_pte(mm, 500, make_migration_pte(pte_at(*box.state, mm, 500)))
+    assert map_anon(*box.state, mm, 500, 1, 1, pfns[7:], 1, 1) == 0

@@ -47,19 +47,36 @@ async def write_sysfs(caller: Caller, message: WriteSysfs) -> int:
     if message.path == f"{MEMORY}block_size_bytes":
         return -errno.EACCES
     found = BLOCK_FILE.fullmatch(message.path)
-    block = phys.block(int(found[1])) if found else None
-    if found is None or block is None or found[2] not in (*READ_ONLY, "state", "online"):
+    if found is None or found[2] not in (*READ_ONLY, "state", "online"):
+        return -errno.ENOENT
+    if phys.block(int(found[1])) is None:
         return -errno.ENOENT
     if found[2] in READ_ONLY:
         return -errno.EACCES
-    word = message.word
-    if found[2] == "online":
-        word = TRUTH.get(word, "")
-        if word and (word == OFFLINE) == (block.state == OFFLINE):
-            return 0
-    answer: int = await caller.kernel.memory_hotplug.ask(
-        StateStore(caller.current, block.index, word)
-    )
+    word = message.word if found[2] == "state" else TRUTH.get(message.word, "")
+    if word not in ONLINE_TYPES:
+        return -errno.EINVAL
+    while not await caller.kernel.device_hotplug.acquire_in_sysfs(caller.task):
+        if caller.task.killed:
+            return -errno.EINTR
+        await caller.enter_kernel()  # the call begins afresh
+    try:
+        return await _state_store(caller, int(found[1]), word, is_truth=found[2] == "online")
+    finally:
+        caller.kernel.device_hotplug.release()
+
+
+async def _state_store(caller: Caller, index: int, word: str, *, is_truth: bool) -> int:
+    """Bring a block online or offline, under device_hotplug_lock; return 0 or a negative errno.
+
+    Source: Linux 6.1 drivers/base/memory.c:state_store, drivers/base/core.c:online_store
+    """
+    block = caller.kernel.phys.block(index)
+    if block is None:  # it went while this task waited
+        return -errno.ENODEV
+    if is_truth and (word == OFFLINE) == (block.state == OFFLINE):
+        return 0
+    answer: int = await caller.kernel.memory_hotplug.ask(StateStore(caller.current, index, word))
     return answer
 
 
@@ -68,7 +85,7 @@ CALLS: Final = (
         name="write_sysfs",
         value=WriteSysfs,
         handler=write_sysfs,
-        errors=(errno.ENOENT, errno.EACCES, errno.EINVAL, errno.EBUSY, errno.EINTR),
+        errors=(errno.ENOENT, errno.EACCES, errno.EINVAL, errno.EBUSY, errno.EINTR, errno.ENODEV),
         form="path word",
         words=(*ONLINE_TYPES, *TRUTH),
     ),

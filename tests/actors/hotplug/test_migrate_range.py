@@ -1,0 +1,146 @@
+"""Pages that leave a memory block: whoever has them, and whatever their users do meanwhile."""
+
+import errno
+from typing import Any
+
+from kernelsim.check.machine import check_machine
+from kernelsim.config.machine_file import machine_from_toml
+from kernelsim.mm.space.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
+from tests.small_machine import PAGE, OpenMachine, run
+
+FILE = "devices/system/memory/memory32/state"
+STATE = f"/sys/{FILE}"
+SLOTS = {"name": "slots", "maxmem": "384M", "node": [{"cpus": "0-7", "memory": "256M"}]}
+TARGET = 1 << 40
+SIZE = 512 * PAGE
+
+
+async def with_region(machine: OpenMachine, name: str) -> tuple[Any, Any]:
+    """Bring a DIMM online; return a process and a region of it that is there."""
+    if machine.kernel.phys.block(32) is None:
+        await machine.dimms.add("dimm0", "128M")
+        await machine.write_sysfs(STATE, "online_movable")
+    process = await machine.spawn(name)
+    region = await process.mmap(SIZE)
+    await process.touch(region, write=True)
+    return process, region
+
+
+async def move(process: Any, region: Any, target: int = TARGET) -> Any:
+    """Have a process move a region elsewhere; return it."""
+    flags = MREMAP_MAYMOVE | MREMAP_FIXED
+    return await process.syscall("mremap", region, SIZE, flags=flags, new_address=target)
+
+
+async def while_pages_move(machine: OpenMachine, process: Any) -> None:
+    """Have a process sleep until pages are being moved; fail if they are all gone by then."""
+    while not machine.kernel.migrations:
+        assert machine.kernel.phys.block(32).state != "offline", "too late"
+        await process.sleep("3us")
+    assert check_machine(machine.kernel) == []
+
+
+def test_a_page_that_one_side_of_a_fork_has_moved_is_found_by_all() -> None:
+    """Both have it in its new frame, and need no fault for it."""
+
+    async def main(machine: OpenMachine) -> tuple[list[int], int]:
+        parent, region = await with_region(machine, "parent")
+        child = await parent.fork()
+        moved = await move(child, region)
+        await machine.write_sysfs(STATE, "offline")
+        again = [await parent.touch(region), await child.touch(moved)]
+        return [each.minflt for each in again], machine.vmstat["pgmigrate_success"]
+
+    faults, nr_moved = run(machine_from_toml(SLOTS), main).result
+    assert faults == [0, 0]
+    assert nr_moved >= SIZE // PAGE
+
+
+def test_what_users_do_to_pages_that_are_being_moved() -> None:
+    """They move, unmap, share, leave: nothing of it is lost, and nobody is waited for."""
+
+    async def main(machine: OpenMachine) -> tuple[list[int], int]:
+        parent, region = await with_region(machine, "parent")
+
+        async def mover(child: Any) -> None:
+            await while_pages_move(machine, child)
+            await move(child, await move(child, region), region.address)
+            await child.touch(region)
+
+        async def unmapper(child: Any) -> None:
+            await while_pages_move(machine, child)
+            await child.munmap(region)
+
+        async def forker(child: Any) -> None:
+            await while_pages_move(machine, child)
+            grandchild = await child.fork()
+            await grandchild.touch(region, write=True)
+
+        async def leaver(child: Any) -> None:
+            await while_pages_move(machine, child)
+
+        programs = (mover, unmapper, forker, leaver)
+        children = [await parent.fork(program) for program in programs]
+        await machine.write_sysfs(STATE, "offline")
+        for child in children:
+            await child.wait()
+        return [child.exit_status for child in children], (await parent.touch(region)).minflt
+
+    assert run(machine_from_toml(SLOTS), main).result == ([0] * 4, 0)
+
+
+def test_smaps_counts_a_page_that_is_being_moved_as_resident() -> None:
+    """It is in memory, not in swap."""
+
+    async def main(machine: OpenMachine) -> tuple[int, int]:
+        owner, region = await with_region(machine, "owner")
+        seen = []
+
+        async def look(process: Any) -> None:
+            await while_pages_move(machine, process)
+            vmas = owner.capture(usage=True).vmas
+            seen.extend(each.usage for each in vmas if each.start == region.address)
+
+        watcher = await machine.spawn("watcher", look)
+        await machine.write_sysfs(STATE, "offline")
+        await watcher.wait()
+        return seen[0].rss, seen[0].swap
+
+    assert run(machine_from_toml(SLOTS), main).result == (SIZE, 0)
+
+
+def test_a_signal_ends_a_removal_and_all_is_as_it_was() -> None:
+    """The writer is killed while pages move: EINTR, and the block stays online."""
+
+    async def main(machine: OpenMachine) -> str:
+        owner, region = await with_region(machine, "owner")
+
+        async def write(process: Any) -> None:
+            await process.syscall("write_sysfs", STATE, "offline")
+
+        writer = await machine.spawn("writer", write)
+        await while_pages_move(machine, owner)
+        await writer.kill()
+        await writer.wait()
+        await owner.touch(region, write=True)
+        return machine.sysfs(FILE)
+
+    ended = run(machine_from_toml(SLOTS), main)
+    last = ended.log.named("ks_memory_block")[-1].fields
+    assert (ended.result, last["errno"], last["reason"]) == (
+        "online\n", errno.EINTR, "signal backoff",
+    )  # fmt: skip
+
+
+def test_copies_of_pages_that_move_share_the_bus() -> None:
+    """Each page passes it twice, which takes longer than the CPU does."""
+
+    async def main(machine: OpenMachine) -> int:
+        await with_region(machine, "owner")
+        began_ns = machine.now_ns
+        await machine.write_sysfs(STATE, "offline")
+        return machine.now_ns - began_ns
+
+    latency = {"bus_bandwidth_bytes_per_s": 2 * 10**8}
+    took_ns = run(machine_from_toml(SLOTS | {"latency": latency}), main).result
+    assert took_ns > 2 * 5 * SIZE
