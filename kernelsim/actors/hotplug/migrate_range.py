@@ -19,9 +19,9 @@ from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.memory_access import copy_folios
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.messages.memory_hotplug import IsolateMovable, PutbackMovable
-from kernelsim.actors.core.memory_access import copy_folios
 from kernelsim.actors.tracing import trace
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX, nids_of
