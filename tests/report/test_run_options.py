@@ -1,7 +1,15 @@
 """Tests of what a user may choose for a run."""
 
+import json
+
+import attrs
+import pytest
+
+from kernelsim.config.machine_file import load_machine
+from kernelsim.machine import Machine
 from kernelsim.report.machine_run import run_machine
-from kernelsim.report.run_options import RunOptions, replay_command
+from kernelsim.report.run_options import RunOptions, options_of_record, replay_command
+from kernelsim.report.run_record import run_record
 from kernelsim.workload.api import Workload
 
 
@@ -21,13 +29,26 @@ def test_until_is_the_same_number_in_python_and_on_the_command_line():
     assert ends == [1000, 1000]
 
 
+ALL = RunOptions(
+    machine="tiny-64m", seed=2, schedule_seed=3, settings=("vm.swappiness=1",), mempolicy="local",
+    burst_pages=4, trace=("kmem:*", "actor=cpu0"), check=True, until="1s", progress=False,
+)  # fmt: skip
+
+
 def test_the_replay_command_keeps_every_option():
     """All but the output directory and the report, what was traced included."""
-    options = RunOptions(
-        machine="tiny-64m", seed=2, schedule_seed=3, settings=("vm.swappiness=1",), burst_pages=4,
-        trace=("kmem:*", "actor=cpu0"), check=True, until="1s",
-    )  # fmt: skip
-    assert replay_command(options, "w.py") == (
+    assert replay_command(ALL, "w.py") == (
         "kernelsim run w.py --machine tiny-64m --seed 2 --schedule-seed 3 --set vm.swappiness=1 "
-        "--burst-pages 4 --trace 'kmem:*' --trace actor=cpu0 --until 1s --check"
+        "--mempolicy local --burst-pages 4 --trace 'kmem:*' --trace actor=cpu0 --until 1s --check"
     )
+
+
+@pytest.mark.parametrize("options", [ALL, RunOptions(progress=False)], ids=["all", "none"])
+def test_options_come_back_from_run_json(options):
+    """All that decide what happens; what only looks on is left out."""
+    machine = Machine(load_machine("tiny-64m"), burst_pages=options.burst_pages or 512)
+    record = json.loads(json.dumps(run_record(machine, options, "w.py")))
+    expected = attrs.evolve(
+        options, trace=(), check=False, burst_pages=machine.kernel.burst_pages
+    )  # fmt: skip
+    assert options_of_record(record) == expected
