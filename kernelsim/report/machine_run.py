@@ -289,6 +289,7 @@ class _Run:
         record |= {
             "exit_state": state,
             "detail": str(error or "") or (ended.detail if ended else ""),
+            "failure": None if error is None else str(error),
             "virtual_ns": self.end.ended_ns,
             "nr_steps": engine.clock.number,
             "snapshots": self.snapshots,

@@ -45,7 +45,10 @@ def test_a_run_that_fails_is_a_result_and_reads_back(here):
     ran = kernelsim.run("hog.py", machine="tiny-64m", settings={"vm.swappiness": 7}, out="o")
     assert "not 7" in ran.failure
     read = kernelsim.read("o")
-    assert "not 7" in read.failure
+    assert read.failure == ran.failure
+    ran = kernelsim.run("hog.py", machine="tiny-64m", until="1us", out="until")
+    assert (ran.failure, kernelsim.read("until").failure) == (None, None)
+    assert kernelsim.read("until").record["detail"]
     assert next(iter(read.metrics)) == "t_ns"
     assert {column.dtype for column in read.metrics.values()} == {np.dtype(np.int64)}
     assert {len(column) for column in read.metrics.values()} == {read.metrics.nr_rows}
