@@ -152,7 +152,8 @@ def masim_workload(path: Path) -> Callable[[DrawingMachine], Awaitable[dict[str,
                 vpns = np.array(offsets, np.int64) // PAGE_SIZE + first[pattern.region]
                 await process.touch_pages(vpns, np.full(len(vpns), pattern.mode != "ro", np.uint8))
                 turns[phase.name] += 1
-        await process.exit()
+        if process.exit_status is None:
+            await process.exit()
         return turns
 
     return main
