@@ -11,6 +11,7 @@ import pytest
 from kernelsim.cli import main as cli
 from kernelsim.errors import ConfigError
 from kernelsim.explore.sweep_grid import Grid, seeds_of, settings_of
+from kernelsim.explore.sweep_picture import write_picture
 from kernelsim.explore.sweep_table import Figure, Setting, cell_of, shown_metrics
 
 pytestmark = pytest.mark.mission("B4")
@@ -198,6 +199,16 @@ def test_figures_say_median_and_spread():
     assert cell_of("pgfault", figure) == "5 (1 … 9)"
     assert cell_of("lock_ns", Figure(1, 2000, 2000, 2000)) == "2 us"
     assert cell_of("x", None) == "-"
+
+
+def test_a_picture_is_the_same_whatever_was_drawn_before(tmp_path):
+    """Byte for byte, also in a process that has drawn others."""
+    settings = [Setting({"a": str(n)}, {"m": Figure(2, n, 0, 9)}, (), 0) for n in (1, 2)]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_picture(tmp_path / name, settings, ["m"], "title")
+    one, two = (tmp_path / name / "sweep.html" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_metrics_shown_are_those_that_differ_or_that_are_asked_for():

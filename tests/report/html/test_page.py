@@ -71,7 +71,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_run_has_the_same_report(report, tmp_path):
-    """Byte for byte, whoever writes it, and when."""
+    """Byte for byte, whoever writes it, when, and whatever that process wrote before."""
+    assert write_report(report.parent, to=tmp_path / "a.html").read_bytes() == report.read_bytes()
     again = tmp_path / "again.html"
     words = ["-m", "kernelsim", "report", str(report.parent), "--to", str(again)]
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
