@@ -167,6 +167,8 @@ MISTAKES = [
     (["--seeds", "5-1"], "--seeds"),
     (["--until", "soon"], "--until"),
     (["--jobs", "0"], "--jobs"),
+    (["--mempolicy", "interleave:0-1"], "on small = 'interleave:0-1'"),
+    (["--burst-pages", "0"], "must be 1 to 4096"),
     (["--jobs", "1", "--dask", "x"], "--jobs"),
 ]
 
@@ -177,6 +179,41 @@ def test_mistakes_are_told_before_anything_runs(words, told, here, capsys):
     sweep("w.py", *words, "--out", "o", status=cli.EXIT_WRONG_USE)
     assert told in capsys.readouterr().err
     assert not (here / "o/runs.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "burst_pages = 'x'",
+        "machine = []",
+        "mempolicy = [1.5]",
+        "[set]\n'vm.swappiness' = []",
+        "seed = 1",
+        "until = [5]",
+    ],
+)
+def test_a_grid_that_is_wrong_is_refused(line, here, capsys):
+    """One line, and no directory: a type, an axis without values, an unknown key."""
+    (here / "grid.toml").write_text(f"workload = 'w.py'\n{line}\n")
+    sweep("grid.toml", "--out", "o", status=cli.EXIT_WRONG_USE)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("kernelsim: ")
+    assert not (here / "o").exists()
+
+
+def test_a_metric_that_nobody_has_is_refused_by_the_first_run(here, capsys):
+    """What a workload returns is known when one run has ended well; nobody waits for the rest.
+
+    What was done is kept: the same sweep goes on with a metric that there is.
+    """
+    words = ["sweep", "w.py", "--seeds", "1-3", "--jobs", "1", "--out", "o"]
+    assert cli.exit_status([*words, "--metric", "twic"]) == cli.EXIT_WRONG_USE
+    assert "--metric = 'twic': matches none of virtual_ns" in capsys.readouterr().err
+    assert len((here / "o/runs.jsonl").read_bytes().splitlines()) == 1
+    assert cli.exit_status([*words, "--metric", "twic", "--resume"]) == cli.EXIT_WRONG_USE
+    assert len((here / "o/runs.jsonl").read_bytes().splitlines()) == 1
+    assert cli.exit_status([*words, "--metric", "twice", "--resume"]) == cli.EXIT_DONE
+    assert len(rows(here / "o")) == 3
 
 
 def test_the_grid_is_the_product_of_its_axes():
