@@ -1,6 +1,7 @@
 """Tests of the report: what it says, that it is one file, and that a browser draws it."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,18 @@ def test_the_same_run_has_the_same_report(report, tmp_path):
     words = ["-m", "kernelsim", "report", str(report.parent), "--to", str(again)]
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     assert again.read_bytes() == report.read_bytes()
+
+
+def test_a_damaged_log_is_one_line(report, tmp_path, capsys):
+    """What is no JSON in the middle of the log is told, and nothing is written."""
+    copied = shutil.copytree(report.parent, tmp_path / "copied")
+    lines = (copied / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (copied / "events.jsonl").write_bytes(b"".join([*lines[:3], b"\xff\n", *lines[3:]]))
+    assert exit_status(["report", str(copied), "--to", str(tmp_path / "x")]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "has a damaged log" in told
+    assert "events.jsonl" in told
+    assert not (tmp_path / "x").exists()
 
 
 def test_story_comes_first_and_has_the_runs_figures(report):
