@@ -6,7 +6,7 @@ Interface: `kills_of` a kernel log; `kill_text` of one. Units: pages.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -65,11 +65,9 @@ def kill_text(kill: Kill) -> Iterator[str]:
     yield f"{report.invoker} asked for a block of order {report.order} and nothing could be freed"
     yield (
         f"{kill.total_pages} pages of memory and swap: a thousandth of oom_score_adj is worth "
-        f"{kill.total_pages / 1000:.0f} pages"
+        f"{kill.total_pages // 1000} pages"
     )
-    ranked = sorted(
-        report.tasks, key=lambda task: -(badness(task, kill.total_pages) or -kill.total_pages * 2)
-    )
+    ranked = ranking(report.tasks, kill.total_pages)
     rows = [row_of(task, kill) for task in ranked[:ROWS_MAX]]
     headers = ["pid", "name", "rss", "+ swap", "+ page tables", "+ adjustment", "= badness", ""]
     yield from plain_table(headers, rows).splitlines()
@@ -82,6 +80,17 @@ def kill_text(kill: Kill) -> Iterator[str]:
             f"{report.killed.name} is not the first: vm.oom_kill_allocating_task, a task that was "
             "dying already, or a policy that left out others"
         )
+
+
+def ranking(tasks: Sequence[OomTask], total: int) -> list[OomTask]:
+    """Return tasks in the order in which the OOM killer prefers them; of equals the later listed.
+
+    Source: Linux 6.1 mm/oom_kill.c:oom_evaluate_task
+    """
+    points = [badness(task, total) for task in tasks]
+    chosen = [(-own, -number) for number, own in enumerate(points) if own is not None]
+    never = [task for task, own in zip(tasks, points, strict=True) if own is None]
+    return [*(tasks[-number] for _, number in sorted(chosen)), *never]
 
 
 def badness(task: OomTask, total: int) -> int | None:

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelsim.cli import main as cli
+from kernelsim.config.oom_report import OomTask
 from kernelsim.report.timeline.slices import DISK, Slice
 from kernelsim.report.why import within
-from kernelsim.report.why_oom import badness, kills_of
+from kernelsim.report.why_oom import badness, kills_of, ranking
 from tests.house_rules import TOP
 
 pytestmark = pytest.mark.mission("B6", "partly")
@@ -131,6 +132,19 @@ def test_mistakes(words, told, out, capsys):
     words = [word.replace("DIR", out) for word in words]
     assert cli.exit_status(words) == cli.EXIT_WRONG_USE
     assert told in capsys.readouterr().err
+
+
+def test_of_equals_the_later_is_chosen_and_nobody_who_is_exempt():
+    """As `oom_evaluate_task` keeps a task with as many points as the one before; 0 points count."""
+    named = {"exempt": (900, -1000), "first": (500, 0), "below": (100, -500), "later": (500, 0)}
+    named["nothing"] = (0, 0)
+    tasks = [
+        OomTask(pid=pid, name=name, rss=rss, swapents=0, oom_score_adj=adj)
+        for pid, (name, (rss, adj)) in enumerate(named.items())
+    ]
+    ranked = ranking(tasks, 1999)
+    assert [task.name for task in ranked] == ["later", "first", "nothing", "below", "exempt"]
+    assert badness(tasks[2], 1999) == 100 - 500  # a thousandth is whole pages
 
 
 def test_a_real_kernel_chose_as_the_ranking_says(capsys):
