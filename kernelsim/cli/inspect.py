@@ -76,7 +76,8 @@ def inspect(
         ftrace: Print the lines that the kernel's own trace would have, for tools that read them.
         why: Say why a fault or another stall took so long: slowest, ACTOR, ACTOR@TIME or @TIME;
             as `kernelsim explain fault`.
-        slowest: List so many faults and stalls, the slowest first, each with the word for --why.
+        slowest: List so many faults and stalls, the slowest first, each with the word for --why;
+            faults that were served in one go are as slow as their mean.
         stats: Print histograms of fault latencies, lock waits with their holders, and how
             efficient reclaim was.
         json: Write JSON, one object a line.

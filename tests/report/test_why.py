@@ -23,6 +23,7 @@ SHRUNK = {"nid": 0, "nr_unmap_fail": 0, "priority": 9, **dict.fromkeys(REST, 0),
 WAIT = {"lock": "node 0 DMA32 zone->lock", "hold_ns": 2 * US}
 HELD = {"user": "cpu1", "holder": "cpu0"}
 IO_WAIT = {"dev": "vda", "why": "wbt", "nr_in_flight": 9, "wait_ns": 25 * US}
+MANY = {"nr_pages": 400, "latency_ns": 400 * US, "io_ns": 0, "kind": "anon"}
 LOG = [
     (0, "run", "ks_run_start", {"schema": 1}),
     (0, "cpu0", "ks_sched_switch", {"prev": "", "next": "hog-100"}),
@@ -41,6 +42,8 @@ LOG = [
     (200, "hog-100", "ks_swapin", {"dev": "vda", "latency_ns": 60 * US, "nr_pages": 8}),
     (210, "hog-100", "ks_fault", {**FAULT, "latency_ns": 200 * US, "io_ns": 60 * US}),
     (300, "thief-101", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "anon"}),
+    (700, "hog-100", "ks_fault", {**FAULT, **MANY}),
+    (702, "hog-100", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "wp"}),
 ]  # fmt: skip
 
 
@@ -82,9 +85,13 @@ def test_the_tree_of_a_fault(out, capsys):
 
 
 def test_the_slowest_are_listed_with_their_selectors(out, capsys):
-    """The longest first; the word in the first column names just that one."""
+    """The slowest first, many at once by their mean; the first word names just that one."""
     assert cli.exit_status(["inspect", out, "--slowest", "5"]) == cli.EXIT_DONE
-    _, first, second = capsys.readouterr().out.splitlines()
+    _, first, second, third, many = capsys.readouterr().out.splitlines()
+    assert third.startswith("hog-100@702000")
+    assert " ".join(many.split()) == "hog-100@700000 400 us 400 faults: anon 1 us 400 faults: anon"
+    assert cli.exit_status(["explain", "fault", out, "hog-100@700000"]) == cli.EXIT_DONE
+    assert capsys.readouterr().out.startswith("hog-100: 400 faults: anon, 400 us")
     assert first.split()[:5] == ["hog-100@210000", "200", "us", "fault:", "swap"]
     assert first.endswith("direct reclaim") or "waits for vda" in first
     assert second.split()[0] == "thief-101@300000"
