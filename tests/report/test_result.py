@@ -3,11 +3,13 @@
 import ast
 import doctest
 import json
+import re
 
 import numpy as np
 import pytest
 
 import kernelsim
+from kernelsim.cli.main import exit_status
 from kernelsim.errors import ConfigError
 from kernelsim.report import result as module
 from tests.house_rules import TOP
@@ -96,6 +98,11 @@ def test_the_notebook_runs(capsys):
             value = compile(ast.Expression(last.value), "notebook", "eval")
             shown.append(eval(value, names))  # noqa: S307 - as above
     assert repr(shown[0]) == "<main on tiny-64m, seed 1: done>"
-    assert any(hasattr(each, "_repr_html_") for each in shown)
+    assert sum(hasattr(each, "_repr_html_") for each in shown) == 2
     assert "'kind': 'anon'" in capsys.readouterr().out
+    assert names["faults"]["nr_pages"][names["slowest"]] == 1  # it stalled; many at once did not
+    told = "".join(word for cell in notebook["cells"] for word in cell["source"])
+    [command] = re.findall(r"`kernelsim (.*?)`", told)
+    assert exit_status(command.replace("DIR", str(names["result"].directory)).split()) == 0
+    assert "direct reclaim" in capsys.readouterr().out
     assert names["eager"].value < names["result"].value
