@@ -5,8 +5,9 @@ it; mappings get the addresses they had. What it reads lies on a disk of the mac
 Interface: `calls_workload`. Units: bytes.
 """
 
-# Differs from Linux: The replay of a recording made by strace makes its calls and accesses no page,
-# as strace does not tell which pages a program accessed.
+# Differs from Linux: The replay of a recording made by strace makes its calls one after the other,
+# without the time between them, and accesses no page, as strace does not tell which pages a program
+# accessed. It leaves out mprotect, mremap and calls that copy descriptors, and says how many.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable

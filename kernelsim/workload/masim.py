@@ -8,6 +8,9 @@
     hot, 0, 4096, 1         region, 1 for random order, stride in bytes, weight[, ro | wo | rw]
 
 As in masim, each turn of a phase draws one of its patterns by weight.
+Differs: In the run of a configuration of masim, a turn accesses a page once, however often its
+stride meets it, and goes on after 4096 accesses where masim goes over the whole region.
+
 Interface: `is_masim` a text; `read_masim`; `masim_workload`. Units: bytes, ns.
 """
 

@@ -1,6 +1,7 @@
 """`kernelsim tour`: the table of rows, what is run for one, and what is told when it fails."""
 
 import re
+import shlex
 import tomllib
 
 import pytest
@@ -167,3 +168,20 @@ def test_what_a_row_runs_prints_its_figure(name):
     paths = [TOP / command.split()[1] for command in row["run"].split(" && ")]
     text = "".join(path.with_suffix(".out").read_text(encoding="utf-8") for path in paths)
     assert re.search(row["ours"], text, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "fewer"), [("B4", ("--seeds 1-2", "--seeds 1 --jobs 1")), ("B6", ("", ""))]
+)
+def test_what_a_row_of_several_steps_or_runs_prints_its_figure(
+    name, fewer, tmp_path, monkeypatch, capsys
+):
+    """No output is kept beside these: they run, a sweep with one seed."""
+    row = TABLE[name]
+    (tmp_path / "workloads").symlink_to(WORKLOADS)
+    monkeypatch.chdir(tmp_path)
+    for command in row["run"].split(" && "):
+        assert exit_status(shlex.split(command.replace(*fewer))) == 0
+    found = re.findall(row["ours"], capsys.readouterr().out, re.MULTILINE)
+    assert len(found) >= 3
