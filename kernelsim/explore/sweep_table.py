@@ -6,7 +6,7 @@ Units: those of the metrics; `_ns` is shown with its unit.
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import median
@@ -19,8 +19,8 @@ from kernelsim.errors import ConfigError
 from kernelsim.explore.sweep import Job
 from kernelsim.explore.sweep_run import DONE, FAILED, Result
 from kernelsim.report.metrics import connect, quoted
+from kernelsim.report.text_table import spread_text
 from kernelsim.report.whole import write_whole
-from kernelsim.units import format_duration
 
 CSV: Final = "sweep.csv"
 PARQUET: Final = "sweep.parquet"
@@ -144,20 +144,10 @@ def table_of(
 
 
 def cell_of(name: str, figure: Figure | None) -> str:
-    """Return a figure as text: the median, then the least and most if they differ."""
+    """Return a figure as text; of a setting without it, a dash."""
     if figure is None:
         return "-"
-    show = shower(name)
-    if figure.min == figure.max:
-        return show(figure.median)
-    return f"{show(figure.median)} ({show(figure.min)} … {show(figure.max)})"
-
-
-def shower(name: str) -> Callable[[float], str]:
-    """Return what shows the values of a metric."""
-    if name.endswith("_ns"):
-        return lambda value: format_duration(round(value))
-    return lambda value: f"{value:.6g}" if value % 1 else str(round(value))
+    return spread_text(name, figure.median, figure.min, figure.max)
 
 
 def write_tables(out: Path, runs: Runs, settings: Sequence[Setting]) -> None:

@@ -18,6 +18,7 @@ import attrs
 from kernelsim.report.html.picture import Picture, counters_picture
 from kernelsim.report.latencies import SHARES, FaultLatencies
 from kernelsim.report.result import Result
+from kernelsim.report.text_table import spread_text
 from kernelsim.units import format_duration
 
 SETTINGS: Final = (  # of run.json: what makes two runs more than two seeds
@@ -130,7 +131,7 @@ def counter_rows(sides: Sequence[Side]) -> list[list[str]]:
         change = (last - first) / abs(first) if first else float("inf") if last else 0.0
         if change == 0.0 and not exceeds(values):
             continue
-        cells = [cell_of(name, each) for each in values]
+        cells = [spread_text(name, median(each), min(each), max(each)) for each in values]
         shown = f"{change:+.1%}" if first else "from 0" if last else "="
         verdict = YES if exceeds(values) else "no"
         verdict = "?" if fewest == 1 and verdict == YES else verdict
@@ -142,15 +143,6 @@ def counter_rows(sides: Sequence[Side]) -> list[list[str]]:
 def exceeds(values: Sequence[Sequence[int]]) -> bool:
     """Return whether the values of some side lie apart from all values of another."""
     return any(max(one) < min(other) for one in values for other in values)
-
-
-def cell_of(name: str, values: Sequence[int]) -> str:
-    """Return the median of values with their spread."""
-    show = format_duration if name.endswith("_ns") else str
-    middle = show(round(median(values)))
-    if min(values) == max(values):
-        return middle
-    return f"{middle} ({show(min(values))} … {show(max(values))})"
 
 
 def latency_rows(sides: Sequence[Side]) -> list[list[str]]:

@@ -147,15 +147,28 @@ def test_mistakes(words, told, out, capsys):
 
 def test_of_equals_the_later_is_chosen_and_nobody_who_is_exempt():
     """As `oom_evaluate_task` keeps a task with as many points as the one before; 0 points count."""
-    named = {"exempt": (900, -1000), "first": (500, 0), "below": (100, -500), "later": (500, 0)}
+    named = {
+        "init": (999, 0),
+        "exempt": (900, -1000),
+        "first": (500, 0),
+        "below": (100, -500),
+        "later": (500, 0),
+    }
     named["nothing"] = (0, 0)
     tasks = [
         OomTask(pid=pid, name=name, rss=rss, swapents=0, oom_score_adj=adj)
-        for pid, (name, (rss, adj)) in enumerate(named.items())
+        for pid, (name, (rss, adj)) in enumerate(named.items(), start=1)
     ]
     ranked = ranking(tasks, 1999)
-    assert [task.name for task in ranked] == ["later", "first", "nothing", "below", "exempt"]
-    assert badness(tasks[2], 1999) == 100 - 500  # a thousandth is whole pages
+    assert [task.name for task in ranked] == [
+        "later",
+        "first",
+        "nothing",
+        "below",
+        "init",
+        "exempt",
+    ]
+    assert badness(tasks[3], 1999) == 100 - 500  # a thousandth is whole pages
 
 
 def test_a_real_kernel_chose_as_the_ranking_says(capsys):
