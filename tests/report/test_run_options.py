@@ -1,6 +1,7 @@
 """Tests of what a user may choose for a run."""
 
 import json
+import re
 
 import attrs
 import pytest
@@ -52,3 +53,22 @@ def test_options_come_back_from_run_json(options):
         options, trace=(), check=False, burst_pages=machine.kernel.burst_pages
     )  # fmt: skip
     assert options_of_record(record) == expected
+
+
+async def two_writers(machine):
+    """Write 4 MiB each, with the policy of the run, then with its own; return nodes, policies."""
+    found = []
+    for policy in (None, "bind:0"):
+        process = await machine.spawn("writer", cpu=0, mempolicy=policy)
+        await process.touch(await process.mmap("4M"), write=True)
+        maps = machine.proc(f"{process.pid}/numa_maps")
+        pages = re.findall(r"anon=1024 .*?N(\d)=1024", maps)
+        found.append((pages, re.findall(r"^[0-9a-f]+ (\S+) anon=1024", maps, re.MULTILINE)))
+    return found
+
+
+def test_the_policy_of_a_run_is_that_of_processes_that_have_none():
+    """Pages come from its node, though the CPU is on another; a process's own goes before."""
+    workload = Workload(two_writers, "machine", "numa-2x64m")
+    done = run_machine(workload, RunOptions(mempolicy="bind:1"), name="w.py")
+    assert done.result == [(["1"], ["bind:1"]), (["0"], ["bind:0"])]
