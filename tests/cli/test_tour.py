@@ -95,6 +95,24 @@ def test_a_row_that_does_not_hold_ends_with_exit_status_1(capsys, folder):
     assert told.err == "kernelsim: rows that do not hold: Z1\n"
 
 
+def test_what_does_not_hold_is_told_in_chinese(capsys, folder):
+    """The verdict, its reason and the last line; what the command said is not translated."""
+    words = ["tour", "--lang", "zh", "--workloads", folder(RAN.replace("^the fig", "^no fig"))]
+    assert 1 == exit_status(words)
+    told = capsys.readouterr()
+    assert "  不成立: 输出中没有一行像 ^no figure.*\n" in told.out
+    assert told.err == "kernelsim: 不成立的条目: Z1\n"
+
+
+def test_the_table_of_the_readme_has_chinese_words(capsys):
+    """All of it but the commands; in English it is that of the README."""
+    assert 0 == exit_status(["tour", "--markdown", "--lang", "zh", "--workloads", str(WORKLOADS)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| 条目 | 内容 | 状态 | 演示 |"
+    assert all(re.search("[一-鿿]", line.rpartition(" | ")[0]) for line in lines[2:])
+    assert any("部分：有 2.6 至 6.x" in line for line in lines)
+
+
 def test_a_figure_that_is_not_printed_does_not_hold(capsys, folder):
     """The run went well, and still the row is not shown."""
     assert 1 == exit_status(["tour", "--workloads", folder(RAN.replace("^the fig", "^no fig"))])
