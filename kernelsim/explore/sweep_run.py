@@ -115,7 +115,10 @@ def metrics_of(outcome: RunOutcome, latencies: FaultLatencies) -> dict[str, int 
     """
     handle = outcome.machine
     spread = latencies.all()
-    numbers: dict[str, int | float] = {"virtual_ns": handle.now_ns}
+    ended = outcome.kernel.engine.ended  # stopping the actors takes some more
+    numbers: dict[str, int | float] = {
+        "virtual_ns": handle.now_ns if ended is None else ended.now_ns
+    }
     numbers |= {f"fault_{name}_ns": ns for name, ns in spread.at_ns.items()}
     spent = [attrs.asdict(process.stats) for process in handle.processes]
     numbers |= {name: sum(each[name] for each in spent) for name in WAITS}

@@ -147,7 +147,7 @@ def test_a_grid_is_a_file(here, capsys):
     (here / "sub").mkdir()
     (here / "sub/grid.toml").write_text(
         'workload = "../w.py"\nmachine = ["../large.toml"]\nmempolicy = "local"\n'
-        'seeds = "2-3"\n[set]\n"vm.swappiness" = [10, 20, 30]\n'
+        'seeds = "2-3"\nuntil = "100us"\n[set]\n"vm.swappiness" = [10, 20, 30]\n'
     )
     sweep("sub/grid.toml", "--set", "vm.swappiness=30", "--jobs", 1, "--out", "o")
     found = rows(here / "o")
@@ -156,6 +156,15 @@ def test_a_grid_is_a_file(here, capsys):
         ("local", "30", "3"),
     ]
     assert found[0]["machine"] == "sub/../large.toml"
+    assert [r["virtual_ns"] for r in found] == ["100000"] * 2
+
+
+def test_a_policy_is_an_axis_that_moves_pages(here):
+    """The workload's pages are from the node that each run's policy names."""
+    policies = ("--mempolicy", "bind:0", "--mempolicy", "bind:1")
+    sweep("w.py", "--machine", "numa-2x64m", *policies, "--jobs", 1, "--out", "o")
+    away = [int(r["numa_other"]) for r in rows(here / "o")]  # from another node than the CPU's
+    assert abs(away[1] - away[0]) >= 256
 
 
 MISTAKES = [
