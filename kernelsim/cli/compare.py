@@ -31,18 +31,29 @@ def compare(
     from fnmatch import fnmatchcase
 
     from kernelsim.report.compare import (
+        counter_names,
         counter_rows,
         latency_rows,
         overlaid,
         settings_rows,
         sides_of,
     )
+    from kernelsim.report.event_filter import did_you_mean
     from kernelsim.report.result import read
     from kernelsim.report.text_table import print_table
 
     if len(directories) < 2:  # noqa: PLR2004 - one cannot be compared
         raise ConfigError("DIRECTORIES", len(directories), "must be two runs or more")
+    if len({directory.resolve() for directory in directories}) < len(directories):
+        listed = " ".join(map(str, directories))
+        raise ConfigError("DIRECTORIES", listed, "must name each run once")
+    if rows < 1:
+        raise ConfigError("--rows", rows, "must be at least 1")
     sides = sides_of([read(directory) for directory in directories])
+    known = counter_names(sides)
+    for glob in counter or ():
+        if not any(fnmatchcase(name, glob) for name in known):
+            raise ConfigError("--counter", glob, f"matches no counter{did_you_mean(glob, known)}")
     names = [side.name for side in sides]
     print_table(["", *names], list(settings_rows(sides)))
     found = counter_rows(sides)

@@ -7,10 +7,11 @@ Exit status: 0 done, 2 wrong use or bad input.
 
 import contextlib
 import io
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import attrs
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
@@ -22,7 +23,7 @@ from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.kernel_layout import KernelLayout, kernel_layout
 from kernelsim.procfs.address_walk import explain_address, explain_indices, explain_layout
 from kernelsim.report.machine_run import run_machine
-from kernelsim.report.run_options import RunOptions
+from kernelsim.report.run_options import RunOptions, options_of_record
 from kernelsim.report.rundir import RUN, run_of
 from kernelsim.units import GIB, PAGE_SIZE
 from kernelsim.workload.script.load import load_any
@@ -125,7 +126,10 @@ def end_of(run: Path, until: str | None) -> Kernel:
         told = run_of(run)
         if told is None:
             raise ConfigError("RUN", str(run), f"must hold a run that has ended, with its {RUN}")
-        path, options = Path(str(told["workload"])), options_of(told, until)
+        if told.get("kind") == "simulation":
+            raise ConfigError("RUN", str(run), "was a simulation without a machine")
+        path, options = Path(str(told["workload"])), options_of_record(told)
+        options = attrs.evolve(options, until=until or options.until)
     if not path.is_file():
         raise ConfigError("RUN", str(run), f"needs the workload it is of, {path}, to run again")
     workload = load_any(path, options.machine if isinstance(options.machine, str) else None)
@@ -138,24 +142,6 @@ def end_of(run: Path, until: str | None) -> Kernel:
         rule = f"is another run than {path} makes here now: run it again with --out"
         raise ConfigError("RUN", str(run), rule)
     return kernel
-
-
-def options_of(told: dict[str, object], until: str | None) -> RunOptions:
-    """Return the options of a run from its record."""
-    words = shlex.split(str(told["replay"]))
-    machine = words[words.index("--machine") + 1] if "--machine" in words else None
-    seed, schedule_seed, settings = told["seed"], told["schedule_seed"], told["settings"]
-    burst_pages, own_until = told["burst_pages"], told["until"]
-    assert isinstance(settings, list), "run.json lists them"
-    return RunOptions(
-        machine=machine,
-        seed=int(str(seed)),
-        schedule_seed=None if schedule_seed is None else int(str(schedule_seed)),
-        settings=tuple(map(str, settings)),
-        burst_pages=int(str(burst_pages)),
-        until=until or (None if own_until is None else str(own_until)),
-        progress=False,
-    )
 
 
 def process_of(kernel: Kernel, named: str | None) -> ProcessEntry:

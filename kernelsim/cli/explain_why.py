@@ -13,8 +13,9 @@ def fault(run: Path, selector: str = "slowest", /) -> None:
 
     Args:
         run: What `kernelsim run --out` wrote.
-        selector: slowest; ACTOR for its slowest; ACTOR@TIME or @TIME for the one at that virtual
-            time, such as hog-100@1.2s. `kernelsim inspect RUN --slowest 10` lists some.
+        selector: slowest (faults that were served in one go are as slow as their mean); ACTOR for
+            its slowest; ACTOR@TIME or @TIME for the one at that virtual time, such as
+            hog-100@1.2s. `kernelsim inspect RUN --slowest 10` lists some.
     """
     from kernelsim.report.why import read_waits, tree_text
     from kernelsim.units import format_duration

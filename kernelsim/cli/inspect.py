@@ -5,7 +5,7 @@ Interface: `inspect`, a command.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final
@@ -25,6 +25,15 @@ from kernelsim.report.sinks import Event, event_text
 from kernelsim.report.timeline.slices import TimelineMaker
 from kernelsim.trace.registry import TRACEPOINTS
 
+CHOICE: Final = ("--event", "--actor", "--between")
+FORMS: Final = ("--sql", "--perfetto", "--ftrace")
+WAITS: Final = ("--why", "--slowest", "--stats")
+BESIDE: Final = {  # what goes with an option that prints something of its own
+    **dict.fromkeys(WAITS, WAITS),
+    "--sql": ("--json",),
+    "--perfetto": CHOICE,
+    "--ftrace": (*CHOICE, "--follow"),
+}
 POLL_S: Final = 0.2  # how often a live log is looked at
 
 
@@ -67,7 +76,8 @@ def inspect(
         ftrace: Print the lines that the kernel's own trace would have, for tools that read them.
         why: Say why a fault or another stall took so long: slowest, ACTOR, ACTOR@TIME or @TIME;
             as `kernelsim explain fault`.
-        slowest: List so many faults and stalls, the slowest first, each with the word for --why.
+        slowest: List so many faults and stalls, the slowest first, each with the word for --why;
+            faults that were served in one go are as slow as their mean.
         stats: Print histograms of fault latencies, lock waits with their holders, and how
             efficient reclaim was.
         json: Write JSON, one object a line.
@@ -76,24 +86,19 @@ def inspect(
     log = directory / EVENTS
     if not log.is_file():
         raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
+    values = event, actor, between, sql, perfetto, ftrace, why, slowest, stats, json, follow
+    given = zip((*CHOICE, *FORMS, *WAITS, "--json", "--follow"), values, strict=True)
+    require_together({name: value for name, value in given if is_given(value)})
     if why is not None or slowest is not None or stats:
-        if (event, actor, between, perfetto, sql) != ("*", "*", None, None, None) or follow:
-            raise ConfigError("--why", why, "stands alone, as do --slowest and --stats")
         print_waits(directory, why, slowest, stats=stats)
         tell_end(directory, is_torn=False)
         return
     if sql is not None:
-        if (event, actor, between, perfetto) != ("*", "*", None, None) or follow or ftrace:
-            raise ConfigError("--sql", sql, "stands alone: say the rest in SQL")
         print_query(directory, sql, json=json)
         tell_end(directory, is_torn=False)
         return
     start_ns, end_ns = (0, None) if between is None else parse_between(between)
     selection = Selection(event, actor, start_ns, end_ns)
-    if perfetto is not None and (follow or json or ftrace):
-        raise ConfigError("--perfetto", str(perfetto), "stands alone: no text is printed")
-    if ftrace and json:
-        raise ConfigError("--ftrace", ftrace, "is a form of its own: no --json")
     is_over = (directory / RUN).exists
     reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
     seen = Seen()
@@ -109,6 +114,27 @@ def inspect(
             what = "such event is in the log; some are written only with --trace, see: "
             print(f"kernelsim: {log}: no {what}kernelsim events", file=sys.stderr)
     tell_end(directory, is_torn=reader.is_torn)
+
+
+def is_given(value: object) -> bool:
+    """Return whether an option has another value than it has by itself."""
+    return value is not None and value is not False and value != "*"
+
+
+def require_together(given: Mapping[str, object]) -> None:
+    """Refuse an option beside one that would pass over it.
+
+    Args:
+        given: The options that were given, by name.
+
+    Raises:
+        ConfigError: Two do not go together.
+    """
+    for name, companions in BESIDE.items():
+        others = [other for other in given if other != name and other not in companions]
+        if name in given and others:
+            only = f", only with {', '.join(companions)}" if companions else ""
+            raise ConfigError(name, given[name], f"does not go with {', '.join(others)}{only}")
 
 
 def tell_end(directory: Path, *, is_torn: bool) -> None:

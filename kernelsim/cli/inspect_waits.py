@@ -28,7 +28,7 @@ def print_waits(directory: Path, why: str | None, slowest: int | None, *, stats:
 def print_slowest(directory: Path, nr_rows: int) -> None:
     """Print the slowest operations, each with the word that --why takes."""
     from kernelsim.report.text_table import print_table
-    from kernelsim.report.why import mostly, read_waits
+    from kernelsim.report.why import each_ns, mostly, read_waits
     from kernelsim.units import format_duration
 
     if nr_rows < 1:
@@ -37,5 +37,7 @@ def print_slowest(directory: Path, nr_rows: int) -> None:
     rows = []
     for each in waits.operations()[:nr_rows]:
         took = format_duration(each.end_ns - each.start_ns)
-        rows.append([f"{each.track}@{each.end_ns}", took, each.name, mostly(waits.why(each))])
-    print_table(["for --why", "took", "what", "mostly"], rows)
+        mean = format_duration(each_ns(each))
+        why = mostly(waits.why(each))
+        rows.append([f"{each.track}@{each.end_ns}", took, each.name, mean, why])
+    print_table(["for --why", "took", "what", "each", "mostly"], rows)

@@ -9,7 +9,8 @@ from kernelsim.errors import ConfigError
 
 COMMANDS: Final = {
     "strace": (
-        "strace -f -e trace=memory,read,write,pread64,pwrite64,open,openat,close,fsync,clone "
+        "strace -f -e trace=memory,process,open,openat,creat,close,read,write,pread64,pwrite64,"
+        "lseek,fsync,fdatasync "
         "-o {name}.strace {program}"
     ),
     "lackey": ("valgrind --tool=lackey --trace-mem=yes --log-file={name}.lackey {program}"),

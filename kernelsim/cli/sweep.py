@@ -63,6 +63,7 @@ def sweep(
     from kernelsim.explore.sweep_picture import write_picture
     from kernelsim.explore.sweep_table import (
         failures,
+        require_known,
         shown_metrics,
         summary_of,
         table_of,
@@ -85,16 +86,22 @@ def sweep(
         "until": until,
     }
     grid = attrs.evolve(grid, **{name: value for name, value in given.items() if value is not None})
+    globs = metric or ()
     nr_jobs = jobs or os.cpu_count() or 1
     options = SweepOptions(out=out, jobs=nr_jobs, dask=dask, resume=resume)
     progress = CountProgress("runs")
     try:
-        runs = run_sweep(grid, options, progress.look)
+        runs = run_sweep(
+            grid,
+            options,
+            progress.look,
+            judge=lambda result: require_known(result["metrics"], globs),
+        )
     finally:
         progress.stop()
     summed = summary_of(runs)
-    metrics = shown_metrics(summed, metric or ())
     write_tables(out, runs, summed)
+    metrics = shown_metrics(summed, globs)
     write_picture(out, summed, metrics, f"{grid.workload.name}: {len(runs)} runs")
     print_table(*table_of(summed, metrics))
     print(f"\nmedian of {len(grid.seeds)} seeds (least … most); all figures and pictures: {out}")

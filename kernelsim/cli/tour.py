@@ -33,7 +33,7 @@ def tour(
         workloads: The folder of the workloads; ./workloads, or that of the source, by default.
     """
     from kernelsim.report.text_table import print_table
-    from kernelsim.report.tour import block_of, list_of, markdown_of, run_rows
+    from kernelsim.report.tour import WORDS, block_of, list_of, markdown_of, run_rows
     from kernelsim.report.tour_table import (
         LANGUAGES,
         chosen_rows,
@@ -48,14 +48,14 @@ def tour(
     folder = folder_of_workloads(workloads)
     chosen = chosen_rows(read_rows(folder), rows)
     if markdown:
-        print(markdown_of(chosen), end="")
+        print(markdown_of(chosen, lang), end="")
         return
     if list_:
         print_table(*list_of(chosen, lang))
         return
     broken: list[str] = []
-    for outcome in run_rows(chosen, folder, jobs or os.cpu_count() or 1):
+    for outcome in run_rows(chosen, folder, jobs or os.cpu_count() or 1, lang):
         print(block_of(outcome, lang), flush=True)
         broken += [outcome.row.name] if outcome.why_not else []
     if broken:
-        raise CheckFailedError(f"rows that do not hold: {', '.join(broken)}")
+        raise CheckFailedError(f"{WORDS[lang]['failing']}: {', '.join(broken)}")

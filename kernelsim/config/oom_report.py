@@ -23,6 +23,7 @@ __all__ = ["INVOKED", "OomReport", "OomTask", "OomZone", "parse_oom_report"]
 
 PAGE_KB: Final = PAGE_SIZE // KIB
 INVOKED: Final = " invoked oom-killer: "
+TABLES: Final = ("nr_ptes", "nr_pmds", "nr_puds")  # pages, until 4.14; pgtables_bytes since 4.15
 _PREFIX: Final = re.compile(r"^(?:[>|] ?)*(?:.*?\bkernel: )?(?:<\d+>)?(?:\[[^\]]*[.:][^\]]*\] ?)?")
 _ORDER: Final = re.compile(r"order=(-?\d+)")
 _SCORE_ADJ: Final = re.compile(r"oom_score_adj=(-?\d+)")
@@ -204,6 +205,7 @@ def _read_task(found: _Open, index: int, match: re.Match[str]) -> None:
     if len(words) != len(found.columns) or not all(_is_number(word) for word in words[:-1]):
         found.lines.fail(index, f"must have the columns pid {' '.join(found.columns)}")
     row = dict(zip(found.columns, words, strict=True))
+    tables = sum(int(row.get(name, 0)) for name in TABLES) * PAGE_SIZE
     found.tasks.append(
         OomTask(
             pid=int(match[1]),
@@ -211,7 +213,7 @@ def _read_task(found: _Open, index: int, match: re.Match[str]) -> None:
             rss=int(row.get("rss", 0)),
             swapents=int(row.get("swapents", 0)),
             oom_score_adj=int(row.get("oom_score_adj", 0)),
-            pgtables_bytes=int(row.get("pgtables_bytes", 0)),
+            pgtables_bytes=int(row.get("pgtables_bytes", tables)),
         )
     )
 

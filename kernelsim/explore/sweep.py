@@ -22,7 +22,7 @@ from kernelsim import __version__
 from kernelsim.errors import ConfigError, OutputError, UserError
 from kernelsim.explore.pool import STDERR, Pool
 from kernelsim.explore.sweep_grid import Grid
-from kernelsim.explore.sweep_run import SWEEP, Result, loaded, run_job
+from kernelsim.explore.sweep_run import DONE, SWEEP, Result, require_startable, run_job
 from kernelsim.report.compiling import compile_leaves
 from kernelsim.report.whole import write_whole
 
@@ -52,7 +52,11 @@ class SweepOptions:
 
 
 def run_sweep(
-    grid: Grid, options: SweepOptions, look: Callable[[int, int], None]
+    grid: Grid,
+    options: SweepOptions,
+    look: Callable[[int, int], None],
+    *,
+    judge: Callable[[Result], None] = lambda _result: None,
 ) -> list[tuple[Job, Result]]:
     """Do all runs of a grid that are not done yet.
 
@@ -60,30 +64,40 @@ def run_sweep(
         grid: What is swept.
         options: How.
         look: Told how many runs are over, and of how many.
+        judge: Told the first run that ended well; what it raises ends the sweep, so that nobody
+            waits for all of it to hear what one run could have told.
 
     Returns:
         Each run with its result, in the grid's order.
 
     Raises:
-        ConfigError: The directory holds something else, or a value of the grid is wrong.
+        ConfigError: The directory holds something else, or a value of the grid is wrong; or as
+            `judge`.
         UserError: Dask is not installed, or its scheduler does not answer.
         OutputError: The directory cannot be written.
         KeyboardInterrupt: Ctrl-C; what is done is kept.
     """
     grid.require_sound()
-    loaded(grid.workload, next(iter(grid.machines), None))  # its mistakes are not each run's
+    require_startable(grid)
     jobs = list(grid.jobs())
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         results = opened(grid, options)
         waiting = [job for job in jobs if job["run"] not in results]
         look(len(results), len(jobs))
+        ended_well = [result for result in results.values() if result["state"] == DONE]
+        for result in ended_well[:1]:
+            judge(result)
+        judged = bool(ended_well)
         with (options.out / RUNS).open("ab") as runs:
             for result in results_of(waiting, options):
                 runs.write(msgspec.json.encode(result) + b"\n")
                 runs.flush()
                 results[result["run"]] = result
                 look(len(results), len(jobs))
+                if not judged and result["state"] == DONE:
+                    judge(result)
+                    judged = True
     except OSError as error:
         place = error.filename or options.out
         raise OutputError(place, error.strerror or str(error)) from error

@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import attrs
 
-from kernelsim.config.machine_file import load_machine
 from kernelsim.config.sysctl_write import parse_value
 from kernelsim.config.toml_text import read_toml
 from kernelsim.errors import ConfigError
+from kernelsim.machine import require_burst_pages
 from kernelsim.units import parse_duration
 
 KEYS: Final = ("workload", "machine", "mempolicy", "seeds", "set", "burst_pages", "until")
@@ -81,18 +81,18 @@ class Grid:
                 number += 1
 
     def require_sound(self) -> None:
-        """Refuse a grid of which some runs cannot begin.
+        """Refuse what is wrong whatever the workload and the machine are.
 
         Raises:
-            ConfigError: No such machine or tunable, or a wrong value; there are too many runs.
+            ConfigError: No such tunable, or a wrong value; there are too many runs.
         """
-        for machine in self.machines:
-            load_machine(machine)
         for name, values in self.settings.items():
             for value in values:
                 parse_value(name, value)
         if self.until is not None:
             parse_duration(self.until, key="--until")
+        if self.burst_pages is not None:
+            require_burst_pages(self.burst_pages)
         for name, values in self.axes.items():
             if len(values) != len(set(values)):
                 raise ConfigError(name, ",".join(values), "must name each value once")
@@ -116,12 +116,15 @@ def read_grid(path: Path) -> Grid:
     chosen = table.get("set", {})
     if not isinstance(chosen, dict):
         raise ConfigError("set", chosen, "must be a table of tunables", path)
-    machines = [beside(path, name) for name in texts_of("machine", table.get("machine", []), path)]
+    burst_pages = table.get("burst_pages", 1)
+    if type(burst_pages) is not int:
+        raise ConfigError("burst_pages", burst_pages, "must be a whole number", path)
+    machines = [beside(path, name) for name in axis_of("machine", table, path)]
     try:
         return Grid(
             workload=path.parent / table["workload"],
             machines=tuple(machines),
-            mempolicies=texts_of("mempolicy", table.get("mempolicy", []), path),
+            mempolicies=axis_of("mempolicy", table, path),
             settings={name: texts_of(name, values, path) for name, values in chosen.items()},
             seeds=seeds_of(str(table.get("seeds", "1")), key="seeds"),
             burst_pages=table.get("burst_pages"),
@@ -136,6 +139,11 @@ def beside(path: Path, name: str) -> str:
     return str(path.parent / name) if name.endswith(".toml") else name
 
 
+def axis_of(key: str, table: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """Return the values of an axis that a grid may leave out."""
+    return texts_of(key, table[key], path) if key in table else ()
+
+
 def texts_of(key: str, values: object, path: Path) -> tuple[str, ...]:
     """Return the values of an axis as texts.
 
@@ -143,7 +151,7 @@ def texts_of(key: str, values: object, path: Path) -> tuple[str, ...]:
         ConfigError: They are no values.
     """
     listed = values if isinstance(values, list) else [values]
-    if not all(isinstance(value, str | int) for value in listed):
+    if not listed or not all(isinstance(value, str | int) for value in listed):
         raise ConfigError(key, values, "must be a value, or a list of them", path)
     return tuple(str(int(value) if isinstance(value, bool) else value) for value in listed)
 

@@ -15,7 +15,7 @@ from bokeh.resources import Resources
 
 from kernelsim.explore.sweep_table import Setting
 from kernelsim.report.html.drawing import COLOURS, DASHES
-from kernelsim.report.html.page import numbered
+from kernelsim.report.html.page import named_at_random, numbered
 from kernelsim.report.whole import write_whole
 from kernelsim.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
@@ -32,6 +32,7 @@ gap: 1.5em }} h1 {{ font-size: 1.4em }}</style>
 NOTICE: Final = "A dot is the median over the seeds; its whisker, from the least to the most."
 
 
+@named_at_random()
 def write_picture(
     out: Path, settings: Sequence[Setting], metrics: Sequence[str], title: str
 ) -> Path:

@@ -1,7 +1,7 @@
 """One run of a sweep, as a job of a worker: what it was told to be, and the numbers that came out.
 
-Interface: `run_job`, from JSON values to JSON values, for a process here or elsewhere; `SWEEP` is
-for a pool of such workers: `python -m kernelsim.explore.sweep_run`.
+Interface: `require_startable` a grid; `run_job`, from JSON values to JSON values, for a process
+here or elsewhere; `SWEEP` is for a pool of such workers: `python -m kernelsim.explore.sweep_run`.
 Units: pages and events as the kernel counts them; `_ns` virtual ns.
 """
 
@@ -14,13 +14,15 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import KernelsimError, SimulationError, UserError, one_line
 from kernelsim.explore.pool import Kind, answer_lines
-from kernelsim.explore.sweep_grid import MACHINE, MEMPOLICY
+from kernelsim.explore.sweep_grid import MACHINE, MEMPOLICY, Grid
 from kernelsim.report.latencies import FaultLatencies
-from kernelsim.report.machine_run import RunOutcome, run_machine
+from kernelsim.report.machine_run import RunOutcome, machine_of, run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
+from kernelsim.workload.machine import mempolicy_of
 from kernelsim.workload.script.load import load_any
 
 DONE: Final = "done"
@@ -85,6 +87,25 @@ def loaded(path: Path, machine: str | None) -> Workload:
     return workload
 
 
+def require_startable(grid: Grid) -> None:
+    """Refuse a grid of which some runs cannot begin, on any of its machines.
+
+    Raises:
+        UserError: The workload is none, or none of a machine.
+        ConfigError: No such machine or node, none at all, or a tunable that it has not so.
+    """
+    machines = grid.machines or (None,)
+    workload = loaded(grid.workload, machines[0])  # its mistakes are not each run's
+    for machine in machines:
+        spec = machine_of(workload, RunOptions(machine=machine), {})
+        with_memory = [node.nid for node in spec.nodes if node.managed_pages]
+        for policy in grid.mempolicies:
+            mempolicy_of(with_memory, policy, key=f"--mempolicy on {spec.name}")
+        for name, values in grid.settings.items():
+            for value in values:
+                parse_value(name, value, spec.era)
+
+
 def metrics_of(outcome: RunOutcome, latencies: FaultLatencies) -> dict[str, int | float]:
     """Return the numbers of a run.
 
@@ -94,7 +115,10 @@ def metrics_of(outcome: RunOutcome, latencies: FaultLatencies) -> dict[str, int 
     """
     handle = outcome.machine
     spread = latencies.all()
-    numbers: dict[str, int | float] = {"virtual_ns": handle.now_ns}
+    ended = outcome.kernel.engine.ended  # stopping the actors takes some more
+    numbers: dict[str, int | float] = {
+        "virtual_ns": handle.now_ns if ended is None else ended.now_ns
+    }
     numbers |= {f"fault_{name}_ns": ns for name, ns in spread.at_ns.items()}
     spent = [attrs.asdict(process.stats) for process in handle.processes]
     numbers |= {name: sum(each[name] for each in spent) for name in WAITS}

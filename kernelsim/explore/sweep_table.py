@@ -1,12 +1,12 @@
 """What a sweep says: rows, medians over the seeds with their spread, files.
 
-Interface: `summary_of`, `shown_metrics`, `table_of`, `write_tables`.
+Interface: `summary_of`, `shown_metrics`, `require_known`, `table_of`, `write_tables`.
 Units: those of the metrics; `_ns` is shown with its unit.
 """
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import median
@@ -19,13 +19,14 @@ from kernelsim.errors import ConfigError
 from kernelsim.explore.sweep import Job
 from kernelsim.explore.sweep_run import DONE, FAILED, Result
 from kernelsim.report.metrics import connect, quoted
+from kernelsim.report.text_table import spread_text
 from kernelsim.report.whole import write_whole
-from kernelsim.units import format_duration
 
 CSV: Final = "sweep.csv"
 PARQUET: Final = "sweep.parquet"
 SUMMARY: Final = "summary.csv"
 SHOWN_MAX: Final = 8
+KNOWN_MAX: Final = 30  # metrics that a refusal names
 PREFERRED: Final = (  # metrics shown unless the user chooses, if they differ between settings
     *("virtual_ns", "fault_p50_ns", "fault_p99_ns", "fault_max_ns", "reclaim_ns", "lock_ns"),
     *("pgmajfault", "pswpout", "pswpin", "oom_kill", "pgscan_kswapd", "pgscan_direct", "io_ns"),
@@ -95,14 +96,24 @@ def shown_metrics(settings: Sequence[Setting], globs: Sequence[str]) -> list[str
         ConfigError: A glob matches none.
     """
     known = list(dict.fromkeys(name for each in settings for name in each.figures))
-    for glob in globs:
-        if known and not any(fnmatchcase(name, glob) for name in known):
-            raise ConfigError("--metric", glob, f"matches none of {', '.join(known[:30])} …")
+    require_known(known, globs)
     if globs:
         return [name for name in known if any(fnmatchcase(name, glob) for glob in globs)]
     differing = [name for name in known if differs(settings, name)] or known
     own = [name for name in differing if name in own_names(known)]
     return [*own, *(name for name in PREFERRED if name in differing)][:SHOWN_MAX]
+
+
+def require_known(known: Collection[str], globs: Sequence[str]) -> None:
+    """Refuse a glob that matches no metric; nothing is known of runs that all failed.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    for glob in globs:
+        if known and not any(fnmatchcase(name, glob) for name in known):
+            some = ", ".join(list(known)[:KNOWN_MAX])
+            raise ConfigError("--metric", glob, f"matches none of {some} …")
 
 
 def own_names(known: Sequence[str]) -> list[str]:
@@ -133,20 +144,10 @@ def table_of(
 
 
 def cell_of(name: str, figure: Figure | None) -> str:
-    """Return a figure as text: the median, then the least and most if they differ."""
+    """Return a figure as text; of a setting without it, a dash."""
     if figure is None:
         return "-"
-    show = shower(name)
-    if figure.min == figure.max:
-        return show(figure.median)
-    return f"{show(figure.median)} ({show(figure.min)} … {show(figure.max)})"
-
-
-def shower(name: str) -> Callable[[float], str]:
-    """Return what shows the values of a metric."""
-    if name.endswith("_ns"):
-        return lambda value: format_duration(round(value))
-    return lambda value: f"{value:.6g}" if value % 1 else str(round(value))
+    return spread_text(name, figure.median, figure.min, figure.max)
 
 
 def write_tables(out: Path, runs: Runs, settings: Sequence[Setting]) -> None:

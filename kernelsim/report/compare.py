@@ -3,11 +3,12 @@
 Runs that differ in nothing but their seeds are one side. A difference between two sides exceeds
 the spread when no run of one reaches what any run of the other has: then it is no matter of seeds.
 
-Interface: `sides_of`; `settings_rows`, `counter_rows`, `latency_rows` of them; `overlaid`.
+Interface: `sides_of`; of them `settings_rows`, `counter_names`, `counter_rows`, `latency_rows`,
+`overlaid`.
 Units: pages and events as counted; `_ns` is shown with its unit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from string import ascii_uppercase
 from typing import Any, Final
@@ -17,6 +18,7 @@ import attrs
 from kernelsim.report.html.picture import Picture, counters_picture
 from kernelsim.report.latencies import SHARES, FaultLatencies
 from kernelsim.report.result import Result
+from kernelsim.report.text_table import spread_text
 from kernelsim.units import format_duration
 
 SETTINGS: Final = (  # of run.json: what makes two runs more than two seeds
@@ -46,11 +48,23 @@ class Side:
         """What run.json says of the first."""
         return self.runs[0].record
 
+    @property
+    def seeds(self) -> list[str]:
+        """The seed of each run; with its schedule's, where it has one."""
+        return [seed_of(run.record) for run in self.runs]
+
     def values(self, counter: str) -> list[int]:
         """Return by how much a counter grew, a run each; those without it left out."""
         if counter == ENDED:
             return [int(run.record.get(ENDED, 0)) for run in self.runs]
-        return [run.counters[counter] for run in self.runs if counter in run.metrics]
+        columns = [run.metrics[counter] for run in self.runs if counter in run.metrics]
+        return [int(column[-1] - column[0]) for column in columns]
+
+
+def seed_of(record: Mapping[str, Any]) -> str:
+    """Return what two runs of one setting differ in: `1`, or `1/7` with schedule seed 7."""
+    schedule = record.get("schedule_seed")
+    return str(record.get("seed")) + ("" if schedule is None else f"/{schedule}")
 
 
 def sides_of(runs: Sequence[Result]) -> list[Side]:
@@ -80,7 +94,7 @@ def settings_rows(sides: Sequence[Side]) -> Iterator[list[str]]:
         texts = [each.get(name, "not set") for each in tunables]
         if len(set(texts)) > 1:
             yield [name, *texts]
-    yield ["seeds", *(" ".join(str(run.record.get("seed")) for run in s.runs) for s in sides)]
+    yield ["seeds", *(" ".join(side.seeds) for side in sides)]
     yield ["ended", *(" ".join(dict.fromkeys(ends(side))) for side in sides)]
 
 
@@ -95,26 +109,32 @@ def text_of(value: object) -> str:
     return "-" if value is None else str(value)[:TEXT_MAX]
 
 
+def counter_names(sides: Sequence[Side]) -> list[str]:
+    """Return the counters that any run has."""
+    names = dict.fromkeys([ENDED, *(n for s in sides for r in s.runs for n in r.metrics)])
+    return [name for name in names if name != "t_ns"]
+
+
 def counter_rows(sides: Sequence[Side]) -> list[list[str]]:
     """Return a row a counter that differs, the largest change first.
 
     A row has the counter, what each side has (median, least … most), the change of the last side
-    against the first, and whether it exceeds the spread: yes, no, or ? where a side has one run.
+    against the first, and whether it exceeds the spread: yes, no, or ? where a side has one seed.
     """
-    names = dict.fromkeys([ENDED, *(n for s in sides for r in s.runs for n in r.metrics)])
+    fewest = min(len(set(side.seeds)) for side in sides)
     found: list[tuple[bool, float, str, list[str]]] = []
-    for name in names:
+    for name in counter_names(sides):
         values = [side.values(name) for side in sides]
-        if name == "t_ns" or not all(values) or len({v for each in values for v in each}) == 1:
+        if not all(values) or len({v for each in values for v in each}) == 1:
             continue
         first, last = median(values[0]), median(values[-1])
         change = (last - first) / abs(first) if first else float("inf") if last else 0.0
         if change == 0.0 and not exceeds(values):
             continue
-        cells = [cell_of(name, each) for each in values]
+        cells = [spread_text(name, median(each), min(each), max(each)) for each in values]
         shown = f"{change:+.1%}" if first else "from 0" if last else "="
         verdict = YES if exceeds(values) else "no"
-        verdict = "?" if min(map(len, values)) == 1 and verdict == YES else verdict
+        verdict = "?" if fewest == 1 and verdict == YES else verdict
         found.append((exceeds(values), abs(change), name, [name, *cells, shown, verdict]))
     found.sort(key=lambda each: (not each[0], -each[1], each[2]))
     return [row for _, _, _, row in found]
@@ -123,15 +143,6 @@ def counter_rows(sides: Sequence[Side]) -> list[list[str]]:
 def exceeds(values: Sequence[Sequence[int]]) -> bool:
     """Return whether the values of some side lie apart from all values of another."""
     return any(max(one) < min(other) for one in values for other in values)
-
-
-def cell_of(name: str, values: Sequence[int]) -> str:
-    """Return the median of values with their spread."""
-    show = format_duration if name.endswith("_ns") else str
-    middle = show(round(median(values)))
-    if min(values) == max(values):
-        return middle
-    return f"{middle} ({show(min(values))} … {show(max(values))})"
 
 
 def latency_rows(sides: Sequence[Side]) -> list[list[str]]:
@@ -154,7 +165,7 @@ def latency_rows(sides: Sequence[Side]) -> list[list[str]]:
 def overlaid(sides: Sequence[Side], counters: Sequence[str]) -> Picture:
     """Draw counters of all runs over each other: a colour a side, a dash a seed."""
     tables = {
-        f"{side.name}/seed {run.record.get('seed')}": run.metrics
+        f"{side.name}/seed {seed_of(run.record)}": run.metrics
         for side in sides
         for run in side.runs
     }

@@ -1,6 +1,6 @@
 """How long page faults took, by kind.
 
-Interface: `FaultLatencies`, a sink beside a run's own; `take` for events of a log.
+Interface: `FaultLatencies`, a sink beside a run's own; `take` for events of a log; `kind_of`.
 Units: ns.
 """
 
@@ -53,11 +53,16 @@ class FaultLatencies(Sink):
     def kinds(self) -> Iterator[tuple[str, Spread]]:
         """Yield each kind of faults, those that waited for a disk apart, and how long they took."""
         for (kind, waited), taken in sorted(self._of.items()):
-            yield (f"{kind}, from disk" if waited else kind), spread_of(taken)
+            yield kind_of(kind, waited=waited), spread_of(taken)
 
     def all(self) -> Spread:
         """Return how long all faults took."""
         return spread_of([each for taken in self._of.values() for each in taken])
+
+
+def kind_of(kind: str, *, waited: bool) -> str:
+    """Return what a kind of faults is called, those that waited for a disk apart."""
+    return f"{kind}, from disk" if waited else kind
 
 
 def spread_of(taken: list[tuple[int, int, int]]) -> Spread:

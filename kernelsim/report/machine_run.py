@@ -207,7 +207,8 @@ class _Run:
         self.nr_checks += 1
 
     def _on_boot(self, machine: Machine) -> None:
-        mempolicy_of(machine.kernel, self.options.mempolicy, key="--mempolicy")  # refused early
+        with_memory = machine.kernel.phys.nodes_with_memory
+        mempolicy_of(with_memory, self.options.mempolicy, key="--mempolicy")  # refused early
         clock = machine.engine.clock
         self.check_due = clock.number + self.check_every
         if self.options.check:
@@ -289,6 +290,7 @@ class _Run:
         record |= {
             "exit_state": state,
             "detail": str(error or "") or (ended.detail if ended else ""),
+            "failure": None if error is None else str(error),
             "virtual_ns": self.end.ended_ns,
             "nr_steps": engine.clock.number,
             "snapshots": self.snapshots,

@@ -259,8 +259,8 @@ def read(directory: str | Path) -> Result:
     path = Path(directory)
     if not (path / EVENTS).is_file():
         raise ConfigError("directory", str(path), f"must hold a run; there is no {EVENTS}")
-    detail = (run_of(path) or {}).get("detail")
-    return Result(path, failure=str(detail) if detail else None)
+    failure = (run_of(path) or {}).get("failure")
+    return Result(path, failure=str(failure) if failure else None)
 
 
 def loaded(

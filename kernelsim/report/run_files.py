@@ -100,7 +100,8 @@ class RunFiles:
         for step in (lambda: self._end_log(t_ns, record["exit_state"]), *steps):
             self.write(step)
         if self.failure is not None:
-            record = {**record, "exit_state": OUTPUT_FAILED, "detail": str(self.failure)}
+            cut = dict.fromkeys(("detail", "failure"), str(self.failure))
+            record = {**record, "exit_state": OUTPUT_FAILED, **cut}
         self._finish(record)
         told = error or self.failure
         if told is not None:

@@ -1,13 +1,13 @@
 """What a user may choose for one run, and how to say it again.
 
-Interface: `RunOptions`, `replay_command`, `shell_command`, `SNAPSHOT_NAME`.
+Interface: `RunOptions`, `replay_command`, `options_of_record`, `shell_command`, `SNAPSHOT_NAME`.
 """
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -68,6 +68,24 @@ def replay_command(options: RunOptions, workload: str) -> str:
     elif options.check:
         words.append("--check")
     return shell_command(words)
+
+
+def options_of_record(record: Mapping[str, Any]) -> RunOptions:
+    """Return what makes the same run again, of run.json; what only looks on is left out.
+
+    Args:
+        record: What `run_record` made.
+    """
+    return RunOptions(
+        machine=record["machine_option"],
+        seed=record["seed"],
+        schedule_seed=record["schedule_seed"],
+        settings=tuple(record["settings"]),
+        mempolicy=record.get("mempolicy"),
+        burst_pages=record["burst_pages"],
+        until=record["until"],
+        progress=False,
+    )
 
 
 def shell_command(words: Sequence[str]) -> str:

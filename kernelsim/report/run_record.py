@@ -27,6 +27,7 @@ def run_record(machine: Machine, options: RunOptions, workload: str) -> dict[str
         "workload": workload,
         "machine": spec.name,
         "machine_sha256": digest,
+        "machine_option": options.machine if isinstance(options.machine, str) else None,
         "seed": options.seed,
         "schedule_seed": options.schedule_seed,
         "burst_pages": machine.kernel.burst_pages,

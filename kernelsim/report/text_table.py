@@ -1,6 +1,6 @@
 """Tables for people: with lines and colours on a terminal, plain aligned columns elsewhere.
 
-Interface: `print_table`; `filled`.
+Interface: `print_table`; `plain_table`, `filled`; `spread_text` of a cell.
 """
 
 import sys
@@ -10,6 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from kernelsim.units import format_duration
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -37,6 +39,29 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         + "\n"
         for line in lines
     )
+
+
+def spread_text(name: str, middle: float, least: float, most: float) -> str:
+    """Return a figure as text: its middle, then the least and the most if they differ.
+
+    Args:
+        name: Of what it is; a name that ends in _ns is a time.
+        middle: Such as the median.
+        least: Smallest value.
+        most: Largest value.
+    """
+    show = _time_text if name.endswith("_ns") else _number_text
+    if least == most:
+        return show(middle)
+    return f"{show(middle)} ({show(least)} … {show(most)})"
+
+
+def _time_text(value: float) -> str:
+    return format_duration(round(value))
+
+
+def _number_text(value: float) -> str:
+    return f"{value:.6g}" if value % 1 else str(round(value))
 
 
 def filled(text: str, columns: int) -> str:

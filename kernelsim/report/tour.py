@@ -40,6 +40,9 @@ WORDS: Final = {
         "works": "works",
         "partly": "partly",
         "is_open": "open",
+        "status": "exit status",
+        "unlike": "nothing it printed is like",
+        "failing": "rows that do not hold",
     },
     "zh": {
         "note": "笔记",
@@ -58,6 +61,9 @@ WORDS: Final = {
         "works": "可用",
         "partly": "部分",
         "is_open": "待做",
+        "status": "退出状态",
+        "unlike": "输出中没有一行像",
+        "failing": "不成立的条目",
     },
 }
 LABEL_COLUMNS: Final = 10
@@ -89,7 +95,7 @@ class Outcome:
     why_not: str
 
 
-def run_rows(rows: Sequence[TourRow], folder: Path, jobs: int) -> Iterator[Outcome]:
+def run_rows(rows: Sequence[TourRow], folder: Path, jobs: int, language: str) -> Iterator[Outcome]:
     """Run what shows some rows, `jobs` commands at a time; yield each outcome in turn."""
     commands = list(dict.fromkeys(row.run for row in rows if row.run))
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(jobs) as pool:
@@ -100,7 +106,7 @@ def run_rows(rows: Sequence[TourRow], folder: Path, jobs: int) -> Iterator[Outco
             for command in commands:
                 futures[command] = pool.submit(run_command, command, place)
             for row in rows:
-                yield outcome_of(row, futures[row.run].result() if row.run else None)
+                yield outcome_of(row, futures[row.run].result() if row.run else None, language)
         finally:
             for future in futures.values():
                 future.cancel()
@@ -121,15 +127,16 @@ def run_command(command: str, place: str) -> Ran:
     return Ran(0, output, "")
 
 
-def outcome_of(row: TourRow, ran: Ran | None) -> Outcome:
+def outcome_of(row: TourRow, ran: Ran | None, language: str) -> Outcome:
     """Judge what a row's command did; None if nothing shows the row."""
+    words = WORDS[language]
     if ran is None:
         return Outcome(row, [], "")
     found = [match[0] for match in re.finditer(row.ours, ran.output, re.MULTILINE)]
     if ran.status:
-        return Outcome(row, found, f"exit status {ran.status}: {ran.complaint}")
+        return Outcome(row, found, f"{words['status']} {ran.status}: {ran.complaint}")
     if row.ours and not found:
-        return Outcome(row, [], f"nothing it printed is like {row.ours}")
+        return Outcome(row, [], f"{words['unlike']} {row.ours}")
     return Outcome(row, found if row.ours else [], "")
 
 
@@ -161,12 +168,15 @@ def list_of(rows: Sequence[TourRow], language: str) -> tuple[list[str], list[lis
     return header, body
 
 
-def markdown_of(rows: Sequence[TourRow]) -> str:
+def markdown_of(rows: Sequence[TourRow], language: str = "en") -> str:
     """Return all rows as the table of the README."""
-    lines = ["| row | what | state | shown by |", "|---|---|---|---|"]
-    for row in rows:
-        missing = row.text("missing", "en")
-        state = f"{row.state}: {missing}" if missing else row.state
+    words, (_, body) = WORDS[language], list_of(rows, language)
+    header = " | ".join(words[name] for name in ("row", "what", "state", "shown"))
+    lines = [f"| {header} |", "|---|---|---|---|"]
+    colon = ": " if language == "en" else "："
+    for row, (name, state, what, _) in zip(rows, body, strict=True):
+        missing = row.text("missing", language)
+        told = f"{state}{colon}{missing}" if missing else state
         shown = f"`{shell_command(row)}`" if row.run else ""
-        lines.append(f"| {row.name} | {row.text('what', 'en')} | {state} | {shown} |")
+        lines.append(f"| {name} | {what} | {told} | {shown} |")
     return "\n".join(lines) + "\n"

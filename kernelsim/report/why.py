@@ -3,7 +3,8 @@
 The log tells the end of each wait with how long it took; what lies inside another wait of the same
 task is its part. What no event tells is the task's own work and its wait for a CPU.
 
-Interface: `read_waits`; `Waits.operations`, `Waits.find`, `Waits.why`; `tree_text`, `mostly`.
+Interface: `read_waits`; `Waits.operations`, `Waits.find`, `Waits.why`; `each_ns`, `tree_text`,
+`mostly`.
 Units: ns.
 """
 
@@ -92,7 +93,10 @@ class Waits:
             track.sort(key=lambda s: (s.start_ns, -s.end_ns))
 
     def operations(self) -> list[Slice]:
-        """Return faults, and stalls and reclaims that lie in none, the longest first."""
+        """Return faults, and stalls and reclaims that lie in none, the slowest first.
+
+        Faults that were served in one go are as slow as their mean.
+        """
         found: list[Slice] = []
         for track, slices in self._slices.items():
             if THREAD.fullmatch(track):
@@ -102,10 +106,12 @@ class Waits:
                 if each.category in WAITED and each.end_ns > end_ns:
                     found.append(each)
                     end_ns = each.end_ns
-        return sorted(found, key=lambda s: (s.start_ns - s.end_ns, s.start_ns, s.track))
+        return sorted(found, key=lambda s: (-each_ns(s), s.start_ns, s.track))
 
     def find(self, selector: str, *, key: str) -> Slice:
-        """Return the operation that a selector names: `SELECTOR`; of several the longest.
+        """Return the operation that a selector names: `SELECTOR`; of several the slowest.
+
+        Of those of a moment one that ends just then is meant: so `inspect --slowest` names them.
 
         Raises:
             ConfigError: It names none.
@@ -113,10 +119,14 @@ class Waits:
         actor, at, moment = selector.partition("@")
         actor = "*" if actor in {"", "slowest"} else actor
         at_ns = parse_duration(moment, key=key) if at else None
-        for each in self.operations():
-            is_then = at_ns is None or each.start_ns <= at_ns <= each.end_ns
-            if is_then and fnmatchcase(each.track, actor):
-                return each
+        found = [
+            each
+            for each in self.operations()
+            if fnmatchcase(each.track, actor)
+            and (at_ns is None or each.start_ns <= at_ns <= each.end_ns)
+        ]
+        if found:
+            return min(found, key=lambda each: each.end_ns != at_ns)
         known = ", ".join(dict.fromkeys(each.track for each in self.operations())) or "nobody"
         rule = f"names no operation ({SELECTOR}); there are some of {known}"
         raise ConfigError(key, selector, rule)
@@ -243,6 +253,13 @@ def read_waits(directory: Path, *, key: str = "DIRECTORY") -> Waits:
     maker.finish()
     waits.add(maker.slices)
     return waits
+
+
+def each_ns(operation: Slice) -> int:
+    """Return how long an operation took; of faults served in one go, each of them in the mean."""
+    took_ns = operation.end_ns - operation.start_ns
+    nr = operation.fields.get("nr_pages") if operation.category == FAULT else None
+    return took_ns // nr if isinstance(nr, int) and nr else took_ns
 
 
 def within(slices: Sequence[Slice], each: Slice) -> int:

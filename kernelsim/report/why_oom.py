@@ -1,21 +1,21 @@
 """Why the OOM killer chose whom it chose: the ranking, and what each term of it was.
 
-Source: Linux 6.1 mm/oom_kill.c:oom_badness: rss + swap + page tables, in pages, plus
-oom_score_adj thousandths of memory and swap; -1000 is never chosen.
+The badness is that of the machine's own OOM killer: rss + swap + page tables, in pages, plus
+oom_score_adj thousandths of memory and swap; -1000 and init are never chosen.
 Interface: `kills_of` a kernel log; `kill_text` of one. Units: pages.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
 
 from kernelsim.config.oom_report import INVOKED, OomReport, OomTask, parse_oom_report
+from kernelsim.mm.reclaim import oom_kill
 from kernelsim.report.text_table import plain_table
 from kernelsim.units import KIB, PAGE_SIZE
 
-OOM_SCORE_ADJ_MIN: Final = -1000
 ROWS_MAX: Final = 20
 RAM: Final = re.compile(r"(\d+) pages RAM")
 RESERVED: Final = re.compile(r"(\d+) pages reserved")
@@ -65,11 +65,9 @@ def kill_text(kill: Kill) -> Iterator[str]:
     yield f"{report.invoker} asked for a block of order {report.order} and nothing could be freed"
     yield (
         f"{kill.total_pages} pages of memory and swap: a thousandth of oom_score_adj is worth "
-        f"{kill.total_pages / 1000:.0f} pages"
+        f"{kill.total_pages // 1000} pages"
     )
-    ranked = sorted(
-        report.tasks, key=lambda task: -(badness(task, kill.total_pages) or -kill.total_pages * 2)
-    )
+    ranked = ranking(report.tasks, kill.total_pages)
     rows = [row_of(task, kill) for task in ranked[:ROWS_MAX]]
     headers = ["pid", "name", "rss", "+ swap", "+ page tables", "+ adjustment", "= badness", ""]
     yield from plain_table(headers, rows).splitlines()
@@ -84,12 +82,31 @@ def kill_text(kill: Kill) -> Iterator[str]:
         )
 
 
+def ranking(tasks: Sequence[OomTask], total: int) -> list[OomTask]:
+    """Return tasks in the order in which the OOM killer prefers them; of equals the later listed.
+
+    Source: Linux 6.1 mm/oom_kill.c:oom_evaluate_task
+    """
+    points = [badness(task, total) for task in tasks]
+    chosen = [(-own, -number) for number, own in enumerate(points) if own is not None]
+    never = [task for task, own in zip(tasks, points, strict=True) if own is None]
+    return [*(tasks[-number] for _, number in sorted(chosen)), *never]
+
+
 def badness(task: OomTask, total: int) -> int | None:
     """Return what the OOM killer ranks a task by; None for one that it never chooses."""
-    if task.oom_score_adj == OOM_SCORE_ADJ_MIN:
-        return None
-    tables = task.pgtables_bytes // PAGE_SIZE
-    return task.nr_pages + tables + task.oom_score_adj * (total // 1000)
+    seen = oom_kill.OomTask(
+        pid=task.pid,
+        comm=task.name,
+        total_vm=0,
+        rss_anon=task.rss,
+        rss_file=0,
+        rss_shmem=0,
+        swapents=task.swapents,
+        pgtables_bytes=task.pgtables_bytes,
+        oom_score_adj=task.oom_score_adj,
+    )
+    return oom_kill.oom_badness(seen, total)
 
 
 def row_of(task: OomTask, kill: Kill) -> list[str]:

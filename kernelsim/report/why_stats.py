@@ -13,7 +13,7 @@ import attrs
 
 from kernelsim.report.event_reader import EventReader
 from kernelsim.report.ftrace_text import THREAD
-from kernelsim.report.latencies import FAULT
+from kernelsim.report.latencies import FAULT, kind_of
 from kernelsim.report.rundir import EVENTS
 from kernelsim.report.sinks import Event
 from kernelsim.report.text_table import plain_table
@@ -47,7 +47,7 @@ class Tally:
         """Take an event."""
         fields: Any = event.fields
         if event.event == FAULT and fields["nr_pages"]:
-            kind = f"{fields['kind']}, from disk" if fields["io_ns"] else fields["kind"]
+            kind = kind_of(fields["kind"], waited=bool(fields["io_ns"]))
             level = max(fields["latency_ns"] // fields["nr_pages"], 1).bit_length() - 1
             self.faults.setdefault(kind, Counter())[level] += fields["nr_pages"]
         elif event.event == LOCK_WAIT:

@@ -10,11 +10,10 @@ The machine itself, below, is `kernelsim.machine`; no workload needs to reach in
 Units: bytes, ns.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.sysctl import write_sysctl
 from kernelsim.actors.process.start import start_process
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue
@@ -148,8 +147,9 @@ class MachineHandle(MachineView):
         adj = score_adj(oom_score_adj)
         cpus = kernel.cpus if cpu is None else cpus_of(kernel, "cpu", cpu)
         image = DEFAULT_PROGRAM if exe is None else elf_program(kernel, comm, exe)
-        policy = self._mempolicy if mempolicy is None else mempolicy
-        entry = start_process(kernel, comm, cpus, mempolicy_of(kernel, policy), image)
+        text = self._mempolicy if mempolicy is None else mempolicy
+        policy = mempolicy_of(kernel.phys.nodes_with_memory, text)
+        entry = start_process(kernel, comm, cpus, policy, image)
         entry.oom_score_adj = entry.oom_score_adj_min = adj
         handle = ProcessHandle(kernel, entry, self.processes)
         self.processes.append(handle)
@@ -272,8 +272,15 @@ class MachineHandle(MachineView):
         self.notes.append(text)
 
 
-def mempolicy_of(kernel: Kernel, text: str | None, *, key: str = "mempolicy") -> Mempolicy | None:
+def mempolicy_of(
+    with_memory: Sequence[int], text: str | None, *, key: str = "mempolicy"
+) -> Mempolicy | None:
     """Return the memory policy a text names; None for the default.
+
+    Args:
+        with_memory: Nodes that have memory.
+        text: Such as "interleave:0-1".
+        key: Of the setting, for the error.
 
     Raises:
         ConfigError: The text is no policy, or names a node without memory.
@@ -286,7 +293,7 @@ def mempolicy_of(kernel: Kernel, text: str | None, *, key: str = "mempolicy") ->
     if not isinstance(text, str):
         raise ConfigError(key, text, rule)
     try:
-        policy = parse_mempolicy(text, kernel.phys.nodes_with_memory)
+        policy = parse_mempolicy(text, with_memory)
     except ValueError:
         raise ConfigError(key, text, rule) from None
     if isinstance(policy, int):

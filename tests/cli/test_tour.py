@@ -1,6 +1,7 @@
 """`kernelsim tour`: the table of rows, what is run for one, and what is told when it fails."""
 
 import re
+import shlex
 import tomllib
 
 import pytest
@@ -94,6 +95,24 @@ def test_a_row_that_does_not_hold_ends_with_exit_status_1(capsys, folder):
     assert told.err == "kernelsim: rows that do not hold: Z1\n"
 
 
+def test_what_does_not_hold_is_told_in_chinese(capsys, folder):
+    """The verdict, its reason and the last line; what the command said is not translated."""
+    words = ["tour", "--lang", "zh", "--workloads", folder(RAN.replace("^the fig", "^no fig"))]
+    assert 1 == exit_status(words)
+    told = capsys.readouterr()
+    assert "  不成立: 输出中没有一行像 ^no figure.*\n" in told.out
+    assert told.err == "kernelsim: 不成立的条目: Z1\n"
+
+
+def test_the_table_of_the_readme_has_chinese_words(capsys):
+    """All of it but the commands; in English it is that of the README."""
+    assert 0 == exit_status(["tour", "--markdown", "--lang", "zh", "--workloads", str(WORKLOADS)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| 条目 | 内容 | 状态 | 演示 |"
+    assert all(re.search("[一-鿿]", line.rpartition(" | ")[0]) for line in lines[2:])
+    assert any("部分：有 2.6 至 6.x" in line for line in lines)
+
+
 def test_a_figure_that_is_not_printed_does_not_hold(capsys, folder):
     """The run went well, and still the row is not shown."""
     assert 1 == exit_status(["tour", "--workloads", folder(RAN.replace("^the fig", "^no fig"))])
@@ -167,3 +186,20 @@ def test_what_a_row_runs_prints_its_figure(name):
     paths = [TOP / command.split()[1] for command in row["run"].split(" && ")]
     text = "".join(path.with_suffix(".out").read_text(encoding="utf-8") for path in paths)
     assert re.search(row["ours"], text, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "fewer"), [("B4", ("--seeds 1-2", "--seeds 1 --jobs 1")), ("B6", ("", ""))]
+)
+def test_what_a_row_of_several_steps_or_runs_prints_its_figure(
+    name, fewer, tmp_path, monkeypatch, capsys
+):
+    """No output is kept beside these: they run, a sweep with one seed."""
+    row = TABLE[name]
+    (tmp_path / "workloads").symlink_to(WORKLOADS)
+    monkeypatch.chdir(tmp_path)
+    for command in row["run"].split(" && "):
+        assert exit_status(shlex.split(command.replace(*fewer))) == 0
+    found = re.findall(row["ours"], capsys.readouterr().out, re.MULTILINE)
+    assert len(found) >= 3

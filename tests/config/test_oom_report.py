@@ -69,6 +69,7 @@ def test_a_report_of_3_10():
     assert found.is_old
     assert [task.name for task in found.tasks] == ["httpd", "(sd-pam)"]
     assert found.killed == found.tasks[0]
+    assert [task.pgtables_bytes for task in found.tasks] == [30 * 4096, 30 * 4096]
     machine = machine_from_oom(found)
     assert machine.era.name == "classic"
     assert machine.nr_cpus == 4

@@ -11,6 +11,7 @@ import pytest
 from kernelsim.cli import main as cli
 from kernelsim.errors import ConfigError
 from kernelsim.explore.sweep_grid import Grid, seeds_of, settings_of
+from kernelsim.explore.sweep_picture import write_picture
 from kernelsim.explore.sweep_table import Figure, Setting, cell_of, shown_metrics
 
 pytestmark = pytest.mark.mission("B4")
@@ -146,7 +147,7 @@ def test_a_grid_is_a_file(here, capsys):
     (here / "sub").mkdir()
     (here / "sub/grid.toml").write_text(
         'workload = "../w.py"\nmachine = ["../large.toml"]\nmempolicy = "local"\n'
-        'seeds = "2-3"\n[set]\n"vm.swappiness" = [10, 20, 30]\n'
+        'seeds = "2-3"\nuntil = "100us"\n[set]\n"vm.swappiness" = [10, 20, 30]\n'
     )
     sweep("sub/grid.toml", "--set", "vm.swappiness=30", "--jobs", 1, "--out", "o")
     found = rows(here / "o")
@@ -155,6 +156,15 @@ def test_a_grid_is_a_file(here, capsys):
         ("local", "30", "3"),
     ]
     assert found[0]["machine"] == "sub/../large.toml"
+    assert [r["virtual_ns"] for r in found] == ["100000"] * 2
+
+
+def test_a_policy_is_an_axis_that_moves_pages(here):
+    """The workload's pages are from the node that each run's policy names."""
+    policies = ("--mempolicy", "bind:0", "--mempolicy", "bind:1")
+    sweep("w.py", "--machine", "numa-2x64m", *policies, "--jobs", 1, "--out", "o")
+    away = [int(r["numa_other"]) for r in rows(here / "o")]  # from another node than the CPU's
+    assert abs(away[1] - away[0]) >= 256
 
 
 MISTAKES = [
@@ -166,6 +176,8 @@ MISTAKES = [
     (["--seeds", "5-1"], "--seeds"),
     (["--until", "soon"], "--until"),
     (["--jobs", "0"], "--jobs"),
+    (["--mempolicy", "interleave:0-1"], "on small = 'interleave:0-1'"),
+    (["--burst-pages", "0"], "must be 1 to 4096"),
     (["--jobs", "1", "--dask", "x"], "--jobs"),
 ]
 
@@ -176,6 +188,41 @@ def test_mistakes_are_told_before_anything_runs(words, told, here, capsys):
     sweep("w.py", *words, "--out", "o", status=cli.EXIT_WRONG_USE)
     assert told in capsys.readouterr().err
     assert not (here / "o/runs.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "burst_pages = 'x'",
+        "machine = []",
+        "mempolicy = [1.5]",
+        "[set]\n'vm.swappiness' = []",
+        "seed = 1",
+        "until = [5]",
+    ],
+)
+def test_a_grid_that_is_wrong_is_refused(line, here, capsys):
+    """One line, and no directory: a type, an axis without values, an unknown key."""
+    (here / "grid.toml").write_text(f"workload = 'w.py'\n{line}\n")
+    sweep("grid.toml", "--out", "o", status=cli.EXIT_WRONG_USE)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("kernelsim: ")
+    assert not (here / "o").exists()
+
+
+def test_a_metric_that_nobody_has_is_refused_by_the_first_run(here, capsys):
+    """What a workload returns is known when one run has ended well; nobody waits for the rest.
+
+    What was done is kept: the same sweep goes on with a metric that there is.
+    """
+    words = ["sweep", "w.py", "--seeds", "1-3", "--jobs", "1", "--out", "o"]
+    assert cli.exit_status([*words, "--metric", "twic"]) == cli.EXIT_WRONG_USE
+    assert "--metric = 'twic': matches none of virtual_ns" in capsys.readouterr().err
+    assert len((here / "o/runs.jsonl").read_bytes().splitlines()) == 1
+    assert cli.exit_status([*words, "--metric", "twic", "--resume"]) == cli.EXIT_WRONG_USE
+    assert len((here / "o/runs.jsonl").read_bytes().splitlines()) == 1
+    assert cli.exit_status([*words, "--metric", "twice", "--resume"]) == cli.EXIT_DONE
+    assert len(rows(here / "o")) == 3
 
 
 def test_the_grid_is_the_product_of_its_axes():
@@ -198,6 +245,16 @@ def test_figures_say_median_and_spread():
     assert cell_of("pgfault", figure) == "5 (1 … 9)"
     assert cell_of("lock_ns", Figure(1, 2000, 2000, 2000)) == "2 us"
     assert cell_of("x", None) == "-"
+
+
+def test_a_picture_is_the_same_whatever_was_drawn_before(tmp_path):
+    """Byte for byte, also in a process that has drawn others."""
+    settings = [Setting({"a": str(n)}, {"m": Figure(2, n, 0, 9)}, (), 0) for n in (1, 2)]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_picture(tmp_path / name, settings, ["m"], "title")
+    one, two = (tmp_path / name / "sweep.html" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_metrics_shown_are_those_that_differ_or_that_are_asked_for():

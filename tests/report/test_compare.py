@@ -1,5 +1,6 @@
 """Tests of comparing runs: which are one side, what differs, what exceeds the spread."""
 
+import shutil
 from itertools import product
 
 import pytest
@@ -46,8 +47,22 @@ def test_two_sides_of_two_seeds(tmp_path, capsys):
     assert cli.exit_status(["compare", folders[0], folders[2]]) == cli.EXIT_DONE
     [change] = [ln for ln in capsys.readouterr().out.splitlines() if ln.startswith("pgfault ")]
     assert change.split()[-1] == "?"  # one seed a side tells nothing of the spread
-    assert cli.exit_status(["compare", folders[0]]) == cli.EXIT_WRONG_USE
-    assert cli.exit_status(["compare", folders[0], str(tmp_path)]) == cli.EXIT_WRONG_USE
+    twice = []  # the same seed again is no second seed
+    for name in folders[:3:2]:
+        twice += [name, shutil.copytree(name, f"{name}-again")]
+    assert cli.exit_status(["compare", *map(str, twice), "--counter", "pgfault"]) == cli.EXIT_DONE
+    told = capsys.readouterr().out.split()
+    assert told[told.index("pgfault") + 4] == "?"
+    for words, rule in (
+        (folders[:1], "two runs or more"),
+        ([folders[0], str(tmp_path)], "must hold a run"),
+        ([folders[0], f"{folders[0]}/../60-1"], "each run once"),
+        ([*folders, "--rows", "0"], "--rows = 0"),
+        ([*folders, "--counter", "pgfautl"], "did you mean pgfault"),
+    ):
+        assert cli.exit_status(["compare", *words]) == cli.EXIT_WRONG_USE
+        said = capsys.readouterr()
+        assert (rule in said.err, said.out) == (True, "")
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=2, max_size=3))

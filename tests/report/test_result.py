@@ -3,11 +3,13 @@
 import ast
 import doctest
 import json
+import re
 
 import numpy as np
 import pytest
 
 import kernelsim
+from kernelsim.cli.main import exit_status
 from kernelsim.errors import ConfigError
 from kernelsim.report import result as module
 from tests.house_rules import TOP
@@ -45,7 +47,10 @@ def test_a_run_that_fails_is_a_result_and_reads_back(here):
     ran = kernelsim.run("hog.py", machine="tiny-64m", settings={"vm.swappiness": 7}, out="o")
     assert "not 7" in ran.failure
     read = kernelsim.read("o")
-    assert "not 7" in read.failure
+    assert read.failure == ran.failure
+    ran = kernelsim.run("hog.py", machine="tiny-64m", until="1us", out="until")
+    assert (ran.failure, kernelsim.read("until").failure) == (None, None)
+    assert kernelsim.read("until").record["detail"]
     assert next(iter(read.metrics)) == "t_ns"
     assert {column.dtype for column in read.metrics.values()} == {np.dtype(np.int64)}
     assert {len(column) for column in read.metrics.values()} == {read.metrics.nr_rows}
@@ -93,6 +98,11 @@ def test_the_notebook_runs(capsys):
             value = compile(ast.Expression(last.value), "notebook", "eval")
             shown.append(eval(value, names))  # noqa: S307 - as above
     assert repr(shown[0]) == "<main on tiny-64m, seed 1: done>"
-    assert any(hasattr(each, "_repr_html_") for each in shown)
+    assert sum(hasattr(each, "_repr_html_") for each in shown) == 2
     assert "'kind': 'anon'" in capsys.readouterr().out
+    assert names["faults"]["nr_pages"][names["slowest"]] == 1  # it stalled; many at once did not
+    told = "".join(word for cell in notebook["cells"] for word in cell["source"])
+    [command] = re.findall(r"`kernelsim (.*?)`", told)
+    assert exit_status(command.replace("DIR", str(names["result"].directory)).split()) == 0
+    assert "direct reclaim" in capsys.readouterr().out
     assert names["eager"].value < names["result"].value

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelsim.cli import main as cli
+from kernelsim.config.oom_report import OomTask
 from kernelsim.report.timeline.slices import DISK, Slice
 from kernelsim.report.why import within
-from kernelsim.report.why_oom import badness, kills_of
+from kernelsim.report.why_oom import badness, kills_of, ranking
 from tests.house_rules import TOP
 
 pytestmark = pytest.mark.mission("B6", "partly")
@@ -22,6 +23,7 @@ SHRUNK = {"nid": 0, "nr_unmap_fail": 0, "priority": 9, **dict.fromkeys(REST, 0),
 WAIT = {"lock": "node 0 DMA32 zone->lock", "hold_ns": 2 * US}
 HELD = {"user": "cpu1", "holder": "cpu0"}
 IO_WAIT = {"dev": "vda", "why": "wbt", "nr_in_flight": 9, "wait_ns": 25 * US}
+MANY = {"nr_pages": 400, "latency_ns": 400 * US, "io_ns": 0, "kind": "anon"}
 LOG = [
     (0, "run", "ks_run_start", {"schema": 1}),
     (0, "cpu0", "ks_sched_switch", {"prev": "", "next": "hog-100"}),
@@ -40,6 +42,8 @@ LOG = [
     (200, "hog-100", "ks_swapin", {"dev": "vda", "latency_ns": 60 * US, "nr_pages": 8}),
     (210, "hog-100", "ks_fault", {**FAULT, "latency_ns": 200 * US, "io_ns": 60 * US}),
     (300, "thief-101", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "anon"}),
+    (700, "hog-100", "ks_fault", {**FAULT, **MANY}),
+    (702, "hog-100", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "wp"}),
 ]  # fmt: skip
 
 
@@ -81,9 +85,13 @@ def test_the_tree_of_a_fault(out, capsys):
 
 
 def test_the_slowest_are_listed_with_their_selectors(out, capsys):
-    """The longest first; the word in the first column names just that one."""
+    """The slowest first, many at once by their mean; the first word names just that one."""
     assert cli.exit_status(["inspect", out, "--slowest", "5"]) == cli.EXIT_DONE
-    _, first, second = capsys.readouterr().out.splitlines()
+    _, first, second, third, many = capsys.readouterr().out.splitlines()
+    assert third.startswith("hog-100@702000")
+    assert " ".join(many.split()) == "hog-100@700000 400 us 400 faults: anon 1 us 400 faults: anon"
+    assert cli.exit_status(["explain", "fault", out, "hog-100@700000"]) == cli.EXIT_DONE
+    assert capsys.readouterr().out.startswith("hog-100: 400 faults: anon, 400 us")
     assert first.split()[:5] == ["hog-100@210000", "200", "us", "fault:", "swap"]
     assert first.endswith("direct reclaim") or "waits for vda" in first
     assert second.split()[0] == "thief-101@300000"
@@ -121,7 +129,11 @@ def test_what_overlaps_counts_once(spans):
         (["explain", "fault", "DIR", "hog-100@soon"], "SELECTOR"),
         (["explain", "fault", "nowhere"], "must hold a run"),
         (["inspect", "DIR", "--slowest", "0"], "--slowest"),
-        (["inspect", "DIR", "--stats", "--event", "ks_*"], "stands alone"),
+        (["inspect", "DIR", "--stats", "--event", "ks_*"], "--stats = True: does not go with"),
+        (["inspect", "DIR", "--why", "slowest", "--json"], "--why = 'slowest': does not go with"),
+        (["inspect", "DIR", "--sql", "select 1", "--ftrace"], "--ftrace, only with --json"),
+        (["inspect", "DIR", "--ftrace", "--json"], "does not go with --json, only with --event"),
+        (["inspect", "DIR", "--perfetto", "x", "--slowest", "0"], "does not go with"),
         (["explain", "oom", "nowhere"], "No such file"),
         (["explain", "oom", "DIR/events.jsonl"], "has no OOM report"),
     ],
@@ -131,6 +143,32 @@ def test_mistakes(words, told, out, capsys):
     words = [word.replace("DIR", out) for word in words]
     assert cli.exit_status(words) == cli.EXIT_WRONG_USE
     assert told in capsys.readouterr().err
+
+
+def test_of_equals_the_later_is_chosen_and_nobody_who_is_exempt():
+    """As `oom_evaluate_task` keeps a task with as many points as the one before; 0 points count."""
+    named = {
+        "init": (999, 0),
+        "exempt": (900, -1000),
+        "first": (500, 0),
+        "below": (100, -500),
+        "later": (500, 0),
+    }
+    named["nothing"] = (0, 0)
+    tasks = [
+        OomTask(pid=pid, name=name, rss=rss, swapents=0, oom_score_adj=adj)
+        for pid, (name, (rss, adj)) in enumerate(named.items(), start=1)
+    ]
+    ranked = ranking(tasks, 1999)
+    assert [task.name for task in ranked] == [
+        "later",
+        "first",
+        "nothing",
+        "below",
+        "init",
+        "exempt",
+    ]
+    assert badness(tasks[3], 1999) == 100 - 500  # a thousandth is whole pages
 
 
 def test_a_real_kernel_chose_as_the_ranking_says(capsys):

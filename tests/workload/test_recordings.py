@@ -1,5 +1,7 @@
 """Tests of recordings of other tools: each is told from its content and replayed."""
 
+from errno import ENOMEM
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from kernelsim.workload.allocation_trace import (
     library_call,
     read_allocations,
 )
-from kernelsim.workload.call_recording import call_of, files_of, read_calls
+from kernelsim.workload.call_lines import KNOWN, call_of, files_of, processes_of, read_calls
 from kernelsim.workload.fault_recording import DSO_BASE, fault_of
 from kernelsim.workload.masim import Masim, Pattern, Phase, drawn, offsets_of, read_masim
 from kernelsim.workload.script.kinds import kind_of
@@ -82,7 +84,7 @@ TEXTS = [
     (PERF_SCRIPT, "faults", "page faults     2,"),
     (PERF_TRACE, "faults", "page faults     2,"),
     (FTRACE, "faults", "page faults     3,"),
-    (STRACE, "strace", "10 calls made, 0 of them answered otherwise"),
+    (STRACE, "strace", "11 calls made, 0 of them answered otherwise"),
     (MASIM, "masim", "page faults     30,"),
     (LTRACE, "allocations", "most bytes            VSZ      RSS  calls"),
     (ALLOCATIONS, "allocations", "loaded                VSZ      RSS  calls"),
@@ -125,15 +127,79 @@ def test_calls_are_read_with_those_that_others_interrupted(tmp_path):
     path = tmp_path / "s"
     path.write_text(STRACE)
     calls = list(read_calls(path))
-    assert [(call.pid, call.name, call.result) for call in calls[-6:-1]] == [
+    assert [(call.pid, call.name, call.result) for call in calls[-7:-2]] == [
         (17, "pread64", 4096),
         (17, "mmap", 0x7FDBFDFFF000),
         (18, "read", 100),
         (18, "munmap", 0),
-        (17, "mmap", -1),
+        (17, "mmap", -ENOMEM),
     ]
     assert calls[6].words[1:] == ('"a, b) = 7\\"..."...', "8192")
     assert files_of(path) == {"/data": 16384 + 4096}
+
+
+FAMILY = """\
+12:00:01.000001 brk(NULL) = 0x55f91d05f000
+12:00:01.000002 mmap(NULL, 8192, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_POPULATE, -1, 0) = 0x7fdbfe000000
+12:00:01.000003 clone3({flags=CLONE_VM|CLONE_FILES|CLONE_THREAD, stack=0x7f} => {parent_tid=[18]}, 88) = 18
+[pid    18] 12:00:02.000001 openat(AT_FDCWD, "/data", O_RDWR|O_CREAT, 0666) = 3
+[pid    17] 12:00:02.000002 pread64(3,  <unfinished ...>
+[pid    18] 12:00:02.000003 madvise(0x7fdbfe000000, 4096, MADV_GUARD_INSTALL) = 0
+[pid    17] 12:00:02.000004 <... pread64 resumed>"x"..., 4096, 40960) = 4096
+[pid    18] 12:00:02.000005 exit(0) = ?
+[pid    18] 12:00:02.000006 +++ exited with 0 +++
+[pid    17] 12:00:03.000001 vfork( <unfinished ...>
+[pid    19] 12:00:03.000002 close(3) = 0
+[pid    19] 12:00:03.000003 execve("/bin/child", ["child"], 0x7ffd /* 9 vars */) = 0
+[pid    17] 12:00:03.000004 <... vfork resumed>) = 19
+[pid    19] 12:00:03.000005 brk(NULL) = 0x561000000000
+[pid    19] 12:00:03.000006 brk(0x561000021000) = 0x561000021000
+[pid    19] 12:00:03.000007 munmap(0x7fdbfe000000, 8192) = 0
+[pid    19] 12:00:03.000008 +++ exited with 0 +++
+12:00:04.000001 read(3, "x"..., 100) = 100
+12:00:04.000002 +++ exited with 0 +++
+"""  # noqa: E501 - as it is printed
+
+
+def test_threads_and_children_are_told_apart(tmp_path, capsys):
+    """A thread has its process's files and memory; a child of vfork its own once it has exec'd.
+
+    The clock of -tt does not hide who resumes, and who strace named only later is who began.
+    """
+    path = tmp_path / "family.strace"
+    path.write_text(FAMILY)
+    calls = list(read_calls(path))
+    processes = processes_of(calls)
+    assert [processes.process_of(call.pid) for call in calls if call.name != "+++"] == (
+        [0] * 7 + [19, 19, 0, 19, 19, 19, 0]
+    )
+    assert [call.result for call in calls if call.name == "pread64"] == [4096]
+    assert files_of(path) == {"/data": 40960 + 4096}
+    assert cli.exit_status(["run", str(path), "--check"]) == cli.EXIT_DONE
+    said = capsys.readouterr().out
+    assert "10 calls made, 0 of them answered otherwise; 8 KiB held" in said  # once, not a thread
+    assert "left out: madvise 1" in said
+    rows = said.partition("\npid ")[2].splitlines()[1:]
+    assert sorted(row.split()[:3] for row in rows) == [
+        ["100", "family", "2"],
+        ["101", "child", "0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("17 mmap() = 0", None),
+        ("17 madvise(0x7f0000000000, 4096) = 0", None),
+        ("17      0.000012 munmap(0x1000, 4096) = -1 EINVAL (Invalid argument) <0.000004>", -22),
+        ("     0.000012 umask(022) = 022", 18),
+        ('17 openat(AT_FDCWD, "/x", O_CREAT, 0644) = 08', 8),
+    ],
+)
+def test_a_line_is_a_whole_call_or_none(line, told):
+    """Too few arguments are none; an error is its errno, a mode is octal."""
+    call = call_of(line)
+    assert (call and call.result) == told
 
 
 @given(st.text(alphabet='abc(),"[]{}= \\x0', max_size=60))
@@ -211,7 +277,7 @@ def test_masim_is_read_and_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["strace", "./a b", "-x"], "-o 'a b'.strace './a b' -x\nkernelsim run 'a b'.strace\n"),
+        (["strace", "./a b", "-x"], " -o 'a b'.strace './a b' -x\nkernelsim run 'a b'.strace\n"),
         (["lackey"], "valgrind --tool=lackey --trace-mem=yes --log-file=ls.lackey ls\n"),
         (["faults", "ls"], "perf script -i ls.data"),
         (["allocations"], "-o ls.ltrace ls\nkernelsim run ls.ltrace\n"),
@@ -223,6 +289,24 @@ def test_record_prints_the_commands(words, told, capsys):
     assert told in capsys.readouterr().out
     assert cli.exit_status(["record", "video"]) == cli.EXIT_WRONG_USE
     assert "must be one of strace, lackey, faults, allocations" in capsys.readouterr().err
+
+
+def test_strace_records_every_call_that_is_replayed(capsys):
+    """What `memory` and `process` do not hold is listed by name."""
+    assert cli.exit_status(["record", "strace"]) == cli.EXIT_DONE
+    listed = capsys.readouterr().out.partition("trace=")[2].split()[0].split(",")
+    in_memory = {"brk", "mmap", "munmap", "mremap", "mprotect", "madvise"}
+    assert set(listed) == set(KNOWN) - in_memory | {"memory", "process"}
+
+
+def test_a_configuration_whose_process_is_killed_ends(tmp_path, capsys):
+    """Its process is no more when memory has run out: its run says so and ends well."""
+    path, machine = tmp_path / "m", tmp_path / "m.toml"
+    path.write_text(MASIM.replace("cold, 81920", "cold, 81920000").replace("\n1\n", "\n20\n"))
+    machine.write_text('name = "small"\n[[node]]\ncpus = "0"\nmemory = "16M"\n')
+    words = [str(path), "--machine", str(machine), "--set", "vm.overcommit_memory=1"]
+    assert cli.exit_status(["run", *words]) == cli.EXIT_DONE
+    assert "OOM kills       1" in capsys.readouterr().out
 
 
 def test_what_is_none_of_them_is_refused(tmp_path, capsys):

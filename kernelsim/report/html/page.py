@@ -8,6 +8,7 @@ Interface: `write_report`.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -18,6 +19,7 @@ from typing import Final
 from bokeh.embed import components
 from bokeh.models import Label, Span
 from bokeh.resources import Resources
+from bokeh.settings import settings
 
 from kernelsim.report.html.activity import activity_panels
 from kernelsim.report.html.drawing import GREY, INK, RED, Drawing, Panel
@@ -53,6 +55,20 @@ def write_report(directory: Path, *, to: Path | None = None) -> Path:
     return target
 
 
+@contextmanager
+def named_at_random() -> Iterator[None]:
+    """Let bokeh name at random all that it makes meanwhile, so that `numbered` can number it.
+
+    Else it counts on from what this process drew before.
+    """
+    settings.simple_ids.set_value(value=False)
+    try:
+        yield
+    finally:
+        settings.simple_ids.unset_value()
+
+
+@named_at_random()
 def report_text(record: RunRecord) -> str:
     """Return the HTML of a report."""
     draw = Drawing(record)

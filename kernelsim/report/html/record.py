@@ -229,11 +229,24 @@ def by_process(samples: Samples) -> dict[int, dict[str, Column]]:
 
 
 def read_events(directory: Path) -> "duckdb.DuckDBPyConnection":
-    """Read the events that a report needs into the table `event`."""
+    """Read the events that a report needs into the table `event`.
+
+    Raises:
+        ConfigError: A line of the log is none.
+    """
+    import duckdb  # noqa: PLC0415 - as in metrics.py
+
     connection = connect()
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items())
     names = ", ".join(quoted(name, "'") for name in EVENT_NAMES)
     with TemporaryDirectory(prefix="kernelsim-") as scratch:
         log = quoted(str(whole_lines(directory / EVENTS, Path(scratch))), "'")
-        connection.execute(READ_EVENTS % (log, columns, names))
+        try:
+            connection.execute(READ_EVENTS % (log, columns, names))
+        except duckdb.Error as error:
+            connection.close()
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(
+                "DIRECTORY", str(directory), f"has a damaged log: {reason}"
+            ) from error
     return connection

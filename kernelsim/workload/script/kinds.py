@@ -12,7 +12,7 @@ from typing import Final, Literal
 from kernelsim.config.oom_report import INVOKED
 from kernelsim.errors import WorkloadError, shown
 from kernelsim.workload.allocation_trace import is_trace, library_call
-from kernelsim.workload.call_recording import KNOWN, call_of
+from kernelsim.workload.call_lines import KNOWN, call_of
 from kernelsim.workload.fault_recording import fault_of
 from kernelsim.workload.lackey import is_recording
 from kernelsim.workload.masim import is_masim

@@ -11,7 +11,8 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.units import MIB, PAGE_SIZE
 from kernelsim.workload.allocation_run import allocations_machine, allocations_workload
 from kernelsim.workload.api import Main, Workload, load_workload
-from kernelsim.workload.call_recording import calls_workload, files_of
+from kernelsim.workload.call_lines import files_of
+from kernelsim.workload.call_recording import calls_workload
 from kernelsim.workload.fault_recording import faults_workload, nr_fault_pages
 from kernelsim.workload.masim import masim_workload, read_masim
 from kernelsim.workload.oom_report import oom_workload

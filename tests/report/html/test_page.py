@@ -1,6 +1,7 @@
 """Tests of the report: what it says, that it is one file, and that a browser draws it."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,11 +72,24 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_same_run_has_the_same_report(report, tmp_path):
-    """Byte for byte, whoever writes it, and when."""
+    """Byte for byte, whoever writes it, when, and whatever that process wrote before."""
+    assert write_report(report.parent, to=tmp_path / "a.html").read_bytes() == report.read_bytes()
     again = tmp_path / "again.html"
     words = ["-m", "kernelsim", "report", str(report.parent), "--to", str(again)]
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     assert again.read_bytes() == report.read_bytes()
+
+
+def test_a_damaged_log_is_one_line(report, tmp_path, capsys):
+    """What is no JSON in the middle of the log is told, and nothing is written."""
+    copied = shutil.copytree(report.parent, tmp_path / "copied")
+    lines = (copied / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (copied / "events.jsonl").write_bytes(b"".join([*lines[:3], b"\xff\n", *lines[3:]]))
+    assert exit_status(["report", str(copied), "--to", str(tmp_path / "x")]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "has a damaged log" in told
+    assert "events.jsonl" in told
+    assert not (tmp_path / "x").exists()
 
 
 def test_story_comes_first_and_has_the_runs_figures(report):
