@@ -63,8 +63,26 @@ async def try_to_unmap_flush(current: Current, times: int) -> None:
     await _flush_tlb_multi(current, cpus, FlushTlb(None, 0, 0, times))
 
 
-def note_file_flushed(current: Current, mm: MmStruct, nr: int) -> None:
-    """Take entries of pages of files, which are in no TLB any more, off what reclaim must flush."""
+async def flush_relatives(current: Current, mm: MmStruct) -> None:
+    """Have the CPUs of forked relatives forget pages they have unmapped and not flushed yet.
+
+    Who is about to free pages that they shared asks for it.
+    """
+    mms = current.kernel.mms
+    cpus, number = 0, int(mms.mms.fork_next[mm.number])
+    while number not in {0, mm.number}:
+        if mms.mms.tlb_flush_batched[number]:
+            relative = mms.by_number[number]
+            relative.tlb_gen += 1
+            cpus |= relative.cpu_bitmap
+            mms.mms.tlb_flush_batched[number] = 0
+        number = int(mms.mms.fork_next[number])
+    if cpus:
+        await _flush_tlb_multi(current, cpus, FlushTlb(None, 0, 0))
+
+
+def note_flushed(current: Current, mm: MmStruct, nr: int) -> None:
+    """Take entries of pages that stay, which are in no TLB any more, off what others must flush."""
     batched = current.kernel.mms.mms.tlb_flush_batched
     left = int(batched[mm.number]) - nr
     batched[mm.number] = max(0, left)  # some task may have flushed them already

@@ -21,7 +21,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.lru_add import folio_add_lru
 from kernelsim.actors.core.memory_access import accessed_nid, clear_pages, copy_pages
-from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushed
+from kernelsim.actors.core.tlb_flush import flush_relatives, flush_tlb_mm_range, note_flushed
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.file_fault import FileFault, opened_by
 from kernelsim.actors.space.file_fault_result import BEHIND_END, FileFaultResult, VmFault
@@ -211,8 +211,6 @@ class FaultHandler(Actor):
         if not grant.nr:
             return KILLED
         await clear_pages(self._current, grant.nid, 1)
-        if kind == FAULT_ZERO_WP:  # ptep_clear_flush
-            await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
         if self._mm.unstable:
             await free_frames(self._current, self._pfn, 1)
             return KILLED
@@ -222,9 +220,12 @@ class FaultHandler(Actor):
         if not done:  # another task that shares the memory was faster
             await free_frames(self._current, self._pfn, 1)
             return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0, rss=NO_RSS)
+        new_pfn = int(self._pfn[0])
         if is_locked(fault.vma):
-            mlock_new_folio(kernel.mem, int(self._pfn[0]))
-        return await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
+            mlock_new_folio(kernel.mem, new_pfn)
+        if kind == FAULT_ZERO_WP:  # ptep_clear_flush
+            await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
+        return await self._leave(fault, majflt=0, new_pfn=new_pfn)
 
     def _must_copy(self, vpn: int) -> bool:
         """Tell whether a page that has just come from swap is mapped for loads only.
@@ -266,8 +267,10 @@ class FaultHandler(Actor):
             await free_frames(self._current, self._pfn, 1)
             return RETRY
         await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
-        note_file_flushed(self._current, self._mm, int(is_of_file))
+        note_flushed(self._current, self._mm, int(is_of_file))
         result = await self._leave(fault, majflt=0, new_pfn=int(self._pfn[0]))
+        if nr_unused:
+            await flush_relatives(self._current, self._mm)
         await free_pages_and_swap_cache(self._current, unused[:nr_unused])
         return msgspec.structs.replace(result, rss=(-1, 1, 0, 0)) if is_of_file else result
 

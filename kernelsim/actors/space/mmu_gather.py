@@ -17,8 +17,9 @@ from kernelsim.actors.core.free_pages import free_frames, release
 from kernelsim.actors.core.lru_add import activate_drain, lru_add_drain
 from kernelsim.actors.core.tlb_flush import (
     flush_freed_tables,
+    flush_relatives,
     flush_tlb_mm_range,
-    note_file_flushed,
+    note_flushed,
 )
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE
@@ -29,7 +30,7 @@ from kernelsim.mm.space.vm_flags import VmFlag
 from kernelsim.mm.space.zap import (
     CL_END,
     CL_FIRST,
-    CL_NR_FILE,
+    CL_NR_STAYS,
     CL_STORED,
     NONE_CLEARED,
     unmap_range,
@@ -69,8 +70,8 @@ class MmuGather:
 
         Source: Linux 6.1 mm/memory.c:zap_pte_range
         """
-        # Differs from Linux: No reference keeps reclaim from freeing a page of a file while its TLB
-        # entries are flushed, so who reclaims flushes them, too.
+        # Differs from Linux: No reference keeps others from freeing a page of a file, or one that
+        # they map, too, while its TLB entries are flushed, so who frees flushes them, too.
         kernel, task = self._current
         vpn, last = vma.vpn, vma.end >> PAGE_SHIFT
         marks = not vma.flags & VmFlag.VM_SEQ_READ
@@ -105,8 +106,10 @@ class MmuGather:
         if first < end:
             self._cleared[:] = NONE_CLEARED
             await flush_tlb_mm_range(self._current, self._mm, first, end - first)
-            note_file_flushed(self._current, self._mm, cleared[CL_NR_FILE])
+            note_flushed(self._current, self._mm, cleared[CL_NR_STAYS])
         nr, self._nr = self._nr, 0
+        if nr:
+            await flush_relatives(self._current, self._mm)
         at, nr_batch = 0, MMU_GATHER_BUNDLE
         while at < nr:
             batch = self._pfns[at : min(at + nr_batch, nr)]

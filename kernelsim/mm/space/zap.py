@@ -39,7 +39,7 @@ from kernelsim.mm.space.rmap_file import mm_counter_file, page_remove_file_rmap
 # Columns of what `unmap_range` has cleared
 CL_FIRST: Final = 0  # the range of their pages,
 CL_END: Final = 1  # whose last page is the one before
-CL_NR_FILE: Final = 2  # how many were of pages of files,
+CL_NR_STAYS: Final = 2  # how many were of pages that stay: of files, or others map them, too,
 CL_STORED: Final = 3  # 1: and one of these pages may be stored to until TLBs are flushed
 NONE_CLEARED: Final = (1 << 62, 0, 0, 0)
 
@@ -75,7 +75,7 @@ def zap_file(mem: Mem, mms: Mms, mm: int, pfn: int, pte: int, cleared: I64) -> N
     """
     mms.rss[mm, mm_counter_file(mem.pages.flags[pfn])] -= 1
     mms.tlb_flush_batched[mm] += 1
-    cleared[CL_NR_FILE] += 1
+    cleared[CL_NR_STAYS] += 1
     if pte & _PAGE_DIRTY:
         cleared[CL_STORED] = 1
     page_remove_file_rmap(mem, pfn, pte)
@@ -102,8 +102,8 @@ def unmap_range(
     the swap cache or under writeback), which PG_gathered keeps until then, and drops one use of
     each swap slot. It must flush TLBs before it frees, as `cleared` says, to whose CL_* columns
     the entries are added. Pages of files stay; with `marks`, those that were used are marked
-    accessed, and it stops when the CPU's batch of pages to activate is full. They count in
-    `tlb_flush_batched` until the caller has flushed.
+    accessed, and it stops when the CPU's batch of pages to activate is full. They, and anonymous
+    pages that others map, too, count in `tlb_flush_batched` until the caller has flushed.
 
     Returns:
         Pages, slots, pages on their way to the LRU that will go to the active list, and the vpn to
@@ -142,6 +142,9 @@ def unmap_range(
                         if zap_anon(mem, pt, mms, mm, pfn):
                             out_pfns[n_pfns] = pfn
                             n_pfns += 1
+                        else:
+                            mms.tlb_flush_batched[mm] += 1
+                            cleared[CL_NR_STAYS] += 1
                     else:
                         zap_file(mem, mms, mm, pfn, pte, cleared)
                         if marks and pte & _PAGE_ACCESSED:
