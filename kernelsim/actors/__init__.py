@@ -48,7 +48,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  the states of memory blocks, and which zone each is in
         hears IsolateMovable PutbackMovable StateStore
         from  hotplug/acpi hotplug/migrate_range process/calls/sysfs
-        tells block_device cpu kswapd node oom_killer
+        tells block_device cpu interconnect kswapd node oom_killer
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
         hears DataMoved SubmitBio
