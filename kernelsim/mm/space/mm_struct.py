@@ -42,12 +42,19 @@ ZeroSetup = Callable[[int, VmFlag], MappedFile | None]  # of pages and flags; No
 
 @attrs.define
 class Rlimits:
-    """Resource limits in bytes; `RLIM_INFINITY` is none."""
+    """Resource limits in bytes; `RLIM_INFINITY` is none. `_max` is the hard limit of each.
+
+    Source: Linux 6.1 include/asm-generic/resource.h:INIT_RLIMITS
+    """
 
     stack: int = 8 * MIB
     data: int = RLIM_INFINITY
     address_space: int = RLIM_INFINITY
     memlock: int = 8 * MIB
+    stack_max: int = RLIM_INFINITY
+    data_max: int = RLIM_INFINITY
+    address_space_max: int = RLIM_INFINITY
+    memlock_max: int = 8 * MIB
 
 
 @attrs.define(kw_only=True)

@@ -59,3 +59,34 @@ def test_what_cannot_be_limited_is_told():
         return [await entry.ref.ask(Setrlimit(*each)) for each in (("CPU", 1), ("AS", -1))]
 
     assert run(small_machine(), main).result == [-errno.EINVAL, -errno.EINVAL]
+
+
+def test_a_hard_limit_is_raised_by_root_only():
+    """A soft limit stays below the hard one; children have both; who is not root only lowers it."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        answers = []
+
+        async def limit(who, *words):
+            try:
+                await who.syscall("setrlimit", "MEMLOCK", *words)
+            except SyscallError as error:
+                answers.append(errno.errorcode[error.errno])
+            else:
+                answers.append("")
+
+        await limit(process, "9M")  # 8 MiB at boot
+        await limit(process, "9M", "10M")
+        await limit(process, "10M")
+        child = await process.fork()
+        child.uid = 1000
+        await limit(child, "11M", "11M")
+        await limit(child, "3M", "4M")
+        await limit(child, "4M", "5M")
+        await limit(child, "5M")
+        await limit(child, "4M", "4M")
+        return answers
+
+    expected = ["EINVAL", "", "", "EPERM", "", "EPERM", "EINVAL", ""]
+    assert run(small_machine(), main).result == expected
