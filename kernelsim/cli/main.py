@@ -57,6 +57,11 @@ COMMANDS: Final = (
         "Run a workload and watch it: pause, step, speed of the virtual clock.",
     ),
     Command(
+        "serve",
+        "kernelsim.cli.serve:serve",
+        "Serve a run's metrics to Prometheus, under node_exporter's names.",
+    ),
+    Command(
         "show",
         "kernelsim.cli.show:show",
         "Print what /proc, /sys and the usual tools would have shown of a run.",

@@ -1,7 +1,7 @@
 """What a command that runs a workload may be told about the run.
 
 Interface: `RunWords`, the options that `run`, `top` and `serve` have alike; `read_workload`,
-`on_a_machine`.
+`on_a_machine`, `positive_ns`.
 """
 
 import sys
@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from kernelsim.cli.options import Whole
 from kernelsim.errors import ConfigError, WorkloadError
+from kernelsim.units import parse_duration
 
 if TYPE_CHECKING:
     from kernelsim.report.run_options import RunOptions
@@ -111,3 +112,15 @@ def on_a_machine(loaded: "Workload", path: Path) -> "Workload":
     if loaded.kind == "simulation":
         raise WorkloadError("is a simulation without a machine: there is nothing to watch", path)
     return loaded
+
+
+def positive_ns(key: str, text: str) -> int:
+    """Read a duration that is not 0.
+
+    Raises:
+        ConfigError: It is none, or 0.
+    """
+    ns = parse_duration(text, key=key)
+    if not ns:
+        raise ConfigError(key, text, "must be more than 0")
+    return ns

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from kernelsim.cli.run import tell_outcome
-from kernelsim.cli.run_words import NO_WORDS, RunWords, on_a_machine, read_workload
-from kernelsim.errors import ConfigError, UserError
-from kernelsim.units import parse_duration
+from kernelsim.cli.run_words import (
+    NO_WORDS,
+    RunWords,
+    on_a_machine,
+    positive_ns,
+    read_workload,
+)
+from kernelsim.errors import UserError
 
 if TYPE_CHECKING:
     from kernelsim.actors.core.kernel import Kernel
@@ -60,18 +65,6 @@ def top(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(NO_TERMINAL)
     tell_outcome(watched(loaded, options, workload, pace), options)
-
-
-def positive_ns(key: str, text: str) -> int:
-    """Read a duration that is not 0.
-
-    Raises:
-        ConfigError: It is none, or 0.
-    """
-    ns = parse_duration(text, key=key)
-    if not ns:
-        raise ConfigError(key, text, "must be more than 0")
-    return ns
 
 
 def watched(workload: "Workload", options: "RunOptions", path: Path, pace: "Pace") -> "RunOutcome":
