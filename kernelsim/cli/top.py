@@ -19,9 +19,11 @@ from kernelsim.cli.run_words import (
     positive_ns,
     read_workload,
 )
-from kernelsim.errors import UserError
+from kernelsim.errors import UserError, readable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from kernelsim.actors.core.kernel import Kernel
     from kernelsim.live.pace import Pace
     from kernelsim.report.machine_run import RunOutcome
@@ -53,6 +55,8 @@ def top(
         step: Virtual time of a step.
         paused: Begin with a pause, when the machine has booted.
     """
+    from rich.console import Console
+
     from kernelsim.live.pace import Pace
 
     loaded = on_a_machine(read_workload(workload, words.machine), workload)
@@ -62,18 +66,19 @@ def top(
         step_ns=positive_ns("--step", step),
         is_paused=paused,
     )
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    terminal = Console(file=sys.stdout)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or terminal.is_dumb_terminal:
         raise UserError(NO_TERMINAL)
-    tell_outcome(watched(loaded, options, workload, pace), options)
+    tell_outcome(watched(loaded, options, workload, pace, terminal), options)
 
 
-def watched(workload: "Workload", options: "RunOptions", path: Path, pace: "Pace") -> "RunOutcome":
+def watched(
+    workload: "Workload", options: "RunOptions", path: Path, pace: "Pace", terminal: "Console"
+) -> "RunOutcome":
     """Run a workload with somebody watching, until it has ended and the person has left.
 
     What the workload prints comes out when the screen is as it was.
     """
-    from rich.console import Console
-
     from kernelsim.live.terminal import Keyboard, Screen
     from kernelsim.live.watch import Watch
     from kernelsim.report.machine_run import run_machine
@@ -84,10 +89,10 @@ def watched(workload: "Workload", options: "RunOptions", path: Path, pace: "Pace
     with ExitStack() as stack:
         stack.callback(lambda: sys.stdout.write(printed.getvalue()))
         keys = stack.enter_context(Keyboard(sys.stdin.fileno()))
-        screen = Screen(Console(file=sys.stdout))
+        screen = Screen(terminal)
 
         def comes(kernel: "Kernel") -> Watch:
-            title = f"{path} on {kernel.spec.name}, seed {options.seed}"
+            title = f"{readable(str(path))} on {kernel.spec.name}, seed {options.seed}"
             stack.enter_context(screen)
             stack.enter_context(redirect_stdout(printed))
             watches.append(Watch(kernel, keys=keys, canvas=screen, pace=pace, title=title))

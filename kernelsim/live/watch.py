@@ -24,6 +24,7 @@ from kernelsim.units import NS_PER_S, format_duration
 
 LOOK_EVENTS: Final = 500  # events between two looks at the keys and the wall clock
 REDRAW_NS: Final = NS_PER_S // 10  # real
+REST: Final = 4  # times what drawing took is left to the run
 SCROLL: Final = {"up": -1, "down": 1, "page up": -10, "page down": 10}
 
 
@@ -169,7 +170,8 @@ class Watch:
                 self._before = self.view
             self.view = take_view(self._kernel)
         self._show()
-        self._redraw_ns = self._wall_ns() + REDRAW_NS
+        drawn_ns = self._wall_ns()
+        self._redraw_ns = drawn_ns + max(REDRAW_NS, REST * (drawn_ns - wall_ns))
 
     def _show(self) -> None:
         if self.view is None:
