@@ -149,25 +149,41 @@ def test_the_server_answers_on_loopback_and_only_while_it_is_open(run):
         assert f":{port}/" in server.url
 
 
+class Unmoving(Publisher):
+    """Makes sure that looking leaves the kernel's own totals of pressure as they are."""
+
+    nr_busy = 0
+
+    def look(self) -> None:
+        """Look, and compare."""
+        totals = self._kernel.psi.totals
+        before = list(totals.total_ns)
+        super().look()
+        assert before == totals.total_ns
+        self.nr_busy += any(self._stalled.total_ns)
+
+
 def test_a_speed_holds_a_served_run_up(monkeypatch):
     """It naps until real time has come as far; the clock here only moves in its naps."""
-    wall_ns = 0
+    wall_ns, publishers = 0, []
 
     def nap(seconds):
         nonlocal wall_ns
         wall_ns += int(seconds * NS_PER_S)
 
+    def comes(kernel):
+        publishers.append(Unmoving(kernel, board, Pace(speed_ns=10**7), RUN))
+        return publishers[0]
+
     monkeypatch.setattr("kernelsim.live.publish.time.sleep", nap)
     monkeypatch.setattr("kernelsim.live.publish.time.perf_counter_ns", lambda: wall_ns)
     board = Board()
-    outcome = run_machine(
-        Workload(hog, "machine"),
-        RunOptions(machine="tiny-64m", progress=False, until="20ms"),
-        name="hog.py",
-        onlooker=lambda kernel: Publisher(kernel, board, Pace(speed_ns=10**7), RUN),
-    )
+    options = RunOptions(machine="tiny-64m", progress=False, until="20ms")
+    outcome = run_machine(Workload(hog, "machine"), options, name="hog.py", onlooker=comes)
+
     assert 20_000_000 == board.latest.t_ns == outcome.kernel.engine.ended.now_ns
     assert wall_ns == pytest.approx(2 * NS_PER_S, rel=0.05)
+    assert publishers[0].nr_busy
 
 
 @pytest.mark.parametrize(
