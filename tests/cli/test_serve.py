@@ -1,9 +1,7 @@
 """Tests of `kernelsim serve`, asked as Prometheus asks."""
 
-import os
 import re
 import signal
-import threading
 
 import pytest
 
@@ -30,17 +28,19 @@ def asked(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hog.py").write_text(HOG)
     metrics: dict[str, float] = {}
+    urls: list[str] = []
     wait_at = serve.wait_at
 
-    def ask(url):
-        metrics.update(metrics_at(url))
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def wait_and_be_asked(url):
-        threading.Thread(target=ask, args=(url,)).start()
+    def wait(url):
+        urls.append(url)
         wait_at(url)
 
-    monkeypatch.setattr(serve, "wait_at", wait_and_be_asked)
+    def ask():
+        metrics.update(metrics_at(urls[0]))
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(serve, "wait_at", wait)
+    monkeypatch.setattr("kernelsim.cli.serve.signal.pause", ask)
     return lambda *words: (cli.exit_status(["serve", "--port", "0", *words]), metrics)
 
 
