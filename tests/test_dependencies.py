@@ -10,7 +10,10 @@ from tests.house_rules import TOP, imports, sources
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = {"kernelsim", "tests", "tools", "workloads"}
-DISTRIBUTIONS = {"elftools": "pyelftools"}  # of packages that go by another name
+DISTRIBUTIONS = {  # of packages that go by another name
+    "elftools": "pyelftools",
+    "prometheus_client": "prometheus-client",
+}
 RUN_ONLY = {  # used without an import
     "coverage": "pytest runs under it where coverage is asked for",
     "mypy": "a gate",

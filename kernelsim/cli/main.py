@@ -52,6 +52,16 @@ class Command(NamedTuple):
 COMMANDS: Final = (
     Command("run", "kernelsim.cli.run:run", "Run a workload and print a summary."),
     Command(
+        "top",
+        "kernelsim.cli.top:top",
+        "Run a workload and watch it: pause, step, speed of the virtual clock.",
+    ),
+    Command(
+        "serve",
+        "kernelsim.cli.serve:serve",
+        "Serve a run's metrics to Prometheus, under node_exporter's names.",
+    ),
+    Command(
         "show",
         "kernelsim.cli.show:show",
         "Print what /proc, /sys and the usual tools would have shown of a run.",

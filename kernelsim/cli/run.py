@@ -7,7 +7,6 @@ that --check found, 130 interrupted by Ctrl-C, SIGTERM or SIGHUP; what was logge
 written then.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from kernelsim.cli.options import Whole
+from kernelsim.cli.run_words import NO_WORDS, RunWords, read_workload
 from kernelsim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from kernelsim.report.machine_run import RunOutcome
     from kernelsim.report.run_options import RunOptions
     from kernelsim.workload.api import Workload
 
@@ -28,17 +28,7 @@ def run(
     workload: Path,
     /,
     *,
-    machine: str | None = None,
-    seed: Whole = 1,
-    schedule_seed: Whole | None = None,
-    settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
-    mempolicy: str | None = None,
-    burst_pages: Whole | None = None,
-    trace: Annotated[list[str] | None, Parameter(negative="")] = None,
-    check: Annotated[bool, Parameter(negative="")] = False,
-    check_every: Whole | None = None,
-    until: str | None = None,
-    out: Path | None = None,
+    words: RunWords = NO_WORDS,
     report: bool = False,
     traceback: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -50,57 +40,14 @@ def run(
             page faults of perf or ftrace, ltrace of malloc and free: `kernelsim record`), a trace
             of allocations, a masim configuration, or a kernel log with an OOM report; its content
             tells which.
-        machine: A preset or a TOML file; the workload names one by default, a script gets
-            small-512m, and a recording a machine a little too small for it.
-        seed: What is random on a real machine comes from it: addresses, the time of cache misses,
-            the phase of the timer, the CPU a task starts on. So does what a workload draws with
-            machine.rng(NAME).
-        schedule_seed: Permutes simultaneous events: each seed is another legal order, and so gives
-            other results. Without it they happen in the order they were planned in.
-        settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated. One that
-            changes nothing yet is named in the summary; `kernelsim differences` lists them.
-        mempolicy: Memory policy of the processes whose workload names none, as numactl sets it:
-            interleave:0-1, bind:0, preferred:1, local.
-        burst_pages: Most pages a task touches before the log gets its events, 1 to 4096; 512 by
-            default, or what the workload says. A ks_fault covers up to that many pages.
-            With 1 every step is a message, which is slow. Counters and times stay the same, unless
-            a schedule seed is given: it then finds other events to permute.
-        trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
-            actor=GLOB; may be repeated. Changes what is logged, no result.
-        check: Check all invariants, and that every page holds what its process wrote, while the
-            run goes on and at its end. What does not hold ends it with exit status 3. Changes no
-            result, only the time the run takes.
-        check_every: Steps of the engine (nr_steps of run.json) between two such checks, which
-            implies --check; by default 500, or a 64th of the machine's pages if that is more.
-        until: End the run at this virtual time, such as 10s or 0.5ms; a bare number is ns.
-        out: Directory for what the run leaves behind: log, counters, /proc and /sys, run.json.
+        words: Of the run.
         traceback: Before the one line that says why a run failed, show where in full.
         report: Let report.html be among it, as `kernelsim report` writes it afterwards.
     """
-    from kernelsim.report.run_options import RunOptions
-    from kernelsim.workload.script.load import load_any
-
     with tracebacks(enabled=traceback):
-        loaded = load_any(workload, machine)
-        for warning in loaded.warnings:
-            print(f"kernelsim: warning: {warning}", file=sys.stderr)
-        if check_every is not None and check_every < 1:
-            raise ConfigError("--check-every", check_every, "must be at least 1 event")
-        if report and out is None:
+        loaded, options = read_workload(workload, words.machine), words.options()
+        if report and options.out is None:
             raise ConfigError("--report", report, "needs a directory to be in: --out DIR")
-        options = RunOptions(
-            machine=machine,
-            seed=seed,
-            schedule_seed=schedule_seed,
-            settings=tuple(settings or ()),
-            mempolicy=mempolicy,
-            burst_pages=burst_pages,
-            trace=tuple(trace or ()),
-            check=check or check_every is not None,
-            check_every=check_every,
-            until=until,
-            out=out,
-        )
         if loaded.kind == "simulation":
             run_alone(loaded, workload, options, report=report)
         else:
@@ -133,9 +80,14 @@ def run_alone(loaded: "Workload", path: Path, options: "RunOptions", *, report: 
 def run_on_machine(loaded: "Workload", path: Path, options: "RunOptions", *, report: bool) -> None:
     """Run a workload on a machine; print its summary, then raise what made it fail."""
     from kernelsim.report.machine_run import run_machine
+
+    tell_outcome(run_machine(loaded, options, name=str(path)), options, report=report)
+
+
+def tell_outcome(outcome: "RunOutcome", options: "RunOptions", *, report: bool = False) -> None:
+    """Print the summary of a run, write its report if wanted, and raise what made it fail."""
     from kernelsim.report.run_summary import print_summary
 
-    outcome = run_machine(loaded, options, name=str(path))
     print_summary(outcome.summary)
     if report and options.out is not None:
         from kernelsim.report.html.page import write_report

@@ -15,7 +15,7 @@ Units: ns.
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -41,6 +41,7 @@ from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
 from kernelsim.report.compiling import compile_leaves
 from kernelsim.report.event_filter import EventFilter
+from kernelsim.report.onlooker import ComesToLook, Onlooker
 from kernelsim.report.progress import Progress
 from kernelsim.report.run_end import RunEnd
 from kernelsim.report.run_files import RunFiles
@@ -58,7 +59,6 @@ from kernelsim.workload.machine import MachineHandle, mempolicy_of
 
 CHECK_EVENTS: Final = 500  # events between two checks; more on a machine with much memory,
 PAGES_PER_CHECK_EVENT: Final = 64  # so that checking takes about as long as the run itself
-LOOK_EVENTS: Final = 500  # events between two looks at the wall clock, when a display is on
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +79,12 @@ class RunOutcome:
 
 
 def run_machine(
-    workload: Workload, options: RunOptions, *, name: str, beside: Sink | None = None
+    workload: Workload,
+    options: RunOptions,
+    *,
+    name: str,
+    beside: Sink | None = None,
+    onlooker: ComesToLook | None = None,
 ) -> RunOutcome:
     """Run a workload to its end.
 
@@ -89,6 +94,7 @@ def run_machine(
         options: What the user chose.
         name: The workload's file, as given on the command line.
         beside: Gets the events as well; None for nobody.
+        onlooker: Looks at the run meanwhile; None for what `options.progress` shows.
 
     Raises:
         ConfigError, WorkloadError: An option or the workload is wrong.
@@ -96,7 +102,7 @@ def run_machine(
         OutputError: The directory cannot be written.
         KeyboardInterrupt: Ctrl-C; what the run had written stays, run.json says so.
     """
-    run = _Run(workload, options, name, beside)
+    run = _Run(workload, options, name, beside, onlooker)
     try:
         return run.go()
     finally:
@@ -104,10 +110,15 @@ def run_machine(
 
 
 class _Run:
-    """One run: the machine, its sinks, its checks, and the display."""
+    """One run: the machine, its sinks, its checks, and who looks on."""
 
     def __init__(
-        self, workload: Workload, options: RunOptions, name: str, beside: Sink | None
+        self,
+        workload: Workload,
+        options: RunOptions,
+        name: str,
+        beside: Sink | None,
+        onlooker: ComesToLook | None,
     ) -> None:
         self.workload = workload
         self.options = options
@@ -131,7 +142,11 @@ class _Run:
         )
         self.end = RunEnd(self.machine, self.handle, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
-        self.progress = Progress(self.machine.kernel, enabled=options.progress)
+        self.onlooker: Onlooker = (
+            Progress(self.machine.kernel, enabled=options.progress)
+            if onlooker is None
+            else onlooker(self.machine.kernel)
+        )
         self.check_due = 0
         self.nr_checks = 0
         self.check_every = options.check_every or events_between_checks(self.machine)
@@ -165,7 +180,7 @@ class _Run:
             cause = caught if files is None else files.cause_of(caught, self.machine.ended)
             error = self.end.explained(cause)
         finally:
-            self.progress.stop()
+            self.onlooker.stop()
         wall_ns = time.perf_counter_ns() - began - late_ns()
         self.compile_ns += late_ns()
         error = self.end.failure(error)
@@ -192,7 +207,7 @@ class _Run:
 
     def close(self) -> None:
         """Close what is open; a second call does nothing."""
-        self.progress.stop()
+        self.onlooker.stop()
         if self.files is not None:
             self.files.close()
 
@@ -221,6 +236,7 @@ class _Run:
         for name in idle_settings(machine.spec, self.settings):
             self.handle.note_idle(name)
         self._sample()
+        self.onlooker.look()
         self._set_tick()
 
     def _sample(self) -> None:
@@ -228,22 +244,23 @@ class _Run:
             self.sampler.take()
 
     def _on_tick(self, is_time: bool) -> None:
-        if is_time:
-            self._sample()
         clock = self.machine.engine.clock
+        if is_time and clock.now_ns >= self.sampler.due_ns:
+            self._sample()
         if self.options.check and clock.number >= self.check_due:
             self.check_due = clock.number + self.check_every
             self._check()
-        self.progress.look()
+        self.onlooker.look()
         self._set_tick()
 
     def _set_tick(self) -> None:
         clock = self.machine.engine.clock
-        numbers = [self.check_due] if self.options.check else []
-        if self.progress.is_on:
-            numbers.append(clock.number + LOOK_EVENTS)
-        due_ns = None if self.files is None else self.sampler.due_ns
-        clock.set_tick(due_ns, min(numbers, default=None))
+        if clock.is_halted:  # whoever looked has ended the run
+            return
+        look_ns, look_number = self.onlooker.due()
+        times = [look_ns, None if self.files is None else self.sampler.due_ns]
+        numbers = [look_number, self.check_due if self.options.check else None]
+        clock.set_tick(first_of(times), first_of(numbers))
 
     async def _on_snapshot(self, name: str) -> None:
         if not isinstance(name, str) or not SNAPSHOT_NAME.fullmatch(name):
@@ -273,6 +290,7 @@ class _Run:
 
     def _on_end(self) -> None:
         """Take the last sample and write proc/ and sys/, before the actors are stopped."""
+        self.onlooker.see_end()
         if self.files is None:
             return
         self.sampler.finish()
@@ -330,6 +348,11 @@ def machine_of(
     if spec.boot.recorded:  # settings are written when it has booted
         return spec
     return attrs.evolve(spec, sysctl=write_sysctls(spec.sysctl, settings, spec.era))
+
+
+def first_of(marks: Iterable[int | None]) -> int | None:
+    """Return the first of some times or numbers; None if there is none."""
+    return min((mark for mark in marks if mark is not None), default=None)
 
 
 def events_between_checks(machine: Machine) -> int:

@@ -1,11 +1,12 @@
 """Shows on stderr what a run does while it does it; silent where stderr is no terminal.
 
-Interface: `Progress.look` as often as you like, `stop` at the end. It redraws ten times a second
-of wall time at most, and reads the machine only.
+Interface: `Progress`, an `Onlooker` that redraws ten times a second of wall time at most;
+`free_bar`.
 Units: pages; faults a second of wall time.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Console
@@ -26,6 +27,7 @@ from kernelsim.mm.core.vmstat import PGFAULT
 from kernelsim.units import format_duration
 
 REDRAW_NS: Final = 100_000_000  # wall time
+LOOK_EVENTS: Final = 500  # events between two looks at the wall clock
 BAR_CELLS: Final = 40
 
 
@@ -49,6 +51,10 @@ class Progress:
         self._due_ns = time.perf_counter_ns() + REDRAW_NS
         self._faults = (time.perf_counter_ns(), int(kernel.mem.vm_event[PGFAULT]))
 
+    def due(self) -> tuple[int | None, int | None]:
+        """Return when to look next: after so many events, if anything is shown."""
+        return None, self._kernel.engine.clock.number + LOOK_EVENTS if self.is_on else None
+
     def look(self) -> None:
         """Redraw if it is time to."""
         if not self.is_on:
@@ -61,6 +67,10 @@ class Progress:
             self._live.start()
         self._live.update(self._picture(now_ns), refresh=True)
         self._due_ns = time.perf_counter_ns() + REDRAW_NS
+
+    def see_end(self) -> None:
+        """Show nothing more: what is to be written of the end may take a while."""
+        self.stop()
 
     def stop(self) -> None:
         """Take the display away."""
@@ -86,18 +96,24 @@ class Progress:
         return grid
 
 
-def free_bar(free: int, managed: int, marks: list[int]) -> Text:
+def free_bar(free: int, managed: int, marks: Sequence[int], width: int = BAR_CELLS) -> Text:
     """Draw free pages as a bar: red below min, yellow below low, green above; then the figures.
+
+    Args:
+        free: Pages.
+        managed: Pages of the zone.
+        marks: Its watermarks min, low and high.
+        width: Characters of the bar.
 
     The bar's end is four times the high watermark, or all of a smaller zone, since what matters
     happens around the watermarks.
     """
     full = max(min(managed, 4 * marks[2]), 1)
-    filled = min(free * BAR_CELLS // full, BAR_CELLS)
+    filled = min(free * width // full, width)
     style = "red" if free < marks[0] else "yellow" if free < marks[1] else "green"
-    cells = ["█" if cell < filled else "·" for cell in range(BAR_CELLS)]
+    cells = ["█" if cell < filled else "·" for cell in range(width)]
     for mark in marks:
-        cell = mark * BAR_CELLS // full
-        if filled <= cell < BAR_CELLS:
+        cell = mark * width // full
+        if filled <= cell < width:
             cells[cell] = "|"
     return Text.assemble(("".join(cells), style), f" {free}")

@@ -13,7 +13,7 @@ from kernelsim import errors
 from kernelsim.cli import differences
 from kernelsim.cli import main as cli
 
-HEAVY = {"numba", "numpy", "duckdb", "trio", "structlog"}
+HEAVY = {"numba", "numpy", "duckdb", "trio", "structlog", "prometheus_client"}
 
 
 def kernelsim_process(*words, python=()):

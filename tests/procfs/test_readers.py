@@ -1,16 +1,10 @@
 """Real programs read a rendered tree and find in it the numbers of the simulated machine."""
 
-import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +12,7 @@ import pytest
 from kernelsim.config.from_proc import machine_from_proc
 from kernelsim.config.machine_file import load_machine
 from kernelsim.procfs.capture import capture
+from tests.node_exporter import COLLECTORS, exporter, metrics_at
 from tests.real_tools import (
     ENVIRONMENT,
     SNAPSHOTS,
@@ -28,7 +23,7 @@ from tests.real_tools import (
 )
 from tests.small_machine import OpenMachine
 
-pytestmark = [pytest.mark.mission("B6", "partly"), pytest.mark.slow]
+pytestmark = [pytest.mark.mission("B6"), pytest.mark.slow]
 
 CASES = Path(__file__).parent.parent / "oracle" / "cases"
 SADC = "/usr/lib/sysstat/sadc"
@@ -37,7 +32,6 @@ PAGE_KB = 4
 SECTOR_BYTES = 512
 SWAP_CLUSTER_KB = 32  # read at once, vm.page-cluster 3
 WRITE_KB_MAX = 2048
-EXPORTER_SECONDS = 20  # real ones, until it must answer
 
 
 @pytest.fixture(scope="module")
@@ -306,40 +300,6 @@ def test_lstopo_draws_the_topology(server: Path, require_tool):
         assert total_kb * 1024 == int(node.get("local_memory", "0"))
         assert hex(0xF << 4 * nid) == hex(int(node.get("cpuset", "0"), 16))
     assert 2 == len(nodes)
-
-
-COLLECTORS = ("meminfo", "meminfo_numa", "vmstat", "stat", "cpu", "buddyinfo", "zoneinfo")
-
-
-@contextlib.contextmanager
-def exporter(tree: Path, program: str, folder: Path) -> Iterator[str]:
-    """Run node_exporter over a tree; give the address of its metrics."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    words = [program, f"--web.listen-address={address}", "--collector.disable-defaults"]
-    words += [f"--collector.{name}" for name in (*COLLECTORS, "diskstats")]
-    words += [f"--path.procfs={tree / 'proc'}", f"--path.sysfs={tree / 'sys'}"]
-    words.append("--collector.vmstat.fields=.*")
-    with (folder / "log").open("wb") as log, subprocess.Popen(words, stderr=log) as process:
-        try:
-            yield f"http://{address}/metrics"
-        finally:
-            process.terminate()
-
-
-def metrics_at(url: str) -> dict[str, float]:
-    """Return the metrics, as soon as the exporter answers."""
-    deadline = time.monotonic() + EXPORTER_SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=EXPORTER_SECONDS) as reply:  # noqa: S310
-                text = reply.read().decode()
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline, "node_exporter does not answer"
-            time.sleep(0.05)
-        else:
-            lines = [line for line in text.splitlines() if not line.startswith("#")]
-            return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 def test_node_exporter_exports_the_machine(tree: Path, tmp_path: Path, require_tool):

@@ -16,7 +16,7 @@ from kernelsim.procfs.snapshot import (
 from kernelsim.procfs.tree import render_recording, render_tree
 from tests.procfs.recorded import read_snapshot
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 HOLDING = Path(__file__).parent.parent / "oracle" / "cases" / "d04_sw60" / "holding"
 PID = 4321

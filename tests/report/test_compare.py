@@ -11,7 +11,7 @@ import kernelsim
 from kernelsim.cli import main as cli
 from kernelsim.report.compare import exceeds, name_of
 
-pytestmark = pytest.mark.mission("B6", "partly")
+pytestmark = pytest.mark.mission("B6")
 
 
 async def hog(machine):

@@ -13,7 +13,7 @@ from kernelsim.report.sinks import Event
 from kernelsim.trace.registry import TRACEPOINTS
 from tests.real_tools import pressed_run
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 # As tools take such lines apart: task, pid, CPU, flags, seconds, event, fields.
 LINE = re.compile(

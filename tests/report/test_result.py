@@ -14,7 +14,7 @@ from kernelsim.errors import ConfigError
 from kernelsim.report import result as module
 from tests.house_rules import TOP
 
-pytestmark = pytest.mark.mission("B6", "partly")
+pytestmark = pytest.mark.mission("B6")
 
 HOG = """
 from kernelsim.workload import workload

@@ -13,7 +13,7 @@ from kernelsim.report.why import within
 from kernelsim.report.why_oom import badness, kills_of, ranking
 from tests.house_rules import TOP
 
-pytestmark = pytest.mark.mission("B6", "partly")
+pytestmark = pytest.mark.mission("B6")
 
 US = 1000
 FAULT = {"pid": 100, "vpn": 7, "nr_pages": 1, "kind": "swap", "major": True, "lock_ns": 3 * US}

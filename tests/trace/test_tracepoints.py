@@ -14,7 +14,7 @@ from kernelsim.trace import kmem, vmscan
 from kernelsim.trace.registry import MODULES, TRACEPOINTS
 from kernelsim.trace.tracepoint import LINE_KEYS, Field, Tracepoint, describe
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 # subsystem:name | C type and name of each field, as a real kernel's format files say.
 LINUX = (Path(__file__).parent / "data" / "linux_fields.txt").read_text(encoding="utf-8")

