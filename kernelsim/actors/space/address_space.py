@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
+from kernelsim.actors.alloc.page_allocator import alloc_pages, pgd_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.reaped_mm import wait_while_reaped
@@ -71,7 +71,7 @@ async def make_address_space(
     """
     kernel, task = current
     out = np.zeros(1, np.int64)
-    grant = await alloc_pages(current, table_context(current), 1, out)
+    grant = await alloc_pages(current, pgd_context(current), 1, out)
     await clear_pages(current, grant.nid, 1)
     mm = kernel.mms.mm_alloc(task.pid)
     kernel.pool.reserve(1)
