@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from kernelsim.actors.alloc.oom_killer import OomKiller
+from kernelsim.actors.alloc.slab import settle_slabs_of
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.pdflush_pool import PdflushPool
@@ -164,6 +165,7 @@ class Machine:
             node.wire()
         kernel.bursts = Bursts(kernel)
         kernel.start_process = partial(start_entry, kernel)
+        kernel.settle_slabs = partial(settle_slabs_of, kernel)
         for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
             engine.spawn(actor)
         if self.spec.latency.has_bus:
@@ -200,7 +202,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     disks = {device.name: device for device in spec.devices}
     rotational = [disks[area.device].rotational for area in spec.swaps]
     priorities, on = [area.prio for area in spec.swaps], [area.on for area in spec.swaps]
-    swap = swapon(swap_pages, priorities, spec.nr_cpus, rotational, on)
+    swap = swapon(swap_pages, priorities, spec.nr_cpus, rotational, on, phys.mem.slabs)
     commit = CommitAccount(
         totalram_pages=phys.totalram_pages,
         tunables=phys.tunables,

@@ -29,6 +29,11 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         hears OutOfMemory
         from  alloc/page_allocator reclaim/lru_gen
         tells oom_reaper process
+    workqueue (core/workqueue.py)
+        owns  nothing of its own; a worker runs what it is asked to on its CPU
+        hears no message
+        from  nobody
+        tells cpu
     flusher (file/flusher.py)
         owns  the disk's queues of dirty files while it runs, as under wb->list_lock
         hears no message
@@ -73,22 +78,24 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     node (parts/node.py)
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
-        hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
-              FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest LazyfreeFolios LruActivate
-              LruAddDrain MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive
-              PutbackMapped PutbackOldest ReleasePages ResetBatchSize ShrinkActive
-        from  alloc/page_allocator core/free_pages core/lru_add core/memory_access core/writepages
+        hears AllocBlock AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead
+              EndSwapWrite FreeBlock FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest
+              LazyfreeFolios LruActivate LruAddDrain MemoryTraffic MigrateFolios MlockFolios
+              PutbackFolios PutbackInactive PutbackMapped PutbackOldest ReleasePages ResetBatchSize
+              ShrinkActive
+        from  alloc/page_allocator alloc/slab core/free_pages core/lru_add core/writepages
               file/page_io hotplug/memory_hotplug parts/dma reclaim/lru_gen reclaim/reclaim
-              reclaim/swap_writes reclaim/zram_io space/lazy_free space/migrate space/mlock
-              space/swap_read
+              reclaim/swap_writes reclaim/zram_io space/lazy_free space/memory_access space/migrate
+              space/mlock space/swap_read
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
         hears Brk Close DropCaches Execve Exit Fadvise Fdatasync Fork Fstat Fsync Ftruncate
               GetMempolicy Madvise Mbind MigratePages Mincore MincoreRange Mlock Mlock2 Mlockall
               MlockallFlags Mmap MovePages Mprotect Mremap Msync Munlock Munlockall Munmap Open Read
-              SetMempolicy SetMempolicyHomeNode Setrlimit Sigaction Sleep StartImage StartPrinting
-              Swapoff Swapon Sync SyncFileRange TakeSignal Touch TouchPages Wait4 Write WriteSysfs
+              Report SetMempolicy SetMempolicyHomeNode Setrlimit Sigaction Sleep StartImage
+              StartPrinting StatRefresh Swapoff Swapon Sync SyncFileRange TakeSignal Touch
+              TouchPages Wait4 Write WriteSysfs
         from  core/signal workload/handle
         tells block_device cpu fault_handler interconnect kswapd memory_hotplug node oom_killer
     kswapd (reclaim/kswapd.py)
@@ -117,5 +124,5 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  the victims it is to look at
         hears ReapLater
         from  alloc/oom_killer
-        tells cpu node
+        tells block_device cpu kswapd node oom_killer
 """

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.messages.node import AllocPages
+from kernelsim.actors.messages.node import AllocBlock, AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.check.aging import Judgement, Scan
@@ -119,7 +119,8 @@ class Duties(Observer):
                 f"{task.name} asks zone {zone} for a page: {free} are free, and it had to stop at "
                 f"{floor}"
             )
-        self.note(wrong_node(self._kernel, task.pid, context, zone))
+        if not task.memalloc:  # who frees memory may have it from any node
+            self.note(wrong_node(self._kernel, task.pid, context, zone))
         open_zones = self._open_zones(context, mark)
         self.note(self._wrong_choice(task.pid, open_zones, zone, lowest))
 
@@ -169,6 +170,11 @@ class Duties(Observer):
         problem = wrong_grant(self._kernel.mem, request, nr, nr_refills) if nr > 1 else ""
         if problem:
             self.note(f"{request.user} got {nr} pages of zone {request.zone}: {problem}")
+
+    def granted_block(self, request: AllocBlock) -> None:
+        """Enter a block that was handed out: one request, many pages."""
+        self.ledger.took(request.zone, request.cpu_nid, request.preferred_nid, 1)
+        self.ledger.allocated[request.zone] += (1 << request.order) - 1
 
     def freed(self, pfns: I64) -> None:
         """Enter frames that go back; no TLB may have them."""

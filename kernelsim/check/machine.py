@@ -25,6 +25,7 @@ from kernelsim.check.page_tables import check_page_tables
 from kernelsim.check.pages import check_pages
 from kernelsim.check.record import Record, check_record
 from kernelsim.check.shmem import check_shmem, shmem_slots
+from kernelsim.check.slab import check_slabs
 from kernelsim.check.swap import check_swap, check_swap_entries
 from kernelsim.check.tables import walk_tables
 from kernelsim.check.waits import check_waits
@@ -62,6 +63,7 @@ def check_machine(kernel: Kernel) -> list[str]:
     problems += check_page_tables(own, pt, mms, living, tables=tables)
     problems += check_swap(own, kernel.swap)
     problems += check_page_cache(own, kernel)
+    problems += check_slabs(own, kernel)
     problems += check_dirty(own, kernel)
     record = kernel.observer if isinstance(kernel.observer, Record) else None
     if record is not None:

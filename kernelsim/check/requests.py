@@ -9,7 +9,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.mm.burst.columns import B_LEFT, B_LISTED, B_STRIDE, B_VPN, FOR_NODE, FOR_TABLE
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, GFP_ZEROED_USER_FOLIO
+from kernelsim.mm.page.gfp import GFP_ZEROED_USER_FOLIO, USERPTE_GFP
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.units import PAGE_SHIFT
@@ -20,7 +20,7 @@ def burst_context(kernel: Kernel, cpu: int, wanted: int, pid: int) -> AllocConte
     entry, get = kernel.processes[pid], kernel.alloc_contexts.get
     nid = kernel.cpus[cpu].nid
     if wanted == FOR_TABLE:
-        return get(nid, entry.policy, GFP_PGTABLE_USER)
+        return get(nid, entry.policy, USERPTE_GFP[kernel.spec.arch])
     vma = accessed_vma(entry.mm, kernel.burst.run[cpu])
     policy = entry.policy if vma is None or vma.policy is None else vma.policy
     if policy is not None and wanted >= FOR_NODE:

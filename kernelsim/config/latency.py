@@ -141,6 +141,12 @@ class LatencySpec:
         1_000,
         "interrupt of a disk that is done: DMA unmapping 0.2 us, completion 0.8 (as above)",
     )
+    seq_file_byte_ns: int = _cost(
+        5, "a byte of the text of a file of /proc; estimate: /proc/vmstat, 4 KB, in 20 us"
+    )
+    tty_byte_ns: int = _cost(
+        20, "a byte that is printed, through the line discipline of a terminal; estimate: 50 MB/s"
+    )
     cache_line_ns: int = _cost(
         30,
         "one access of the kernel to a cache line, on the average: 5 ns in L2 (14 cycles), "

@@ -17,6 +17,7 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import count_by_zone
 from kernelsim.check.page_cache import pages_of_files
+from kernelsim.check.slab import slab_pages
 from kernelsim.check.waits import is_idle, is_waiting
 from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_activating, PG_batched, zone_of
 from kernelsim.mm.core.vmstat import NR_DIRTY
@@ -52,8 +53,8 @@ class Baseline:
 def unused_pages(kernel: Kernel) -> I64:
     """Return the pages of each zone that nobody uses, shape [zone row].
 
-    They are free, on a CPU's list, cached from a file, or left over in the swap cache or in a CPU's
-    folio batch.
+    They are free, on a CPU's list, cached from a file, in a slab, or left over in the swap cache or
+    in a CPU's folio batch.
     """
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
@@ -63,6 +64,7 @@ def unused_pages(kernel: Kernel) -> I64:
     left += np.flatnonzero(in_batch).tolist()
     for pfn in left:
         unused[zone_of(mem, pfn)] += 1
+    unused += count_by_zone(mem, slab_pages(mem)[0])
     return unused + count_by_zone(mem, pages_of_files(mem))
 
 

@@ -1,9 +1,9 @@
 """Take a snapshot of a running machine: what /proc and /sys show at the present virtual time.
 
 Linux: mm/vmstat.c, fs/proc/meminfo.c, 6.1.
-Differs: What the kernel itself uses (stacks, slab, vmalloc, per-CPU areas) stays what it was when
-the machine was recorded; a machine written by hand has none of it. To stacks and vmalloc comes what
-the kernel threads of a workload have; processes have no kernel stacks.
+Differs: What the kernel itself uses (stacks, most of slab, vmalloc, per-CPU areas) stays what it
+was when the machine was recorded; a machine written by hand has none of it. To stacks and vmalloc
+comes what the kernel threads of a workload have; processes have no kernel stacks.
 
 Interface: `capture` reads the machine and changes nothing.
 Units: as in snapshot.py.
@@ -64,6 +64,7 @@ from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from kernelsim.mm.swap.swap_area import SA_INUSE, SA_MAX, SA_PRIO, SA_USED
 from kernelsim.mm.swap.swapon import si_swapinfo
 from kernelsim.procfs.capture_process import capture_processes
+from kernelsim.procfs.capture_slab import capture_slabs
 from kernelsim.procfs.capture_vmalloc import capture_vmallocinfo, vmalloc_total_kb
 from kernelsim.procfs.snapshot import (
     PAGE_KB,
@@ -137,6 +138,7 @@ def capture(kernel: Kernel, *, usage: bool = True, pressure: bool = True) -> Sna
         hugepage_kb=spec.hugepage_kb,
         direct_map_kb=direct_map_kb(boot, kernel.phys.totalram_pages),
         swaps=tuple(capture_swaps(kernel)),
+        slabs=tuple(capture_slabs(kernel.mem)),
         sysctls=sysctl_texts(kernel),
         block_size_bytes=blocks.size_bytes,
         auto_online_blocks=blocks.auto_online,

@@ -305,6 +305,23 @@ class VmallocArea:
 
 
 @attrs.frozen(kw_only=True)
+class SlabSnapshot:
+    """One slab cache, as /proc/slabinfo has it."""
+
+    name: str
+    size: int
+    """Of an object, bytes."""
+    objects: int
+    """Of a slab of the usual order."""
+    order: int
+    nr_slabs: int
+    nr_objects: int
+    """That there is room for."""
+    nr_active: int
+    """Of them, all but the free ones of partial slabs."""
+
+
+@attrs.frozen(kw_only=True)
 class Snapshot:
     """A whole machine at one moment."""
 
@@ -337,6 +354,7 @@ class Snapshot:
     direct_map_kb: Mapping[str, int] = attrs.field(factory=dict)
     """kB of the kernel's direct map by page size: 4k, 2M (or 4M), 1G."""
     swaps: tuple[SwapArea, ...] = ()
+    slabs: tuple[SlabSnapshot, ...] = ()
     sysctls: Mapping[str, str] = attrs.field(factory=dict)
     """Full name (vm.swappiness) to text, in the order they are listed."""
     block_size_bytes: int = 0

@@ -27,6 +27,7 @@ from kernelsim.procfs.process import (
     render_status,
 )
 from kernelsim.procfs.process import render_stat as render_process_stat
+from kernelsim.procfs.slabinfo import render_slabinfo
 from kernelsim.procfs.snapshot import ProcessSnapshot, Snapshot
 from kernelsim.procfs.system import (
     memory_block_files,
@@ -61,6 +62,7 @@ NODE_FILES: Final[dict[str, Callable[[Snapshot, int], str]]] = {
 }
 MACHINE_FILES: Final[dict[str, Callable[[Snapshot], str]]] = {
     **MEMORY_FILES,
+    "slabinfo": render_slabinfo,
     "uptime": render_uptime,
     "stat": render_stat,
     "cpuinfo": render_cpuinfo,

@@ -19,6 +19,7 @@ from kernelsim.actors.process.calls.access import Touch, TouchPages, TouchResult
 from kernelsim.actors.process.calls.executing import Execve
 from kernelsim.actors.process.calls.forking import Fork, Wait4, Waited
 from kernelsim.actors.process.calls.life import Exit, Sleep, StartImage, StartPrinting
+from kernelsim.actors.process.calls.looking import Report
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, SyscallError, WorkloadError
 from kernelsim.mm.space.static_program import DEFAULT_PROGRAM
@@ -110,6 +111,10 @@ class ProcessHandle(ProcessView, FileCalls):
     async def start_printing(self) -> None:
         """Do what a C program does when it first prints: touch the buffers of its output."""
         await self._ask(StartPrinting())
+
+    async def report(self, nr_read: int, nr_lines: int, nr_printed: int) -> None:
+        """Read so many bytes of /proc, and print lines of so many bytes."""
+        await self._ask(Report(nr_read, nr_lines, nr_printed))
 
     async def syscall(self, name: str, *arguments: object, **fields: object) -> Any:  # noqa: ANN401 - by the call
         """Make any call of the table of system calls by its name.

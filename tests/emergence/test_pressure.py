@@ -63,14 +63,12 @@ def test_a_neighbour_that_works_keeps_full_below_some():
         await process.touch(area, write=True, passes=2)
 
     async def main(machine):
-        async def busy(process):
-            small = await process.mmap("1M")
-            await process.touch(small, write=True)
-            while hogging.exit_status is None:
-                await process.touch(small, passes=50)
-
+        busy = await machine.spawn("busy", cpu=0)
+        small = await busy.mmap("1M")
+        await busy.touch(small, write=True)
         hogging = await machine.spawn("hog", hog, cpu=0)
-        await (await machine.spawn("busy", busy, cpu=0)).wait()
+        while hogging.exit_status is None:
+            await busy.touch(small, passes=50)
         return totals(machine)
 
     spent = run(small_machine(**MACHINE), main).result

@@ -57,9 +57,9 @@ def double_runs(patch: pytest.MonkeyPatch) -> None:
     """Count each run of a kswapd twice."""
     real = Kswapd._balance_pgdat
 
-    async def balance(self: Any, *given: Any) -> None:
+    async def balance(self: Any, *given: Any) -> int:
         self._kernel.mem.vm_event[PAGEOUTRUN] += 1
-        await real(self, *given)
+        return await real(self, *given)
 
     patch.setattr(Kswapd, "_balance_pgdat", balance)
 

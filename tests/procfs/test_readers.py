@@ -327,3 +327,16 @@ def test_node_exporter_exports_the_machine(tree: Path, tmp_path: Path, require_t
     assert idle == metrics['node_cpu_seconds_total{cpu="0",mode="idle"}']
     sectors = int((tree / "proc/diskstats").read_text().split()[5])
     assert sectors * SECTOR_BYTES == metrics['node_disk_read_bytes_total{device="vda"}']
+
+
+def test_slabtop_lists_the_caches(tree: Path, require_tool):
+    """`slabtop` reads slabinfo: pages in swap have nodes, and a node of 576 bytes 7 a page."""
+    require_tool("slabtop", "procps")
+    rows = [line.split() for line in read_tree(tree, "slabtop", "-o").splitlines()]
+
+    objects, active, _, size, nr_slabs, *_, name = next(
+        row for row in rows if row[-1:] == ["radix_tree_node"]
+    )
+    assert (size, name) == ("0.56K", "radix_tree_node")
+    assert 0 < int(active) <= int(objects)
+    assert int(objects) // int(nr_slabs) in (7, 14, 28)

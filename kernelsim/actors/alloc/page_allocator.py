@@ -36,7 +36,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, Gfp, gfp_to_alloc_flags
+from kernelsim.mm.page.gfp import GFP_PGTABLE_USER, USERPTE_GFP, Gfp, gfp_to_alloc_flags
 from kernelsim.mm.page.mempolicy import Mempolicy, offset_il_node
 from kernelsim.mm.page.page_alloc import (
     ALLOC_NO_WATERMARKS,
@@ -248,9 +248,18 @@ def get_vma_policy(task: Task, vma: VmArea) -> Mempolicy | None:
 
 
 def table_context(current: Current) -> AllocContext:
-    """Return what a page table is allocated by: the policy of the task, in zones below HighMem.
+    """Return what a page table is allocated by: the policy of the task, in any zone.
 
     Source: Linux 6.1 arch/x86/mm/pgtable.c:pte_alloc_one
+    """
+    # Differs from Linux: The middle page tables of PAE, four of a process, may lie in HighMem.
+    return alloc_context(current, USERPTE_GFP[current.kernel.spec.arch])
+
+
+def pgd_context(current: Current) -> AllocContext:
+    """Return what the top page table is allocated by: the task's policy, in zones below HighMem.
+
+    Source: Linux 6.1 arch/x86/mm/pgtable.c:_pgd_alloc
     """
     return alloc_context(current, GFP_PGTABLE_USER)
 

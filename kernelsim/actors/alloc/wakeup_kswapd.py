@@ -14,16 +14,20 @@ from kernelsim.mm.reclaim.vmscan_kswapd import should_wake_kswapd
 from kernelsim.trace.vmscan import mm_vmscan_wakeup_kswapd
 
 
-def wakeup_kswapd(current: Current, nid: int, highest_zoneidx: int, gfp: Gfp) -> None:
-    """Ask for free pages in the zones of a node up to an index; a kswapd at work takes note.
+def wakeup_kswapd(
+    current: Current, nid: int, highest_zoneidx: int, gfp: Gfp, order: int = 0
+) -> None:
+    """Ask for free pages, also in blocks, in the zones of a node up to an index.
+
+    A kswapd at work takes note.
 
     Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
     """
     kernel, task = current
     state = kernel.kswapd_states[nid]
-    if not should_wake_kswapd(kernel.mem, kernel.lruvec, state, nid, highest_zoneidx):
+    if not should_wake_kswapd(kernel.mem, kernel.lruvec, state, nid, highest_zoneidx, order):
         return
-    trace(task, mm_vmscan_wakeup_kswapd(nid, highest_zoneidx, 0, int(gfp)))
+    trace(task, mm_vmscan_wakeup_kswapd(nid, highest_zoneidx, order, int(gfp)))
     rouse_kswapd(kernel, nid)
 
 
@@ -35,7 +39,7 @@ def rouse_kswapd(kernel: Kernel, nid: int) -> None:
         kernel.kswapds[nid].tell(WakeUp())
 
 
-def wake_all_kswapds(current: Current, context: AllocContext) -> None:
+def wake_all_kswapds(current: Current, context: AllocContext, order: int = 0) -> None:
     """Tell the kswapd of every node of the zonelist that a request went below low.
 
     One that slept gets an idle CPU, or this one if it preempts the task there.
@@ -44,4 +48,4 @@ def wake_all_kswapds(current: Current, context: AllocContext) -> None:
     """
     nids = (int(current.kernel.mem.zone[zone, Z_NID]) for zone in context.zonelist)
     for nid in dict.fromkeys(nids):
-        wakeup_kswapd(current, nid, context.highest_zoneidx, context.gfp)
+        wakeup_kswapd(current, nid, context.highest_zoneidx, context.gfp, order)

@@ -8,7 +8,7 @@ tasks that want pages, and kswapd, without a lock.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import Final
 
@@ -94,6 +94,7 @@ class Kernel:
         memory_hotplug: Where to bring memory online and offline.
         acpi_hotplug: Where to put DIMMs in, and take them out.
         device_hotplug: What both are asked under.
+        kworkers: Who does what each CPU must do itself, once there was any.
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
             queue of those that wait until it is done, as for mmap_lock.
         mmap_locks: Locks of the address spaces that several tasks share, by number.
@@ -125,6 +126,7 @@ class Kernel:
         burst: What the CPUs do in compiled code, and when each lock is free.
         bursts: Lets them go on with it.
         start_process: Starts the actor of a process that another one has forked.
+        settle_slabs: Gets pages for slabs, and gives them back; see alloc/slab.py.
         is_panic_told: The workload has heard of the panic.
         observer: What listens to stores and decisions; it does nothing unless checking is on.
         is_observed: Whether checking is on.
@@ -141,6 +143,7 @@ class Kernel:
     burst: Burst
     bursts: BurstRunner = attrs.field(init=False)
     start_process: Callable[[ProcessEntry], None] = attrs.field(init=False)
+    settle_slabs: Callable[[Task], Awaitable[None]] = attrs.field(init=False)
     psi: PsiGroup = attrs.field(factory=PsiGroup)
     cpus: list[Cpu] = attrs.field(factory=list)
     nodes: list[Node] = attrs.field(factory=list)
@@ -156,6 +159,7 @@ class Kernel:
     device_hotplug: DeviceHotplugLock = attrs.field(
         default=attrs.Factory(lambda self: DeviceHotplugLock(self.engine), takes_self=True)
     )
+    kworkers: list[ActorRef] = attrs.field(factory=list)
     reaped_mms: dict[int, WaitQueue] = attrs.field(factory=dict)
     mmap_locks: dict[int, MmapLock] = attrs.field(factory=dict)
     reclaimed_nodes: set[int] = attrs.field(factory=set)
@@ -171,7 +175,8 @@ class Kernel:
     files: Namespace = attrs.field(factory=Namespace)
     spaces: AddressSpaces = attrs.field(
         default=attrs.Factory(
-            lambda self: AddressSpaces(XArrayPool(len(self.phys.nodes))), takes_self=True
+            lambda self: AddressSpaces(XArrayPool(len(self.phys.nodes), self.phys.mem.slabs)),
+            takes_self=True,
         )
     )
     cluster_readahead: ClusterReadahead = attrs.field(factory=ClusterReadahead)
@@ -337,11 +342,7 @@ class Kernel:
         self.has_rotating_swap = bool((area[:, SA_USED] & area[:, SA_ROTATIONAL]).any())
 
     def printk_ratelimited(self, place: str, line: str) -> None:
-        """Print a line to the kernel log, of a place that may have too many.
-
-        Args:
-            place: Function of Linux that prints it.
-            line: The text.
+        """Print a line to the kernel log, of a place, a function of Linux, that may have too many.
 
         Source: Linux 6.1 include/linux/printk.h:printk_ratelimited
         """

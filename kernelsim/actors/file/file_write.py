@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.inode_lock import inode_lock
@@ -32,7 +33,7 @@ from kernelsim.mm.file.filemap import (
     page_cache_next_miss,
     page_cache_next_page,
 )
-from kernelsim.mm.file.filemap_write import has_reservation, write_run
+from kernelsim.mm.file.filemap_write import create_page_buffers, has_reservation, write_run
 from kernelsim.mm.file.readahead import Window
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE, Gfp
 from kernelsim.mm.swap.swap_area import SS_FREE
@@ -73,6 +74,7 @@ class FileWriter:
         at, error, most = pos, 0, PAGEVEC_SIZE
         bdi = self._kernel.backing_devs[inode.device]
         while at < end and not error and not self._task.killed:
+            await settle_slabs(self._current)
             index, is_whole = at >> PAGE_SHIFT, at % PAGE_SIZE == 0 and end - at >= PAGE_SIZE
             if is_whole and most > 1 and (done := self._store_run(inode, index, end, token)):
                 at += done << PAGE_SHIFT
@@ -93,6 +95,7 @@ class FileWriter:
                 at = min((index + done) << PAGE_SHIFT, end)
                 inode.size = max(inode.size, at)
                 await balance_dirty_pages_ratelimited(self._current, bdi)
+        await settle_slabs(self._current)
         return at - pos, error
 
     def _store_run(self, inode: Inode, index: int, end: int, token: int) -> int:
@@ -188,6 +191,7 @@ class FileWriter:
         error = self._reserve(inode, index, 1)
         if not error:
             kernel = self._kernel
+            create_page_buffers(kernel.mem, pfn)
             is_new = folio_mark_dirty(kernel.mem, kernel.spaces.mappings, pfn)
             self._account(inode, index, 1, int(is_new))
         return error

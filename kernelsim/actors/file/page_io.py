@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
@@ -80,6 +81,7 @@ async def _read_run(
             entered, nr = burst.fill(inode, start + done, stop, mark, context, pfns[done:])
             _note_reads(kernel, inode, start + done, entered, queue)
             done, have = done + entered, have + nr
+            await settle_slabs(current)
             if start + done == stop:
                 break
         if done == have:
@@ -100,8 +102,10 @@ async def _read_run(
         _note_reads(kernel, inode, start + before, done - before, queue)
         if kernel.mem.lru_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
             await folio_batch_drain(current)
+            await settle_slabs(current)
         elif done < have:  # somebody else has read the next one meanwhile
             break
+    await settle_slabs(current)
     if done < have:
         await free_frames(current, pfns[done:have].copy(), have - done)
     if done:

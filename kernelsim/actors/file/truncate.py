@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import release
 from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
@@ -113,3 +114,4 @@ async def release_dropped(current: Current, pfns: I64) -> None:
     if len(pfns) and current.kernel.mms.mms.tlb_flush_batched.any():
         await try_to_unmap_flush(current, 1)
     await release(current, pfns)
+    await settle_slabs(current)

@@ -47,15 +47,14 @@ from kernelsim.actors.messages.node import (
     LruActivate,
     LruAddDrain,
     MemoryTraffic,
-    MigrateFolios,
     MlockFolios,
-    PutbackFolios,
     PutbackInactive,
     PutbackMapped,
     ReleasePages,
     ShrinkActive,
 )
 from kernelsim.actors.parts.memory import Memory
+from kernelsim.actors.parts.node_blocks import NodeBlocks
 from kernelsim.actors.parts.node_files import NodeFiles
 from kernelsim.actors.parts.node_folios import NodeFolios
 from kernelsim.actors.parts.node_hotplug import NodeHotplug
@@ -126,6 +125,7 @@ class Node(Actor):
         self.controller: SharedServer
         self.observer = Observer()
         self.bands: ZoneBands
+        blocks = NodeBlocks(self, memory, distances, self._under_zone_lock, self._zone_hold_ns)
         files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
         generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
         folios = NodeFolios(nid, memory, self._under_lru_lock, self._lru_hold_ns)
@@ -153,10 +153,10 @@ class Node(Actor):
             EndSwapWrite: self.on_end_swap_write,
             EndPageRead: files.end_read,
             EndPageWrite: files.end_write,
-            MigrateFolios: migrate.on_migrate,
-            PutbackFolios: migrate.on_putback,
             MemoryTraffic: self.on_memory_traffic,
+            **blocks.handlers,
             **generations.handlers,
+            **migrate.handlers,
             **hotplug.handlers,
         }
 
@@ -183,8 +183,8 @@ class Node(Actor):
         self.bands = ZoneBands(self, self.nid, self._mem, self._zones, burst)
 
     def _server(self, name: str, index: int) -> SharedServer:
-        engine = self.engine
-        return SharedServer(engine.clock, name, engine.account(name), self._burst, index)
+        clock, account = self.engine.clock, self.engine.account(name)
+        return SharedServer(clock, name, account, self._burst, index)
 
     def _lock(self, name: str, index: int) -> NodeLock:
         lock = NodeLock(self, self.engine.clock, self._server(name, index), self._burst)
@@ -351,8 +351,8 @@ class Node(Actor):
         return self._under_lru_lock(partial(self._begin_swap_read, message), message.user)
 
     def _begin_swap_read(self, message: BeginSwapRead) -> tuple[I64, int]:
-        begun = self.swap.begin_read(message, self.observer)
-        return begun, self._lru_hold_ns(message.user, len(message.slots))
+        hold_ns = self._lru_hold_ns(message.user, len(message.slots))
+        return self.swap.begin_read(message, self.observer), hold_ns
 
     def on_end_swap_write(self, message: EndSwapWrite) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Let written pages be freed, and those who wait for that go on."""

@@ -37,6 +37,10 @@ class NodeMigrate:
         self._memory = memory
         self._under_lru_lock = under_lru_lock
         self._hold_ns = hold_ns
+        self.handlers: dict[type, Callable[[Any], Any]] = {
+            MigrateFolios: self.on_migrate,
+            PutbackFolios: self.on_putback,
+        }
 
     def on_migrate(self, message: MigrateFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move pages off this node."""

@@ -108,7 +108,7 @@ class NodeSwap:
         is_throttled = queue.nr_waiting > 0
         if message.status:
             failed = list(message.failed)
-            fail_swap_write(self._mem, pfns[failed], len(failed), is_throttled)
+            fail_swap_write(self._mem, memory.swap, pfns[failed], len(failed), is_throttled)
             memory.observer.written(pfns[failed])
             pfns, tokens = np.delete(pfns, failed), np.delete(tokens, failed)
             self._tell_failed("Write", message)

@@ -9,7 +9,7 @@ Units: pages, virtual page numbers.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from kernelsim.actors.messages.node import AllocPages
+from kernelsim.actors.messages.node import AllocBlock, AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.watch import Watch
@@ -119,6 +119,9 @@ class Observer:
 
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Hear what a request was granted, before anything else happens to the zone."""
+
+    def granted_block(self, request: AllocBlock) -> None:
+        """Hear that a block was handed out."""
 
     def freed(self, pfns: I64) -> None:
         """Hear which frames have just gone back to their node."""

@@ -55,25 +55,30 @@ class Kswapd(Actor):
     async def run(self) -> None:
         """Sleep until asked, balance the node, sleep again."""
         highest_zoneidx = len(self._kernel.phys.zone_types) - 1
+        asked = reclaimed = 0  # the order it was woken for, and that it reclaimed for to the end
         self._task.memalloc = True
         await self._task.get_cpu()
         while True:
-            wanted = self.state.highest_zoneidx
+            if reclaimed == asked:
+                wanted, asked = self.state.highest_zoneidx, self.state.order
+                highest_zoneidx = highest_zoneidx if wanted is None else wanted
+                reclaimed = asked
+            await self._try_to_sleep(reclaimed, highest_zoneidx)
+            wanted, asked = self.state.take()
             highest_zoneidx = highest_zoneidx if wanted is None else wanted
-            await self._try_to_sleep(highest_zoneidx)
-            wanted = self.state.take()
-            highest_zoneidx = highest_zoneidx if wanted is None else wanted
-            trace(self, mm_vmscan_kswapd_wake(self.nid, highest_zoneidx, 0))
+            trace(self, mm_vmscan_kswapd_wake(self.nid, highest_zoneidx, asked))
             with self._task.memstall():
-                await self._balance_pgdat(highest_zoneidx)
+                reclaimed = await self._balance_pgdat(asked, highest_zoneidx)
 
-    async def _try_to_sleep(self, highest_zoneidx: int) -> None:
+    async def _try_to_sleep(self, order: int, highest_zoneidx: int) -> None:
         # A short sleep first: a node that falls out of balance within it was not worth the words.
         mem = self._kernel.mem
         woken_early = False
-        if self._prepare_sleep(highest_zoneidx):
+        if self._prepare_sleep(order, highest_zoneidx):
             woken_early = await self._sleep(highest_zoneidx, SHORT_SLEEP_NS)
-        if not woken_early and self._prepare_sleep(highest_zoneidx):
+            if woken_early:
+                self.state.order = max(self.state.order, order)
+        if not woken_early and self._prepare_sleep(order, highest_zoneidx):
             trace(self, mm_vmscan_kswapd_sleep(self.nid))
             await self._sleep(highest_zoneidx, None)
         elif woken_early:
@@ -81,11 +86,11 @@ class Kswapd(Actor):
         else:
             mem.vm_event[KSWAPD_HIGH_WMARK_HIT_QUICKLY] += 1
 
-    def _prepare_sleep(self, highest_zoneidx: int) -> bool:
+    def _prepare_sleep(self, order: int, highest_zoneidx: int) -> bool:
         # Those throttled until kswapd has done its work must not sleep on when it does.
         kernel = self._kernel
         kernel.throttle_queue(self.nid, PFMEMALLOC_WAIT).wake_all()
-        return prepare_kswapd_sleep(kernel.mem, kernel.lruvec, self.nid, 0, highest_zoneidx)
+        return prepare_kswapd_sleep(kernel.mem, kernel.lruvec, self.nid, order, highest_zoneidx)
 
     async def _sleep(self, highest_zoneidx: int, timeout_ns: int | None) -> bool:
         """Sleep until told to wake up; True if that came before the timeout."""
@@ -100,8 +105,11 @@ class Kswapd(Actor):
             state.asleep = False
         return is_woken
 
-    async def _balance_pgdat(self, highest_zoneidx: int) -> None:
-        """Reclaim until a zone of the node is above its high watermark.
+    async def _balance_pgdat(self, order: int, highest_zoneidx: int) -> int:
+        """Reclaim until a zone of the node is above its high watermark, with a block of an order.
+
+        Returns:
+            The order it reclaimed for in the end: 0 when there is enough for compaction.
 
         Source: Linux 6.1 mm/vmscan.c:balance_pgdat
         """
@@ -110,7 +118,7 @@ class Kswapd(Actor):
         run = BalanceRun.start(
             kernel.mem,
             self.nid,
-            order=0,
+            order=order,
             highest_zoneidx=highest_zoneidx,
             swappiness=kernel.sysctl.vm_swappiness,
         )
@@ -121,6 +129,7 @@ class Kswapd(Actor):
             run.end_pass()
         run.finish(kernel.mem, kernel.lruvec)
         snapshot_refaults(kernel.mem, kernel.lruvec, self.nid)
+        return run.sc.order
 
     def _wake_throttled(self) -> None:
         """Let those go on who wait for the reserves to fill up again."""

@@ -28,6 +28,7 @@ from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.mm.core.lru_gen import MIN_LRU_BATCH, lru_gen_enabled
 from kernelsim.mm.core.mem import I64, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX
+from kernelsim.mm.core.slab import has_slab_work
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_MAY_UNMAP,
@@ -159,6 +160,7 @@ class Reclaimer:
         if nr:
             free_shadow_nodes(kernel.mem, files, nid, nr)
             await self._task.compute(kernel.spec.latency.scan_page_ns * nr)
+            await self._kernel.settle_slabs(self._task)
 
     async def kswapd_age_node(self, sc: ScanControl, nid: int) -> None:
         """Age pages before a pass of kswapd: a batch of active anonymous ones, if others are few.
@@ -210,7 +212,10 @@ class Reclaimer:
         burst = self._burst
         burst.begin(sc, nid, lru, nr_to_scan)
         while (step := burst.go_on()) != DONE:
-            await self._take_step(step, sc, nid, lru)
+            if has_slab_work(kernel.mem.slabs):
+                await self._kernel.settle_slabs(self._task)
+            else:
+                await self._take_step(step, sc, nid, lru)
         if not batch.stat[STAT_NR_TAKEN]:
             return 0
         self._trace_inactive(sc, nid, lru)
@@ -289,6 +294,7 @@ class Reclaimer:
         while (step := int(work[WORK_STEP])) != PUT_BACK:
             if step == JUDGE:
                 await self._judge(look_around=nid)
+                await self._kernel.settle_slabs(self._task)
             else:
                 await self._after_judging(step, nid)
             if work[WORK_STEP] in (JUDGE, PUT_BACK):
@@ -311,6 +317,7 @@ class Reclaimer:
             while (step := int(work[WORK_STEP])) != PUT_BACK:
                 if step == JUDGE:
                     await self._judge(is_scan=False)
+                    await self._kernel.settle_slabs(self._task)
                 else:
                     await self._after_judging(step, nid)
             await self._writes.submit(nid)

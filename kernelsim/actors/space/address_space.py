@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
+from kernelsim.actors.alloc.page_allocator import alloc_pages, pgd_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.memory_access import clear_pages
@@ -66,7 +66,7 @@ async def mm_alloc(current: Current, before: MmStruct | None = None) -> MmStruct
     """
     kernel, task = current
     out = np.zeros(1, np.int64)
-    grant = await alloc_pages(current, table_context(current), 1, out)
+    grant = await alloc_pages(current, pgd_context(current), 1, out)
     if not grant.nr:
         return None
     await clear_pages(current, grant.nid, 1)

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.memory_access import copy_pages
@@ -237,6 +238,7 @@ class FileFault:
         inode = opened_by(fault).inode
         if inode.is_shmem:
             return
+        await settle_slabs(self._current)
         bdi = self._kernel.backing_devs[inode.device]
         await balance_dirty_pages_ratelimited(self._current, bdi)
 

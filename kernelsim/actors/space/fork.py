@@ -6,7 +6,7 @@ Units: pages.
 
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
+from kernelsim.actors.alloc.page_allocator import alloc_pages, pgd_context, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.memory_access import clear_pages
@@ -34,7 +34,7 @@ async def dup_mm(
     """
     kernel, task = current
     frame = np.zeros(1, np.int64)
-    grant = await alloc_pages(current, table_context(current), 1, frame)
+    grant = await alloc_pages(current, pgd_context(current), 1, frame)
     if not grant.nr:
         return None, False
     await clear_pages(current, grant.nid, 1)

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames, release
 from kernelsim.actors.core.lru_add import activate_drain, lru_add_drain
@@ -138,6 +139,7 @@ async def unmap_vmas(current: Current, mm: MmStruct, areas: Iterable[VmArea]) ->
     for vma in areas:
         await gather.zap(vma)
     await gather.flush()
+    await settle_slabs(current)
     return gather.nr_freed
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.inode_lock import inode_lock
@@ -125,6 +126,7 @@ async def shmem_get_folio(
     shmem_recalc_inode(kernel, inode)
     kernel.placed(1)
     await folio_add_lru(current, int(pfns[0]))
+    await settle_slabs(current)
     return int(pfns[0])
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.page_reads import wait_on_page_read
@@ -74,6 +75,7 @@ class SwapReader:
         slots, pfns = self.slots, self._pfns
         have, is_entered = self._burst.enter(slots, nr, target, context, pfns)
         begun = slots[:nr].copy() if is_entered else await self._enter(context, target, nr, have)
+        await settle_slabs(self._current)
         if begun is not None:
             await task.compute(kernel.spec.latency.swap_slot_ns * len(begun))
             await self._submit(begun, pfns[: len(begun)].copy(), target)

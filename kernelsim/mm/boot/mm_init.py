@@ -53,6 +53,7 @@ from kernelsim.mm.core.mem import (
     PG_reserved,
     nr_lists,
 )
+from kernelsim.mm.core.slab_cache import new_slabs
 from kernelsim.mm.core.tunables import Tunables
 from kernelsim.mm.core.vmstat import (
     NODE_STAT_NAMES,
@@ -78,6 +79,7 @@ __all__ = [
     "zeros",
 ]
 
+PAGES_A_SLAB: Final = 16  # there is room to note so many slabs: more than ever there are
 MAP_NORESERVE: Final = 0x4000  # asm-generic/mman.h; the mmap module of 3.11 does not name it
 
 
@@ -132,6 +134,7 @@ def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) ->
         pages=pages,
         block_mt=zeros((nr_blocks,), np.uint8),
         block_zone=zeros((nr_blocks,), np.int16),
+        slabs=new_slabs(64 + nr_pfns // PAGES_A_SLAB, nr_nodes, nr_cpus, zeros),
         **counts,
     )
 

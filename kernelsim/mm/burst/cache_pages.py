@@ -39,6 +39,7 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_batched,
 )
+from kernelsim.mm.core.slab import has_slab_work
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import filemap_add_run, is_cached, page_cache_next_page
 from kernelsim.mm.file.filemap_write import write_run
@@ -161,7 +162,12 @@ def store_new_run(
 
 @leaf
 def can_drain(mem: Mem, burst: Burst, run: I64) -> bool:
-    """Tell whether the CPU's folio_batch can be emptied at once, and all of it stays in use."""
+    """Tell whether the CPU's folio_batch can be emptied at once, and all of it stays in use.
+
+    Not before slabs are settled.
+    """
+    if has_slab_work(mem.slabs):
+        return False
     batch = mem.lru_batch[run[LR_CPU]]
     for i in range(1, batch[0] + 1):
         if mem.pages.flags[batch[i]] == PG_batched:

@@ -158,6 +158,14 @@ L_TAIL: Final = 1
 L_COUNT: Final = 2  # entries: blocks of a free list, pages of the others
 
 
+class Slabs(NamedTuple):
+    """Slabs of kernel objects; see slab.py."""
+
+    row: I64_2D  # [row, SB_*] slabs; row 0 stands for those of boot
+    cache: I64_2D  # [nid * NR_KMEM_CACHES + cache, SC_*]
+    state: I64  # [SLAB_*]
+
+
 class Mem(NamedTuple):
     """All of physical memory. Built by `mm_init`, passed whole to every leaf.
 
@@ -180,6 +188,7 @@ class Mem(NamedTuple):
     activate_batch: I64_2D  # [cpu, 1 + PAGEVEC_SIZE] pages to be activated; [cpu, 0] = n
     extfrag: I64_2D  # [1 + n, X_*] steals from other migratetypes; [0, 0] = n, reset by the reader
     lru_gen: I64_2D  # [nid, LG_*] state of the multi-generational LRU; see lru_gen.py
+    slabs: Slabs
 
 
 @leaf

@@ -20,7 +20,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.mm.core.mem import I32, I64, I64_2D, U64_2D
+from kernelsim.mm.core.mem import I32, I64, I64_2D, U64_2D, Slabs
+from kernelsim.mm.core.slab import kmem_cache_alloc, kmem_cache_free
+from kernelsim.mm.core.slab_cache import RADIX_TREE_NODE
 
 XA_CHUNK_SHIFT: Final = 6
 XA_CHUNK_SIZE: Final = 1 << XA_CHUNK_SHIFT  # slots of a node
@@ -42,7 +44,8 @@ XN_NID: Final = 5  # node of the machine its memory is of
 XN_PREV: Final = 6  # neighbours on the list of nodes that hold nothing but shadows
 XN_NEXT: Final = 7
 XN_TREE: Final = 8
-NR_NODE_FIELDS: Final = 9
+XN_SLAB: Final = 9  # slab it lies in
+NR_NODE_FIELDS: Final = 10
 
 # Columns of XArray.shadow_nodes, a row for each node of the machine
 SN_HEAD: Final = 0  # the one that became so first
@@ -71,6 +74,7 @@ class XArray(NamedTuple):
     free_row: I32  # stack of free rows
     shadow_nodes: I64_2D  # [nid, SN_*] nodes that hold nothing but shadows, oldest first
     state: I64  # [XA_*]
+    slabs: Slabs  # what nodes lie in
 
 
 @inlined_leaf
@@ -191,6 +195,7 @@ def xa_alloc_node(xa: XArray, tree: int, parent: int, offset: int, shift: int, n
     node[XN_OFFSET] = offset
     node[XN_NID] = nid
     node[XN_TREE] = tree
+    node[XN_SLAB] = kmem_cache_alloc(xa.slabs, RADIX_TREE_NODE, nid)
     return row
 
 
@@ -226,6 +231,8 @@ def xa_delete_node(xa: XArray, tree: int, row: int) -> None:
 @leaf
 def xa_free_node(xa: XArray, row: int) -> None:
     """Put a row whose slots are all empty on the stack of free ones."""
+    node = xa.node[row]
+    kmem_cache_free(xa.slabs, RADIX_TREE_NODE, int(node[XN_NID]), int(node[XN_SLAB]))
     xa.marks[row] = _NO_MARKS
     xa.node[row] = 0
     xa.free_row[xa.state[XA_NR_FREE]] = row

@@ -7,6 +7,8 @@ Units: rows, one for each node.
 import attrs
 import numpy as np
 
+from kernelsim.mm.core.mem import Slabs
+from kernelsim.mm.core.slab_cache import new_slabs
 from kernelsim.mm.core.xarray import (
     NR_MARKS,
     NR_NODE_FIELDS,
@@ -20,13 +22,14 @@ from kernelsim.mm.core.xarray import (
 )
 
 
-def make_xarray(nr_rows: int, nr_trees: int, nr_nodes: int) -> XArray:
+def make_xarray(nr_rows: int, nr_trees: int, nr_nodes: int, slabs: Slabs) -> XArray:
     """Return trees without entries, the lowest free row on top of the stack.
 
     Args:
         nr_rows: Nodes there is room for, row 0 included.
         nr_trees: Trees, number 0 included, which no file has.
         nr_nodes: Nodes of the machine.
+        slabs: What the nodes of the trees lie in.
     """
     xa = XArray(
         slots=np.zeros((nr_rows, XA_CHUNK_SIZE), np.int64),
@@ -36,6 +39,7 @@ def make_xarray(nr_rows: int, nr_trees: int, nr_nodes: int) -> XArray:
         free_row=np.zeros(nr_rows, np.int32),
         shadow_nodes=np.zeros((nr_nodes, NR_SHADOW_FIELDS), np.int64),
         state=np.zeros(NR_STATES, np.int64),
+        slabs=slabs,
     )
     xa.state[XA_NR_FREE] = nr_rows - 1
     xa.free_row[: nr_rows - 1] = np.arange(nr_rows - 1, 0, -1, dtype=np.int32)
@@ -44,11 +48,19 @@ def make_xarray(nr_rows: int, nr_trees: int, nr_nodes: int) -> XArray:
 
 @attrs.define
 class XArrayPool:
-    """The nodes of all trees; `xa` is replaced when it grows, so pass `pool.xa` afresh."""
+    """The nodes of all trees; `xa` is replaced when it grows, so pass `pool.xa` afresh.
+
+    Attributes:
+        nr_nodes: Nodes of the machine.
+        slabs: What the nodes of the trees lie in; on no page if left out.
+    """
 
     nr_nodes: int = 1
+    slabs: Slabs = attrs.field(
+        default=attrs.Factory(lambda self: new_slabs(1, self.nr_nodes, 1), True)
+    )
     xa: XArray = attrs.field(
-        default=attrs.Factory(lambda self: make_xarray(64, 8, self.nr_nodes), True)
+        default=attrs.Factory(lambda self: make_xarray(64, 8, self.nr_nodes, self.slabs), True)
     )
 
     def nr_in_use(self) -> int:
@@ -69,7 +81,7 @@ class XArrayPool:
         wanted = rows
         while nr_free + wanted - rows < nr_rows:
             wanted *= 2
-        grown = make_xarray(wanted, len(old.root), self.nr_nodes)
+        grown = make_xarray(wanted, len(old.root), self.nr_nodes, self.slabs)
         for new, before in ((grown.slots, old.slots), (grown.node, old.node)):
             new[:rows] = before
         grown.marks[:rows] = old.marks

@@ -24,6 +24,7 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_uptodate,
 )
+from kernelsim.mm.core.slab_cache import SLAB_BOOT
 from kernelsim.mm.core.swap import lru_add
 from kernelsim.mm.core.vmstat import (
     NR_ACTIVE_FILE,
@@ -81,8 +82,10 @@ def used_pages(mem: Mem, zone: int, wanted: int) -> I64:
 def enter(mem: Mem, spaces: AddressSpaces, number: int, index: int, pfns: I64, flags: int) -> None:
     """Put pages in the page cache from an index on, and on their list; they are counted there."""
     spaces.pool.reserve(len(pfns))
+    mem.slabs.state[SLAB_BOOT] = 1
     for at, pfn in enumerate(pfns.tolist(), start=index):
         xa_store(spaces.pool.xa, number, at, pfn, 0)
+    mem.slabs.state[SLAB_BOOT] = 0
     mem.pages.flags[pfns] = flags
     mem.pages.mapping[pfns] = number
     mem.pages.index[pfns] = np.arange(index, index + len(pfns))

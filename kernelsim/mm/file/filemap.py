@@ -20,9 +20,12 @@ from kernelsim.mm.core.mem import (
     PG_error,
     PG_locked,
     PG_readahead,
+    PG_swapbacked,
     PG_uptodate,
     nid_of,
 )
+from kernelsim.mm.core.slab import kmem_cache_free
+from kernelsim.mm.core.slab_cache import BUFFER_HEAD
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.vmstat import NR_FILE_PAGES, WORKINGSET_NODES
 from kernelsim.mm.core.workingset import workingset_refault
@@ -118,12 +121,24 @@ def filemap_remove_folio(mem: Mem, files: FileMappings, pfn: int, shadow: int) -
     """
     number, index = int(mem.pages.mapping[pfn]), int(mem.pages.index[pfn])
     nid = nid_of(mem, pfn)
+    try_to_free_buffers(mem, pfn, nid)
     old = xa_store_counted(mem, files, number, index, -shadow, nid)
     assert old == pfn, "a page is not where its file has it"
     mem.pages.mapping[pfn] = 0
     mem.pages.index[pfn] = 0
     files.row[number, AS_NRPAGES] -= 1
     mem.node_stat[nid, NR_FILE_PAGES] -= 1
+
+
+@inlined_leaf
+def try_to_free_buffers(mem: Mem, pfn: int, nid: int) -> None:
+    """Free the buffer head of a page of a file, if it has one.
+
+    Source: Linux 6.1 fs/buffer.c:try_to_free_buffers
+    """
+    if mem.pages.private[pfn] and mem.pages.flags[pfn] & PG_swapbacked == 0:
+        kmem_cache_free(mem.slabs, BUFFER_HEAD, nid, int(mem.pages.private[pfn]) - 1)
+        mem.pages.private[pfn] = 0
 
 
 @leaf

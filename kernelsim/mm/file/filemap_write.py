@@ -8,7 +8,9 @@ Units: pages of the file.
 """
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import Mem, PG_dirty, PG_locked, PG_uptodate, PG_writeback
+from kernelsim.mm.core.mem import Mem, PG_dirty, PG_locked, PG_uptodate, PG_writeback, nid_of
+from kernelsim.mm.core.slab import kmem_cache_alloc
+from kernelsim.mm.core.slab_cache import BUFFER_HEAD
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import FileMappings
@@ -29,10 +31,25 @@ def write_run(
     nr_new = 0
     for index in range(first, first + nr_pages):
         pfn = int(xa_load(files.xa, number, index))
+        create_page_buffers(mem, pfn)
         mem.pages.token[pfn] = token
         mem.pages.flags[pfn] = (mem.pages.flags[pfn] | PG_uptodate) & (ALL_FLAGS ^ PG_locked)
         nr_new += folio_mark_dirty(mem, files, pfn)
     return nr_new
+
+
+@leaf
+def create_page_buffers(mem: Mem, pfn: int) -> None:
+    """Give a page that is going to be stored to its buffer head, unless it has one.
+
+    A block is a page. Pages that were only read have none. The slab it lies in is noted, counted
+    from 1, where struct page has the buffer head.
+
+    Source: Linux 6.1 fs/buffer.c:create_page_buffers, under ext4_da_write_begin
+    """
+    if mem.pages.private[pfn] == 0:
+        nid = nid_of(mem, pfn)
+        mem.pages.private[pfn] = 1 + kmem_cache_alloc(mem.slabs, BUFFER_HEAD, nid)
 
 
 @leaf

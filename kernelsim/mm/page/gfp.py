@@ -48,9 +48,16 @@ class Gfp(IntFlag):
 
 GFP_ATOMIC: Final = Gfp.HIGH | Gfp.ATOMIC | Gfp.KSWAPD_RECLAIM
 GFP_NOWAIT: Final = Gfp.KSWAPD_RECLAIM
+GFP_NOFS: Final = Gfp.RECLAIM | Gfp.IO
 GFP_KERNEL: Final = Gfp.RECLAIM | Gfp.IO | Gfp.FS
 GFP_KERNEL_ACCOUNT: Final = GFP_KERNEL | Gfp.ACCOUNT
 GFP_PGTABLE_USER: Final = GFP_KERNEL_ACCOUNT | Gfp.ZERO
+# CONFIG_HIGHPTE, as Debian has it: page tables may lie in HighMem, but for the top one.
+USERPTE_GFP: Final = {
+    "x86_64": GFP_PGTABLE_USER,
+    "i386": GFP_PGTABLE_USER | Gfp.HIGHMEM,
+    "i386pae": GFP_PGTABLE_USER | Gfp.HIGHMEM,
+}
 GFP_USER: Final = Gfp.RECLAIM | Gfp.IO | Gfp.FS | Gfp.HARDWALL
 GFP_HIGHUSER: Final = GFP_USER | Gfp.HIGHMEM
 GFP_HIGHUSER_MOVABLE: Final = GFP_HIGHUSER | Gfp.MOVABLE

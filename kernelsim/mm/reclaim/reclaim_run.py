@@ -29,6 +29,7 @@ from kernelsim.mm.burst.lock_run import (
 )
 from kernelsim.mm.burst.servers import lru_lock
 from kernelsim.mm.core.mem import I64, I64_2D, L_COUNT, Z_MANAGED, Mem, lru_list
+from kernelsim.mm.core.slab import has_slab_work
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_RECLAIMED,
@@ -123,7 +124,7 @@ def reclaim_run(
     Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list
     """
     goes_on = True
-    while goes_on:
+    while goes_on and not has_slab_work(mem.slabs):
         step = work[WORK_STEP]
         if step == ISOLATE:
             goes_on = isolate(mem, burst, batch, work, run)

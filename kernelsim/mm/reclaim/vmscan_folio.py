@@ -81,6 +81,7 @@ from kernelsim.mm.space.pgtable import Mms, PageTables
 from kernelsim.mm.space.rmap import folio_referenced, try_to_unmap
 from kernelsim.mm.swap.free_swap import folio_free_swap
 from kernelsim.mm.swap.swap_area import SwapArea, swap_count, vm_swap_full
+from kernelsim.mm.swap.swap_slab import swap_bio_alloc
 from kernelsim.mm.swap.swap_state import add_to_swap_cache, delete_from_swap_cache
 from kernelsim.mm.swap.swapfile import folio_alloc_swap, swap_duplicate
 
@@ -144,7 +145,7 @@ def shrink_folio_list(
             free += 1
             continue
         if outcome == _WRITE:
-            pageout(mem, pfn)
+            pageout(mem, swap, pfn)
             batch.to_write[write] = pfn
             write += 1
         batch.folios[putback] = pfn
@@ -317,13 +318,14 @@ def activate_locked(mem: Mem, swap: SwapArea, stat: I64, pfn: int) -> None:
 
 
 @inlined_leaf
-def pageout(mem: Mem, pfn: int) -> None:
+def pageout(mem: Mem, swap: SwapArea, pfn: int) -> None:
     """Start writing an unmapped dirty page to its slot, which holds the content when that is done.
 
     Source: Linux 6.1 mm/vmscan.c:pageout, mm/page_io.c:__swap_writepage
     """
     zone = zone_of(mem, pfn)
     nid = nid_of(mem, pfn)
+    swap_bio_alloc(swap, int(mem.pages.private[pfn]), nid)
     flags = mem.pages.flags[pfn] & (ALL_FLAGS ^ PG_dirty)
     mem.pages.flags[pfn] = flags | PG_writeback | PG_reclaim
     mem.node_stat[nid, NR_WRITEBACK] += 1

@@ -40,9 +40,11 @@ class KswapdState:
 
     Attributes:
         highest_zoneidx: Highest zone index of the requests since it last looked; None for none.
+        order: Highest order of these requests.
     """
 
     highest_zoneidx: int | None = None
+    order: int = 0
     _asleep: I64 = attrs.field(factory=lambda: np.zeros(1, np.int64))  # bursts read it too
 
     @property
@@ -54,19 +56,26 @@ class KswapdState:
     def asleep(self, value: bool) -> None:
         self._asleep[0] = value
 
-    def wants(self, highest_zoneidx: int) -> None:
-        """Note that a request may use zones up to an index; kswapd at work will see it."""
+    def wants(self, highest_zoneidx: int, order: int = 0) -> None:
+        """Note a request of an order for zones up to an index; kswapd at work will see it."""
+        self.order = max(self.order, order)
         if self.highest_zoneidx is None or self.highest_zoneidx < highest_zoneidx:
             self.highest_zoneidx = highest_zoneidx
 
-    def take(self) -> int | None:
-        """Return the highest zone index asked for, and forget it."""
-        wanted, self.highest_zoneidx = self.highest_zoneidx, None
+    def take(self) -> tuple[int | None, int]:
+        """Return the highest zone index and the highest order asked for, and forget them."""
+        wanted = self.highest_zoneidx, self.order
+        self.highest_zoneidx, self.order = None, 0
         return wanted
 
 
 def should_wake_kswapd(
-    mem: Mem, lruvec: I64_2D, state: KswapdState, nid: int, highest_zoneidx: int
+    mem: Mem,
+    lruvec: I64_2D,
+    state: KswapdState,
+    nid: int,
+    highest_zoneidx: int,
+    order: int = 0,
 ) -> bool:
     """Note a request for free pages; return whether kswapd sleeps and should wake up for it.
 
@@ -75,12 +84,12 @@ def should_wake_kswapd(
 
     Source: Linux 6.1 mm/vmscan.c:wakeup_kswapd
     """
-    state.wants(highest_zoneidx)
+    state.wants(highest_zoneidx, order)
     if not state.asleep:
         return False
     if lruvec[nid, LV_KSWAPD_FAILURES] >= MAX_RECLAIM_RETRIES:
         return False
-    balanced = pgdat_balanced(mem, nid, 0, highest_zoneidx)
+    balanced = pgdat_balanced(mem, nid, order, highest_zoneidx)
     return not balanced or pgdat_watermark_boosted(mem, nid, highest_zoneidx)
 
 

@@ -27,6 +27,7 @@ from kernelsim.mm.core.vmstat import (
     NR_ZONE_WRITE_PENDING,
 )
 from kernelsim.mm.swap.swap_area import SwapArea
+from kernelsim.mm.swap.swap_slab import swap_bio_put
 
 
 @leaf
@@ -37,7 +38,9 @@ def end_swap_read(mem: Mem, swap: SwapArea, pfns: I64, n: int) -> None:
     """
     for i in range(n):
         pfn = int(pfns[i])
-        mem.pages.token[pfn] = swap.token[mem.pages.private[pfn]]
+        slot = int(mem.pages.private[pfn])
+        mem.pages.token[pfn] = swap.token[slot]
+        swap_bio_put(swap, slot, nid_of(mem, pfn))
         flags = mem.pages.flags[pfn] | PG_uptodate
         mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ PG_locked)
 
@@ -71,19 +74,22 @@ def end_swap_write(
     rotated = 0
     for i in range(n):
         pfn = int(pfns[i])
-        swap.token[mem.pages.private[pfn]] = tokens[i]
+        slot = int(mem.pages.private[pfn])
+        swap.token[slot] = tokens[i]
+        swap_bio_put(swap, slot, nid_of(mem, pfn))
         rotated += folio_end_writeback(mem, pfn, throttled)
     return rotated
 
 
 @leaf
-def fail_swap_write(mem: Mem, pfns: I64, n: int, throttled: bool) -> None:
+def fail_swap_write(mem: Mem, swap: SwapArea, pfns: I64, n: int, throttled: bool) -> None:
     """End the writing of pages that could not be written: they are dirty again.
 
     Source: Linux 6.1 mm/page_io.c:end_swap_bio_write
     """
     for i in range(n):
         pfn = int(pfns[i])
+        swap_bio_put(swap, int(mem.pages.private[pfn]), nid_of(mem, pfn))
         flags = mem.pages.flags[pfn] | PG_dirty
         mem.pages.flags[pfn] = flags & (ALL_FLAGS ^ PG_reclaim)
         folio_end_writeback(mem, pfn, throttled)

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I32, I32_2D, I64, I64_2D, I64_3D, U8, U64
+from kernelsim.mm.core.mem import I32, I32_2D, I64, I64_2D, I64_3D, U8, U64, Slabs
+from kernelsim.mm.core.slab_cache import new_slabs
 
 SWAPFILE_CLUSTER: Final = 256  # slots; mm/swapfile.c
 SWAP_SLOTS_CACHE_SIZE: Final = 64  # slots a CPU takes at a time; include/linux/swap_slots.h
@@ -46,6 +47,12 @@ CL_FREE: Final = 2  # 1 = on the list of free clusters
 CL_AREA: Final = 3
 NR_CLUSTER_FIELDS: Final = 4
 
+# Columns of SwapArea.node
+TN_COUNT: Final = 0  # entries, or nodes below, that are not empty
+TN_SLAB: Final = 1  # slab it lies in
+TN_NID: Final = 2  # node whose memory was asked for
+NR_TREE_NODE_FIELDS: Final = 3
+
 # Entries of SwapArea.state
 SS_TOTAL: Final = 0  # total_swap_pages: usable slots of all areas
 SS_FREE: Final = 1  # nr_swap_pages: slots that are not in use
@@ -70,6 +77,9 @@ class SwapArea(NamedTuple):
     state: I64  # [SS_*]
     stored: U8  # [slot] 1 = a zram disk holds something for it
     freed: I64  # [1 + n] freed slots that zram disks still hold something for; [0] = n
+    node: I64_2D  # [node, TN_*] nodes of the trees that the swap cache is; see swap_slab.py
+    bio: I32  # [slot] slab + 1 of the bio that reads or writes it, 0 = none
+    slabs: Slabs  # what nodes and bios lie in
 
 
 def swapon(
@@ -78,6 +88,7 @@ def swapon(
     nr_cpus: int,
     rotational: Sequence[bool] = (),
     on: Sequence[bool] = (),
+    slabs: Slabs | None = None,
 ) -> SwapArea:
     """Build the swap areas of a machine; no areas make a machine without swap.
 
@@ -87,6 +98,7 @@ def swapon(
         nr_cpus: CPUs of the machine.
         rotational: Whether each lies on a rotating disk; none does if left out.
         on: Whether each is switched on; all are if left out.
+        slabs: What kernel objects of swap lie in; on no page if left out.
 
     Source: Linux 6.1 mm/swapfile.c:setup_swap_map_and_extents, :enable_swap_info
     """
@@ -107,6 +119,9 @@ def swapon(
         state=np.zeros(SS_ORDER + nr_areas, np.int64),
         stored=np.zeros(nr_clusters * SWAPFILE_CLUSTER, np.uint8),
         freed=np.zeros(nr_clusters * SWAPFILE_CLUSTER, np.int64),
+        node=np.zeros((nr_clusters * SWAPFILE_CLUSTER >> 5, NR_TREE_NODE_FIELDS), np.int64),
+        bio=np.zeros(nr_clusters * SWAPFILE_CLUSTER, np.int32),
+        slabs=new_slabs(1, 8, nr_cpus) if slabs is None else slabs,
     )
     first = 0
     for number, size in enumerate(sizes_pages):

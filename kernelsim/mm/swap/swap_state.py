@@ -2,7 +2,7 @@
 
 Linux: mm/swap_state.c (6.1).
 Differs: The swap cache is a column of `SwapArea` instead of a radix tree for each 64 MB, so adding
-a page cannot fail for want of memory.
+a page cannot fail for want of memory; it takes what the nodes would (swap_slab.py).
 
 Interface: reclaim enters a page it is going to write with `add_to_swap_cache`; a fault enters fresh
 ones with `begin_swap_read`, locked until the disk has filled them (page_io.py).
@@ -36,6 +36,7 @@ from kernelsim.mm.core.vmstat import (
 )
 from kernelsim.mm.core.workingset import workingset_refault
 from kernelsim.mm.swap.swap_area import SS_FREE, SWAP_HAS_CACHE, SwapArea
+from kernelsim.mm.swap.swap_slab import swap_bio_alloc, swap_node_get, swap_node_put
 from kernelsim.mm.swap.swapfile import put_swap_slot
 
 # Why map_swapcache_run stopped
@@ -53,6 +54,8 @@ def add_to_swap_cache(mem: Mem, swap: SwapArea, pfn: int, slot: int) -> None:
     mem.pages.flags[pfn] |= PG_swapcache
     mem.pages.private[pfn] = slot
     swap.cache_pfn[slot] = pfn
+    if swap.shadow[slot] == 0:
+        swap_node_get(swap, slot, nid)
     swap.shadow[slot] = 0
     mem.node_stat[nid, NR_FILE_PAGES] += 1
     mem.node_stat[nid, NR_SWAPCACHED] += 1
@@ -70,6 +73,8 @@ def delete_from_swap_cache(mem: Mem, swap: SwapArea, pfn: int, shadow: int) -> N
     mem.pages.private[pfn] = 0
     swap.cache_pfn[slot] = 0
     swap.shadow[slot] = shadow
+    if shadow == 0:
+        swap_node_put(swap, slot)
     mem.node_stat[nid, NR_FILE_PAGES] -= 1
     mem.node_stat[nid, NR_SWAPCACHED] -= 1
     put_swap_slot(swap, slot)
@@ -102,6 +107,7 @@ def begin_swap_read(
         mem.pages.mapcount[pfn] = 0
         swap.map[slot] |= SWAP_HAS_CACHE
         add_to_swap_cache(mem, swap, pfn, slot)
+        swap_bio_alloc(swap, slot, nid_of(mem, pfn))
         if shadow:
             workingset_refault(mem, lruvec, pfn, shadow, swap.state[SS_FREE], in_fault)
         if in_fault:

@@ -47,6 +47,7 @@ from kernelsim.mm.swap.swap_area import (
     SwapArea,
     swap_count,
 )
+from kernelsim.mm.swap.swap_slab import swap_node_put
 
 SLOT_CACHE_OFF: Final = 0  # values of SS_SLOT_CACHE; lower ones: switched off by swapoff
 SLOT_CACHE_ACTIVE: Final = 1
@@ -269,6 +270,8 @@ def free_slot(swap: SwapArea, slot: int) -> None:
     cluster = slot // SWAPFILE_CLUSTER
     number = swap.cluster[cluster, CL_AREA]
     swap.map[slot] = 0
+    if swap.shadow[slot]:
+        swap_node_put(swap, slot)
     swap.shadow[slot] = 0
     swap.token[slot] = 0
     if swap.stored[slot]:

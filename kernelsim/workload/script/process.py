@@ -15,9 +15,9 @@ import attrs
 
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import SyscallError, WorkloadError
-from kernelsim.procfs.meminfo import meminfo_kb
+from kernelsim.procfs.meminfo import meminfo_kb, render_meminfo
 from kernelsim.procfs.snapshot import ProcessSnapshot
-from kernelsim.procfs.vmstat import render_numastat, vmstat_counters
+from kernelsim.procfs.vmstat import render_numastat, render_vmstat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
@@ -25,10 +25,10 @@ from kernelsim.workload.script.fork_steps import FORK_STEPS, ForkSteps
 from kernelsim.workload.script.heap_steps import HEAP_STEPS, HeapSteps
 from kernelsim.workload.script.numa_steps import NUMA_STEPS
 from kernelsim.workload.script.proc_files import VERBATIM_FILES, WALKING_STEPS, mem_of, proc_text
+from kernelsim.workload.script.report import Report
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_output import (
     StepReport,
-    fields_line,
     mem_line,
     meminfo_line,
     pass_line,
@@ -77,7 +77,8 @@ class ScriptProcess:
         self._name = "memhog"
         self._regions: dict[str, MappedRange] = {}
         self._vmstat: dict[str, int] = {}
-        self._has_printed = False
+        self._report = Report(state.machine)
+        self._say = self._report.say
         self._handle: ProcessHandle
         self._files: FileSteps
         self._writes: WriteSteps
@@ -87,23 +88,24 @@ class ScriptProcess:
     async def __call__(self, handle: ProcessHandle) -> None:
         """Do the steps in order; a process that is killed simply stops."""
         self._handle = handle
-        machine, regions = self._state.machine, self._regions
-        self._files = FileSteps(handle, machine, regions, lambda: self._name, self._say)
-        self._writes = WriteSteps(handle, self._state, self._files, self._say)
-        self._heap = HeapSteps(handle, self._state, regions, lambda: self._name, self._say)
-        self._forks = ForkSteps(handle, regions, self._say)
+        machine, regions, say = self._state.machine, self._regions, self._say
+        self._files = FileSteps(handle, machine, regions, lambda: self._name, say)
+        self._writes = WriteSteps(handle, self._state, self._files, self._report)
+        self._heap = HeapSteps(handle, self._state, regions, lambda: self._name, say)
+        self._forks = ForkSteps(handle, regions, say)
         await handle.start_image()
         for number, step in enumerate(self._memhog.steps, start=1):
             await self._do(number, step)
+            if handle.exit_status is None:
+                await self._report.spend(handle)
             if handle.exit_status is not None:
                 return
 
     async def _do(self, number: int, step: Step) -> None:
         machine, before = self._state.machine, self._handle.stats
         began_ns = machine.now_ns
-        if step.op not in SILENT and not self._has_printed:
-            self._has_printed = True
-            await self._handle.start_printing()
+        if step.op not in SILENT:
+            await self._report.start(self._handle)
         try:
             outcome = await STEPS.get(step.op, ScriptProcess.call)(self, step)
         except SyscallError as error:
@@ -127,9 +129,6 @@ class ScriptProcess:
                 )
             )
         )
-
-    def _say(self, *lines: str) -> None:
-        self._state.machine.print(*lines)
 
     def _snapshot(self, *, usage: bool = False) -> ProcessSnapshot:
         return self._handle.capture(usage=usage)
@@ -237,7 +236,7 @@ class ScriptProcess:
         elif step.args[2] is not None:
             every = number_of(step.args[2]) or size
         total, outcome = 0, Outcome()
-        while total + size <= most and self._handle.exit_status is None:
+        while total < most and self._handle.exit_status is None:
             try:
                 piece = await self._handle.mmap(size)
             except SyscallError as error:
@@ -246,20 +245,9 @@ class ScriptProcess:
             await self._handle.touch(piece, write=True)
             total += size
             if total % every == 0 and self._handle.exit_status is None:
-                self._report_growth(total, zones=step.op == "growsnap")
+                zones = step.op == "growsnap"
+                await self._report.has_grown(self._handle, self._name, total, zones=zones)
         return attrs.evolve(outcome, fields=(("total_kB", total // KIB),))
-
-    def _report_growth(self, total: int, *, zones: bool) -> None:
-        fields: list[tuple[str, int]] = [("grown_kB", total // KIB)]
-        if zones:
-            snapshot = self._state.machine.capture()
-            fields += [
-                (f"free_{node.nid}_{zone.name}", zone.stats.get("nr_free_pages", 0))
-                for node, zone in snapshot.zones()
-            ]
-            names = ("pgscan_kswapd", "pgscan_direct", "pswpout")
-            fields += [(name, snapshot.vm_events[name]) for name in names]
-        self._say(fields_line(f"proc={self._name}", fields))
 
     async def on_file(self, step: Step) -> Outcome:
         """Work on a file."""
@@ -286,11 +274,14 @@ class ScriptProcess:
 
     async def mem(self, _step: Step) -> None:
         """Print the memory lines of its status."""
-        self._say(mem_line(self._name, mem_of(self._snapshot())))
+        process = self._snapshot()
+        self._report.has_read(proc_text("status", process, self._state.machine.spec.nr_cpus))
+        self._say(mem_line(self._name, mem_of(process)))
 
     async def meminfo(self, _step: Step) -> None:
         """Print the main lines of /proc/meminfo."""
         snapshot = self._state.machine.capture()
+        self._report.has_read(render_meminfo(snapshot))
         self._say(meminfo_line(self._name, meminfo_kb(snapshot)))
 
     async def file(self, step: Step) -> None:
@@ -298,6 +289,7 @@ class ScriptProcess:
         # It reads the file itself, so it runs meanwhile.
         process = attrs.evolve(self._snapshot(usage=step.op in WALKING_STEPS), state="R")
         text = proc_text(step.op, process, self._state.machine.spec.nr_cpus)
+        self._report.has_read(text)
         self._say(*verbatim_lines(self._name, VERBATIM_FILES[step.op], text))
 
     async def numastat(self, _step: Step) -> None:
@@ -305,11 +297,16 @@ class ScriptProcess:
         snapshot = self._state.machine.capture()
         for nid in range(len(self._state.machine.spec.nodes)):
             file = f"/sys/devices/system/node/node{nid}/numastat"
-            self._say(*verbatim_lines(self._name, file, render_numastat(snapshot, nid)))
+            text = render_numastat(snapshot, nid)
+            self._report.has_read(text)
+            self._say(*verbatim_lines(self._name, file, text))
 
     async def vmstat(self, step: Step) -> None:
         """vm0, vmd: remember the counters; print what changed since, and remember afresh."""
-        now = vmstat_counters(self._state.machine.capture())
+        await self._handle.syscall("stat_refresh")
+        snapshot = self._state.machine.capture()
+        now = vmstat_counters(snapshot)
+        self._report.has_read(render_vmstat(snapshot))
         if step.op == "vmd":
             self._say(*vmdelta_lines(str(step.args[0]), self._vmstat, now))
         self._vmstat = now
@@ -318,6 +315,7 @@ class ScriptProcess:
         """Write a snapshot directory."""
         began_ns = self._state.machine.now_ns
         name = str(step.args[0])
+        await self._handle.syscall("stat_refresh")
         await self._state.machine.snapshot(name)
         self._say(*snapshot_lines(self._name, name, self._state.machine.now_ns - began_ns))
 

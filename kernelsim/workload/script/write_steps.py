@@ -10,10 +10,11 @@ from typing import Final
 import attrs
 
 from kernelsim.errors import SyscallError
-from kernelsim.procfs.vmstat import vmstat_counters
+from kernelsim.procfs.vmstat import render_vmstat, vmstat_counters
 from kernelsim.units import NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.script.file_steps import FileSteps
+from kernelsim.workload.script.report import Report
 from kernelsim.workload.script.script_output import Fields, fields_line
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.state import ScriptState
@@ -52,13 +53,13 @@ class WriteSteps:
         handle: The process.
         state: What the script's processes share.
         files: Its other file steps.
-        say: Prints lines.
+        report: Where its lines go.
     """
 
     handle: ProcessHandle
     state: ScriptState
     files: FileSteps
-    say: Callable[..., None]
+    report: Report
 
     async def writef(self, step: Step) -> Outcome:
         """Write a new file in blocks, and perhaps wait until the disk has it."""
@@ -119,12 +120,15 @@ class WriteSteps:
         machine = self.state.machine
         began_ns = machine.now_ns
         for number in range(number_of(count)):
-            counters = vmstat_counters(machine.capture())
+            snapshot = machine.capture()
+            self.report.has_read(render_vmstat(snapshot))
+            counters = vmstat_counters(snapshot)
             fields: Fields = [
                 ("t_ms", _ms(machine.now_ns - began_ns)),
                 *((key, counters[key]) for key in SAMPLED),
             ]
-            self.say(fields_line("sample", fields))
+            self.report.say(fields_line("sample", fields))
+            await self.report.spend(self.handle)
             if stop is not None and self.state.has_file(str(stop)):
                 break
             due_ns = began_ns + (number + 1) * number_of(interval)

@@ -2,6 +2,7 @@
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
 from kernelsim.actors.core.current import Current
+from kernelsim.check.slab import slab_pages
 from kernelsim.mm.core.mem import SWAP_CLUSTER_MAX, Z_FREE, Z_WMARK_MIN
 from kernelsim.mm.core.vmstat import PGSCAN_DIRECT, PGSTEAL_DIRECT, PSWPOUT
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
@@ -35,8 +36,9 @@ def with_pages(scenario, nr_pages=2000, **options):
 
 
 def available(machine):
-    """Return the free pages, those on per-cpu lists included."""
-    return free_pages(machine) + int(machine.mem.pcp_count.sum())
+    """Return the free pages, those on per-cpu lists and in slabs included."""
+    in_slabs = len(slab_pages(machine.mem)[0])
+    return free_pages(machine) + int(machine.mem.pcp_count.sum()) + in_slabs
 
 
 def test_it_frees_at_least_a_batch_or_has_tried_everything():

@@ -2,14 +2,16 @@
 
 import numpy as np
 
+from kernelsim.check.slab import slab_pages
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
 from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
 
 def available(machine):
-    """Return the free pages, those on per-cpu lists included."""
-    return free_pages(machine) + int(machine.mem.pcp_count.sum())
+    """Return the free pages, those on per-cpu lists and in slabs included."""
+    in_slabs = len(slab_pages(machine.mem)[0])
+    return free_pages(machine) + int(machine.mem.pcp_count.sum()) + in_slabs
 
 
 def slots_in_use(machine):

@@ -40,7 +40,7 @@ async def swapped_out(machine):
     await process.ref.ask(Madvise(address, NR * PAGE, "pageout"))
     await machine.sleep("100ms")
     hog = await machine.spawn("hog")  # takes what stays in the swap cache
-    await hog.touch(await hog.mmap("26M"), write=True)
+    await hog.touch(await hog.mmap("40M"), write=True)
     await hog.exit()
     await hog.wait()
     return process, fd, address

@@ -15,6 +15,7 @@ from kernelsim.actors.process.calls import (
     life,
     limits,
     locking,
+    looking,
     mapping,
     mempolicy,
     migrating,
@@ -41,5 +42,6 @@ CALLS: Final = CallTable(
         life.CALLS,
         limits.CALLS,
         sysfs.CALLS,
+        looking.CALLS,
     )
 )

@@ -1,0 +1,121 @@
+"""Check that slabs hold the objects that exist, and that their pages are counted.
+
+Apart from the allocator: objects are found where their owners keep them, nodes in the trees of page
+caches and of swap, buffer heads at pages of files, bios at slots that are read or written.
+Interface: `check_slabs` lists what is wrong; `slab_pages` is for those who count pages.
+Units: objects, pages.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from kernelsim.actors.core.kernel import Kernel
+from kernelsim.check.page_cache import pages_of_files
+from kernelsim.mm.core.mem import I64, Mem, PG_kernel, nids_of
+from kernelsim.mm.core.slab_cache import (
+    BIO,
+    BUFFER_HEAD,
+    KMEM_CACHES,
+    NODE_PARTIAL,
+    NR_KMEM_CACHES,
+    RADIX_TREE_NODE,
+    SB_CACHE,
+    SB_INUSE,
+    SB_NID,
+    SB_OBJECTS,
+    SB_ORDER,
+    SB_PFN,
+    SB_STATE,
+    SC_COUNT,
+    SC_NR_INUSE,
+    SLAB_ROWS,
+)
+from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
+from kernelsim.mm.core.xarray import XN_COUNT, XN_SLAB
+from kernelsim.mm.swap.swap_area import TN_COUNT, TN_SLAB
+
+LINES_MAX: Final = 5
+
+
+def slab_pages(mem: Mem) -> tuple[I64, I64]:
+    """Return the pages that slabs have, and the row of the slab that each belongs to."""
+    rows = mem.slabs.row[: mem.slabs.state[SLAB_ROWS]]
+    paid = np.flatnonzero((rows[:, SB_PFN] > 0) & (rows[:, SB_STATE] != 0))
+    sizes = 1 << rows[paid, SB_ORDER]
+    first = np.repeat(rows[paid, SB_PFN] - np.cumsum(sizes) + sizes, sizes)
+    return first + np.arange(sizes.sum()), np.repeat(paid, sizes)
+
+
+def objects_of(kernel: Kernel, cache: int) -> I64:
+    """Return the slab of each object of a cache that exists."""
+    mem, swap = kernel.mem, kernel.swap
+    if cache == RADIX_TREE_NODE:
+        node = kernel.spaces.pool.xa.node
+        return np.concatenate(
+            (node[node[:, XN_COUNT] > 0, XN_SLAB], swap.node[swap.node[:, TN_COUNT] > 0, TN_SLAB])
+        )
+    if cache == BUFFER_HEAD:
+        private = mem.pages.private[pages_of_files(mem)].astype(np.int64)
+        return private[private > 0] - 1
+    assert cache == BIO, "there are three caches"
+    return swap.bio[swap.bio > 0].astype(np.int64) - 1
+
+
+def check_slabs(mem: Mem, kernel: Kernel) -> list[str]:
+    """Return where slabs, their objects, pages and counters disagree.
+
+    Args:
+        mem: Memory, with counters of what our own processes did.
+        kernel: The machine.
+    """
+    return [*check_objects(kernel), *check_slab_pages(mem), *check_partial(mem)]
+
+
+def check_objects(kernel: Kernel) -> Iterator[str]:
+    """Compare the objects in use of each slab and cache with those that exist."""
+    slabs = kernel.mem.slabs
+    rows = slabs.row[: slabs.state[SLAB_ROWS]]
+    for number, cache in enumerate(KMEM_CACHES):
+        objects = objects_of(kernel, number)
+        counted = int(slabs.cache[number::NR_KMEM_CACHES, SC_NR_INUSE].sum())
+        if counted != len(objects):
+            yield f"{cache.name}: {counted} objects are in use, there are {len(objects)}"
+        found = np.bincount(objects, minlength=len(rows))
+        own = (rows[:, SB_CACHE] == number) & (rows[:, SB_STATE] != 0)
+        for row in np.flatnonzero(own & (found != rows[:, SB_INUSE]))[:LINES_MAX].tolist():
+            yield f"{cache.name}: slab {row} has {rows[row, SB_INUSE]} objects, not {found[row]}"
+    for row in np.flatnonzero(rows[:, SB_INUSE] > rows[:, SB_OBJECTS])[:LINES_MAX].tolist():
+        yield f"slab {row} has more objects than there is room for"
+
+
+def check_slab_pages(mem: Mem) -> Iterator[str]:
+    """Check that pages of slabs are the kernel's, each of one slab, and counted."""
+    pfns, rows = slab_pages(mem)
+    if len(np.unique(pfns)) != len(pfns):
+        yield "a page belongs to two slabs"
+    for pfn in pfns[mem.pages.flags[pfns] != PG_kernel][:LINES_MAX].tolist():
+        yield f"pfn {pfn} belongs to a slab and has flags {mem.pages.flags[pfn]:#x}"
+    is_reclaimable = np.array([cache.is_reclaimable for cache in KMEM_CACHES])
+    kinds = is_reclaimable[mem.slabs.row[rows, SB_CACHE]]
+    for counter, of_kind, name in (
+        (NR_SLAB_RECLAIMABLE, kinds, "nr_slab_reclaimable"),
+        (NR_SLAB_UNRECLAIMABLE, ~kinds, "nr_slab_unreclaimable"),
+    ):
+        found = np.bincount(nids_of(mem, pfns[of_kind]), minlength=len(mem.node_stat))
+        for nid in np.flatnonzero(found != mem.node_stat[:, counter]).tolist():
+            counted = mem.node_stat[nid, counter]
+            yield f"node {nid}: {name} is {counted}, slabs have {found[nid]} pages"
+
+
+def check_partial(mem: Mem) -> Iterator[str]:
+    """Compare nr_partial of each node and cache with the slabs that say they are on its list."""
+    rows = mem.slabs.row[: mem.slabs.state[SLAB_ROWS]]
+    listed = rows[rows[:, SB_STATE] == NODE_PARTIAL]
+    place = listed[:, SB_NID] * NR_KMEM_CACHES + listed[:, SB_CACHE]
+    found = np.bincount(place, minlength=len(mem.slabs.cache))
+    for at in np.flatnonzero(found != mem.slabs.cache[:, SC_COUNT]).tolist():
+        nid, cache = divmod(at, NR_KMEM_CACHES)
+        counted = mem.slabs.cache[at, SC_COUNT]
+        yield f"node {nid}: {KMEM_CACHES[cache].name} has {found[at]} partial slabs, not {counted}"

@@ -1,0 +1,95 @@
+"""Slabs of a machine at work: which of its pages kernel objects take, and give back."""
+
+import numpy as np
+import pytest
+
+from kernelsim.check.slab import slab_pages
+from kernelsim.mm.core.slab_cache import (
+    BUFFER_HEAD,
+    NO_PAGE,
+    RADIX_TREE_NODE,
+    SB_PFN,
+    SC_NR_INUSE,
+    SC_NR_SLABS,
+)
+from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
+from tests.small_machine import PAGE, run, small_machine
+
+NR_PAGES = 2048
+FILES = {"/data": f"{NR_PAGES * 4}K"}
+
+
+def reclaimable(machine):
+    """Return the pages of reclaimable slabs, and the objects and slabs of each such cache."""
+    cache = machine.mem.slabs.cache
+    return int(machine.mem.node_stat[0, NR_SLAB_RECLAIMABLE]), [
+        (int(cache[number, SC_NR_INUSE]), int(cache[number, SC_NR_SLABS]))
+        for number in (RADIX_TREE_NODE, BUFFER_HEAD)
+    ]
+
+
+@pytest.mark.mission("R4")
+def test_cached_pages_take_nodes_and_written_ones_buffer_heads():
+    """64 pages share a node, 14 nodes 8 KiB; a page that was only read has no buffer head."""
+
+    async def main(machine):
+        process = await machine.spawn("p", cpu=0)
+        fd = await process.open("/data")
+        await process.read(fd, NR_PAGES * PAGE, offset=0)
+        seen = [reclaimable(machine)]
+        await process.write(fd, 100 * PAGE, offset=0)
+        seen.append(reclaimable(machine))
+        await process.fsync(fd)
+        await process.fadvise(fd, "dontneed")
+        seen.append(reclaimable(machine))
+        return seen
+
+    read, written, dropped = run(small_machine(files=FILES, memory="32M"), main).result
+
+    assert read == (6, [(NR_PAGES // 64 + 1, 3), (0, 0)])
+    assert written == (9, [(NR_PAGES // 64 + 1, 3), (100, 3)])
+    assert dropped[1] == [(0, 3), (0, 3)]  # empty slabs are kept, as many as there may be
+
+
+@pytest.mark.mission("R6")
+def test_swap_takes_nodes_and_bios():
+    """Pages on their way to swap have nodes, which stay, and bios, which end with the writes."""
+
+    async def main(machine):
+        process = await machine.spawn("p", cpu=0)
+        region = await process.mmap(NR_PAGES * PAGE)
+        await process.touch(region, write=True)
+        await process.syscall(
+            "madvise", region, "pageout"
+        )  # memory is left: bios are not to take reserves
+        await machine.sleep("1s")
+        nodes = int(machine.mem.slabs.cache[RADIX_TREE_NODE, SC_NR_INUSE])
+        nr_pages = len(slab_pages(machine.mem)[0])
+        unreclaimable = int(machine.mem.node_stat[0, NR_SLAB_UNRECLAIMABLE])
+        used = np.flatnonzero(machine.kernel.swap.node[:, 0])
+        return nodes, len(used), unreclaimable, nr_pages
+
+    spec = small_machine(memory="16M", swap="32M")
+    nodes, used, unreclaimable, nr_pages = run(spec, main).result
+
+    assert nodes == used > 15
+    assert 0 < unreclaimable < nr_pages
+
+
+def test_objects_without_memory_lie_on_no_page(monkeypatch):
+    """Where not one page is to be had the object exists all the same, and nothing is lost."""
+
+    async def nothing(*_):
+        return 0
+
+    async def main(machine):
+        monkeypatch.setattr("kernelsim.actors.alloc.slab._alloc_block", nothing)
+        process = await machine.spawn("p", cpu=0)
+        await process.touch(await process.mmap(4500 * PAGE), write=True)
+        slabs = machine.mem.slabs
+        paid = int(slabs.cache[:, SC_NR_SLABS].sum())
+        return paid, bool((slabs.row[:, SB_PFN] == NO_PAGE).any())
+
+    paid, without = run(small_machine(memory="16M", swap="32M"), main).result
+    assert paid == 0
+    assert without

@@ -1,0 +1,81 @@
+"""The checker of slabs is silent on a sound machine and names each thing that is broken."""
+
+import pytest
+
+from kernelsim.check.slab import check_slabs, slab_pages
+from kernelsim.mm.core.mem import PG_lru
+from kernelsim.mm.core.slab_cache import (
+    NODE_PARTIAL,
+    RADIX_TREE_NODE,
+    SB_INUSE,
+    SB_OBJECTS,
+    SB_STATE,
+    SC_COUNT,
+    SC_NR_INUSE,
+)
+from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE
+from tests.small_machine import PAGE, run, small_machine
+
+
+def lose_an_object(mem):
+    """Let a slab have one object less than its owners."""
+    mem.slabs.row[1, SB_INUSE] -= 1
+
+
+def forget_an_object(mem):
+    """Let the cache count one less."""
+    mem.slabs.cache[RADIX_TREE_NODE, SC_NR_INUSE] -= 1
+
+
+def overfill(mem):
+    """Let a slab have room for none of its objects."""
+    mem.slabs.row[1, SB_OBJECTS] = 0
+
+
+def lose_a_page(mem):
+    """Count a page of slabs less."""
+    mem.node_stat[0, NR_SLAB_RECLAIMABLE] -= 1
+
+
+def use_a_page(mem):
+    """Let a page of a slab be on an LRU list."""
+    mem.pages.flags[slab_pages(mem)[0][0]] |= PG_lru
+
+
+def list_a_slab(mem):
+    """Let a slab say that it is on a list of partial ones."""
+    mem.slabs.row[1, SB_STATE] = NODE_PARTIAL
+
+
+def count_a_partial(mem):
+    """Let a list be said to be longer than it is."""
+    mem.slabs.cache[RADIX_TREE_NODE, SC_COUNT] += 1
+
+
+BROKEN = {
+    lose_an_object: "slab 1 has 13 objects, not 14",
+    forget_an_object: "32 objects are in use, there are 33",
+    overfill: "more objects than there is room for",
+    lose_a_page: "nr_slab_reclaimable is 5, slabs have 6 pages",
+    use_a_page: "belongs to a slab and has flags",
+    list_a_slab: "has 1 partial slabs, not 0",
+    count_a_partial: "has 0 partial slabs, not 1",
+}
+
+
+@pytest.mark.parametrize(
+    ("breaks", "text"), BROKEN.items(), ids=lambda each: getattr(each, "__name__", "")
+)
+def test_it_finds_what_is_broken(breaks, text):
+    """Each broken figure is told, and nothing before it is broken."""
+
+    async def main(machine):
+        process = await machine.spawn("p", cpu=0)
+        fd = await process.open("/data")
+        await process.read(fd, 2048 * PAGE, offset=0)
+        assert check_slabs(machine.mem, machine.kernel) == []
+        breaks(machine.mem)
+        return check_slabs(machine.mem, machine.kernel)
+
+    spec = small_machine(files={"/data": "8M"}, memory="32M")
+    assert any(text in line for line in run(spec, main, sound=False).result)
