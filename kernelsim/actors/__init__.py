@@ -83,9 +83,9 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               LazyfreeFolios LruActivate LruAddDrain MemoryTraffic MigrateFolios MlockFolios
               PutbackFolios PutbackInactive PutbackMapped PutbackOldest ReleasePages ResetBatchSize
               ShrinkActive
-        from  alloc/page_allocator alloc/slab core/free_pages core/lru_add core/writepages
-              file/page_io hotplug/memory_hotplug parts/dma reclaim/lru_gen reclaim/reclaim
-              reclaim/swap_writes reclaim/zram_io space/lazy_free space/memory_access space/migrate
+        from  alloc/page_allocator alloc/slab core/free_pages core/lru_add core/memory_access
+              core/writepages file/page_io hotplug/memory_hotplug parts/dma reclaim/lru_gen
+              reclaim/reclaim reclaim/swap_writes reclaim/zram_io space/lazy_free space/migrate
               space/mlock space/swap_read
         tells no other
     process (process/process.py)
