@@ -16,12 +16,12 @@ import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import fill_request, get_vma_policy, table_context
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.memory_access import access_line, accessed_nid
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.shared_mm import mmap_lock_of
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.access_trace import AccessTrace
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
-from kernelsim.actors.space.memory_access import access_line, accessed_nid
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.burst.columns import (
     ACCESSES_MAX,

@@ -13,10 +13,10 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
+from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.core.reaped_mm import wait_while_reaped
 from kernelsim.actors.file.filemap import FileReader
 from kernelsim.actors.space.mapped_file import mapped_file
-from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
 from kernelsim.actors.space.shmem import shmem_evict

@@ -20,11 +20,11 @@ from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context, vm
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.lru_add import folio_add_lru
+from kernelsim.actors.core.memory_access import accessed_nid, clear_pages, copy_pages
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range, note_file_flushed
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.file_fault import FileFault, opened_by
 from kernelsim.actors.space.file_fault_result import BEHIND_END, FileFaultResult, VmFault
-from kernelsim.actors.space.memory_access import accessed_nid, clear_pages, copy_pages
 from kernelsim.actors.space.migration_wait import migration_entry_wait
 from kernelsim.actors.space.mlock import move_folios
 from kernelsim.actors.space.mmu_gather import free_pages_and_swap_cache

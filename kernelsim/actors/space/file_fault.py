@@ -16,6 +16,7 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
+from kernelsim.actors.core.memory_access import copy_pages
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.file.balance_dirty import balance_dirty_pages_ratelimited
 from kernelsim.actors.file.file_write import FileWriter
@@ -31,7 +32,6 @@ from kernelsim.actors.space.file_fault_result import (
     FileFaultResult,
     VmFault,
 )
-from kernelsim.actors.space.memory_access import copy_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.shmem import shmem_fault
 from kernelsim.actors.tracing import trace, wants

@@ -9,8 +9,8 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
+from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
-from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.mm.space.fork import copy_page_range, dup_mmap, needs_copy, next_table
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea

@@ -20,9 +20,9 @@ from kernelsim.actors.alloc.page_allocator import alloc_context, alloc_pages, vm
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import by_node, free_frames
 from kernelsim.actors.core.lru_add import lru_add_drain_all
+from kernelsim.actors.core.memory_access import copy_folios
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.messages.node import MigrateFolios, PutbackFolios
-from kernelsim.actors.space.memory_access import copy_folios
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX, nids_of
 from kernelsim.mm.core.vmstat import PGMIGRATE_FAIL, PGMIGRATE_SUCCESS

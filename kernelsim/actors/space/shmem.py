@@ -16,10 +16,10 @@ from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import folio_add_lru, lru_add_drain
+from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.core.swap_io import wait_on_swap_writeback
 from kernelsim.actors.file.truncate import release_dropped
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
-from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.actors.space.swap_read import SwapReader
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode

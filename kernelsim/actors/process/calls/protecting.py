@@ -11,11 +11,11 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages, table_context
+from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges, page_range
-from kernelsim.actors.space.memory_access import clear_pages
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, page_align
 from kernelsim.mm.space.mprotect import change_protection, do_mprotect
