@@ -34,7 +34,7 @@ from kernelsim.check.times import Times, check_times
 from kernelsim.check.translations import Frames, check_tlbs
 from kernelsim.check.turns import check_turns, wrong_pick, wrong_queueing
 from kernelsim.check.victim import wrong_victim
-from kernelsim.check.watermarks import lowest_allowed, wrong_grant
+from kernelsim.check.watermarks import lowest_allowed, wrong_block, wrong_grant
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.columns import R_ALLOC_FLAGS
 from kernelsim.mm.burst.watch import Watch
@@ -170,6 +170,21 @@ class Duties(Observer):
         if problem:
             self.note(f"{request.user} got {nr} pages of zone {request.zone}: {problem}")
 
+    def asks_block(
+        self, task: Asker, context: AllocContext, zone: int, order: int, mark: int, alloc_flags: int
+    ) -> None:
+        """Compare how far down a request for a block means to take a zone with what it may."""
+        self.note(wrong_block(self._kernel.mem, task, context, zone, order, mark, alloc_flags))
+        self.note(wrong_node(self._kernel, task.pid, context, zone))
+
+    def took_block(self, zone: int, order: int, cpu_nid: int, preferred_nid: int) -> None:
+        """Enter a block that was handed out."""
+        self.ledger.took(zone, cpu_nid, preferred_nid, 1, order)
+
+    def isolated_free(self, zone: int, nr: int) -> None:
+        """Enter free pages that were taken for compaction."""
+        self.ledger.isolated[zone] += nr
+
     def freed(self, pfns: I64) -> None:
         """Enter frames that go back; no TLB may have them."""
         self.longest = np.maximum(self.longest, longest_lists(self._kernel.mem))
@@ -301,10 +316,8 @@ class Duties(Observer):
         """Find what CPUs did in compiled code against the rules."""
         kernel = self._kernel
         for cpu, wanted, zone in np.argwhere(watch.took).tolist():
-            context, nr = (
-                burst_context(kernel, cpu, wanted, tasks[cpu].pid),
-                int(watch.took[cpu, wanted, zone]),
-            )
+            context = burst_context(kernel, cpu, wanted, tasks[cpu].pid)
+            nr = int(watch.took[cpu, wanted, zone])
             self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, nr)
         mem = kernel.mem._replace(zone=watch.zone)
         for cpu, wanted, zone, *free in watch.chosen[1 : 1 + watch.chosen[0, 0]].tolist():
@@ -379,8 +392,7 @@ def check_duties(
     lines += check_flight(kernel)
     lines += check_sums(kernel, duties.ledger)
     lines += check_tlbs(kernel, tables, is_leaving)
-    lines += check_turns(kernel)
-    lines += check_marks(kernel)
+    lines += [*check_turns(kernel), *check_marks(kernel)]
     lines += check_lists(kernel.mem, duties.longest)
     lines += check_times(kernel, duties.times)
     lines += check_commitment(kernel)

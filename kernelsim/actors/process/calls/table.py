@@ -8,6 +8,7 @@ from typing import Final
 from kernelsim.actors.process.calls import (
     access,
     advising,
+    compacting,
     executing,
     file_write,
     files,
@@ -41,5 +42,6 @@ CALLS: Final = CallTable(
         life.CALLS,
         limits.CALLS,
         sysfs.CALLS,
+        compacting.CALLS,
     )
 )
