@@ -6,22 +6,21 @@ import pytest
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.mm.core.vmstat import PGALLOC_DMA, PGFREE
 from kernelsim.mm.page.free_area import free_area_counts
-from kernelsim.workload.syscall import MappedRange
 from tests.small_machine import PAGE, run, small_machine
 
 NR_PAGES = 1500
 TUNABLES = {"vm.watermark_boost_factor": 0, "vm.min_free_kbytes": 1024}
 
 
-async def in_pieces(machine, nr_pages=NR_PAGES):
-    """Have a process map every other page of what it takes; return it."""
-    process = await machine.spawn("pieces", cpu=0)
-    region = await process.mmap(2 * nr_pages * PAGE)
-    vpn = region.address // PAGE
-    order = np.arange(2 * nr_pages).reshape(2, nr_pages).T.ravel()  # of one half, of the other
-    await process.touch_pages(vpn + order, np.ones(2 * nr_pages, np.int64))
-    await process.munmap(MappedRange(region.address, nr_pages * PAGE))
-    return process
+async def in_pieces(machine, nr_pages=NR_PAGES, cpu=0):
+    """Have a process map every other page of what it takes; return it, and what it keeps."""
+    process = await machine.spawn("pieces", cpu=cpu)
+    goes, stays = [await process.mmap(nr_pages * PAGE) for _ in range(2)]
+    first = np.array([goes.address, stays.address]) // PAGE
+    turns = (np.arange(nr_pages)[:, None] + first).ravel()
+    await process.touch_pages(turns, np.ones(2 * nr_pages, np.int64))
+    await process.munmap(goes)
+    return process, stays
 
 
 def test_a_block_is_aligned_and_one_request():
