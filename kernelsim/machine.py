@@ -17,6 +17,7 @@ import numpy as np
 from kernelsim.actors.alloc.oom_killer import OomKiller
 from kernelsim.actors.alloc.slab import settle_slabs_of
 from kernelsim.actors.core.backing_dev import BackingDev
+from kernelsim.actors.core.compaction import KcompactdState
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.pdflush_pool import PdflushPool
 from kernelsim.actors.core.sysctl import boot_sysctls
@@ -32,6 +33,7 @@ from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.load_balancer import LoadBalancer
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.process.start import start_entry
+from kernelsim.actors.reclaim.kcompactd import Kcompactd
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
 from kernelsim.actors.space.oom_reaper import OomReaper
@@ -83,6 +85,7 @@ DEFAULT_BURST_PAGES: Final = 512
 BURST_PAGES_MAX: Final = 4096
 ACPI_HOTPLUG_PID: Final = 48
 OOM_REAPER_PID: Final = 49  # any number below those of processes
+KCOMPACTD_PID: Final = 30  # of the first node
 KSWAPD_PID: Final = 50  # of the first node
 FLUSHER_PID: Final = 70  # of the first flusher; below all processes
 SCSI_DISK_MAJOR: Final = 8  # include/uapi/linux/major.h; sixteen minor numbers a disk
@@ -182,6 +185,7 @@ class Machine:
             nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
             task = Task(engine, f"kswapd{nid}", KSWAPD_PID + nid, cpus or kernel.cpus)
             kernel.kswapds.append(engine.spawn(Kswapd(kernel, nid, task)))
+        start_kcompactds(kernel)
         start_flushers(kernel)
 
 
@@ -249,6 +253,17 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)
     boot_sysctls(kernel)
     return kernel
+
+
+def start_kcompactds(kernel: Kernel) -> None:
+    """Start what compacts memory in the background, one a node, in kernels that have it."""
+    if not kernel.spec.era.compaction:
+        return
+    for described in kernel.spec.nodes:
+        nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
+        task = Task(kernel.engine, f"kcompactd{nid}", KCOMPACTD_PID + nid, cpus or kernel.cpus)
+        kernel.compaction.states.append(KcompactdState())
+        kernel.compaction.kcompactds.append(kernel.engine.spawn(Kcompactd(kernel, nid, task)))
 
 
 def start_flushers(kernel: Kernel) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.messages.node import AllocBlock, AllocPages
+from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.actors.parts.observer import Asker, Observer
 from kernelsim.check.aging import Judgement, Scan
@@ -34,7 +34,7 @@ from kernelsim.check.times import Times, check_times
 from kernelsim.check.translations import Frames, check_tlbs
 from kernelsim.check.turns import check_turns, wrong_pick, wrong_queueing
 from kernelsim.check.victim import wrong_victim
-from kernelsim.check.watermarks import lowest_allowed, wrong_grant
+from kernelsim.check.watermarks import lowest_allowed, wrong_block, wrong_grant
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.columns import R_ALLOC_FLAGS
 from kernelsim.mm.burst.watch import Watch
@@ -171,10 +171,21 @@ class Duties(Observer):
         if problem:
             self.note(f"{request.user} got {nr} pages of zone {request.zone}: {problem}")
 
-    def granted_block(self, request: AllocBlock) -> None:
-        """Enter a block that was handed out: one request, many pages."""
-        self.ledger.took(request.zone, request.cpu_nid, request.preferred_nid, 1)
-        self.ledger.allocated[request.zone] += (1 << request.order) - 1
+    def asks_block(
+        self, task: Asker, context: AllocContext, zone: int, order: int, mark: int, alloc_flags: int
+    ) -> None:
+        """Compare how far down a request for a block means to take a zone with what it may."""
+        self.note(wrong_block(self._kernel.mem, task, context, zone, order, mark, alloc_flags))
+        if not task.memalloc:  # who frees memory may have it from any node
+            self.note(wrong_node(self._kernel, task.pid, context, zone))
+
+    def took_block(self, zone: int, order: int, cpu_nid: int, preferred_nid: int) -> None:
+        """Enter a block that was handed out."""
+        self.ledger.took(zone, cpu_nid, preferred_nid, 1, order)
+
+    def isolated_free(self, zone: int, nr: int) -> None:
+        """Enter free pages that were taken for compaction."""
+        self.ledger.isolated[zone] += nr
 
     def freed(self, pfns: I64) -> None:
         """Enter frames that go back; no TLB may have them."""
@@ -307,10 +318,8 @@ class Duties(Observer):
         """Find what CPUs did in compiled code against the rules."""
         kernel = self._kernel
         for cpu, wanted, zone in np.argwhere(watch.took).tolist():
-            context, nr = (
-                burst_context(kernel, cpu, wanted, tasks[cpu].pid),
-                int(watch.took[cpu, wanted, zone]),
-            )
+            context = burst_context(kernel, cpu, wanted, tasks[cpu].pid)
+            nr = int(watch.took[cpu, wanted, zone])
             self.ledger.took(zone, kernel.cpus[cpu].nid, context.preferred_nid, nr)
         mem = kernel.mem._replace(zone=watch.zone)
         for cpu, wanted, zone, *free in watch.chosen[1 : 1 + watch.chosen[0, 0]].tolist():
@@ -385,8 +394,7 @@ def check_duties(
     lines += check_flight(kernel)
     lines += check_sums(kernel, duties.ledger)
     lines += check_tlbs(kernel, tables, is_leaving)
-    lines += check_turns(kernel)
-    lines += check_marks(kernel)
+    lines += [*check_turns(kernel), *check_marks(kernel)]
     lines += check_lists(kernel.mem, duties.longest)
     lines += check_times(kernel, duties.times)
     lines += check_commitment(kernel)

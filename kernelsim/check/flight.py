@@ -16,6 +16,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.hotplug.acpi import AcpiHotplug
 from kernelsim.actors.process.process import Process
+from kernelsim.actors.reclaim.kcompactd import Kcompactd
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.fault_handler import FaultHandler
 from kernelsim.actors.space.kernel_thread import KernelThread
@@ -48,6 +49,8 @@ def most_held(kernel: Kernel, actor: Actor, entry: ProcessEntry | None) -> int:
     """Return how many pages an actor can have in its hands now; `entry` if it is a process."""
     if isinstance(actor, Kswapd):
         return 0 if actor.state.asleep else BATCH_MAX
+    if isinstance(actor, Kcompactd):
+        return 0 if actor.state.asleep else CALL_MAX
     if isinstance(actor, KernelThread | NetDevice | AcpiHotplug):
         return 0 if is_idle(actor) else CALL_MAX
     if isinstance(actor, FaultHandler):

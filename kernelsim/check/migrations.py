@@ -1,7 +1,7 @@
 """Check the pages that are being moved: each is known, off its list, and moved by somebody.
 
-Interface: `check_migrations` between two events. Migration entries come from memory hotplug alone,
-so none is left when nobody holds device_hotplug_lock.
+Interface: `check_migrations` between two events. Migration entries come from memory hotplug and
+from compaction alone, so none is left when nobody holds device_hotplug_lock or compacts.
 """
 
 from collections.abc import Iterator
@@ -30,5 +30,5 @@ def check_migrations(kernel: Kernel, tables: Tables) -> Iterator[str]:
     moving = np.array(sorted(kernel.migrations), np.int64)
     is_listed = kernel.mem.pages.flags[moving] & np.uint32(PG_isolated) == 0
     yield from cut_short(f"frame {pfn} is moved and on its list" for pfn in moving[is_listed])
-    if len(moving) and not kernel.device_hotplug.is_held:
-        yield f"{len(moving)} frames are moved, and nobody holds device_hotplug_lock"
+    if len(moving) and not kernel.device_hotplug.is_held and not kernel.compaction.tasks:
+        yield f"{len(moving)} frames are moved, and nobody holds device_hotplug_lock or compacts"

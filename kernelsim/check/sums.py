@@ -88,6 +88,7 @@ class Ledger:
         mem: Physical memory.
         tunables: Of the machine: where requests are served is counted only if it says so.
         allocated: Pages handed out, by zone row.
+        isolated: Free pages that were taken for compaction, by zone row; no request was for them.
         freed: Pages that came back, by zone row.
         numa: Pages handed out by zone row and NUMA_*.
         foreign: Pages that were wanted from a node and came from another, by the node.
@@ -108,6 +109,7 @@ class Ledger:
     mem: Mem
     tunables: Tunables
     allocated: I64 = attrs.field(init=False)
+    isolated: I64 = attrs.field(init=False)
     freed: I64 = attrs.field(init=False)
     numa: I64_2D = attrs.field(init=False)
     foreign: I64 = attrs.field(init=False)
@@ -131,6 +133,7 @@ class Ledger:
         """Note where the counters stand."""
         mem, nr_zones = self.mem, len(self.mem.zone)
         self.allocated = np.zeros(nr_zones, np.int64)
+        self.isolated = np.zeros(nr_zones, np.int64)
         self.freed = np.zeros(nr_zones, np.int64)
         self.used = used_pages(mem)
         self.quietly_active = count_active(mem)
@@ -155,9 +158,9 @@ class Ledger:
         self.start_numa()
         return True
 
-    def took(self, zone: int, cpu_nid: int, preferred_nid: int, nr: int) -> None:
-        """Enter pages that were handed out and are counted already."""
-        self.allocated[zone] += nr
+    def took(self, zone: int, cpu_nid: int, preferred_nid: int, nr: int, order: int = 0) -> None:
+        """Enter blocks that were handed out and are counted already, each of 2**order pages."""
+        self.allocated[zone] += nr << order
         if self.follow_tunables():  # then they are among what is counted from
             return
         nid = self.mem.zone[zone, Z_NID]
@@ -191,7 +194,7 @@ def check_zones(kernel: Kernel, ledger: Ledger) -> Iterator[str]:
     """Compare what zones gave and got back with pgalloc_* and pgfree."""
     mem = kernel.mem
     events = mem.vm_event - ledger.events
-    back = ledger.allocated - (used_pages(mem) - ledger.used)
+    back = ledger.allocated + ledger.isolated - (used_pages(mem) - ledger.used)
     for zone in np.flatnonzero(back != ledger.freed).tolist():
         yield (
             f"zone {zone}: {ledger.allocated[zone]} pages were handed out, {back[zone]} are "

@@ -1,7 +1,8 @@
 """How far down a request may take a zone, worked out apart from the allocator.
 
 Linux: mm/page_alloc.c: zone_watermark_fast, __zone_watermark_ok, gfp_to_alloc_flags, 6.1.
-Interface: `lowest_allowed` for what a request means to do, `wrong_grant` for what it got.
+Interface: `lowest_allowed` and `wrong_block` for what a request means to do, `wrong_grant` for what
+it got.
 Units: pages.
 """
 
@@ -63,6 +64,17 @@ def lowest_allowed(
     if not is_killed and not is_atomic:
         pages += int(row[Z_NR_RESERVED_HIGHATOMIC])
     return pages + int(mem.lowmem_reserve[zone, context.highest_zoneidx])
+
+
+def wrong_block(
+    mem: Mem, task: Asker, context: AllocContext, zone: int, order: int, mark: int, alloc_flags: int
+) -> str:
+    """Return what is wrong with a request that means to take a block of a zone."""
+    left = int(mem.zone[zone, Z_FREE]) - (1 << order) + 1
+    least = lowest_allowed(mem, task, context, zone, mark, alloc_flags)
+    if left > least:
+        return ""
+    return f"{task.name} takes 2**{order} pages of zone {zone}, of which {least} must be left"
 
 
 def wrong_grant(mem: Mem, request: AllocPages, nr: int, nr_refills: int) -> str:

@@ -38,6 +38,8 @@ class Era:
     pcp_scales: bool
     """Whether the length of per-CPU lists follows the low watermark, and one that only frees gives
     more and more back in one go; else a list has 6 batches and gives one back."""
+    compaction: bool
+    """Whether memory is compacted, by who needs a block and by kcompactd."""
     sysctl_maximum: Mapping[str, int]
     """Tunables with another maximum than the table of tunables gives, by the kernel's key."""
 
@@ -50,6 +52,7 @@ LINUX_6_1: Final = Era(
     pdflush=False,
     pcp_batch_bytes_max=1 << 20,
     pcp_scales=True,
+    compaction=True,
     sysctl_maximum=MappingProxyType({}),
 )
 LINUX_4_16: Final = Era(
@@ -60,6 +63,7 @@ LINUX_4_16: Final = Era(
     pdflush=False,
     pcp_batch_bytes_max=512 << 10,  # doubled with 4.19
     pcp_scales=False,  # came with 5.14
+    compaction=True,
     sysctl_maximum=MappingProxyType(
         {"vm.swappiness": 100, "lru_gen.enabled": 0, "lru_gen.min_ttl_ms": 0}
     ),
@@ -74,6 +78,7 @@ CLASSIC: Final = Era(
     # Differs from Linux: Per-CPU lists of the classic era are as long as those of 6.1.
     pcp_batch_bytes_max=1 << 20,
     pcp_scales=True,
+    compaction=False,  # came with 2.6.35, kcompactd with 4.6
     sysctl_maximum=MappingProxyType(
         {
             "vm.swappiness": 100,  # 200 came with 5.8

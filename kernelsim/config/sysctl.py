@@ -43,7 +43,7 @@ _UINT_MAX: Final = (1 << 32) - 1
 # upper page tables as accessed.
 _LRU_GEN_CAPS: Final = 3
 
-_NO_COMPACTION: Final = "there is no compaction"
+_NO_COMPACTION: Final = "compaction happens when a block is wanted, never before"
 
 
 @attrs.frozen(kw_only=True)
@@ -234,7 +234,6 @@ class Sysctl:
         1000,
         "1/1000",
         "fragmentation that justifies compaction",
-        idle=_NO_COMPACTION,
     )
     vm_compaction_proactiveness: int = knob(
         "vm.compaction_proactiveness",
@@ -252,7 +251,6 @@ class Sysctl:
         1,
         "flag",
         "compaction may move mlocked pages",
-        idle=_NO_COMPACTION,
     )
     vm_numa_stat: int = knob("vm.numa_stat", 1, 0, 1, "flag", "count numa_hit and its like")
     vm_stat_interval: int = knob(

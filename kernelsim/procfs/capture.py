@@ -339,6 +339,13 @@ def capture_disks(kernel: Kernel) -> list[DiskSnapshot]:
     return disks
 
 
+COMPACTION_SYSCTLS: Final = (  # of kernels that compact memory
+    "vm.extfrag_threshold",
+    "vm.compaction_proactiveness",
+    "vm.compact_unevictable_allowed",
+)
+
+
 def sysctl_texts(kernel: Kernel) -> dict[str, str]:
     """Return the tunables in force that a kernel of this architecture has."""
     sysctl = kernel.sysctl
@@ -347,6 +354,9 @@ def sysctl_texts(kernel: Kernel) -> dict[str, str]:
         del texts["vm.highmem_is_dirtyable"]  # only kernels with high memory have it
     for name, most in kernel.spec.era.sysctl_maximum.items():
         if not most:  # it can only be 0: that kernel does not know it
+            del texts[name]
+    if not kernel.spec.era.compaction:
+        for name in COMPACTION_SYSCTLS:
             del texts[name]
     return texts
 

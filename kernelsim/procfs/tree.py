@@ -43,7 +43,12 @@ from kernelsim.procfs.system import (
 )
 from kernelsim.procfs.vmallocinfo import render_vmallocinfo
 from kernelsim.procfs.vmstat import render_node_vmstat, render_numastat, render_vmstat
-from kernelsim.procfs.zones import render_buddyinfo, render_pagetypeinfo, render_zoneinfo
+from kernelsim.procfs.zones import (
+    render_buddyinfo,
+    render_extfrag,
+    render_pagetypeinfo,
+    render_zoneinfo,
+)
 
 Files = Iterator[tuple[str, str]]
 
@@ -71,6 +76,7 @@ MACHINE_FILES: Final[dict[str, Callable[[Snapshot], str]]] = {
 WALKING_FILES: Final = ("smaps", "smaps_rollup", "numa_maps")  # they walk the page tables
 PROC_SYS: Final = ("vm.", "kernel.")
 LRU_GEN: Final = "lru_gen."
+EXTFRAG_THRESHOLD: Final = "vm.extfrag_threshold"  # kernels that compact memory have it
 DEBUG_LRU_GEN: Final = "kernel/debug/lru_gen"
 
 
@@ -87,6 +93,8 @@ def render_tree(snapshot: Snapshot) -> Files:
             yield f"sys/kernel/mm/{key.replace('.', '/', 1)}", f"{text}\n"
     if any(key.startswith(LRU_GEN) for key in snapshot.sysctls):
         yield f"sys/{DEBUG_LRU_GEN}", render_lru_gen(snapshot)
+    if EXTFRAG_THRESHOLD in snapshot.sysctls:
+        yield from _below("sys/kernel/debug/extfrag", render_extfrag(snapshot))
     for resource, lines in snapshot.pressure.items():
         yield f"proc/pressure/{resource}", render_pressure(lines)
     nr_cpus = number_of_cpus(snapshot)

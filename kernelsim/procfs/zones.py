@@ -10,8 +10,9 @@ Units: pages; blocks of 2**order pages.
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kernelsim.config.zones import MIGRATE_TYPES
+from kernelsim.config.zones import MIGRATE_TYPES, NR_PAGE_ORDERS
 from kernelsim.mm.core.vmstat import NODE_STAT_NAMES, NUMA_STAT_NAMES, ZONE_STAT_NAMES
+from kernelsim.mm.page.compact_suitable import fragmentation_index, unusable_free_index
 from kernelsim.procfs.snapshot import NodeSnapshot, Snapshot, ZoneSnapshot
 
 FREE_COUNT_MAX: Final = 100_000  # blocks; pagetypeinfo stops counting a list there
@@ -93,6 +94,25 @@ def render_buddyinfo(snapshot: Snapshot) -> str:
         for node, zone in snapshot.zones()
         if zone.populated
     )
+
+
+def render_extfrag(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Yield the files of /sys/kernel/debug/extfrag: how far each zone's free memory is in pieces.
+
+    Source: Linux 6.1 mm/vmstat.c:unusable_show_print, :extfrag_show_print
+    """
+    orders = range(NR_PAGE_ORDERS)
+    for name, index_of, width in (
+        ("unusable_index", unusable_free_index, 1),
+        ("extfrag_index", fragmentation_index, 2),
+    ):
+        lines = []
+        for node, zone in snapshot.zones():
+            if zone.populated:
+                indexes = [index_of(zone.nr_free, order) for order in orders]
+                shown = (f"{int(i / 1000):{width}d}.{abs(i) % 1000:03d} " for i in indexes)
+                lines.append(f"Node {node.nid}, zone {zone.name:>8} {''.join(shown)}\n")
+        yield name, "".join(lines)
 
 
 def render_pagetypeinfo(snapshot: Snapshot) -> str:

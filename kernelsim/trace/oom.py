@@ -6,6 +6,7 @@ Linux: include/trace/events/oom.h.
 
 from typing import Annotated, ClassVar
 
+from kernelsim.trace.show import show_compact_result
 from kernelsim.trace.tracepoint import Field, Tracepoint
 
 
@@ -55,3 +56,16 @@ class mark_victim(Tracepoint, frozen=True):
     uid: Annotated[int, Field("uid_t", "its user", "uid")]
     pgtables: Annotated[int, Field("unsigned long", "its page tables", "KiB")]
     oom_score_adj: Annotated[int, Field("short", "its adjustment", "thousandths")]
+
+
+class compact_retry(Tracepoint, frozen=True):
+    """A request that compaction did not serve decides whether to try again."""
+
+    when: ClassVar[str] = "when it decides"
+
+    order: Annotated[int, Field("int", "size of block wanted", "log2 pages")]
+    priority: Annotated[int, Field("int", "how hard it tries next: 0 most, 2 least")]
+    result: Annotated[int, Field("int", "how it ended", shown=show_compact_result)]
+    retries: Annotated[int, Field("int", "times it worked in vain")]
+    max_retries: Annotated[int, Field("int", "at most")]
+    ret: Annotated[bool, Field("bool", "whether it tries again")]

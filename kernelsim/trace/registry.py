@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Final
 
-from kernelsim.trace import block, exceptions, kmem, ks, migrate, oom, tlb, vmscan, writeback
+from kernelsim.trace import (
+    block,
+    compaction,
+    exceptions,
+    kmem,
+    ks,
+    migrate,
+    oom,
+    tlb,
+    vmscan,
+    writeback,
+)
 from kernelsim.trace.tracepoint import Tracepoint, TracepointInfo, describe
 
-MODULES: Final = (kmem, vmscan, migrate, writeback, oom, exceptions, block, tlb, ks)
+MODULES: Final = (kmem, vmscan, compaction, migrate, writeback, oom, exceptions, block, tlb, ks)
 
 
 def declared_in(module: ModuleType) -> tuple[TracepointInfo, ...]:

@@ -140,6 +140,18 @@ MIGRATE_REASONS: Final = (  # MIGRATE_REASON of migrate.h
     "demotion",
 )
 
+COMPACT_RESULTS: Final = (  # COMPACTION_STATUS of mmflags.h
+    "not_suitable_zone",
+    "skipped",
+    "deferred",
+    "no_suitable_page",
+    "continue",
+    "complete",
+    "partial",
+    "contended",
+    "success",
+)
+
 
 def print_flags(value: int, names: Mapping[str, int], empty: str) -> str:
     """Write a mask as names with | between them, what has no name as hex; 0 as `empty`."""
@@ -196,6 +208,11 @@ def show_migrate_mode(value: int) -> str:
 def show_migrate_reason(value: int) -> str:
     """Write what pages are moved for: mempolicy_mbind."""
     return print_symbolic(value, MIGRATE_REASONS)
+
+
+def show_compact_result(value: int) -> str:
+    """Write how compaction ended: success."""
+    return print_symbolic(value, COMPACT_RESULTS)
 
 
 def show_hex(value: int) -> str:

@@ -4,6 +4,8 @@
     pages = await driver.alloc_pages(32, "GFP_KERNEL")      # waits for reclaim if it must
     some = await driver.alloc_pages(32, "GFP_ATOMIC")       # may be fewer: it does not wait
     await driver.free_pages(pages)
+    block = await driver.alloc_block(4)                     # 2**4 pages in a row, or None
+    await driver.free_block(block)
     area = await driver.vmalloc("1M")                       # area.address, area.pfns
     await driver.vfree(area)
     address = await driver.kmap(page)                       # sleeps while no slot is free
@@ -20,8 +22,10 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.kernel_thread import (
+    AllocKernelBlock,
     AllocKernelPages,
     CopyHighpage,
+    FreeKernelBlock,
     FreeKernelPages,
     Kmap,
     Kunmap,
@@ -32,7 +36,7 @@ from kernelsim.actors.messages.kernel_thread import (
 from kernelsim.actors.space.kernel_space import start_kernel_space
 from kernelsim.actors.space.kernel_thread import KernelThread
 from kernelsim.errors import ConfigError, WorkloadError
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, MAX_ORDER
 from kernelsim.mm.page.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_NOWAIT, Gfp
 from kernelsim.mm.space.vmalloc import VmStruct
 from kernelsim.units import parse_size
@@ -48,6 +52,8 @@ GFP_WORDS: Final = {
     "__GFP_HIGHMEM": Gfp.HIGHMEM,
     "__GFP_ZERO": Gfp.ZERO,
     "__GFP_NOWARN": Gfp.NOWARN,
+    "__GFP_NORETRY": Gfp.NORETRY,
+    "__GFP_RETRY_MAYFAIL": Gfp.RETRY_MAYFAIL,
 }
 
 
@@ -63,6 +69,7 @@ class KernelThreadHandle:
         self._kernel = kernel
         self._thread = thread
         self._has_ended = False
+        self._blocks: dict[int, int] = {}  # pages of each that it has, by the first frame
 
     async def alloc_pages(self, nr: int, gfp: str = "GFP_KERNEL") -> I64:
         """Allocate single pages; return their frames: all, unless gfp does not let it wait.
@@ -88,6 +95,35 @@ class KernelThreadHandle:
         pfns = self._checked(pages)
         self._kernel.kthread_pages.difference_update(pfns)
         await self._ask(FreeKernelPages(np.array(pfns, np.int64)))
+
+    async def alloc_block(self, order: int, gfp: str = "GFP_KERNEL") -> I64 | None:
+        """Allocate pages that follow each other; return their frames, None if there are none.
+
+        A request that failed leaves a warning in the kernel log, unless gfp has __GFP_NOWARN. One
+        of order 3 and below that may wait does not fail.
+
+        Args:
+            order: How many, as a logarithm: 1 to 10, for 2 to 1024 pages.
+            gfp: As in C: "GFP_KERNEL | __GFP_NORETRY".
+        """
+        message = AllocKernelBlock(gfp_of(gfp), whole_number("order", order, 1, MAX_ORDER - 1))
+        pages: I64 = await self._ask(message)
+        if not len(pages):
+            return None
+        self._blocks[int(pages[0])] = len(pages)
+        return pages
+
+    async def free_block(self, pages: I64) -> None:
+        """Give a block back.
+
+        Raises:
+            WorkloadError: It is none that `alloc_block` returned, or it has been given back.
+        """
+        is_array = isinstance(pages, np.ndarray) and len(pages) > 0
+        if not is_array or self._blocks.get(int(pages[0])) != len(pages):
+            raise WorkloadError(f"free_block wants what alloc_block returned, not {pages!r}")
+        del self._blocks[int(pages[0])]
+        await self._ask(FreeKernelBlock(pages))
 
     async def vmalloc(self, size: int | str) -> VmStruct | None:
         """Allocate memory page by page; None if no hole of the vmalloc area is large enough.

@@ -204,15 +204,27 @@ class MachineHandle(MachineView):
         Raises:
             SyscallError: EINVAL for another number.
         """
+        await self.write_action("drop_caches", what)
+
+    async def compact_memory(self) -> None:
+        """Write to vm.compact_memory, in a process of its own: all nodes are compacted, whole."""
+        await self.write_action("compact_memory", 1)
+
+    async def write_action(self, call: str, value: int) -> None:
+        """Write a number to a file of /proc/sys that does something, in a process of its own.
+
+        Raises:
+            SyscallError: The number is none it takes.
+        """
         writer = await self.spawn("sysctl")
-        await writer.syscall("drop_caches", what)
+        await writer.syscall(call, value)
         await writer.exit()
 
     async def write_sysfs(self, path: str, word: str) -> None:
         """Write a word to a file of /sys, in a process of its own, as `echo offline > …` does.
 
         The files are those below /sys/devices/system/memory: `memory2/state` takes offline, online,
-        online_kernel and online_movable.
+        online_kernel and online_movable. /sys/devices/system/node/node0/compact takes any word.
 
         Raises:
             SyscallError: ENOENT for no such file, EACCES for one to read only, EINVAL, or why the

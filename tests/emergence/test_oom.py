@@ -6,7 +6,7 @@ from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.core.vmstat import OOM_KILL
 from tests.small_machine import PAGE, free_pages, run, small_machine
 
-pytestmark = [pytest.mark.mission("A9", "partly"), pytest.mark.mission("R12")]
+pytestmark = [pytest.mark.mission("A9"), pytest.mark.mission("R12")]
 
 SIGKILL = 9
 

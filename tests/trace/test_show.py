@@ -76,6 +76,10 @@ def test_which_fields_are_not_shown_as_numbers():
         ("nr_pages", "show_signed"),
         ("sb_dev", "show_dev"),
         ("reason", "show_wb_reason"),
+        ("gfp_mask", "show_gfp_flags"),
+        *((name, "show_compact_result") for name in ("ret", "status", "result")),
+        *((f"{name}_pfn", "show_hex") for name in ("start", "end", "migrate", "free")),
+        *((f"zone_{name}", "show_hex") for name in ("start", "end")),
     }
     named = {"gfp_flags", "reclaim_flags", "lru", "pfn"}
     for info in TRACEPOINTS.values():

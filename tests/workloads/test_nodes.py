@@ -48,7 +48,7 @@ def test_a_hole_costs_what_the_memory_model_keeps_for_it():
 @pytest.mark.slow
 @pytest.mark.mission("P5")
 @pytest.mark.mission("P6")
-@pytest.mark.mission("A9", "partly")
+@pytest.mark.mission("A9")
 def test_memory_comes_and_goes_under_its_users():
     """What is movable leaves while it is stored to; page tables make it stay until they go."""
     assert run(FOLDER / "hot_add_remove.py") == cli.EXIT_DONE
@@ -59,3 +59,10 @@ def test_memory_comes_and_goes_under_its_users():
 def test_node_states_follow_the_memory():
     """A node that gets its first memory and loses it again has its states change, and back."""
     assert run(FOLDER / "node_states.py") == cli.EXIT_DONE
+
+
+@pytest.mark.slow
+@pytest.mark.mission("A9")
+def test_memory_in_pieces_is_made_whole_again():
+    """A block of 2 MiB is made by who wants it, then by kcompactd; stores wait for moved pages."""
+    assert run(FOLDER / "fragmentation.py") == cli.EXIT_DONE

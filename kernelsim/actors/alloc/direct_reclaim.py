@@ -18,18 +18,22 @@ from kernelsim.mm.page.gfp import Gfp, gfp_zone
 from kernelsim.mm.reclaim.scan_control import ScanControl
 from kernelsim.mm.reclaim.throttle_reason import NOPROGRESS, PFMEMALLOC_WAIT
 from kernelsim.mm.reclaim.vmscan import snapshot_refaults
+from kernelsim.mm.reclaim.vmscan_compact import compaction_ready
 from kernelsim.mm.reclaim.vmscan_direct import allow_direct_reclaim, direct_reclaim_goes_on
 from kernelsim.mm.reclaim.vmscan_throttle import made_progress, should_throttle_noprogress
 from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
 
 
-async def try_to_free_pages(current: Current, gfp: Gfp, zonelist: tuple[int, ...]) -> int:
+async def try_to_free_pages(
+    current: Current, gfp: Gfp, zonelist: tuple[int, ...], order: int = 0
+) -> int:
     """Free at least a batch of pages for a request.
 
     Args:
         current: The task that reclaims.
         gfp: Of the request.
         zonelist: Zone rows the request may use.
+        order: Size of the block it wants.
 
     Returns:
         Pages reclaimed; 1 without reclaiming when the task was told to wait for kswapd instead
@@ -41,29 +45,36 @@ async def try_to_free_pages(current: Current, gfp: Gfp, zonelist: tuple[int, ...
     if await _throttle_direct_reclaim(current, zonelist):
         return 1
     sc = ScanControl(
+        order=order,
         reclaim_idx=gfp_zone(gfp, kernel.phys.zone_types),
         gfp_mask=gfp,
         swappiness=kernel.sysctl.vm_swappiness,
     )
-    trace(task, mm_vmscan_direct_reclaim_begin(0, int(gfp)))
+    trace(task, mm_vmscan_direct_reclaim_begin(order, int(gfp)))
     nids = list(dict.fromkeys(int(kernel.mem.zone[zone, Z_NID]) for zone in zonelist))
     kernel.mem.vm_event[ALLOCSTALL_DMA + sc.reclaim_idx] += 1
     task.memalloc = True
     try:
-        await _do_try_to_free_pages(current, sc, nids)
+        await _do_try_to_free_pages(current, sc, nids, zonelist)
     finally:
         task.memalloc = False
     trace(task, mm_vmscan_direct_reclaim_end(sc.nr_reclaimed))
-    return sc.nr_reclaimed
+    return sc.nr_reclaimed or int(sc.compaction_ready)
 
 
-async def _do_try_to_free_pages(current: Current, sc: ScanControl, nids: list[int]) -> None:
+async def _do_try_to_free_pages(
+    current: Current, sc: ScanControl, nids: list[int], zonelist: tuple[int, ...]
+) -> None:
     kernel, task = current
     reclaimer = Reclaimer(current)
     while True:
         sc.nr_scanned = 0
+        ready = [zone for zone in zonelist if sc.order and compaction_ready(kernel.mem, zone, sc)]
+        sc.compaction_ready = bool(ready)
         for nid in nids:
-            await reclaimer.shrink_node(sc, nid)
+            own = [zone for zone in zonelist if kernel.mem.zone[zone, Z_NID] == nid]
+            if not ready or any(zone not in ready for zone in own):
+                await reclaimer.shrink_node(sc, nid)
         if made_progress(sc):
             kernel.throttle_queue(nids[0], NOPROGRESS).wake_all()
         elif should_throttle_noprogress(sc):

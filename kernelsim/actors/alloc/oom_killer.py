@@ -208,7 +208,7 @@ class OomKiller(Actor):
         )
         kernel.printk(
             KERN_WARNING,
-            invoked_line(comm, message.gfp, order=0, oom_score_adj=adj),
+            invoked_line(comm, message.gfp, order=message.order, oom_score_adj=adj),
             *stack,
             *mem_info(kernel, message.cpu, message.gfp, constraint.nodemask),
         )

@@ -2,8 +2,7 @@
 
 Linux: mm/page_alloc.c: get_page_from_freelist, __alloc_pages_slowpath, wake_all_kswapds,
 __alloc_pages_direct_reclaim, should_reclaim_retry, 6.1.
-# Differs from Linux: The slow path of an allocation does not compact memory, since all requests are
-# of order 0.
+Requests of an order above 0: block_allocator.py.
 A request runs in the time of the task that makes it. It is served in bursts, and a burst ends
 where a zone's free pages cross the watermark the request must respect, so each band is entered
 exactly: above low nothing happens; below low kswapd is told and the task goes on; below min the
@@ -20,8 +19,9 @@ from kernelsim.actors.alloc.node_reclaim import node_reclaim
 from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
 from kernelsim.actors.alloc.warn_alloc import warn_alloc
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import drain_all_pages
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.node import AllocPages, DrainPages
+from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.mm.burst.columns import R_ZONES
 from kernelsim.mm.core.mem import (
@@ -142,11 +142,7 @@ async def _alloc_pages_slowpath(
         kernel.observer.short(task, context)
         if int(context.gfp) & GFP_DIRECT_RECLAIM:
             await task.cond_resched()
-        alloc_flags = gfp_to_alloc_flags(context.gfp)
-        if task.memalloc:
-            alloc_flags = ALLOC_NO_WATERMARKS
-        elif task.oom_victim:
-            alloc_flags |= ALLOC_OOM
+        alloc_flags = slowpath_flags(task, context.gfp)
         grant = await get_page_from_freelist(
             current, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
         )
@@ -178,11 +174,7 @@ async def _alloc_pages_slowpath(
         if int(context.gfp) & GFP_MAY_FAIL:  # nobody is killed for it
             return NOTHING
         retry = ReclaimRetry()
-        async with task.off_cpu():  # and gives the victim time to leave, as the kernel does
-            await kernel.oom_killer.ask(
-                OutOfMemory(context.gfp, task.name, task.pid, context.nodemask, task.cpu.number)
-            )
-            await kernel.engine.sleep(kernel.spec.latency.timer_tick_ns)
+        await out_of_memory(current, context)
 
 
 async def _after_reclaim(
@@ -192,7 +184,6 @@ async def _after_reclaim(
 
     Source: Linux 6.1 mm/page_alloc.c:__alloc_pages_direct_reclaim
     """
-    kernel, task = current
     for drained in (False, True):
         grant = await get_page_from_freelist(
             current, context, want, out, mark=Z_WMARK_MIN, alloc_flags=alloc_flags
@@ -200,11 +191,33 @@ async def _after_reclaim(
         if grant.nr or drained:
             return grant
         for zone in context.zonelist:
-            for cpu in kernel.cpus:
-                if kernel.mem.pcp_count[zone, cpu.number]:
-                    request = DrainPages(zone, cpu.number, task.cpu.name)
-                    await kernel.node_of(zone).ref.ask(request)
+            await drain_all_pages(current, zone)
     return NOTHING
+
+
+def slowpath_flags(task: Task, gfp: Gfp) -> int:
+    """Return the ALLOC_* bits of a request in the slow path, for a task as it stands now.
+
+    Source: Linux 6.1 mm/page_alloc.c:__alloc_pages_slowpath
+    """
+    if task.memalloc:
+        return ALLOC_NO_WATERMARKS
+    alloc_flags = gfp_to_alloc_flags(gfp)
+    return alloc_flags | ALLOC_OOM if task.oom_victim else alloc_flags
+
+
+async def out_of_memory(current: Current, context: AllocContext, order: int = 0) -> None:
+    """Have a process killed for a request, and give it time to leave.
+
+    Source: Linux 6.1 mm/page_alloc.c:__alloc_pages_may_oom
+    """
+    kernel, task = current
+    message = OutOfMemory(
+        context.gfp, task.name, task.pid, context.nodemask, task.cpu.number, order
+    )
+    async with task.off_cpu():
+        await kernel.oom_killer.ask(message)
+        await kernel.engine.sleep(kernel.spec.latency.timer_tick_ns)
 
 
 def alloc_context(current: Current, gfp: Gfp) -> AllocContext:

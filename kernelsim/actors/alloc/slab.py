@@ -10,24 +10,21 @@ from typing import Final
 import attrs
 import numpy as np
 
+from kernelsim.actors.alloc.block_allocator import get_block_from_freelist
 from kernelsim.actors.alloc.page_allocator import (
     alloc_context,
     alloc_pages,
     get_page_from_freelist,
 )
-from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
+from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_on_node
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.node import AllocBlock, FreeBlock
+from kernelsim.actors.messages.blocks import FreeBlock
 from kernelsim.mm.core.mem import (
     I64,
-    Z_BOOSTED_WATERMARK,
     Z_FREE,
-    Z_NID,
-    Z_TYPE_INDEX,
-    Z_WATERMARK_BOOST,
     Z_WMARK_LOW,
     Z_WMARK_MIN,
     PG_kernel,
@@ -52,7 +49,7 @@ from kernelsim.mm.core.slab_cache import (
 from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_NOFS, GFP_NOWAIT, Gfp, gfp_to_alloc_flags
-from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM, zone_watermark_ok
+from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM
 
 NEW_SLAB_GFP: Final = GFP_NOWAIT | Gfp.NOWARN | Gfp.NORETRY | Gfp.COMP
 SLOW_GFP: Final = GFP_NOFS | Gfp.NOWARN | Gfp.NORETRY | Gfp.COMP
@@ -176,31 +173,12 @@ async def _take_block(
 
     Source: Linux 6.1 mm/page_alloc.c:get_page_from_freelist
     """
-    kernel, task = current
-    mem = kernel.mem
     if order == 0:
         out: I64 = np.zeros(1, np.int64)
         grant = await get_page_from_freelist(
             current, context, 1, out, mark=mark, alloc_flags=alloc_flags
         )
         return int(out[0]) if grant.nr else 0
-    for zone in context.zonelist:
-        pages = int(mem.zone[zone, mark] + mem.zone[zone, Z_WATERMARK_BOOST])
-        if not zone_watermark_ok(mem, zone, order, pages, context.highest_zoneidx, alloc_flags):
-            continue
-        nid = int(mem.zone[zone, Z_NID])
-        request = AllocBlock(
-            zone, order, task.cpu.nid, context.preferred_nid, context.migratetype,
-            task.cpu.name, int(context.gfp),
-        )  # fmt: skip
-        began_ns = kernel.engine.now_ns
-        pfn: int = await kernel.nodes[nid].ref.ask(request)
-        spent_ns = kernel.engine.now_ns - began_ns
-        task.waits.lock_ns += spent_ns
-        task.stime_ns += spent_ns
-        if mem.zone[zone, Z_BOOSTED_WATERMARK]:
-            mem.zone[zone, Z_BOOSTED_WATERMARK] = 0
-            wakeup_kswapd(current, nid, int(mem.zone[zone, Z_TYPE_INDEX]), Gfp(0))
-        if pfn:
-            return pfn
-    return 0
+    return await get_block_from_freelist(
+        current, context, order, mark=mark, alloc_flags=alloc_flags
+    )

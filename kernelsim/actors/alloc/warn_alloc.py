@@ -1,4 +1,4 @@
-"""What the kernel log says of a request that gets nothing and may not wait.
+"""What the kernel log says of a request that gets nothing.
 
 Linux: mm/page_alloc.c: warn_alloc, warn_alloc_show_mem, 6.1.
 """
@@ -13,7 +13,7 @@ from kernelsim.mm.reclaim.oom_kill import stack_lines
 from kernelsim.trace.show import show_gfp_flags
 
 
-def warn_alloc(current: Current, context: AllocContext) -> None:
+def warn_alloc(current: Current, context: AllocContext, order: int = 0) -> None:
     """Print a warning with the state of memory, unless one was printed in the last 10 s.
 
     Source: Linux 6.1 mm/page_alloc.c:warn_alloc
@@ -32,7 +32,7 @@ def warn_alloc(current: Current, context: AllocContext) -> None:
     nodes = format_number_list(kernel.phys.nodes_with_memory)
     kernel.printk(
         KERN_WARNING,
-        f"{comm}: page allocation failure: order:0, mode:{int(context.gfp):#x}"
+        f"{comm}: page allocation failure: order:{order}, mode:{int(context.gfp):#x}"
         f"({show_gfp_flags(context.gfp)}), nodemask={nodemask},cpuset=/,mems_allowed={nodes}",
         *stack_lines(comm, pid, cpu=cpu.number, release=spec.era.release, machine=spec.name),
         *mem_info(kernel, cpu.number, context.gfp),

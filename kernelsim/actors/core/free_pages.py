@@ -9,7 +9,7 @@ import numpy as np
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lock_run import LockRun
-from kernelsim.actors.messages.node import FreePages, ReleasePages
+from kernelsim.actors.messages.node import DrainPages, FreePages, ReleasePages
 from kernelsim.mm.burst.free_pages import (
     FR_AT,
     FR_NR_FREED,
@@ -93,6 +93,18 @@ class FreeBurst:
         free_unref_pages(self._kernel.mem, self._kernel.burst, nid, pfns, nr, run)
         self._locks.end()
         return int(run[FR_AT])
+
+
+async def drain_all_pages(current: Current, zone: int) -> None:
+    """Have all CPUs give back what they keep of a zone.
+
+    Source: Linux 6.1 mm/page_alloc.c:__drain_all_pages
+    """
+    kernel, task = current
+    for cpu in kernel.cpus:
+        if kernel.mem.pcp_count[zone, cpu.number]:
+            request = DrainPages(zone, cpu.number, task.cpu.name)
+            await kernel.node_of(zone).ref.ask(request)
 
 
 def by_node(kernel: Kernel, pfns: I64, nr: int) -> list[tuple[int, I64]]:

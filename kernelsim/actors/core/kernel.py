@@ -16,6 +16,7 @@ import attrs
 
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.burst_runner import BurstRunner
+from kernelsim.actors.core.compaction import Compaction
 from kernelsim.actors.core.device_hotplug import DeviceHotplugLock
 from kernelsim.actors.core.mmap_lock import MmapLock
 from kernelsim.actors.core.pdflush_pool import Job, PdflushPool
@@ -93,6 +94,7 @@ class Kernel:
         kernel_space: Where to ask for addresses of the kernel, once a kernel thread has begun.
         memory_hotplug: Where to bring memory online and offline.
         acpi_hotplug: Where to put DIMMs in, and take them out.
+        compaction: Who compacts, and how far that is, by zone.
         device_hotplug: What both are asked under.
         kworkers: Who does what each CPU must do itself, once there was any.
         reaped_mms: Numbers of the address spaces whose pages the OOM reaper is taking, with the
@@ -156,6 +158,7 @@ class Kernel:
     kernel_space: ActorRef = attrs.field(init=False)
     memory_hotplug: ActorRef = attrs.field(init=False)
     acpi_hotplug: ActorRef = attrs.field(init=False)
+    compaction: Compaction = attrs.field(factory=Compaction)
     device_hotplug: DeviceHotplugLock = attrs.field(
         default=attrs.Factory(lambda self: DeviceHotplugLock(self.engine), takes_self=True)
     )

@@ -17,6 +17,7 @@ from typing import Any, Final
 import attrs
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.core.free_pages import drain_all_pages
 from kernelsim.actors.core.kernel import KERN_INFO, KERN_WARNING, Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain_all
 from kernelsim.actors.hotplug.migrate_range import do_migrate_range
@@ -27,7 +28,6 @@ from kernelsim.actors.messages.memory_hotplug import (
     StateStore,
     UndoIsolateRange,
 )
-from kernelsim.actors.messages.node import DrainPages
 from kernelsim.actors.tracing import trace
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.zones import ZoneType
@@ -134,7 +134,7 @@ class MemoryHotplug(Actor):
         node = kernel.node_of(zone).ref
         self._zone_pcp_disable(zone)
         await lru_add_drain_all(current)
-        await self._drain(current, zone)
+        await drain_all_pages(current, zone)
         is_movable = phys.zone_types[zone % len(phys.zone_types)] is ZoneType.ZONE_MOVABLE
         await task.compute(kernel.spec.latency.scan_page_ns * (end - start))
         request = IsolateRange(zone, start, end, is_movable, task.cpu.name)
@@ -144,7 +144,7 @@ class MemoryHotplug(Actor):
             if found != ALREADY_ISOLATED:
                 self._dump_page(found)
             return -errno.EBUSY, "failure to isolate range"
-        await self._drain(current, zone)
+        await drain_all_pages(current, zone)
         if not await self._empty(current, zone, start, end):
             await node.ask(UndoIsolateRange(zone, start, end, task.cpu.name))
             self._zone_pcp_enable(zone)
@@ -204,17 +204,6 @@ class MemoryHotplug(Actor):
         Source: Linux 6.1 mm/page_alloc.c:zone_pcp_enable
         """
         zone_set_pageset_high_and_batch(self._kernel.phys, zone)
-
-    async def _drain(self, current: Current, zone: int) -> None:
-        """Empty all CPUs' lists of a zone.
-
-        Source: Linux 6.1 mm/page_alloc.c:__drain_all_pages
-        """
-        kernel, task = current
-        for cpu in kernel.cpus:
-            if kernel.mem.pcp_count[zone, cpu.number]:
-                request = DrainPages(zone, cpu.number, task.cpu.name)
-                await kernel.node_of(zone).ref.ask(request)
 
     def _dump_page(self, pfn: int) -> None:
         """Say in the log which page stands in the way: one of the kernel, which has one user.

@@ -32,6 +32,30 @@ class FreeKernelPages:
 
 
 @attrs.frozen
+class AllocKernelBlock:
+    """Allocate pages that follow each other; answered with their frames, none if that failed.
+
+    Attributes:
+        gfp: Bits of the request.
+        order: How many, as a logarithm.
+    """
+
+    gfp: Gfp
+    order: int
+
+
+@attrs.frozen(eq=False)
+class FreeKernelBlock:
+    """Give a block back.
+
+    Attributes:
+        pfns: Its frames.
+    """
+
+    pfns: I64
+
+
+@attrs.frozen
 class Vmalloc:
     """Allocate memory whose addresses follow each other; answered with a `VmStruct` or None.
 

@@ -49,37 +49,6 @@ class AllocPages(msgspec.Struct, frozen=True, eq=False, gc=False):
     gfp: int = 0
 
 
-class AllocBlock(msgspec.Struct, frozen=True, gc=False):
-    """Take a block of pages of one zone; answered with its first page, 0 if there is none.
-
-    Attributes:
-        zone: Zone row.
-        order: Of the block.
-        cpu_nid: Node of the asking CPU.
-        preferred_nid: Node the policy wants, for numa_hit and numa_miss.
-        migratetype: MIGRATE_*.
-        user: Who asks, for the account of the lock.
-        gfp: Bits of the request, for the tracepoint.
-    """
-
-    zone: int
-    order: int
-    cpu_nid: int
-    preferred_nid: int
-    migratetype: int
-    user: str
-    gfp: int
-
-
-class FreeBlock(msgspec.Struct, frozen=True, gc=False):
-    """Give a block of pages back."""
-
-    zone: int
-    pfn: int
-    order: int
-    user: str
-
-
 class FreePages(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Give pages `pfns[start:nr]` back through the asking CPU's list.
 

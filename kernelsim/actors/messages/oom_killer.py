@@ -15,6 +15,7 @@ class OutOfMemory:
         pid: Its pid.
         nodemask: Nodes a memory policy confines the request to; None for none.
         cpu: Number of the CPU it runs on.
+        order: Of the request.
     """
 
     gfp: Gfp
@@ -22,3 +23,4 @@ class OutOfMemory:
     pid: int
     nodemask: tuple[int, ...] | None = None
     cpu: int = 0
+    order: int = 0

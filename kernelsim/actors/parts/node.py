@@ -42,14 +42,10 @@ from kernelsim.actors.messages.node import (
     EndSwapWrite,
     FreePages,
     IsolateLru,
-    IsolateMapped,
-    LazyfreeFolios,
     LruActivate,
     LruAddDrain,
     MemoryTraffic,
-    MlockFolios,
     PutbackInactive,
-    PutbackMapped,
     ReleasePages,
     ShrinkActive,
 )
@@ -125,11 +121,14 @@ class Node(Actor):
         self.controller: SharedServer
         self.observer = Observer()
         self.bands: ZoneBands
-        blocks = NodeBlocks(self, memory, distances, self._under_zone_lock, self._zone_hold_ns)
         files = NodeFiles(self, memory, self._under_lru_lock, self._lru_hold_ns)
         generations = NodeLruGen(self, nid, memory, self._under_lru_lock, self._lru_hold_ns)
         folios = NodeFolios(nid, memory, self._under_lru_lock, self._lru_hold_ns)
         migrate = NodeMigrate(memory, self._under_lru_lock, self._lru_hold_ns)
+        blocks = NodeBlocks(
+            self, nid, memory, self._under_zone_lock, self._under_lru_lock, self._zone_hold_ns,
+            self._lru_hold_ns, distances,
+        )  # fmt: skip
         hotplug = NodeHotplug(
             memory, self._under_zone_lock, self._under_lru_lock, self._lru_hold_ns,
             self._zone_hold_ns, lambda: self.bands,
@@ -140,10 +139,6 @@ class Node(Actor):
             DrainPages: self.on_drain_pages,
             LruAddDrain: self.on_lru_add_drain,
             LruActivate: self.on_lru_activate,
-            MlockFolios: folios.on_mlock,
-            LazyfreeFolios: folios.on_lazyfree,
-            IsolateMapped: folios.on_isolate_mapped,
-            PutbackMapped: folios.on_putback_mapped,
             ReleasePages: self.on_release_pages,
             IsolateLru: self.on_isolate_lru,
             PutbackInactive: self.on_putback_inactive,
@@ -156,6 +151,7 @@ class Node(Actor):
             MemoryTraffic: self.on_memory_traffic,
             **blocks.handlers,
             **generations.handlers,
+            **folios.handlers,
             **migrate.handlers,
             **hotplug.handlers,
         }
@@ -216,8 +212,7 @@ class Node(Actor):
         if got and message.want > 1:
             rest = min(message.want, nr_batch) - 1
             got += self._take_pages(message, message.floor, rest, 1)[0] if rest else 0
-        self.bands.look()
-        self.trace_extfrag()
+        self.zones_changed()
         hold_ns = self._zone_hold_ns(message.user, nr_batch)
         return (got, refills), hold_ns * self._distances[message.cpu_nid] // 10
 
@@ -385,6 +380,11 @@ class Node(Actor):
         if cpu is None or not mean_ns:
             return mean_ns
         return drawn_ns(self._burst, cpu, mean_ns)
+
+    def zones_changed(self) -> None:
+        """Log which watermarks were crossed, and which pageblocks were mixed up."""
+        self.bands.look()
+        self.trace_extfrag()
 
     def trace_extfrag(self) -> None:
         """Log the pageblocks that were just mixed up, and forget them."""

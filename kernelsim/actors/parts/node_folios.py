@@ -1,7 +1,7 @@
 """What a node does to pages that change their list because of what their mapping is told.
 
 Linux: mm/mlock.c:mlock_page, mm/swap.c:lru_lazyfree_fn, mm/vmscan.c:reclaim_folio_list, 6.1.
-Interface: `NodeFolios`, part of a node's actor, whose methods are handlers of its messages.
+Interface: `NodeFolios`, part of a node's actor; `handlers` by message.
 Units: pages.
 """
 
@@ -45,8 +45,14 @@ class NodeFolios:
         self._mem = memory.mem
         self._under_lru_lock = under_lru_lock
         self._hold_ns = hold_ns
+        self.handlers: dict[type, Callable[[Any], Any]] = {
+            MlockFolios: self._on_mlock,
+            LazyfreeFolios: self._on_lazyfree,
+            IsolateMapped: self._on_isolate_mapped,
+            PutbackMapped: self._on_putback_mapped,
+        }
 
-    def on_mlock(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
+    def _on_mlock(self, message: MlockFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move locked pages to the unevictable list, unlocked ones back."""
         return self._under_lru_lock(partial(self._mlock, message), message.user)
 
@@ -55,7 +61,7 @@ class NodeFolios:
         move(self._mem, message.pfns, nr)
         return None, self._hold_ns(message.user, nr)
 
-    def on_lazyfree(self, message: LazyfreeFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
+    def _on_lazyfree(self, message: LazyfreeFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move pages that are not worth swapping to the inactive list of files."""
         return self._under_lru_lock(partial(self._lazyfree, message), message.user)
 
@@ -63,7 +69,7 @@ class NodeFolios:
         lru_lazyfree(self._mem, message.pfns, len(message.pfns))
         return None, self._hold_ns(message.user, len(message.pfns))
 
-    def on_isolate_mapped(self, message: IsolateMapped) -> Any:  # noqa: ANN401 - maybe later
+    def _on_isolate_mapped(self, message: IsolateMapped) -> Any:  # noqa: ANN401 - maybe later
         """Take pages off their lists that a program wants to be reclaimed."""
         return self._under_lru_lock(partial(self._isolate_mapped, message), message.user)
 
@@ -73,7 +79,7 @@ class NodeFolios:
         )
         return nr_file, self._hold_ns(message.user, len(message.pfns))
 
-    def on_putback_mapped(self, message: PutbackMapped) -> Any:  # noqa: ANN401 - maybe later
+    def _on_putback_mapped(self, message: PutbackMapped) -> Any:  # noqa: ANN401 - maybe later
         """Put the rest of them back; what its owners freed meanwhile goes to the allocator."""
         return self._under_lru_lock(partial(self._putback_mapped, message), message.user)
 

@@ -1,7 +1,7 @@
 """What a node does to move pages away, and to take those in that have come to it.
 
 Linux: mm/migrate.c, 6.1.
-Interface: `NodeMigrate`, part of a node's actor, whose methods are handlers of its messages.
+Interface: `NodeMigrate`, part of a node's actor; `handlers` by message.
 Units: pages.
 """
 
@@ -38,11 +38,11 @@ class NodeMigrate:
         self._under_lru_lock = under_lru_lock
         self._hold_ns = hold_ns
         self.handlers: dict[type, Callable[[Any], Any]] = {
-            MigrateFolios: self.on_migrate,
-            PutbackFolios: self.on_putback,
+            MigrateFolios: self._on_migrate,
+            PutbackFolios: self._on_putback,
         }
 
-    def on_migrate(self, message: MigrateFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
+    def _on_migrate(self, message: MigrateFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Move pages off this node."""
         return self._under_lru_lock(partial(self._migrate, message), message.user)
 
@@ -55,7 +55,7 @@ class NodeMigrate:
         )  # fmt: skip
         return moved, self._hold_ns(message.user, nr)
 
-    def on_putback(self, message: PutbackFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
+    def _on_putback(self, message: PutbackFolios) -> Any:  # noqa: ANN401 - the answer, maybe later
         """Put pages that have come to this node on its lists."""
         return self._under_lru_lock(partial(self._putback, message), message.user)
 

@@ -9,7 +9,7 @@ Units: pages, virtual page numbers.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from kernelsim.actors.messages.node import AllocBlock, AllocPages
+from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.watch import Watch
@@ -120,8 +120,16 @@ class Observer:
     def granted(self, request: AllocPages, nr: int, nr_refills: int) -> None:
         """Hear what a request was granted, before anything else happens to the zone."""
 
-    def granted_block(self, request: AllocBlock) -> None:
-        """Hear that a block was handed out."""
+    def asks_block(
+        self, task: Asker, context: AllocContext, zone: int, order: int, mark: int, alloc_flags: int
+    ) -> None:
+        """Hear of which zone a request for a block means to take it."""
+
+    def took_block(self, zone: int, order: int, cpu_nid: int, preferred_nid: int) -> None:
+        """Hear that a zone has handed out a block, to a CPU of a node."""
+
+    def isolated_free(self, zone: int, nr: int) -> None:
+        """Hear how many free pages of a zone were taken for others to be moved to."""
 
     def freed(self, pfns: I64) -> None:
         """Hear which frames have just gone back to their node."""

@@ -15,17 +15,19 @@ from typing import Final
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
+from kernelsim.actors.reclaim.kcompactd import wakeup_kcompactd
 from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.actors.tracing import trace
 from kernelsim.block.blk_wbt import WBT_RWQ_KSWAPD
 from kernelsim.config.zones import ZoneType
+from kernelsim.mm.core.mem import PAGEBLOCK_ORDER
 from kernelsim.mm.core.vmstat import (
     KSWAPD_HIGH_WMARK_HIT_QUICKLY,
     KSWAPD_LOW_WMARK_HIT_QUICKLY,
     PAGEOUTRUN,
 )
 from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
-from kernelsim.mm.reclaim.vmscan import snapshot_refaults
+from kernelsim.mm.reclaim.vmscan import node_zones, snapshot_refaults
 from kernelsim.mm.reclaim.vmscan_direct import allow_direct_reclaim
 from kernelsim.mm.reclaim.vmscan_kswapd import BalanceRun, prepare_kswapd_sleep
 from kernelsim.sim.actor import Actor
@@ -50,31 +52,35 @@ class Kswapd(Actor):
         self.state = kernel.kswapd_states[nid]
         self._kernel = kernel
         self._task = task
-        self._reclaimer = Reclaimer(Current(kernel, task), WBT_RWQ_KSWAPD)
+        self._current = Current(kernel, task)
+        self._reclaimer = Reclaimer(self._current, WBT_RWQ_KSWAPD)
 
     async def run(self) -> None:
         """Sleep until asked, balance the node, sleep again."""
         highest_zoneidx = len(self._kernel.phys.zone_types) - 1
-        asked = reclaimed = 0  # the order it was woken for, and that it reclaimed for to the end
         self._task.memalloc = True
         await self._task.get_cpu()
         while True:
-            if reclaimed == asked:
-                wanted, asked = self.state.highest_zoneidx, self.state.order
-                highest_zoneidx = highest_zoneidx if wanted is None else wanted
-                reclaimed = asked
-            await self._try_to_sleep(reclaimed, highest_zoneidx)
-            wanted, asked = self.state.take()
+            wanted, alloc_order = self.state.highest_zoneidx, self.state.order
+            reclaim_order = alloc_order
             highest_zoneidx = highest_zoneidx if wanted is None else wanted
-            trace(self, mm_vmscan_kswapd_wake(self.nid, highest_zoneidx, asked))
-            with self._task.memstall():
-                reclaimed = await self._balance_pgdat(asked, highest_zoneidx)
+            while True:
+                await self._try_to_sleep(alloc_order, reclaim_order, highest_zoneidx)
+                wanted, alloc_order = self.state.take()
+                highest_zoneidx = highest_zoneidx if wanted is None else wanted
+                trace(self, mm_vmscan_kswapd_wake(self.nid, highest_zoneidx, alloc_order))
+                with self._task.memstall():
+                    reclaim_order = await self._balance_pgdat(alloc_order, highest_zoneidx)
+                if reclaim_order >= alloc_order:
+                    break
 
-    async def _try_to_sleep(self, order: int, highest_zoneidx: int) -> None:
+    async def _try_to_sleep(self, alloc_order: int, order: int, highest_zoneidx: int) -> None:
         # A short sleep first: a node that falls out of balance within it was not worth the words.
         mem = self._kernel.mem
         woken_early = False
         if self._prepare_sleep(order, highest_zoneidx):
+            self._reset_isolation_suitable()
+            wakeup_kcompactd(self._current, self.nid, alloc_order, highest_zoneidx)
             woken_early = await self._sleep(highest_zoneidx, SHORT_SLEEP_NS)
             if woken_early:
                 self.state.order = max(self.state.order, order)
@@ -85,6 +91,17 @@ class Kswapd(Actor):
             mem.vm_event[KSWAPD_LOW_WMARK_HIT_QUICKLY] += 1
         else:
             mem.vm_event[KSWAPD_HIGH_WMARK_HIT_QUICKLY] += 1
+
+    def _reset_isolation_suitable(self) -> None:
+        """Have compaction look at all pageblocks again, of zones it went through in vain.
+
+        Source: Linux 6.1 mm/compaction.c:reset_isolation_suitable
+        """
+        kernel = self._kernel
+        for zone in node_zones(kernel.mem, self.nid):
+            known = kernel.compaction.zones.get(zone)
+            if known is not None and known.blockskip_flush:
+                known.reset_isolation_suitable(kernel.mem, zone)
 
     def _prepare_sleep(self, order: int, highest_zoneidx: int) -> bool:
         # Those throttled until kswapd has done its work must not sleep on when it does.
@@ -106,10 +123,10 @@ class Kswapd(Actor):
         return is_woken
 
     async def _balance_pgdat(self, order: int, highest_zoneidx: int) -> int:
-        """Reclaim until a zone of the node is above its high watermark, with a block of an order.
+        """Reclaim until a zone of the node is above its high watermark.
 
         Returns:
-            The order it reclaimed for in the end: 0 when there is enough for compaction.
+            The order that was reclaimed for; 0 once enough is free for compaction to make a block.
 
         Source: Linux 6.1 mm/vmscan.c:balance_pgdat
         """
@@ -127,7 +144,8 @@ class Kswapd(Actor):
             await self._reclaimer.shrink_node(run.sc, self.nid)
             self._wake_throttled()
             run.end_pass()
-        run.finish(kernel.mem, kernel.lruvec)
+        if run.finish(kernel.mem, kernel.lruvec):
+            wakeup_kcompactd(self._current, self.nid, PAGEBLOCK_ORDER, highest_zoneidx)
         snapshot_refaults(kernel.mem, kernel.lruvec, self.nid)
         return run.sc.order
 

@@ -79,6 +79,7 @@ from kernelsim.mm.reclaim.vmscan import (
     should_age_active_anon,
     too_many_isolated,
 )
+from kernelsim.mm.reclaim.vmscan_compact import should_continue_reclaim
 from kernelsim.mm.reclaim.vmscan_folio import free_written
 from kernelsim.mm.reclaim.vmscan_throttle import end_writeback_throttle, reclaim_throttle
 from kernelsim.trace.show import RECLAIM_NAMES
@@ -112,8 +113,21 @@ class Reclaimer:
     async def shrink_node(self, sc: ScanControl, nid: int) -> None:
         """Make one pass over a node's lists; adds to `sc.nr_scanned` and `sc.nr_reclaimed`.
 
-        Source: Linux 6.1 mm/vmscan.c:shrink_node, :shrink_lruvec
+        For a block it is done again until compaction can go ahead.
+
+        Source: Linux 6.1 mm/vmscan.c:shrink_node
         """
+        kernel = self._kernel
+        while True:
+            before = sc.nr_reclaimed
+            await self._shrink_node_once(sc, nid)
+            nr_reclaimed = sc.nr_reclaimed - before
+            if not sc.order or not should_continue_reclaim(
+                kernel.mem, kernel.swap, nid, sc, nr_reclaimed=nr_reclaimed
+            ):
+                break
+
+    async def _shrink_node_once(self, sc: ScanControl, nid: int) -> None:
         kernel = self._kernel
         before = sc.nr_reclaimed
         prepare_scan_count(kernel.mem, kernel.lruvec, nid, sc)

@@ -10,13 +10,20 @@ Interface: ask the messages of messages/kernel_thread.py.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from kernelsim.actors.alloc.kernel_pages import alloc_kernel_pages, free_kernel_pages
+from kernelsim.actors.alloc.kernel_pages import (
+    alloc_kernel_block,
+    alloc_kernel_pages,
+    free_kernel_block,
+    free_kernel_pages,
+)
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.kernel_thread import (
+    AllocKernelBlock,
     AllocKernelPages,
     CopyHighpage,
+    FreeKernelBlock,
     FreeKernelPages,
     Kmap,
     Kunmap,
@@ -49,6 +56,8 @@ class KernelThread(Actor):
         self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
             AllocKernelPages: self._alloc_pages,
             FreeKernelPages: self._free_pages,
+            AllocKernelBlock: self._alloc_block,
+            FreeKernelBlock: self._free_block,
             Vmalloc: self._vmalloc,
             Vfree: self._vfree,
             Kmap: self._kmap,
@@ -76,6 +85,12 @@ class KernelThread(Actor):
 
     async def _free_pages(self, message: FreeKernelPages) -> None:
         await free_kernel_pages(self._current, message.pfns)
+
+    async def _alloc_block(self, message: AllocKernelBlock) -> I64:
+        return await alloc_kernel_block(self._current, message.gfp, message.order)
+
+    async def _free_block(self, message: FreeKernelBlock) -> None:
+        await free_kernel_block(self._current, message.pfns)
 
     async def _vmalloc(self, message: Vmalloc) -> VmStruct | None:
         return await vmalloc(self._current, message.size, self._task.name)

@@ -106,14 +106,24 @@ def isolate_movable(mem: Mem, pfn: int, end: int, out: I64, kinds: I64) -> tuple
     while pfn < end and nr < len(out):
         flags = mem.pages.flags[pfn]
         if flags & np.uint32(PG_lru) and not flags & np.uint32(BUSY):
-            lruvec_del_folio(mem, pfn)
-            mem.pages.flags[pfn] |= np.uint32(PG_isolated)
-            kinds[nr] = 0 if flags & np.uint32(PG_swapbacked) else 1
-            mem.node_stat[nid, NR_ISOLATED_ANON + kinds[nr]] += 1
+            kinds[nr] = isolate_lru_page(mem, pfn, nid)
             out[nr] = pfn
             nr += 1
         pfn += 1
     return nr, pfn
+
+
+@leaf
+def isolate_lru_page(mem: Mem, pfn: int, nid: int) -> int:
+    """Take a page of a node off its list; return as what it counts until it is put back.
+
+    Source: Linux 6.1 mm/vmscan.c:folio_isolate_lru
+    """
+    kind = 0 if mem.pages.flags[pfn] & np.uint32(PG_swapbacked) else 1
+    lruvec_del_folio(mem, pfn)
+    mem.pages.flags[pfn] |= np.uint32(PG_isolated)
+    mem.node_stat[nid, NR_ISOLATED_ANON + kind] += 1
+    return kind
 
 
 @leaf

@@ -5,8 +5,6 @@ mm/page_alloc.c:should_reclaim_retry (6.1).
 Units: pages.
 """
 
-from typing import Final
-
 import attrs
 
 from kernelsim.mm.core.lruvec import (
@@ -20,6 +18,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
     Mem,
 )
+from kernelsim.mm.page.compaction import PAGE_ALLOC_COSTLY_ORDER
 from kernelsim.mm.page.page_alloc import reduced_mark, zone_watermark_ok
 from kernelsim.mm.reclaim.scan_control import DEF_PRIORITY, MAX_RECLAIM_RETRIES, ScanControl
 from kernelsim.mm.reclaim.vmscan import (
@@ -27,8 +26,6 @@ from kernelsim.mm.reclaim.vmscan import (
     zones_upto,
 )
 from kernelsim.mm.swap.swap_area import SwapArea
-
-PAGE_ALLOC_COSTLY_ORDER: Final = 3
 
 
 def allow_direct_reclaim(

@@ -1,11 +1,12 @@
 """kswapd's decisions: when it wakes, goes on and sleeps, and what tasks and it tell each other.
 
-Linux: mm/vmscan.c:wakeup_kswapd, :balance_pgdat, :prepare_kswapd_sleep, pg_data_t's kswapd_wait and
-kswapd_highest_zoneidx (6.1).
+Linux: mm/vmscan.c:wakeup_kswapd, :balance_pgdat, :prepare_kswapd_sleep, pg_data_t's kswapd_wait,
+kswapd_order and kswapd_highest_zoneidx (6.1).
 Differs: kswapd knows no memory cgroups, no laptop mode and no freezing.
 
 Interface: a node has one `KswapdState`. It is shared and read without a lock, as in Linux: a task
-that allocates raises `highest_zoneidx` and ends `asleep`, kswapd takes the one and sets the other.
+that allocates raises `highest_zoneidx` and `order` and ends `asleep`; kswapd takes the former and
+sets the latter.
 For each run kswapd makes a `BalanceRun` and asks it before and after each pass over its node. A run
 marks the zones it reclaims in zone->flags, without a lock, and takes off the boosts it has worked
 off, which Linux does under zone->lock.
@@ -29,6 +30,7 @@ from kernelsim.mm.core.mem import (
     Z_WATERMARK_BOOST,
     Mem,
 )
+from kernelsim.mm.page.compaction import compact_gap
 from kernelsim.mm.page.page_alloc import zone_watermark_ok
 from kernelsim.mm.reclaim.scan_control import DEF_PRIORITY, MAX_RECLAIM_RETRIES, ScanControl
 from kernelsim.mm.reclaim.vmscan import high_wmark_pages, zones_upto
@@ -40,7 +42,7 @@ class KswapdState:
 
     Attributes:
         highest_zoneidx: Highest zone index of the requests since it last looked; None for none.
-        order: Highest order of these requests.
+        order: The largest block they wanted.
     """
 
     highest_zoneidx: int | None = None
@@ -57,25 +59,20 @@ class KswapdState:
         self._asleep[0] = value
 
     def wants(self, highest_zoneidx: int, order: int = 0) -> None:
-        """Note a request of an order for zones up to an index; kswapd at work will see it."""
+        """Note that a request may use zones up to an index; kswapd at work will see it."""
         self.order = max(self.order, order)
         if self.highest_zoneidx is None or self.highest_zoneidx < highest_zoneidx:
             self.highest_zoneidx = highest_zoneidx
 
     def take(self) -> tuple[int | None, int]:
-        """Return the highest zone index and the highest order asked for, and forget them."""
+        """Return the highest zone index and order asked for, and forget them."""
         wanted = self.highest_zoneidx, self.order
         self.highest_zoneidx, self.order = None, 0
         return wanted
 
 
 def should_wake_kswapd(
-    mem: Mem,
-    lruvec: I64_2D,
-    state: KswapdState,
-    nid: int,
-    highest_zoneidx: int,
-    order: int = 0,
+    mem: Mem, lruvec: I64_2D, state: KswapdState, nid: int, order: int, highest_zoneidx: int
 ) -> bool:
     """Note a request for free pages; return whether kswapd sleeps and should wake up for it.
 
@@ -146,11 +143,6 @@ def kswapd_nr_to_reclaim(mem: Mem, nid: int, reclaim_idx: int) -> int:
     """
     zones = zones_upto(mem, nid, reclaim_idx)
     return sum(max(high_wmark_pages(mem, row), SWAP_CLUSTER_MAX) for row in zones)
-
-
-def compact_gap(order: int) -> int:
-    """Return the free pages compaction needs for a block of an order."""
-    return 2 << order
 
 
 @attrs.define

@@ -42,7 +42,7 @@ from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import (
-    DROP_CACHES,
+    ACTIONS,
     EINVAL,
     NO_REGION,
     RANDOM_BATCH,
@@ -329,8 +329,8 @@ class ScriptProcess:
         if is_sysfs(path):
             return await write_sysfs(self._handle, path, value)
         name = sysctl_of_path(path)
-        if name == DROP_CACHES:
-            await self._handle.syscall("drop_caches", int(value))
+        if name in ACTIONS:
+            await self._handle.syscall(ACTIONS[name][0], int(value))
         else:
             self._state.machine.sysctl(name, value)
         return Outcome()

@@ -33,7 +33,7 @@ from kernelsim.workload.script.script import (
 )
 from kernelsim.workload.script.script_output import command_line, snapshot_lines
 from kernelsim.workload.script.state import ScriptState
-from kernelsim.workload.script.step_work import DROP_CACHES, DROP_WORDS, is_sysfs, sysctl_of_path
+from kernelsim.workload.script.step_work import ACTIONS, is_sysfs, sysctl_of_path
 
 DEFAULT_MACHINE: Final = "small-512m"  # of a script, which names none
 
@@ -97,9 +97,10 @@ async def run_script(state: ScriptState, script: Script) -> None:
 
 
 def _check_write(script: Script, command: Command, name: str, value: str, text: str) -> None:
-    if name == DROP_CACHES:
-        if value not in DROP_WORDS:
-            rule = f"step {text!r}: {name} must be one of {', '.join(DROP_WORDS)}"
+    if name in ACTIONS:
+        words = ACTIONS[name][1]
+        if value not in words:
+            rule = f"step {text!r}: {name} must be one of {', '.join(words)}"
             raise WorkloadError(rule, script.file, command.line)
         return
     if name not in SYSCTLS:
@@ -128,8 +129,8 @@ async def _run_command(
     elif isinstance(command, Snap):
         await machine.snapshot(command.name)
         machine.print(*snapshot_lines(DEFAULT_NAME, command.name, 0))
-    elif isinstance(command, Sysctl) and command.key == DROP_CACHES:
-        await machine.drop_caches(int(command.value))
+    elif isinstance(command, Sysctl) and command.key in ACTIONS:
+        await machine.write_action(ACTIONS[command.key][0], int(command.value))
     elif isinstance(command, Sysctl):
         machine.sysctl(command.key, command.value)
     elif isinstance(command, Sleep):

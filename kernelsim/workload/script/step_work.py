@@ -23,8 +23,10 @@ from kernelsim.workload.syscall import MappedRange
 
 Fields = tuple[tuple[str, int | str], ...]
 EINVAL: Final = 22
-DROP_CACHES: Final = "vm.drop_caches"  # no tunable: a write to it does something
-DROP_WORDS: Final = ("1", "2", "3")
+ACTIONS: Final = {  # no tunables: a write does something, the call of the name; and what may be
+    "vm.drop_caches": ("drop_caches", ("1", "2", "3")),
+    "vm.compact_memory": ("compact_memory", ("1",)),
+}
 SHARED: Final = "s"  # last word of mapfile
 RANDOM_BATCH: Final = 4096  # accesses handed to the process at once
 

@@ -1,6 +1,6 @@
-"""Writes to files of /sys: memory blocks go online and offline.
+"""Writes to files of /sys: memory blocks go online and offline, nodes are compacted.
 
-Linux: drivers/base/memory.c, drivers/base/core.c, 6.1.
+Linux: drivers/base/memory.c, drivers/base/core.c, mm/compaction.c, 6.1.
 """
 
 import errno
@@ -12,10 +12,12 @@ import attrs
 from kernelsim.actors.messages.memory_hotplug import StateStore
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
+from kernelsim.actors.process.calls.compacting import compact_store
 from kernelsim.mm.page.memory_hotplug import OFFLINE, ONLINE, ONLINE_TYPES
 
 MEMORY: Final = "/sys/devices/system/memory/"
 BLOCK_FILE: Final = re.compile(re.escape(MEMORY) + r"memory([0-9]{1,12})/([a-z_]+)")
+COMPACT_FILE: Final = re.compile(r"/sys/devices/system/node/node([0-9]{1,4})/compact")
 READ_ONLY: Final = ("phys_index", "removable", "valid_zones")
 TRUTH: Final = {"0": OFFLINE, "1": ONLINE}  # lib/kstrtox.c:kstrtobool, as far as people write it
 
@@ -34,9 +36,12 @@ class WriteSysfs:
 
 
 async def write_sysfs(caller: Caller, message: WriteSysfs) -> int:
-    """Write to a file below /sys/devices/system/memory; there are no others to write to."""
+    """Write to a file below /sys/devices/system/memory, or to that which compacts a node."""
     await caller.enter_kernel()
     phys = caller.kernel.phys
+    node = COMPACT_FILE.fullmatch(message.path)
+    if node is not None:
+        return await _compact_store(caller, int(node[1]))
     if not phys.memory_blocks.size_bytes:
         return -errno.ENOENT
     if message.path == f"{MEMORY}auto_online_blocks":
@@ -64,6 +69,14 @@ async def write_sysfs(caller: Caller, message: WriteSysfs) -> int:
         return await _state_store(caller, int(found[1]), word, is_truth=found[2] == "online")
     finally:
         caller.kernel.device_hotplug.release()
+
+
+async def _compact_store(caller: Caller, nid: int) -> int:
+    nodes = caller.kernel.phys.nodes
+    if nid >= len(nodes) or not nodes[nid].is_online or not caller.kernel.spec.era.compaction:
+        return -errno.ENOENT
+    await compact_store(caller, nid)
+    return 0
 
 
 async def _state_store(caller: Caller, index: int, word: str, *, is_truth: bool) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 from kernelsim.actors.process.calls import (
     access,
     advising,
+    compacting,
     executing,
     file_write,
     files,
@@ -43,5 +44,6 @@ CALLS: Final = CallTable(
         limits.CALLS,
         sysfs.CALLS,
         looking.CALLS,
+        compacting.CALLS,
     )
 )

@@ -1,0 +1,177 @@
+"""Compaction on running machines: blocks are made, by whom, and what users of the pages notice."""
+
+import attrs
+import pytest
+
+from kernelsim.config.era import CLASSIC
+from tests.actors.alloc.test_block_allocator import TUNABLES, in_pieces
+from tests.small_machine import run, small_machine
+
+ATOMIC = "GFP_ATOMIC | __GFP_NOWARN"
+
+
+async def used_up(machine, order, **pieces):
+    """Take memory in pieces, then all blocks of an order that are left; return driver and user."""
+    driver = machine.kernel_thread("driver", cpu=0)
+    await driver.alloc_pages(1)
+    user, kept = await in_pieces(machine, **pieces)
+    while await driver.alloc_block(order, ATOMIC) is not None:
+        pass
+    return driver, user, kept
+
+
+@pytest.mark.mission("A9")
+def test_a_request_makes_its_block_under_its_users():
+    """Pages move while they are stored to: stores wait for one that is copied, none is lost."""
+
+    async def main(machine):
+        driver, user, kept = await used_up(machine, 9, nr_pages=3000, cpu=1)
+        storing, faults = [True], []
+
+        async def store(process):
+            before = process.stats.pgfault
+            while storing:
+                await process.touch(kept, write=True, length="2M")  # where compaction begins
+            faults.append(process.stats.pgfault - before)
+
+        child = await user.fork(store, shares_vm=True)
+        await machine.sleep("1us")
+        before = machine.vmstat
+        blocks = [await driver.alloc_block(9) for _ in range(2)]
+        storing.clear()
+        await child.wait()
+        after = machine.vmstat
+        again = await user.touch(kept, write=True)
+        assert all(block is not None for block in blocks)
+        assert faults[0] > 0
+        assert again.minflt == 0
+        return {name: after[name] - before[name] for name in after}
+
+    counted = run(small_machine(cpus=("0-1",), memory="32M", sysctl=TUNABLES), main).result
+    assert counted["compact_success"] > 0
+    assert counted["compact_stall"] == counted["compact_success"] + counted["compact_fail"]
+    assert counted["pgmigrate_success"] > 0
+    assert counted["compact_isolated"] >= 2 * counted["pgmigrate_success"]
+    assert counted["compact_migrate_scanned"] > counted["pgmigrate_success"]
+    assert counted["compact_daemon_wake"] == 0
+
+
+@pytest.mark.mission("A9")
+def test_compaction_is_the_same_by_messages_as_in_bursts():
+    """And so is all that happens after it, with the same seed."""
+
+    async def main(machine):
+        driver, user, kept = await used_up(machine, 4)
+        got = [await driver.alloc_block(4) for _ in range(5)]
+        await user.touch(kept, write=True)
+        return [int(block[0]) for block in got], machine.now_ns, machine.vmstat
+
+    results = [
+        run(small_machine(sysctl=TUNABLES), main, burst_pages=pages).result
+        for pages in (1, 512, 512)
+    ]
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.mission("A9")
+def test_kcompactd_works_off_what_kswapd_has_seen():
+    """A mixed pageblock boosts the marks; kswapd works that off, and kcompactd makes whole ones."""
+
+    async def main(machine):
+        driver = machine.kernel_thread("driver", cpu=0)
+        await in_pieces(machine, nr_pages=3000)
+        await driver.alloc_block(4, "GFP_ATOMIC")
+        await machine.sleep("300ms")
+        return machine.vmstat
+
+    log = run(small_machine(memory="32M"), main)
+    counted = log.result
+    assert counted["compact_daemon_wake"] > 0
+    assert counted["compact_daemon_migrate_scanned"] == counted["compact_migrate_scanned"] > 0
+    assert counted["compact_stall"] == 0
+    events = [(each.actor, each.event) for each in log.log.events]
+    assert ("kcompactd0", "mm_compaction_end") in [
+        (actor.partition("-")[0], event) for actor, event in events
+    ]
+    assert ("kcompactd0", "mm_compaction_kcompactd_sleep") in events
+
+
+def test_what_a_user_writes_compacts_all_of_it():
+    """vm.compact_memory leaves less in pieces; the file of a node does the same for that node."""
+
+    async def main(machine):
+        await in_pieces(machine)
+        before = machine.sysfs("kernel/debug/extfrag/unusable_index")
+        await machine.compact_memory()
+        after = machine.sysfs("kernel/debug/extfrag/unusable_index")
+        moved = machine.vmstat["pgmigrate_success"]
+        await machine.write_sysfs("/sys/devices/system/node/node0/compact", "1")
+        return float(before.split()[5]), float(after.split()[5]), moved
+
+    before, after, moved = run(small_machine(), main).result
+    assert after < before / 2
+    assert moved > 0
+
+
+def test_a_zone_that_compaction_fails_for_is_left_alone_for_a_while():
+    """Nothing can be moved: each failure has twice as many requests do without it."""
+
+    async def main(machine):
+        driver = machine.kernel_thread("driver", cpu=0)
+        pages = await driver.alloc_pages(3000)
+        await driver.free_pages(pages[::2])
+        while await driver.alloc_block(9, ATOMIC) is not None:
+            pass
+        known = machine.kernel.compaction.zones[0]
+        fails = []
+        for _ in range(8):
+            assert await driver.alloc_block(9, "GFP_KERNEL | __GFP_NOWARN") is None
+            fails.append((machine.vmstat["compact_fail"], known.defer_shift))
+        return fails
+
+    fails = run(small_machine(sysctl=TUNABLES), main).result
+    assert fails[-1][1] > 1
+    assert fails[0][1] == 1
+
+
+def test_pages_locked_in_memory_move_only_if_they_may():
+    """vm.compact_unevictable_allowed decides."""
+
+    async def main(machine):
+        user, kept = await in_pieces(machine)
+        await user.syscall("mlock", kept)
+        machine.sysctl("vm.compact_unevictable_allowed", 0)
+        await machine.compact_memory()
+        stayed = machine.vmstat["pgmigrate_success"]
+        machine.sysctl("vm.compact_unevictable_allowed", 1)
+        await machine.compact_memory()
+        return stayed, machine.vmstat["pgmigrate_success"]
+
+    stayed, moved = run(small_machine(), main).result
+    assert stayed < 20 < moved  # what is moved at first is of others
+
+
+def test_small_blocks_are_worth_reclaim():
+    """A request of order 2 that may wait has pages swapped out when there is too little to move."""
+
+    async def main(machine):
+        driver, user, _ = await used_up(machine, 2)
+        await driver.alloc_pages(5000, ATOMIC)
+        blocks = [await driver.alloc_block(2) for _ in range(60)]
+        assert all(block is not None for block in blocks)
+        return user.stats.swap_pages
+
+    assert run(small_machine(swap="16M", sysctl=TUNABLES), main).result > 0
+
+
+def test_a_classic_kernel_compacts_nothing():
+    """A request for a block of many pages fails on memory in pieces."""
+    spec = small_machine(sysctl=TUNABLES)
+
+    async def main(machine):
+        driver, _, _ = await used_up(machine, 4)
+        while await driver.alloc_block(4, "GFP_KERNEL | __GFP_NOWARN") is not None:
+            pass  # of what the CPU's lists had
+        return machine.vmstat["pgmigrate_success"], "kcompactd0" in machine.engine.actors
+
+    assert run(attrs.evolve(spec, era=CLASSIC), main).result == (0, False)
