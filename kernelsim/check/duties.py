@@ -1,8 +1,7 @@
 """The duties of the kernel, checked when it does what it decides.
 
 Who must be woken, who may not be served, who is chosen, what a lock guards, what must be flushed
-before a frame goes back, and what must be counted. Each rule is in a file of its own; here is when
-it is asked.
+before a frame goes back, what must be counted. Each rule has a file; here is when it is asked.
 Interface: `Duties` is an observer; its `problems` are read at a look. `check_duties` has the rules
 that hold at any moment.
 Units: pages, virtual page numbers, ns.
@@ -119,8 +118,8 @@ class Duties(Observer):
                 f"{task.name} asks zone {zone} for a page: {free} are free, and it had to stop at "
                 f"{floor}"
             )
-        if not task.memalloc:  # who frees memory may have it from any node
-            self.note(wrong_node(self._kernel, task.pid, context, zone))
+        # Who frees memory may have it from any node.
+        self.note("" if task.memalloc else wrong_node(self._kernel, task.pid, context, zone))
         open_zones = self._open_zones(context, mark)
         self.note(self._wrong_choice(task.pid, open_zones, zone, lowest))
 
@@ -176,8 +175,7 @@ class Duties(Observer):
     ) -> None:
         """Compare how far down a request for a block means to take a zone with what it may."""
         self.note(wrong_block(self._kernel.mem, task, context, zone, order, mark, alloc_flags))
-        if not task.memalloc:  # who frees memory may have it from any node
-            self.note(wrong_node(self._kernel, task.pid, context, zone))
+        self.note("" if task.memalloc else wrong_node(self._kernel, task.pid, context, zone))
 
     def took_block(self, zone: int, order: int, cpu_nid: int, preferred_nid: int) -> None:
         """Enter a block that was handed out."""

@@ -42,8 +42,7 @@ class ZoneSnapshot:
     """As printed: DMA DMA32 Normal HighMem Movable Device."""
     boost: int = 0
     """Momentary watermark boost; the kernel prints the watermarks with it added."""
-    min: int = 0
-    """WMARK_MIN without the boost, as the next two."""
+    min: int = 0  # without the boost, as the next two
     low: int = 0
     high: int = 0
     spanned: int = 0
