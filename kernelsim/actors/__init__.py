@@ -23,7 +23,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  the pages of packets that nobody has read; its counters
         hears Consume Receive
         from  workload/net_device
-        tells block_device cpu interconnect kswapd node oom_killer
+        tells block_device blocks cpu interconnect kswapd memory_hotplug node oom_killer
     oom_killer (alloc/oom_killer.py)
         owns  the choice of a victim
         hears OutOfMemory
@@ -52,7 +52,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     memory_hotplug (hotplug/memory_hotplug.py)
         owns  the states of memory blocks, and which zone each is in
         hears IsolateMovable PutbackMovable StateStore
-        from  hotplug/acpi hotplug/migrate_range process/calls/sysfs
+        from  core/migrate_pages hotplug/acpi hotplug/migrate_range process/calls/sysfs
         tells block_device cpu interconnect kswapd node oom_killer
     block_device (parts/block_device.py)
         owns  its queue, the accounts of its writers, its statistics
@@ -78,38 +78,44 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     node (parts/node.py)
         owns  its zones with their free lists, the per-CPU lists of these zones, its LRU lists, its
               memory controller
-        hears AllocBlock AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead
-              EndSwapWrite FreeBlock FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest
-              LazyfreeFolios LruActivate LruAddDrain MemoryTraffic MigrateFolios MlockFolios
-              PutbackFolios PutbackInactive PutbackMapped PutbackOldest ReleasePages ResetBatchSize
-              ShrinkActive
-        from  alloc/page_allocator alloc/slab core/free_pages core/lru_add core/memory_access
-              core/writepages file/page_io hotplug/memory_hotplug parts/dma reclaim/lru_gen
-              reclaim/reclaim reclaim/swap_writes reclaim/zram_io space/lazy_free space/migrate
-              space/mlock space/swap_read
+        hears AllocPages BeginSwapRead DrainPages EndPageRead EndPageWrite EndSwapRead EndSwapWrite
+              FreePages IncMaxSeq IsolateLru IsolateMapped IsolateOldest LazyfreeFolios LruActivate
+              LruAddDrain MemoryTraffic MigrateFolios MlockFolios PutbackFolios PutbackInactive
+              PutbackMapped PutbackOldest ReleasePages ResetBatchSize ShrinkActive
+        from  alloc/page_allocator core/free_pages core/lru_add core/memory_access core/writepages
+              file/page_io parts/dma reclaim/compact_zone reclaim/lru_gen reclaim/reclaim
+              reclaim/swap_writes reclaim/zram_io space/lazy_free space/migrate space/mlock
+              space/swap_read
         tells no other
     process (process/process.py)
         owns  its address space and its entry of the process table
-        hears Brk Close DropCaches Execve Exit Fadvise Fdatasync Fork Fstat Fsync Ftruncate
-              GetMempolicy Madvise Mbind MigratePages Mincore MincoreRange Mlock Mlock2 Mlockall
-              MlockallFlags Mmap MovePages Mprotect Mremap Msync Munlock Munlockall Munmap Open Read
-              Report SetMempolicy SetMempolicyHomeNode Setrlimit Sigaction Sleep StartImage
-              StartPrinting StatRefresh Swapoff Swapon Sync SyncFileRange TakeSignal Touch
-              TouchPages Wait4 Write WriteSysfs
+        hears Brk Close CompactMemory DropCaches Execve Exit Fadvise Fdatasync Fork Fstat Fsync
+              Ftruncate GetMempolicy Madvise Mbind MigratePages Mincore MincoreRange Mlock Mlock2
+              Mlockall MlockallFlags Mmap MovePages Mprotect Mremap Msync Munlock Munlockall Munmap
+              Open Read Report SetMempolicy SetMempolicyHomeNode Setrlimit Sigaction Sleep
+              StartImage StartPrinting StatRefresh Swapoff Swapon Sync SyncFileRange TakeSignal
+              Touch TouchPages Wait4 Write WriteSysfs
         from  core/signal workload/handle
-        tells block_device cpu fault_handler interconnect kswapd memory_hotplug node oom_killer
+        tells block_device blocks cpu fault_handler interconnect kswapd memory_hotplug node
+              oom_killer
+    kcompactd (reclaim/kcompactd.py)
+        owns  its run over the node; what it is asked for is shared with those who ask
+              (`KcompactdState`)
+        hears no message
+        from  nobody
+        tells block_device blocks cpu interconnect kswapd memory_hotplug node oom_killer
     kswapd (reclaim/kswapd.py)
         owns  its run over the node; what it is asked for is shared with those who ask
               (`KswapdState`)
         hears WakeUp
-        from  alloc/wakeup_kswapd
+        from  alloc/wakeup_kswapd reclaim/kcompactd
         tells block_device cpu node oom_killer
     fault_handler (space/fault_handler.py)
         owns  swap readahead states of its areas; with its process, the page tables, as under
               mmap_lock
         hears PageFault
         from  space/accesses
-        tells block_device cpu interconnect kswapd node oom_killer
+        tells block_device blocks cpu interconnect kswapd memory_hotplug node oom_killer
     kernel_space (space/kernel_space.py)
         owns  which addresses of vmalloc are taken, and which slots of kmap
         hears AllocVmapArea FreeVmapArea KmapHigh KunmapHigh WaitForPkmap
@@ -117,12 +123,14 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         tells cpu
     kernel_thread (space/kernel_thread.py)
         owns  its stack; what it allocates belongs to who asked
-        hears AllocKernelPages CopyHighpage FreeKernelPages Kmap Kunmap StopThread Vfree Vmalloc
+        hears AllocKernelBlock AllocKernelPages CopyHighpage FreeKernelBlock FreeKernelPages Kmap
+              Kunmap StopThread Vfree Vmalloc
         from  workload/kernel_thread
-        tells block_device cpu interconnect kernel_space kswapd node oom_killer
+        tells block_device blocks cpu interconnect kernel_space kswapd memory_hotplug node
+              oom_killer
     oom_reaper (space/oom_reaper.py)
         owns  the victims it is to look at
         hears ReapLater
         from  alloc/oom_killer
-        tells block_device cpu kswapd node oom_killer
+        tells block_device blocks cpu interconnect kswapd memory_hotplug node oom_killer
 """
