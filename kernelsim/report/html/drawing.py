@@ -130,7 +130,7 @@ class Drawing:
             background_fill_alpha=0,
             border_fill_alpha=0,
             outline_line_color=None,
-            min_border_left=80,
+            min_border_left=105,
             y_axis_type=y_axis_type,
         )
         made.add_tools(WheelZoomTool(dimensions="width", modifiers="ctrl"))
@@ -183,7 +183,10 @@ class Drawing:
         lines: Sequence[Line],
         source: ColumnDataSource | None = None,
     ) -> None:
-        """Draw columns as lines, with a legend; the numbers are shown under the pointer."""
+        """Draw columns as lines, with a legend; the numbers are shown under the pointer.
+
+        A value without neighbours is a dot.
+        """
         source = source or self.source
         drawn = []
         for line in lines:
@@ -200,7 +203,17 @@ class Drawing:
             drawn.append(renderer)
         named: dict[str, list[GlyphRenderer]] = {}
         for line, each in zip(lines, drawn, strict=True):
-            named.setdefault(line.group or line.label, []).append(each)
+            group = named.setdefault(line.group or line.label, [])
+            group.append(each)
+            alone = alone_in(source.data[line.column])
+            if alone.any():
+                source.data[f"{line.column} alone"] = np.where(
+                    alone, source.data[line.column], np.nan
+                ).astype(np.float32)
+                dots = on.scatter(
+                    "t", f"{line.column} alone", source=source, size=5, color=line.colour or GREY
+                )
+                group.append(dots)
         legend(on, named)
         self.read_out(on, drawn[0], {line.label: line.column for line in lines})
 
@@ -236,15 +249,24 @@ class Drawing:
         )
 
 
-def legend(on: figure, items: Mapping[str, Sequence[GlyphRenderer]]) -> None:
-    """Put a legend above a figure; a click on an entry hides what it names."""
+def alone_in(values: Values) -> Values:
+    """Return which values have none beside them, so that no line leads there: [row]."""
+    gap = np.concatenate(([True], np.isnan(values), [True]))
+    alone: Values = ~gap[1:-1] & gap[:-2] & gap[2:]
+    return alone
+
+
+def legend(
+    on: figure, items: Mapping[str, Sequence[GlyphRenderer]], *, is_switch: bool = True
+) -> None:
+    """Put a legend above a figure; a click on an entry hides what it names, if it is a switch."""
     entries = [LegendItem(label=label, renderers=list(each)) for label, each in items.items()]
     on.add_layout(
         Legend(
             items=entries,
             orientation="horizontal",
             location="top_left",
-            click_policy="hide",
+            click_policy="hide" if is_switch else "none",
             background_fill_alpha=0,
             border_line_alpha=0,
             padding=0,
