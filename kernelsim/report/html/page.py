@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.resources import Resources
 from bokeh.settings import settings
@@ -81,6 +82,10 @@ def report_text(record: RunRecord) -> str:
         *process_panels(draw, lives),
     ]
     add_marks(panels, lives, record.hotplug(), record.end_ns)
+    document = Document()
+    with document.models.freeze():  # else bokeh looks for models in all figures at each of them
+        for panel in panels:
+            document.add_root(panel.figure)
     script, divs = components([panel.figure for panel in panels])
     script, *divs = numbered([script, *divs])
     title = f"{record.run.get('workload', 'run')} on {record.run.get('machine', 'a machine')}"

@@ -21,7 +21,7 @@ LINES: Final = 8  # of a row
 ROW_HEIGHT: Final = 18  # pixels
 REST: Final = 70  # pixels: legend and axis
 RECLAIM: Final = list(PARTS).index("reclaim_ns")
-NAME_MAX: Final = 15  # letters of a row's name
+NAME_MAX: Final = 10  # letters of a name that fit beside its row
 KINDS: Final = (
     *(
         Kind("reclaims pages" if number == RECLAIM else label, colour)
@@ -38,7 +38,7 @@ def state_panels(draw: Drawing, lives: list[Life]) -> Iterator[Panel]:
     seen = [life for life in lives if life.pid in record.processes]
     chosen = sorted(seen, key=lambda life: (-lost_ns(record.processes[life.pid]), life.pid))
     rows = {
-        f"{life.comm[:NAME_MAX]} {life.pid}": shares_of(life, record.processes[life.pid], edges)
+        row_name(life): shares_of(life, record.processes[life.pid], edges)
         for life in chosen[:ROWS_MAX]
     }
     rows |= kswapd_rows(record.kswapd(), record.end_ns, edges)
@@ -62,6 +62,12 @@ def state_panels(draw: Drawing, lives: list[Life]) -> Iterator[Panel]:
         f"memory holds them all up; red in the last row alone is kswapd keeping up.{left_out}"
     )
     yield Panel("What each process does", "share of time", notice, on, PROCESSES)
+
+
+def row_name(life: Life) -> str:
+    """Return what stands beside the row of a process: as much of its name as fits, and its pid."""
+    is_long = len(life.comm) > NAME_MAX
+    return f"{life.comm[: NAME_MAX - 1]}… {life.pid}" if is_long else f"{life.comm} {life.pid}"
 
 
 def shares_of(life: Life, columns: dict[str, Column], edges: Shares) -> Shares:
