@@ -65,8 +65,9 @@ def run(
             With 1 every step is a message, which is slow. Counters and times stay the same, unless
             a schedule seed is given: it then finds other events to permute. Nor do they yet while
             memory goes offline under programs that store to it.
-        trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
-            actor=GLOB; may be repeated. Changes what is logged, no result.
+        trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB,
+            actor=GLOB, or not=GLOB for all but such events; may be repeated. Changes what is
+            logged, no result.
         check: Check all invariants, and that every page holds what its process wrote, while the
             run goes on and at its end. What does not hold ends it with exit status 3. Changes no
             result, only the time the run takes.
@@ -141,6 +142,12 @@ def run_on_machine(loaded: "Workload", path: Path, options: "RunOptions", *, rep
         from kernelsim.report.html.page import write_report
 
         print(f"report  {write_report(options.out)}")
+    if options.out is not None:
+        from kernelsim.report.log_size import size_remark
+        from kernelsim.report.rundir import EVENTS
+
+        remark = size_remark(options.out / EVENTS, outcome.machine.now_ns)
+        print(f"log     {remark}\n" if remark else "", end="")
     if outcome.failure is not None:
         raise outcome.failure
 

@@ -94,13 +94,18 @@ class Mosaic:
         tips: Sequence[tuple[str, str]],
         place: dict[str, Any],
     ) -> None:
-        percents = {f"k{n}": [np.rint(100 * self.shares[..., n]).astype(np.uint8)] for n in shown}
+        percents = {f"k{n}": [whole_percents(self.shares[..., n])] for n in shown}
         if not percents:
             return
         source = ColumnDataSource(percents)
         unseen = on.image(f"k{shown[0]}", source=source, palette=[NOTHING, NOTHING], **place)
         told = [(self.kinds[n].label, f"@k{n} %") for n in shown]
         on.add_tools(HoverTool(renderers=[unseen], tooltips=[*tips, *told]))
+
+
+def whole_percents(shares: Shares) -> NDArray[np.uint8]:
+    """Return shares in percent; what is there has one at least."""
+    return np.where(shares > 0, np.maximum(np.rint(100 * shares), 1), 0).astype(np.uint8)
 
 
 def lines_of_cells(
