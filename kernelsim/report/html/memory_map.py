@@ -13,7 +13,7 @@ from kernelsim.mm.core.page_kinds import KINDS, PROBES_MAX
 from kernelsim.report.html.drawing import BLUE, GREEN, GREY, ORANGE, PINK, Drawing, Panel
 from kernelsim.report.html.mosaic import Kind, Mosaic, Shares
 from kernelsim.report.samples import Column, Samples
-from kernelsim.units import KIB, MIB, NS_PER_S, PAGE_SIZE
+from kernelsim.units import NS_PER_S, PAGE_SIZE, format_size
 
 MAP: Final = "Map of memory"
 LINES: Final = 4  # of a cell
@@ -114,10 +114,8 @@ def grain(nr_pages: int) -> str:
     Args:
         nr_pages: Size of a part.
     """
-    size = nr_pages * PAGE_SIZE
-    told = f"{size / MIB:,.1f} MiB" if size >= MIB else f"{size // KIB} KiB"
     seen = f", judged by {PROBES_MAX} of its pages" if nr_pages > PROBES_MAX else ""
-    return f"A row is {told}{seen}."
+    return f"A row is {format_size(nr_pages * PAGE_SIZE)}{seen}."
 
 
 def name_of(draw: Drawing, sampled: Samples, chosen: Column) -> str:

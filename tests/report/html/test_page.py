@@ -12,6 +12,7 @@ from kernelsim.cli.main import exit_status
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import SyscallError
 from kernelsim.report.html.page import write_report
+from kernelsim.report.html.record import read_record
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
@@ -231,6 +232,8 @@ def test_memory_that_comes_and_stays_is_told_and_marked(tmp_path):
     ):
         assert told in text
     assert "Free pages of node 0 Movable" not in text, "it never had any"
+    (tmp_path / "memory_map.parquet").unlink()
+    assert read_record(tmp_path).memory_map is None, "runs of earlier versions have a report too"
 
 
 def test_command_writes_it_or_says_why_not(report, tmp_path, capsys):
