@@ -25,10 +25,14 @@ from bokeh.models import (
     PanTool,
     Range1d,
     ResetTool,
+    Scatter,
     Span,
+    VArea,
     WheelZoomTool,
 )
+from bokeh.models import Line as LineGlyph
 from bokeh.plotting import figure
+from bokeh.transform import stack
 from numpy.typing import NDArray
 
 from kernelsim.report.html.record import RunRecord
@@ -190,17 +194,15 @@ class Drawing:
         source = source or self.source
         drawn = []
         for line in lines:
-            renderer = on.line(
-                "t",
-                line.column,
-                source=source,
+            glyph = LineGlyph(
+                x="t",
+                y=line.column,
                 line_width=1.8,
                 line_dash=line.dash,
                 line_color=line.colour or GREY,
+                tags=[INK] if line.colour is None else [],
             )
-            if line.colour is None:
-                renderer.glyph.tags = [INK]
-            drawn.append(renderer)
+            drawn.append(on.add_glyph(source, glyph))
         named: dict[str, list[GlyphRenderer]] = {}
         for line, each in zip(lines, drawn, strict=True):
             group = named.setdefault(line.group or line.label, [])
@@ -210,10 +212,11 @@ class Drawing:
                 source.data[f"{line.column} alone"] = np.where(
                     alone, source.data[line.column], np.nan
                 ).astype(np.float32)
-                dots = on.scatter(
-                    "t", f"{line.column} alone", source=source, size=5, color=line.colour or GREY
+                colour = line.colour or GREY
+                dot = Scatter(
+                    x="t", y=f"{line.column} alone", size=5, fill_color=colour, line_color=colour
                 )
-                group.append(dots)
+                group.append(on.add_glyph(source, dot))
         legend(on, named)
         self.read_out(on, drawn[0], {line.label: line.column for line in lines})
 
@@ -225,13 +228,18 @@ class Drawing:
     ) -> None:
         """Draw columns as areas on top of each other, the first at the bottom."""
         source = source or self.source
-        drawn = on.varea_stack(
-            [line.column for line in lines],
-            x="t",
-            source=source,
-            fill_color=[line.colour for line in lines],
-            fill_alpha=SHADE,
-        )
+        columns = [line.column for line in lines]
+        areas = [
+            VArea(
+                x="t",
+                y1=stack(*columns[:below]),
+                y2=stack(*columns[: below + 1]),
+                fill_color=line.colour or GREY,
+                fill_alpha=SHADE,
+            )
+            for below, line in enumerate(lines)
+        ]
+        drawn = [on.add_glyph(source, area) for area in areas]
         legend(on, {line.label: [each] for line, each in zip(lines, drawn, strict=True)})
         carrier = on.line("t", lines[0].column, source=source, line_alpha=0)
         self.read_out(on, carrier, {line.label: line.column for line in lines})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from bokeh.models import ColumnDataSource, GlyphRenderer, Range1d
+from bokeh.models import ColumnDataSource, GlyphRenderer, Range1d, VArea
 from bokeh.plotting import figure
 
 from kernelsim.report.html.drawing import (
@@ -103,11 +103,10 @@ def zone_panel(draw: Drawing, zone: str) -> Panel:
     }
     drawn: dict[str, list[GlyphRenderer]] = {}
     for number, (label, colour) in enumerate(bands.items()):
-        renderer = on.varea(
-            "t", names[number], names[number + 1],
-            source=draw.source, fill_color=colour, fill_alpha=BAND_ALPHA,
-        )  # fmt: skip
-        drawn[label] = [renderer]
+        band = VArea(
+            x="t", y1=names[number], y2=names[number + 1], fill_color=colour, fill_alpha=BAND_ALPHA
+        )
+        drawn[label] = [on.add_glyph(draw.source, band)]
     drawn = {"free pages": [extremes(draw, on, zone)]} | drawn
     column = draw.add(f"{zone} free", free)
     line = on.line("t", column, source=draw.source, line_width=2)

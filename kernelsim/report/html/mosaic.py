@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, Range1d, VArea
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
@@ -81,10 +81,11 @@ class Mosaic:
         self._read_out(on, shown, tips, place)
 
     def _name(self, on: figure, shown: Sequence[int]) -> None:
-        swatches = {
-            self.kinds[n].label: [on.varea(x=[0], y1=[0], y2=[0], fill_color=self.kinds[n].colour)]
-            for n in shown
-        }
+        nowhere = ColumnDataSource({"x": [0]})
+        swatches = {}
+        for kind in (self.kinds[n] for n in shown):
+            swatch = VArea(x="x", y1="x", y2="x", fill_color=kind.colour)
+            swatches[kind.label] = [on.add_glyph(nowhere, swatch)]
         legend(on, swatches, is_switch=False)
 
     def _read_out(
