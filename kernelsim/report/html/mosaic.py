@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kernelsim.report.html.drawing import legend
 
+EPSILON: Final = 1e-9  # so that a half is one, whatever its last bits
 NOTHING: Final = "#00000000"  # where a cell is empty
 
 Shares = NDArray[np.float64]
@@ -124,7 +125,8 @@ def lines_of_cells(
     than a line.
     """
     nr_rows, nr_columns, nr_kinds = shares.shape
-    tops = np.rint(np.cumsum(shares, axis=2) * nr_lines).astype(np.int64)
+    # Halves go up, all of them: to the even number some would go down, and a kind be off by a line.
+    tops = np.floor(np.cumsum(shares, axis=2) * nr_lines + 0.5 + EPSILON).astype(np.int64)
     heights = np.diff(tops, axis=2, prepend=0)
     wanting = (shares > 0) & at_least_one & (heights == 0)
     heights[wanting] = 1

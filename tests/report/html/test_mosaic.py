@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kernelsim.report.html.memory_map import columns_of
@@ -14,6 +14,8 @@ from kernelsim.report.sampler import PROCESS_COLUMNS
 pytestmark = [pytest.mark.mission("B6", "partly")]
 
 
+@example([0, 1, 2, 1], 2, 0)
+@example([1, 2, 1, 0], 2, 0)
 @given(
     st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any),
     st.integers(2, 9),
@@ -30,7 +32,7 @@ def test_lines_of_a_cell_are_true_to_area(parts, nr_lines, gap):
     shown = [kind for kind in lines if kind]
     assert shown == sorted(shown)
     for kind, share in enumerate(shares.tolist()):
-        assert abs(lines.count(kind + 1) - share * nr_lines) < 1
+        assert abs(lines.count(kind + 1) - share * nr_lines) < 1 - 1e-6
     marked = lines_of_cells(shares.reshape(1, 1, 3), nr_lines, np.array([True, False, False]))
     assert (1 in marked) == (parts[0] > 0)
 
