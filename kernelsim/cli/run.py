@@ -93,6 +93,12 @@ def tell_outcome(outcome: "RunOutcome", options: "RunOptions", *, report: bool =
         from kernelsim.report.html.page import write_report
 
         print(f"report  {write_report(options.out)}")
+    if options.out is not None:
+        from kernelsim.report.log_size import size_remark
+        from kernelsim.report.rundir import EVENTS
+
+        remark = size_remark(options.out / EVENTS, outcome.machine.now_ns)
+        print(f"log     {remark}\n" if remark else "", end="")
     if outcome.failure is not None:
         raise outcome.failure
 

@@ -41,8 +41,9 @@ class RunWords:
             default, or what the workload says. A ks_fault covers up to that many pages.
             With 1 every step is a message, which is slow. Counters and times stay the same, unless
             a schedule seed is given: it then finds other events to permute.
-        trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB or
-            actor=GLOB; may be repeated. Changes what is logged, no result.
+        trace: Log page-level tracepoints too, or only some events and actors: GLOB, event=GLOB,
+            actor=GLOB, or not=GLOB for all but such events; may be repeated. Changes what is
+            logged, no result.
         check: Check all invariants, and that every page holds what its process wrote, while the
             run goes on and at its end. What does not hold ends it with exit status 3. Changes no
             result, only the time the run takes.

@@ -1,8 +1,9 @@
 """Which events a log keeps, by globs over names.
 
-`--trace` takes words of three kinds: `GLOB` turns on page-level tracepoints, which are off
-otherwise; `event=GLOB` and `actor=GLOB` keep only such events, only of such actors. A glob over
-events may name the subsystem as Linux does: `vmscan:*`, `kmem:mm_page_*`.
+`--trace` takes words of four kinds: `GLOB` turns on page-level tracepoints, which are off
+otherwise; `event=GLOB` and `actor=GLOB` keep only such events, only of such actors; `not=GLOB`
+leaves events out, whatever else is said. A glob over events may name the subsystem as Linux does:
+`vmscan:*`, `kmem:mm_page_*`.
 
 Interface: `EventFilter.parse` reads such words; `wants` decides one event. Logs ask once for each
 pair of actor and event and remember the answer.
@@ -32,13 +33,15 @@ class EventFilter:
     """Globs of events; if any, no other event is kept."""
     actors: tuple[str, ...] = ()
     """Globs of actor names; if any, no other actor's events are kept."""
+    dropped: tuple[str, ...] = ()
+    """Globs of events that are not kept."""
 
     @classmethod
     def parse(cls, words: Iterable[str], *, key: str = "--trace") -> Self:
         """Read the words of an option.
 
         Args:
-            words: `GLOB`, `event=GLOB` or `actor=GLOB` each.
+            words: `GLOB`, `event=GLOB`, `actor=GLOB` or `not=GLOB` each.
             key: Name of the option for the error.
 
         Raises:
@@ -47,17 +50,20 @@ class EventFilter:
         trace: list[str] = []
         events: list[str] = []
         actors: list[str] = []
+        dropped: list[str] = []
+        kinds = {"event": events, "not": dropped}
         for word in words:
             head, equals, glob = word.partition("=")
             if head == "actor" and equals and glob:
                 actors.append(glob)
                 continue
-            chosen = glob if head == "event" and equals else word
+            is_kind = bool(equals) and head in kinds
+            chosen = glob if is_kind else word
             if not any(event_matches(name, chosen) for name in TRACEPOINTS):
-                rule = f"{no_event(chosen)} (GLOB, event=GLOB, actor=GLOB)"
+                rule = f"{no_event(chosen)} (GLOB, event=GLOB, actor=GLOB, not=GLOB)"
                 raise ConfigError(key, word, rule)
-            (trace if chosen is word else events).append(chosen)
-        return cls(tuple(trace), tuple(events), tuple(actors))
+            (kinds[head] if is_kind else trace).append(chosen)
+        return cls(tuple(trace), tuple(events), tuple(actors), tuple(dropped))
 
     def wants(self, actor: str, event: str) -> bool:
         """Decide about one event of one actor."""
@@ -66,6 +72,8 @@ class EventFilter:
         if self.actors and not any(fnmatchcase(actor, glob) for glob in self.actors):
             return False
         if self.events and not any(event_matches(event, glob) for glob in self.events):
+            return False
+        if any(event_matches(event, glob) for glob in self.dropped):
             return False
         info = TRACEPOINTS.get(event)
         if info is None or not info.page_level:

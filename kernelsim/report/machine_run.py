@@ -4,8 +4,8 @@
     print_summary(outcome.summary)
 
 With `out` the directory gets events.jsonl while the run goes on, snapshots/NAME/ for each snapshot
-the workload takes, and at the end proc/ and sys/, metrics.parquet, processes.parquet, dmesg and
-run.json, however the run ended. Only run.json holds wall-clock time.
+the workload takes, and at the end proc/ and sys/, metrics.parquet, processes.parquet,
+memory_map.parquet, dmesg and run.json, however the run ended. Only run.json holds wall-clock time.
 A run that cannot write its log ends there, without proc/ and sys/: they would pass for its end.
 
 What looks on (samples, checks, the display) does so between two events and changes nothing, so
@@ -41,6 +41,7 @@ from kernelsim.procfs.hardware import tree_links
 from kernelsim.procfs.tree import render_tree
 from kernelsim.report.compiling import compile_leaves
 from kernelsim.report.event_filter import EventFilter
+from kernelsim.report.memory_map import MemoryMap
 from kernelsim.report.onlooker import ComesToLook, Onlooker
 from kernelsim.report.progress import Progress
 from kernelsim.report.run_end import RunEnd
@@ -48,7 +49,7 @@ from kernelsim.report.run_files import RunFiles
 from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
-from kernelsim.report.rundir import DMESG, METRICS, OUTPUT, PROCESSES
+from kernelsim.report.rundir import DMESG, MEMORY_MAP, METRICS, OUTPUT, PROCESSES
 from kernelsim.report.sampler import Sampler
 from kernelsim.report.sinks import RingSink, TeeSink
 from kernelsim.sim.signals import on_ending
@@ -142,6 +143,7 @@ class _Run:
         )
         self.end = RunEnd(self.machine, self.handle, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
+        self.memory_map = MemoryMap(self.machine.kernel)
         self.onlooker: Onlooker = (
             Progress(self.machine.kernel, enabled=options.progress)
             if onlooker is None
@@ -242,6 +244,7 @@ class _Run:
     def _sample(self) -> None:
         if self.files is not None:
             self.sampler.take()
+            self.memory_map.take()
 
     def _on_tick(self, is_time: bool) -> None:
         clock = self.machine.engine.clock
@@ -294,6 +297,7 @@ class _Run:
         if self.files is None:
             return
         self.sampler.finish()
+        self.memory_map.finish()
         if not self.files.has_failed:
             self.files.write(lambda: self._write_tree(""))
 
@@ -327,6 +331,7 @@ class _Run:
         steps = (
             lambda: files.directory.write_with(METRICS, self.sampler.recorder().write),
             lambda: files.directory.write_with(PROCESSES, self.sampler.process_recorder().write),
+            lambda: files.directory.write_with(MEMORY_MAP, self.memory_map.recorder().write),
             lambda: files.directory.write_text(DMESG, log),
             *((lambda: files.directory.write_text(OUTPUT, output),) if output else ()),
         )

@@ -3,7 +3,7 @@
 A run adds a row at a time; the columns are known from the beginning, and all are 64-bit integers,
 so nothing is guessed from the data. Equal rows give equal bytes.
 
-Interface: `MetricsRecorder(columns)`, `append`, `write`.
+Interface: `MetricsRecorder(columns)`, `append`, `extend`, `write`.
 """
 
 import contextlib
@@ -55,6 +55,16 @@ class MetricsRecorder:
         assert len(values) == len(self.columns), "one value a column"
         self._rows[self.nr_rows] = values
         self.nr_rows += 1
+
+    def extend(self, rows: NDArray[np.int64]) -> None:
+        """Add many rows.
+
+        Args:
+            rows: [row, column], columns in their order.
+        """
+        assert rows.shape[1] == len(self.columns), "one value a column"
+        self._rows = np.concatenate((self._rows[: self.nr_rows], rows))
+        self.nr_rows = len(self._rows)
 
     def column(self, name: str) -> NDArray[np.int64]:
         """Return a copy of a column: [row]."""

@@ -43,6 +43,7 @@ from kernelsim.report.whole import (
 EVENTS: Final = "events.jsonl"
 METRICS: Final = "metrics.parquet"
 PROCESSES: Final = "processes.parquet"  # the same of each living process
+MEMORY_MAP: Final = "memory_map.parquet"  # what page frames held
 REPORT: Final = "report.html"
 RUN: Final = "run.json"
 OUTPUT: Final = "workload.out"  # what the workload printed
@@ -51,7 +52,7 @@ PREVIOUS: Final = "previous"  # the earlier run, until this one has ended as wel
 ASIDE: Final = TEMPORARY.format(PREVIOUS)  # the same while it is being set aside
 # Moved when the directory is used again: the last sign of completeness first.
 OURS: Final = (
-    *(RUN, METRICS, PROCESSES, OUTPUT, DMESG, REPORT, "trace.pftrace"),
+    *(RUN, METRICS, PROCESSES, MEMORY_MAP, OUTPUT, DMESG, REPORT, "trace.pftrace"),
     *("proc", "sys", "snapshots", EVENTS),
 )
 OUTPUT_FAILED: Final = "output_failed"  # exit state of a run whose files could not all be written

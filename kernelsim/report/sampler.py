@@ -7,9 +7,10 @@ one. Each interval divides a second or is a multiple of it, so rates a second ca
 Interface: `Sampler.take` when virtual time has reached `due_ns`, `finish` at the end, `recorder`
 and `process_recorder` for the tables.
 Units: ns; pages and events as in the kernel's counters. Columns: `t_ns`; nodeN_ZONE_free, _min,
-_low, _high, _boost of each zone with memory; nodeN_ and the node counters' names; the names of
-/proc/vmstat's events; and `MACHINE_COLUMNS`, on machines of several nodes with nodeN_link_ns, how
-long the links to it were busy. A second table has `PROCESS_COLUMNS`, a row a living process.
+_low, _high, _boost of each zone that has or may get memory; nodeN_ and the node counters' names;
+the names of /proc/vmstat's events; and `MACHINE_COLUMNS`, on machines of several nodes with
+nodeN_link_ns, how long the links to it were busy. A second table has `PROCESS_COLUMNS`, a row a
+living process.
 """
 
 from typing import Final, NamedTuple
@@ -64,6 +65,7 @@ ZONE_COLUMNS: Final = {
     "high": Z_WMARK_HIGH,
     "boost": Z_WATERMARK_BOOST,
 }
+DIMM_ZONES: Final = (ZoneType.ZONE_NORMAL, ZoneType.ZONE_MOVABLE)
 MACHINE_COLUMNS: Final = (
     "swap_total",
     "swap_free",
@@ -121,7 +123,7 @@ class Sampler:
         # Of its own, so that looking changes nothing; in ns, as samples may be less than jiffies
         # apart.
         self._stalled = PsiTotals(kernel.psi.cpus, unit_ns=1)
-        self._zones = np.flatnonzero(kernel.mem.zone[:, Z_PRESENT])
+        self._zones = zones_to_sample(kernel)
         self._fields = np.array(list(ZONE_COLUMNS.values()))
         self.columns = column_names(kernel, self._zones)
 
@@ -183,6 +185,16 @@ def longer(interval_ns: int) -> int:
     So the intervals are 1, 2, 4, 8, 40, 200 ms, 1 s, 2 s, 4 s …
     """
     return 2 if interval_ns >= NS_PER_S or NS_PER_S % (2 * interval_ns) == 0 else 5
+
+
+def zones_to_sample(kernel: Kernel) -> NDArray[np.int64]:
+    """Return the rows of zones with memory, and of those that DIMMs may bring memory to."""
+    types = kernel.phys.zone_types
+    first, end = kernel.spec.dimm_window
+    may_grow = [kind in DIMM_ZONES and first < end for kind in types] * len(kernel.nodes)
+    has_memory = kernel.mem.zone[:, Z_PRESENT] > 0
+    rows: NDArray[np.int64] = np.flatnonzero(has_memory | np.array(may_grow))
+    return rows
 
 
 def column_names(kernel: Kernel, zones: NDArray[np.int64]) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ The table of an event, such as `ks_fault`, has t_ns BIGINT, actor VARCHAR and th
 HUGEINT, so that differences may be negative; other numbers are BIGINT, truth BOOLEAN, text VARCHAR.
 `events` has t_ns, actor, event, `fields` JSON, which holds whatever the event has, and every field
 of every event by its name, NULL where an event has none of that name. The two names that mean a
-number in one event and text in another (dev, error) are VARCHAR there. `metrics` and `processes`,
-the sampled counters of the machine and of each process, have BIGINT columns only, and are there if
-the run wrote them.
+number in one event and text in another (dev, error) are VARCHAR there. `metrics`, `processes` and
+`memory_map`, the sampled counters of the machine, of each process and of each part of memory, have
+BIGINT columns only, and are there if the run wrote them.
 
 Interface: `query`.
 """
@@ -23,7 +23,7 @@ import duckdb
 from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.log_file import end_of_last_line
 from kernelsim.report.metrics import connect, named_for_sql, quoted
-from kernelsim.report.rundir import EVENTS, METRICS, PROCESSES
+from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES
 from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.tracepoint import FieldInfo
 
@@ -48,7 +48,7 @@ FROM (SELECT json_transform(line, %s) AS own FROM log.lines WHERE line->>'$.even
 LINE_TYPES: Final = {"t_ns": "BIGINT", "actor": "VARCHAR"}
 SAMPLES_VIEW: Final = "CREATE VIEW %s AS SELECT * FROM read_parquet(%s)"
 TABLES: Final = (
-    "tables: events, metrics, processes, and one an event, such as ks_fault; "
+    "tables: events, metrics, processes, memory_map, and one an event, such as ks_fault; "
     "`show tables` lists them, `describe ks_fault` its columns"
 )
 
@@ -77,7 +77,7 @@ def query(directory: Path, statement: str, *, key: str = "--sql") -> QueryResult
         log = whole_lines(directory / EVENTS, Path(scratch))
         try:
             make_event_views(connection, log)
-            for name in (METRICS, PROCESSES):
+            for name in (METRICS, PROCESSES, MEMORY_MAP):
                 if (directory / name).exists():
                     file = quoted(str(named_for_sql(directory / name, Path(scratch))), "'")
                     connection.execute(SAMPLES_VIEW % (Path(name).stem, file))

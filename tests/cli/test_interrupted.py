@@ -147,8 +147,8 @@ def cpu_time_of_ended():
 def assert_whole(out):
     """A run directory has everything that belongs to it."""
     assert sorted(path.name for path in out.iterdir()) == [
-        *("dmesg", "events.jsonl", "metrics.parquet", "proc", "processes.parquet", "run.json"),
-        "sys",
+        *("dmesg", "events.jsonl", "memory_map.parquet", "metrics.parquet"),
+        *("proc", "processes.parquet", "run.json", "sys"),
     ]
 
 

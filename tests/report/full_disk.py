@@ -77,7 +77,7 @@ def faults_of(out: Path, good: Path) -> list[str]:
             nr_lines = len(log.read_bytes().splitlines()) if log.exists() else 0
             if json.loads(data)["nr_events"] != nr_lines:
                 faults.append(f"run.json counts not the {nr_lines} lines of the log")
-        elif name in {"metrics.parquet", "processes.parquet"}:
+        elif name in {"metrics.parquet", "processes.parquet", "memory_map.parquet"}:
             duckdb.read_parquet(str(out / name)).fetchall()
         elif data != (good / name).read_bytes():
             faults.append(f"{name} is not that of a whole run")

@@ -40,7 +40,18 @@ def test_actor_glob_keeps_only_such():
     assert wanted(words, "ks_fault", "ks_run_end", actor="cpu2") == ["ks_run_end"]
 
 
-@pytest.mark.parametrize("word", ["mm_pgae*", "event=", "actor=", "vmscan:kswapd", "events=mm_*"])
+def test_not_leaves_events_out():
+    """`not=` counts more than what turns events on or keeps them; the ends stay."""
+    events = ("ks_run_start", "ks_fault", "mm_page_alloc", "mm_vmscan_lru_isolate")
+    assert wanted(["not=vmscan:*"], *events) == ["ks_run_start", "ks_fault"]
+    assert wanted(["not=ks_*", "mm_page_*"], *events) == [events[0], *events[2:]]
+    assert wanted(["event=ks_*", "not=ks_fault"], *events) == ["ks_run_start"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["not=", "not=vmscan:kswapd", "mm_pgae*", "event=", "actor=", "vmscan:kswapd", "events=mm_*"],
+)
 def test_glob_that_matches_nothing_is_refused(word):
     """A mistyped word is an error in one line, not an empty log."""
     with pytest.raises(ConfigError, match="matches no event") as caught:

@@ -82,7 +82,9 @@ def test_unknown_names_are_answered_with_the_known(directory, sql, told):
     with pytest.raises(ConfigError) as caught:
         query(directory, sql)
     assert told in str(caught.value)
-    assert "events, metrics, processes, and one an event, such as ks_fault" in str(caught.value)
+    assert "events, metrics, processes, memory_map, and one an event, such as ks_fault" in str(
+        caught.value
+    )
     assert "\n" not in str(caught.value)
 
 

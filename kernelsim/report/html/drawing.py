@@ -25,10 +25,14 @@ from bokeh.models import (
     PanTool,
     Range1d,
     ResetTool,
+    Scatter,
     Span,
+    VArea,
     WheelZoomTool,
 )
+from bokeh.models import Line as LineGlyph
 from bokeh.plotting import figure
+from bokeh.transform import stack
 from numpy.typing import NDArray
 
 from kernelsim.report.html.record import RunRecord
@@ -130,7 +134,7 @@ class Drawing:
             background_fill_alpha=0,
             border_fill_alpha=0,
             outline_line_color=None,
-            min_border_left=80,
+            min_border_left=105,
             y_axis_type=y_axis_type,
         )
         made.add_tools(WheelZoomTool(dimensions="width", modifiers="ctrl"))
@@ -183,24 +187,36 @@ class Drawing:
         lines: Sequence[Line],
         source: ColumnDataSource | None = None,
     ) -> None:
-        """Draw columns as lines, with a legend; the numbers are shown under the pointer."""
+        """Draw columns as lines, with a legend; the numbers are shown under the pointer.
+
+        A value without neighbours is a dot.
+        """
         source = source or self.source
         drawn = []
         for line in lines:
-            renderer = on.line(
-                "t",
-                line.column,
-                source=source,
+            glyph = LineGlyph(
+                x="t",
+                y=line.column,
                 line_width=1.8,
                 line_dash=line.dash,
                 line_color=line.colour or GREY,
+                tags=[INK] if line.colour is None else [],
             )
-            if line.colour is None:
-                renderer.glyph.tags = [INK]
-            drawn.append(renderer)
+            drawn.append(on.add_glyph(source, glyph))
         named: dict[str, list[GlyphRenderer]] = {}
         for line, each in zip(lines, drawn, strict=True):
-            named.setdefault(line.group or line.label, []).append(each)
+            group = named.setdefault(line.group or line.label, [])
+            group.append(each)
+            alone = alone_in(source.data[line.column])
+            if alone.any():
+                source.data[f"{line.column} alone"] = np.where(
+                    alone, source.data[line.column], np.nan
+                ).astype(np.float32)
+                colour = line.colour or GREY
+                dot = Scatter(
+                    x="t", y=f"{line.column} alone", size=5, fill_color=colour, line_color=colour
+                )
+                group.append(on.add_glyph(source, dot))
         legend(on, named)
         self.read_out(on, drawn[0], {line.label: line.column for line in lines})
 
@@ -212,13 +228,18 @@ class Drawing:
     ) -> None:
         """Draw columns as areas on top of each other, the first at the bottom."""
         source = source or self.source
-        drawn = on.varea_stack(
-            [line.column for line in lines],
-            x="t",
-            source=source,
-            fill_color=[line.colour for line in lines],
-            fill_alpha=SHADE,
-        )
+        columns = [line.column for line in lines]
+        areas = [
+            VArea(
+                x="t",
+                y1=stack(*columns[:below]),
+                y2=stack(*columns[: below + 1]),
+                fill_color=line.colour or GREY,
+                fill_alpha=SHADE,
+            )
+            for below, line in enumerate(lines)
+        ]
+        drawn = [on.add_glyph(source, area) for area in areas]
         legend(on, {line.label: [each] for line, each in zip(lines, drawn, strict=True)})
         carrier = on.line("t", lines[0].column, source=source, line_alpha=0)
         self.read_out(on, carrier, {line.label: line.column for line in lines})
@@ -236,15 +257,24 @@ class Drawing:
         )
 
 
-def legend(on: figure, items: Mapping[str, Sequence[GlyphRenderer]]) -> None:
-    """Put a legend above a figure; a click on an entry hides what it names."""
+def alone_in(values: Values) -> Values:
+    """Return which values have none beside them, so that no line leads there: [row]."""
+    gap = np.concatenate(([True], np.isnan(values), [True]))
+    alone: Values = ~gap[1:-1] & gap[:-2] & gap[2:]
+    return alone
+
+
+def legend(
+    on: figure, items: Mapping[str, Sequence[GlyphRenderer]], *, is_switch: bool = True
+) -> None:
+    """Put a legend above a figure; a click on an entry hides what it names, if it is a switch."""
     entries = [LegendItem(label=label, renderers=list(each)) for label, each in items.items()]
     on.add_layout(
         Legend(
             items=entries,
             orientation="horizontal",
             location="top_left",
-            click_policy="hide",
+            click_policy="hide" if is_switch else "none",
             background_fill_alpha=0,
             border_line_alpha=0,
             padding=0,

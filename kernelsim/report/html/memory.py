@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from bokeh.models import ColumnDataSource, GlyphRenderer, Range1d
+from bokeh.models import ColumnDataSource, GlyphRenderer, Range1d, VArea
 from bokeh.plotting import figure
 
 from kernelsim.report.html.drawing import (
@@ -47,7 +47,8 @@ def memory_panels(draw: Drawing) -> Iterator[Panel]:
     """Draw what memory holds over time; what a run has nothing of is left out."""
     yield use_panel(draw)
     for zone in draw.record.zones:
-        yield zone_panel(draw, zone)
+        if draw.record.samples.of(f"{zone}_free").any():
+            yield zone_panel(draw, zone)
     yield lru_panel(draw)
     if page_cache(draw.record.samples).any():
         yield cache_panel(draw)
@@ -88,11 +89,12 @@ def zone_panel(draw: Drawing, zone: str) -> Panel:
     boost = samples.of(f"{zone}_boost")
     marks = {name: samples.of(f"{zone}_{name}") + boost for name in ("min", "low", "high")}
     free = samples.of(f"{zone}_free")
-    top = np.full(len(free), max(float(free.max()), float(marks["high"].max())) * 2)
+    is_there = (free > 0) | (marks["high"] > 0)  # else its memory has not come yet, or has gone
+    top = np.where(is_there, max(float(free.max()), float(marks["high"].max())) * 2, 0.0)
     edges = [np.zeros(len(free)), marks["min"], marks["low"], marks["high"], top]
     names = [draw.add(f"{zone} edge {n}", edge) for n, edge in enumerate(edges)]
     on = draw.blank(height=230)
-    on.y_range = Range1d(0, view_height(free, marks["high"]))
+    on.y_range = Range1d(0, view_height(free[is_there], marks["high"][is_there]))
     bands = {
         "below min: tasks reclaim themselves": RED,
         "min to low: kswapd works": ORANGE,
@@ -101,11 +103,10 @@ def zone_panel(draw: Drawing, zone: str) -> Panel:
     }
     drawn: dict[str, list[GlyphRenderer]] = {}
     for number, (label, colour) in enumerate(bands.items()):
-        renderer = on.varea(
-            "t", names[number], names[number + 1],
-            source=draw.source, fill_color=colour, fill_alpha=BAND_ALPHA,
-        )  # fmt: skip
-        drawn[label] = [renderer]
+        band = VArea(
+            x="t", y1=names[number], y2=names[number + 1], fill_color=colour, fill_alpha=BAND_ALPHA
+        )
+        drawn[label] = [on.add_glyph(draw.source, band)]
     drawn = {"free pages": [extremes(draw, on, zone)]} | drawn
     column = draw.add(f"{zone} free", free)
     line = on.line("t", column, source=draw.source, line_width=2)

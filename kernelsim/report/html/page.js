@@ -37,8 +37,15 @@
         else model.fill_color = ink
       } else if (model.type === "Line") {
         brighten(model, "line_color", name)
+      } else if (model.type === "Scatter") {
+        brighten(model, "fill_color", name)
+        brighten(model, "line_color", name)
       } else if (model.type === "VArea") {
         brighten(model, "fill_color", name)
+      } else if (model.type === "LinearColorMapper") {
+        if (!drawn.has(model)) drawn.set(model, model.palette)
+        const bright = (colour) => (name === "dark" ? (BRIGHTER[colour] ?? colour) : colour)
+        model.palette = drawn.get(model).map(bright)
       }
     }
   }

@@ -16,23 +16,24 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from bokeh.document import Document
 from bokeh.embed import components
-from bokeh.models import Label, Span
 from bokeh.resources import Resources
 from bokeh.settings import settings
 
 from kernelsim.report.html.activity import activity_panels
-from kernelsim.report.html.drawing import GREY, INK, RED, Drawing, Panel
+from kernelsim.report.html.drawing import Drawing, Panel
+from kernelsim.report.html.marks import add_marks
 from kernelsim.report.html.memory import memory_panels
+from kernelsim.report.html.memory_map import map_panels
 from kernelsim.report.html.processes import process_panels
-from kernelsim.report.html.record import Life, RunRecord, read_record
+from kernelsim.report.html.record import RunRecord, read_record
+from kernelsim.report.html.states import state_panels
 from kernelsim.report.html.story import story
 from kernelsim.report.rundir import REPORT
 from kernelsim.report.whole import write_whole
-from kernelsim.units import NS_PER_S
 
 UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MARKS_MAX: Final = 40  # vertical lines a figure
 
 
 def write_report(directory: Path, *, to: Path | None = None) -> Path:
@@ -73,9 +74,18 @@ def report_text(record: RunRecord) -> str:
     """Return the HTML of a report."""
     draw = Drawing(record)
     lives = record.lives()
-    panels = [*memory_panels(draw), *activity_panels(draw), *process_panels(draw, lives)]
-    for panel in panels:
-        add_marks(panel, lives, named=panel is panels[0])
+    panels = [
+        *memory_panels(draw),
+        *map_panels(draw),
+        *activity_panels(draw),
+        *state_panels(draw, lives),
+        *process_panels(draw, lives),
+    ]
+    add_marks(panels, lives, record.hotplug(), record.end_ns)
+    document = Document()
+    with document.models.freeze():  # else bokeh looks for models in all figures at each of them
+        for panel in panels:
+            document.add_root(panel.figure)
     script, divs = components([panel.figure for panel in panels])
     script, *divs = numbered([script, *divs])
     title = f"{record.run.get('workload', 'run')} on {record.run.get('machine', 'a machine')}"
@@ -107,32 +117,6 @@ def numbered(parts: Iterable[str]) -> Iterator[str]:
 def part(name: str) -> str:
     """Return a file that lies beside this one."""
     return files("kernelsim.report.html").joinpath(name).read_text(encoding="utf-8")
-
-
-def add_marks(panel: Panel, lives: list[Life], *, named: bool) -> None:
-    """Draw where the OOM killer chose a victim; where a process began or ended, more faintly.
-
-    Args:
-        panel: Where.
-        lives: The processes.
-        named: Whether to say whom the OOM killer chose.
-    """
-    for life in [each for each in lives if each.victim_ns is not None][:MARKS_MAX]:
-        assert life.victim_ns is not None, "just chosen for it"
-        at_s = life.victim_ns / NS_PER_S
-        panel.figure.add_layout(Span(location=at_s, dimension="height", line_color=RED))
-        if named:
-            text = f"OOM {life.pid}"
-            label = Label(x=at_s, y=4, y_units="screen", text=text, x_offset=3)
-            label.update(tags=[INK], text_font_size="11px")
-            panel.figure.add_layout(label)
-    ends = [ns for life in lives for ns in (life.start_ns, life.exit_ns) if ns]
-    for ns in ends[:MARKS_MAX]:
-        mark = Span(
-            location=ns / NS_PER_S, dimension="height", line_color=GREY, line_dash="dotted",
-            line_alpha=0.6,
-        )  # fmt: skip
-        panel.figure.add_layout(mark)
 
 
 def notes_html(record: RunRecord) -> str:

@@ -27,6 +27,7 @@ from kernelsim.units import NS_PER_S
 
 PROCESSES: Final = "Processes"
 PROCESSES_MAX: Final = 12
+WORTH_DRAWING: Final = 1000  # a wait of less than this part of the run is not drawn by itself
 WAITS: Final = ("reclaim_ns", "io_ns", "lock_ns", "run_delay_ns")
 PARTS: Final = {  # in the order they are stacked in
     "utime_ns": ("its program", GREEN),
@@ -42,11 +43,19 @@ def process_panels(draw: Drawing, lives: list[Life]) -> Iterator[Panel]:
     """Draw processes, two panels each: those that lost most time to memory, a dozen at most."""
     sampled = draw.record.processes
     chosen = sorted(
-        (life for life in lives if life.pid in sampled and len(sampled[life.pid]["t_ns"]) > 1),
+        (life for life in lives if is_worth_it(sampled.get(life.pid), draw.record.end_ns)),
         key=lambda life: (-lost_ns(sampled[life.pid]), life.pid),
     )[:PROCESSES_MAX]
     for life in chosen:
         yield from panels_of(draw, life)
+
+
+def is_worth_it(columns: dict[str, Column] | None, end_ns: int) -> bool:
+    """Tell whether a process has pictures: if it was sampled, and had memory or waited for it."""
+    if columns is None or len(columns["t_ns"]) == 1:
+        return False
+    has_memory = bool(columns["rss"].any() or columns["swap"].any())
+    return has_memory or lost_ns(columns) * WORTH_DRAWING >= end_ns
 
 
 def lost_ns(columns: dict[str, Column]) -> int:

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from kernelsim.errors import ConfigError
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
 from kernelsim.report.metrics import connect, quoted
-from kernelsim.report.rundir import EVENTS, METRICS, PROCESSES, run_of
+from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES, run_of
 from kernelsim.report.samples import Samples
 from kernelsim.report.sql import whole_lines
 
 if TYPE_CHECKING:
     import duckdb
 
-TEXTS: Final = ("actor", "event", "comm", "kind", "lock", "band_to")
+TEXTS: Final = ("actor", "event", "comm", "kind", "lock", "band_to", "state", "reason")
 NUMBERS: Final = (
     *("t_ns", "pid", "nid", "zid", "wait_ns", "latency_ns", "reclaim_ns", "lock_ns", "io_ns"),
-    *("anon_rss", "exit_code"),
+    *("anon_rss", "exit_code", "errno"),
 )
-UNSIGNED: Final = ("nr_pages", "free_pages")  # unsigned long, which a BIGINT may not hold
+UNSIGNED: Final = ("nr_pages", "free_pages", "index")  # unsigned long, which a BIGINT may not hold
 COLUMNS: Final = {  # of the events that a report is made of
     **dict.fromkeys(TEXTS, "VARCHAR"),
     **dict.fromkeys(NUMBERS, "BIGINT"),
@@ -41,6 +41,7 @@ COLUMNS: Final = {  # of the events that a report is made of
 EVENT_NAMES: Final = (
     *("ks_fault", "ks_lock_wait", "ks_watermark", "ks_process_start", "ks_process_exit"),
     *("mm_vmscan_direct_reclaim_begin", "mm_vmscan_direct_reclaim_end", "mark_victim"),
+    *("mm_vmscan_kswapd_wake", "mm_vmscan_lru_shrink_inactive", "ks_memory_block"),
 )
 READ_EVENTS: Final = """
 CREATE TABLE event AS SELECT *
@@ -84,6 +85,21 @@ SELECT event, t_ns, pid, comm, exit_code, anon_rss FROM event
 WHERE event IN ('ks_process_start', 'ks_process_exit', 'mark_victim') ORDER BY rowid
 """
 
+HOTPLUG: Final = """
+SELECT t_ns, CAST("index" AS BIGINT) AS block, state, errno, reason FROM event
+WHERE event = 'ks_memory_block' ORDER BY rowid
+"""
+# The kernel tells when a round begins; its end is the last thing that kswapd tells in it.
+KSWAPD: Final = """
+SELECT min(nid) AS nid, min(t_ns) AS start_ns, max(t_ns) AS end_ns FROM (
+  SELECT actor, nid, t_ns,
+    sum(CAST(event = 'mm_vmscan_kswapd_wake' AS BIGINT)) OVER (PARTITION BY actor ORDER BY rowid)
+      AS round
+  FROM event WHERE event IN ('mm_vmscan_kswapd_wake', 'mm_vmscan_lru_shrink_inactive')
+    AND actor LIKE 'kswapd%'
+) WHERE round > 0 GROUP BY actor, round ORDER BY start_ns, nid
+"""
+
 Column = NDArray[Any]
 
 
@@ -99,6 +115,19 @@ class Life(NamedTuple):
     """When the OOM killer chose it."""
 
 
+class BlockChange(NamedTuple):
+    """A block of memory that went online or offline, or could not."""
+
+    t_ns: int
+    block: int
+    state: str
+    """Its state afterwards."""
+    errno: int
+    """0, or why it could not."""
+    reason: str
+    """The same in the kernel's words."""
+
+
 @attrs.frozen
 class RunRecord:
     """A run's directory, read.
@@ -108,12 +137,14 @@ class RunRecord:
         run: What run.json says; empty when the run has none.
         samples: Counters of the machine.
         processes: Those of processes, by pid: columns by name, [row].
+        memory_map: What page frames held; None when the run did not write it.
     """
 
     directory: Path
     run: dict[str, Any]
     samples: Samples
     processes: dict[int, dict[str, Column]]
+    memory_map: Samples | None
     _events: "duckdb.DuckDBPyConnection"
 
     @property
@@ -178,6 +209,14 @@ class RunRecord:
         """Return how often zones fell below their min watermark: nid, zid, nr, first_ns."""
         return self._columns(BELOW_MIN)
 
+    def hotplug(self) -> list[BlockChange]:
+        """Return what became of blocks of memory, in its order."""
+        return [BlockChange(*row) for row in self._events.execute(HOTPLUG).fetchall()]
+
+    def kswapd(self) -> dict[str, Column]:
+        """Return the rounds of each kswapd: nid, start_ns, end_ns."""
+        return self._columns(KSWAPD)
+
     def lives(self) -> list[Life]:
         """Return the processes in the order they started."""
         found: dict[int, Life] = {}
@@ -215,6 +254,7 @@ def read_record(directory: Path, *, key: str = "DIRECTORY") -> RunRecord:
         run_of(directory) or {},
         Samples(directory / METRICS),
         by_process(Samples(directory / PROCESSES)),
+        Samples(directory / MEMORY_MAP) if (directory / MEMORY_MAP).is_file() else None,
         read_events(directory),
     )
 

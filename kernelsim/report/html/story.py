@@ -7,6 +7,7 @@ Interface: `story`. Units: as in the text.
 """
 
 from collections.abc import Callable, Iterator
+from errno import errorcode
 from typing import Final
 
 import numpy as np
@@ -37,6 +38,7 @@ def story(record: RunRecord, lives: list[Life]) -> list[str]:
         swap,
         dirty,
         locks,
+        hotplug,
     )
     told = [sentence for teller in tellers for sentence in teller(record)]
     return told + list(longest_wait(record, lives)) + list(kills(lives))
@@ -157,6 +159,27 @@ def locks(record: RunRecord) -> Iterator[str]:
             f"The lock waited for longest is {totals['lock'][0]}: "
             f"{times(int(totals['nr'][0]))}, {format_duration(int(totals['ns'][0]))} in all, "
             f"{format_duration(int(totals['max_ns'][0]))} the longest."
+        )
+
+
+def hotplug(record: RunRecord) -> Iterator[str]:
+    """Tell how often memory came and went, and why a block stayed."""
+    changes = record.hotplug()
+    told = []
+    for state, did in (("online", "came online"), ("offline", "went offline")):
+        nr = sum(change.state == state and not change.errno for change in changes)
+        if nr:
+            told.append(f"{nr:,} {'block' if nr == 1 else 'blocks'} {did}")
+    if told:
+        yield f"Of memory, {' and '.join(told)}."
+    stayed = [change for change in changes if change.errno]
+    if stayed:
+        first = stayed[0]
+        name = errorcode.get(first.errno, str(first.errno))
+        which = "block" if len(stayed) == 1 else "first block"
+        yield (
+            f"Memory could not go offline {times(len(stayed))}, {which} {first.block} at "
+            f"{format_duration(first.t_ns)}: {name}, {first.reason}."
         )
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from kernelsim.cli.main import exit_status
+from kernelsim.config.machine_file import machine_from_toml
+from kernelsim.errors import SyscallError
 from kernelsim.report.html.page import write_report
+from kernelsim.report.html.record import read_record
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
 from kernelsim.workload.api import Workload
@@ -19,9 +22,11 @@ from tests.small_machine import small_machine
 assert browser, "a fixture"
 pytestmark = [pytest.mark.mission("B6")]
 
+BLOCK = "/sys/devices/system/memory/memory32"
 NASTY = ("<script>boom()", "</script><b>$$", "'\"&%s${x}")  # names of processes, 15 bytes at most
 SIZE_MAX = 3 << 20
 MEMORY = ("Free pages of node 0 DMA", "Free pages of node 1 DMA32", "LRU lists", "Swap traffic")
+MAP = ("What lies where in node 0 DMA", "What lies where in node 1 DMA32", "What each process does")
 KERNEL = ("Pages taken back", "Pressure (PSI)", "Latency of page faults", "Spinning for locks")
 DRAWN = """
 return Array.from(document.querySelectorAll(".panel"), (panel) => {
@@ -138,7 +143,7 @@ def test_browser_draws_every_panel_without_an_error(report, browser):
         titles = browser.execute_script(
             "return Array.from(document.querySelectorAll('h3'), (each) => each.textContent)"
         )
-        for title in (*MEMORY, *KERNEL, "Placement on nodes", "Load of the links"):
+        for title in (*MEMORY, *MAP, *KERNEL, "Placement on nodes", "Load of the links"):
             assert any(each.startswith(title) for each in titles), title
         assert any(each.startswith(f"{NASTY[1]} (101): where") for each in titles)
         assert browser.execute_script(DRAWN) == [True] * len(titles)
@@ -199,6 +204,36 @@ def test_other_machines_and_short_runs_have_one_too(tmp_path, arch, until, told)
     workload = Workload(one, "machine", small_machine(memory="1G", arch=arch))
     run_machine(workload, RunOptions(out=tmp_path, until=until), name="one.py")
     assert told in write_report(tmp_path).read_text()
+
+
+def test_memory_that_comes_and_stays_is_told_and_marked(tmp_path):
+    """Where a DIMM came has a map; marks say what happened, a sentence why it could not leave."""
+
+    async def plug(machine):
+        await machine.dimms.add("dimm0", "128M")
+        await machine.write_sysfs(f"{BLOCK}/state", "online_kernel")
+        process = await machine.spawn("tables")
+        await process.touch(await process.mmap("150M"), stride=2 << 20)
+        await machine.sleep("2ms")
+        with pytest.raises(SyscallError, match="EBUSY"):
+            await machine.dimms.remove("dimm0")
+
+    node = {"cpus": "0", "memory": "64M"}
+    spec = machine_from_toml({"name": "slots", "maxmem": "192M", "node": [node]})
+    run_machine(Workload(plug, "machine", spec), RunOptions(out=tmp_path), name="plug.py")
+    text = write_report(tmp_path).read_text()
+    for told in (
+        "Of memory, 1 block came online.",
+        "Memory could not go offline once, block 32 at ",
+        "Free pages of node 0 Normal",
+        "What lies where in memory that was added",
+        '"memory32 online"',
+        '"memory32 stays: EBUSY"',
+    ):
+        assert told in text
+    assert "Free pages of node 0 Movable" not in text, "it never had any"
+    (tmp_path / "memory_map.parquet").unlink()
+    assert read_record(tmp_path).memory_map is None, "runs of earlier versions have a report too"
 
 
 def test_command_writes_it_or_says_why_not(report, tmp_path, capsys):
