@@ -84,7 +84,7 @@ def test_kcompactd_is_woken_when_kswapd_cannot_help():
     async def main(machine):
         driver, *_ = await used_up(machine, 9, nr_pages=3000)
         nr_refused = 0
-        while await driver.alloc_block(9, ATOMIC) is None:
+        while await driver.alloc_block(9, ATOMIC) is None and nr_refused < 50:
             nr_refused += 1
             await machine.sleep("2ms")
         await machine.sleep("10ms")
@@ -92,7 +92,7 @@ def test_kcompactd_is_woken_when_kswapd_cannot_help():
 
     done = run(small_machine(memory="32M", sysctl=TUNABLES), main)
     nr_refused, counted = done.result
-    assert nr_refused >= MAX_RECLAIM_RETRIES
+    assert MAX_RECLAIM_RETRIES <= nr_refused < 50
     assert counted["compact_daemon_wake"] > 0
     assert counted["compact_daemon_migrate_scanned"] == counted["compact_migrate_scanned"] > 0
     assert counted["compact_stall"] == 0
