@@ -3,9 +3,9 @@
 A program takes 24 MiB of 32 MiB so that its pages and those it gives back lie by turns: much is
 free then, and hardly two free pages lie together. A driver that may not wait gets no block of
 2 MiB; one that may has used pages moved together until there is one, while the program goes on
-storing to them and waits only for a page that is being copied. Small blocks of the driver that mix
-up a pageblock boost the watermarks; kswapd works that off, and wakes kcompactd, which makes whole
-pageblocks in the background. A write to vm.compact_memory tidies up all there is.
+storing to them and waits only for a page that is being copied. Requests that may not wait wake
+kswapd, and when that has given up, as nothing here can be reclaimed, kcompactd, which makes blocks
+in the background. A write to vm.compact_memory tidies up all there is.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from kernelsim.workload.syscall import MappedRange
 
 HUGE = 9  # order of 2 MiB
 SMALL = 4
-BLOCKS_MAX = 100
+TRIES = 50
 FIRST = "2M"  # of what stays: it lies where compaction begins
 NR_PAGES = 3000  # that stay, and as many that go
 
@@ -29,14 +29,19 @@ def machine_of_32m() -> MachineSpec:
     return machine_from_toml({"name": "pieces-32m", "node": [node]})
 
 
+def indexes(machine: MachineHandle, name: str, order: int) -> str:
+    """Return what a file of /sys/kernel/debug/extfrag says of both zones, for an order."""
+    lines = machine.sysfs(f"kernel/debug/extfrag/{name}").splitlines()
+    return ", ".join(line.split()[4 + order] for line in lines)
+
+
 def note(machine: MachineHandle, when: str) -> None:
-    """Note how much is free, and how much of that lies in blocks too small."""
+    """Note how much is free, and what that is good for: by zone, DMA and DMA32."""
     free = sum(machine.zone(0, name).free for name in ("DMA", "DMA32"))
-    shown = machine.sysfs("kernel/debug/extfrag/unusable_index").splitlines()
-    small, huge = ([line.split()[4 + order] for line in shown] for order in (SMALL, HUGE))
+    small, huge = (indexes(machine, "unusable_index", order) for order in (SMALL, HUGE))
     machine.note(
-        f"{when:22}: {free:5} pages free; unusable for 64 KiB {', '.join(small)}, "
-        f"for 2 MiB {', '.join(huge)}"
+        f"{when:22}: {free:5} pages free; unusable for 64 KiB {small}, for 2 MiB {huge}; "
+        f"extfrag {indexes(machine, 'extfrag_index', HUGE)}"
     )
 
 
@@ -88,22 +93,21 @@ async def direct(machine: MachineHandle) -> None:
 
 
 async def background(machine: MachineHandle) -> None:
-    """Mix pageblocks up, until kcompactd is woken to make whole ones again."""
-    driver, nr_blocks = machine.kernel_thread("driver2", cpu=0), 0
-    while not machine.vmstat["compact_daemon_wake"] and nr_blocks < BLOCKS_MAX:
-        block = await driver.alloc_block(SMALL, "GFP_ATOMIC")
-        nr_blocks += block is not None
-        await machine.sleep("1ms")
-    await machine.sleep("100ms")
-    scanned = machine.vmstat["compact_daemon_migrate_scanned"]
+    """Ask for blocks at once, until kcompactd is woken for them."""
+    driver, nr_refused = machine.kernel_thread("driver2", cpu=0), 0
     got = await driver.alloc_block(HUGE, "GFP_ATOMIC")
+    while got is None and nr_refused < TRIES:
+        nr_refused += 1
+        await machine.sleep("2ms")
+        got = await driver.alloc_block(HUGE, "GFP_ATOMIC")
+    scanned = machine.vmstat["compact_daemon_migrate_scanned"]
     machine.expect(scanned and got is not None, "kcompactd makes what there was not")
+    machine.note(
+        f"who may not wait is refused {nr_refused} times, kswapd gives up; then kcompactd "
+        f"looks at {scanned} frames, and there is one"
+    )
     if got is not None:
         await driver.free_block(got)
-    machine.note(
-        f"kcompactd, woken after {nr_blocks} of 64 KiB, looks at {scanned} frames: who may not "
-        "wait gets 2 MiB now"
-    )
 
 
 @workload(machine=machine_of_32m())

@@ -144,11 +144,8 @@ class _Run:
         self.end = RunEnd(self.machine, self.handle, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
         self.memory_map = MemoryMap(self.machine.kernel)
-        self.onlooker: Onlooker = (
-            Progress(self.machine.kernel, enabled=options.progress)
-            if onlooker is None
-            else onlooker(self.machine.kernel)
-        )
+        comes_to_look = onlooker or partial(Progress, enabled=options.progress)
+        self.onlooker: Onlooker = comes_to_look(self.machine.kernel)
         self.check_due = 0
         self.nr_checks = 0
         self.check_every = options.check_every or events_between_checks(self.machine)

@@ -1,7 +1,12 @@
 """Behaviour of zoneinfo and pagetypeinfo beyond the golden files."""
 
 from kernelsim.procfs.snapshot import NodeSnapshot, Snapshot, ZoneSnapshot
-from kernelsim.procfs.zones import render_buddyinfo, render_pagetypeinfo, render_zoneinfo
+from kernelsim.procfs.zones import (
+    render_buddyinfo,
+    render_extfrag,
+    render_pagetypeinfo,
+    render_zoneinfo,
+)
 
 
 def machine(**figures: object) -> Snapshot:
@@ -51,3 +56,14 @@ def test_long_free_lists_are_cut_off():
 
     expected = "Node    0, zone   Normal, type      Movable >100000      0"
     assert any(line.startswith(expected) for line in lines)
+
+
+def test_debugfs_says_how_far_free_memory_is_in_pieces():
+    """The share of free memory in blocks too small; why an order fails, -1 while there is one."""
+    files = dict(render_extfrag(machine(nr_free=(100, 50, *[0] * 8, 1))))
+    unusable = "0.000 0.081 " + 9 * "0.163 "
+    assert files["unusable_index"] == f"Node 0, zone   Normal {unusable}\n"
+    assert files["extfrag_index"] == f"Node 0, zone   Normal {11 * '-1.000 '}\n"
+    files = dict(render_extfrag(machine(nr_free=(1000, *[0] * 10))))
+    assert files["extfrag_index"].split()[4:7] == ["-1.000", "0.499", "0.749"]
+    assert files["unusable_index"].split()[4:6] == ["0.000", "1.000"]

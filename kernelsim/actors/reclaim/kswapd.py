@@ -20,7 +20,6 @@ from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.actors.tracing import trace
 from kernelsim.block.blk_wbt import WBT_RWQ_KSWAPD
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import PAGEBLOCK_ORDER
 from kernelsim.mm.core.vmstat import (
     KSWAPD_HIGH_WMARK_HIT_QUICKLY,
     KSWAPD_LOW_WMARK_HIT_QUICKLY,
@@ -144,8 +143,9 @@ class Kswapd(Actor):
             await self._reclaimer.shrink_node(run.sc, self.nid)
             self._wake_throttled()
             run.end_pass()
-        if run.finish(kernel.mem, kernel.lruvec):
-            wakeup_kcompactd(self._current, self.nid, PAGEBLOCK_ORDER, highest_zoneidx)
+        # Differs from Linux: kcompactd is not woken when a boost of the watermarks is worked off,
+        # to make whole the pageblocks that were mixed up.
+        run.finish(kernel.mem, kernel.lruvec)
         snapshot_refaults(kernel.mem, kernel.lruvec, self.nid)
         return run.sc.order
 

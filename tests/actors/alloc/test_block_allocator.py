@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from kernelsim.actors.alloc import block_allocator
+from kernelsim.check.machine import check_machine
+from kernelsim.check.record import observe
 from kernelsim.errors import ConfigError, WorkloadError
+from kernelsim.mm.core.mem import Z_FREE
 from kernelsim.mm.core.vmstat import PGALLOC_DMA, PGFREE
 from kernelsim.mm.page.free_area import free_area_counts
 from tests.small_machine import PAGE, run, small_machine
@@ -93,3 +97,26 @@ def test_what_is_no_order_and_no_block():
             await driver.free_block(block)
 
     run(small_machine(), main)
+
+
+def test_a_request_that_goes_too_far_down_is_found(monkeypatch):
+    """A checker knows how many pages a block must leave."""
+
+    async def main(machine):
+        driver = machine.kernel_thread("driver", cpu=0)
+        while await driver.alloc_block(6, "GFP_NOWAIT | __GFP_NOWARN") is not None:
+            pass
+        return check_machine(machine.kernel)
+
+    def has_some(mem, zone, order, *_):
+        return int(mem.zone[zone, Z_FREE]) >> order > 0
+
+    spec = small_machine(sysctl=TUNABLES)
+    assert run(spec, main).result == []
+    monkeypatch.setattr(block_allocator, "zone_watermark_ok", has_some)
+
+    async def observed(machine):
+        observe(machine.kernel)
+        return await main(machine)
+
+    assert "takes 2**6 pages of zone 0, of which" in run(spec, observed, sound=False).result[0]

@@ -1,12 +1,16 @@
 """Compaction on running machines: blocks are made, by whom, and what users of the pages notice."""
 
 import attrs
+import numpy as np
 import pytest
 
 from kernelsim.config.era import CLASSIC
+from kernelsim.mm.core.vmstat import COMPACT_DAEMON_WAKE
+from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from tests.actors.alloc.test_block_allocator import TUNABLES, in_pieces
-from tests.small_machine import run, small_machine
+from tests.small_machine import PAGE, run, small_machine
 
+WOKEN = "mm_compaction_wakeup_kcompactd"
 ATOMIC = "GFP_ATOMIC | __GFP_NOWARN"
 
 
@@ -74,26 +78,57 @@ def test_compaction_is_the_same_by_messages_as_in_bursts():
 
 
 @pytest.mark.mission("A9")
-def test_kcompactd_works_off_what_kswapd_has_seen():
-    """A mixed pageblock boosts the marks; kswapd works that off, and kcompactd makes whole ones."""
+def test_kcompactd_is_woken_when_kswapd_cannot_help():
+    """Who may not wait is refused until kswapd has given up; then kcompactd makes the block."""
 
     async def main(machine):
-        driver = machine.kernel_thread("driver", cpu=0)
-        await in_pieces(machine, nr_pages=3000)
-        await driver.alloc_block(4, "GFP_ATOMIC")
-        await machine.sleep("300ms")
-        return machine.vmstat
+        driver, *_ = await used_up(machine, 9, nr_pages=3000)
+        nr_refused = 0
+        while await driver.alloc_block(9, ATOMIC) is None and nr_refused < 50:
+            nr_refused += 1
+            await machine.sleep("2ms")
+        await machine.sleep("10ms")
+        return nr_refused, machine.vmstat
 
-    log = run(small_machine(memory="32M"), main)
-    counted = log.result
+    done = run(small_machine(memory="32M", sysctl=TUNABLES), main)
+    nr_refused, counted = done.result
+    assert MAX_RECLAIM_RETRIES <= nr_refused < 50
     assert counted["compact_daemon_wake"] > 0
     assert counted["compact_daemon_migrate_scanned"] == counted["compact_migrate_scanned"] > 0
     assert counted["compact_stall"] == 0
-    events = [(each.actor, each.event) for each in log.log.events]
-    assert ("kcompactd0", "mm_compaction_end") in [
-        (actor.partition("-")[0], event) for actor, event in events
-    ]
-    assert ("kcompactd0", "mm_compaction_kcompactd_sleep") in events
+    events = [each.event for each in done.log.events if each.actor.startswith("kcompactd0")]
+    assert events[1] == "mm_compaction_kcompactd_wake"  # after its start
+    assert events[-1] == "mm_compaction_kcompactd_sleep"
+    assert "mm_compaction_end" in events
+
+
+@pytest.mark.mission("A9")
+def test_kcompactd_is_woken_when_kswapd_has_freed_enough():
+    """It goes to sleep with single pages free, though no block: that is kcompactd's to make."""
+
+    async def main(machine):
+        driver, user = machine.kernel_thread("driver"), await machine.spawn("user")
+        await driver.alloc_pages(1)
+        goes, stays, locked = [await user.mmap(1000 * PAGE) for _ in range(3)]
+        first = np.array([each.address for each in (goes, stays, locked)]) // PAGE
+        turns = (np.arange(1000)[:, None] + first).ravel()
+        await user.touch_pages(turns, np.ones(len(turns), np.int64))
+        await user.munmap(goes)
+        await user.syscall("mlock", locked)  # kswapd leaves these, and compaction moves them
+        while await driver.alloc_block(4, ATOMIC) is not None:
+            pass
+        for _ in range(30):
+            await machine.sleep("20ms")
+            if machine.mem.vm_event[COMPACT_DAEMON_WAKE]:
+                break
+            await driver.alloc_block(4, ATOMIC)
+        return machine.vmstat
+
+    done = run(small_machine(swap="16M", sysctl=TUNABLES), main)
+    assert done.result["compact_daemon_wake"] > 0
+    assert done.result["pgmigrate_success"] > 0
+    woken = [each.actor for each in done.log.events if each.event == WOKEN]
+    assert woken[0] == "kswapd0"
 
 
 def test_what_a_user_writes_compacts_all_of_it():
