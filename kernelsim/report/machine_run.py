@@ -16,6 +16,7 @@ Units: ns.
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 import attrs

@@ -8,7 +8,7 @@ from kernelsim.report import log_size
 from kernelsim.report.log_size import MB, size_remark
 from kernelsim.units import NS_PER_S
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 
 def line(event, actor="a"):

@@ -13,7 +13,7 @@ from kernelsim.report.memory_map import MAP_COLUMNS, PARTS_MAX, SAMPLES_MAX, Mem
 from kernelsim.units import MIB, NS_PER_MS, PAGE_SIZE
 from tests.small_machine import OpenMachine, run, small_machine
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 
 def test_the_map_of_a_small_machine_is_what_its_counters_say():

@@ -26,7 +26,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.core.page_kinds import ANY_NODE, KINDS, PROBES_MAX, count_kinds
 from tests.free_zone import add_zone
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 OF_KIND = {
     "kernel": (PG_kernel, PG_reserved, PG_table, PG_kernel | PG_locked),

@@ -10,7 +10,7 @@ from kernelsim.report.html.drawing import Panel
 from kernelsim.report.html.marks import MARKS_MAX, add_marks, hotplug_marks
 from kernelsim.report.html.record import BlockChange, Life
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 CHANGES = [
     BlockChange(1000, 32, "online", 0, ""),

@@ -11,7 +11,7 @@ from kernelsim.report.html.record import Life
 from kernelsim.report.html.states import KINDS, RECLAIM, binned, kswapd_rows, shares_of
 from kernelsim.report.sampler import PROCESS_COLUMNS
 
-pytestmark = [pytest.mark.mission("B6", "partly")]
+pytestmark = [pytest.mark.mission("B6")]
 
 
 @example([0, 1, 2, 1], 2, 0)
