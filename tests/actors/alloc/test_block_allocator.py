@@ -16,12 +16,12 @@ NR_PAGES = 1500
 TUNABLES = {"vm.watermark_boost_factor": 0, "vm.min_free_kbytes": 1024}
 
 
-async def in_pieces(machine, nr_pages=NR_PAGES, cpu=0):
-    """Have a process map every other page of what it takes; return it, and what it keeps."""
+async def in_pieces(machine, nr_pages=NR_PAGES, cpu=0, piece=1):
+    """Have a process keep every other piece of what it takes; return it, and what it keeps."""
     process = await machine.spawn("pieces", cpu=cpu)
     goes, stays = [await process.mmap(nr_pages * PAGE) for _ in range(2)]
     first = np.array([goes.address, stays.address]) // PAGE
-    turns = (np.arange(nr_pages)[:, None] + first).ravel()
+    turns = (np.arange(nr_pages).reshape(-1, 1, piece) + first[:, None]).ravel()
     await process.touch_pages(turns, np.ones(2 * nr_pages, np.int64))
     await process.munmap(goes)
     return process, stays

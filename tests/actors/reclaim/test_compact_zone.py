@@ -148,6 +148,19 @@ def test_what_a_user_writes_compacts_all_of_it():
     assert moved > 0
 
 
+def test_free_pages_that_were_not_used_are_given_back():
+    """A free block is taken whole, though fewer pages are moved."""
+
+    async def main(machine):
+        driver, *_ = await used_up(machine, 7, nr_pages=1536, piece=48)
+        assert await driver.alloc_block(7) is not None
+        return machine.vmstat, machine.kernel.nr_in_flight
+
+    counted, nr_in_flight = run(small_machine(sysctl=TUNABLES), main).result
+    assert counted["compact_isolated"] > 2 * counted["pgmigrate_success"] > 0
+    assert nr_in_flight == 0
+
+
 def test_a_zone_that_compaction_fails_for_is_left_alone_for_a_while():
     """Nothing can be moved: each failure has twice as many requests do without it."""
 
