@@ -61,6 +61,7 @@ def test_each_failure_doubles_how_long_it_is_put_off(nr_failed):
 counts = st.lists(st.integers(0, 40), min_size=NR_ORDERS, max_size=NR_ORDERS)
 
 
+@settings(max_examples=50, deadline=None)
 @given(counts, st.integers(0, NR_ORDERS - 1))
 def test_the_indexes_are_what_the_pages_say(nr_free, order):
     """The share of pages in smaller blocks; and by how much the blocks are too many."""
