@@ -102,6 +102,8 @@ def check_tlbs(
     def left(suspects: I64) -> Iterator[int]:
         for i in suspects.tolist():
             mm = kernel.mms.by_number[int(numbers[i])]
+            if mm.tlb_flush_pending:
+                continue
             if mm.number in kernel.reaped_mms:  # another task unmaps, and flushes before it ends
                 continue
             if uses(kernel, int(cpus[i]), mm) and not is_leaving(mm, int(vpns[i])):

@@ -151,9 +151,13 @@ def test_writers_go_on_in_the_order_they_came():
     with_throttle(scenario)
 
 
-@pytest.mark.parametrize("bandwidth", ["10M", "1M"])
+@pytest.mark.parametrize("bandwidth", ["10M", "2M"])
 def test_a_slow_swap_disk_makes_a_program_slow_and_does_not_kill_it(bandwidth):
-    """Twice the memory is written; whoever reclaims sleeps until the disk has written."""
+    """Twice the memory is written; whoever reclaims sleeps until the disk has written.
+
+    Of a disk of 1 MB/s a request may take longer than 16 tries in vain, a jiffy each: then one may
+    be killed, as with Linux since 5.16.
+    """
 
     async def main(machine):
         process = await machine.spawn("p")

@@ -105,4 +105,4 @@ def test_the_notebook_runs(capsys):
     [command] = re.findall(r"`kernelsim (.*?)`", told)
     assert exit_status(command.replace("DIR", str(names["result"].directory)).split()) == 0
     assert "direct reclaim" in capsys.readouterr().out
-    assert names["eager"].value < names["result"].value
+    assert names["eager"].value > names["result"].value > 0

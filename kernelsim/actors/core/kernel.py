@@ -228,7 +228,7 @@ class Kernel:
         arch = self.spec.arch
         if arch == "x86_64":  # all memory is
             low = (zone[:, Z_START_PFN] + zone[:, Z_SPANNED]).tolist()
-            low.append(self.spec.dimm_window[1])  # also what comes later
+            low.append(self.spec.dimm_window[1] * bool(self.spec.maxmem_bytes))  # what comes, too
         return make_init_mm(arch, max(low), len(self.cpus))
 
     @cached_property

@@ -2,8 +2,8 @@
 
 Linux: mm/compaction.c: kcompactd, kcompactd_do_work, wakeup_kcompactd, compact_node, 6.1.
 kswapd wakes it when enough is free for a request of an order above 0, though in pieces.
-# Differs from Linux: kcompactd does not look at its node from time to time to compact it before
-# anybody asks (vm.compaction_proactiveness).
+# Differs from Linux: No node is compacted from time to time before anybody asks for a block
+# (vm.compaction_proactiveness).
 Owns: its run over the node; what it is asked for is shared with those who ask (`KcompactdState`).
 Interface: `wakeup_kcompactd`; `compact_node` does all of a node, in the caller's time.
 Units: pages; an order is the logarithm of a number of pages.

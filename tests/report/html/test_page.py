@@ -224,7 +224,7 @@ def test_memory_that_comes_and_stays_is_told_and_marked(tmp_path):
     text = write_report(tmp_path).read_text()
     for told in (
         "Of memory, 1 block came online.",
-        "Memory could not go offline once, block 32 at ",
+        "Memory could not go offline twice, first block 32 at ",
         "Free pages of node 0 Normal",
         "What lies where in memory that was added",
         '"memory32 online"',
