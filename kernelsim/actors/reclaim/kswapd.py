@@ -143,8 +143,8 @@ class Kswapd(Actor):
             await self._reclaimer.shrink_node(run.sc, self.nid)
             self._wake_throttled()
             run.end_pass()
-        # Differs from Linux: kcompactd is not woken when a boost of the watermarks is worked off,
-        # to make whole the pageblocks that were mixed up.
+        # Differs from Linux: A boost of the watermarks that is worked off does not wake kcompactd,
+        # which would make whole the pageblocks that were mixed up.
         run.finish(kernel.mem, kernel.lruvec)
         snapshot_refaults(kernel.mem, kernel.lruvec, self.nid)
         return run.sc.order

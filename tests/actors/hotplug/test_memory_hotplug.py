@@ -66,7 +66,7 @@ def test_pages_in_use_move_and_keep_what_they_hold() -> None:
         process = await machine.spawn("user")
         fd = await process.syscall("open", "/data")
         regions = [await process.mmap("2M"), await process.mmap("1M", shared=True)]
-        regions.append(await process.mmap("1M", fd=fd))
+        regions.append(await process.mmap("2M", fd=fd))
         for region in regions:  # tables, and slabs for the file, which cannot move, come first
             await process.touch(region, length=1)
         async with block_0_full(machine):
@@ -77,7 +77,7 @@ def test_pages_in_use_move_and_keep_what_they_hold() -> None:
         again = [await process.touch(region) for region in regions]
         return error, in_use(machine, 1), [each.minflt for each in again]
 
-    spec = small_machine(memory="256M", files={"/data": "1M"})
+    spec = small_machine(memory="256M", files={"/data": "2M"})
     assert (0, 0, [0, 0, 0]) == run(spec, main).result
 
 
