@@ -56,6 +56,7 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.file.dirty_limits import node_dirty_ok
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import Gfp
+from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.sched.fair import SchedEntity
 
@@ -114,12 +115,10 @@ class Duties(Observer):
             )
         free = int(mem.zone[zone, Z_FREE])
         if free <= floor:
-            self.note(
-                f"{task.name} asks zone {zone} for a page: {free} are free, and it had to stop at "
-                f"{floor}"
-            )
-        # Who frees memory may have it from any node.
-        self.note("" if task.memalloc else wrong_node(self._kernel, task.pid, context, zone))
+            stop = f"{free} are free, and it had to stop at {floor}"
+            self.note(f"{task.name} asks zone {zone} for a page: {stop}")
+        if not alloc_flags & ALLOC_NO_WATERMARKS:  # else it may have what is left on any node
+            self.note(wrong_node(self._kernel, task.pid, context, zone))
         open_zones = self._open_zones(context, mark)
         self.note(self._wrong_choice(task.pid, open_zones, zone, lowest))
 
@@ -175,7 +174,8 @@ class Duties(Observer):
     ) -> None:
         """Compare how far down a request for a block means to take a zone with what it may."""
         self.note(wrong_block(self._kernel.mem, task, context, zone, order, mark, alloc_flags))
-        self.note("" if task.memalloc else wrong_node(self._kernel, task.pid, context, zone))
+        if not alloc_flags & ALLOC_NO_WATERMARKS:
+            self.note(wrong_node(self._kernel, task.pid, context, zone))
 
     def took_block(self, zone: int, order: int, cpu_nid: int, preferred_nid: int) -> None:
         """Enter a block that was handed out."""

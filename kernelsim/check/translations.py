@@ -102,7 +102,7 @@ def check_tlbs(
     def left(suspects: I64) -> Iterator[int]:
         for i in suspects.tolist():
             mm = kernel.mms.by_number[int(numbers[i])]
-            if mm.tlb_flush_pending:
+            if int(vpns[i]) in mm.tlb_flush_pending:
                 continue
             if mm.number in kernel.reaped_mms:  # another task unmaps, and flushes before it ends
                 continue

@@ -207,7 +207,11 @@ class MachineHandle(MachineView):
         await self.write_action("drop_caches", what)
 
     async def compact_memory(self) -> None:
-        """Write to vm.compact_memory, in a process of its own: all nodes are compacted, whole."""
+        """Write to vm.compact_memory, in a process of its own: all nodes are compacted, whole.
+
+        Raises:
+            SyscallError: ENOENT; a classic kernel cannot.
+        """
         await self.write_action("compact_memory", 1)
 
     async def write_action(self, call: str, value: int) -> None:

@@ -6,12 +6,10 @@ else kswapd is told, and the task compacts memory and reclaims some itself.
 Units: pages, pfn; an order is the logarithm of a number of pages.
 """
 
-from typing import Final
-
 from kernelsim.actors.alloc.direct_compact import try_to_compact_pages, zonelist_suitable
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
 from kernelsim.actors.alloc.node_reclaim import node_reclaim
-from kernelsim.actors.alloc.page_allocator import out_of_memory, slowpath_flags
+from kernelsim.actors.alloc.page_allocator import GFP_MAY_FAIL, out_of_memory, slowpath_flags
 from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds, wakeup_kswapd
 from kernelsim.actors.alloc.warn_alloc import warn_alloc
 from kernelsim.actors.core.current import Current
@@ -40,8 +38,6 @@ from kernelsim.mm.page.gfp import Gfp
 from kernelsim.mm.page.page_alloc import zone_watermark_ok
 from kernelsim.mm.reclaim.vmscan_direct import ReclaimRetry
 from kernelsim.trace.oom import compact_retry
-
-MAY_FAIL: Final = Gfp.RETRY_MAYFAIL | Gfp.THISNODE
 
 
 async def alloc_block(current: Current, context: AllocContext, order: int) -> int:
@@ -146,8 +142,8 @@ class _Slowpath:
             pfn = await self._try()
             if pfn or task.memalloc or task.killed or Gfp.DIRECT_RECLAIM not in context.gfp:
                 return pfn
-            nr_reclaimed = await self._direct_reclaim()
-            pfn = await self._try() or await self._direct_compact(self._compact.priority)
+            nr_reclaimed, pfn = await self._direct_reclaim()
+            pfn = pfn or await self._direct_compact(self._compact.priority)
             if pfn or not await self._goes_on(nr_reclaimed):
                 return pfn
 
@@ -206,8 +202,11 @@ class _Slowpath:
             mark=Z_WMARK_MIN, alloc_flags=self._alloc_flags,
         )  # fmt: skip
 
-    async def _direct_reclaim(self) -> int:
-        """Free pages, and have the CPUs give back what they keep; return how many were reclaimed.
+    async def _direct_reclaim(self) -> tuple[int, int]:
+        """Reclaim, then look for a block; if it hides in the CPUs' lists, empty them first.
+
+        Returns:
+            How many pages were reclaimed, and the block's first frame or 0.
 
         Source: Linux 6.1 mm/page_alloc.c:__alloc_pages_direct_reclaim
         """
@@ -218,9 +217,12 @@ class _Slowpath:
                 self._current, context.gfp, context.zonelist, self._order
             )
             task.waits.reclaim_ns += kernel.engine.now_ns - began_ns
-            for zone in context.zonelist:
-                await drain_all_pages(self._current, zone)
-        return nr_reclaimed
+            pfn = await self._try() if nr_reclaimed else 0
+            if nr_reclaimed and not pfn:
+                for zone in context.zonelist:
+                    await drain_all_pages(self._current, zone)
+                pfn = await self._try()
+        return nr_reclaimed, pfn
 
     async def _goes_on(self, nr_reclaimed: int) -> bool:
         """Tell whether to begin again; kill a process for a small block if nothing else is left."""
@@ -240,7 +242,7 @@ class _Slowpath:
             return True
         if nr_reclaimed and not self._current.task.killed and self._should_compact_retry():
             return True
-        if self._is_costly or gfp & MAY_FAIL:
+        if self._is_costly or int(gfp) & GFP_MAY_FAIL:
             return False
         self._retry = ReclaimRetry()
         await out_of_memory(self._current, self._context, self._order)

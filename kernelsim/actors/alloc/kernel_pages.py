@@ -14,7 +14,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.messages.blocks import FreeBlock
-from kernelsim.mm.core.mem import I64, PG_kernel, zone_of
+from kernelsim.mm.core.mem import I64, PG_kernel, nid_of, zone_of
 from kernelsim.mm.page.gfp import Gfp
 
 
@@ -51,7 +51,7 @@ async def alloc_kernel_block(current: Current, gfp: Gfp, order: int) -> I64:
 
     Source: Linux 6.1 mm/page_alloc.c:__get_free_pages
     """
-    kernel, task = current
+    kernel = current.kernel
     pfn = await alloc_block(current, alloc_context(current, gfp), order)
     if not pfn:
         return np.zeros(0, np.int64)
@@ -59,7 +59,7 @@ async def alloc_kernel_block(current: Current, gfp: Gfp, order: int) -> I64:
     kernel.mem.pages.flags[pfns] |= np.uint32(PG_kernel)
     kernel.placed(len(pfns))
     if Gfp.ZERO in gfp:
-        await task.compute(kernel.spec.latency.page_zeroing_ns * len(pfns), resched=False)
+        await clear_pages(current, nid_of(kernel.mem, pfn), len(pfns))
     return pfns
 
 

@@ -21,7 +21,12 @@ from kernelsim.actors.messages.blocks import IsolateFreepages, IsolateMigratepag
 from kernelsim.actors.messages.node import DrainPages
 from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.actors.tracing import trace
-from kernelsim.mm.core.mem import I64, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
+from kernelsim.mm.core.mem import (
+    I64,
+    MAX_ORDER_NR_PAGES,
+    PAGEBLOCK_NR_PAGES,
+    PAGEBLOCK_ORDER,
+)
 from kernelsim.mm.core.vmstat import (
     COMPACT_FREE_SCANNED,
     COMPACT_ISOLATED,
@@ -234,7 +239,7 @@ class _Run:
             cc.is_contended = True
         more = wanted - len(self._free)
         scan = np.array((start, end, more, cc.zone, 0, 0), np.int64)
-        out = np.zeros(more + PAGEBLOCK_NR_PAGES, np.int64)
+        out = np.zeros(more + MAX_ORDER_NR_PAGES, np.int64)
         request = IsolateFreepages(cc.zone, scan, out, task.cpu.name)
         nr: int = await self._node.ref.ask(request)
         self._free = np.concatenate((self._free, out[:nr]))

@@ -16,7 +16,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.kswapd import WakeUp
 from kernelsim.actors.reclaim.compact_zone import compact_zone, suitable
 from kernelsim.actors.tracing import trace
-from kernelsim.mm.core.mem import MIGRATE_UNMOVABLE, Z_MANAGED
+from kernelsim.mm.core.mem import MIGRATE_UNMOVABLE
 from kernelsim.mm.core.vmstat import (
     COMPACT_DAEMON_FREE_SCANNED,
     COMPACT_DAEMON_MIGRATE_SCANNED,
@@ -29,6 +29,7 @@ from kernelsim.mm.page.compaction import (
     CompactControl,
     CompactResult,
 )
+from kernelsim.mm.reclaim.vmscan import zones_upto
 from kernelsim.sim.actor import Actor
 from kernelsim.trace.compaction import (
     mm_compaction_defer_compaction,
@@ -87,7 +88,7 @@ class Kcompactd(Actor):
         order, highest = state.max_order, highest_zoneidx(kernel, self.nid)
         trace(self, mm_compaction_kcompactd_wake(self.nid, order, highest))
         kernel.mem.vm_event[COMPACT_DAEMON_WAKE] += 1
-        for zone in zones_upto(kernel, self.nid, highest):
+        for zone in zones_upto(kernel.mem, self.nid, highest):
             cc = control(zone, order, highest)
             if kernel.compaction.zones[zone].is_deferred(order):
                 continue
@@ -95,7 +96,8 @@ class Kcompactd(Actor):
                 await self._compact(cc)
         if state.max_order <= order:
             state.max_order = 0
-        state.highest_zoneidx = None
+        if highest_zoneidx(kernel, self.nid) >= highest:  # else of one that came meanwhile
+            state.highest_zoneidx = None
 
     async def _compact(self, cc: CompactControl) -> None:
         kernel, known = self._kernel, self._kernel.compaction.zones[cc.zone]
@@ -107,12 +109,6 @@ class Kcompactd(Actor):
             defer_compaction(self._current, cc.zone, cc.order)
         kernel.mem.vm_event[COMPACT_DAEMON_MIGRATE_SCANNED] += cc.nr_migrate_scanned
         kernel.mem.vm_event[COMPACT_DAEMON_FREE_SCANNED] += cc.nr_free_scanned
-
-
-def zones_upto(kernel: Kernel, nid: int, highest: int) -> list[int]:
-    """Return the zones of a node that have pages, up to a type."""
-    first = nid * len(kernel.phys.zone_types)
-    return [z for z in range(first, first + highest + 1) if kernel.mem.zone[z, Z_MANAGED]]
 
 
 def highest_zoneidx(kernel: Kernel, nid: int) -> int:
@@ -155,7 +151,7 @@ def wakeup_kcompactd(current: Current, nid: int, order: int, highest: int) -> No
     if not state.asleep:
         return
     order, highest = state.max_order, state.highest_zoneidx
-    controls = (control(zone, order, highest) for zone in zones_upto(kernel, nid, highest))
+    controls = (control(zone, order, highest) for zone in zones_upto(kernel.mem, nid, highest))
     if not any(suitable(current, cc) is CompactResult.CONTINUE for cc in controls):
         return
     trace(task, mm_compaction_wakeup_kcompactd(nid, order, highest))
@@ -169,7 +165,7 @@ async def compact_node(current: Current, nid: int) -> None:
     Source: Linux 6.1 mm/compaction.c:compact_node
     """
     kernel, highest = current.kernel, len(current.kernel.phys.zone_types) - 1
-    for zone in zones_upto(kernel, nid, highest):
+    for zone in zones_upto(kernel.mem, nid, highest):
         cc = CompactControl(
             zone, WHOLE_ZONE, MIGRATE_UNMOVABLE, MIGRATE_SYNC, highest,
             whole_zone=True, ignore_skip_hint=True,

@@ -252,7 +252,7 @@ class FaultHandler(Actor):
         unused = np.zeros(1, np.int64)
         old_pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, fault.vpn))  # it may have moved
         token = fault.token if fault.token != KEEP else int(kernel.mem.pages.token[old_pfn])
-        self._mm.tlb_flush_pending += 1
+        self._mm.tlb_flush_pending.add(fault.vpn)
         done, nr_unused = wp_page_copy(
             *kernel.space, self._mm.number, fault.vpn, 1, 1, self._pfn, 1, token, unused
         )
@@ -266,7 +266,7 @@ class FaultHandler(Actor):
                 await move_folios(self._current, np.array([old_pfn], np.int64), 1, locks=False)
         if done:
             await flush_tlb_mm_range(self._current, self._mm, fault.vpn, 1)
-        self._mm.tlb_flush_pending -= 1
+        self._mm.tlb_flush_pending.discard(fault.vpn)
         if not done:  # no longer a page to be copied
             await free_frames(self._current, self._pfn, 1)
             return RETRY

@@ -26,6 +26,7 @@ from kernelsim.mm.core.mem import (
     Z_START_PFN,
     Z_WMARK_MIN,
     Mem,
+    zone_of,
 )
 from kernelsim.mm.page.isolate_freepages import is_free_pageblock
 
@@ -223,12 +224,23 @@ class CompactControl:
             end = (self.migrate_pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1
             if end > self.free_pfn:
                 return 0
+            if not self._has_block(mem, self.migrate_pfn):
+                self.migrate_pfn = end
+                continue
             is_skipped = not self.ignore_skip_hint and self._is_first(mem) and self._skips(state)
             if not is_skipped and self._is_source(mem):
                 return end
             if not is_skipped:
                 self.update_cached_migrate(state, end)
             self.migrate_pfn = end
+
+    def _has_block(self, mem: Mem, pfn: int) -> bool:
+        """Tell whether a pageblock is the zone's: its span may have holes, and parts of others.
+
+        Source: Linux 6.1 mm/page_alloc.c:__pageblock_pfn_to_page
+        """
+        start = zone_span(mem, self.zone)[0]
+        return bool(zone_of(mem, max(pfn & -PAGEBLOCK_NR_PAGES, start)) == self.zone)
 
     def _is_first(self, mem: Mem) -> bool:
         """Tell whether the scanner has not begun with its pageblock."""
@@ -274,7 +286,7 @@ class CompactControl:
 
         Source: Linux 6.1 mm/compaction.c:suitable_migration_target, :isolation_suitable
         """
-        if is_free_pageblock(mem, self.zone, block):
+        if not self._has_block(mem, block) or is_free_pageblock(mem, self.zone, block):
             return False
         if not self.ignore_block_suitable and (
             mem.block_mt[block >> PAGEBLOCK_ORDER] != MIGRATE_MOVABLE

@@ -41,7 +41,8 @@ def isolate_freepages_block(mem: Mem, scan: I64, out: I64) -> int:
     Args:
         mem: Physical memory.
         scan: What is asked, FS_*; is told how far it came.
-        out: Gets the pages; has room for those wanted and a pageblock.
+        out: Gets the pages; has room for those wanted and MAX_ORDER_NR_PAGES: a free block may
+            reach out of its pageblock.
 
     Returns:
         How many there are.
@@ -84,7 +85,8 @@ def isolate_free_page(mem: Mem, zone: int, pfn: int) -> int:
         mem.zone[zone, Z_FREE] -= 1 << order
     del_page_from_free_list(mem, zone, pfn)
     if order >= PAGEBLOCK_ORDER - 1 and mem.block_mt[block] != MIGRATE_ISOLATE:
-        mem.block_mt[block] = MIGRATE_MOVABLE
+        for at in range(block, ((pfn + (1 << order) - 1) >> PAGEBLOCK_ORDER) + 1):
+            mem.block_mt[at] = MIGRATE_MOVABLE
     prep_new_pages(mem, pfn, 1 << order)
     return order
 

@@ -69,8 +69,8 @@ class MmStruct:
     rlimits: Rlimits = attrs.Factory(Rlimits)
     cap_sys_admin: bool = True
     cap_ipc_lock: bool = True
-    tlb_flush_pending: int = 0
-    """Tasks that have changed entries of present pages, and flush TLBs yet."""
+    tlb_flush_pending: set[int] = attrs.Factory(set)
+    """Pages whose entries now lead to copies, of which TLBs are still to hear."""
 
     map: VmaMap = attrs.Factory(VmaMap)
     mmap_base: int = 0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kernelsim.config.era import CLASSIC
+from kernelsim.errors import SyscallError
 from kernelsim.mm.core.vmstat import COMPACT_DAEMON_WAKE
 from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from tests.actors.alloc.test_block_allocator import TUNABLES, in_pieces
@@ -220,6 +221,8 @@ def test_a_classic_kernel_compacts_nothing():
         driver, _, _ = await used_up(machine, 4)
         while await driver.alloc_block(4, "GFP_KERNEL | __GFP_NOWARN") is not None:
             pass  # of what the CPU's lists had
+        with pytest.raises(SyscallError, match="ENOENT"):
+            await machine.compact_memory()
         return machine.vmstat["pgmigrate_success"], "kcompactd0" in machine.engine.actors
 
     assert run(attrs.evolve(spec, era=CLASSIC), main).result == (0, False)

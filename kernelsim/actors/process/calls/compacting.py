@@ -3,6 +3,7 @@
 Linux: mm/compaction.c: sysctl_compaction_handler, compact_nodes, compact_store, 6.1.
 """
 
+import errno
 from typing import Final
 
 import attrs
@@ -20,16 +21,19 @@ class CompactMemory:
     value: int
 
 
-async def compact_memory(caller: Caller, _message: CompactMemory) -> None:
-    """Compact all nodes.
+async def compact_memory(caller: Caller, _message: CompactMemory) -> int:
+    """Compact all nodes; return 0, or -ENOENT of a kernel that cannot.
 
     Source: Linux 6.1 mm/compaction.c:compact_nodes
     """
     await caller.enter_kernel()
+    if not caller.kernel.spec.era.compaction:
+        return -errno.ENOENT
     await lru_add_drain_all(caller.current)
     for nid, node in enumerate(caller.kernel.phys.nodes):
         if node.is_online:
             await compact_node(caller.current, nid)
+    return 0
 
 
 async def compact_store(caller: Caller, nid: int) -> None:
@@ -46,6 +50,7 @@ CALLS: Final = (
         name="compact_memory",
         value=CompactMemory,
         handler=compact_memory,
+        errors=(errno.ENOENT,),
         form="number",
     ),
 )
