@@ -151,13 +151,14 @@ def test_writers_go_on_in_the_order_they_came():
     with_throttle(scenario)
 
 
-@pytest.mark.parametrize("bandwidth", ["10M", "2M"])
-def test_a_slow_swap_disk_makes_a_program_slow_and_does_not_kill_it(bandwidth):
-    """Twice the memory is written; whoever reclaims sleeps until the disk has written.
+# Real kernels of 88 and 112 MB with such a disk killed nobody: who got no bio waited for one there,
+# which the Differs of kernelsim/mm/core/slab.py is about.
+NO_BIO_POOL = pytest.mark.xfail(reason="nobody waits for bios: the OOM killer comes instead")
 
-    Of a disk of 1 MB/s a request may take longer than 16 tries in vain, a jiffy each: then one may
-    be killed, as with Linux since 5.16.
-    """
+
+@pytest.mark.parametrize("bandwidth", ["10M", "2M", pytest.param("1M", marks=NO_BIO_POOL)])
+def test_a_slow_swap_disk_makes_a_program_slow_and_does_not_kill_it(bandwidth):
+    """Twice the memory is written; whoever reclaims sleeps until the disk has written."""
 
     async def main(machine):
         process = await machine.spawn("p")
