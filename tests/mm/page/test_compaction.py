@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernelsim.mm.core.mem import (
+    MAX_ORDER_NR_PAGES,
     MIGRATE_MOVABLE,
     MIGRATE_UNMOVABLE,
     PAGEBLOCK_NR_PAGES,
@@ -138,6 +139,38 @@ def test_who_may_not_wait_looks_at_pageblocks_of_its_type():
         ends[mode] = cc.next_migrate_block(mem, known)
     assert ends[MIGRATE_ASYNC] == 6 * PAGEBLOCK_NR_PAGES
     assert ends[MIGRATE_SYNC_LIGHT] == (cc.migrate_pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1
+
+
+def test_pageblocks_of_other_zones_and_holes_are_passed_over():
+    """A span may have holes after hotplug, and hold a part of another zone."""
+    mem, known, cc = ReclaimBox(4096).mem, ZoneCompaction(), control()
+    mem.block_mt[:] = MIGRATE_MOVABLE
+    cc.start(mem, known)
+    first = cc.migrate_pfn // PAGEBLOCK_NR_PAGES
+    mem.block_zone[first] = 0  # a hole
+    mem.block_zone[first + 1] = 2  # row 1
+    assert cc.next_migrate_block(mem, known) == (first + 3) * PAGEBLOCK_NR_PAGES
+    cc.ignore_skip_hint = True
+    wanted = [cc.is_target(full_box().mem, known, at * PAGEBLOCK_NR_PAGES) for at in range(4, 6)]
+    mem = full_box().mem
+    mem.block_zone[4] = 2
+    assert wanted == [True, True]
+    assert not cc.is_target(mem, known, 4 * PAGEBLOCK_NR_PAGES)
+
+
+def test_a_free_block_that_reaches_out_of_its_pageblock_is_taken_whole():
+    """Of the largest order: two pageblocks, movable from now on."""
+    mem = full_box().mem
+    mem.block_mt[:] = MIGRATE_UNMOVABLE
+    start = MAX_ORDER_NR_PAGES * 2
+    free_block(mem, 1024, 3)  # elsewhere: no zone is emptied
+    free_block(mem, start, 10)
+    scan = np.array((start, start + PAGEBLOCK_NR_PAGES, 32, 0, 0, 0), np.int64)
+    out = np.zeros(32 + MAX_ORDER_NR_PAGES, np.int64)
+    assert isolate_freepages_block(mem, scan, out) == MAX_ORDER_NR_PAGES
+    assert out[:MAX_ORDER_NR_PAGES].tolist() == list(range(start, start + MAX_ORDER_NR_PAGES))
+    block = start // PAGEBLOCK_NR_PAGES
+    assert mem.block_mt[block : block + 2].tolist() == [MIGRATE_MOVABLE] * 2
 
 
 @settings(max_examples=25, deadline=None)
