@@ -1,8 +1,8 @@
 """Pages for the kernel itself: taken from the zones, kept off all lists, given back by hand.
 
 Linux: include/linux/gfp.h: alloc_page, __free_page; mm/slub.c:kmalloc_large_node, 6.1.
-# Differs from Linux: The kernel itself allocates single pages at run time, a workload's kernel
-# threads blocks as well; kmalloc has no slabs of smaller objects.
+# Differs from Linux: There are slabs of some kernel objects (alloc/slab.py), and none of kmalloc's:
+# what a workload's kernel threads allocate are whole pages, and blocks of them.
 Units: pages; an order is the logarithm of a number of pages.
 """
 

@@ -266,6 +266,8 @@ class CompactControl:
 
         Source: Linux 6.1 mm/compaction.c:isolate_migratepages_block
         """
+        # Differs from Linux: A pageblock gets its skip hint when it was scanned to its end, also
+        # when pages were taken from it.
         if pfn == end and not nr_isolated:
             self.update_cached_migrate(state, end)
         if pfn == end and not (nr_isolated and self.ignore_skip_hint):
