@@ -1,5 +1,6 @@
 """Tests of recordings of other tools: each is told from its content and replayed."""
 
+import re
 from errno import ENOMEM
 
 import pytest
@@ -80,6 +81,7 @@ LTRACE = """\
 17 +++ exited (status 0) +++
 """
 ALLOCATIONS = "w 1\nm 0 5000\nc 1 10 4096\nk loaded\nr 0 200000\nf 1\nx\ns 1\nm 2 0\nT 0\n"
+TABLE = re.compile(r"^(small|end) +VSZ.*\n((?:\S.*\n)+)", re.MULTILINE)
 TEXTS = [
     (PERF_SCRIPT, "faults", "page faults     2,"),
     (PERF_TRACE, "faults", "page faults     2,"),
@@ -248,6 +250,22 @@ def test_an_allocator_without_memory_goes_on_without_the_block(tmp_path, capsys)
     machine.write_text('name = "m"\n[[node]]\ncpus = "0"\nmemory = "64M"\n')
     assert cli.exit_status(["run", str(path), "--machine", str(machine)]) == cli.EXIT_DONE
     assert "ptmalloc2 had no memory for 1 blocks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("last", ["", "T 1\n"])
+def test_an_allocator_whose_process_is_killed_leaves_the_others_their_table(last, tmp_path, capsys):
+    """A copy to a larger block gets no page: the note tells the operation, the table all others."""
+    path, machine = tmp_path / "t", tmp_path / "m.toml"
+    path.write_text(f"m 0 100\nk small\nm 1 7000000\nT 1\nr 1 9000000\n{last}")
+    machine.write_text('name = "small"\n[[node]]\ncpus = "0"\nmemory = "16M"\n')
+    words = [str(path), "--machine", str(machine), "--set", "vm.overcommit_memory=1"]
+    assert cli.exit_status(["run", *words]) == cli.EXIT_DONE
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert f"tcmalloc was ended in operation 5 of {7 + bool(last)}" in said.out
+    tables = {title: told.splitlines() for title, told in TABLE.findall(said.out)}
+    assert len(tables["small"]) == 5
+    assert {"tcmalloc", "ptmalloc2"} & {row.split()[0] for row in tables["end"]} == {"ptmalloc2"}
 
 
 def test_masim_is_read_and_drawn(tmp_path):
