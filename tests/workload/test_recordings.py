@@ -1,5 +1,6 @@
 """Tests of recordings of other tools: each is told from its content and replayed."""
 
+import gzip
 import re
 from errno import ENOMEM
 
@@ -325,6 +326,40 @@ def test_a_configuration_whose_process_is_killed_ends(tmp_path, capsys):
     words = [str(path), "--machine", str(machine), "--set", "vm.overcommit_memory=1"]
     assert cli.exit_status(["run", *words]) == cli.EXIT_DONE
     assert "OOM kills       1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MASIM, "must be unpacked first"),
+        (STRACE, "must be unpacked first"),
+        (LTRACE, ""),
+    ],
+)
+def test_only_some_are_unpacked(text, told, tmp_path, capsys):
+    """What only looks into the text of a .gz is refused in one line, not read as if it were one."""
+    path = tmp_path / "r.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    assert cli.exit_status(["run", str(path)]) == (2 if told else cli.EXIT_DONE)
+    said = capsys.readouterr().err
+    assert (told in said, said.count("\n")) == (True, bool(told))
+
+
+def damaged(data):
+    """Return three damaged copies of what gzip made: cut short, a byte changed, none at all."""
+    middle = len(data) // 2
+    return data[:middle], data[:10] + b"\xff" * 9 + data[19:], b"no gzip"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_damaged_gzip_is_one_line(number, tmp_path, capsys):
+    """Whoever reads it: the one who asks what it is, and the reader of allocations."""
+    path = tmp_path / "r.gz"
+    path.write_bytes(damaged(gzip.compress(LTRACE.encode()))[number])
+    assert cli.exit_status(["run", str(path)]) == cli.EXIT_WRONG_USE
+    assert "must be a whole gzip file" in capsys.readouterr().err
+    with pytest.raises(RecordingError, match="must be a whole gzip file"):
+        read_allocations(path)
 
 
 def test_what_is_none_of_them_is_refused(tmp_path, capsys):
