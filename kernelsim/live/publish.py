@@ -20,11 +20,11 @@ from kernelsim.live.metrics import FILES
 from kernelsim.live.pace import Pace
 from kernelsim.procfs.capture import PRESSURE_STATES, capture
 from kernelsim.procfs.tree import render_tree
+from kernelsim.report.onlooker import LOOK_EVENTS
 from kernelsim.report.rundir import EVENTS, RUN, is_being_written, run_of
 from kernelsim.sched.psi import Pressure, PsiTotals
 from kernelsim.units import NS_PER_S
 
-LOOK_EVENTS: Final = 500  # events between two looks at the wall clock
 REFRESH_NS: Final = NS_PER_S // 2  # real, between two publications
 NAP_S: Final = 0.1  # real; a signal that ends the run is noticed this late
 NO_AVERAGES: Final = (0, 0, 0)
