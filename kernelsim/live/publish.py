@@ -7,9 +7,9 @@ Interface: `Published`, a frozen value; a `Board` holds the latest, for another 
 Units: ns, virtual (`t_ns`) and real (`wall_ns`).
 """
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter_ns, sleep  # noqa: TID251 - the time of those who ask
 from typing import Final
 
 import attrs
@@ -111,14 +111,14 @@ class Publisher:
     def look(self) -> None:
         """Publish if it is time to, and come back when the run may go on."""
         while not self._engine.clock.is_halted:
-            wall_ns = time.perf_counter_ns()
+            wall_ns = perf_counter_ns()
             if wall_ns >= self._due_ns:
                 self._publish("running")
-                self._due_ns = time.perf_counter_ns() + REFRESH_NS
+                self._due_ns = perf_counter_ns() + REFRESH_NS
             wait_s = self._pace.wait_s(self._engine.now_ns, wall_ns)
             if not wait_s:
                 return
-            time.sleep(min(wait_s, NAP_S))
+            sleep(min(wait_s, NAP_S))
 
     def see_end(self) -> None:
         """Publish how it ended."""
