@@ -126,6 +126,7 @@ OFFENCES = [
         [2, 3],
     ),
     (chance_and_clocks, "kernelsim/mm/a.py", "import os\nx = os.urandom(1)\n", [2]),
+    (chance_and_clocks, "kernelsim/live/a.py", "from time import sleep\n", [1]),
     (chance_and_clocks, "kernelsim/actors/a.py", "import trio\ntrio.sleep(1)\n", [2]),
     (set_orders, "kernelsim/mm/a.py", "for x in {1, 2} | y: ...\n[z for z in set(y)]\n", [1, 2]),
     (set_orders, "kernelsim/mm/a.py", "list({1})\nf(*set(y))\nsorted(set(y))\n", [1, 2]),

@@ -24,6 +24,7 @@ from kernelsim.mm.space.kernel_layout import KernelLayout, kernel_layout
 from kernelsim.procfs.address_walk import explain_address, explain_indices, explain_layout
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions, options_of_record
+from kernelsim.report.run_record import machine_digest
 from kernelsim.report.rundir import RUN, run_of
 from kernelsim.units import GIB, PAGE_SIZE
 from kernelsim.workload.script.load import load_any
@@ -138,7 +139,12 @@ def end_of(run: Path, until: str | None) -> Kernel:
     with contextlib.redirect_stdout(io.StringIO()):
         outcome = run_machine(workload, options, name=str(path))
     kernel = outcome.kernel
-    if told is not None and until is None and kernel.engine.clock.number != told["nr_steps"]:
+    if told is None:
+        return kernel
+    is_same = machine_digest(kernel.spec) == told.get("machine_sha256") and (
+        until is not None or kernel.engine.clock.number == told.get("nr_steps")
+    )
+    if not is_same:
         rule = f"is another run than {path} makes here now: run it again with --out"
         raise ConfigError("RUN", str(run), rule)
     return kernel

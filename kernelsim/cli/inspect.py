@@ -26,7 +26,6 @@ from kernelsim.report.timeline.slices import TimelineMaker
 from kernelsim.trace.registry import TRACEPOINTS
 
 CHOICE: Final = ("--event", "--actor", "--between")
-FORMS: Final = ("--sql", "--perfetto", "--ftrace")
 WAITS: Final = ("--why", "--slowest", "--stats")
 BESIDE: Final = {  # what goes with an option that prints something of its own
     **dict.fromkeys(WAITS, WAITS),
@@ -66,9 +65,9 @@ def inspect(
             is ns.
         sql: A query over one table an event, `select max(latency_ns) from ks_fault`, with t_ns,
             actor and the fields that `kernelsim events` lists; over `events`, which has t_ns,
-            actor, event, fields (JSON) and the columns of them all; and over `metrics` and
-            `processes`, counters over time. `show tables` and `describe ks_fault` list what there
-            is.
+            actor, event, fields (JSON) and the columns of them all; and over `metrics`,
+            `processes` and `memory_map`, which were sampled over time. `show tables` and
+            `describe ks_fault` list what there is.
         perfetto: Write a timeline to this file, such as trace.pftrace, which ui.perfetto.dev opens:
             a track an actor, slices for faults, reclaim, stalls, spinning and waits for disks,
             arrows from cause to effect, and the counters. CPUs show the task they switched to
@@ -86,9 +85,20 @@ def inspect(
     log = directory / EVENTS
     if not log.is_file():
         raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
-    values = event, actor, between, sql, perfetto, ftrace, why, slowest, stats, json, follow
-    given = zip((*CHOICE, *FORMS, *WAITS, "--json", "--follow"), values, strict=True)
-    require_together({name: value for name, value in given if is_given(value)})
+    options = {
+        "--event": event,
+        "--actor": actor,
+        "--between": between,
+        "--sql": sql,
+        "--perfetto": perfetto,
+        "--ftrace": ftrace,
+        "--why": why,
+        "--slowest": slowest,
+        "--stats": stats,
+        "--json": json,
+        "--follow": follow,
+    }
+    require_together({name: value for name, value in options.items() if is_given(value)})
     if why is not None or slowest is not None or stats:
         print_waits(directory, why, slowest, stats=stats)
         tell_end(directory, is_torn=False)

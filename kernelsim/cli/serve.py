@@ -18,7 +18,7 @@ from kernelsim.units import format_duration
 
 if TYPE_CHECKING:
     from kernelsim.actors.core.kernel import Kernel
-    from kernelsim.live.publish import Publisher
+    from kernelsim.live.publish import Published, Publisher
 
 
 def serve(
@@ -27,35 +27,44 @@ def serve(
     *,
     live: Annotated[bool, Parameter(negative="")] = False,
     port: Whole = 9100,
-    speed: str = "1s",
+    speed: str | None = None,
     words: RunWords = NO_WORDS,
 ) -> None:
     """Serve metrics with node_exporter's names on http://127.0.0.1:9100/metrics until Ctrl-C.
 
-    Of a run that has ended, its state at the end is served; with --live a run is started, and
-    served while it goes on and afterwards.
+    Of a run that has ended, its state at the end or at a snapshot is served; with --live a run is
+    started, and served while it goes on and afterwards.
 
     Args:
-        what: What `kernelsim run --out` wrote; with --live a workload, as of `kernelsim run`.
+        what: What `kernelsim run --out` wrote, or a snapshot in it; with --live a workload, as of
+            `kernelsim run`.
         live: Run the workload.
         port: Where to listen, on this computer only; 0 for any free port.
-        speed: Virtual time that passes in a second, if the simulator can: with 1s, rates a second
-            are the machine's.
+        speed: Virtual time that passes in a second, if the simulator can: with 1s, which it is by
+            default, rates a second are the machine's.
         words: Of the run.
     """
     from kernelsim.live.publish import Board, published_end
     from kernelsim.live.server import MetricsServer
 
     if live:
-        serve_run(what, words, port=port, speed_ns=positive_ns("--speed", speed))
+        serve_run(what, words, port=port, speed_ns=positive_ns("--speed", speed or "1s"))
         return
+    if speed is not None:
+        raise ConfigError("--live", live, "is needed for --speed: that run has ended")
     if words != NO_WORDS:
         raise ConfigError("--live", live, "is needed for options of a run: that one has ended")
     published = published_end(what)
-    when = "" if published.t_ns is None else f", {format_duration(published.t_ns)} of virtual time"
     with MetricsServer(Board(published), port) as server:
-        print(f"{what}: the state at the end of the run{when}")
+        print(f"{what}: {told_moment(published)}")
         wait_at(server.url)
+
+
+def told_moment(published: "Published") -> str:
+    """Return what moment of a run is served; nothing in a snapshot says its time."""
+    if published.t_ns is None:
+        return "the state at a snapshot"
+    return f"the state at the end of the run, {format_duration(published.t_ns)} of virtual time"
 
 
 def wait_at(url: str) -> None:

@@ -4,6 +4,9 @@ They are made from the texts of the files, as node_exporter makes them, so the t
 has ended and the state of one that goes on have the same.
 Names, labels, types and units are those of node_exporter 1.5: the collectors meminfo, meminfo_numa,
 vmstat (all fields), pressure, stat, cpu, buddyinfo, diskstats, and zoneinfo's watermarks and sizes.
+Left out are the times of guests, and of diskstats all behind its first eleven columns: discards and
+flushes. The totals of pressure of a run that goes on are not those of its /proc/pressure but the
+publisher's own, as reading the files would change them.
 
 Interface: `node_metrics`.
 Units: seconds, bytes, pages: in the name; times are virtual.

@@ -7,9 +7,9 @@ Interface: `Published`, a frozen value; a `Board` holds the latest, for another 
 Units: ns, virtual (`t_ns`) and real (`wall_ns`).
 """
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter_ns, sleep  # noqa: TID251 - the time of those who ask
 from typing import Final
 
 import attrs
@@ -20,11 +20,11 @@ from kernelsim.live.metrics import FILES
 from kernelsim.live.pace import Pace
 from kernelsim.procfs.capture import PRESSURE_STATES, capture
 from kernelsim.procfs.tree import render_tree
+from kernelsim.report.onlooker import LOOK_EVENTS
 from kernelsim.report.rundir import EVENTS, RUN, is_being_written, run_of
 from kernelsim.sched.psi import Pressure, PsiTotals
 from kernelsim.units import NS_PER_S
 
-LOOK_EVENTS: Final = 500  # events between two looks at the wall clock
 REFRESH_NS: Final = NS_PER_S // 2  # real, between two publications
 NAP_S: Final = 0.1  # real; a signal that ends the run is noticed this late
 NO_AVERAGES: Final = (0, 0, 0)
@@ -111,14 +111,14 @@ class Publisher:
     def look(self) -> None:
         """Publish if it is time to, and come back when the run may go on."""
         while not self._engine.clock.is_halted:
-            wall_ns = time.perf_counter_ns()
+            wall_ns = perf_counter_ns()
             if wall_ns >= self._due_ns:
                 self._publish("running")
-                self._due_ns = time.perf_counter_ns() + REFRESH_NS
+                self._due_ns = perf_counter_ns() + REFRESH_NS
             wait_s = self._pace.wait_s(self._engine.now_ns, wall_ns)
             if not wait_s:
                 return
-            time.sleep(min(wait_s, NAP_S))
+            sleep(min(wait_s, NAP_S))
 
     def see_end(self) -> None:
         """Publish how it ended."""

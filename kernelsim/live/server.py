@@ -8,7 +8,6 @@ Interface: `MetricsServer`, a context manager; it answers in a thread of its own
 
 import errno
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -77,12 +76,7 @@ class MetricsServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

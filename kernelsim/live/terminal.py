@@ -10,7 +10,6 @@ import select
 import termios
 import tty
 from contextlib import suppress
-from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console
@@ -45,12 +44,7 @@ class Keyboard:
         tty.setcbreak(self._fd, termios.TCSANOW)
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(termios.error):  # the terminal may be gone
             termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
 
@@ -87,12 +81,7 @@ class Screen:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._live.stop()
 

@@ -8,9 +8,9 @@ keys are protocols.
 Units: ns, virtual (`t_ns`, `now_ns`) and real (`wall_ns`).
 """
 
-import time
 from collections.abc import Callable
 from math import isinf
+from time import perf_counter_ns  # noqa: TID251 - the time of the person who watches
 from typing import Final, Protocol
 
 from rich.text import Text
@@ -20,9 +20,9 @@ from kernelsim.live.pace import Pace
 from kernelsim.live.picture import Scene, picture
 from kernelsim.live.terminal import QUIT
 from kernelsim.live.view import View, take_view
+from kernelsim.report.onlooker import LOOK_EVENTS
 from kernelsim.units import NS_PER_S, format_duration
 
-LOOK_EVENTS: Final = 500  # events between two looks at the keys and the wall clock
 REDRAW_NS: Final = NS_PER_S // 10  # real
 REST: Final = 4  # times what drawing took is left to the run
 SCROLL: Final = {"up": -1, "down": 1, "page up": -10, "page down": 10}
@@ -72,7 +72,7 @@ class Watch:
         canvas: Canvas,
         pace: Pace,
         title: str,
-        wall_ns: Callable[[], int] = time.perf_counter_ns,
+        wall_ns: Callable[[], int] = perf_counter_ns,
     ) -> None:
         self.view: View | None = None
         self._kernel = kernel

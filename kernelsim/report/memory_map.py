@@ -1,7 +1,7 @@
 """Samples what page frames hold over virtual time: the map of memory of a run.
 
 Each zone, as it was when the machine had booted, and the place of DIMMs that may come, is cut into
-equal parts; each part is looked at some two hundred times a run (mm/core/page_kinds.py).
+equal parts; each part is looked at two hundred times a run at most (mm/core/page_kinds.py).
 
 Interface: `MemoryMap.take` whenever the sampler has taken a sample, `finish` at the end,
 `recorder` for the table.
@@ -10,6 +10,7 @@ looked at. zid is the zone's type as events have it; nid and zid of the place of
 """
 
 from itertools import pairwise
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.mm.core.mem import Z_NID, Z_SPANNED, Z_START_PFN, Z_TYPE_INDEX
 from kernelsim.mm.core.page_kinds import ANY_NODE, KINDS, R_END, R_FIRST, R_NID, count_kinds
 from kernelsim.report.metrics import MetricsRecorder
-from kernelsim.report.sampler import FIRST_INTERVAL_NS, longer
+from kernelsim.report.sampler import FIRST_INTERVAL_NS, thinned_out
 
 SAMPLES_MAX: Final = 200
 PARTS_MAX: Final = 64  # of a zone,
@@ -56,9 +57,9 @@ class MemoryMap:
         if self._kernel.engine.now_ns % self._interval_ns:
             return
         self._look()
-        while len(self._samples) >= self._samples_max:
-            self._interval_ns *= longer(self._interval_ns)
-            self._samples = [each for each in self._samples if each[0] % self._interval_ns == 0]
+        self._samples, self._interval_ns = thinned_out(
+            self._samples, self._interval_ns, self._samples_max, itemgetter(0)
+        )
 
     def finish(self) -> None:
         """Look for the last time, whatever the time, unless it has just been done."""

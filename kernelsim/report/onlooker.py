@@ -1,14 +1,17 @@
 """Who looks at a run while it goes on.
 
-Interface: `Onlooker`, a protocol. A run asks it when to let it look, does so between two events,
-and waits until it has looked, so it can hold a run up. It changes nothing in the machine.
+Interface: `Onlooker`, a protocol; `LOOK_EVENTS`, after how many events most look.
+A run asks it when to let it look, does so between two events, and waits until it has looked, so it
+can hold a run up. It changes nothing in the machine.
 Units: ns of virtual time.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from kernelsim.actors.core.kernel import Kernel
+
+LOOK_EVENTS: Final = 500  # between two looks at the wall clock, and at the keys
 
 
 class Onlooker(Protocol):

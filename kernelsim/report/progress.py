@@ -24,10 +24,10 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_MIN,
 )
 from kernelsim.mm.core.vmstat import PGFAULT
+from kernelsim.report.onlooker import LOOK_EVENTS
 from kernelsim.units import format_duration
 
 REDRAW_NS: Final = 100_000_000  # wall time
-LOOK_EVENTS: Final = 500  # events between two looks at the wall clock
 BAR_CELLS: Final = 40
 
 

@@ -27,7 +27,7 @@ from kernelsim.report.html.picture import Picture, counters_picture, memory_pict
 from kernelsim.report.html.record import read_record
 from kernelsim.report.machine_run import run_machine
 from kernelsim.report.run_options import RunOptions
-from kernelsim.report.rundir import EVENTS, METRICS, PROCESSES, run_of
+from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES, run_of
 from kernelsim.report.samples import Samples
 from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.workload.api import Main, Workload
@@ -110,6 +110,17 @@ class Result:
     def processes(self) -> Columns:
         """The counters of each living process over virtual time: t_ns, pid, rss, swap and so on."""
         return sampled(self.directory / PROCESSES)
+
+    @property
+    def memory_map(self) -> Columns:
+        """What page frames held over virtual time: a row a sample and part of a zone.
+
+        >>> import kernelsim
+        >>> parts = kernelsim.run("hog.py", machine="tiny-64m").memory_map
+        >>> list(parts)[:5], bool((parts["free"] <= parts["nr_pages"]).all())
+        (['t_ns', 'nid', 'zid', 'first_pfn', 'nr_pages'], True)
+        """
+        return sampled(self.directory / MEMORY_MAP)
 
     @property
     def counters(self) -> dict[str, int]:

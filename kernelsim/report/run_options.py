@@ -74,10 +74,11 @@ def options_of_record(record: Mapping[str, Any]) -> RunOptions:
     """Return what makes the same run again, of run.json; what only looks on is left out.
 
     Args:
-        record: What `run_record` made.
+        record: What `run_record` made. One of an earlier version, which did not say what machine
+            was asked for, gets the workload's: whether that is the same, machine_sha256 says.
     """
     return RunOptions(
-        machine=record["machine_option"],
+        machine=record.get("machine_option"),
         seed=record["seed"],
         schedule_seed=record["schedule_seed"],
         settings=tuple(record["settings"]),

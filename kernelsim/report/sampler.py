@@ -13,7 +13,8 @@ nodeN_link_ns, how long the links to it were busy. A second table has `PROCESS_C
 living process.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,9 @@ PROCESS_COLUMNS: Final = (
 )
 
 
+S = TypeVar("S")
+
+
 class Sample(NamedTuple):
     """What was sampled at one moment."""
 
@@ -130,8 +134,9 @@ class Sampler:
     def take(self) -> None:
         """Add a row for the present virtual time, and set when the next is due."""
         self._samples.append(self._sample())
-        if len(self._samples) >= self._rows_max:
-            self._thin_out()
+        self._samples, self.interval_ns = thinned_out(
+            self._samples, self.interval_ns, self._rows_max, lambda sample: int(sample.row[0])
+        )
         now_ns = self._kernel.engine.now_ns
         self.due_ns = (now_ns // self.interval_ns + 1) * self.interval_ns
 
@@ -171,12 +176,22 @@ class Sampler:
         )
         return Sample(row, process_rows(kernel))
 
-    def _thin_out(self) -> None:
-        while len(self._samples) >= self._rows_max:
-            self.interval_ns *= longer(self.interval_ns)
-            self._samples = [
-                sample for sample in self._samples if sample.row[0] % self.interval_ns == 0
-            ]
+
+def thinned_out(
+    samples: list[S], interval_ns: int, samples_max: int, t_ns: Callable[[S], int]
+) -> tuple[list[S], int]:
+    """Return fewer than so many samples, those at the multiples of an interval, and the interval.
+
+    Args:
+        samples: At multiples of `interval_ns`.
+        interval_ns: Lengthened for as long as it takes.
+        samples_max: There will be less.
+        t_ns: Gives the time of a sample.
+    """
+    while len(samples) >= samples_max:
+        interval_ns *= longer(interval_ns)
+        samples = [sample for sample in samples if t_ns(sample) % interval_ns == 0]
+    return samples, interval_ns
 
 
 def longer(interval_ns: int) -> int:

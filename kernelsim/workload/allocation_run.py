@@ -8,6 +8,7 @@ Units: KiB of memory, percent of the bytes asked for.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,7 +16,7 @@ import attrs
 
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
-from kernelsim.errors import SyscallError
+from kernelsim.errors import ProcessEndedError, SyscallError
 from kernelsim.units import KIB, MIB, NS_PER_MS, PAGE_SIZE
 from kernelsim.user.malloc.mallocs import MALLOCS
 from kernelsim.workload.allocation_trace import Operation, read_allocations
@@ -204,19 +205,32 @@ async def run_on_allocators(
         process = await machine.spawn(name)
         program = AllocatorProgram(process, process.malloc(name))
         found[name] = {}
-        for number, operation in enumerate(operations, start=1):
-            if process.exit_status is not None:
-                machine.note(f"{name} was ended before operation {number} of {len(operations)}")
-                break
-            if operation.kind == "k":
-                found[name][operation.label] = program.moment()
-            else:
-                await program.perform(operation)
-        else:
+        nr_begun = await _perform_all(program, process, operations, found[name])
+        if process.exit_status is None:
             await process.exit()
+        else:
+            machine.note(f"{name} was ended in operation {nr_begun} of {len(operations)}")
         if program.nr_failed:
             machine.note(f"{name} had no memory for {program.nr_failed} blocks")
     for label in dict.fromkeys(each.label for each in operations if each.kind == "k"):
         reached = {name: own[label] for name, own in found.items() if label in own}
         machine.print(*allocator_table(label, reached))
     return found
+
+
+async def _perform_all(
+    program: AllocatorProgram,
+    process: ProcessHandle,
+    operations: Sequence[Operation],
+    moments: dict[str, Moment],
+) -> int:
+    """Perform operations as long as the process lives; return how many were begun."""
+    for number, operation in enumerate(operations, start=1):
+        if operation.kind == "k":
+            moments[operation.label] = program.moment()
+        else:
+            with suppress(ProcessEndedError):  # a store of the allocator got no page
+                await program.perform(operation)
+        if process.exit_status is not None:
+            return number
+    return len(operations)

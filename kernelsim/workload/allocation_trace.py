@@ -65,7 +65,7 @@ def read_allocations(path: Path) -> list[Operation]:
     lines = read_text(path).splitlines()
     if any(library_call(line) for line in whole_calls(lines)):
         return list(library_operations(lines))
-    return read_trace(path)
+    return _trace_of(path, lines)
 
 
 def read_trace(path: Path) -> list[Operation]:
@@ -74,8 +74,12 @@ def read_trace(path: Path) -> list[Operation]:
     Raises:
         RecordingError: It cannot be read, or a line is no operation.
     """
+    return _trace_of(path, read_text(path).splitlines())
+
+
+def _trace_of(path: Path, lines: Sequence[str]) -> list[Operation]:
     operations = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         operation = operation_of(line.split())
         if operation is None:
             raise RecordingError(

@@ -69,7 +69,7 @@ class KernelThreadHandle:
         self._kernel = kernel
         self._thread = thread
         self._has_ended = False
-        self._blocks: dict[int, int] = {}  # pages of each that it has, by the first frame
+        self._blocks: dict[int, I64] = {}  # frames of each that it has, by the first
 
     async def alloc_pages(self, nr: int, gfp: str = "GFP_KERNEL") -> I64:
         """Allocate single pages; return their frames: all, unless gfp does not let it wait.
@@ -110,20 +110,22 @@ class KernelThreadHandle:
         pages: I64 = await self._ask(message)
         if not len(pages):
             return None
-        self._blocks[int(pages[0])] = len(pages)
+        self._blocks[int(pages[0])] = pages.copy()
         return pages
 
     async def free_block(self, pages: I64) -> None:
-        """Give a block back.
+        """Give a block back; unlike single pages, it belongs to the handle that allocated it.
 
         Raises:
-            WorkloadError: It is none that `alloc_block` returned, or it has been given back.
+            WorkloadError: It is not all of what `alloc_block` of this handle returned, or has been
+                given back.
         """
-        is_array = isinstance(pages, np.ndarray) and len(pages) > 0
-        if not is_array or self._blocks.get(int(pages[0])) != len(pages):
-            raise WorkloadError(f"free_block wants what alloc_block returned, not {pages!r}")
-        del self._blocks[int(pages[0])]
-        await self._ask(FreeKernelBlock(pages))
+        self._check_runs()
+        first = int(pages[0]) if are_frames(pages) and len(pages) else None
+        if first is None or not np.array_equal(self._blocks.get(first, ()), pages):
+            rule = "free_block wants what alloc_block returned here and is not given back"
+            raise WorkloadError(f"{rule}, not {kind_of(pages)}")
+        await self._ask(FreeKernelBlock(self._blocks.pop(first)))
 
     async def vmalloc(self, size: int | str) -> VmStruct | None:
         """Allocate memory page by page; None if no hole of the vmalloc area is large enough.
@@ -185,9 +187,9 @@ class KernelThreadHandle:
             raise ConfigError("page", page, "must be one that alloc_pages returned")
         return pfn
 
-    def _checked(self, pages: object) -> list[int]:
+    def _checked(self, pages: I64) -> list[int]:
         """Return frames that `free_pages` may free."""
-        if not isinstance(pages, np.ndarray) or pages.ndim != 1 or pages.dtype.kind not in "iu":
+        if not are_frames(pages):
             raise WorkloadError(f"free_pages wants what alloc_pages returned, not {kind_of(pages)}")
         pfns: list[int] = pages.tolist()
         for pfn in pfns:
@@ -207,6 +209,11 @@ class KernelThreadHandle:
     def _check_runs(self) -> None:
         if self._has_ended:
             raise WorkloadError(f"{self._thread.name} has been stopped")
+
+
+def are_frames(pages: object) -> bool:
+    """Return whether something is a row of whole numbers."""
+    return isinstance(pages, np.ndarray) and pages.ndim == 1 and pages.dtype.kind in "iu"
 
 
 def kind_of(value: object) -> str:

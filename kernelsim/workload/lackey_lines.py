@@ -10,12 +10,10 @@ Interface: `read_accesses`. Every fault of the file is one `RecordingError` with
 Units: pages are virtual page numbers (address >> 12); sizes and addresses of lines are bytes.
 """
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 import attrs
 import numpy as np
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from kernelsim.errors import RecordingError
 from kernelsim.units import PAGE_SHIFT
+from kernelsim.workload.recording_text import DAMAGED, WHOLE_GZIP, open_bytes
 
 LINE_BYTES_MAX: Final = 4096  # bytes; a longer line is no trace line
 
@@ -75,7 +74,7 @@ def _whole_lines(path: Path, block_bytes: int) -> Iterator[bytes]:
     rest = b""
     line = 1
     try:
-        with _open(path) as file:
+        with open_bytes(path) as file:
             while data := file.read(block_bytes):
                 data = rest + data
                 if b"\0" in data:
@@ -90,22 +89,14 @@ def _whole_lines(path: Path, block_bytes: int) -> Iterator[bytes]:
                 if end:
                     yield data[:end]
                     line += data.count(b"\n", 0, end)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        rule = "must be a whole gzip file; this one is cut short or damaged"
-        raise RecordingError(path, line, rule) from None
+    except DAMAGED:
+        raise RecordingError(path, line, WHOLE_GZIP) from None
     except OSError as error:
         rule = f"must be readable ({error.strerror})"
         raise RecordingError(path, None, rule) from None
     if rest:
         rule = "the last line must end with a newline; the trace is cut short"
         raise RecordingError(path, line, rule)
-
-
-def _open(path: Path) -> BinaryIO:
-    """Open a trace for reading bytes, unpacking `.gz`."""
-    if path.suffix == ".gz":
-        return cast("BinaryIO", gzip.open(path, "rb"))
-    return path.open("rb")
 
 
 def _parse_block(block: bytes, path: Path, first_line: int) -> PageAccesses:

@@ -69,6 +69,11 @@ def test_a_run_is_walked_at_its_end_or_before(told, tmp_path):
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"nr_steps": 1}))
     assert "is another run" in told("0", out)[2]
+    elsewhere = {name: value for name, value in record.items() if name != "machine_option"}
+    (out / "run.json").write_text(json.dumps(elsewhere))
+    assert told("0x20000123", out)[1] == text  # of an earlier version, on the workload's machine
+    (out / "run.json").write_text(json.dumps(elsewhere | {"machine_sha256": "0"}))
+    assert "is another run" in told("0", out, "--until", "1ms")[2]  # on another
     path.unlink()
     assert "needs the workload" in told("0", out)[2]
 

@@ -19,6 +19,7 @@ async def main(machine):
     hog = await machine.spawn("hog")
     area = await hog.mmap("4M")
     await hog.touch(area, write=True)
+    await machine.snapshot("full")
 """
 
 
@@ -36,7 +37,7 @@ def asked(monkeypatch, tmp_path):
         wait_at(url)
 
     def ask():
-        metrics.update(metrics_at(urls[0]))
+        metrics.update(metrics_at(urls[-1]))
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(serve, "wait_at", wait)
@@ -45,7 +46,7 @@ def asked(monkeypatch, tmp_path):
 
 
 def test_a_run_that_has_ended_is_served(asked, capsys):
-    """Its state at the end, which is said; Ctrl-C is how one leaves, so the status is 0."""
+    """Its state at the end or at a snapshot, which is said; Ctrl-C is how one leaves: status 0."""
     assert cli.EXIT_DONE == cli.exit_status(["run", "hog.py", "--out", "out"])
     capsys.readouterr()
     status, metrics = asked("out")
@@ -55,6 +56,11 @@ def test_a_run_that_has_ended_is_served(asked, capsys):
     said = capsys.readouterr().out
     assert re.match(r"out: the state at the end of the run, [\d.]+ us of virtual time\n", said)
     assert re.search(r"^http://127\.0\.0\.1:\d+/metrics until Ctrl-C$", said, re.MULTILINE)
+
+    metrics.clear()
+    asked("out/snapshots/full")
+    assert 1024 <= metrics["node_vmstat_pgfault"]
+    assert "out/snapshots/full: the state at a snapshot\n" in capsys.readouterr().out
 
 
 def test_a_run_is_started_and_served(asked, capsys):
@@ -74,6 +80,7 @@ def test_a_run_is_started_and_served(asked, capsys):
     [
         (["nowhere"], "must hold a run"),
         (["nowhere", "--seed", "3"], "--live = False: is needed for options of a run"),
+        (["nowhere", "--speed", "1s"], "--live = False: is needed for --speed"),
         (["hog.py", "--live", "--speed", "0"], "--speed = '0': must be more than 0"),
         (["hog.py", "--live", "--port", "70000"], "--port = 70000"),
     ],

@@ -175,8 +175,8 @@ def test_a_speed_holds_a_served_run_up(monkeypatch):
         publishers.append(Unmoving(kernel, board, Pace(speed_ns=10**7), RUN))
         return publishers[0]
 
-    monkeypatch.setattr("kernelsim.live.publish.time.sleep", nap)
-    monkeypatch.setattr("kernelsim.live.publish.time.perf_counter_ns", lambda: wall_ns)
+    monkeypatch.setattr("kernelsim.live.publish.sleep", nap)
+    monkeypatch.setattr("kernelsim.live.publish.perf_counter_ns", lambda: wall_ns)
     board = Board()
     options = RunOptions(machine="tiny-64m", progress=False, until="20ms")
     outcome = run_machine(Workload(hog, "machine"), options, name="hog.py", onlooker=comes)

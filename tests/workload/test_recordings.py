@@ -1,5 +1,7 @@
 """Tests of recordings of other tools: each is told from its content and replayed."""
 
+import gzip
+import re
 from errno import ENOMEM
 
 import pytest
@@ -80,6 +82,7 @@ LTRACE = """\
 17 +++ exited (status 0) +++
 """
 ALLOCATIONS = "w 1\nm 0 5000\nc 1 10 4096\nk loaded\nr 0 200000\nf 1\nx\ns 1\nm 2 0\nT 0\n"
+TABLE = re.compile(r"^(small|end) +VSZ.*\n((?:\S.*\n)+)", re.MULTILINE)
 TEXTS = [
     (PERF_SCRIPT, "faults", "page faults     2,"),
     (PERF_TRACE, "faults", "page faults     2,"),
@@ -250,6 +253,22 @@ def test_an_allocator_without_memory_goes_on_without_the_block(tmp_path, capsys)
     assert "ptmalloc2 had no memory for 1 blocks" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("last", ["", "T 1\n"])
+def test_an_allocator_whose_process_is_killed_leaves_the_others_their_table(last, tmp_path, capsys):
+    """A copy to a larger block gets no page: the note tells the operation, the table all others."""
+    path, machine = tmp_path / "t", tmp_path / "m.toml"
+    path.write_text(f"m 0 100\nk small\nm 1 7000000\nT 1\nr 1 9000000\n{last}")
+    machine.write_text('name = "small"\n[[node]]\ncpus = "0"\nmemory = "16M"\n')
+    words = [str(path), "--machine", str(machine), "--set", "vm.overcommit_memory=1"]
+    assert cli.exit_status(["run", *words]) == cli.EXIT_DONE
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert f"tcmalloc was ended in operation 5 of {7 + bool(last)}" in said.out
+    tables = {title: told.splitlines() for title, told in TABLE.findall(said.out)}
+    assert len(tables["small"]) == 5
+    assert {"tcmalloc", "ptmalloc2"} & {row.split()[0] for row in tables["end"]} == {"ptmalloc2"}
+
+
 def test_masim_is_read_and_drawn(tmp_path):
     """Regions, phases and patterns; turns stay inside their region and go on where they ended."""
     path = tmp_path / "m"
@@ -307,6 +326,40 @@ def test_a_configuration_whose_process_is_killed_ends(tmp_path, capsys):
     words = [str(path), "--machine", str(machine), "--set", "vm.overcommit_memory=1"]
     assert cli.exit_status(["run", *words]) == cli.EXIT_DONE
     assert "OOM kills       1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MASIM, "must be unpacked first"),
+        (STRACE, "must be unpacked first"),
+        (LTRACE, ""),
+    ],
+)
+def test_only_some_are_unpacked(text, told, tmp_path, capsys):
+    """What only looks into the text of a .gz is refused in one line, not read as if it were one."""
+    path = tmp_path / "r.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    assert cli.exit_status(["run", str(path)]) == (2 if told else cli.EXIT_DONE)
+    said = capsys.readouterr().err
+    assert (told in said, said.count("\n")) == (True, bool(told))
+
+
+def damaged(data):
+    """Return three damaged copies of what gzip made: cut short, a byte changed, none at all."""
+    middle = len(data) // 2
+    return data[:middle], data[:10] + b"\xff" * 9 + data[19:], b"no gzip"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_damaged_gzip_is_one_line(number, tmp_path, capsys):
+    """Whoever reads it: the one who asks what it is, and the reader of allocations."""
+    path = tmp_path / "r.gz"
+    path.write_bytes(damaged(gzip.compress(LTRACE.encode()))[number])
+    assert cli.exit_status(["run", str(path)]) == cli.EXIT_WRONG_USE
+    assert "must be a whole gzip file" in capsys.readouterr().err
+    with pytest.raises(RecordingError, match="must be a whole gzip file"):
+        read_allocations(path)
 
 
 def test_what_is_none_of_them_is_refused(tmp_path, capsys):

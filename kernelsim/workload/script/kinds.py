@@ -4,7 +4,6 @@ Interface: `kind_of`.
 """
 
 import ast
-import gzip
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -16,6 +15,7 @@ from kernelsim.workload.call_lines import KNOWN, call_of
 from kernelsim.workload.fault_recording import fault_of
 from kernelsim.workload.lackey import is_recording
 from kernelsim.workload.masim import is_masim
+from kernelsim.workload.recording_text import DAMAGED, WHOLE_GZIP, open_bytes
 from kernelsim.workload.script.script import COMMANDS, PROGRAMS
 
 Kind = Literal["python", "script", "lackey", "oom", "faults", "strace", "masim", "allocations"]
@@ -26,7 +26,8 @@ KINDS: Final = (
     "and free), a trace of allocations (`m 1 64`), a configuration of masim, or a kernel log with "
     "an OOM report"
 )
-HEAD_BYTES: Final = 1 << 16  # of a file; a recording may be larger than memory
+PACKED: Final = ("lackey", "allocations")  # whose readers unpack .gz
+HEAD_BYTES: Final = 1 << 16  # of a file
 RECORDED_LINES: Final = 50  # of a file in which a recording shows what it is
 LACKEY: Final = re.compile(r"(==\d+==.*|I  [0-9a-fA-F]+,\d+| [LSM] [0-9a-fA-F]+,\d+)\s*")
 PYTHON_ONLY: Final = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -36,11 +37,26 @@ def kind_of(path: Path) -> Kind:
     """Return what a file is.
 
     Raises:
-        WorkloadError: It cannot be read, or is none of these; says what was seen.
+        WorkloadError: It cannot be read, is compressed though nothing unpacks its kind, or is none
+            of these; says what was seen.
     """
     if is_recording(path):  # its mistakes are told as a recording's
         return "lackey"
-    text = _head(path)
+    try:
+        kind = _kind_by_content(path)
+    except DAMAGED:
+        raise WorkloadError(WHOLE_GZIP, path) from None
+    except OSError as error:
+        raise WorkloadError(error.strerror or str(error), path) from None
+    if path.suffix == ".gz" and kind not in PACKED:
+        rule = "must be unpacked first: only recordings of lackey and of allocations may be .gz"
+        raise WorkloadError(rule, path)
+    return kind
+
+
+def _kind_by_content(path: Path) -> Kind:
+    with open_bytes(path) as file:  # a recording may be larger than memory
+        text = file.read(HEAD_BYTES).decode(errors="replace")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     first = lines[0] if lines else ""
     if LACKEY.fullmatch(first):
@@ -66,22 +82,9 @@ def kind_of(path: Path) -> Kind:
     raise WorkloadError(f"must be {KINDS}; {seen}", path)
 
 
-def _head(path: Path) -> str:
-    """Return the first part of a file's text, unpacked if its name ends in .gz.
-
-    Raises:
-        WorkloadError: It cannot be read.
-    """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return file.read(HEAD_BYTES).decode(errors="replace")
-    except (OSError, EOFError) as error:
-        raise WorkloadError(getattr(error, "strerror", None) or str(error), path) from None
-
-
 def _has_oom_report(path: Path) -> bool:
     """Return whether a line of a kernel log says that somebody invoked the OOM killer."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return any(INVOKED.encode() in line for line in file)
 
 

@@ -92,6 +92,12 @@ def test_what_is_no_order_and_no_block():
         with pytest.raises(ConfigError, match="order"):
             await driver.alloc_block(11)
         block = await driver.alloc_block(1)
+        other = machine.kernel_thread("other")
+        for wrong in (block.reshape(1, 2), block[:1], block[::-1], block[[0, 0]], block + 0.5, 7):
+            with pytest.raises(WorkloadError, match="free_block"):
+                await driver.free_block(wrong)
+        with pytest.raises(WorkloadError, match="free_block"):
+            await other.free_block(block)
         await driver.free_block(block)
         with pytest.raises(WorkloadError, match="free_block"):
             await driver.free_block(block)
