@@ -9,8 +9,11 @@ from kernelsim.mm.core.slab_cache import (
     NO_PAGE,
     RADIX_TREE_NODE,
     SB_PFN,
+    SC_CPU_MAX,
+    SC_MIN_PARTIAL,
     SC_NR_INUSE,
     SC_NR_SLABS,
+    SLAB_EMPTY,
 )
 from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from tests.small_machine import PAGE, available, pages_of_slabs, run, small_machine
@@ -97,6 +100,27 @@ def test_swap_takes_nodes_and_bios():
     assert bios[0] > bios[1] == 0
     assert nodes == used > 15
     assert 0 < unreclaimable < nr_pages
+
+
+@pytest.mark.parametrize("call", ["mlock", "madvise", "swapoff"])
+def test_calls_that_take_pages_off_swap_give_slabs_back(call):
+    """Where no empty slab is to be kept, none waits for a later task to give its pages back."""
+
+    async def main(machine):
+        slabs = machine.mem.slabs
+        slabs.cache[:, [SC_CPU_MAX, SC_MIN_PARTIAL]] = 0
+        process = await machine.spawn("p", cpu=0)
+        region = await process.mmap(NR_PAGES * PAGE)
+        await process.touch(region, write=True)
+        await process.syscall("madvise", region, "pageout")
+        await machine.sleep("1s")
+        nodes = int(slabs.cache[RADIX_TREE_NODE, SC_NR_INUSE])
+        words = {"mlock": (region,), "madvise": (region, "free"), "swapoff": ("/dev/vda",)}
+        await process.syscall(call, *words[call])
+        return nodes, int(slabs.cache[RADIX_TREE_NODE, SC_NR_INUSE]), int(slabs.state[SLAB_EMPTY])
+
+    nodes, left, waiting = run(small_machine(memory="16M", swap="32M"), main).result
+    assert (nodes > 15, left, waiting) == (True, 0, 0)
 
 
 def test_objects_without_memory_lie_on_no_page(monkeypatch):
