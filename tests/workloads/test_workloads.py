@@ -141,7 +141,7 @@ def without_cpu_time(text):
 def test_messages_begin_as_bursts_do(name, capsys):
     """Of workloads that are long for messages, the beginning is the same by messages.
 
-    But for the CPU times: the access in which the run ends has some of its own by messages only.
+    But for the CPU times: of the access in which the run ends, each may have counted a part.
     """
     assert name in LONG
     until = ["--until", BEGINNINGS[name]]
