@@ -12,10 +12,12 @@ import attrs
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
+from kernelsim.check.slab import slab_pages
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.machine import Machine
 from kernelsim.mm.core.mem import Z_FREE, Mem
+from kernelsim.mm.core.slab_cache import SC_CPU_MAX, SC_MIN_PARTIAL, SC_NR_INUSE, SC_ORDER
 from kernelsim.mm.core.vmstat import VM_EVENT_NAMES
 from kernelsim.sim.ending import Ended
 from kernelsim.sim.engine import Engine
@@ -143,6 +145,28 @@ def run(
 def free_pages(machine: OpenMachine) -> int:
     """Return the free pages of all zones."""
     return int(machine.mem.zone[:, Z_FREE].sum())
+
+
+def pages_of_slabs(machine: OpenMachine) -> int:
+    """Return the pages that slabs have."""
+    return len(slab_pages(machine.mem)[0])
+
+
+def slab_pages_kept(machine: OpenMachine) -> int:
+    """Return the most pages that slabs without an object keep."""
+    cache = machine.mem.slabs.cache
+    most = 1 + cache[:, SC_CPU_MAX] + cache[:, SC_MIN_PARTIAL]  # one is the current one
+    return int((most << cache[:, SC_ORDER]).sum())
+
+
+def objects_in_use(machine: OpenMachine) -> int:
+    """Return the objects of all slab caches that are in use."""
+    return int(machine.mem.slabs.cache[:, SC_NR_INUSE].sum())
+
+
+def available(machine: OpenMachine) -> int:
+    """Return the free pages, those on per-cpu lists and in slabs included."""
+    return free_pages(machine) + int(machine.mem.pcp_count.sum()) + pages_of_slabs(machine)
 
 
 def median(values: Sequence[int]) -> int:

@@ -5,7 +5,7 @@ free then, and hardly two free pages lie together. A driver that may not wait ge
 2 MiB; one that may has used pages moved together until there is one, while the program goes on
 storing to them and waits only for a page that is being copied. Requests that may not wait wake
 kswapd, and when that has given up, as nothing here can be reclaimed, kcompactd, which makes blocks
-in the background. A write to vm.compact_memory tidies up all there is.
+in the background. A write to vm.compact_memory tidies up what can be.
 """
 
 import numpy as np
@@ -29,19 +29,19 @@ def machine_of_32m() -> MachineSpec:
     return machine_from_toml({"name": "pieces-32m", "node": [node]})
 
 
-def indexes(machine: MachineHandle, name: str, order: int) -> str:
+def indexes(machine: MachineHandle, name: str, order: int) -> list[str]:
     """Return what a file of /sys/kernel/debug/extfrag says of both zones, for an order."""
     lines = machine.sysfs(f"kernel/debug/extfrag/{name}").splitlines()
-    return ", ".join(line.split()[4 + order] for line in lines)
+    return [line.split()[4 + order] for line in lines]
 
 
 def note(machine: MachineHandle, when: str) -> None:
     """Note how much is free, and what that is good for: by zone, DMA and DMA32."""
     free = sum(machine.zone(0, name).free for name in ("DMA", "DMA32"))
-    small, huge = (indexes(machine, "unusable_index", order) for order in (SMALL, HUGE))
+    small, huge = (", ".join(indexes(machine, "unusable_index", order)) for order in (SMALL, HUGE))
     machine.note(
         f"{when:22}: {free:5} pages free; unusable for 64 KiB {small}, for 2 MiB {huge}; "
-        f"extfrag {indexes(machine, 'extfrag_index', HUGE)}"
+        f"extfrag {', '.join(indexes(machine, 'extfrag_index', HUGE))}"
     )
 
 
@@ -84,6 +84,7 @@ async def direct(machine: MachineHandle) -> None:
     await child.wait()
     moved = after["pgmigrate_success"] - before["pgmigrate_success"]
     machine.expect(block is not None and moved > 0, "who may wait gets it, by migration")
+    machine.expect(waits[0] > 0, "stores wait for pages that are being copied")
     machine.note(
         f"who may wait gets one after {took_us} us: {moved} pages moved, "
         f"{after['compact_migrate_scanned']} and {after['compact_free_scanned']} frames looked at; "
@@ -117,5 +118,9 @@ async def main(machine: MachineHandle) -> None:
     await direct(machine)
     await background(machine)
     note(machine, "after kcompactd")
+    before = indexes(machine, "unusable_index", SMALL)
     await machine.compact_memory()
+    pairs = zip(indexes(machine, "unusable_index", SMALL), before, strict=True)
+    is_lower = all(float(now) < float(then) for now, then in pairs)
+    machine.expect(is_lower, "vm.compact_memory makes blocks of 64 KiB in both zones")
     note(machine, "vm.compact_memory")

@@ -46,7 +46,8 @@ EMULATED_CPU: Final = LatencySpec(
     ipi_send_ns=2_000,
     # A snapshot, 14.5 KB in 12 files and 60 short ones, is read and printed in 34 … 48 ms where
     # nothing else runs (d04, d05, d14): 1 us a byte to a serial line, whose driver writes each one
-    # to the device; the rest is reading.
+    # to the device; the rest is reading. Only their sum was measured: how it is shared out is an
+    # estimate.
     seq_file_byte_ns=300,
     tty_byte_ns=1_000,
     tlb_flush_ns=5_000,

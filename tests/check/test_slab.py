@@ -2,18 +2,21 @@
 
 import pytest
 
+from kernelsim.check.page_cache import pages_of_files
 from kernelsim.check.slab import check_slabs, slab_pages
 from kernelsim.mm.core.mem import PG_lru
 from kernelsim.mm.core.slab_cache import (
+    BIO,
     NODE_PARTIAL,
     RADIX_TREE_NODE,
     SB_INUSE,
     SB_OBJECTS,
+    SB_PFN,
     SB_STATE,
     SC_COUNT,
     SC_NR_INUSE,
 )
-from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE
+from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from tests.small_machine import PAGE, run, small_machine
 
 
@@ -37,6 +40,27 @@ def lose_a_page(mem):
     mem.node_stat[0, NR_SLAB_RECLAIMABLE] -= 1
 
 
+def gain_a_page(mem):
+    """Count a page of slabs whose objects are not reclaimable, where there is none."""
+    mem.node_stat[0, NR_SLAB_UNRECLAIMABLE] += 1
+
+
+def share_a_page(mem):
+    """Let two slabs have the same pages."""
+    mem.slabs.row[2, SB_PFN] = mem.slabs.row[1, SB_PFN]
+
+
+def forget_a_buffer_head(mem):
+    """Let a page that was written have none."""
+    pfns = pages_of_files(mem)
+    mem.pages.private[pfns[mem.pages.private[pfns] > 0][0]] = 0
+
+
+def count_a_bio(mem):
+    """Let there be a bio of nothing."""
+    mem.slabs.cache[BIO, SC_NR_INUSE] += 1
+
+
 def use_a_page(mem):
     """Let a page of a slab be on an LRU list."""
     mem.pages.flags[slab_pages(mem)[0][0]] |= PG_lru
@@ -56,7 +80,11 @@ BROKEN = {
     lose_an_object: "slab 1 has 13 objects, not 14",
     forget_an_object: "32 objects are in use, there are 33",
     overfill: "more objects than there is room for",
-    lose_a_page: "nr_slab_reclaimable is 5, slabs have 6 pages",
+    forget_a_buffer_head: "buffer_head: 10 objects are in use, there are 9",
+    count_a_bio: "bio-184: 1 objects are in use, there are 0",
+    lose_a_page: "nr_slab_reclaimable is 6, slabs have 7 pages",
+    gain_a_page: "nr_slab_unreclaimable is 1, slabs have 0 pages",
+    share_a_page: "a page belongs to two slabs",
     use_a_page: "belongs to a slab and has flags",
     list_a_slab: "has 1 partial slabs, not 0",
     count_a_partial: "has 0 partial slabs, not 1",
@@ -73,6 +101,7 @@ def test_it_finds_what_is_broken(breaks, text):
         process = await machine.spawn("p", cpu=0)
         fd = await process.open("/data")
         await process.read(fd, 2048 * PAGE, offset=0)
+        await process.write(fd, 10 * PAGE, offset=0)
         assert check_slabs(machine.mem, machine.kernel) == []
         breaks(machine.mem)
         return check_slabs(machine.mem, machine.kernel)

@@ -3,32 +3,6 @@
 from kernelsim.explore.plan import Plan
 from kernelsim.explore.run import run_plan
 
-FILES = (("/p", "205K"), ("/q", "204K"))
-
-
-def test_a_lock_brings_copies_back_from_swap_as_they_were():
-    """Pages of a private mapping that were stored to and swapped out hold what they held."""
-    plan = Plan(
-        name="mlock",
-        seed=2112260709,
-        schedule_seed=7,
-        load_events=1250,
-        script=("memhog mapfile:c:/p:w touchw:c:0:100K mlock:c &", "wait"),
-        machine={
-            "name": "m",
-            "node": [{"cpus": "0", "start": "13M", "memory": "1024K"}],
-            "device": [{"name": name} for name in ("vdb", "vdc", "vdd")],
-            "swap": [
-                {"size": "2048K", "device": "vdb", "prio": 3},
-                {"size": "2048K", "device": "vdc", "prio": -5},
-            ],
-            "files": [{"path": "/p", "size": "4097K", "device": "vdd"}],
-        },
-    )
-    result = run_plan(plan)
-    assert result.failure is None
-    assert result.counts["swap faults"] > 0
-
 
 def test_the_lock_of_a_file_is_free_again_before_its_waiter_has_left_the_cpu():
     """One that was killed lets it go at the nanosecond at which another begins to wait."""

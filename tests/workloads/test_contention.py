@@ -42,7 +42,7 @@ def score(*, batch_bytes=512 << 10):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_costs_are_the_same_on_all_four_servers(name):
-    """But for the bandwidth of memory; so nothing was fitted to one of them."""
+    """But for the bandwidth of memory; so none has costs of its own."""
     first, other = (read_toml(FOLDER / f"{one}.toml") for one in ("skylake-2s", name))
     assert first["latency"].pop("memory_bandwidth_bytes_per_s") > 0
     assert other["latency"].pop("memory_bandwidth_bytes_per_s") > 0

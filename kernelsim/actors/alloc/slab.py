@@ -1,7 +1,9 @@
 """Pages for slabs of kernel objects, in the time of the task that needed the first of them.
 
 Linux: mm/slub.c:new_slab, :discard_slab (6.1).
-Interface: `settle_slabs` behind each step that may have taken or freed objects (mm/core/slab.py).
+Differs: A slab that is emptied by the end of swap I/O, which is in no task's time, or by a fault
+that finds its page in the swap cache, gives its pages back when the next task settles, not at once.
+Interface: `settle_slabs` behind the other steps that take or free objects (mm/core/slab.py).
 Units: pages.
 """
 

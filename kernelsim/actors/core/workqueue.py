@@ -16,7 +16,9 @@ from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.sim.actor import DEFERRED, Actor, Deferred
 from kernelsim.sim.gather import Gather
 
-KWORKER_PID: Final = 6  # of the first CPU's; any number below those of processes
+# Of the first CPU's.
+# Differs from Linux: From CPU 94 on the worker of a CPU has a number that a process has too.
+KWORKER_PID: Final = 6
 
 
 class Kworker(Actor):

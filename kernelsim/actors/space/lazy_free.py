@@ -6,6 +6,7 @@ Units: virtual page numbers.
 
 import numpy as np
 
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import by_node, release
 from kernelsim.actors.core.lru_add import lru_add_drain
@@ -41,4 +42,5 @@ async def free_lazily(current: Current, mm: MmStruct, vma: VmArea) -> None:
             unused = np.zeros(nr_slots, np.int64)
             nr_unused = free_swap_and_cache(kernel.mem, kernel.swap, slots, nr_slots, unused)
             await release(current, unused[:nr_unused])
+            await settle_slabs(current)
     await flush_tlb_mm_range(current, mm, vma.vpn, vma.nr_pages)

@@ -12,6 +12,7 @@ from signal import SIGBUS
 
 import numpy as np
 
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.fault_handler import KEEP, PageFault
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
@@ -79,7 +80,7 @@ class SwapIn:
             if nr:
                 self.note_hits(fault.vma.start, fault.vpn, hits)
                 if skips_cache:
-                    self._leave_cache(fault.vpn)
+                    await self._leave_cache(fault.vpn)
                 await zram_slot_free_notify(self._current)
                 return True, majflt, 0
             if why == SWAP_RUN_NOT_CACHED:
@@ -98,7 +99,7 @@ class SwapIn:
         cached = int(self._kernel.swap.cache_pfn[self._slot_of(fault.vpn)])
         return int(self._kernel.mem.pages.token[cached])
 
-    def _leave_cache(self, vpn: int) -> None:
+    async def _leave_cache(self, vpn: int) -> None:
         """Take a page that was just mapped out of the swap cache; it is as clean as it was read.
 
         Source: Linux 6.1 mm/memory.c:do_swap_page, which leaves the swap cache out for such a disk
@@ -109,6 +110,7 @@ class SwapIn:
             return
         if not swap_count(swap, int(mem.pages.private[pfn])):
             delete_from_swap_cache(mem, swap, pfn, 0)
+            await settle_slabs(self._current)
 
     async def lock(self, vpn: int) -> None:
         """Mark the page that was just mapped as locked; it needs no slot any more.
@@ -118,6 +120,7 @@ class SwapIn:
         kernel, address = self._kernel, vpn << PAGE_SHIFT
         pfn = pte_pfn(pte_at(*kernel.space, self._mm.number, vpn))
         folio_free_swap(kernel.mem, kernel.swap, pfn)
+        await settle_slabs(self._current)
         await mlock_vma_pages_range(
             self._current, self._mm, address, address + PAGE_SIZE, locks=True
         )

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import release
 from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
@@ -141,6 +142,7 @@ class SwapEmptier:
                 await wait_on_swap_writeback(self._current, int(kernel.swap.cache_pfn[slot]))
             elif why == UNUSED and is_locked(vma):
                 await swap_in.lock(vpn)
+            await settle_slabs(self._current)
             await task.compute(kernel.spec.latency.pte_set_ns)
         return 0
 
@@ -159,5 +161,6 @@ class SwapEmptier:
                 if try_to_free_swap(kernel.mem, kernel.swap, pfn):
                     frame[0] = pfn
                     await release(self._current, frame)
+                    await settle_slabs(self._current)
                 slot += 1
             slot = next_cached_slot(kernel.swap, self._area, slot)

@@ -2,12 +2,11 @@
 
 from kernelsim.actors.alloc.direct_reclaim import try_to_free_pages
 from kernelsim.actors.core.current import Current
-from kernelsim.check.slab import slab_pages
 from kernelsim.mm.core.mem import SWAP_CLUSTER_MAX, Z_FREE, Z_WMARK_MIN
 from kernelsim.mm.core.vmstat import PGSCAN_DIRECT, PGSTEAL_DIRECT, PSWPOUT
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.reclaim.throttle_reason import PFMEMALLOC_WAIT
-from tests.small_machine import PAGE, free_pages, run, small_machine
+from tests.small_machine import PAGE, available, run, small_machine
 
 NO_BOOST = {"vm.watermark_boost_factor": 0}
 BEGIN, END = "mm_vmscan_direct_reclaim_begin", "mm_vmscan_direct_reclaim_end"
@@ -33,12 +32,6 @@ def with_pages(scenario, nr_pages=2000, **options):
         return await scenario(machine, process, reclaim)
 
     return run(small_machine(**{"swap": "64M", "sysctl": NO_BOOST, **options}), main)
-
-
-def available(machine):
-    """Return the free pages, those on per-cpu lists and in slabs included."""
-    in_slabs = len(slab_pages(machine.mem)[0])
-    return free_pages(machine) + int(machine.mem.pcp_count.sum()) + in_slabs
 
 
 def test_it_frees_at_least_a_batch_or_has_tried_everything():

@@ -2,16 +2,17 @@
 
 import numpy as np
 
-from kernelsim.check.slab import slab_pages
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_PAGE_TABLE_PAGES
 from kernelsim.mm.swap.swap_area import SS_FREE, SS_TOTAL
-from tests.small_machine import PAGE, free_pages, run, small_machine
-
-
-def available(machine):
-    """Return the free pages, those on per-cpu lists and in slabs included."""
-    in_slabs = len(slab_pages(machine.mem)[0])
-    return free_pages(machine) + int(machine.mem.pcp_count.sum()) + in_slabs
+from tests.small_machine import (
+    PAGE,
+    available,
+    objects_in_use,
+    pages_of_slabs,
+    run,
+    slab_pages_kept,
+    small_machine,
+)
 
 
 def slots_in_use(machine):
@@ -57,6 +58,7 @@ def test_exit_gives_back_everything():
         assert available(machine) < before - 800
         await process.exit()
         assert available(machine) == before
+        assert pages_of_slabs(machine) == 0
         assert machine.mem.node_stat[0, NR_ANON_PAGES] == 0
         assert machine.mem.node_stat[0, NR_PAGE_TABLE_PAGES] == 0
         assert machine.kernel.mms.mms.pgd_row.max() <= 0
@@ -77,6 +79,8 @@ def test_exit_gives_back_swap_slots():
         await process.exit()
         assert used - cached > 1000
         assert slots_in_use(machine) == np.count_nonzero(machine.kernel.swap.cache_pfn) == 0
+        assert objects_in_use(machine) == 0
+        assert 0 < pages_of_slabs(machine) <= slab_pages_kept(machine)
 
     run(small_machine(swap="64M"), main)
 
@@ -95,6 +99,7 @@ def test_exit_while_pages_are_written_loses_none():
         await settle(machine)
         left = int(np.count_nonzero(machine.kernel.swap.cache_pfn))
         assert available(machine) + left == before
+        assert pages_of_slabs(machine) <= slab_pages_kept(machine)
 
     run(small_machine(swap="64M", disk={"bandwidth": "50M"}), main)
 

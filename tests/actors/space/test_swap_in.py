@@ -5,8 +5,9 @@ import pytest
 
 from kernelsim.actors.parts import node_swap
 from kernelsim.mm.core.mem import PG_locked
+from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from kernelsim.mm.swap.swap_state import begin_swap_read
-from tests.small_machine import run, small_machine
+from tests.small_machine import PAGE, run, small_machine
 
 
 def test_whoever_finds_a_page_being_read_can_sleep_until_it_has_come():
@@ -68,3 +69,32 @@ def test_no_slot_is_read_by_two_at_once(monkeypatch, schedule_seed):
     )
     run(spec, main, schedule_seed=schedule_seed)
     assert twice == []
+
+
+def test_a_lock_brings_copies_back_from_swap_as_they_were():
+    """Pages of a private mapping that were stored to and swapped out hold what they held."""
+    nr_pages = 64
+
+    def held(machine, mapping):
+        """Return what the pages of the mapping hold."""
+        kernel, first = machine.kernel, mapping.address // PAGE
+        mm = next(iter(kernel.mms.by_number))
+        vpns = range(first, first + nr_pages)
+        pfns = [pte_pfn(pte_at(*kernel.space, mm, vpn)) for vpn in vpns]
+        return machine.mem.pages.token[pfns].tolist()
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        mapping = await process.mmap(nr_pages * PAGE, fd=await process.open("/data"))
+        await process.touch(mapping, write=True)
+        before = held(machine, mapping)
+        await process.syscall("madvise", mapping, "pageout")
+        await machine.sleep("1s")
+        assert (process.stats.rss_pages, process.stats.swap_pages) == (0, nr_pages)
+        await process.syscall("mlock", mapping)
+        assert (process.stats.rss_pages, process.stats.swap_pages) == (nr_pages, 0)
+        return before, held(machine, mapping)
+
+    before, after = run(small_machine(swap="8M", files={"/data": "256K"}), main).result
+    assert before == after
+    assert 0 not in before
