@@ -41,6 +41,7 @@ from kernelsim.report.whole import (
 )
 
 EVENTS: Final = "events.jsonl"
+EVENTS_PARQUET: Final = "events.parquet"  # the same, where `kernelsim inspect --parquet` made it
 METRICS: Final = "metrics.parquet"
 PROCESSES: Final = "processes.parquet"  # the same of each living process
 MEMORY_MAP: Final = "memory_map.parquet"  # what page frames held
@@ -53,7 +54,7 @@ ASIDE: Final = TEMPORARY.format(PREVIOUS)  # the same while it is being set asid
 # Moved when the directory is used again: the last sign of completeness first.
 OURS: Final = (
     *(RUN, METRICS, PROCESSES, MEMORY_MAP, OUTPUT, DMESG, REPORT, "trace.pftrace"),
-    *("proc", "sys", "snapshots", EVENTS),
+    *("proc", "sys", "snapshots", EVENTS_PARQUET, EVENTS),
 )
 OUTPUT_FAILED: Final = "output_failed"  # exit state of a run whose files could not all be written
 GOOD_ENDS: Final = ("done", "until", "stopped")

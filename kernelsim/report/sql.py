@@ -13,6 +13,7 @@ Interface: `query`.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -21,17 +22,18 @@ import attrs
 import duckdb
 
 from kernelsim.errors import ConfigError, one_line
-from kernelsim.report.log_file import end_of_last_line
+from kernelsim.report.log_parquet import (
+    EVENTS_PARQUET,
+    LINES_VIEW,
+    log_parquet_is_current,
+    read_log_parquet,
+    whole_lines,
+)
 from kernelsim.report.metrics import connect, named_for_sql, quoted
 from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES
 from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.tracepoint import FieldInfo
 
-LINES_VIEW: Final = """
-CREATE SCHEMA log;
-CREATE VIEW log.lines AS SELECT line
-FROM read_json(%s, format = 'newline_delimited', records = false, columns = {line: 'JSON'})
-"""
 EVENTS_VIEW: Final = """
 CREATE VIEW events AS SELECT
   CAST(line->>'$.t_ns' AS BIGINT) AS t_ns,
@@ -46,6 +48,18 @@ CREATE VIEW %s AS SELECT own.*
 FROM (SELECT json_transform(line, %s) AS own FROM log.lines WHERE line->>'$.event' = %s)
 """
 LINE_TYPES: Final = {"t_ns": "BIGINT", "actor": "VARCHAR"}
+# The same two of events.parquet, where `kernelsim inspect --parquet` wrote it: see log_parquet.py.
+PARQUET_EVENTS_VIEW: Final = """
+CREATE VIEW events AS SELECT t_ns, actor, event, fields, own.*
+FROM (SELECT *, json_transform(fields, %s) AS own FROM log.lines)
+"""
+PARQUET_EVENT_VIEW: Final = """
+CREATE VIEW %s AS SELECT t_ns, actor, own.*
+FROM (SELECT *, json_transform(fields, %s) AS own FROM log.lines WHERE event = %s)
+"""
+BARE_EVENT_VIEW: Final = """
+CREATE VIEW %s AS SELECT t_ns, actor FROM log.lines WHERE event = %s
+"""
 SAMPLES_VIEW: Final = "CREATE VIEW %s AS SELECT * FROM read_parquet(%s)"
 TABLES: Final = (
     "tables: events, metrics, processes, memory_map, and one an event, such as ks_fault; "
@@ -74,9 +88,15 @@ def query(directory: Path, statement: str, *, key: str = "--sql") -> QueryResult
         OSError: the log cannot be read.
     """
     with TemporaryDirectory(prefix="kernelsim-") as scratch, connect() as connection:
-        log = whole_lines(directory / EVENTS, Path(scratch))
         try:
-            make_event_views(connection, log)
+            if log_parquet_is_current(directory, connection):
+                file = named_for_sql(directory / EVENTS_PARQUET, Path(scratch))
+                read_log_parquet(connection, file)
+                make_event_views(connection, PARQUET_EVENT_VIEW, {}, PARQUET_EVENTS_VIEW)
+            else:
+                log = quoted(str(whole_lines(directory / EVENTS, Path(scratch))), "'")
+                connection.execute(LINES_VIEW % log)
+                make_event_views(connection, EVENT_VIEW, LINE_TYPES, EVENTS_VIEW)
             for name in (METRICS, PROCESSES, MEMORY_MAP):
                 if (directory / name).exists():
                     file = quoted(str(named_for_sql(directory / name, Path(scratch))), "'")
@@ -93,17 +113,31 @@ def query(directory: Path, statement: str, *, key: str = "--sql") -> QueryResult
             raise ConfigError(key, statement, str(error).partition("\n")[0]) from error
 
 
-def make_event_views(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
-    """Make the view of each declared event, and `events`, over the lines of a log."""
-    connection.execute(LINES_VIEW % quoted(str(log), "'"))
+def make_event_views(
+    connection: duckdb.DuckDBPyConnection,
+    event_view: str,
+    line_types: Mapping[str, str],
+    events_view: str,
+) -> None:
+    """Make the view of each declared event, and `events`, over `log.lines`.
+
+    Args:
+        connection: Where `log.lines` is.
+        event_view: Statement for the view of one event.
+        line_types: Columns that are taken out of a line beside the event's own fields.
+        events_view: Statement for the view of them all.
+    """
     every: dict[str, str] = {}
     for info in TRACEPOINTS.values():
         own = {field.name: sql_type(field) for field in info.fields}
         for name, kind in own.items():
             every[name] = kind if every.get(name, kind) == kind else "VARCHAR"
-        names = (quoted(info.name, '"'), transform_of({**LINE_TYPES, **own}))
-        connection.execute(EVENT_VIEW % (*names, quoted(info.name, "'")))
-    connection.execute(EVENTS_VIEW % transform_of(every))
+        table, event, types = quoted(info.name, '"'), quoted(info.name, "'"), {**line_types, **own}
+        if types:
+            connection.execute(event_view % (table, transform_of(types), event))
+        else:
+            connection.execute(BARE_EVENT_VIEW % (table, event))
+    connection.execute(events_view % transform_of(every))
 
 
 def transform_of(types: dict[str, str]) -> str:
@@ -116,16 +150,3 @@ def sql_type(field: FieldInfo) -> str:
     if field.type.startswith("char"):
         return "VARCHAR"
     return {"bool": "BOOLEAN", "unsigned long": "HUGEINT"}.get(field.type, "BIGINT")
-
-
-def whole_lines(log: Path, scratch: Path) -> Path:
-    """Return the log, or a copy without its last line if that is torn."""
-    size_bytes = log.stat().st_size
-    with log.open("rb") as reader:
-        end = end_of_last_line(reader, size_bytes)
-        if end == size_bytes:
-            return named_for_sql(log, scratch)
-        reader.seek(0)
-        copy = scratch / EVENTS
-        copy.write_bytes(reader.read(end))
-    return copy

@@ -3,6 +3,7 @@
 import pytest
 
 from kernelsim.errors import ConfigError
+from kernelsim.report.log_parquet import write_log_parquet
 from kernelsim.report.metrics import MetricsRecorder
 from kernelsim.report.sql import query
 from kernelsim.trace.registry import TRACEPOINTS
@@ -86,6 +87,43 @@ def test_unknown_names_are_answered_with_the_known(directory, sql, told):
         caught.value
     )
     assert "\n" not in str(caught.value)
+
+
+QUERIES = (
+    "select * from events order by all",
+    "select * from ks_fault order by all",
+    "select count(*) from tlb_flush",
+    "select t_ns, fields from events where actor = 'a''b'",
+    "select column_name, column_type from (describe events)",
+    "select column_name, column_type from (describe ks_fault)",
+    "select * from mm_vmscan_kswapd_wake",
+)
+
+
+def test_parquet_answers_as_the_log_does(directory):
+    """A log written as Parquet gives the same tables; one that grew since is read as text again."""
+    with (directory / "events.jsonl").open("a") as log:
+        log.write('{"t_ns":7,"actor":"a","event":"ks_fault","latency_ns":9,"major":true}\n')
+        log.write('{"t_ns":8,"actor":"a","event":"tlb_flush","pages":18446744073709551615}\n')
+    of_text = [query(directory, sql) for sql in QUERIES]
+    assert write_log_parquet(directory) == directory / "events.parquet"
+    assert [query(directory, sql) for sql in QUERIES] == of_text
+    log_of_text = (directory / "events.jsonl").read_bytes()
+    (directory / "events.jsonl").write_bytes(b"?" * len(log_of_text))
+    assert query(directory, QUERIES[0]) == of_text[0], "the text is not read"
+    (directory / "events.jsonl").write_bytes(log_of_text + EVENT.encode())
+    assert query(directory, "select count(*) from events").rows == ((5,),)
+    (directory / "events.parquet").write_text("no Parquet")
+    assert query(directory, "select count(*) from events").rows == ((5,),)
+
+
+def test_a_damaged_log_makes_no_parquet(directory):
+    """A line that is no JSON is one line for the user, and no file is left."""
+    with (directory / "events.jsonl").open("a") as log:
+        log.write("{broken\n")
+    with pytest.raises(ConfigError, match="has a damaged log"):
+        write_log_parquet(directory)
+    assert {path.name for path in directory.iterdir()} == {"events.jsonl", "metrics.parquet"}
 
 
 def test_metrics_view(directory):

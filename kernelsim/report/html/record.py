@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from kernelsim.errors import ConfigError
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
+from kernelsim.report.log_parquet import whole_lines
 from kernelsim.report.metrics import connect, quoted
 from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES, run_of
 from kernelsim.report.samples import Samples
-from kernelsim.report.sql import whole_lines
 
 if TYPE_CHECKING:
     import duckdb
