@@ -13,11 +13,16 @@ from cyclopts import Parameter
 
 from kernelsim.cli.options import Whole
 from kernelsim.errors import ConfigError, WorkloadError
-from kernelsim.units import parse_duration
+from kernelsim.units import KIB, parse_duration, parse_size
 
 if TYPE_CHECKING:
+    from kernelsim.report.log_parts import LogParts
     from kernelsim.report.run_options import RunOptions
     from kernelsim.workload.api import Workload
+
+
+KEEP_MIN: Final = 2  # files of a log: the first, which has the header, and the newest
+PART_BYTES_MIN: Final = 64 * KIB  # the log is written in pieces of that size
 
 
 @Parameter(name="*")
@@ -51,6 +56,9 @@ class RunWords:
             implies --check; by default 500, or a 64th of the machine's pages if that is more.
         until: End the run at this virtual time, such as 10s or 0.5ms; a bare number is ns.
         out: Directory for what the run leaves behind: log, counters, /proc and /sys, run.json.
+        log_size: Size, such as 100M, at which events.jsonl goes on in events.2.jsonl, then
+            events.3.jsonl and so on; whatever reads the log reads them all.
+        log_keep: Keep so many of these files, the first and the newest; by default all.
     """
 
     machine: str | None = None
@@ -64,6 +72,8 @@ class RunWords:
     check_every: Whole | None = None
     until: str | None = None
     out: Path | None = None
+    log_size: str | None = None
+    log_keep: Whole | None = None
 
     def options(self) -> "RunOptions":
         """Return them as a run takes them.
@@ -87,7 +97,24 @@ class RunWords:
             check_every=self.check_every,
             until=self.until,
             out=self.out,
+            parts=self._log_parts(),
         )
+
+    def _log_parts(self) -> "LogParts | None":
+        from kernelsim.report.log_parts import LogParts
+
+        if self.log_keep is not None and self.log_size is None:
+            raise ConfigError("--log-keep", self.log_keep, "needs --log-size")
+        if self.log_keep is not None and self.log_keep < KEEP_MIN:
+            raise ConfigError("--log-keep", self.log_keep, f"must be at least {KEEP_MIN}")
+        if self.log_size is None:
+            return None
+        if self.out is None:
+            raise ConfigError("--log-size", self.log_size, "needs a log: --out DIR")
+        size_bytes = parse_size(self.log_size, key="--log-size")
+        if size_bytes < PART_BYTES_MIN:
+            raise ConfigError("--log-size", self.log_size, "must be at least 64K")
+        return LogParts(size_bytes, self.log_keep)
 
 
 NO_WORDS: Final = RunWords()

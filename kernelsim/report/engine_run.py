@@ -94,7 +94,7 @@ def run_simulation(workload: Workload, path: Path, options: RunOptions) -> str:
         shown = ShownLog(events)
         return _run(workload, path, options, engine, ring, shown, shown.cause_of)
     header = _header(path, options)
-    files = RunFiles.start(options.out, events=events, header=header)
+    files = RunFiles.start(options.out, header, events=events, parts=options.parts)
     began_ns = time.perf_counter_ns()
     text = ""
     error: BaseException | None = None

@@ -1,4 +1,4 @@
-"""Reads events.jsonl, one event after the other, whatever its length.
+"""Reads events.jsonl and the parts it goes on in, one event after the other, whatever its length.
 
 The last line may be torn, if the run was killed: it is left out, and `is_torn` says so. Any other
 line that is no event is an error.
@@ -18,6 +18,7 @@ import msgspec
 
 from kernelsim.errors import ConfigError, RecordingError
 from kernelsim.report.event_filter import event_matches
+from kernelsim.report.log_parts import next_part
 from kernelsim.report.sinks import Event
 from kernelsim.trace.tracepoint import SCHEMA_VERSION
 from kernelsim.units import parse_duration
@@ -93,27 +94,34 @@ class EventReader:
     def __iter__(self) -> Iterator[tuple[Event, bytes]]:
         """Give each event with its line as it stands in the file."""
         decoder = msgspec.json.Decoder(dict[str, Any])
-        with self.path.open("rb") as log:
-            for number, line in enumerate(self._lines(log), start=1):
-                try:
-                    found = event_of(decoder.decode(line))
-                except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-                    rule = "must be a JSON object with t_ns, actor and event"
-                    raise RecordingError(self.path, number, rule) from error
-                if number == 1:
-                    self._check_header(found)
-                yield found, line
+        part: Path | None = self.path
+        while part is not None:
+            with part.open("rb") as log:
+                for number, line in enumerate(self._lines(log, part), start=1):
+                    try:
+                        found = event_of(decoder.decode(line))
+                    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+                        rule = "must be a JSON object with t_ns, actor and event"
+                        raise RecordingError(part, number, rule) from error
+                    if number == 1 and part == self.path:
+                        self._check_header(found)
+                    yield found, line
+            part = next_part(self.path, part)
 
-    def _lines(self, log: io.BufferedReader) -> Iterator[bytes]:
+    def _lines(self, log: io.BufferedReader, part: Path) -> Iterator[bytes]:
         partial = b""
+        has_next = False
         while True:
             line = partial + log.readline()
             if line.endswith(b"\n"):
                 partial = b""
                 yield line
-            elif self.await_more():
-                partial = line
-            else:
+                continue
+            partial = line
+            if has_next:  # looked at before the last look into this part: nothing more comes to it
+                return
+            has_next = next_part(self.path, part) is not None
+            if not has_next and not self.await_more():
                 self.is_torn = bool(line)
                 return
 

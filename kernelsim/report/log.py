@@ -24,6 +24,7 @@ import msgspec
 
 from kernelsim.report.event_filter import DEFAULT_FILTER, EventFilter
 from kernelsim.report.log_file import BUFFER_BYTES, LogFile
+from kernelsim.report.log_parts import LogParts
 from kernelsim.trace.tracepoint import SCHEMA_VERSION, Fields
 
 # A number that is no int, such as one out of a NumPy column, is written as an int all the same.
@@ -39,6 +40,7 @@ class RunLog:
         path: The file; created, or emptied if it exists.
         events: Which events to keep.
         buffer_bytes: Write to the file in pieces of about this size.
+        parts: How the log is divided; None for one file.
 
     Raises:
         OutputError: the file cannot be written; from any call that writes.
@@ -50,8 +52,9 @@ class RunLog:
         *,
         events: EventFilter = DEFAULT_FILTER,
         buffer_bytes: int = BUFFER_BYTES,
+        parts: LogParts | None = None,
     ) -> None:
-        self.file = LogFile(path, buffer_bytes=buffer_bytes)
+        self.file = LogFile(path, buffer_bytes=buffer_bytes, parts=parts)
         self._events = events
         self._heads: dict[tuple[str, str], bytes] = {}  # empty: not wanted
 

@@ -5,6 +5,8 @@ is committed, and what is not committed is never written. If the disk fills up i
 line, the file is cut back to the line before. A kill by signal 9 while the system writes can
 still leave a torn last line; `event_reader` leaves such a line out.
 
+A log may be in parts (log_parts.py): a part ends with a write that makes it large enough.
+
 Interface: append bytes to `buffer`, call `commit`; or `info(line)` for both. After an error the
 file stays as it is, and everything later is dropped.
 Units: bytes.
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kernelsim.errors import OutputError
+from kernelsim.report.log_parts import LogParts, end_of_last_line, part_path
 from kernelsim.units import KIB
 
 BUFFER_BYTES: Final = 64 * KIB  # flushed when this much is committed
@@ -28,21 +31,30 @@ class LogFile:
     Args:
         path: Created, or emptied if it exists.
         buffer_bytes: Flush when so much is committed; 1 writes each line at once.
+        parts: When the log goes on in another file; None for never.
 
     Attributes:
         buffer: Bytes not yet written; the same object for the life of the file.
         committed: How many of them are whole lines.
-        nr_written: Lines in the file.
+        nr_written: Lines in the file, and in the parts before it.
         error: Why nothing more is written; None while all is well.
 
     Raises:
         OutputError: the file cannot be opened or, later, written.
     """
 
-    __slots__ = ("_file", "buffer", "buffer_bytes", "committed", "error", "nr_written", "path")
+    __slots__ = (
+        *("_file", "_part", "_parts", "_part_bytes"),
+        *("buffer", "buffer_bytes", "committed", "error", "nr_written", "path"),
+    )
 
-    def __init__(self, path: Path, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, buffer_bytes: int = BUFFER_BYTES, parts: LogParts | None = None
+    ) -> None:
         self.path = path
+        self._parts = parts
+        self._part = 1
+        self._part_bytes = 0
         self.buffer_bytes = buffer_bytes
         self.buffer = bytearray()
         self.committed = 0
@@ -82,8 +94,11 @@ class LogFile:
             self.nr_written += self.buffer.count(b"\n", 0, written)
             del self.buffer[:written]
             self.committed = len(self.buffer)
+            self._part_bytes += written
         self.buffer.clear()
         self.committed = 0
+        if self._parts is not None and self._part_bytes >= self._parts.part_bytes:
+            self._go_on(self._parts.keep)
 
     def close(self) -> None:
         """Write what is left and close. A second call does nothing."""
@@ -108,7 +123,7 @@ class LogFile:
         """
         assert self.error is not None, "what is whole stays whole"
         try:
-            with self.path.open("rb") as reader:
+            with part_path(self.path, self._part).open("rb") as reader:
                 header_bytes = len(reader.readline())
                 size_bytes = os.fstat(self._file.fileno()).st_size
                 end_bytes = end_of_last_line(reader, max(size_bytes - nr_bytes, header_bytes))
@@ -120,27 +135,46 @@ class LogFile:
         self.nr_written -= nr_cut
         return end_bytes < size_bytes
 
+    def _go_on(self, keep: int | None) -> None:
+        """Go on in another part, and give up the oldest but the first if there are too many.
+
+        Raises:
+            OutputError: The system refused; nothing more is written.
+        """
+        if self.error is not None:
+            return
+        try:
+            file = open_raw(part_path(self.path, self._part + 1), "wb")
+        except OutputError as error:
+            self.error = error
+            raise
+        self._file.close()
+        self._file, self._part, self._part_bytes = file, self._part + 1, 0
+        if keep is not None and self._part > keep:
+            with contextlib.suppress(OSError):
+                part_path(self.path, self._part - keep + 1).unlink()
+
     def _break_off(self) -> None:
         """Cut a torn last line off the file."""
         with contextlib.suppress(OSError):
             size_bytes = os.fstat(self._file.fileno()).st_size
-            with self.path.open("rb") as reader:
+            with part_path(self.path, self._part).open("rb") as reader:
                 end_bytes = end_of_last_line(reader, size_bytes)
             self._file.truncate(end_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
         self.flush()
-        names = ("path", "buffer_bytes", "nr_written")
+        names = ("path", "buffer_bytes", "nr_written", "_parts", "_part", "_part_bytes")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path = state["path"]
-        self.buffer_bytes = state["buffer_bytes"]
-        self.nr_written = state["nr_written"]
+        for name, value in state.items():
+            setattr(self, name, value)
         self.buffer = bytearray()
         self.committed = 0
         self.error = None
-        self._file = open_raw(self.path, "ab")  # a copy in another process goes on where it was
+        # a copy in another process goes on where it was
+        self._file = open_raw(part_path(self.path, self._part), "ab")
 
 
 def open_raw(path: Path, mode: str) -> io.FileIO:
@@ -153,16 +187,3 @@ def open_raw(path: Path, mode: str) -> io.FileIO:
         return io.FileIO(path, mode)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
-
-
-def end_of_last_line(reader: io.BufferedIOBase, size_bytes: int) -> int:
-    """Return the offset behind the last newline of a file, 0 if it has none."""
-    end = size_bytes
-    while end > 0:
-        start = max(0, end - 64 * KIB)
-        reader.seek(start)
-        found = reader.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0

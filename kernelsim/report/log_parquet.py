@@ -4,7 +4,8 @@ events.parquet has a row an event, in the log's order: t_ns BIGINT, actor, event
 event's own as JSON text. pandas, polars and duckdb read it as it is. `kernelsim inspect --sql`
 reads it instead of events.jsonl when it was made of the log as that is now, told by the log's size.
 
-Interface: `write_log_parquet`; `log_parquet_is_current` and `read_log_parquet` for queries.
+Interface: `write_log_parquet`; `log_parquet_is_current`, `read_log_parquet` and `read_log_text` for
+queries; `sql_list`.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from kernelsim.errors import ConfigError, OutputError
-from kernelsim.report.log_file import end_of_last_line
+from kernelsim.report.log_parts import log_bytes, whole_parts
 from kernelsim.report.metrics import connect, named_for_sql, quoted, write_failure
 from kernelsim.report.rundir import EVENTS, EVENTS_PARQUET
 from kernelsim.report.whole import write_whole
@@ -55,10 +56,9 @@ def write_log_parquet(directory: Path) -> Path:
     import duckdb  # noqa: PLC0415 - as in metrics.py
 
     log, target = directory / EVENTS, directory / EVENTS_PARQUET
-    size_bytes = log.stat().st_size
+    size_bytes = log_bytes(log)
     with TemporaryDirectory(prefix="kernelsim-") as scratch, connect() as connection:
-        lines = quoted(str(whole_lines(log, Path(scratch))), "'")
-        connection.execute(LINES_VIEW % lines)
+        read_log_text(connection, log, Path(scratch))
 
         def copy(path: Path) -> None:
             name = quoted(str(path), "'")
@@ -89,7 +89,7 @@ def log_parquet_is_current(directory: Path, connection: "duckdb.DuckDBPyConnecti
             found = connection.execute(MADE_OF % name).fetchone()
         except duckdb.Error:  # something else of that name
             return False
-    return found is not None and found[0] == str((directory / EVENTS).stat().st_size).encode()
+    return found is not None and found[0] == str(log_bytes(directory / EVENTS)).encode()
 
 
 def read_log_parquet(connection: "duckdb.DuckDBPyConnection", file: Path) -> None:
@@ -97,14 +97,11 @@ def read_log_parquet(connection: "duckdb.DuckDBPyConnection", file: Path) -> Non
     connection.execute(READ % quoted(str(file), "'"))
 
 
-def whole_lines(log: Path, scratch: Path) -> Path:
-    """Return the log, or a copy without its last line if that is torn."""
-    size_bytes = log.stat().st_size
-    with log.open("rb") as reader:
-        end = end_of_last_line(reader, size_bytes)
-        if end == size_bytes:
-            return named_for_sql(log, scratch)
-        reader.seek(0)
-        copy = scratch / EVENTS
-        copy.write_bytes(reader.read(end))
-    return copy
+def read_log_text(connection: "duckdb.DuckDBPyConnection", log: Path, scratch: Path) -> None:
+    """Make the view `log.lines` over events.jsonl and its further parts: line JSON."""
+    connection.execute(LINES_VIEW % sql_list(whole_parts(log, scratch)))
+
+
+def sql_list(files: list[Path]) -> str:
+    """Return files as duckdb's readers take them."""
+    return "[" + ", ".join(quoted(str(file), "'") for file in files) + "]"

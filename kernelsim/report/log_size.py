@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kernelsim.report.html.record import EVENT_NAMES
+from kernelsim.report.log_parts import log_bytes, parts_of
 from kernelsim.units import NS_PER_S
 
 MB: Final = 10**6
@@ -30,11 +31,13 @@ def size_remark(log: Path, virtual_ns: int) -> str:
     Raises:
         OSError: The log cannot be read.
     """
-    size = log.stat().st_size
+    size = log_bytes(log)
     a_minute = size * 60 * NS_PER_S / max(virtual_ns, 1)
     if size <= LARGE_BYTES or a_minute <= LARGE_BYTES:
         return ""
-    sizes = event_sizes(log, size)
+    sizes: Counter[str] = Counter()
+    for part in parts_of(log):
+        sizes += event_sizes(part, part.stat().st_size)
     total = max(sizes.total(), 1)
     percents = {name: round(100 * nr / total) for name, nr in sizes.most_common()}
     told = ", ".join(f"{nr} % {name}" for name, nr in list(percents.items())[:TOLD_MAX])

@@ -156,7 +156,7 @@ class _Run:
         self.files: RunFiles | None = None
         if options.out is not None:
             header = run_record(self.machine, options, name)
-            self.files = RunFiles.start(options.out, events=events, header=header)
+            self.files = RunFiles.start(options.out, header, events=events, parts=options.parts)
             sinks.insert(0, self.files.log)
         engine.sink = sinks[0] if len(sinks) == 1 else TeeSink(tuple(sinks))
 

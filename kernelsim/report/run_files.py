@@ -16,6 +16,7 @@ import attrs
 from kernelsim.errors import OutputError, add_remark, readable
 from kernelsim.report.event_filter import EventFilter
 from kernelsim.report.log import RUN_ACTOR, RunLog
+from kernelsim.report.log_parts import LogParts
 from kernelsim.report.rundir import OUTPUT_FAILED, RunDirectory
 from kernelsim.sim.ending import Ended
 from kernelsim.units import KIB
@@ -33,7 +34,14 @@ class RunFiles:
     """Why the first thing that could not be written was not."""
 
     @classmethod
-    def start(cls, path: Path, *, events: EventFilter, header: Mapping[str, object]) -> Self:
+    def start(
+        cls,
+        path: Path,
+        header: Mapping[str, object],
+        *,
+        events: EventFilter,
+        parts: LogParts | None = None,
+    ) -> Self:
         """Take a directory over and write the header of the log.
 
         Raises:
@@ -43,7 +51,7 @@ class RunFiles:
         directory = RunDirectory.create(path)
         log: RunLog | None = None
         try:
-            log = RunLog(directory.events_path, events=events)
+            log = RunLog(directory.events_path, events=events, parts=parts)
             log.start(plain_record(header))
         except BaseException:
             if log is not None:

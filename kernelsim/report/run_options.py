@@ -13,6 +13,7 @@ import attrs
 
 from kernelsim.config.machine import MachineSpec
 from kernelsim.errors import readable
+from kernelsim.report.log_parts import LogParts
 
 SNAPSHOT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a folder, so a plain one
 
@@ -41,6 +42,8 @@ class RunOptions:
     """The run ends at this virtual time, such as "10s"."""
     out: Path | None = None
     """Directory for what the run leaves behind; None for nothing."""
+    parts: LogParts | None = None
+    """How the log is divided; None for one file."""
     progress: bool = True
     """Show what goes on, if stderr is a terminal."""
 

@@ -30,6 +30,7 @@ import attrs
 import msgspec
 
 from kernelsim.errors import ConfigError, OutputError
+from kernelsim.report.log_parts import parts_of
 from kernelsim.report.whole import (
     STAGE,
     TEMPORARY,
@@ -174,9 +175,10 @@ class RunDirectory:
     def give_up(self) -> None:
         """Put the earlier run back: of this one not even the beginning could be written."""
         with contextlib.suppress(OSError):
-            self.events_path.unlink(missing_ok=True)
+            for part in parts_of(self.events_path):
+                part.unlink(missing_ok=True)
             if self.previous is not None:
-                move_all(OURS, self.previous, self.path)
+                move_all(ours(self.previous), self.previous, self.path)
                 self.previous.rmdir()
         self.close()
 
@@ -272,18 +274,24 @@ def set_aside(path: Path) -> None:
     """
     previous, aside = path / PREVIOUS, path / ASIDE
     if aside.is_dir():
-        move_all(OURS, aside, path)
+        move_all(ours(aside), aside, path)
         aside.rmdir()
     for name in (STAGE, *map(TEMPORARY.format, OURS)):
         remove(path / name)
     if worth(path) >= max(1, worth(previous)):
         aside.mkdir()
-        move_all(OURS, path, aside)
+        move_all(ours(path), path, aside)
         remove_previous(path)
         aside.rename(previous)
     else:
-        for name in OURS:
+        for name in ours(path):
             remove(path / name)
+
+
+def ours(path: Path) -> tuple[str, ...]:
+    """Return the names of what a run of ours may have in a directory, its log last."""
+    *names, events = OURS
+    return (*names, *(part.name for part in parts_of(path / EVENTS)[1:]), events)
 
 
 def remove_previous(path: Path) -> None:

@@ -24,10 +24,9 @@ import duckdb
 from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.log_parquet import (
     EVENTS_PARQUET,
-    LINES_VIEW,
     log_parquet_is_current,
     read_log_parquet,
-    whole_lines,
+    read_log_text,
 )
 from kernelsim.report.metrics import connect, named_for_sql, quoted
 from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES
@@ -94,8 +93,7 @@ def query(directory: Path, statement: str, *, key: str = "--sql") -> QueryResult
                 read_log_parquet(connection, file)
                 make_event_views(connection, PARQUET_EVENT_VIEW, {}, PARQUET_EVENTS_VIEW)
             else:
-                log = quoted(str(whole_lines(directory / EVENTS, Path(scratch))), "'")
-                connection.execute(LINES_VIEW % log)
+                read_log_text(connection, directory / EVENTS, Path(scratch))
                 make_event_views(connection, EVENT_VIEW, LINE_TYPES, EVENTS_VIEW)
             for name in (METRICS, PROCESSES, MEMORY_MAP):
                 if (directory / name).exists():

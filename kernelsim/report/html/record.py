@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from kernelsim.errors import ConfigError
 from kernelsim.procfs.vmstat import ZONE_SUFFIXES
-from kernelsim.report.log_parquet import whole_lines
+from kernelsim.report.log_parquet import sql_list
+from kernelsim.report.log_parts import whole_parts
 from kernelsim.report.metrics import connect, quoted
 from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES, run_of
 from kernelsim.report.samples import Samples
@@ -280,7 +281,7 @@ def read_events(directory: Path) -> "duckdb.DuckDBPyConnection":
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS.items())
     names = ", ".join(quoted(name, "'") for name in EVENT_NAMES)
     with TemporaryDirectory(prefix="kernelsim-") as scratch:
-        log = quoted(str(whole_lines(directory / EVENTS, Path(scratch))), "'")
+        log = sql_list(whole_parts(directory / EVENTS, Path(scratch)))
         try:
             connection.execute(READ_EVENTS % (log, columns, names))
         except duckdb.Error as error:
