@@ -37,6 +37,7 @@ def main() -> None:
     options = parse_options()
     rows = bench_engine.run(options.scale, options.rounds)
     rows += [log_row(row) for row in bench_log.run(options.scale)]
+    rows.append(bench_log.run_row(options.scale, options.rounds))
     rows += bench_memory.run(options.scale, options.rounds)
     rows += bench_files.run(options.scale, options.rounds)
     rows += bench_malloc.run(options.scale, options.rounds)

@@ -4,7 +4,8 @@ The peer follows structlog's page on performance: BytesLogger, make_filtering_bo
 JSON serializer, loggers cached. It writes the same fields to a file on the same disk, with the
 virtual time set by a processor. Rounds of all contenders take turns, the best of each counts.
 
-Interface: `run(scale)` gives rows; as a program it prints them.
+Interface: `run(scale)` gives rows, `run_row` that of a whole run with its log beside one without;
+as a program it prints them.
 """
 
 import contextlib
@@ -20,12 +21,20 @@ import msgspec
 import structlog
 
 from kernelsim.report.log import RunLog
+from kernelsim.report.machine_run import run_machine
+from kernelsim.report.run_options import RunOptions
 from kernelsim.sim.sink import Sink
 from kernelsim.trace.vmscan import mm_vmscan_wakeup_kswapd
+from kernelsim.units import PAGE_SIZE
+from kernelsim.workload import MachineHandle
+from kernelsim.workload.api import workload
 from kernelsim.workload.log import author_logger
+from tools.bench.bench_engine import Row
 
 EVENTS: Final = 100_000  # a round
 ROUNDS: Final = 5
+MACHINE_PAGES: Final = 16_384
+LOG_COST_MAX: Final = 1.2
 EVENT: Final = "mm_vmscan_wakeup_kswapd"
 
 Round = Callable[[int], None]
@@ -76,6 +85,35 @@ def run(scale: float = 1.0) -> list[dict[str, Any]]:
         }
         for name in ours
     ]
+
+
+def run_row(scale: float = 1.0, rounds: int = ROUNDS) -> Row:
+    """Measure what a log of the default level costs a run that swaps all the time.
+
+    Args:
+        scale: Share of the memory that is touched, of four times the machine's.
+        rounds: The best of so many counts.
+    """
+    nr_pages = max(MACHINE_PAGES, int(4 * MACHINE_PAGES * scale))
+
+    async def main(machine: MachineHandle) -> None:
+        hog = await machine.spawn("hog")
+        region = await hog.mmap(nr_pages * PAGE_SIZE)
+        for _ in range(2):
+            await hog.touch(region, write=True)
+
+    best = {"log": 0.0, "none": 0.0}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            for name, out in (("log", Path(folder) / "out"), ("none", None)):
+                options = RunOptions(machine="tiny-64m", out=out, progress=False)
+                began = time.process_time()
+                run_machine(workload(main), options, name="bench")
+                best[name] = max(best[name], 2 * nr_pages / (time.process_time() - began))
+    peers = {"without --out": best["none"]}
+    is_met = best["log"] >= best["none"] / LOG_COST_MAX
+    target = f"at most {LOG_COST_MAX:.1f} times the CPU time without"
+    return Row("a run that swaps, with --out, pages", "/s", best["log"], peers, target, is_met)
 
 
 def measure(contenders: dict[str, Round], nr_events: int) -> dict[str, float]:
