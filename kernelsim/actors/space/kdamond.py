@@ -5,7 +5,7 @@ mm/damon/vaddr.c: damon_va_prepare_access_checks, damon_va_check_accesses, damon
 Each sampling interval it makes one page of each region old, and sees at its end whether the page
 was used. Each aggregation interval it tells how often that was, and joins and cuts regions. It runs
 on a CPU, and reads page tables under mmap_lock; it ends with the last of its processes.
-# Differs from Linux: kdamond takes mmap_lock for up to 32 regions at a time; Linux takes it anew
+# Differs from Linux: DAMON takes mmap_lock for up to 32 regions at a time; Linux takes it anew
 # for each.
 Owns: the regions of its targets.
 Interface: `watch` adds a process; `DamonAttrs` says how often it looks.
