@@ -64,7 +64,6 @@ from kernelsim.sim.reply import Reply
 from kernelsim.sim.wait import Waiter
 
 EVENTS_AT_ONCE: Final = 1 << 16  # then trio and Ctrl-C get a turn
-FEW_HOLDS: Final = 16  # are entered one by one
 WHY: Final = "its accesses"
 
 
