@@ -44,7 +44,7 @@ from kernelsim.mm.file.address_space import AS_NRPAGES, FileMappings
 READ_OK: Final = 0
 
 
-@leaf
+@inlined_leaf
 def filemap_add_folio(
     mem: Mem,
     files: FileMappings,
@@ -143,7 +143,7 @@ def try_to_free_buffers(mem: Mem, pfn: int, nid: int) -> None:
         mem.pages.private[pfn] = 0
 
 
-@leaf
+@inlined_leaf
 def xa_store_counted(
     mem: Mem, files: FileMappings, number: int, index: int, entry: int, nid: int
 ) -> int:
