@@ -15,7 +15,7 @@ SHELL = [
     "host device_add pc-dimm,id=d,memdev=m",
     "host info memory-devices",
     SHOW,
-    'NEW=; for b in MEMORY; do [ $(cat $b/state) = offline ] && NEW="$NEW $b"; done; echo new: $NEW',
+    'NEW=; for b in MEM; do [ $(cat $b/state) = offline ] && NEW="$NEW $b"; done; echo new: $NEW',
     "for b in $NEW; do memhog poke:$b/state:online; done",
     SHOW,
     "memhog name:A mmap:a:1M touchw:a hold &",
