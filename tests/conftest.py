@@ -29,10 +29,12 @@ def heard_ctrl_c() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def compiled_leaves() -> None:
     """Compile what runs need before the first test, on all processors: tests read stderr."""
+    from kernelsim.cli.main import collect_seldom  # noqa: PLC0415 - as below
     from kernelsim.report.compiling import compile_leaves  # noqa: PLC0415 - takes a second
 
     import_module("kernelsim.report.machine_run")  # brings all leaves in
     compile_leaves()
+    collect_seldom()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ TWO_CPUS = small_machine(cpus=("0-1",), memory="8M", swap="32M")
 TWO_NODES = small_machine(cpus=("0", "1"), memory="16M", swap="16M")
 
 
-def findings(main: Any, spec: Any = SMALL, every: int = 100, burst_pages: int | None = None) -> str:
+def findings(main: Any, spec: Any = SMALL, every: int = 1000, burst_pages: int | None = None) -> str:
     """Run with `--check`; return what was found, a line each, without the head."""
     options = RunOptions(machine=spec, check=True, check_every=every, burst_pages=burst_pages)
     with pytest.raises(InvariantViolation) as caught:
@@ -101,7 +101,7 @@ def test_pages_that_fall_between_two_owners_are_found(monkeypatch):
         return int(await real(current, pfns, max(nr - 1, 0)))
 
     monkeypatch.setattr(free_pages, "free_frames", careless)
-    found = findings(churned)
+    found = findings(churned, every=100)
     assert only(found, "3 pages are in flight, and tasks can hold 1")
 
 
