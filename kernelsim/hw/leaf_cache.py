@@ -176,8 +176,14 @@ def imported(module: str) -> frozenset[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting.extend(direct_imports(source_of(name)))
+            waiting.extend(imports_of(name))
     return frozenset(found)
+
+
+@cache
+def imports_of(module: str) -> tuple[str, ...]:
+    """Name the modules of ours that one imports itself; most are asked for by many leaves."""
+    return tuple(direct_imports(source_of(module)))
 
 
 def direct_imports(source: bytes) -> list[str]:
