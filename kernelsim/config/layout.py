@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from kernelsim.config.dimm_window import struct_page_ranges
 from kernelsim.config.machine import NodeSpec, ZoneSpec
 from kernelsim.config.memory_model import memory_model
 from kernelsim.config.zones import ZoneType, zone_boundaries, zone_types
@@ -69,6 +70,7 @@ def lay_out_nodes(
     movable_pages: int = 0,
     kernelcore_pages: int = 0,
     holes: Sequence[tuple[int, int]] = (),
+    maxmem_bytes: int = 0,
 ) -> tuple[NodeSpec, ...]:
     """Return the nodes with their zones.
 
@@ -80,6 +82,7 @@ def lay_out_nodes(
         movable_pages: `movablecore=` in pages; 0 for none.
         kernelcore_pages: `kernelcore=` in pages; 0 for none. With both, the larger core holds.
         holes: (first pfn, pfn behind) without memory, beside those of a PC.
+        maxmem_bytes: what DIMMs may make of it; a model that has maps for them at boot pays now.
 
     Raises ConfigError when nodes overlap, a 32-bit machine has more than it can address, or
     device memory is asked for where there is no ZONE_DEVICE.
@@ -110,7 +113,8 @@ def lay_out_nodes(
                 memory_ranges=ranges[nid],
             )
         )
-    kept = _pages_of_holes(specs, model, arch=arch, era=era)
+    described = struct_page_ranges(specs, model, maxmem_bytes)
+    kept = _pages_of_holes(described, model, arch=arch, era=era)
     return _with_managed(specs, era=era, mem_map_of_holes=kept)
 
 
@@ -127,7 +131,7 @@ def _holes(asked: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return holes
 
 
-def _pages_of_holes(specs: Sequence[NodeSpec], model: str, *, arch: str, era: Era) -> int:
+def _pages_of_holes(described: Sequence[_Ranges], model: str, *, arch: str, era: Era) -> int:
     """Return the pages that the struct pages of holes take; sparsemem has none for whole sections.
 
     What its sections hold of holes is inside the error of `reserved_estimate`.
@@ -136,7 +140,7 @@ def _pages_of_holes(specs: Sequence[NodeSpec], model: str, *, arch: str, era: Er
         return 0
     maps = memory_model(
         model,
-        [node.struct_page_ranges for node in specs],
+        described,
         arch=arch,
         struct_page_bytes=era.struct_page_bytes,
     )

@@ -18,6 +18,7 @@ from typing import Final
 import attrs
 
 from kernelsim.config.boot import BootState
+from kernelsim.config.dimm_window import dimm_window, struct_page_ranges
 from kernelsim.config.disks import (
     MAX_PFN,
     BlockDeviceSpec,
@@ -36,11 +37,10 @@ from kernelsim.config.zones import (
     ARCHES,
     MAX_NR_ZONES,
     MAX_NUMNODES,
-    ZONE_DMA32_END_PFN,
     ZoneType,
 )
 from kernelsim.errors import ConfigError
-from kernelsim.units import GIB, PAGE_SIZE
+from kernelsim.units import PAGE_SIZE
 
 __all__ = [
     "DEVICE_NAME",
@@ -57,7 +57,6 @@ __all__ = [
 NR_CPUS: Final = 8192  # CPUs; CONFIG_NR_CPUS of Debian's x86_64 kernel
 NO_NUMA_ARCHES: Final = ("i386", "i386pae")  # Debian builds their kernels without CONFIG_NUMA
 HUGEPAGE_KB: Final = {"x86_64": 2048, "i386": 4096, "i386pae": 2048}
-DIMM_ALIGN_PAGES: Final = GIB // PAGE_SIZE  # of the window; hw/i386/pc.c of QEMU
 LOCAL_DISTANCE: Final = 10  # linux/topology.h; ACPI SLIT
 DISTANCE_MAX: Final = 254  # ACPI SLIT: a byte, 255 means unreachable
 DEVICE_NAME_MAX: Final = 31  # characters; linux/blkdev.h DISK_NAME_LEN, less the NUL
@@ -209,15 +208,8 @@ class MachineSpec:
 
     @property
     def dimm_window(self) -> tuple[int, int]:
-        """Return the frames where DIMMs may come: the first, and the one behind the last.
-
-        They lie above all RAM and above 4 GiB, as those of an emulated PC do.
-        """
-        top = max(node.end_pfn for node in self.nodes)
-        start = max(ZONE_DMA32_END_PFN, -(-top // DIMM_ALIGN_PAGES) * DIMM_ALIGN_PAGES)
-        own = sum(node.present_pages for node in self.nodes)
-        nr_pages = max(0, self.maxmem_bytes // PAGE_SIZE - own)
-        return start, start + nr_pages
+        """Return the frames where DIMMs may come: the first, and the one behind the last."""
+        return dimm_window(self.nodes, self.maxmem_bytes)
 
     def mem_map(self, model: str, *, page_size: int = PAGE_SIZE) -> MemoryModel:
         """Return the maps of struct page that a memory model keeps for this machine.
@@ -228,7 +220,7 @@ class MachineSpec:
         """
         return memory_model(
             model,
-            [node.struct_page_ranges for node in self.nodes],
+            struct_page_ranges(self.nodes, model, self.maxmem_bytes),
             arch=self.arch,
             struct_page_bytes=self.era.struct_page_bytes,
             page_size=page_size,

@@ -104,6 +104,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
     if not plain.node:
         raise ConfigError("node", [], "a machine has at least one node")
     nodes = [_node_memory(node, nid) for nid, node in enumerate(plain.node)]
+    maxmem_bytes = _pages(plain.maxmem, key="maxmem", zero=True) * PAGE_SIZE
     movable = parse_size(plain.movablecore, key="movablecore") // PAGE_SIZE
     sysctl = plain.sysctl
     given = flat_settings(table.get("sysctl", {}))
@@ -123,6 +124,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
             movable_pages=movable,
             kernelcore_pages=parse_size(plain.kernelcore, key="kernelcore") // PAGE_SIZE,
             holes=tuple(_hole(text, index) for index, text in enumerate(plain.holes)),
+            maxmem_bytes=maxmem_bytes,
         ),
         distances=default_distances(len(nodes)) if plain.distances is None else plain.distances,
         swaps=tuple(_swap(swap, index) for index, swap in enumerate(plain.swap)),
@@ -131,7 +133,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
         latency=plain.latency,
         sysctl=sysctl,
         memory_model=model,
-        maxmem_bytes=_pages(plain.maxmem, key="maxmem", zero=True) * PAGE_SIZE,
+        maxmem_bytes=maxmem_bytes,
     )
 
 

@@ -58,6 +58,8 @@ class ModelRules:
     """Why memory cannot come and go while the machine runs; "" where it can."""
     hotplug: str
     """What hotplug does to the maps, for people."""
+    maps_dimms_at_boot: bool = False
+    """Whether the last node's map has room for all that may come, instead of one that grows."""
 
 
 MODELS: Final = {
@@ -75,7 +77,9 @@ MODELS: Final = {
             numa=True,
             era="classic",
             hotplug_refusal="",
+            # MEMORY_HOTPLUG_RESERVE, 2.6.18 arch/x86_64/mm/srat.c:reserve_hotadd
             hotplug="within a node's span; what leaves is a hole in its map, which stays",
+            maps_dimms_at_boot=True,
         ),
         ModelRules(
             name="sparsemem",

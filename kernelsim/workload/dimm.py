@@ -8,6 +8,7 @@ import attrs
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.messages.acpi import AddDimm, RemoveDimm
+from kernelsim.config.memory_model import MODELS
 from kernelsim.errors import ConfigError, SyscallError
 from kernelsim.units import PAGE_SIZE, format_size, parse_size
 
@@ -48,6 +49,10 @@ class Dimms:
             raise ConfigError("dimm", name, "is in the machine already")
         if type(nid) is not int or not 0 <= nid < len(self.kernel.nodes):
             raise ConfigError("dimm node", nid, f"must be 0 to {len(self.kernel.nodes) - 1}")
+        last = len(self.kernel.nodes) - 1
+        if MODELS[self.kernel.spec.memory_model].maps_dimms_at_boot and nid != last:
+            rule = f"{self.kernel.spec.memory_model} has a map for DIMMs on node {last} alone"
+            raise ConfigError("dimm node", nid, rule)
         nr_pages = size_bytes // PAGE_SIZE
         start = self._place(window, nr_pages)
         if start is None:

@@ -40,7 +40,7 @@ def layouts(draw):
     return tuple(ranges[:cut]), tuple(ranges[cut:])
 
 
-@pytest.mark.mission("P3", "partly")
+@pytest.mark.mission("P3")
 @given(nodes=layouts(), arch=st.sampled_from(["x86_64", "i386"]), data=st.data())
 def test_models_agree_on_memory(nodes, arch, data):
     """Each frame with memory is valid and comes back in every model; maps shrink with fidelity."""

@@ -39,7 +39,7 @@ def test_a_bus_saturates_as_the_theory_of_queues_says():
 
 @pytest.mark.slow
 @pytest.mark.mission("P2")
-@pytest.mark.mission("P3", "partly")
+@pytest.mark.mission("P3")
 def test_a_hole_costs_what_the_memory_model_keeps_for_it():
     """Frames come back in every model; 10 MiB of a hole of 1 GiB are in use with flatmem."""
     assert run(FOLDER / "memory_models.py") == cli.EXIT_DONE

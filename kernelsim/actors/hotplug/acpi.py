@@ -25,6 +25,7 @@ from kernelsim.actors.core.kernel import KERN_WARNING, Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.acpi import AddDimm, RemoveDimm
 from kernelsim.actors.messages.memory_hotplug import StateStore
+from kernelsim.config.memory_model import MODELS
 from kernelsim.mm.core.mem import PAGEBLOCK_NR_PAGES, Z_SPANNED, PG_kernel
 from kernelsim.mm.page.gfp import GFP_KERNEL
 from kernelsim.mm.page.memory_hotplug import OFFLINE, ONLINE
@@ -89,6 +90,8 @@ class AcpiHotplug(Actor):
         nr_pages = blocks.size_bytes // PAGE_SIZE
         dimm = Dimm(start, message.nr_pages, message.nid)
         struct_bytes = message.nr_pages * phys.era.struct_page_bytes
+        if MODELS[self._kernel.spec.memory_model].maps_dimms_at_boot:
+            struct_bytes = 0
         if not await self._vmemmap_populate(dimm, message.nid, struct_bytes // PAGE_SIZE):
             await self._vmemmap_free(dimm)
             return -errno.ENOMEM

@@ -127,6 +127,26 @@ def test_a_dimm_needs_a_slot() -> None:
     ]
 
 
+@pytest.mark.mission("P3")
+def test_discontigmem_has_its_maps_from_boot_on() -> None:
+    """A DIMM of the last node takes no page for its struct pages; other nodes get none."""
+
+    async def main(machine: OpenMachine) -> tuple[list[int], str]:
+        with pytest.raises(ConfigError) as refusal:
+            await machine.dimms.add("dimm0", "128M")
+        free = [machine.vmstat["nr_free_pages"]]
+        await machine.dimms.add("dimm0", "128M", nid=1)
+        free.append(machine.vmstat["nr_free_pages"])
+        await machine.dimms.remove("dimm0")
+        return [*free, machine.vmstat["nr_free_pages"]], str(refusal.value)
+
+    nodes = [{"cpus": "0", "memory": "128M"}, {"cpus": "1", "memory": "128M"}]
+    old = {"era": "classic", "memory_model": "discontigmem", "maxmem": "384M", "node": nodes}
+    free, mistake = run(machine_from_toml({"name": "old", **old}), main).result
+    assert len(set(free)) == 1
+    assert "discontigmem has a map for DIMMs on node 1 alone" in mistake
+
+
 def test_flatmem_has_no_memory_that_comes() -> None:
     """The reason is the model's."""
     with pytest.raises(ConfigError, match="one array of struct page"):
