@@ -39,9 +39,7 @@ TWO_CPUS = small_machine(cpus=("0-1",), memory="8M", swap="32M")
 TWO_NODES = small_machine(cpus=("0", "1"), memory="16M", swap="16M")
 
 
-def findings(
-    main: Any, spec: Any = SMALL, every: int = 1000, burst_pages: int | None = None
-) -> str:
+def findings(main: Any, spec: Any = SMALL, every: int = 1000, burst_pages: Any = None) -> str:
     """Run with `--check`; return what was found, a line each, without the head."""
     options = RunOptions(machine=spec, check=True, check_every=every, burst_pages=burst_pages)
     with pytest.raises(InvariantViolation) as caught:
