@@ -19,7 +19,7 @@ from kernelsim.workload.syscall import MappedRange
 
 CHILD: Final = "child"
 READ_ONLY: Final = "r"  # last word of forkcow
-PARENT_BYTE, CHILD_BYTE = 0x1, 0x77  # what the recorded program stores
+PARENT_BYTE, COPIER_BYTE, CLONE_BYTE = 0x1, 0x55, 0x77  # what the recorded program stores
 MARKER: Final = 4711
 
 
@@ -66,7 +66,7 @@ class ForkSteps:
 
         child = await self._handle.fork(copier)
         await self._handle.waitpid(child)
-        byte = await self._byte(region.address)
+        byte = await self._byte(region.address, COPIER_BYTE)
         return Outcome(fields=(("parent_byte0", byte),))
 
     async def clonevm(self, step: Step) -> Outcome:
@@ -87,23 +87,23 @@ class ForkSteps:
             nonlocal minflt
             minflt = (await child.touch(region, length=length, write=True)).minflt
 
-        before = await self._byte(region.address)
+        before = await self._byte(region.address, CLONE_BYTE)
         if vfork:
             child = await parent.vfork(writer)
         else:
             child = await parent.fork(writer, shares_vm=True)
         await parent.waitpid(child)
-        after = await self._byte(region.address)
+        after = await self._byte(region.address, CLONE_BYTE)
         fields = (("parent_before", before), ("parent_after", after))
         return Outcome(fields=(*fields, ("marker", MARKER), ("child_minflt", minflt)))
 
-    async def _byte(self, address: int) -> str:
+    async def _byte(self, address: int, child_byte: int) -> str:
         """Read a byte of memory; return it as the recorded program would have it."""
         await self._handle.touch(MappedRange(address, 1))
         writer = self._handle.writer_of(address)
         if not writer:
             return hex(0)
-        return hex(PARENT_BYTE if writer == self._handle.pid else CHILD_BYTE)
+        return hex(PARENT_BYTE if writer == self._handle.pid else child_byte)
 
 
 FORK_STEPS: Final[dict[str, Callable[[ForkSteps, Step], Awaitable[Outcome]]]] = {
