@@ -16,6 +16,7 @@ DISTRIBUTIONS = {  # of packages that go by another name
 }
 RUN_ONLY = {  # used without an import
     "coverage": "pytest runs under it where coverage is asked for",
+    "damo": "reads our records of DAMON",
     "mypy": "a gate",
     "pytest-trio": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",

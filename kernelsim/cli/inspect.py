@@ -34,6 +34,7 @@ BESIDE: Final = {  # what goes with an option that prints something of its own
     "--csv": ("--sql", *CHOICE),
     "--parquet": (),
     "--perfetto": CHOICE,
+    "--damon": ("--between",),
     "--ftrace": (*CHOICE, "--follow"),
 }
 POLL_S: Final = 0.2  # how often a live log is looked at
@@ -47,6 +48,7 @@ def inspect(
     between: str | None = None,
     sql: str | None = None,
     perfetto: Path | None = None,
+    damon: Path | None = None,
     ftrace: bool = False,
     why: str | None = None,
     slowest: Whole | None = None,
@@ -77,6 +79,8 @@ def inspect(
             a track an actor, slices for faults, reclaim, stalls, spinning and waits for disks,
             arrows from cause to effect, and the counters. CPUs show the task they switched to
             last, less the times it is known to have slept: going idle is not logged.
+        damon: Write what DAMON saw (`kernelsim run --damon`) to this file, such as damon.data, as
+            `damo report heatmap --input FILE` reads it.
         ftrace: Print the lines that the kernel's own trace would have, for tools that read them.
         why: Say why a fault or another stall took so long: slowest, ACTOR, ACTOR@TIME or @TIME;
             as `kernelsim explain fault`.
@@ -100,6 +104,7 @@ def inspect(
         "--between": between,
         "--sql": sql,
         "--perfetto": perfetto,
+        "--damon": damon,
         "--ftrace": ftrace,
         "--why": why,
         "--slowest": slowest,
@@ -133,6 +138,8 @@ def inspect(
         nr_events = print_csv(reader, selection, seen)
     elif perfetto is not None:
         nr_events = draw_timeline(reader, selection, seen, directory=directory, target=perfetto)
+    elif damon is not None:
+        nr_events = make_record(reader, selection, seen, target=damon)
     elif ftrace:
         nr_events = print_ftrace(reader, selection, seen)
     else:
@@ -275,6 +282,20 @@ def print_ftrace(reader: EventReader, selection: Selection, seen: Seen) -> int:
         if selection.takes(found):
             nr_events += 1
             print(text.line(found))
+    return nr_events
+
+
+def make_record(reader: EventReader, selection: Selection, seen: Seen, *, target: Path) -> int:
+    """Write what DAMON saw as damo reads it; return how many lines it has."""
+    from kernelsim.report.damon_record import write_damon
+
+    try:
+        nr_events = write_damon((found for found, _ in seen.noted(reader)), selection, target)
+    except OSError as error:
+        raise ConfigError("--damon", str(target), f"cannot be written: {error.strerror}") from None
+    if not nr_events:
+        raise ConfigError("--damon", str(target), "DAMON saw nothing in this run: run --damon all")
+    print(target)
     return nr_events
 
 

@@ -66,6 +66,7 @@ def run_alone(loaded: "Workload", path: Path, options: "RunOptions", *, report: 
         "--machine": options.machine,
         "--set": " ".join(options.settings) or None,
         "--mempolicy": options.mempolicy,
+        "--damon": options.damon,
         "--burst-pages": options.burst_pages,
         "--check-every": options.check_every,
         "--check": options.check or None,

@@ -42,6 +42,9 @@ class RunWords:
             changes nothing yet is named in the summary; `kernelsim differences` lists them.
         mempolicy: Memory policy of the processes whose workload names none, as numactl sets it:
             interleave:0-1, bind:0, preferred:1, local.
+        damon: Have DAMON watch which memory a process uses, by its pid or name, or that of all
+            which the workload starts; it takes CPU time, as a real one does. `kernelsim inspect
+            DIR --damon FILE` makes a record of it that damo draws.
         burst_pages: Most pages a task touches before the log gets its events, 1 to 4096; 512 by
             default, or what the workload says. A ks_fault covers up to that many pages.
             With 1 every step is a message, which is slow. Counters and times stay the same, unless
@@ -66,6 +69,7 @@ class RunWords:
     schedule_seed: Whole | None = None
     settings: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None
     mempolicy: str | None = None
+    damon: str | None = None
     burst_pages: Whole | None = None
     trace: Annotated[list[str] | None, Parameter(negative="")] = None
     check: Annotated[bool, Parameter(negative="")] = False
@@ -91,6 +95,7 @@ class RunWords:
             schedule_seed=self.schedule_seed,
             settings=tuple(self.settings or ()),
             mempolicy=self.mempolicy,
+            damon=self.damon,
             burst_pages=self.burst_pages,
             trace=tuple(self.trace or ()),
             check=self.check or self.check_every is not None,

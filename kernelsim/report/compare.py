@@ -22,7 +22,7 @@ from kernelsim.report.text_table import spread_text
 from kernelsim.units import format_duration
 
 SETTINGS: Final = (  # of run.json: what makes two runs more than two seeds
-    *("kernelsim", "workload", "machine", "machine_sha256", "settings", "mempolicy"),
+    *("kernelsim", "workload", "machine", "machine_sha256", "settings", "mempolicy", "damon"),
     *("burst_pages", "until"),
 )
 ENDED: Final = "virtual_ns"  # when a run ended; a counter like the others

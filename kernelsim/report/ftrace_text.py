@@ -50,12 +50,15 @@ FORMS: Final = {  # what is printed where it is not each field by its name; incl
         "nid={nid} usec_timeout={usec_timeout} usect_delayed={usec_delayed} reason={reason}"
     ),
     "mm_page_alloc": "pfn={pfn} order={order} migratetype={migratetype} gfp_flags={gfp_flags}",
+    "damon_aggregated": (
+        "target_id={target_id} nr_regions={nr_regions} {start}-{end}: {nr_accesses} {age}"
+    ),
     "tlb_flush": "pages:{pages} reason:{reason}",
     "block_rq_issue": "{dev} {rwbs} {bytes} ({cmd}) {sector} + {nr_sector} [{comm}]",
     "block_rq_complete": "{dev} {rwbs} ({cmd}) {sector} + {nr_sector} [{error}]",
 }
 TASK: Final = re.compile(r"(.*)-(\d+)")  # a process, by its comm and pid
-THREAD: Final = re.compile(r"(kswapd|kcompactd|pdflush)\d+|flush-\d+:\d+|oom_reaper")
+THREAD: Final = re.compile(r"(kswapd|kcompactd|pdflush)\d+|flush-\d+:\d+|kdamond\.\d+|oom_reaper")
 FLAGS: Final = "....."
 
 

@@ -132,16 +132,16 @@ class _Run:
         self.compile_ns = compile_leaves(enabled=options.progress)
         self.machine = Machine(
             self.spec,
-            seed=options.seed,
-            schedule_seed=options.schedule_seed,
+            seed=options.seed, schedule_seed=options.schedule_seed,
             burst_pages=burst_pages_of(workload, options),
             until_ns=until_ns_of(workload, options),
             on_boot=self._on_boot,
-        )
+        )  # fmt: skip
         self.lines: list[str] = []
         self.handle = MachineHandle(
-            self.machine, self._on_snapshot, self._on_line, mempolicy=options.mempolicy
-        )
+            self.machine, self._on_snapshot, self._on_line,
+            mempolicy=options.mempolicy, damon=options.damon,
+        )  # fmt: skip
         self.end = RunEnd(self.machine, self.handle, workload, options, name, self.ring)
         self.sampler = Sampler(self.machine.kernel)
         self.memory_map = MemoryMap(self.machine.kernel)

@@ -30,6 +30,8 @@ class RunOptions:
     """Tunables as KEY=VALUE, put in force before the workload starts."""
     mempolicy: str | None = None
     """Memory policy of processes whose workload names none, as numactl would have it set."""
+    damon: str | None = None
+    """Whose memory accesses DAMON watches: a pid, a comm, or all."""
     burst_pages: int | None = None
     """Most pages handled in one go; None takes the workload's, or 512."""
     trace: tuple[str, ...] = ()
@@ -60,6 +62,8 @@ def replay_command(options: RunOptions, workload: str) -> str:
         words += ["--set", setting]
     if options.mempolicy is not None:
         words += ["--mempolicy", options.mempolicy]
+    if options.damon is not None:
+        words += ["--damon", options.damon]
     if options.burst_pages is not None:
         words += ["--burst-pages", str(options.burst_pages)]
     for word in options.trace:
@@ -86,6 +90,7 @@ def options_of_record(record: Mapping[str, Any]) -> RunOptions:
         schedule_seed=record["schedule_seed"],
         settings=tuple(record["settings"]),
         mempolicy=record.get("mempolicy"),
+        damon=record.get("damon"),
         burst_pages=record["burst_pages"],
         until=record["until"],
         progress=False,

@@ -33,6 +33,7 @@ def run_record(machine: Machine, options: RunOptions, workload: str) -> dict[str
         "burst_pages": machine.kernel.burst_pages,
         "settings": list(options.settings),
         **({} if options.mempolicy is None else {"mempolicy": options.mempolicy}),
+        **({} if options.damon is None else {"damon": options.damon}),
         "trace": list(options.trace),
         "until": options.until,
         "check": options.check,

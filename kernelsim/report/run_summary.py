@@ -136,7 +136,7 @@ def summarize(
     return RunSummary(
         tuple(facts),
         tuple(expectation_lines(handle, unreached)),
-        tuple(handle.notes),
+        (*handle.notes, *handle.damon_choice.remarks()),
         tuple(table for table in tables if table.rows),
         render_dmesg(machine.kernel.console, boot_ns=machine.spec.boot.uptime_ns),
     )

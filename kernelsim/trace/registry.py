@@ -10,6 +10,7 @@ from typing import Final
 from kernelsim.trace import (
     block,
     compaction,
+    damon,
     exceptions,
     kmem,
     ks,
@@ -21,7 +22,19 @@ from kernelsim.trace import (
 )
 from kernelsim.trace.tracepoint import Tracepoint, TracepointInfo, describe
 
-MODULES: Final = (kmem, vmscan, compaction, migrate, writeback, oom, exceptions, block, tlb, ks)
+MODULES: Final = (
+    kmem,
+    vmscan,
+    compaction,
+    migrate,
+    writeback,
+    oom,
+    exceptions,
+    block,
+    tlb,
+    damon,
+    ks,
+)
 
 
 def declared_in(module: ModuleType) -> tuple[TracepointInfo, ...]:

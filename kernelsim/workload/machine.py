@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from kernelsim.actors.core.sysctl import write_sysctl
 from kernelsim.actors.process.start import start_process
+from kernelsim.actors.space.kdamond import watch
 from kernelsim.config.sysctl import SYSCTLS, SysctlValue
 from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import ConfigError
@@ -29,6 +30,7 @@ from kernelsim.sim.rng import Rng
 from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, process_name
 from kernelsim.workload.arguments import oom_score_adj as score_adj
+from kernelsim.workload.damon import Damon, DamonChoice, damon_attrs
 from kernelsim.workload.dimm import Dimms
 from kernelsim.workload.disk import DiskHandle
 from kernelsim.workload.exe import elf_program
@@ -60,12 +62,14 @@ class MachineHandle(MachineView):
         on_snapshot: What to do when the workload takes a snapshot; gets its name.
         on_line: What to do with each line that the workload prints.
         mempolicy: Memory policy of the processes that ask for none, as numactl would have it set.
+        damon: Whose memory accesses kdamond watches: a pid, a comm or all.
 
     Attributes:
         processes: All that were started, in that order, those that have ended too.
         notes: Lines for the summary of the run.
         expectations: What the workload stated must hold, and whether it did.
         dimms: DIMMs to put in and take out.
+        damon_choice: What the user wants to see watched.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class MachineHandle(MachineView):
         on_line: Callable[[str], None] = _print_nothing,
         *,
         mempolicy: str | None = None,
+        damon: str | None = None,
     ) -> None:
         self.processes: list[ProcessHandle] = []
         self.notes: list[str] = []
@@ -84,6 +89,7 @@ class MachineHandle(MachineView):
         self._on_snapshot = on_snapshot
         self._on_line = on_line
         self._mempolicy = mempolicy
+        self.damon_choice = DamonChoice(damon)
 
     def run(self, main: Callable[["MachineHandle"], Awaitable[T]]) -> T | None:
         """Boot the machine, run a workload on it, stop; returns and raises as `Engine.run`.
@@ -154,7 +160,43 @@ class MachineHandle(MachineView):
         handle = ProcessHandle(kernel, entry, self.processes)
         self.processes.append(handle)
         await handle.start(program)
+        self.damon_choice.look(kernel, entry)
         return handle
+
+    def damon(
+        self,
+        process: ProcessHandle,
+        *,
+        sample: int | str = "5ms",
+        aggr: int | str = "100ms",
+        update: int | str = "1s",
+        min_regions: int = 10,
+        max_regions: int = 1000,
+    ) -> Damon:
+        """Have DAMON watch which memory a process uses: kdamond samples it from now on.
+
+        The log gets a `damon_aggregated` for each region; `kernelsim inspect DIR --damon FILE`
+        makes a record of them for damo.
+
+        Args:
+            process: Which; several share one kdamond, and the intervals it was started with.
+            sample: Interval between two looks at a page of each region.
+            aggr: Interval over which looks that saw a use are counted.
+            update: Interval after which the mappings are looked at again.
+            min_regions: Fewest regions, >= 3.
+            max_regions: Most regions.
+
+        Returns:
+            What it sees, to look at: `damon.regions(process)`.
+
+        Raises:
+            ConfigError: An interval or a number is out of range.
+        """
+        how = damon_attrs(sample, aggr, update, min_regions, max_regions)
+        kernel = self._machine.kernel
+        if process.pid not in kernel.processes:
+            raise ConfigError("process", process.name, "must be one that has not ended")
+        return Damon(watch(kernel, kernel.processes[process.pid], how))
 
     def kernel_thread(
         self, name: str, *, cpu: int | Iterable[int] | None = None

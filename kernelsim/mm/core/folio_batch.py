@@ -25,6 +25,7 @@ from kernelsim.mm.core.mem import (
     PG_activating,
     PG_active,
     PG_batched,
+    PG_idle,
     PG_isolated,
     PG_lru,
     PG_referenced,
@@ -147,6 +148,7 @@ def folio_mark_accessed(mem: Mem, lruvec: I64_2D, cpu: int, pfn: int) -> int:
     if lru_gen_enabled(mem):
         folio_inc_refs(mem, pfn)
         return MARK_DONE
+    mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_idle
     flags = mem.pages.flags[pfn]
     if not flags & PG_referenced:
         mem.pages.flags[pfn] = flags | PG_referenced

@@ -85,10 +85,12 @@ PG_batched: Final = 1 << 22  # in a CPU's folio_batch, which holds a reference; 
 PG_activating: Final = 1 << 23  # in a CPU's batch of pages to activate, which holds a reference
 PG_gathered: Final = 1 << 24  # held by the task that unmapped it, or took it from a file
 PG_error: Final = 1 << 25  # it could not be read, or written: the device holds something else
+PG_young: Final = 1 << 26  # used, but something else than reclaim took its accessed bit
+PG_idle: Final = 1 << 27  # no use was seen since that
 # Differs from Linux: The mlock_count of a page lies in the highest bits of its flags and ends at
-# 63; Linux links no pages of the unevictable list, and has it in place of a link.
-MLOCK_COUNT_SHIFT: Final = 26
-MLOCK_COUNT_MAX: Final = 63
+# 15; Linux links no pages of the unevictable list, and has it in place of a link.
+MLOCK_COUNT_SHIFT: Final = 28
+MLOCK_COUNT_MAX: Final = 15
 MLOCK_COUNT_MASK: Final = MLOCK_COUNT_MAX << MLOCK_COUNT_SHIFT
 
 

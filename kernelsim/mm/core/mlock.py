@@ -46,7 +46,7 @@ def mlock_count(mem: Mem, pfn: int) -> int:
 
 @leaf
 def set_mlock_count(mem: Mem, pfn: int, count: int) -> None:
-    """Note how many mappings lock a page, up to 63; more are not counted."""
+    """Note how many mappings lock a page, up to 15; more are not counted."""
     flags = mem.pages.flags[pfn] & (ALL_FLAGS ^ MLOCK_COUNT_MASK)
     mem.pages.flags[pfn] = flags | min(count, MLOCK_COUNT_MAX) << MLOCK_COUNT_SHIFT
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_lru, PG_swapcache
+from kernelsim.mm.space.damon_vaddr import folio_test_clear_young
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
@@ -97,6 +98,7 @@ def age_pages(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int, al
                 if not alone or pages.mapcount[pfn] == 1:
                     entry[row, vpn & mask] = pte & ~_PAGE_ACCESSED
                     aged += pte & _PAGE_ACCESSED != 0
+                    folio_test_clear_young(mem, pfn)
             vpn += 1
         vpn = end
     return aged

@@ -21,10 +21,13 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_anon,
     PG_dirty,
+    PG_idle,
     PG_swapbacked,
     PG_swapcache,
+    PG_young,
     node_at,
 )
+from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, PGLAZYFREED
 from kernelsim.mm.space.pgtable import (
     _PAGE_ACCESSED,
@@ -59,7 +62,8 @@ def folio_referenced(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> tuple[int,
     """
     pages = mem.pages
     if pages.flags[pfn] & np.uint32(PG_anon) == 0:
-        return file_referenced(mem, pt, mms, pfn)
+        referenced, is_exec = file_referenced(mem, pt, mms, pfn)
+        return with_young(mem, pfn, referenced), is_exec
     referenced = clear_young(
         pt.entry,
         pt.state,
@@ -71,7 +75,24 @@ def folio_referenced(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> tuple[int,
         pfn,
         int(pages.mapcount[pfn]),
     )
-    return referenced, False
+    return with_young(mem, pfn, referenced), False
+
+
+@leaf
+def with_young(mem: Mem, pfn: int, referenced: int) -> int:
+    """Return how many mappings a page was used through, with uses that DAMON took the bit of.
+
+    # Differs from Linux: Such a use is one only where no mapping has the accessed bit; Linux adds
+    # it to the first mapping of several.
+
+    Source: Linux 6.1 mm/rmap.c:folio_referenced_one
+    """
+    flags = mem.pages.flags[pfn]
+    if flags & np.uint32(PG_young | PG_idle) == 0:
+        return referenced
+    gone = PG_young | (PG_idle if referenced else 0)
+    mem.pages.flags[pfn] = flags & np.uint32(ALL_FLAGS ^ gone)
+    return max(referenced, 1) if flags & np.uint32(PG_young) else referenced
 
 
 @leaf

@@ -92,16 +92,16 @@ def test_a_page_off_its_list_comes_to_the_unevictable_when_it_is_put_back(box):
 
 
 def test_more_locks_than_can_be_counted_leave_the_flags_alone(box):
-    """The count ends at 63; the lock that takes it to 0 is the last one known."""
+    """The count ends at 15; the lock that takes it to 0 is the last one known."""
     mem, page = box.mem, box.pages[:1]
     pfn = int(page[0])
     lock(box, page)
     flags = int(mem.pages.flags[pfn]) & ~MLOCK_COUNT_MASK
     for _ in range(70):
         lock(box, page)
-    assert mlock_count(mem, pfn) == 63
+    assert mlock_count(mem, pfn) == 15
     assert int(mem.pages.flags[pfn]) & ~MLOCK_COUNT_MASK == flags
-    for _ in range(62):
+    for _ in range(14):
         munlock_folios(mem, page, 1)
     assert box.pages_of(LRU_UNEVICTABLE) == [pfn]
     munlock_folios(mem, page, 1)
