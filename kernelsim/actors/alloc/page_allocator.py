@@ -23,7 +23,6 @@ from kernelsim.actors.core.free_pages import drain_all_pages
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
-from kernelsim.mm.burst.columns import R_ZONES
 from kernelsim.mm.core.mem import (
     I64,
     SWAP_CLUSTER_MAX,
@@ -275,12 +274,3 @@ def pgd_context(current: Current) -> AllocContext:
     Source: Linux 6.1 arch/x86/mm/pgtable.c:_pgd_alloc
     """
     return alloc_context(current, GFP_PGTABLE_USER)
-
-
-def fill_request(request: I64, context: AllocContext, task: Task) -> None:
-    """Fill in what a task's requests for pages are served by: the columns of `Burst.request`."""
-    flags = gfp_to_alloc_flags(context.gfp)
-    request[: R_ZONES + len(context.zonelist)] = (
-        context.migratetype, context.highest_zoneidx, context.preferred_nid,
-        flags | ALLOC_OOM if task.oom_victim else flags, len(context.zonelist), *context.zonelist,
-    )  # fmt: skip

@@ -22,6 +22,7 @@ from kernelsim.actors.alloc.wakeup_kswapd import wake_all_kswapds
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_on_node
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.page_requests import NEW_SLAB_GFP
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.blocks import FreeBlock
 from kernelsim.mm.core.mem import (
@@ -50,10 +51,9 @@ from kernelsim.mm.core.slab_cache import (
 )
 from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_NOFS, GFP_NOWAIT, Gfp, gfp_to_alloc_flags
+from kernelsim.mm.page.gfp import GFP_NOFS, Gfp, gfp_to_alloc_flags
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM
 
-NEW_SLAB_GFP: Final = GFP_NOWAIT | Gfp.NOWARN | Gfp.NORETRY | Gfp.COMP
 SLOW_GFP: Final = GFP_NOFS | Gfp.NOWARN | Gfp.NORETRY | Gfp.COMP
 
 # What those who reclaim ask with besides: nodes of the swap cache (mm/swap_state.c:add_to_swap) and

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kernelsim.actors.core.task import Task
+from kernelsim.mm.core.mem import I64_2D
 
 
 class BurstRunner(Protocol):
@@ -14,6 +15,10 @@ class BurstRunner(Protocol):
 
     async def run(self, task: Task, fill_requests: Callable[[], None]) -> int:
         """Let the CPU of a task go on from now; return STOP_* when it stops."""
+        ...
+
+    def slab_requests(self, task: Task) -> I64_2D:
+        """Return what slabs that a task's steps open get their pages by, a request a cache."""
         ...
 
     def zonelists_changed(self) -> None:

@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import fill_request
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lock_run import LockRun
+from kernelsim.actors.core.page_requests import fill_request
 from kernelsim.actors.tracing import wants
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.mm.burst.cache_pages import (
@@ -67,8 +67,8 @@ class CacheBurst:
             return 0, 0
         run[CR_MARK], run[CR_IN_FAULT] = mark, self._task.in_lru_fault
         fill_run(
-            kernel.mem, kernel.spaces.mappings, kernel.lruvec, kernel.burst, self._request, pfns,
-            run,
+            kernel.mem, kernel.spaces.mappings, kernel.lruvec, kernel.burst, self._request,
+            kernel.bursts.slab_requests(self._task), pfns, run,
         )  # fmt: skip
         self._end()
         return int(run[CR_NR_PLACED]), int(run[CR_HAVE])
@@ -99,7 +99,7 @@ class CacheBurst:
         run[CR_DIRTY_RATIO] = kernel.phys.tunables.now.vm_dirty_ratio
         store_new_run(
             kernel.mem, kernel.spaces.mappings, kernel.lruvec, kernel.burst, self._request,
-            self._pfns, run,
+            kernel.bursts.slab_requests(self._task), self._pfns, run,
         )  # fmt: skip
         self._end()
         done = int(run[CR_NR_PLACED])

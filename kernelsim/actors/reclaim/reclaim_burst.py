@@ -12,6 +12,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lock_run import LockRun
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.burst.free_pages import new_free_run
+from kernelsim.mm.burst.lock_run import LR_ALLOC_NS
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_TAKEN, ReclaimBatch
 from kernelsim.mm.reclaim.reclaim_run import (
@@ -81,7 +82,8 @@ class ReclaimBurst:
         is_lazy = all(cpu.is_lazy() for cpu in kernel.cpus)
         reclaim_run(
             *kernel.space, kernel.swap, kernel.spaces.mappings, kernel.lruvec, kernel.burst,
-            self._batch, self._plug, work, self._flushes, is_lazy, self._locks.run,
+            self._batch, self._plug, work, self._flushes, is_lazy,
+            kernel.bursts.slab_requests(self._task), self._locks.run,
         )  # fmt: skip
         self._enter()
         return int(work[WORK_STEP])
@@ -94,6 +96,8 @@ class ReclaimBurst:
             work[WORK_ISOLATED_NS] = -1
         self._task.stime_ns += int(work[WORK_COMPUTED_NS])
         work[WORK_COMPUTED_NS] = 0
+        self._task.stime_ns += int(self._locks.run[LR_ALLOC_NS])  # of slabs
+        self._task.waits.lock_ns += int(self._locks.run[LR_ALLOC_NS])
         for number in self._flushes.nonzero()[0].tolist():
             self._kernel.mms.by_number[number].tlb_gen += int(self._flushes[number])
             self._flushes[number] = 0

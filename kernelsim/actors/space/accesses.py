@@ -14,9 +14,10 @@ from typing import Final, Protocol
 import msgspec
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import fill_request, get_vma_policy, table_context
+from kernelsim.actors.alloc.page_allocator import get_vma_policy, table_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.memory_access import access_line, accessed_nid
+from kernelsim.actors.core.page_requests import fill_request
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.shared_mm import mmap_lock_of
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault

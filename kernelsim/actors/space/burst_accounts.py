@@ -7,7 +7,6 @@ Units: ns.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 
@@ -31,10 +30,8 @@ from kernelsim.mm.burst.columns import (
     NR_KINDS,
     T_COUNT,
 )
+from kernelsim.mm.burst.lock_run import NR_HS_COLUMNS, sum_holds
 from kernelsim.mm.burst.run import has_news, take_hits
-from kernelsim.mm.core.mem import I64_2D
-
-FEW_HOLDS: Final = 16  # are entered one by one
 
 
 class BurstAccounts:
@@ -49,6 +46,7 @@ class BurstAccounts:
         self._kernel = kernel
         self._burst = kernel.burst
         self._locks = locks
+        self._sums = np.zeros((len(locks), NR_HS_COLUMNS), np.int64)
         self._tasks: dict[int, Task] = {}  # in a burst, by CPU
         self._entered: dict[int, list[int]] = {}  # columns of their CPUs when last entered
 
@@ -106,13 +104,22 @@ class BurstAccounts:
         nr_holds, nr_notes = int(burst.holds[0, 0]), int(burst.notes[0, 0])
         if not nr_holds and not nr_notes:
             return
+        nr_sums = sum_holds(burst, self._sums) if nr_holds else 0
         burst.holds[0, 0] = burst.notes[0, 0] = 0
-        notes = burst.notes[1 : 1 + nr_notes].tolist()
-        holds = burst.holds[1 : 1 + nr_holds]
-        if nr_holds > FEW_HOLDS and not (holds[:, H_BEGIN] > holds[:, H_ASKED]).any():
-            self._enter_free(holds)
-            holds = holds[:0]
-        for row in holds.tolist():
+        notes = burst.notes[1 : 1 + nr_notes].tolist() if nr_notes else []
+        if nr_sums < 0:
+            self._enter_in_turn(burst.holds[1 : 1 + nr_holds].tolist(), notes)
+            return
+        for server, asked_ns, begin_ns, hold_ns, cpu, *others in self._sums[:nr_sums].tolist():
+            lock = self._locks[server]
+            lock.server.record_free(*others)
+            lock.note(asked_ns, begin_ns, hold_ns, self._kernel.cpus[cpu].name)
+        for note in notes:
+            self._note_band(note)
+
+    def _enter_in_turn(self, holds: list[list[int]], notes: list[list[int]]) -> None:
+        """Enter holds some of which were waited for, and notes, in the order of time."""
+        for row in holds:
             while notes and notes[0][N_TIME] < row[H_BEGIN]:
                 self._note_band(notes.pop(0))
             user = self._kernel.cpus[row[H_CPU]].name
@@ -120,16 +127,6 @@ class BurstAccounts:
             lock.note(row[H_ASKED], row[H_BEGIN], row[H_HOLD], user)
         for note in notes:
             self._note_band(note)
-
-    def _enter_free(self, holds: I64_2D) -> None:
-        """Enter holds that nobody waited for, lock by lock."""
-        for server in np.unique(holds[:, H_SERVER]).tolist():
-            own = holds[holds[:, H_SERVER] == server]
-            last = own[-1].tolist()
-            user = self._kernel.cpus[last[H_CPU]].name
-            hold_ns = int(own[:-1, H_HOLD].sum())
-            self._locks[server].server.record_free(len(own) - 1, hold_ns)
-            self._locks[server].note(last[H_ASKED], last[H_BEGIN], last[H_HOLD], user)
 
     def _pipe(self, server: int) -> SharedServer:
         kernel = self._kernel

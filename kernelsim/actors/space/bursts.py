@@ -21,6 +21,7 @@ from kernelsim.actors.alloc.wakeup_kswapd import wakeup_kswapd
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.page_requests import SlabRequests
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.shared_server import NodeLock
 from kernelsim.actors.parts.tlb_state import TLB_LOCAL_SHOOTDOWN
@@ -56,14 +57,13 @@ from kernelsim.mm.burst.columns import (
 )
 from kernelsim.mm.burst.pages import refill_in_turn
 from kernelsim.mm.burst.run import next_due, run_burst
-from kernelsim.mm.core.mem import Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
+from kernelsim.mm.core.mem import I64_2D, Z_BOOSTED_WATERMARK, Z_NID, Z_TYPE_INDEX
 from kernelsim.mm.page.gfp import Gfp
 from kernelsim.sim.clock import VirtualClock
 from kernelsim.sim.reply import Reply
 from kernelsim.sim.wait import Waiter
 
 EVENTS_AT_ONCE: Final = 1 << 16  # then trio and Ctrl-C get a turn
-FEW_HOLDS: Final = 16  # are entered one by one
 WHY: Final = "its accesses"
 
 
@@ -88,6 +88,7 @@ class Bursts:
         self._fill_requests: dict[int, Callable[[], None]] = {}
         self._due: _Due | None = None
         self._accounts = BurstAccounts(kernel, self._locks)
+        self._slab_requests = SlabRequests(kernel.alloc_contexts, kernel.nodes)
         self._witness = BurstWitness(kernel)
         seed = self._clock.schedule_seed
         if seed is not None:
@@ -130,6 +131,10 @@ class Bursts:
             del self._tasks[number], self._fill_requests[number]
             if self._kernel.is_observed:
                 self._witness.ends(number)
+
+    def slab_requests(self, task: Task) -> I64_2D:
+        """Return what slabs that a task's steps open get their pages by, a request a cache."""
+        return self._slab_requests.rows(task)
 
     def zonelists_changed(self) -> None:
         """Have what those in the middle of a burst ask for served by the zonelists of now."""

@@ -8,9 +8,9 @@ Units: slots, pages, ns.
 
 import numpy as np
 
-from kernelsim.actors.alloc.page_allocator import fill_request
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lock_run import LockRun
+from kernelsim.actors.core.page_requests import fill_request
 from kernelsim.mm.burst.columns import R_ZONES, ZONES_MAX
 from kernelsim.mm.burst.lock_run import LR_ALLOC_NS
 from kernelsim.mm.burst.swap_pages import (

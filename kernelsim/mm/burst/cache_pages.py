@@ -30,6 +30,7 @@ from kernelsim.mm.burst.lock_run import (
     longest_hold_ns,
     pass_time,
 )
+from kernelsim.mm.burst.slab_pages import settle_slabs
 from kernelsim.mm.core.folio_batch import folio_batch_move_lru, folio_batch_run
 from kernelsim.mm.core.mem import (
     I64,
@@ -39,7 +40,6 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_batched,
 )
-from kernelsim.mm.core.slab import has_slab_work
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import filemap_add_run, is_cached, page_cache_next_page
 from kernelsim.mm.file.filemap_write import write_run
@@ -69,8 +69,9 @@ def new_cache_run() -> I64:
 
 @leaf
 def fill_run(
-    mem: Mem, files: FileMappings, lruvec: I64_2D, burst: Burst, request: I64, pfns: I64, run: I64
-) -> None:
+    mem: Mem, files: FileMappings, lruvec: I64_2D, burst: Burst, request: I64, slabs: I64_2D,
+    pfns: I64, run: I64,
+) -> None:  # fmt: skip
     """Allocate pages for a window and enter them, locked, as long as nobody can notice.
 
     Args:
@@ -79,6 +80,7 @@ def fill_run(
         lruvec: What reclaim remembers of each node.
         burst: Locks and costs.
         request: What allocations are served by, R_*.
+        slabs: What slabs of each cache are served by, R_*.
         pfns: Gets the page of each index, from that of the first entered on.
         run: State of the run; `CR_AT` is the first page of the window.
 
@@ -87,7 +89,7 @@ def fill_run(
     cpu, number = int(run[LR_CPU]), int(run[CR_FILE])
     start, length = int(run[CR_AT]), int(run[CR_END] - run[CR_AT])
     done = have = 0
-    while done < length and can_drain(mem, burst, run):
+    while done < length and can_go_on(mem, burst, slabs, run):
         zone = -1
         if done == have:
             zone = zone_at_hand(mem, burst, request, run, -1)
@@ -115,8 +117,9 @@ def fill_run(
 
 @leaf
 def store_new_run(
-    mem: Mem, files: FileMappings, lruvec: I64_2D, burst: Burst, request: I64, pfns: I64, run: I64
-) -> None:
+    mem: Mem, files: FileMappings, lruvec: I64_2D, burst: Burst, request: I64, slabs: I64_2D,
+    pfns: I64, run: I64,
+) -> None:  # fmt: skip
     """Store to whole pages that are not cached, as long as nobody can notice.
 
     Each step is one of `generic_perform_write` between two looks at the limits of dirty pages; none
@@ -128,13 +131,14 @@ def store_new_run(
         lruvec: What reclaim remembers of each node.
         burst: Locks and costs.
         request: What allocations are served by, R_*.
+        slabs: What slabs of each cache are served by, R_*.
         pfns: Room for a folio_batch.
         run: State of the run.
 
     Source: Linux 6.1 mm/filemap.c:generic_perform_write
     """
     cpu, number = int(run[LR_CPU]), int(run[CR_FILE])
-    while run[CR_AT] < run[CR_END] and can_drain(mem, burst, run):
+    while run[CR_AT] < run[CR_END] and can_go_on(mem, burst, slabs, run):
         at = int(run[CR_AT])
         if is_cached(files, number, at):
             break
@@ -161,12 +165,12 @@ def store_new_run(
 
 
 @leaf
-def can_drain(mem: Mem, burst: Burst, run: I64) -> bool:
-    """Tell whether the CPU's folio_batch can be emptied at once, and all of it stays in use.
+def can_go_on(mem: Mem, burst: Burst, slabs: I64_2D, run: I64) -> bool:
+    """Settle slabs; tell whether the CPU's folio_batch can be emptied at once.
 
-    Not before slabs are settled.
+    All of it has to stay in use.
     """
-    if has_slab_work(mem.slabs):
+    if not settle_slabs(mem, burst, slabs, run, False):
         return False
     batch = mem.lru_batch[run[LR_CPU]]
     for i in range(1, batch[0] + 1):

@@ -23,10 +23,11 @@ from kernelsim.mm.burst.columns import (
     H_CPU,
     H_HOLD,
     H_SERVER,
+    NR_HOLD_COLUMNS,
     Burst,
 )
 from kernelsim.mm.burst.servers import drawn_ns, lru_lock
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, I64_2D
 
 LR_CPU: Final = 0
 LR_NID: Final = 1  # of the CPU
@@ -36,6 +37,11 @@ LR_NOW_NS: Final = 4
 LR_NUMBER: Final = 5  # of the last event
 LR_ALLOC_NS: Final = 6  # time in the page allocator so far
 NR_LR_FIELDS: Final = 7
+
+# Columns of sums of holds: those of the last one, then of the others
+HS_COUNT: Final = NR_HOLD_COLUMNS
+HS_HOLD: Final = NR_HOLD_COLUMNS + 1
+NR_HS_COLUMNS: Final = NR_HOLD_COLUMNS + 2
 
 HOLDS_MAX: Final = 20  # of a step; each is two events, the question and its answer
 
@@ -99,3 +105,34 @@ def pass_time(run: I64, ns: int) -> None:
     """Let time pass without a lock; that is an event if it takes any."""
     run[LR_NOW_NS] += ns
     run[LR_NUMBER] += ns != 0
+
+
+@leaf
+def sum_holds(burst: Burst, sums: I64_2D) -> int:
+    """Add up the holds written down, lock by lock, if nobody waited for any of them.
+
+    Args:
+        burst: The burst.
+        sums: Gets a row for each lock in use: all holds but the last, and the last, HS_*.
+
+    Returns:
+        How many rows; -1 if somebody waited.
+    """
+    nr_rows = 0
+    for at in range(1, 1 + burst.holds[0, 0]):
+        row = burst.holds[at]
+        if row[H_BEGIN] > row[H_ASKED]:
+            return -1
+        found = 0
+        while found < nr_rows and sums[found, H_SERVER] != row[H_SERVER]:
+            found += 1
+        own = sums[found]
+        if found == nr_rows:
+            nr_rows += 1
+            own[HS_COUNT] = own[HS_HOLD] = 0
+        else:
+            own[HS_COUNT] += 1
+            own[HS_HOLD] += own[H_HOLD]
+        for column in range(NR_HOLD_COLUMNS):
+            own[column] = row[column]
+    return nr_rows

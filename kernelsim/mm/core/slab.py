@@ -11,8 +11,8 @@ others held at boot stays.
 
 A leaf that needs an object takes it at once. When there is none it opens a new slab, which owes its
 pages; a slab that is empty and not kept gives them back. The task whose step that was settles both
-with the page allocator (actors/alloc/slab.py); compiled runs stop where there is something to be
-settled.
+with the page allocator (actors/alloc/slab.py); compiled runs do the same as far as nobody can
+notice (mm/burst/slab_pages.py), and stop where that is not enough.
 
 Interface: leaves over `Slabs`: `kmem_cache_alloc` returns the row of the slab that the object lies
 in, which its owner keeps for `kmem_cache_free`; row 0 is memory that the kernel had at boot. What
@@ -27,10 +27,10 @@ from kernelsim.mm.core.slab_cache import (
     CURRENT,
     EMPTY,
     FULL,
-    KMEM_CACHES,
     NO_PAGE,
     NODE_PARTIAL,
     NR_KMEM_CACHES,
+    OBJECT_SIZES,
     SB_CACHE,
     SB_INUSE,
     SB_NEXT,
@@ -62,8 +62,8 @@ from kernelsim.mm.core.slab_cache import (
     SLAB_OWED_HEAD,
     SLAB_OWED_TAIL,
     SLAB_ROWS,
-    order_objects,
 )
+from kernelsim.units import PAGE_SIZE
 
 
 @inlined_leaf
@@ -250,6 +250,7 @@ def give_up(slabs: Slabs, row: int) -> None:
     slabs.state[SLAB_EMPTY] += 1
 
 
+@leaf
 def take_owed(slabs: Slabs) -> int:
     """Return the first slab that owes its pages, whose turn it is; 0 for none."""
     state = slabs.state
@@ -261,6 +262,7 @@ def take_owed(slabs: Slabs) -> int:
     return row
 
 
+@leaf
 def take_empty(slabs: Slabs) -> int:
     """Return a slab that gives its pages back, whose turn it is; 0 for none."""
     state = slabs.state
@@ -272,6 +274,7 @@ def take_empty(slabs: Slabs) -> int:
     return row
 
 
+@leaf
 def slab_paid(slabs: Slabs, row: int, pfn: int, order: int) -> None:
     """Enter the pages that a slab owed; NO_PAGE if there were none.
 
@@ -282,8 +285,8 @@ def slab_paid(slabs: Slabs, row: int, pfn: int, order: int) -> None:
     own = slabs.cache[slab[SB_NID] * NR_KMEM_CACHES + cache]
     slab[SB_PFN], slab[SB_ORDER] = pfn, order
     if order != own[SC_ORDER]:
-        objects = order_objects(order, KMEM_CACHES[cache].size)
-        slab[SB_OBJECTS] = max(objects, int(slab[SB_INUSE]))
+        objects = (PAGE_SIZE << order) // OBJECT_SIZES[cache]
+        slab[SB_OBJECTS] = max(objects, slab[SB_INUSE])
     if pfn != NO_PAGE:
         own[SC_NR_SLABS] += 1
         own[SC_NR_OBJECTS] += slab[SB_OBJECTS]
@@ -291,6 +294,7 @@ def slab_paid(slabs: Slabs, row: int, pfn: int, order: int) -> None:
         put_cpu_partial(slabs, own, row)
 
 
+@leaf
 def slab_gone(slabs: Slabs, row: int) -> None:
     """Note that the pages of an empty slab are on their way back."""
     slab = slabs.row[row]

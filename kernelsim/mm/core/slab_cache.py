@@ -42,6 +42,7 @@ RADIX_TREE_NODE: Final = 0  # places in KMEM_CACHES
 BUFFER_HEAD: Final = 1
 BIO: Final = 2
 NR_KMEM_CACHES: Final = len(KMEM_CACHES)
+OBJECT_SIZES: Final = tuple(each.size for each in KMEM_CACHES)
 
 SLUB_MAX_ORDER: Final = 3  # PAGE_ALLOC_COSTLY_ORDER
 MIN_PARTIAL: Final = 5

@@ -12,7 +12,7 @@ Units: pages of the file.
 
 from typing import Final
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import (
     I64,
     Mem,
@@ -49,7 +49,7 @@ RUN_ENDS: Final = 0  # why a run of dirty pages ended: a gap, its limit, or no m
 RUN_UNDER_WRITEBACK: Final = 1  # its next page is being written already
 
 
-@leaf
+@inlined_leaf
 def folio_mark_dirty(mem: Mem, files: FileMappings, pfn: int) -> bool:
     """Make a page of a file dirty; tell whether it was clean.
 

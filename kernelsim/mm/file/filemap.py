@@ -31,10 +31,12 @@ from kernelsim.mm.core.vmstat import NR_FILE_PAGES, WORKINGSET_NODES
 from kernelsim.mm.core.workingset import workingset_refault
 from kernelsim.mm.core.xarray import (
     SN_COUNT,
+    XA_CHUNK_MASK,
     XN_NID,
     xa_leaf,
     xa_load,
     xa_next,
+    xa_skip,
     xa_store,
 )
 from kernelsim.mm.file.address_space import AS_NRPAGES, FileMappings
@@ -42,7 +44,7 @@ from kernelsim.mm.file.address_space import AS_NRPAGES, FileMappings
 READ_OK: Final = 0
 
 
-@leaf
+@inlined_leaf
 def filemap_add_folio(
     mem: Mem,
     files: FileMappings,
@@ -141,7 +143,7 @@ def try_to_free_buffers(mem: Mem, pfn: int, nid: int) -> None:
         mem.pages.private[pfn] = 0
 
 
-@leaf
+@inlined_leaf
 def xa_store_counted(
     mem: Mem, files: FileMappings, number: int, index: int, entry: int, nid: int
 ) -> int:
@@ -214,10 +216,19 @@ def incore_pages(mem: Mem, files: FileMappings, number: int, nr_pages: int, out:
 
     Source: Linux 6.1 mm/mincore.c:mincore_page
     """
-    nr, index = 0, xa_next(files.xa, number, 0, nr_pages - 1)
-    while index >= 0 and nr < len(out):
-        if mem.pages.flags[xa_load(files.xa, number, index)] & PG_uptodate:
-            out[nr] = index
-            nr += 1
-        index = xa_next(files.xa, number, index + 1, nr_pages - 1)
+    nr = index = 0
+    while 0 <= index < nr_pages:
+        row = xa_leaf(files.xa, number, index)
+        if row == 0:
+            index = xa_skip(files.xa, number, index)
+            continue
+        end = min(nr_pages, (index | XA_CHUNK_MASK) + 1)
+        while index < end:
+            pfn = files.xa.slots[row, index & XA_CHUNK_MASK]
+            if pfn > 0 and mem.pages.flags[pfn] & PG_uptodate:
+                if nr == len(out):
+                    return nr
+                out[nr] = index
+                nr += 1
+            index += 1
     return nr

@@ -7,7 +7,7 @@ only in part.
 Units: pages of the file.
 """
 
-from kernelsim.hw.leaf import leaf
+from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import Mem, PG_dirty, PG_locked, PG_uptodate, PG_writeback, nid_of
 from kernelsim.mm.core.slab import kmem_cache_alloc
 from kernelsim.mm.core.slab_cache import BUFFER_HEAD
@@ -38,7 +38,7 @@ def write_run(
     return nr_new
 
 
-@leaf
+@inlined_leaf
 def create_page_buffers(mem: Mem, pfn: int) -> None:
     """Give a page that is going to be stored to its buffer head, unless it has one.
 

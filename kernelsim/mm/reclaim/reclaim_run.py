@@ -28,8 +28,8 @@ from kernelsim.mm.burst.lock_run import (
     pass_time,
 )
 from kernelsim.mm.burst.servers import lru_lock
+from kernelsim.mm.burst.slab_pages import settle_slabs
 from kernelsim.mm.core.mem import I64, I64_2D, L_COUNT, Z_MANAGED, Mem, lru_list
-from kernelsim.mm.core.slab import has_slab_work
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_RECLAIMED,
@@ -102,7 +102,7 @@ def begin_batch(
 def reclaim_run(
     mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, files: FileMappings, lruvec: I64_2D,
     burst: Burst, batch: ReclaimBatch, plug: SwapPlug, work: I64, flushes: I64, is_lazy: bool,
-    run: I64,
+    slabs: I64_2D, run: I64,
 ) -> None:  # fmt: skip
     """Take the steps of a batch, as long as nobody can notice.
 
@@ -119,12 +119,13 @@ def reclaim_run(
         work: State of the batch.
         flushes: Gets for each mm the flushes that it has to count.
         is_lazy: Whether no CPU runs a program, so that none has to flush now.
+        slabs: What slabs of each cache are served by, R_*.
         run: State of the run, LR_* and FR_*.
 
     Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list
     """
-    goes_on = True
-    while goes_on and not has_slab_work(mem.slabs):
+    goes_on = work[WORK_STEP] != DONE
+    while goes_on and settle_slabs(mem, burst, slabs, run, True):
         step = work[WORK_STEP]
         if step == ISOLATE:
             goes_on = isolate(mem, burst, batch, work, run)
@@ -140,6 +141,7 @@ def reclaim_run(
             goes_on = free(mem, burst, batch, work, run)
         else:
             goes_on = False
+        goes_on = goes_on and work[WORK_STEP] != DONE
 
 
 @inlined_leaf
