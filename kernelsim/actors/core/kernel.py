@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.core.backing_dev import BackingDev
+from kernelsim.actors.core.bio_pool import BioPool
 from kernelsim.actors.core.burst_runner import BurstRunner
 from kernelsim.actors.core.compaction import Compaction
 from kernelsim.actors.core.device_hotplug import DeviceHotplugLock
@@ -105,6 +106,7 @@ class Kernel:
         kthreads: Tasks of the kernel threads that workloads started, those that have ended too.
         kthread_pages: Frames those threads have allocated for a workload, and not freed.
         zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
+        bio_pool: Bios of writes to swap, and who waits for one to come back.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         migrations: Frames of pages that are being moved, with the queue of the tasks that wait.
         inode_waits: Where tasks wait for the lock of a file, by its number.
@@ -170,6 +172,9 @@ class Kernel:
     kthreads: list[Task] = attrs.field(factory=list)
     kthread_pages: set[int] = attrs.field(factory=set)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
+    bio_pool: BioPool = attrs.field(
+        default=attrs.Factory(lambda self: BioPool(self.engine), takes_self=True), init=False
+    )
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     migrations: dict[int, WaitQueue] = attrs.field(factory=dict)
     inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)

@@ -120,6 +120,7 @@ class NodeSwap:
                 waiting.wake_all()
         if wakes_writeback_throttled(self._mem, memory.lruvec, self._nid):
             queue.wake_all()
+        memory.bio_pool.end_request()
 
     def _tell_failed(self, direction: str, message: EndSwapRead | EndSwapWrite) -> None:
         for page in message.failed:

@@ -86,6 +86,7 @@ class SwapWrites:
             sector, tokens = page * SECTORS_PER_PAGE, kernel.mem.pages.token[part]
             for pfn in part.tolist() if wants(self._task, mm_vmscan_write_folio) else ():
                 trace(self._task, mm_vmscan_write_folio(pfn, RECLAIM_WB_ANON_ASYNC))
+            kernel.bio_pool.nr_in_flight += 1
             end_io = EndSwapWrite(part, tokens, DiskPlace(device.dev, sector))
             if device.spec.compressed_permille:
                 await zram_write(self._current, device, request.slot, nid, end_io)
@@ -101,3 +102,4 @@ class SwapWrites:
                 throttled=self._writer,
             )
             await submit_bio(self._task, device, bio)
+        await kernel.bio_pool.wait(self._task, kernel.mem.slabs.row)
