@@ -116,6 +116,12 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         hears PageFault
         from  space/accesses
         tells block_device blocks cpu interconnect kswapd memory_hotplug node oom_killer
+    kdamond (space/kdamond.py)
+        owns  the regions of its targets
+        hears no message
+        from  nobody
+        tells block_device blocks cpu interconnect kernel_space kswapd memory_hotplug node
+              oom_killer
     kernel_space (space/kernel_space.py)
         owns  which addresses of vmalloc are taken, and which slots of kmap
         hears AllocVmapArea FreeVmapArea KmapHigh KunmapHigh WaitForPkmap
