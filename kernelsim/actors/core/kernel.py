@@ -106,7 +106,7 @@ class Kernel:
         kthreads: Tasks of the kernel threads that workloads started, those that have ended too.
         kthread_pages: Frames those threads have allocated for a workload, and not freed.
         zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
-        bio_pool: Bios of writes to swap, and who waits for one to come back.
+        bio_pool: Who waits for bios of swap to come back.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         migrations: Frames of pages that are being moved, with the queue of the tasks that wait.
         inode_waits: Where tasks wait for the lock of a file, by its number.
@@ -131,6 +131,7 @@ class Kernel:
         bursts: Lets them go on with it.
         start_process: Starts the actor of a process that another one has forked.
         settle_slabs: Gets pages for slabs, and gives them back; see alloc/slab.py.
+        mempool_alloc: Waits for bios that there was no memory for; see alloc/mempool.py.
         is_panic_told: The workload has heard of the panic.
         observer: What listens to stores and decisions; it does nothing unless checking is on.
         is_observed: Whether checking is on.
@@ -148,6 +149,7 @@ class Kernel:
     bursts: BurstRunner = attrs.field(init=False)
     start_process: Callable[[ProcessEntry], None] = attrs.field(init=False)
     settle_slabs: Callable[[Task], Awaitable[None]] = attrs.field(init=False)
+    mempool_alloc: Callable[[Task], Awaitable[None]] = attrs.field(init=False)
     psi: PsiGroup = attrs.field(factory=PsiGroup)
     cpus: list[Cpu] = attrs.field(factory=list)
     nodes: list[Node] = attrs.field(factory=list)
@@ -172,9 +174,7 @@ class Kernel:
     kthreads: list[Task] = attrs.field(factory=list)
     kthread_pages: set[int] = attrs.field(factory=set)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
-    bio_pool: BioPool = attrs.field(
-        default=attrs.Factory(lambda self: BioPool(self.engine), takes_self=True), init=False
-    )
+    bio_pool: BioPool = attrs.field(init=False)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     migrations: dict[int, WaitQueue] = attrs.field(factory=dict)
     inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)

@@ -18,10 +18,10 @@ from kernelsim.sim.locks import WaitQueue
 
 
 class RequestPool(Protocol):
-    """What is kept for requests when there is no memory."""
+    """Who waits for what requests have, when there is no memory."""
 
     def end_request(self) -> None:
-        """Take back what a request had."""
+        """Let them look again: a request has given its own back."""
         ...
 
 
