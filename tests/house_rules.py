@@ -7,6 +7,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +95,12 @@ def room_of(module: str) -> str:
     return ".".join(parts)
 
 
+@lru_cache(maxsize=1)  # a rule asks for the tree of one source several times
+def parsed(text: str) -> ast.Module:
+    """Parse a source."""
+    return ast.parse(text)
+
+
 class Source(NamedTuple):
     """A source file and its parts."""
 
@@ -103,7 +110,7 @@ class Source(NamedTuple):
     @property
     def tree(self) -> ast.Module:
         """The parsed text."""
-        return ast.parse(self.text)
+        return parsed(self.text)
 
     @property
     def folder(self) -> str:
@@ -211,17 +218,18 @@ def upward_imports(source: Source) -> Iterator[int]:
 
 def impurities(source: Source) -> Iterator[int]:
     """Plain folders neither wait nor know the engine; only compiled folders import numba."""
+    is_pure, is_compiled = source.folder in PURE, source.folder in COMPILED
     for line, name in imports(source.tree):
         waits = name.split(".")[0] == "trio" or name.startswith("kernelsim.sim.")
-        if waits and source.folder in PURE:
+        if waits and is_pure:
             yield line
-        if name.split(".")[0] == "numba" and source.folder not in COMPILED:
+        if name.split(".")[0] == "numba" and not is_compiled:
             yield line
-        if name.startswith("kernelsim.hw.leaf") and source.folder not in COMPILED:
+        if name.startswith("kernelsim.hw.leaf") and not is_compiled:
             yield line
+    if not is_pure or source.room in AWAITS:
+        return
     for node in ast.walk(source.tree):
-        if source.folder not in PURE or source.room in AWAITS:
-            continue
         if isinstance(node, ast.AsyncFunctionDef | ast.Await):
             yield node.lineno
 

@@ -95,61 +95,60 @@ def inspect(
             much sooner where the log is long.
         follow: Go on while the run writes.
     """
-    log = directory / EVENTS
-    if not log.is_file():
+    given = {f"--{name}": value for name, value in locals().items() if is_given(value)}
+    del given["--directory"]
+    if not (directory / EVENTS).is_file():
         raise ConfigError("DIRECTORY", str(directory), f"must hold a run; there is no {EVENTS}")
-    options = {
-        "--event": event,
-        "--actor": actor,
-        "--between": between,
-        "--sql": sql,
-        "--perfetto": perfetto,
-        "--damon": damon,
-        "--ftrace": ftrace,
-        "--why": why,
-        "--slowest": slowest,
-        "--stats": stats,
-        "--json": json,
-        "--csv": csv,
-        "--parquet": parquet,
-        "--follow": follow,
-    }
-    require_together({name: value for name, value in options.items() if is_given(value)})
+    require_together(given)
+    is_torn = False
     if why is not None or slowest is not None or stats:
         print_waits(directory, why, slowest, stats=stats)
-        tell_end(directory, is_torn=False)
-        return
-    if parquet:
+    elif parquet:
         from kernelsim.report.log_parquet import write_log_parquet
 
         print(write_log_parquet(directory))
-        tell_end(directory, is_torn=False)
-        return
-    if sql is not None:
+    elif sql is not None:
         print_query(directory, sql, json=json, csv=csv)
-        tell_end(directory, is_torn=False)
-        return
-    start_ns, end_ns = (0, None) if between is None else parse_between(between)
-    selection = Selection(event, actor, start_ns, end_ns)
-    is_over = (directory / RUN).exists
-    reader = EventReader(log, follower(is_over)) if follow else EventReader(log)
-    seen = Seen()
-    if csv:
-        nr_events = print_csv(reader, selection, seen)
-    elif perfetto is not None:
-        nr_events = draw_timeline(reader, selection, seen, directory=directory, target=perfetto)
-    elif damon is not None:
-        nr_events = make_record(reader, selection, seen, target=damon)
-    elif ftrace:
-        nr_events = print_ftrace(reader, selection, seen)
     else:
-        nr_events = print_events(reader, selection, seen, json=json)
+        start_ns, end_ns = (0, None) if between is None else parse_between(between)
+        is_torn = print_chosen(directory, Selection(event, actor, start_ns, end_ns), given)
+    tell_end(directory, is_torn=is_torn)
+
+
+def print_chosen(directory: Path, selection: Selection, given: Mapping[str, object]) -> bool:
+    """Print the events chosen, or write them to a file, in the form that the options ask for.
+
+    Args:
+        directory: The run's.
+        selection: Which events.
+        given: The options that were given, by name.
+
+    Returns:
+        Whether the last line of the log is torn.
+
+    Raises:
+        ConfigError: There can be no such event.
+    """
+    log, seen = directory / EVENTS, Seen()
+    is_over = (directory / RUN).exists
+    reader = EventReader(log, follower(is_over)) if "--follow" in given else EventReader(log)
+    match given:
+        case {"--csv": True}:
+            nr_events = print_csv(reader, selection, seen)
+        case {"--perfetto": Path() as target}:
+            nr_events = draw_timeline(reader, selection, seen, directory=directory, target=target)
+        case {"--damon": Path() as target}:
+            nr_events = make_record(reader, selection, seen, target=target)
+        case {"--ftrace": True}:
+            nr_events = print_ftrace(reader, selection, seen)
+        case _:
+            nr_events = print_events(reader, selection, seen, json="--json" in given)
     if not nr_events:
-        seen.refuse_unknown(event, actor)
-        if not json and not csv:
+        seen.refuse_unknown(selection.event, selection.actor)
+        if not given.keys() & {"--json", "--csv"}:
             what = "such event is in the log; some are written only with --trace, see: "
             print(f"kernelsim: {log}: no {what}kernelsim events", file=sys.stderr)
-    tell_end(directory, is_torn=reader.is_torn)
+    return reader.is_torn
 
 
 def is_given(value: object) -> bool:
@@ -240,22 +239,24 @@ def print_csv(reader: EventReader, selection: Selection, seen: Seen) -> int:
     """Print the events chosen as CSV, with a column for each field they have; return their number.
 
     The log is read twice, since the header names the fields.
+
+    Raises:
+        ConfigError: There can be no such event; nothing is printed then.
     """
+    nr_events = 0
     columns: dict[str, None] = dict.fromkeys(("t_ns", "actor", "event"))
     for found, _ in seen.noted(reader):
         if selection.takes(found):
+            nr_events += 1
             columns.update(dict.fromkeys(found.fields))
-    nr_events = 0
-
-    def rows() -> Iterator[list[object]]:
-        nonlocal nr_events
-        for found, _ in reader:
-            if selection.takes(found):
-                nr_events += 1
-                own = {"t_ns": found.t_ns, "actor": found.actor, "event": found.event}
-                yield [{**own, **found.fields}.get(name) for name in columns]
-
-    write_csv(columns, rows())
+    if not nr_events:
+        seen.refuse_unknown(selection.event, selection.actor)
+    chosen = (found for found, _ in reader if selection.takes(found))
+    rows = (
+        {"t_ns": each.t_ns, "actor": each.actor, "event": each.event, **each.fields}
+        for each in chosen
+    )
+    write_csv(columns, ([row.get(name) for name in columns] for row in rows))
     return nr_events
 
 

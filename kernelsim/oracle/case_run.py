@@ -19,6 +19,7 @@ from kernelsim.config.machine import MachineSpec
 from kernelsim.config.toml_text import read_toml
 from kernelsim.errors import DeadlockError, RecordingError, WorkloadError
 from kernelsim.machine import DEFAULT_BURST_PAGES, Machine
+from kernelsim.oracle.block_prints import with_block_prints
 from kernelsim.oracle.case_output import LOGS
 from kernelsim.oracle.compare import Comparison, compare_runs
 from kernelsim.oracle.compare_rows import rows_of
@@ -52,6 +53,9 @@ def check_case(case: Path) -> Script:
     path = case / "script.txt"
     script = read_script(path) if path.exists() else parse_script("", str(path))
     check_script(script)
+    toml = case / "case.toml"
+    shell = read_toml(toml).get("workload", []) if toml.exists() else []
+    script = with_block_prints(script, shell)
     for command in script.commands:
         _check_snaps(script, command)
     rows_of(case, real=True)  # what it is to be compared with can be read

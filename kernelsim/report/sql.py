@@ -23,13 +23,12 @@ import duckdb
 
 from kernelsim.errors import ConfigError, one_line
 from kernelsim.report.log_parquet import (
-    EVENTS_PARQUET,
     log_parquet_is_current,
     read_log_parquet,
     read_log_text,
 )
 from kernelsim.report.metrics import connect, named_for_sql, quoted
-from kernelsim.report.rundir import EVENTS, MEMORY_MAP, METRICS, PROCESSES
+from kernelsim.report.rundir import EVENTS, EVENTS_PARQUET, MEMORY_MAP, METRICS, PROCESSES
 from kernelsim.trace.registry import TRACEPOINTS
 from kernelsim.trace.tracepoint import FieldInfo
 
@@ -89,8 +88,8 @@ def query(directory: Path, statement: str, *, key: str = "--sql") -> QueryResult
     with TemporaryDirectory(prefix="kernelsim-") as scratch, connect() as connection:
         try:
             if log_parquet_is_current(directory, connection):
-                file = named_for_sql(directory / EVENTS_PARQUET, Path(scratch))
-                read_log_parquet(connection, file)
+                events = named_for_sql(directory / EVENTS_PARQUET, Path(scratch))
+                read_log_parquet(connection, events)
                 make_event_views(connection, PARQUET_EVENT_VIEW, {}, PARQUET_EVENTS_VIEW)
             else:
                 read_log_text(connection, directory / EVENTS, Path(scratch))

@@ -57,6 +57,14 @@ def test_csv_stands_alone(directory, capsys, other):
     assert "does not go with" in capsys.readouterr().err
 
 
+def test_what_cannot_be_there_prints_no_header(directory, capsys):
+    """An event of no such name is a mistake, not an empty table."""
+    assert exit_status(["inspect", str(directory), "--csv", "--event", "ks_falt"]) == 2
+    printed_words = capsys.readouterr()
+    assert printed_words.out == ""
+    assert "ks_falt" in printed_words.err
+
+
 def test_parquet_is_written_beside_the_log(directory, capsys):
     """The events become events.parquet, which other tools read as it is."""
     assert exit_status(["inspect", str(directory), "--parquet"]) == 0

@@ -17,8 +17,8 @@ def test_each_actor_is_in_the_map():
     """None is forgotten, and none has two names."""
     assert sorted(actor_modules(modules())) == [
         "acpi", "block_device", "cpu", "dma", "fault_handler", "flusher", "interconnect",
-        "kcompactd", "kernel_space", "kernel_thread", "kswapd", "memory_hotplug", "net_device",
-        "node", "oom_killer", "oom_reaper", "pdflush", "process", "workqueue",
+        "kcompactd", "kdamond", "kernel_space", "kernel_thread", "kswapd", "memory_hotplug",
+        "net_device", "node", "oom_killer", "oom_reaper", "pdflush", "process", "workqueue",
     ]  # fmt: skip
 
 

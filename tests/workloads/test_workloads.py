@@ -20,6 +20,7 @@ BURST_LINES = re.compile(r"^(wall time|burst pages) .*\n", re.MULTILINE)
 LONG = {
     "backup_evicts_database",
     "buddy",
+    "damon",
     "direct_reclaim_stall",
     "first_touch",
     "kswapd_bands",

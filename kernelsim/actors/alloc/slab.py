@@ -26,6 +26,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.page_requests import NEW_SLAB_GFP
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.blocks import FreeBlock
+from kernelsim.mm.burst.slab_pages import account_slab
 from kernelsim.mm.core.mem import (
     I64,
     Z_FREE,
@@ -55,7 +56,6 @@ from kernelsim.mm.core.slab_cache import (
     SC_ORDER,
     get_order,
 )
-from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_NOFS, Gfp, gfp_to_alloc_flags
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM
@@ -140,20 +140,9 @@ async def _allocate_slab(current: Current, number: int) -> tuple[int, int]:
         pfn, order = (int(one[0]), 0) if grant.nr else (0, order)
     if pfn:
         kernel.mem.pages.flags[pfn : pfn + (1 << order)] = np.uint32(PG_kernel)
-        _account(current, pfn, number, 1 << order)
+        account_slab(kernel.mem, pfn, number, 1 << order)
         kernel.placed(1 << order)
     return pfn, order
-
-
-def _account(current: Current, pfn: int, number: int, nr_pages: int) -> None:
-    """Count pages of slabs.
-
-    Source: Linux 6.1 mm/slab.h:account_slab, :unaccount_slab
-    """
-    mem = current.kernel.mem
-    is_reclaimable = KMEM_CACHES[number].is_reclaimable
-    counter = NR_SLAB_RECLAIMABLE if is_reclaimable else NR_SLAB_UNRECLAIMABLE
-    mem.node_stat[nid_of(mem, pfn), counter] += nr_pages
 
 
 async def _discard_slab(current: Current, row: int) -> None:
@@ -175,7 +164,7 @@ async def _free_slab(current: Current, number: int, pfn: int, order: int) -> Non
     Source: Linux 6.1 mm/slub.c:__free_slab
     """
     kernel = current.kernel
-    _account(current, pfn, number, -(1 << order))
+    account_slab(kernel.mem, pfn, number, -(1 << order))
     kernel.taken(1 << order)
     nid, flags = int(nid_of(kernel.mem, pfn)), kernel.mem.pages.flags
     if order:

@@ -30,12 +30,12 @@ SLAB_GFPS: Final = tuple(
 )
 
 
-def fill_request(request: I64, context: AllocContext, task: Task) -> None:
+def fill_request(request: I64, context: AllocContext, *, oom_victim: bool) -> None:
     """Fill in what a task's requests for pages are served by: the columns of `Burst.request`."""
     flags = gfp_to_alloc_flags(context.gfp)
     request[: R_ZONES + len(context.zonelist)] = (
         context.migratetype, context.highest_zoneidx, context.preferred_nid,
-        flags | ALLOC_OOM if task.oom_victim else flags, len(context.zonelist), *context.zonelist,
+        flags | ALLOC_OOM if oom_victim else flags, len(context.zonelist), *context.zonelist,
     )  # fmt: skip
 
 
@@ -66,5 +66,6 @@ class SlabRequests:
         if rows is None:
             rows = self._kept[key] = np.zeros_like(self._none)
             for cache, gfp in enumerate(SLAB_GFPS):
-                fill_request(rows[cache], self._contexts.get(*key, gfp), task)
+                # above the low watermark, where alone they are used, a victim is served as others
+                fill_request(rows[cache], self._contexts.get(*key, gfp), oom_victim=False)
         return rows

@@ -136,7 +136,7 @@ class CacheBurst:
             return None
         run[CR_FILE], run[CR_SWAP_FREE] = inode.number, self._kernel.swap.state[SS_FREE]
         run[CR_AT], run[CR_END] = start, stop
-        fill_request(self._request, context, self._task)
+        fill_request(self._request, context, oom_victim=self._task.oom_victim)
         self._kernel.spaces.pool.reserve(stop - start)
         return run
 

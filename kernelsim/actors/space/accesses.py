@@ -230,15 +230,17 @@ class Accesses:
         """Fill in what the pages and page tables of a burst are allocated by."""
         kernel, task = self._kernel, self._entry.task
         requests, contexts = kernel.burst.request[task.cpu.number], kernel.alloc_contexts
+        victim = task.oom_victim
         tables, nid, gfp = table_context(self._current), task.cpu.nid, GFP_ZEROED_USER_FOLIO
         row[B_SPREADS_TABLES] = tables.is_interleaved
-        fill_request(requests[FOR_TABLE], tables, task)
+        fill_request(requests[FOR_TABLE], tables, oom_victim=victim)
         if policy is None or not policy.is_interleaved:
-            fill_request(requests[FOR_PAGE], contexts.get(nid, policy, gfp), task)
+            fill_request(requests[FOR_PAGE], contexts.get(nid, policy, gfp), oom_victim=victim)
             return
         row[B_NR_INTERLEAVED] = len(policy.nodes)
         for number, node in enumerate(policy.nodes, start=FOR_NODE):
-            fill_request(requests[number], contexts.get(nid, policy.on_node(node), gfp), task)
+            context = contexts.get(nid, policy.on_node(node), gfp)
+            fill_request(requests[number], context, oom_victim=victim)
 
     async def _burst(self, row: I64, policy: Mempolicy | None, result: FaultCounts) -> None:
         """Let the CPU go on by itself, and count the faults it served, also when the run ends."""

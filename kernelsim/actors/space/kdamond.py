@@ -278,6 +278,8 @@ class Kdamond(Actor):
         """
         most = 0
         for target in self._ctx.targets:
+            if not target.is_valid():
+                continue
             mm = target.process.mm
             last_vpn, was_used = -1, False
             for regions in groups(target.regions):

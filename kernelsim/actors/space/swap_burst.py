@@ -50,7 +50,7 @@ class SwapBurst:
         kernel, task, run = self._kernel, self._task, self._locks.run
         if context.is_interleaved or not self._locks.begin():  # then pages are requested singly
             return 0, False
-        fill_request(self._request, context, task)
+        fill_request(self._request, context, oom_victim=task.oom_victim)
         run[SW_TARGET], run[SW_NR], run[SW_IN_FAULT] = target, nr, task.in_lru_fault
         enter_window(
             kernel.mem, kernel.swap, kernel.lruvec, kernel.burst, self._request, slots, pfns, run

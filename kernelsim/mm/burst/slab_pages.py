@@ -9,6 +9,8 @@ free pages, whose state has `FR_AT` (free_pages.py).
 Units: pages, ns.
 """
 
+from typing import Final
+
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.burst.bands import note_bands
 from kernelsim.mm.burst.columns import (
@@ -49,7 +51,7 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.slab import slab_gone, slab_paid, take_empty, take_owed
 from kernelsim.mm.core.slab_cache import (
-    BIO,
+    KMEM_CACHES,
     NO_PAGE,
     NR_KMEM_CACHES,
     SB_CACHE,
@@ -70,6 +72,10 @@ from kernelsim.mm.page.page_alloc import (
     rmqueue,
     zone_statistics,
     zone_watermark_ok,
+)
+
+COUNTERS: Final = tuple(  # of the pages of each cache's slabs
+    NR_SLAB_RECLAIMABLE if cache.is_reclaimable else NR_SLAB_UNRECLAIMABLE for cache in KMEM_CACHES
 )
 
 
@@ -124,12 +130,11 @@ def pay_slab(mem: Mem, burst: Burst, requests: I64_2D, run: I64) -> bool:
 
 @leaf
 def account_slab(mem: Mem, pfn: int, cache: int, nr_pages: int) -> None:
-    """Count pages of slabs.
+    """Count pages of a cache's slabs; a negative number of those given back.
 
     Source: Linux 6.1 mm/slab.h:account_slab, :unaccount_slab
     """
-    counter = NR_SLAB_UNRECLAIMABLE if cache == BIO else NR_SLAB_RECLAIMABLE
-    mem.node_stat[nid_of(mem, pfn), counter] += nr_pages
+    mem.node_stat[nid_of(mem, pfn), COUNTERS[cache]] += nr_pages
 
 
 @leaf

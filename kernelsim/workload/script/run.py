@@ -24,6 +24,7 @@ from kernelsim.workload.script.script import (
     Kill,
     Memhog,
     Script,
+    ShowBlocks,
     Sleep,
     Snap,
     Sysctl,
@@ -31,7 +32,7 @@ from kernelsim.workload.script.script import (
     read_script,
     refuse_unsupported,
 )
-from kernelsim.workload.script.script_output import command_line, snapshot_lines
+from kernelsim.workload.script.script_output import block_lines, command_line, snapshot_lines
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import ACTIONS, is_sysfs, sysctl_of_path
 
@@ -129,6 +130,8 @@ async def _run_command(
     elif isinstance(command, Snap):
         await machine.snapshot(command.name)
         machine.print(*snapshot_lines(DEFAULT_NAME, command.name, 0))
+    elif isinstance(command, ShowBlocks):
+        machine.print(*block_lines(machine.capture().memory_blocks))
     elif isinstance(command, Sysctl) and command.key in ACTIONS:
         await machine.write_action(ACTIONS[command.key][0], int(command.value))
     elif isinstance(command, Sysctl):

@@ -99,7 +99,15 @@ class Host:
     words: tuple[str, ...]
 
 
-Command: TypeAlias = Memhog | Snap | Sysctl | Sleep | Kill | Wait | Host
+@attrs.frozen
+class ShowBlocks:
+    """Print the memory blocks and their states; only the shell of a recording does it."""
+
+    line: int
+    text: str
+
+
+Command: TypeAlias = Memhog | Snap | Sysctl | Sleep | Kill | Wait | Host | ShowBlocks
 
 
 @attrs.frozen

@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from kernelsim.procfs.snapshot import MemoryBlock
+from kernelsim.procfs.system import memory_block_files
 from kernelsim.units import NS_PER_MS
 
 MEM_KEYS: Final = (
@@ -154,6 +156,15 @@ def verbatim_lines(proc: str, file: str, text: str) -> list[str]:
 def snapshot_lines(proc: str, name: str, duration_ns: int) -> list[str]:
     """Report that a snapshot directory was written."""
     return [f"[snapshot {name}]", f"proc={proc} snapshot={name} ms={duration_ns // NS_PER_MS}"]
+
+
+def block_lines(blocks: Iterable[MemoryBlock]) -> list[str]:
+    """Report the memory blocks as a shell does that goes through /sys/devices/system/memory."""
+    found = {f"memory{block.index}": memory_block_files(block) for block in blocks}
+    return [
+        f"blk {name} {files['state']} removable={files['removable']} zones={files['valid_zones']}"
+        for name, files in sorted(found.items())
+    ]
 
 
 def pointer(address: int) -> str:

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from kernelsim.actors.alloc import slab
+from kernelsim.config.machine_file import load_machine
+from kernelsim.machine import Machine
 from kernelsim.mm.core.slab_cache import (
     BIO,
     BUFFER_HEAD,
@@ -16,6 +19,7 @@ from kernelsim.mm.core.slab_cache import (
     SLAB_EMPTY,
 )
 from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
+from kernelsim.workload import MachineHandle
 from tests.small_machine import PAGE, available, pages_of_slabs, run, small_machine
 
 NR_PAGES = 2048
@@ -140,3 +144,25 @@ def test_objects_without_memory_lie_on_no_page(monkeypatch):
     paid, without = run(small_machine(memory="16M", swap="32M"), main).result
     assert paid == 0
     assert without
+
+
+def test_a_long_write_opens_most_of_its_slabs_inside_bursts(monkeypatch):
+    """Only slabs whose pages are not at hand take messages: here one in ten or so."""
+    nr_by_messages = 0
+    new_slab = slab._new_slab
+
+    async def counted(current, row):
+        nonlocal nr_by_messages
+        nr_by_messages += 1
+        await new_slab(current, row)
+
+    async def main(machine):
+        before = machine.vmstat["nr_slab_reclaimable"]
+        process = await machine.spawn("writer")
+        await process.write(await process.open("/srv/new", create=True), "16M")
+        return machine.vmstat["nr_slab_reclaimable"] - before
+
+    monkeypatch.setattr(slab, "_new_slab", counted)
+    nr_pages = MachineHandle(Machine(load_machine("files-512m"))).run(main)
+    assert nr_pages > 100
+    assert nr_by_messages < nr_pages // 4

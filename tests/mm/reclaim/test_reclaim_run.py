@@ -12,11 +12,14 @@ from kernelsim.mm.burst.columns import (
     C_ZONE_HOLD_PAGE,
     H_HOLD,
     NEVER_NS,
+    R_ZONES,
+    ZONES_MAX,
     new_burst,
 )
 from kernelsim.mm.burst.free_pages import new_free_run
 from kernelsim.mm.burst.lock_run import LR_NOW_NS, LR_NUMBER, LR_NUMBER_END, LR_UNTIL_NS
 from kernelsim.mm.core.mem import LRU_INACTIVE_ANON
+from kernelsim.mm.core.slab_cache import NR_KMEM_CACHES
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_REF_KEEP, STAT_NR_TO_WRITE
 from kernelsim.mm.reclaim.reclaim_run import (
     DONE,
@@ -39,6 +42,8 @@ from tests.reclaim_box import KSWAPD
 BASE = 512
 NR = 20  # three chunks
 SCAN_NS, SLOT_NS, LRU_NS = 100, 7, 10
+# No slab gets pages inside a run; none of these tests opens one.
+NO_SLAB_REQUESTS = np.zeros((NR_KMEM_CACHES, R_ZONES + ZONES_MAX), np.int64)
 
 
 class Bench:
@@ -63,7 +68,8 @@ class Bench:
         run[[LR_UNTIL_NS, LR_NUMBER_END]] = ns, 1 << 40
         reclaim_run(
             box.mem, box.pool.pt, box.mms, box.swap, box.spaces.mappings, box.lruvec, self.burst,
-            box.batch, self.plug, self.work, self.flushes, is_lazy, run,
+            box.batch, self.plug, self.work, self.flushes, is_lazy,
+            NO_SLAB_REQUESTS, run,
         )  # fmt: skip
         self.run = run
         return int(self.work[WORK_STEP]), int(run[LR_NOW_NS])
