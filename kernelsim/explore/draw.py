@@ -9,11 +9,13 @@ Interface: `draw_plan`.
 Source: A. Groce et al., "Swarm testing", ISSTA 2012
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from kernelsim.config.era import CLASSIC
 from kernelsim.explore.draw_machine import draw_machine
 from kernelsim.explore.draw_mix import draw_faults, draw_forker, draw_kinds, draw_script
+from kernelsim.explore.draw_more import draw_more
 from kernelsim.explore.draw_site import Site
 from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.sim.rng import Rng
@@ -26,8 +28,14 @@ POWER_CUT_CHANCE: Final = 15  # in one run of so many
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
 
 
-def draw_plan(seed: int, run: int) -> Plan:
-    """Return run number `run` of a campaign: the same for the same two numbers."""
+def draw_plan(seed: int, run: int, wanted: Collection[str] = ()) -> Plan:
+    """Return run number `run` of a campaign: the same for the same arguments.
+
+    Args:
+        seed: Of the campaign.
+        run: Number of the run.
+        wanted: Of the kinds of draw_more.py, those that are there for certain.
+    """
     table, spec = draw_machine(Rng(seed, f"stress/{run}/machine"))
     rng = Rng(seed, f"stress/{run}/mix")
     site = Site(
@@ -54,7 +62,9 @@ def draw_plan(seed: int, run: int) -> Plan:
     if power.chance(1, POWER_CUT_CHANCE):
         event = power.below(load_events // 2 >> power.below(6))
         faults.append(Fault(kind=POWER_CUT, target="machine", event=event))
-    script[-1:-1] = draw_forker(Rng(seed, f"stress/{run}/forker"), site)  # the last line waits
+    more, kills = draw_more(seed, run, site, events=load_events // 2, wanted=wanted)
+    faults += kills
+    script[-1:-1] = [*draw_forker(Rng(seed, f"stress/{run}/forker"), site), *more]  # then all wait
     return Plan(
         name=f"seed {seed} run {run}",
         seed=rng.bits(31),

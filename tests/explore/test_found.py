@@ -144,3 +144,19 @@ def test_shared_memory_that_is_gone_is_not_written_to_swap():
         },
     )
     assert run_plan(plan).failure is None
+
+
+def test_stores_may_go_on_until_a_page_that_is_protected_is_flushed():
+    """Between the entries mprotect changes and the flush of TLBs a look is no alarm."""
+    plan = Plan(
+        name="mprotect",
+        check_every=1,
+        burst_pages=1,
+        script=(
+            "memhog cpu:0 mmap:a:80K touchw:a mprotect:a:1 mprotect:a:3 touchw:a mprotect:a:0 &",
+            "memhog cpu:1 mmap:a:150K touchw:a &",
+            "wait",
+        ),
+        machine={"name": "m", "node": [{"cpus": "0-1", "memory": "2M"}]},
+    )
+    assert run_plan(plan).failure is None
