@@ -20,13 +20,13 @@ from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.step_work import (
     call_arguments,
-    is_sysfs,
     make_call,
+    make_part,
     map_file,
     named_by,
     number_of,
-    sysctl_of_path,
     touch_random,
+    write_file,
 )
 from kernelsim.workload.syscall import MappedRange
 
@@ -89,7 +89,11 @@ class Program:
         if gone is not None:
             del self._regions[gone]
         if isinstance(result, MappedRange):
-            self._regions[str(named_by(step, "new"))] = result
+            self._regions[str(named_by(step, "new") or named_by(step, "region"))] = result
+
+    async def part(self, step: Step) -> None:
+        """Give a part of a region a name of its own."""
+        make_part(self._regions, step)
 
     async def mapfile(self, step: Step) -> None:
         """Map a whole file."""
@@ -182,12 +186,8 @@ class Program:
         await self._process.sleep(number_of(step.args[0]))
 
     async def poke(self, step: Step) -> None:
-        """Write a tunable through its file."""
-        path, value = map(str, step.args)
-        if is_sysfs(path):
-            await self._process.syscall("write_sysfs", path, value)
-        else:
-            self._machine.sysctl(sysctl_of_path(path), value)
+        """Write a tunable through its file, or to a file of /sys."""
+        await write_file(self._process, self._machine, step)
 
     async def readf(self, step: Step) -> None:
         """Read a file, into the first mapping there is."""
@@ -247,6 +247,7 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     "adj": Program.adj,
     "uid": Program.uid,
     "cpu": Program.cpu,
+    "part": Program.part,
     "mapfile": Program.mapfile,
     "mallocw": Program.mallocw,
     "free": Program.free,

@@ -42,7 +42,8 @@ from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
-from kernelsim.workload.script.script import Kill, Memhog, Sleep, Sysctl, Wait
+from kernelsim.workload.script.host import check_host, run_host
+from kernelsim.workload.script.script import Host, Kill, Memhog, Sleep, Sysctl, Wait
 
 INVARIANT: Final = "invariant"
 DEADLOCK: Final = "deadlock"
@@ -111,6 +112,7 @@ def run_plan(plan: Plan) -> Result:
         UserError: The plan breaks a rule; nothing has run.
         KeyboardInterrupt: Ctrl-C.
     """
+    check_host(plan.parsed)
     return _Run(plan).go()
 
 
@@ -270,10 +272,13 @@ class _Run:
 
     async def _load(self) -> None:
         background: list[ProcessHandle] = []
+        dimm_sizes: dict[str, str] = {}
         for command in self.plan.parsed.commands:
             if self.is_over:
                 return
-            if isinstance(command, Memhog):
+            if isinstance(command, Host):
+                await run_host(self.handle, command, dimm_sizes)
+            elif isinstance(command, Memhog):
                 program = Program(self.handle, command, self.failed)
                 process = await self.handle.spawn(command.name, program)
                 if command.background:

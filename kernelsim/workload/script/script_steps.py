@@ -40,6 +40,7 @@ GRAMMAR: Final[dict[str, str]] = {
     "mmapshared": "new size",
     "mmapnr": "new size",
     "munmap": "gone",
+    "part": "new region size size",
     "mlock": "region",
     "munlock": "region",
     "madvise": "region advice",
@@ -102,10 +103,9 @@ GRAMMAR: Final[dict[str, str]] = {
     "hold": "",
 }
 # Ops that differ so much by one word that a runner may have some of them only.
-WORDS_OF_NEED: Final = {"madvise": 1, "setpol": 0, "mbind": 1}
+WORDS_OF_NEED: Final = {"madvise": 1, "setpol": 0, "mbind": 1, "setrlimit": 0}
 
-RECORDED_ADVICE: Final = ("dontneed", "free", "pageout", "cold")  # of the recorded program
-ADVICE: Final = (*RECORDED_ADVICE, "normal", "random", "sequential", "willneed")
+ADVICE: Final = CALLS.by_name["madvise"].words
 MODES: Final = ("default", "preferred", "bind", "interleave", "local", "preferred_many")
 ARGUMENT_RULES: Final[dict[str, tuple[str, str]]] = {
     # kind -> (pattern, rule for people)

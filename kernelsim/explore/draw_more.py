@@ -1,0 +1,118 @@
+"""Draw processes that some runs have beside those of draw_mix.py: kinds that came later.
+
+Each kind has a random stream of its own, so that the other draws of a seed stay as they were when
+a kind is added.
+Interface: `draw_more` returns the lines and the kills of a run; `MORE_KINDS` the kinds.
+Units: pages; `size` is a text such as "12K".
+"""
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+import attrs
+
+from kernelsim.explore.draw_site import Site, size
+from kernelsim.explore.plan import KILL, Fault
+from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
+from kernelsim.sim.rng import Rng
+from kernelsim.units import PAGE_SIZE
+
+CHANCE: Final = 8  # of a kind: in one run of so many
+KILL_CHANCE: Final = 4  # of its process, to be killed in the middle
+SHARES: Final = (4, 8, 8, 16, 32)  # of memory, a process
+PAGES_MAX: Final = 512
+
+READ_WRITE: Final = PROT_READ | PROT_WRITE
+PROTECTIONS: Final = (0, PROT_READ, PROT_READ, READ_WRITE)
+CHANGED_ADVICE: Final = (
+    "populate_read", "populate_write", "free", "pageout", "dontneed", "dontneed_locked",
+    "willneed", "cold", "wipeonfork", "keeponfork", "dontfork", "dofork", "random", "sequential",
+)  # fmt: skip
+
+
+def remapper(rng: Rng, site: Site) -> list[str]:
+    """Change mappings whose pages stay: what may be done with them, how long and where they are."""
+    pages, op = site.pages, rng.choice(("mmap", "mmap", "mmapshared", "mmapnr"))
+    steps = ["uid:1000"] if rng.chance(1, 4) else []  # whose locked memory is limited
+    steps += [f"{op}:a:{size(pages)}", f"touchw:a:0:{size(rng.between(1, pages))}"]
+    for _ in range(rng.between(2, 8)):
+        change = rng.choice((_protect, _protect, _resize, _resize, _advise, _lock, _limit))
+        steps += change(rng, pages)
+    return steps
+
+
+def _piece(rng: Rng, pages: int) -> str:
+    """Name a part of the mapping, so that what is done to it splits the mapping."""
+    first = rng.below(pages)
+    return f"part:p:a:{first * PAGE_SIZE}:{size(rng.between(1, max(1, pages - first)))}"
+
+
+def _protect(rng: Rng, pages: int) -> list[str]:
+    """Change what may be done with a part, and most times allow all again before it is used."""
+    steps = [_piece(rng, pages), f"mprotect:p:{rng.choice(PROTECTIONS)}"]
+    steps += [_piece(rng, pages), f"mprotect:p:{PROT_READ}"] if rng.chance(1, 3) else []
+    if rng.chance(1, 3):
+        steps.append(rng.choice(("madvise:p:pageout", "mlock:p", "sleep:1", "forkcow:a:64K:r")))
+    if rng.chance(9, 10):
+        steps.append(f"mprotect:a:{READ_WRITE}")
+    return [*steps, rng.choice(("touchw:a", "touchw:p", "touchr:a", "randw:a:5:40"))]
+
+
+def _resize(rng: Rng, pages: int) -> list[str]:
+    """Grow, shrink or move all of it, or move a part away."""
+    if rng.chance(1, 5):
+        away = f"mremap:p:{size(rng.between(1, pages))}"
+        return [_piece(rng, pages), away, "touchw:p"]
+    op = rng.choice(("mremap", "mremap", "mremap", "mremapinplace", "mremapkeep"))
+    length = size(pages if op == "mremapkeep" else rng.between(1, 2 * pages))
+    access = rng.choice(("touchw:a", "touchr:a", f"touchw:a:0:{size(rng.between(1, pages))}"))
+    return [f"{op}:a:{length}", access]
+
+
+def _advise(rng: Rng, pages: int) -> list[str]:
+    """Say something of a part."""
+    steps = [_piece(rng, pages), f"madvise:p:{rng.choice(CHANGED_ADVICE)}"]
+    return [*steps, rng.choice(("touchw:p", "touchr:p", f"forkcow:a:{size(pages)}"))]
+
+
+def _lock(rng: Rng, pages: int) -> list[str]:
+    """Lock a part, or all there is and perhaps all to come, and let it go again."""
+    lock = rng.choice((["mlockall"], ["mlockfuture"], [_piece(rng, pages), "mlock:p"]))
+    use = rng.choice((["touchw:a"], ["mmap:l:64K", "touchw:l"], _resize(rng, pages)))
+    return [*lock, *use, *rng.choice((["munlockall"], ["munlockall"], ["munlock:a"], []))]
+
+
+def _limit(rng: Rng, pages: int) -> list[str]:
+    """Limit something to about what it has."""
+    resource = rng.choice(("AS", "DATA", "MEMLOCK", "STACK"))
+    return [f"setrlimit:{resource}:{size(rng.between(0, 3 * pages))}", *_resize(rng, pages)]
+
+
+MORE_KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {"remapper": remapper}
+
+
+def draw_more(
+    seed: int, run: int, site: Site, *, events: int, wanted: Collection[str] = ()
+) -> tuple[list[str], list[Fault]]:
+    """Return the lines of the processes of a run, and the faults that are their own.
+
+    Args:
+        seed: Of the campaign.
+        run: Its number.
+        site: The machine.
+        events: Steps of the engine in which they are killed.
+        wanted: Kinds that are there for certain.
+    """
+    lines, faults = [], []
+    for kind, draw in MORE_KINDS.items():
+        rng = Rng(seed, f"stress/{run}/{kind}")
+        is_on = rng.chance(1, CHANCE)
+        if not is_on and kind not in wanted:
+            continue
+        pages = min(max(1, site.memory_pages // rng.choice(SHARES)), PAGES_MAX)
+        steps = draw(rng, attrs.evolve(site, pages=pages))
+        lines.append(" ".join(["memhog", f"name:{kind}", *steps, "&"]))
+        if rng.chance(1, KILL_CHANCE):
+            event = rng.below(events >> rng.below(6))
+            faults.append(Fault(kind=KILL, target=kind, event=event))
+    return lines, faults
