@@ -36,6 +36,7 @@ from kernelsim.actors.process.start import start_entry
 from kernelsim.actors.reclaim.kcompactd import Kcompactd
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
+from kernelsim.actors.space.kernel_space import KernelSpace
 from kernelsim.actors.space.oom_reaper import OomReaper
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
@@ -175,6 +176,7 @@ class Machine:
             for device in kernel.devices.values():
                 dma = Dma(device.ref, kernel.interconnect.ref, kernel.nodes[NID].ref)
                 device.dma = engine.spawn(dma)
+        kernel.kernel_space = engine.spawn(KernelSpace(kernel))
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
         reaper = Task(engine, "oom_reaper", OOM_REAPER_PID, kernel.cpus)
         kernel.oom_reaper = engine.spawn(OomReaper(kernel, reaper))
@@ -275,16 +277,16 @@ def start_flushers(kernel: Kernel) -> None:
             engine.spawn(Flusher(kernel, bdi, task))
         return
 
-    def start_one() -> None:
+    def start_one(*, is_of_boot: bool = False) -> None:
         number = pool.nr_started
         pool.nr_started += 1
         pool.threads.nr += 1
         task = Task(engine, f"pdflush{number}", FLUSHER_PID + number, kernel.cpus)
-        engine.spawn(Pdflush(kernel, pool, task))
+        engine.spawn(Pdflush(kernel, pool, task, is_of_boot=is_of_boot))
 
     pool.start = start_one
     for _ in range(MIN_PDFLUSH_THREADS):
-        start_one()
+        start_one(is_of_boot=True)
 
 
 def make_files(kernel: Kernel) -> None:
