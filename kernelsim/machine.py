@@ -72,6 +72,7 @@ from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool
+from kernelsim.mm.space.thread_stack import ThreadStacks, keep_stacks_of_boot
 from kernelsim.mm.space.util import CommitAccount
 from kernelsim.mm.swap.swap_area import SS_TOTAL, swapon
 from kernelsim.sim.ending import Ended
@@ -250,6 +251,9 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         if device.compressed_permille:
             kernel.zrams[device.name] = ZramStore(device.compressed_permille)
     make_files(kernel)
+    kernel.thread_stacks = ThreadStacks(len(kernel.cpus))
+    if spec.arch == "x86_64" and spec.era.vmap_stack:
+        keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)

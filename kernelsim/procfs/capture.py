@@ -132,7 +132,7 @@ def capture(kernel: Kernel, *, usage: bool = True, pressure: bool = True) -> Sna
         committed_as=commit.committed_pages + boot_kb.get("Committed_AS", 0) // PAGE_KB,
         buffers=boot_kb.get("Buffers", 0) // PAGE_KB,
         vmalloc_total_kb=boot_kb.get("VmallocTotal", vmalloc_total_kb(kernel)),
-        vmalloc_used=boot_kb.get("VmallocUsed", 0) // PAGE_KB + kernel.init_mm.nr_vmalloc_pages,
+        vmalloc_used=kernel.init_mm.nr_vmalloc_pages,
         vmallocinfo=capture_vmallocinfo(kernel),
         percpu=boot_kb.get("Percpu", 0) // PAGE_KB,
         hugepage_kb=spec.hugepage_kb,

@@ -92,6 +92,7 @@ class Kernel:
         oom_killer: Where to ask for a victim.
         oom_reaper: Where to tell of one.
         kernel_space: Where to ask for addresses of the kernel.
+        thread_stacks: Kernel stacks in use, and those that CPUs keep.
         memory_hotplug: Where to bring memory online and offline.
         acpi_hotplug: Where to put DIMMs in, and take them out.
         compaction: Who compacts, and how far that is, by zone.
@@ -156,6 +157,7 @@ class Kernel:
     oom_killer: ActorRef = attrs.field(init=False)
     oom_reaper: ActorRef = attrs.field(init=False)
     kernel_space: ActorRef = attrs.field(init=False)
+    thread_stacks: ThreadStacks = attrs.field(init=False)
     memory_hotplug: ActorRef = attrs.field(init=False)
     acpi_hotplug: ActorRef = attrs.field(init=False)
     compaction: Compaction = attrs.field(factory=Compaction)
@@ -210,11 +212,6 @@ class Kernel:
     _throttle_queues: dict[tuple[int, ThrottleReason], WaitQueue] = attrs.field(
         factory=dict, init=False
     )
-
-    @cached_property
-    def thread_stacks(self) -> ThreadStacks:
-        """Kernel stacks in use, and those that CPUs keep."""
-        return ThreadStacks(len(self.cpus))
 
     @cached_property
     def init_mm(self) -> InitMm:

@@ -23,18 +23,20 @@ class InitMm:
         tables: Entries of vmalloc's pages.
         vms: Areas in use, by their first address.
         pkmap: Slots of permanent kmaps.
+        nr_boot_pages: Pages of areas that were made at boot and stay.
     """
 
     layout: KernelLayout
     areas: VmapAreas
     tables: KernelTables
     pkmap: Pkmap
+    nr_boot_pages: int = 0
     vms: dict[int, VmStruct] = attrs.field(factory=dict)
 
     @property
     def nr_vmalloc_pages(self) -> int:
         """Pages in areas of vmalloc."""
-        return sum(len(vm.pfns) for vm in self.vms.values())
+        return self.nr_boot_pages + sum(len(vm.pfns) for vm in self.vms.values())
 
     def frame_of(self, address: int) -> int | None:
         """Return the frame that an address of the kernel is translated to; None for none."""
@@ -68,4 +70,5 @@ def make_init_mm(arch: str, max_low_pfn: int, nr_cpus: int, boot_vmalloc_pages: 
         areas=VmapAreas(start, layout.vmalloc_end, lazy_max_pages(nr_cpus), from_boot),
         tables=KernelTables(shape.table_bits, shape.table_levels, nr_from_boot, boot_vpns),
         pkmap=Pkmap(layout.last_pkmap),
+        nr_boot_pages=boot_vmalloc_pages,
     )

@@ -87,6 +87,10 @@ class VmapAreas:
         insort(self._areas, (at, at + size))
         return at
 
+    def adopt(self, address: int, size: int) -> None:
+        """Know an area that was made at boot, which may be freed."""
+        insort(self._areas, (address, address + size))
+
     def free(self, address: int) -> bool:
         """Let go of an area, which others get after a TLB flush; return whether that is due.
 

@@ -1,19 +1,25 @@
 """Kernel stacks of processes on whole machines: when they take pages, and when these are free."""
 
 import errno
+import re
+from pathlib import Path
 
 import attrs
 import pytest
 
 from kernelsim.actors.core.signal import SIGKILL, send_signal
 from kernelsim.actors.process.calls import forking
+from kernelsim.check.machine import boot_counters
+from kernelsim.check.stacks import check_stacks
 from kernelsim.config.era import CLASSIC, LINUX_6_1
 from kernelsim.errors import ProcessEndedError, SyscallError
 from kernelsim.mm.core.mem import PG_kernel
+from kernelsim.oracle.case_run import machine_of_case
 from tests.small_machine import run, small_machine
 
 pytestmark = [pytest.mark.mission("V11"), pytest.mark.mission("V8", "partly")]
 
+CASES = Path(__file__).parents[2] / "oracle" / "cases"
 KINDS = [("x86_64", LINUX_6_1, 16), ("i386", LINUX_6_1, 8), ("x86_64", CLASSIC, 8)]
 
 
@@ -27,6 +33,12 @@ def stack_kb(machine):
     kb = machine.vmstat["nr_kernel_stack"]
     assert f"KernelStack:{kb:12} kB" in machine.proc("meminfo")
     return kb
+
+
+def boot_apart(machine):
+    """Return memory with the counters of what was born since boot."""
+    mem, boot = machine.mem, boot_counters(machine.mem, machine.kernel)
+    return mem._replace(node_stat=mem.node_stat - boot.node_stat)
 
 
 def kernel_pages(machine):
@@ -118,16 +130,24 @@ def test_one_that_is_killed_while_it_forks_gives_the_stack_back(monkeypatch):
     assert run(small_machine(memory="32M"), main).result == (0, {})
 
 
-def test_areas_of_boot_have_their_addresses_and_tables():
-    """On a recorded machine the first stack lies behind them, in a table that is there."""
+def test_a_recorded_machine_keeps_stacks_of_its_past():
+    """Two processes take those that are kept; the next one's lies behind the areas of boot.
+
+    Their tables are there. On a machine written by hand all are new.
+    """
 
     async def main(machine):
+        init_mm, seen = machine.kernel.init_mm, []
         before = kernel_pages(machine)
-        await machine.spawn("p")
-        [address] = machine.kernel.init_mm.vms
-        return address - machine.kernel.init_mm.layout.vmalloc_start, kernel_pages(machine) - before
+        for name in "pqr":
+            await machine.spawn(name)
+            used = re.search(r"VmallocUsed: +(\d+)", machine.proc("meminfo"))[1]
+            seen.append((kernel_pages(machine) - before, int(used)))
+        assert check_stacks(boot_apart(machine), machine.kernel) == []
+        return seen, max(init_mm.vms) - init_mm.layout.vmalloc_start
 
     spec = small_machine(memory="32M")
-    boot = attrs.evolve(spec.boot, meminfo_kb={"VmallocUsed": 100})
-    assert run(spec, main).result == (0, 4 + 2)
-    assert run(attrs.evolve(spec, boot=boot), main).result == (112 << 10, 4)
+    assert run(spec, main).result == ([(6, 16), (10, 32), (14, 48)], 64 << 10)
+    recorded = machine_of_case(CASES / "s08")
+    seen, behind = [(0, 7340), (0, 7340), (4, 7356)], -(-7340 // 16) * 16 << 10
+    assert run(recorded, main, sound=False).result == (seen, behind)
