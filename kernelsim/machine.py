@@ -38,6 +38,7 @@ from kernelsim.actors.process.start import start_entry
 from kernelsim.actors.reclaim.kcompactd import Kcompactd
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.bursts import Bursts
+from kernelsim.actors.space.kernel_space import KernelSpace
 from kernelsim.actors.space.oom_reaper import OomReaper
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
@@ -73,6 +74,7 @@ from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool
+from kernelsim.mm.space.thread_stack import ThreadStacks, keep_stacks_of_boot
 from kernelsim.mm.space.util import CommitAccount
 from kernelsim.mm.swap.swap_area import SS_TOTAL, swapon
 from kernelsim.sim.ending import Ended
@@ -179,6 +181,7 @@ class Machine:
             for device in kernel.devices.values():
                 dma = Dma(device.ref, kernel.interconnect.ref, kernel.nodes[NID].ref)
                 device.dma = engine.spawn(dma)
+        kernel.kernel_space = engine.spawn(KernelSpace(kernel))
         kernel.oom_killer = engine.spawn(OomKiller(kernel))
         reaper = Task(engine, "oom_reaper", OOM_REAPER_PID, kernel.cpus)
         kernel.oom_reaper = engine.spawn(OomReaper(kernel, reaper))
@@ -252,6 +255,9 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         if device.compressed_permille:
             kernel.zrams[device.name] = ZramStore(device.compressed_permille)
     make_files(kernel)
+    kernel.thread_stacks = ThreadStacks(len(kernel.cpus))
+    if spec.arch == "x86_64" and spec.era.vmap_stack:
+        keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)
@@ -279,16 +285,16 @@ def start_flushers(kernel: Kernel) -> None:
             engine.spawn(Flusher(kernel, bdi, task))
         return
 
-    def start_one() -> None:
+    def start_one(*, is_of_boot: bool = False) -> None:
         number = pool.nr_started
         pool.nr_started += 1
         pool.threads.nr += 1
         task = Task(engine, f"pdflush{number}", FLUSHER_PID + number, kernel.cpus)
-        engine.spawn(Pdflush(kernel, pool, task))
+        engine.spawn(Pdflush(kernel, pool, task, is_of_boot=is_of_boot))
 
     pool.start = start_one
     for _ in range(MIN_PDFLUSH_THREADS):
-        start_one()
+        start_one(is_of_boot=True)
 
 
 def make_files(kernel: Kernel) -> None:

@@ -164,9 +164,17 @@ def objects_in_use(machine: OpenMachine) -> int:
     return int(machine.mem.slabs.cache[:, SC_NR_INUSE].sum())
 
 
+def kept_for_stacks(machine: OpenMachine) -> int:
+    """Return the pages of stacks that CPUs keep, and of tables of vmalloc."""
+    kept = [stack for cpu in machine.kernel.thread_stacks.cached for stack in cpu]
+    tables = machine.kernel.init_mm.tables.tables
+    return sum(len(stack.pfns) for stack in kept) + len(tables)
+
+
 def available(machine: OpenMachine) -> int:
-    """Return the free pages, those on per-cpu lists and in slabs included."""
-    return free_pages(machine) + int(machine.mem.pcp_count.sum()) + pages_of_slabs(machine)
+    """Return the free pages, with those on per-cpu lists, in slabs and kept for stacks."""
+    free = free_pages(machine) + int(machine.mem.pcp_count.sum())
+    return free + pages_of_slabs(machine) + kept_for_stacks(machine)
 
 
 def median(values: Sequence[int]) -> int:

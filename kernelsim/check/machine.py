@@ -26,6 +26,7 @@ from kernelsim.check.pages import check_pages
 from kernelsim.check.record import Record, check_record
 from kernelsim.check.shmem import check_shmem, shmem_slots
 from kernelsim.check.slab import check_slabs
+from kernelsim.check.stacks import check_stacks
 from kernelsim.check.swap import check_swap, check_swap_entries
 from kernelsim.check.tables import walk_tables
 from kernelsim.check.waits import check_waits
@@ -64,6 +65,7 @@ def check_machine(kernel: Kernel) -> list[str]:
     problems += check_swap(own, kernel.swap)
     problems += check_page_cache(own, kernel)
     problems += check_slabs(own, kernel)
+    problems += check_stacks(own, kernel)
     problems += check_dirty(own, kernel)
     record = kernel.observer if isinstance(kernel.observer, Record) else None
     if record is not None:

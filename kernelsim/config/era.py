@@ -40,6 +40,10 @@ class Era:
     more and more back in one go; else a list has 6 batches and gives one back."""
     compaction: bool
     """Whether memory is compacted, by who needs a block and by kcompactd."""
+    vmap_stack: bool
+    """Whether kernel stacks of 64 bits are four pages of vmalloc, and any is free when its thread
+    has run for the last time; else two pages in a row, free when the parent has heard of its end.
+    Both came with 4.9."""
     sysctl_maximum: Mapping[str, int]
     """Tunables with another maximum than the table of tunables gives, by the kernel's key."""
 
@@ -53,6 +57,7 @@ LINUX_6_1: Final = Era(
     pcp_batch_bytes_max=1 << 20,
     pcp_scales=True,
     compaction=True,
+    vmap_stack=True,
     sysctl_maximum=MappingProxyType({}),
 )
 LINUX_4_16: Final = Era(
@@ -64,6 +69,7 @@ LINUX_4_16: Final = Era(
     pcp_batch_bytes_max=512 << 10,  # doubled with 4.19
     pcp_scales=False,  # came with 5.14
     compaction=True,
+    vmap_stack=True,
     sysctl_maximum=MappingProxyType(
         {"vm.swappiness": 100, "lru_gen.enabled": 0, "lru_gen.min_ttl_ms": 0}
     ),
@@ -79,6 +85,7 @@ CLASSIC: Final = Era(
     pcp_batch_bytes_max=1 << 20,
     pcp_scales=True,
     compaction=False,  # came with 2.6.35, kcompactd with 4.6
+    vmap_stack=False,
     sysctl_maximum=MappingProxyType(
         {
             "vm.swappiness": 100,  # 200 came with 5.8

@@ -3,7 +3,7 @@
 Linux: mm/vmstat.c, fs/proc/meminfo.c, 6.1.
 Differs: What the kernel itself uses (stacks, most of slab, vmalloc, per-CPU areas) stays what it
 was when the machine was recorded; a machine written by hand has none of it. To stacks and vmalloc
-comes what the kernel threads of a workload have; processes have no kernel stacks.
+comes what the threads have that were born since.
 
 Interface: `capture` reads the machine and changes nothing.
 Units: as in snapshot.py.
@@ -132,7 +132,7 @@ def capture(kernel: Kernel, *, usage: bool = True, pressure: bool = True) -> Sna
         committed_as=commit.committed_pages + boot_kb.get("Committed_AS", 0) // PAGE_KB,
         buffers=boot_kb.get("Buffers", 0) // PAGE_KB,
         vmalloc_total_kb=boot_kb.get("VmallocTotal", vmalloc_total_kb(kernel)),
-        vmalloc_used=boot_kb.get("VmallocUsed", 0) // PAGE_KB + kernel.init_mm.nr_vmalloc_pages,
+        vmalloc_used=kernel.init_mm.nr_vmalloc_pages,
         vmallocinfo=capture_vmallocinfo(kernel),
         percpu=boot_kb.get("Percpu", 0) // PAGE_KB,
         hugepage_kb=spec.hugepage_kb,

@@ -33,7 +33,6 @@ from kernelsim.actors.messages.kernel_thread import (
     Vfree,
     Vmalloc,
 )
-from kernelsim.actors.space.kernel_space import start_kernel_space
 from kernelsim.actors.space.kernel_thread import KernelThread
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.mm.core.mem import I64, MAX_ORDER
@@ -255,6 +254,5 @@ def start_kernel_thread(
     task = Task(kernel.engine, f"{comm}-{pid}", pid, cpus)
     kernel.kthreads.append(task)
     thread = KernelThread(kernel, task)
-    start_kernel_space(kernel)
     kernel.engine.spawn(thread)
     return KernelThreadHandle(kernel, thread)

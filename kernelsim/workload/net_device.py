@@ -10,7 +10,6 @@ Units: packets of one page; ns, or text such as "10us".
 from kernelsim.actors.alloc.net_device import NetDevice, NetStatistics
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.messages.net_device import Consume, Receive
-from kernelsim.actors.space.kernel_space import KERNEL_SPACE
 from kernelsim.errors import ConfigError
 from kernelsim.units import parse_duration
 from kernelsim.workload.arguments import cpus_of, whole_number
@@ -55,7 +54,7 @@ def plug_net_device(kernel: Kernel, name: str, cpu: int) -> NetDeviceHandle:
         ConfigError: There is no such CPU, or the name is none, or taken.
     """
     is_name = isinstance(name, str) and name.isidentifier()
-    taken = {*kernel.engine.actors, *kernel.cpu_numbers, KERNEL_SPACE}
+    taken = {*kernel.engine.actors, *kernel.cpu_numbers}
     if not is_name or name in taken:
         raise ConfigError("net_device", name, 'must be a name that is free, such as "eth0"')
     [target] = cpus_of(kernel, "cpu", whole_number("cpu", cpu, 0))

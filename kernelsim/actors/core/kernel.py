@@ -51,14 +51,14 @@ from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
 from kernelsim.mm.space.init_mm import InitMm, make_init_mm
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
-from kernelsim.mm.space.thread_stack import ThreadStack
+from kernelsim.mm.space.thread_stack import ThreadStacks
 from kernelsim.mm.swap.swap_area import SA_ROTATIONAL, SA_START, SA_USED, SS_TOTAL, SwapArea
 from kernelsim.mm.swap.swap_readahead import ClusterReadahead
 from kernelsim.sched.psi import PsiGroup
 from kernelsim.sim.actor import ActorRef
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import WaitQueue
-from kernelsim.units import NS_PER_S, PAGE_SIZE
+from kernelsim.units import KIB, NS_PER_S, PAGE_SIZE
 
 KERN_EMERG: Final = 0  # levels of the kernel log; include/linux/kern_levels.h
 KERN_ALERT: Final = 1
@@ -92,7 +92,8 @@ class Kernel:
         kswapd_states: What each is asked for, by node.
         oom_killer: Where to ask for a victim.
         oom_reaper: Where to tell of one.
-        kernel_space: Where to ask for addresses of the kernel, once a kernel thread has begun.
+        kernel_space: Where to ask for addresses of the kernel.
+        thread_stacks: Kernel stacks in use, and those that CPUs keep.
         memory_hotplug: Where to bring memory online and offline.
         acpi_hotplug: Where to put DIMMs in, and take them out.
         compaction: Who compacts, and how far that is, by zone.
@@ -160,6 +161,7 @@ class Kernel:
     oom_killer: ActorRef = attrs.field(init=False)
     oom_reaper: ActorRef = attrs.field(init=False)
     kernel_space: ActorRef = attrs.field(init=False)
+    thread_stacks: ThreadStacks = attrs.field(init=False)
     memory_hotplug: ActorRef = attrs.field(init=False)
     acpi_hotplug: ActorRef = attrs.field(init=False)
     compaction: Compaction = attrs.field(factory=Compaction)
@@ -217,11 +219,6 @@ class Kernel:
     )
 
     @cached_property
-    def cached_stacks(self) -> list[list[ThreadStack]]:
-        """Kernel stacks that each CPU keeps for its next threads."""
-        return [[] for _ in self.cpus]
-
-    @cached_property
     def init_mm(self) -> InitMm:
         """The kernel's own address space."""
         zone, nr_types = self.mem.zone, len(self.phys.zone_types)
@@ -234,7 +231,8 @@ class Kernel:
         if arch == "x86_64":  # all memory is
             low = (zone[:, Z_START_PFN] + zone[:, Z_SPANNED]).tolist()
             low.append(self.spec.dimm_window[1] * bool(self.spec.maxmem_bytes))  # what comes, too
-        return make_init_mm(arch, max(low), len(self.cpus))
+        boot_pages = self.spec.boot.meminfo_kb.get("VmallocUsed", 0) * KIB // PAGE_SIZE
+        return make_init_mm(arch, max(low), len(self.cpus), boot_pages)
 
     @cached_property
     def mem(self) -> Mem:

@@ -17,6 +17,7 @@ from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.mm.file.page_writeback import DirtyState
 from kernelsim.mm.page.mempolicy import MAX_NUMNODES, Mempolicy, next_node_in
 from kernelsim.mm.space.rss_stat import TaskRssStat
+from kernelsim.mm.space.thread_stack import ThreadStack
 from kernelsim.sched.fair import SchedEntity
 from kernelsim.sim.engine import Engine
 
@@ -64,6 +65,7 @@ class Task:
         killed: A fatal signal is pending.
         in_interrupt: It is no task, but what runs in an interrupt of its CPU, and takes its time.
         oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
+        stack: Its kernel stack; None before and after its life, and if it runs since boot.
     """
 
     def __init__(self, engine: Engine, name: str, pid: int, cpus: Sequence[Cpu]) -> None:
@@ -89,6 +91,7 @@ class Task:
         self.killed = False
         self.oom_victim = False
         self.in_interrupt = False
+        self.stack: ThreadStack | None = None
         self._got_cpu_ns = 0
         self._charged_ns = 0  # of the time it had before that
 

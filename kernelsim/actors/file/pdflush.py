@@ -10,6 +10,7 @@ Interface: `PdflushPool.operation` gives jobs; it hears no messages.
 Units: pages, jiffies.
 """
 
+from kernelsim.actors.alloc.thread_stack import release_stacks, take_thread_stack
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
@@ -37,10 +38,12 @@ class Pdflush(Actor):
         kernel: The machine.
         pool: The pool it belongs to.
         task: Its thread of control.
+        is_of_boot: It runs since boot, and has its stack in what the kernel held then.
     """
 
-    def __init__(self, kernel: Kernel, pool: PdflushPool, task: Task) -> None:
+    def __init__(self, kernel: Kernel, pool: PdflushPool, task: Task, *, is_of_boot: bool) -> None:
         super().__init__(task.name)
+        self._is_of_boot = is_of_boot
         self._kernel = kernel
         self._pool = pool
         self._task = task
@@ -53,6 +56,10 @@ class Pdflush(Actor):
         """
         pool, threads = self._pool, self._pool.threads
         own = self.engine.wait_queue(f"idle {self.name}", is_for_work=True)
+        if not self._is_of_boot:
+            await self._task.get_cpu()
+            await take_thread_stack(self._current)
+            await self._task.put_cpu()
         trace(self, ks_pdflush_start(threads.nr))
         while True:
             pool.idle.appendleft(own)
@@ -69,6 +76,7 @@ class Pdflush(Actor):
                 break
         threads.nr -= 1
         trace(self, ks_pdflush_stop(threads.nr))
+        await release_stacks(self._current, (self._task,))
 
     async def _background(self, min_pages: int) -> None:
         """Write until no more is dirty than the background limit, and `min_pages` at least.

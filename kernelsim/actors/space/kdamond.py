@@ -16,13 +16,12 @@ from typing import Final
 
 import attrs
 
+from kernelsim.actors.alloc.thread_stack import release_stacks, take_thread_stack
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.shared_mm import mmap_lock
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.space.kernel_space import start_kernel_space
-from kernelsim.actors.space.thread_stack import alloc_thread_stack, free_thread_stack
 from kernelsim.actors.tracing import trace
 from kernelsim.mm.space.damon import (
     DAMON_MIN_REGION,
@@ -132,7 +131,6 @@ def watch(kernel: Kernel, process: ProcessEntry, how: DamonAttrs) -> "Kdamond":
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
     task = Task(engine, f"kdamond.{len(running)}", pid, kernel.cpus)
     kernel.kthreads.append(task)
-    start_kernel_space(kernel)
     thread = Kdamond(kernel, task, how)
     engine.spawn(thread)
     thread.add(process)
@@ -182,7 +180,7 @@ class Kdamond(Actor):
         """
         ctx, how = self._ctx, self._ctx.how
         await self._task.get_cpu(wakeup=True)
-        stack = await alloc_thread_stack(self._current)
+        await take_thread_stack(self._current)
         size_limit = 0
         aggregated_ns = updated_ns = self._coarse_ns()
         while any(target.is_valid() for target in ctx.targets):
@@ -205,7 +203,7 @@ class Kdamond(Actor):
                 await self._update_regions(only_new=False)
                 size_limit = ctx.size_limit()
         self.has_ended = True
-        await free_thread_stack(self._current, stack)
+        await release_stacks(self._current, (self._task,))
         await self._task.put_cpu()
 
     def _coarse_ns(self) -> int:

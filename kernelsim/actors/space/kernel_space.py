@@ -7,7 +7,7 @@ Interface: ask the messages of messages/kernel_space.py; a task that waits for a
 answer.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from kernelsim.actors.core.kernel import KERN_WARNING, Kernel
 from kernelsim.actors.messages.cpu import FlushKernelTlb
@@ -23,8 +23,6 @@ from kernelsim.sim.actor import DEFERRED, Actor
 from kernelsim.sim.gather import Gather
 from kernelsim.sim.reply import Reply
 
-KERNEL_SPACE: Final = "kernel_space"  # its name, which no other actor may take
-
 
 class KernelSpace(Actor):
     """The actor of one machine.
@@ -34,7 +32,7 @@ class KernelSpace(Actor):
     """
 
     def __init__(self, kernel: Kernel) -> None:
-        super().__init__(KERNEL_SPACE)
+        super().__init__("kernel_space")
         self._kernel = kernel
         self._init_mm = kernel.init_mm
         self._sleepers: list[Reply] = []  # pkmap_map_wait
@@ -111,9 +109,3 @@ class KernelSpace(Actor):
         for cpu in self._kernel.cpus:
             answers.ask(cpu.ref, FlushKernelTlb(nr_pages))
         await answers.wait()
-
-
-def start_kernel_space(kernel: Kernel) -> None:
-    """Start the keeper, if it does not run yet: few workloads run kernel code of their own."""
-    if KERNEL_SPACE not in kernel.engine.actors:
-        kernel.kernel_space = kernel.engine.spawn(KernelSpace(kernel))

@@ -16,6 +16,8 @@ from kernelsim.actors.alloc.kernel_pages import (
     free_kernel_block,
     free_kernel_pages,
 )
+from kernelsim.actors.alloc.thread_stack import release_stacks, take_thread_stack
+from kernelsim.actors.alloc.vmalloc import vfree, vmalloc
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
@@ -32,10 +34,7 @@ from kernelsim.actors.messages.kernel_thread import (
     Vmalloc,
 )
 from kernelsim.actors.space.highmem import copy_highpage, kmap, kunmap
-from kernelsim.actors.space.thread_stack import alloc_thread_stack, free_thread_stack
-from kernelsim.actors.space.vmalloc import vfree, vmalloc
 from kernelsim.mm.core.mem import I64
-from kernelsim.mm.space.thread_stack import ThreadStack
 from kernelsim.mm.space.vmalloc import VmStruct
 from kernelsim.sim.actor import Actor
 
@@ -52,7 +51,6 @@ class KernelThread(Actor):
         super().__init__(task.name)
         self._task = task
         self._current = Current(kernel, task)
-        self._stack: ThreadStack
         self._handlers: dict[type, Callable[[Any], Awaitable[Any]]] = {
             AllocKernelPages: self._alloc_pages,
             FreeKernelPages: self._free_pages,
@@ -69,7 +67,7 @@ class KernelThread(Actor):
     async def on_start(self) -> None:
         """Get a CPU, and a stack to run on."""
         await self._task.get_cpu()
-        self._stack = await alloc_thread_stack(self._current)
+        await take_thread_stack(self._current)
         await self._task.put_cpu()
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - the messages above
@@ -112,5 +110,5 @@ class KernelThread(Actor):
         return await copy_highpage(self._current, message.to, message.source)
 
     async def _stop(self, _message: StopThread) -> None:
-        await free_thread_stack(self._current, self._stack)
+        await release_stacks(self._current, (self._task,))
         self.ref.stop()

@@ -23,18 +23,20 @@ class InitMm:
         tables: Entries of vmalloc's pages.
         vms: Areas in use, by their first address.
         pkmap: Slots of permanent kmaps.
+        nr_boot_pages: Pages of areas that were made at boot and stay.
     """
 
     layout: KernelLayout
     areas: VmapAreas
     tables: KernelTables
     pkmap: Pkmap
+    nr_boot_pages: int = 0
     vms: dict[int, VmStruct] = attrs.field(factory=dict)
 
     @property
     def nr_vmalloc_pages(self) -> int:
         """Pages in areas of vmalloc."""
-        return sum(len(vm.pfns) for vm in self.vms.values())
+        return self.nr_boot_pages + sum(len(vm.pfns) for vm in self.vms.values())
 
     def frame_of(self, address: int) -> int | None:
         """Return the frame that an address of the kernel is translated to; None for none."""
@@ -47,21 +49,26 @@ class InitMm:
         return self.tables.ptes.get(vpn)
 
 
-def make_init_mm(arch: str, max_low_pfn: int, nr_cpus: int) -> InitMm:
+def make_init_mm(arch: str, max_low_pfn: int, nr_cpus: int, boot_vmalloc_pages: int = 0) -> InitMm:
     """Return the kernel's address space as it is after boot.
 
     Args:
         arch: Of the machine.
         max_low_pfn: Frame behind the last one that the direct map reaches.
         nr_cpus: Of the machine.
+        boot_vmalloc_pages: What areas of vmalloc had when the machine was recorded.
     """
     layout, shape = kernel_layout(arch, max_low_pfn), ADDRESS_LAYOUTS[arch]
     # The tables below the top one are made at boot: preallocate_vmalloc_pages of init_64.c; with
     # PAE the kernel's PMDs are part of swapper_pg_dir.
     nr_from_boot = min(shape.table_levels - 1, 2)
+    # Differs from Linux: The areas that a recorded machine had lie at the beginning, without gaps.
+    first, start = layout.vmalloc_start >> PAGE_SHIFT, layout.vmalloc_start
+    boot_vpns, from_boot = (first, first + boot_vmalloc_pages), boot_vmalloc_pages << PAGE_SHIFT
     return InitMm(
         layout=layout,
-        areas=VmapAreas(layout.vmalloc_start, layout.vmalloc_end, lazy_max_pages(nr_cpus)),
-        tables=KernelTables(shape.table_bits, shape.table_levels, nr_from_boot),
+        areas=VmapAreas(start, layout.vmalloc_end, lazy_max_pages(nr_cpus), from_boot),
+        tables=KernelTables(shape.table_bits, shape.table_levels, nr_from_boot, boot_vpns),
         pkmap=Pkmap(layout.last_pkmap),
+        nr_boot_pages=boot_vmalloc_pages,
     )

@@ -55,13 +55,14 @@ class VmapAreas:
         start: First address.
         end: Behind the last.
         lazy_max: Pages of freed addresses from which on they should be purged.
+        from_boot: Bytes at the beginning that areas have which were made at boot.
 
     Attributes:
         nr_lazy: Pages of freed addresses that wait for a TLB flush.
     """
 
-    def __init__(self, start: int, end: int, lazy_max: int) -> None:
-        self._start, self._end = start, end
+    def __init__(self, start: int, end: int, lazy_max: int, from_boot: int = 0) -> None:
+        self._start, self._end = start + from_boot, end
         self._lazy_max = lazy_max
         self._areas: list[tuple[int, int]] = []  # start, end; rising; freed ones, too
         self._lazy: list[tuple[int, int]] = []
@@ -85,6 +86,10 @@ class VmapAreas:
             return 0
         insort(self._areas, (at, at + size))
         return at
+
+    def adopt(self, address: int, size: int) -> None:
+        """Know an area that was made at boot, which may be freed."""
+        insort(self._areas, (address, address + size))
 
     def free(self, address: int) -> bool:
         """Let go of an area, which others get after a TLB flush; return whether that is due.
@@ -123,20 +128,26 @@ class KernelTables:
         bits: Address bits a level translates.
         levels: Levels of tables.
         nr_from_boot: Upper levels whose tables are there from boot on.
+        boot_vpns: First page, and the one behind the last, that boot has mapped, with all tables.
     """
 
-    def __init__(self, bits: int, levels: int, nr_from_boot: int) -> None:
+    def __init__(
+        self, bits: int, levels: int, nr_from_boot: int, boot_vpns: tuple[int, int] = (0, 0)
+    ) -> None:
         self.bits, self.levels = bits, levels
         self._lowest_from_boot = levels - nr_from_boot
+        self._boot_vpns = boot_vpns
         self.tables: dict[tuple[int, int], int] = {}  # level (1 has PTEs) and number: frame
         self.ptes: dict[int, int] = {}  # page number: frame
 
     def missing(self, vpn: int, nr: int) -> Iterator[tuple[int, int]]:
         """Yield the tables that some pages need and that are not there, the upper ones first."""
+        boot_start, boot_end = self._boot_vpns
         for level in range(self._lowest_from_boot, 0, -1):
             shift = self.bits * level
+            of_boot = range(boot_start >> shift, (boot_end - 1 >> shift) + 1)
             for number in range(vpn >> shift, (vpn + nr - 1 >> shift) + 1):
-                if (level, number) not in self.tables:
+                if (level, number) not in self.tables and number not in of_boot:
                     yield level, number
 
     def map(self, vpn: int, pfns: I64) -> None:

@@ -143,6 +143,22 @@ def test_two_threads_are_enough_for_a_quiet_machine():
     assert threads_of(run(old_machine(), main)) == [2, 2]
 
 
+def test_a_thread_born_later_has_a_stack_until_it_goes():
+    """The first two have theirs from boot."""
+
+    async def main(machine):
+        pool = machine.kernel.pdflush
+        seen = [machine.vmstat["nr_kernel_stack"]]
+        pool.start()
+        await machine.sleep("2s")
+        seen.append(machine.vmstat["nr_kernel_stack"])
+        pool.operation(Job.BACKGROUND_WRITEOUT)
+        await machine.sleep("1ms")
+        return [*seen, machine.vmstat["nr_kernel_stack"], machine.kernel.thread_stacks.in_use]
+
+    assert run(old_machine(), main).result[:2] == [0, 8]
+
+
 def test_a_run_ends_though_all_threads_are_busy(monkeypatch):
     """The timer of old pages would ask again every second, and nobody would ever be idle."""
     asked, operation = [], PdflushPool.operation

@@ -261,7 +261,7 @@ def test_only_what_was_allocated_by_a_thread_is_freed_once():
         process = await machine.spawn("p")
         await process.touch(await process.mmap(4096), write=True)
         mapped = (machine.mem.pages.mapcount > 0).nonzero()[0][:1]
-        stack = thread._thread._stack.pfns
+        stack = thread._thread._task.stack.pfns
         await thread.kmap(pages[0])
         for wrong in (mapped, stack, pages[[1, 1]], pages, pages[:1], np.array([-1])):
             with pytest.raises(WorkloadError, match="free_pages: "):

@@ -6,11 +6,13 @@ Units: bytes for addresses, pages where it says so.
 
 import errno
 
+from kernelsim.actors.alloc.thread_stack import put_task_stack, release_stacks, take_thread_stack
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.shared_mm import mmap_lock
 from kernelsim.actors.core.signal import SIGSEGV
+from kernelsim.actors.core.task import Task
 from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import FileReader
 from kernelsim.actors.space.accesses import Accesses
@@ -86,6 +88,7 @@ class Caller:
         await task.get_cpu()
         is_loaded = True
         if not entry.is_forked:
+            await take_thread_stack(self.current)
             mm = await mm_alloc(self.current)
             assert mm is not None, "nobody knows of it yet who could have killed it"
             files = await open_program(self.current, entry.program)
@@ -230,21 +233,27 @@ class Caller:
         entry.files.clear()
         self.mm.mm_users -= 1
         nr_freed = 0 if self.mm.mm_users else await free_address_space(self.current, self.mm)
+        await put_task_stack(self.current)
         del kernel.processes[entry.pid]
         self._fault.ref.stop()
         trace(task, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
         if not on_cpu:
             await task.put_cpu()
-        self._exit_notify()
+        await release_stacks(self.current, self._exit_notify())
         entry.ref.stop()
 
-    def _exit_notify(self) -> None:
+    def _exit_notify(self) -> list[Task]:
         """Tell the parent of the end, and leave children to init, which waits for them at once.
+
+        Returns:
+            Tasks that nobody waits for any more.
 
         Source: Linux 6.1 kernel/exit.c:exit_notify, :forget_original_parent
         """
         kernel, entry = self.kernel, self.entry
+        released: list[Task] = []
         for child in entry.children.values():
+            released += [child.task] * child.is_zombie
             child.parent = None
             kernel.zombies.pop(child.pid, None)
         entry.children.clear()
@@ -252,4 +261,7 @@ class Caller:
         if entry.parent is not None:  # SIGCHLD
             kernel.zombies[entry.pid] = entry
             entry.parent.signals.wake_all()
+        else:
+            released.append(self.task)
         entry.exited.wake_all()
+        return released

@@ -8,6 +8,11 @@ from typing import Final
 
 import attrs
 
+from kernelsim.actors.alloc.thread_stack import (
+    alloc_thread_stack,
+    free_thread_stack,
+    release_stacks,
+)
 from kernelsim.actors.core.process_table import new_entry
 from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
 from kernelsim.actors.core.task import Task
@@ -15,6 +20,7 @@ from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.space.address_space import mmput
 from kernelsim.actors.space.fork import dup_mm
+from kernelsim.mm.space.mm_struct import MmStruct
 
 
 @attrs.frozen
@@ -57,24 +63,16 @@ async def fork(caller: Caller, message: Fork) -> int:
     await caller.enter_kernel()
     kernel, entry = caller.kernel, caller.entry
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
-    mm = caller.mm
-    if message.shares_vm:
-        share_mm(kernel, mm)
-    else:
-        async with mmap_lock(caller.current, mm, write=True, killable=True) as is_held:
-            if not is_held:
-                return -errno.EINTR
-            copy, is_whole = await dup_mm(caller.current, mm, pid)
-        if copy is None or not is_whole:
-            if copy is not None:
-                await mmput(caller.current, copy)
-            return -errno.EINTR if entry.must_die() else -errno.ENOMEM
-        mm = copy
-    if entry.must_die():
-        await mmput(caller.current, mm)
-        return -errno.EINTR
+    stack = await alloc_thread_stack(caller.current)
+    if stack is None:
+        return -errno.EINTR if entry.must_die() else -errno.ENOMEM
+    mm = await copy_mm(caller, pid, shares_vm=message.shares_vm)
+    if mm is None:
+        await free_thread_stack(caller.current, stack)
+        return -errno.EINTR if entry.must_die() else -errno.ENOMEM
     task = Task(kernel.engine, f"{entry.comm}-{pid}", pid, entry.task.cpus)
     task.set_mempolicy(entry.policy)
+    task.stack = stack
     child = new_entry(task, entry.comm, entry.program)
     child.uid, child.parent, child.is_forked = entry.uid, entry, True
     child.oom_score_adj = entry.oom_score_adj
@@ -92,6 +90,28 @@ async def fork(caller: Caller, message: Fork) -> int:
     return pid
 
 
+async def copy_mm(caller: Caller, pid: int, *, shares_vm: bool) -> MmStruct | None:
+    """Return the address space of a child; None if there is no memory, or the caller must die.
+
+    Source: Linux 6.1 kernel/fork.c:copy_mm
+    """
+    current, mm = caller.current, caller.mm
+    if shares_vm:
+        share_mm(caller.kernel, mm)
+    else:
+        async with mmap_lock(current, mm, write=True, killable=True) as is_held:
+            copy, is_whole = await dup_mm(current, mm, pid) if is_held else (None, False)
+        if copy is None or not is_whole:
+            if copy is not None:
+                await mmput(current, copy)
+            return None
+        mm = copy
+    if caller.entry.must_die():
+        await mmput(current, mm)
+        return None
+    return mm
+
+
 async def wait4(caller: Caller, message: Wait4) -> Waited | int | None:
     """Sleep until a child has ended, and forget it.
 
@@ -107,6 +127,7 @@ async def wait4(caller: Caller, message: Wait4) -> Waited | int | None:
         await caller.exit(-entry.group_exit_code)
         return None
     del entry.children[message.pid], caller.kernel.zombies[message.pid]
+    await release_stacks(caller.current, (child.task,))
     assert child.exit_status is not None, "a zombie has ended"
     return Waited(child.exit_status)
 
