@@ -60,12 +60,11 @@ class Frames:
                 continue
             sets = kernel.burst.tlb_tag.shape[1]
             line = kernel.burst.tlb_tag[:, vpn & (sets - 1), :]
-            tags = mm.ctx_id << TAG_SHIFT | vpn
-            holders = [
-                cpu
-                for cpu in np.flatnonzero((line == tags).any(axis=1)).tolist()
-                if uses(kernel, cpu, mm)
-            ]
+            is_held = line == (mm.ctx_id << TAG_SHIFT | vpn)
+            # An entry may lead to what was mapped there since.
+            is_held &= kernel.burst.tlb_entry[:, vpn & (sets - 1), :] >> TLB_PFN_SHIFT == pfn
+            cpus = np.flatnonzero(is_held.any(axis=1)).tolist()
+            holders = [cpu for cpu in cpus if uses(kernel, cpu, mm)]
             if holders and not pte_at(*kernel.space, number, vpn) & PRESENT:
                 yield (
                     f"frame {pfn} is given back, and the TLB of cpu{holders[0]} still has "
