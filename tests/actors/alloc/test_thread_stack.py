@@ -17,7 +17,7 @@ from kernelsim.mm.core.mem import PG_kernel
 from kernelsim.oracle.case_run import machine_of_case
 from tests.small_machine import pages_of_slabs, run, small_machine
 
-pytestmark = [pytest.mark.mission("V11"), pytest.mark.mission("V8", "partly")]
+pytestmark = [pytest.mark.mission("V11"), pytest.mark.mission("V8")]
 
 CASES = Path(__file__).parents[2] / "oracle" / "cases"
 KINDS = [("x86_64", LINUX_6_1, 16), ("i386", LINUX_6_1, 8), ("x86_64", CLASSIC, 8)]
