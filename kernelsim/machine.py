@@ -56,6 +56,7 @@ from kernelsim.mm.burst.columns import (
     Burst,
     new_burst,
 )
+from kernelsim.mm.core.kernel_objects import PROCESS_OBJECTS
 from kernelsim.mm.core.lruvec import new_lruvec
 from kernelsim.mm.core.mem import (
     MAX_ORDER_NR_PAGES,
@@ -66,6 +67,7 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_reserved,
 )
+from kernelsim.mm.core.slab_cache import MM_STRUCT
 from kernelsim.mm.file.backing_dev import BdiWriteback
 from kernelsim.mm.file.boot_cache import place_boot_cache
 from kernelsim.mm.file.classic_writeback import MIN_PDFLUSH_THREADS
@@ -258,6 +260,9 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     kernel.thread_stacks = ThreadStacks(len(kernel.cpus))
     if spec.arch == "x86_64" and spec.era.vmap_stack:
         keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
+    if spec.boot.recorded:
+        for nid in phys.cpu_nid:
+            kernel.object_sets.leave_from_boot((*PROCESS_OBJECTS, MM_STRUCT), nid)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)

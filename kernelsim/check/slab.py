@@ -1,7 +1,8 @@
 """Check that slabs hold the objects that exist, and that their pages are counted.
 
 Apart from the allocator: objects are found where their owners keep them, nodes in the trees of page
-caches and of swap, buffer heads at pages of files, bios at slots that are read or written.
+caches and of swap, buffer heads at pages of files, bios at slots that are read or written, those of
+processes in their sets, which owners have (check_owners).
 Interface: `check_slabs` lists what is wrong; `slab_pages` is for those who count pages.
 Units: objects, pages.
 """
@@ -12,12 +13,15 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.check.page_cache import pages_of_files
+from kernelsim.mm.core.kernel_objects import KTHREAD_OBJECTS
 from kernelsim.mm.core.mem import I64, Mem, PG_kernel, nids_of
 from kernelsim.mm.core.slab_cache import (
     BIO,
     BUFFER_HEAD,
     KMEM_CACHES,
+    MM_STRUCT,
     NODE_PARTIAL,
     NR_KMEM_CACHES,
     RADIX_TREE_NODE,
@@ -59,8 +63,10 @@ def objects_of(kernel: Kernel, cache: int) -> I64:
     if cache == BUFFER_HEAD:
         private = mem.pages.private[pages_of_files(mem)].astype(np.int64)
         return private[private > 0] - 1
-    assert cache == BIO, "there are three caches"
-    return swap.bio[swap.bio > 0].astype(np.int64) - 1
+    if cache == BIO:
+        return swap.bio[swap.bio > 0].astype(np.int64) - 1
+    sets = kernel.object_sets.in_use.values()
+    return np.array([each.rows[cache] for each in sets if cache in each.rows], np.int64)
 
 
 def check_slabs(mem: Mem, kernel: Kernel) -> list[str]:
@@ -70,7 +76,9 @@ def check_slabs(mem: Mem, kernel: Kernel) -> list[str]:
         mem: Memory, with counters of what our own processes did.
         kernel: The machine.
     """
-    return [*check_objects(kernel), *check_slab_pages(mem), *check_partial(mem)]
+    return [
+        *check_objects(kernel), *check_slab_pages(mem), *check_partial(mem), *check_owners(kernel),
+    ]  # fmt: skip
 
 
 def check_objects(kernel: Kernel) -> Iterator[str]:
@@ -119,3 +127,28 @@ def check_partial(mem: Mem) -> Iterator[str]:
         nid, cache = divmod(at, NR_KMEM_CACHES)
         counted = mem.slabs.cache[at, SC_COUNT]
         yield f"node {nid}: {KMEM_CACHES[cache].name} has {found[at]} partial slabs, not {counted}"
+
+
+def check_owners(kernel: Kernel) -> Iterator[str]:
+    """Find processes and address spaces that lack an object, or have some that are free."""
+    in_use, owners = kernel.object_sets.in_use, set[int]()
+    wanted = [
+        *((each.task.name, each.task.objects, KTHREAD_OBJECTS) for each in living(kernel)),
+        *((f"mm {n}", mm.objects, (MM_STRUCT,)) for n, mm in kernel.mms.by_number.items()),
+    ]
+    for name, objects, caches in wanted:
+        if objects is None or not objects.rows.keys() >= set(caches):
+            yield f"{name} lacks an object of the kernel"
+        elif in_use.get(objects.number) is not objects:
+            yield f"{name} has objects of the kernel that are free"
+        elif objects.number in owners:
+            yield f"{name} has objects of the kernel that another one has, too"
+        else:
+            owners.add(objects.number)
+
+
+def living(kernel: Kernel) -> Iterator[ProcessEntry]:
+    """Return the processes that are not about to be gone."""
+    for process in (*kernel.processes.values(), *kernel.zombies.values()):
+        if not process.has_ended() or process.is_zombie:
+            yield process

@@ -3,7 +3,7 @@
 Linux: mm/vmstat.c, fs/proc/meminfo.c, 6.1.
 Differs: What the kernel itself uses (stacks, most of slab, vmalloc, per-CPU areas) stays what it
 was when the machine was recorded; a machine written by hand has none of it. To stacks and vmalloc
-comes what the threads have that were born since.
+comes what the threads have that were born since; slabs: capture_slab.py.
 
 Interface: `capture` reads the machine and changes nothing.
 Units: as in snapshot.py.

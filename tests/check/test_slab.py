@@ -4,6 +4,7 @@ import pytest
 
 from kernelsim.check.page_cache import pages_of_files
 from kernelsim.check.slab import check_slabs, slab_pages
+from kernelsim.mm.core.kernel_objects import PROCESS_OBJECTS
 from kernelsim.mm.core.mem import PG_lru
 from kernelsim.mm.core.slab_cache import (
     BIO,
@@ -19,10 +20,12 @@ from kernelsim.mm.core.slab_cache import (
 from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from tests.small_machine import PAGE, run, small_machine
 
+FIRST = 2 + len(PROCESS_OBJECTS)  # behind one of each cache that a process and its mm have
+
 
 def lose_an_object(mem):
     """Let a slab have one object less than its owners."""
-    mem.slabs.row[1, SB_INUSE] -= 1
+    mem.slabs.row[FIRST, SB_INUSE] -= 1
 
 
 def forget_an_object(mem):
@@ -32,7 +35,7 @@ def forget_an_object(mem):
 
 def overfill(mem):
     """Let a slab have room for none of its objects."""
-    mem.slabs.row[1, SB_OBJECTS] = 0
+    mem.slabs.row[FIRST, SB_OBJECTS] = 0
 
 
 def lose_a_page(mem):
@@ -42,12 +45,12 @@ def lose_a_page(mem):
 
 def gain_a_page(mem):
     """Count a page of slabs whose objects are not reclaimable, where there is none."""
-    mem.node_stat[0, NR_SLAB_UNRECLAIMABLE] += 1
+    mem.node_stat[0, NR_SLAB_UNRECLAIMABLE] = 7
 
 
 def share_a_page(mem):
     """Let two slabs have the same pages."""
-    mem.slabs.row[2, SB_PFN] = mem.slabs.row[1, SB_PFN]
+    mem.slabs.row[FIRST + 1, SB_PFN] = mem.slabs.row[FIRST, SB_PFN]
 
 
 def forget_a_buffer_head(mem):
@@ -68,7 +71,7 @@ def use_a_page(mem):
 
 def list_a_slab(mem):
     """Let a slab say that it is on a list of partial ones."""
-    mem.slabs.row[1, SB_STATE] = NODE_PARTIAL
+    mem.slabs.row[FIRST, SB_STATE] = NODE_PARTIAL
 
 
 def count_a_partial(mem):
@@ -77,13 +80,13 @@ def count_a_partial(mem):
 
 
 BROKEN = {
-    lose_an_object: "slab 1 has 13 objects, not 14",
+    lose_an_object: "slab 9 has 13 objects, not 14",
     forget_an_object: "32 objects are in use, there are 33",
     overfill: "more objects than there is room for",
     forget_a_buffer_head: "buffer_head: 10 objects are in use, there are 9",
     count_a_bio: "bio-184: 1 objects are in use, there are 0",
     lose_a_page: "nr_slab_reclaimable is 6, slabs have 7 pages",
-    gain_a_page: "nr_slab_unreclaimable is 1, slabs have 0 pages",
+    gain_a_page: "nr_slab_unreclaimable is 7, slabs have ",
     share_a_page: "a page belongs to two slabs",
     use_a_page: "belongs to a slab and has flags",
     list_a_slab: "has 1 partial slabs, not 0",
@@ -108,3 +111,39 @@ def test_it_finds_what_is_broken(breaks, text):
 
     spec = small_machine(files={"/data": "8M"}, memory="32M")
     assert any(text in line for line in run(spec, main, sound=False).result)
+
+
+def drop_objects(tasks):
+    """Let a process have none."""
+    tasks[0].objects = None
+
+
+def share_objects(tasks):
+    """Let two have the same."""
+    tasks[0].objects = tasks[1].objects
+
+
+def lack_an_object(tasks):
+    """Let a process have all but one."""
+    tasks[0].objects.rows.pop(PROCESS_OBJECTS[0])
+
+
+@pytest.mark.parametrize(
+    ("breaks", "text"),
+    [
+        (drop_objects, "p-100 lacks an object of the kernel"),
+        (share_objects, "that another one has, too"),
+        (lack_an_object, "p-100 lacks an object of the kernel"),
+    ],
+)
+def test_each_process_has_objects_of_its_own(breaks, text):
+    """Who has none, or another one's, is told."""
+
+    async def main(machine):
+        handles = [await machine.spawn(name) for name in "pq"]
+        await machine.sleep("1ms")
+        assert check_slabs(machine.mem, machine.kernel) == []
+        breaks([machine.kernel.processes[handle.pid].task for handle in handles])
+        return check_slabs(machine.mem, machine.kernel)
+
+    assert any(text in line for line in run(small_machine(), main, sound=False).result)

@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.actors.alloc.block_allocator import get_block_from_freelist
+from kernelsim.actors.alloc.block_allocator import alloc_block, get_block_from_freelist
 from kernelsim.actors.alloc.page_allocator import (
     alloc_context,
     alloc_pages,
@@ -57,10 +57,11 @@ from kernelsim.mm.core.slab_cache import (
     get_order,
 )
 from kernelsim.mm.page.alloc_context import AllocContext
-from kernelsim.mm.page.gfp import GFP_NOFS, Gfp, gfp_to_alloc_flags
+from kernelsim.mm.page.gfp import GFP_KERNEL, GFP_NOFS, Gfp, gfp_to_alloc_flags
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, ALLOC_OOM
 
 SLOW_GFP: Final = GFP_NOFS | Gfp.NOWARN | Gfp.NORETRY | Gfp.COMP
+WAITING_GFP: Final = GFP_KERNEL | Gfp.COMP
 
 # What those who reclaim ask with besides: nodes of the swap cache (mm/swap_state.c:add_to_swap) and
 # bios (mm/mempool.c:mempool_alloc) leave the last reserves alone.
@@ -129,12 +130,15 @@ async def _allocate_slab(current: Current, number: int) -> tuple[int, int]:
     order = int(kernel.mem.slabs.cache[number, SC_ORDER])
     kind = Gfp.RECLAIMABLE if cache.is_reclaimable else Gfp(0)
     if current.task.memalloc:
-        kind |= RECLAIM_GFP[number]
+        kind |= RECLAIM_GFP.get(number, Gfp(0))
     pfn = await _alloc_block(current, NEW_SLAB_GFP | kind, order)
-    if not pfn and order > get_order(cache.size):
+    if not pfn and cache.waits and not current.task.memalloc:
+        order = get_order(cache.size)
+        pfn = await _alloc_waiting(current, order)
+    elif not pfn and order > get_order(cache.size):
         order = get_order(cache.size)
         pfn = await _alloc_block(current, NEW_SLAB_GFP | kind, order)
-    if not pfn and not current.task.memalloc:
+    if not pfn and not current.task.memalloc and not cache.waits:
         one = np.zeros(1, np.int64)
         grant = await alloc_pages(current, alloc_context(current, SLOW_GFP | kind), 1, one)
         pfn, order = (int(one[0]), 0) if grant.nr else (0, order)
@@ -143,6 +147,19 @@ async def _allocate_slab(current: Current, number: int) -> tuple[int, int]:
         account_slab(kernel.mem, pfn, number, 1 << order)
         kernel.placed(1 << order)
     return pfn, order
+
+
+async def _alloc_waiting(current: Current, order: int) -> int:
+    """Get a block, and sleep for it; return its first page, 0 if the task is killed meanwhile.
+
+    Source: Linux 6.1 mm/slub.c:allocate_slab
+    """
+    context = alloc_context(current, WAITING_GFP)
+    if order:
+        return await alloc_block(current, context, order)
+    one = np.zeros(1, np.int64)
+    grant = await alloc_pages(current, context, 1, one)
+    return int(one[0]) if grant.nr else 0
 
 
 async def _discard_slab(current: Current, row: int) -> None:

@@ -38,6 +38,7 @@ from kernelsim.fs.inode import Inode
 from kernelsim.fs.namespace import Namespace
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.burst.servers import drawn_ns
+from kernelsim.mm.core.kernel_objects import ObjectSets
 from kernelsim.mm.core.mem import I64, Z_SPANNED, Z_START_PFN, Mem
 from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
@@ -94,6 +95,7 @@ class Kernel:
         oom_reaper: Where to tell of one.
         kernel_space: Where to ask for addresses of the kernel.
         thread_stacks: Kernel stacks in use, and those that CPUs keep.
+        object_sets: What the kernel has of processes in slabs.
         memory_hotplug: Where to bring memory online and offline.
         acpi_hotplug: Where to put DIMMs in, and take them out.
         compaction: Who compacts, and how far that is, by zone.
@@ -162,6 +164,9 @@ class Kernel:
     oom_reaper: ActorRef = attrs.field(init=False)
     kernel_space: ActorRef = attrs.field(init=False)
     thread_stacks: ThreadStacks = attrs.field(init=False)
+    object_sets: ObjectSets = attrs.field(
+        default=attrs.Factory(lambda self: ObjectSets(self.phys.mem.slabs), takes_self=True)
+    )
     memory_hotplug: ActorRef = attrs.field(init=False)
     acpi_hotplug: ActorRef = attrs.field(init=False)
     compaction: Compaction = attrs.field(factory=Compaction)

@@ -14,6 +14,7 @@ import attrs
 
 from kernelsim.actors.messages.cpu import Deschedule, Schedule
 from kernelsim.actors.parts.cpu import Cpu
+from kernelsim.mm.core.kernel_objects import KernelObjects
 from kernelsim.mm.file.page_writeback import DirtyState
 from kernelsim.mm.page.mempolicy import MAX_NUMNODES, Mempolicy, next_node_in
 from kernelsim.mm.space.rss_stat import TaskRssStat
@@ -66,6 +67,7 @@ class Task:
         in_interrupt: It is no task, but what runs in an interrupt of its CPU, and takes its time.
         oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
         stack: Its kernel stack; None before and after its life, and if it runs since boot.
+        objects: What the kernel has of it in slabs; None likewise.
     """
 
     def __init__(self, engine: Engine, name: str, pid: int, cpus: Sequence[Cpu]) -> None:
@@ -92,6 +94,7 @@ class Task:
         self.oom_victim = False
         self.in_interrupt = False
         self.stack: ThreadStack | None = None
+        self.objects: KernelObjects | None = None
         self._got_cpu_ns = 0
         self._charged_ns = 0  # of the time it had before that
 

@@ -10,7 +10,7 @@ Interface: `PdflushPool.operation` gives jobs; it hears no messages.
 Units: pages, jiffies.
 """
 
-from kernelsim.actors.alloc.thread_stack import release_stacks, take_thread_stack
+from kernelsim.actors.alloc.task_struct import release_tasks, take_task_struct
 from kernelsim.actors.core.backing_dev import BackingDev
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
@@ -58,7 +58,7 @@ class Pdflush(Actor):
         own = self.engine.wait_queue(f"idle {self.name}", is_for_work=True)
         if not self._is_of_boot:
             await self._task.get_cpu()
-            await take_thread_stack(self._current)
+            await take_task_struct(self._current)
             await self._task.put_cpu()
         trace(self, ks_pdflush_start(threads.nr))
         while True:
@@ -76,7 +76,7 @@ class Pdflush(Actor):
                 break
         threads.nr -= 1
         trace(self, ks_pdflush_stop(threads.nr))
-        await release_stacks(self._current, (self._task,))
+        await release_tasks(self._current, (self._task,))
 
     async def _background(self, min_pages: int) -> None:
         """Write until no more is dirty than the background limit, and `min_pages` at least.

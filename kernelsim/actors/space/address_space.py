@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages, pgd_context
+from kernelsim.actors.alloc.task_struct import alloc_objects, free_objects
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.memory_access import clear_pages
@@ -21,6 +22,7 @@ from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import free_tables, unmap_vmas
 from kernelsim.actors.space.shmem import shmem_evict
 from kernelsim.fs.file import OpenFile
+from kernelsim.mm.core.slab_cache import MM_STRUCT
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.binfmt_elf import ElfProgram, LoadedElf, load_elf
 from kernelsim.mm.space.exec import (
@@ -65,12 +67,15 @@ async def mm_alloc(current: Current, before: MmStruct | None = None) -> MmStruct
     Source: Linux 6.1 kernel/fork.c:mm_alloc, :mm_init
     """
     kernel, task = current
+    objects = await alloc_objects(current, (MM_STRUCT,))
     out = np.zeros(1, np.int64)
     grant = await alloc_pages(current, pgd_context(current), 1, out)
     if not grant.nr:
+        await free_objects(current, objects)
         return None
     await clear_pages(current, grant.nid, 1)
     mm = kernel.mms.mm_alloc(task.pid)
+    mm.objects = objects
     if before is not None:
         mm.rlimits = attrs.evolve(before.rlimits)
         mm.cap_sys_admin, mm.cap_ipc_lock = before.cap_sys_admin, before.cap_ipc_lock
@@ -179,6 +184,8 @@ async def free_address_space(current: Current, mm: MmStruct) -> int:
     freed += await free_frames(current, tables, kernel.taken(1))
     kernel.mmap_locks.pop(mm.number, None)
     kernel.mms.mm_free(mm)
+    if mm.objects is not None:
+        await free_objects(current, mm.objects)
     return freed
 
 

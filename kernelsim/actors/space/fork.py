@@ -7,10 +7,12 @@ Units: pages.
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages, pgd_context, table_context
+from kernelsim.actors.alloc.task_struct import alloc_objects, free_objects
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
+from kernelsim.mm.core.slab_cache import MM_STRUCT
 from kernelsim.mm.space.fork import copy_page_range, dup_mmap, needs_copy, next_table
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
@@ -33,12 +35,14 @@ async def dup_mm(
     Source: Linux 6.1 kernel/fork.c:dup_mm
     """
     kernel, task = current
-    frame = np.zeros(1, np.int64)
+    objects, frame = await alloc_objects(current, (MM_STRUCT,)), np.zeros(1, np.int64)
     grant = await alloc_pages(current, pgd_context(current), 1, frame)
     if not grant.nr:
+        await free_objects(current, objects)
         return None, False
     await clear_pages(current, grant.nid, 1)
     child = kernel.mms.mm_alloc(child_pid)
+    child.objects = objects
     kernel.pool.reserve(1)
     pgd_alloc(*kernel.space, child.number, int(frame[0]))
     kernel.placed(1)

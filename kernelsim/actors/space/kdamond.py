@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from kernelsim.actors.alloc.thread_stack import release_stacks, take_thread_stack
+from kernelsim.actors.alloc.task_struct import release_tasks, take_task_struct
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
@@ -180,7 +180,7 @@ class Kdamond(Actor):
         """
         ctx, how = self._ctx, self._ctx.how
         await self._task.get_cpu(wakeup=True)
-        await take_thread_stack(self._current)
+        await take_task_struct(self._current)
         size_limit = 0
         aggregated_ns = updated_ns = self._coarse_ns()
         while any(target.is_valid() for target in ctx.targets):
@@ -203,7 +203,7 @@ class Kdamond(Actor):
                 await self._update_regions(only_new=False)
                 size_limit = ctx.size_limit()
         self.has_ended = True
-        await release_stacks(self._current, (self._task,))
+        await release_tasks(self._current, (self._task,))
         await self._task.put_cpu()
 
     def _coarse_ns(self) -> int:

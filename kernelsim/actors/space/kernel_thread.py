@@ -16,7 +16,7 @@ from kernelsim.actors.alloc.kernel_pages import (
     free_kernel_block,
     free_kernel_pages,
 )
-from kernelsim.actors.alloc.thread_stack import release_stacks, take_thread_stack
+from kernelsim.actors.alloc.task_struct import release_tasks, take_task_struct
 from kernelsim.actors.alloc.vmalloc import vfree, vmalloc
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
@@ -67,7 +67,7 @@ class KernelThread(Actor):
     async def on_start(self) -> None:
         """Get a CPU, and a stack to run on."""
         await self._task.get_cpu()
-        await take_thread_stack(self._current)
+        await take_task_struct(self._current)
         await self._task.put_cpu()
 
     async def receive(self, message: Any) -> Any:  # noqa: ANN401 - the messages above
@@ -110,5 +110,5 @@ class KernelThread(Actor):
         return await copy_highpage(self._current, message.to, message.source)
 
     async def _stop(self, _message: StopThread) -> None:
-        await release_stacks(self._current, (self._task,))
+        await release_tasks(self._current, (self._task,))
         self.ref.stop()

@@ -23,24 +23,45 @@ class KmemCache:
         name: As /proc/slabinfo prints it.
         size: Of an object, bytes.
         is_reclaimable: SLAB_RECLAIM_ACCOUNT, its pages count as reclaimable.
+        waits: Its objects are asked for with GFP_KERNEL: there is a page, or the task sleeps.
     """
 
     name: str
     size: int
     is_reclaimable: bool
+    waits: bool = False
 
 
 # Sizes of x86_64 with the options of distributions: struct xa_node of lib/radix-tree.c, struct
 # buffer_head of fs/buffer.c; struct bio with four inline vectors, 184 aligned to a cache line, of
-# block/bio.c.
+# block/bio.c. Those of processes have the sizes in the type information (BTF) of Debian's
+# 6.1.0-50-amd64, aligned to cache lines: struct task_struct of a CPU with AVX, whose 4096 bytes for
+# registers are 832 (fpu__init_task_struct_size); struct mm_struct with the bits of 64 CPUs at most
+# (mm_cachep_init); struct sighand_struct with its free pointer (SLAB_TYPESAFE_BY_RCU).
 KMEM_CACHES: Final = (
     KmemCache("radix_tree_node", 576, True),
     KmemCache("buffer_head", 104, True),
     KmemCache("bio-184", 192, False),
+    KmemCache("task_struct", 9792 - 4096 + 832, False, waits=True),
+    KmemCache("cred_jar", 192, False, waits=True),
+    KmemCache("files_cache", 704, False, waits=True),
+    KmemCache("fs_cache", 64, False, waits=True),
+    KmemCache("sighand_cache", 2112, False, waits=True),
+    KmemCache("signal_cache", 1152, False, waits=True),
+    KmemCache("pid", 128, False, waits=True),
+    KmemCache("mm_struct", 1152, False, waits=True),
 )
 RADIX_TREE_NODE: Final = 0  # places in KMEM_CACHES
 BUFFER_HEAD: Final = 1
 BIO: Final = 2
+TASK_STRUCT: Final = 3
+CRED_JAR: Final = 4
+FILES_CACHE: Final = 5
+FS_CACHE: Final = 6
+SIGHAND_CACHE: Final = 7
+SIGNAL_CACHE: Final = 8
+PID: Final = 9
+MM_STRUCT: Final = 10
 NR_KMEM_CACHES: Final = len(KMEM_CACHES)
 OBJECT_SIZES: Final = tuple(each.size for each in KMEM_CACHES)
 
@@ -127,6 +148,16 @@ def calculate_order(size: int, nr_cpus: int) -> int:
     return get_order(size)
 
 
+def cpu_partial(size: int) -> int:
+    """Return how many free objects a CPU keeps to itself, about.
+
+    Source: Linux 6.1 mm/slub.c:set_cpu_partial
+    """
+    if size >= PAGE_SIZE:
+        return 6
+    return 24 if size >= 1024 else 52 if size >= 256 else 120
+
+
 def new_slabs(
     nr_rows: int,
     nr_nodes: int,
@@ -149,7 +180,7 @@ def new_slabs(
         objects = order_objects(order, each.size)
         rows = cache[number::NR_KMEM_CACHES]
         rows[:, SC_ORDER], rows[:, SC_OBJECTS] = order, objects
-        rows[:, SC_CPU_MAX] = -(-2 * (52 if each.size >= 256 else 120) // objects)
+        rows[:, SC_CPU_MAX] = -(-2 * cpu_partial(each.size) // objects)
         half_log = (each.size.bit_length() - 1) // 2
         rows[:, SC_MIN_PARTIAL] = min(MAX_PARTIAL, max(MIN_PARTIAL, half_log))
     state = np.zeros(NR_SLAB_STATES, np.int64)

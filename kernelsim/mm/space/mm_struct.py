@@ -16,6 +16,7 @@ from typing import Final
 
 import attrs
 
+from kernelsim.mm.core.kernel_objects import KernelObjects
 from kernelsim.mm.space.mmap import MappedFile, VmArea, VmChange, page_align
 from kernelsim.mm.space.mmap_flags import flags_of_kind
 from kernelsim.mm.space.unmapped_area import get_unmapped_area, thp_get_unmapped_area
@@ -100,6 +101,8 @@ class MmStruct:
     tlb_gen: int = 1
     """How often translations were changed; a CPU whose TLB is behind flushes before it goes on."""
     mm_users: int = 1  # processes that use it; several with CLONE_VM
+    objects: KernelObjects | None = None
+    """What the kernel has of it in slabs."""
     image_rss_pages: int = 0
     """Page cache of the program's file that counts as mapped without entries."""
     lru_gen_bitmap: int = -1

@@ -16,7 +16,7 @@ def total(machine):
     return free_pages(machine) + int(machine.mem.pcp_count.sum())
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 @pytest.mark.parametrize(("arch", "nr_tables"), [("x86_64", 2), ("i386", 1), ("i386pae", 1)])
 def test_vmalloc_maps_page_by_page(arch, nr_tables):
     """Its pages and its tables are frames of the zones; vfree gives all back but the tables."""
@@ -47,7 +47,7 @@ def test_vmalloc_maps_page_by_page(arch, nr_tables):
     assert line[1:5] == [str(26 * 4096), "driver-100", "pages=25", "vmalloc"]
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 def test_a_long_list_of_pages_is_itself_vmalloced():
     """More than 512 pages on 64 bits: the list has an area of its own; both go together."""
 
@@ -65,7 +65,7 @@ def test_a_long_list_of_pages_is_itself_vmalloced():
     assert run(small_machine(), main).result == (True, None)
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 @pytest.mark.parametrize(
     ("size", "nr_left", "is_made"),
     [("3M", 0, False), ("2M", 400, False), ("2M", 512, False), ("2M", 513, True)],
@@ -93,7 +93,7 @@ def test_a_vmalloc_of_a_killed_task_that_gets_too_little_keeps_nothing(size, nr_
     run(small_machine(), main, sound=False)
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 def test_freed_addresses_wait_for_a_flush_of_all_tlbs():
     """They come again behind 32 MiB of them on one CPU; then each CPU has been interrupted."""
 
@@ -112,7 +112,7 @@ def test_freed_addresses_wait_for_a_flush_of_all_tlbs():
     assert nr_lazy == 8 * 257
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 def test_without_high_memory_kmap_is_the_direct_map():
     """On 64 bits no slot is needed, and kmap_atomic has no address of its own either."""
 
@@ -131,7 +131,7 @@ def test_without_high_memory_kmap_is_the_direct_map():
     assert run(small_machine(), main).result == 77
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 @pytest.mark.parametrize("cpu", [0, 1])
 def test_a_copy_of_high_memory_uses_the_next_slots_of_its_cpu(cpu):
     """Low memory needs none, so what is written has the first or the second; then they are free."""
@@ -153,7 +153,7 @@ def test_a_copy_of_high_memory_uses_the_next_slots_of_its_cpu(cpu):
     assert run(spec, main).result == 10 + 100  # an entry more to set, one more to flush
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 def test_kmap_sleeps_until_a_slot_is_given_back():
     """Two tasks wait; each kunmap lets one go on. The flush interrupts both CPUs."""
 
@@ -191,7 +191,7 @@ def test_kmap_sleeps_until_a_slot_is_given_back():
     assert run(spec, main).result == [0, 1]
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 @pytest.mark.parametrize(("arch", "kb", "kept_kb"), [("x86_64", 16, 8 * 4), ("i386", 8, 0)])
 def test_each_thread_has_a_stack(arch, kb, kept_kb):
     """Four pages of vmalloc, or two of low memory; a CPU keeps two of those that ended."""

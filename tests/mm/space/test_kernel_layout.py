@@ -9,7 +9,7 @@ MIB = 1 << 20
 PFNS_896M = 896 * MIB // 4096
 
 
-@pytest.mark.mission("V8", "partly")
+@pytest.mark.mission("V8")
 def test_the_direct_map_of_32_bits_ends_at_896_mib():
     """Then 8 MiB hole, vmalloc, two pages, 1024 slots of kmap (PAE: 512), fixmap at the top."""
     layout = kernel_layout("i386", PFNS_896M)

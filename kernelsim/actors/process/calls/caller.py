@@ -6,7 +6,7 @@ Units: bytes for addresses, pages where it says so.
 
 import errno
 
-from kernelsim.actors.alloc.thread_stack import put_task_stack, release_stacks, take_thread_stack
+from kernelsim.actors.alloc.task_struct import exit_task, release_tasks, take_task_struct
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
@@ -88,7 +88,7 @@ class Caller:
         await task.get_cpu()
         is_loaded = True
         if not entry.is_forked:
-            await take_thread_stack(self.current)
+            await take_task_struct(self.current, is_kthread=False)
             mm = await mm_alloc(self.current)
             assert mm is not None, "nobody knows of it yet who could have killed it"
             files = await open_program(self.current, entry.program)
@@ -233,13 +233,15 @@ class Caller:
         entry.files.clear()
         self.mm.mm_users -= 1
         nr_freed = 0 if self.mm.mm_users else await free_address_space(self.current, self.mm)
-        await put_task_stack(self.current)
+        await exit_task(self.current)
+        released = [child.task for child in entry.children.values() if child.is_zombie]
+        await release_tasks(self.current, released + [task] * (entry.parent is None))
         del kernel.processes[entry.pid]
         self._fault.ref.stop()
         trace(task, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
         if not on_cpu:
             await task.put_cpu()
-        await release_stacks(self.current, self._exit_notify())
+        await release_tasks(self.current, self._exit_notify())
         entry.ref.stop()
 
     def _exit_notify(self) -> list[Task]:

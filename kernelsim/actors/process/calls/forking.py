@@ -8,11 +8,7 @@ from typing import Final
 
 import attrs
 
-from kernelsim.actors.alloc.thread_stack import (
-    alloc_thread_stack,
-    free_thread_stack,
-    release_stacks,
-)
+from kernelsim.actors.alloc.task_struct import dup_task_struct, free_task_struct, release_tasks
 from kernelsim.actors.core.process_table import new_entry
 from kernelsim.actors.core.shared_mm import mmap_lock, share_mm
 from kernelsim.actors.core.task import Task
@@ -63,16 +59,16 @@ async def fork(caller: Caller, message: Fork) -> int:
     await caller.enter_kernel()
     kernel, entry = caller.kernel, caller.entry
     pid, kernel.next_pid = kernel.next_pid, kernel.next_pid + 1
-    stack = await alloc_thread_stack(caller.current)
-    if stack is None:
+    got = await dup_task_struct(caller.current)
+    if got is None:
         return -errno.EINTR if entry.must_die() else -errno.ENOMEM
     mm = await copy_mm(caller, pid, shares_vm=message.shares_vm)
     if mm is None:
-        await free_thread_stack(caller.current, stack)
+        await free_task_struct(caller.current, got)
         return -errno.EINTR if entry.must_die() else -errno.ENOMEM
     task = Task(kernel.engine, f"{entry.comm}-{pid}", pid, entry.task.cpus)
     task.set_mempolicy(entry.policy)
-    task.stack = stack
+    task.stack, task.objects = got.stack, got.objects
     child = new_entry(task, entry.comm, entry.program)
     child.uid, child.parent, child.is_forked = entry.uid, entry, True
     child.oom_score_adj = entry.oom_score_adj
@@ -127,7 +123,7 @@ async def wait4(caller: Caller, message: Wait4) -> Waited | int | None:
         await caller.exit(-entry.group_exit_code)
         return None
     del entry.children[message.pid], caller.kernel.zombies[message.pid]
-    await release_stacks(caller.current, (child.task,))
+    await release_tasks(caller.current, (child.task,))
     assert child.exit_status is not None, "a zombie has ended"
     return Waited(child.exit_status)
 

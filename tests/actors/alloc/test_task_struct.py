@@ -1,0 +1,106 @@
+"""Objects of processes in slabs: what each has, until when, and who waits for their pages."""
+
+import attrs
+import pytest
+
+from kernelsim.config.era import CLASSIC, LINUX_6_1
+from kernelsim.mm.core.kernel_objects import EXIT_OBJECTS, KTHREAD_OBJECTS, PROCESS_OBJECTS
+from kernelsim.mm.core.slab_cache import (
+    KMEM_CACHES,
+    MM_STRUCT,
+    NO_PAGE,
+    SB_CACHE,
+    SB_PFN,
+    SC_NR_INUSE,
+    SLAB_ROWS,
+    TASK_STRUCT,
+)
+from kernelsim.oracle.case_run import machine_of_case
+from tests.actors.alloc.test_thread_stack import CASES
+from tests.small_machine import pages_of_slabs, run, small_machine
+
+pytestmark = pytest.mark.mission("V11")
+
+
+def in_use(machine, caches):
+    """Return the objects in use, the same number of each of some caches."""
+    numbers = {int(machine.mem.slabs.cache[cache, SC_NR_INUSE]) for cache in caches}
+    assert len(numbers) == 1
+    return numbers.pop()
+
+
+@pytest.mark.parametrize("era", [LINUX_6_1, CLASSIC])
+def test_each_process_has_its_objects(era):
+    """Files and mm are free at the end, the rest when the parent has heard of it, or has gone."""
+
+    async def main(machine):
+        def counted():
+            caches = ((MM_STRUCT,), EXIT_OBJECTS, KTHREAD_OBJECTS)
+            return tuple(in_use(machine, each) for each in caches)
+
+        parent = await machine.spawn("p")
+        children = [await parent.fork() for _ in range(3)]
+        seen = [counted()]
+        await children[0].exit()
+        await children[1].exit()
+        seen.append(counted())
+        await parent.waitpid(children[0])
+        seen.append(counted())
+        await parent.exit()
+        seen.append(counted())
+        await children[2].exit()
+        return [*seen, counted()]
+
+    spec = attrs.evolve(small_machine(memory="32M"), era=era)
+    counts = [(4, 4, 4), (2, 2, 4), (2, 2, 3), (1, 1, 1), (0, 0, 0)]
+    assert run(spec, main).result == counts
+
+
+def test_slabinfo_shows_them():
+    """Five task_structs share eight pages; a thread of the kernel has no files of its own."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        await machine.kernel_thread("k").alloc_pages(0)
+        pages = pages_of_slabs(machine)
+        lines = {
+            line.split()[0]: line.split()[1:6]
+            for line in machine.proc("slabinfo").split("\n")[2:-1]
+        }
+        await process.exit()
+        return lines, pages
+
+    lines, pages = run(small_machine(memory="32M"), main).result
+    assert lines["task_struct"] == ["5", "5", "6528", "5", "8"]
+    assert lines["sighand_cache"] == ["15", "15", "2112", "15", "8"]
+    assert lines["files_cache"] == ["11", "11", "704", "11", "2"]
+    shapes = [lines[KMEM_CACHES[cache].name][4] for cache in (*PROCESS_OBJECTS, MM_STRUCT)]
+    assert sum(int(nr) for nr in shapes) == pages == 29
+
+
+def test_who_forks_waits_for_pages_of_slabs():
+    """All memory is in use: its pages go to swap, and every slab gets its own."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        await process.touch(await process.mmap("15M"), write=True)
+        for _ in range(12):
+            await process.fork(shares_vm=True)
+        rows = machine.mem.slabs.row[: machine.mem.slabs.state[SLAB_ROWS]]
+        own = rows[rows[:, SB_CACHE] == TASK_STRUCT]
+        return len(own), int((own[:, SB_PFN] == NO_PAGE).sum()), machine.vmstat["pswpout"] > 0
+
+    assert run(small_machine(memory="16M", swap="32M"), main).result == (3, 0, True)
+
+
+def test_a_recorded_machine_has_room_for_some():
+    """Processes have ended, and a CPU keeps six task_structs and more of the others."""
+
+    async def main(machine):
+        seen = []
+        for name in "pqrstuv":
+            await machine.spawn(name)
+            seen.append(pages_of_slabs(machine))
+        return seen
+
+    assert run(machine_of_case(CASES / "s08"), main, sound=False).result == [0] * 6 + [8]
