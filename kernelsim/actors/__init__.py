@@ -43,7 +43,8 @@ an actor tells, or asks, all those that its own code and the code it calls make 
         owns  nothing of its own; the queues of dirty files are the disks'
         hears no message
         from  nobody
-        tells block_device cpu node
+        tells block_device blocks cpu interconnect kernel_space kswapd memory_hotplug node
+              oom_killer
     acpi (hotplug/acpi.py)
         owns  the DIMMs that have come, and the pages of their struct pages
         hears AddDimm RemoveDimm
@@ -96,19 +97,19 @@ an actor tells, or asks, all those that its own code and the code it calls make 
               StartImage StartPrinting StatRefresh Swapoff Swapon Sync SyncFileRange TakeSignal
               Touch TouchPages Wait4 Write WriteSysfs
         from  core/signal workload/handle
-        tells block_device blocks cpu fault_handler interconnect kswapd memory_hotplug node
-              oom_killer
+        tells block_device blocks cpu fault_handler interconnect kernel_space kswapd memory_hotplug
+              node oom_killer
     kcompactd (reclaim/kcompactd.py)
         owns  its run over the node; what it is asked for is shared with those who ask
               (`KcompactdState`)
         hears no message
         from  nobody
-        tells block_device blocks cpu interconnect kswapd memory_hotplug node oom_killer
+        tells block_device blocks cpu interconnect memory_hotplug node oom_killer
     kswapd (reclaim/kswapd.py)
         owns  its run over the node; what it is asked for is shared with those who ask
               (`KswapdState`)
         hears WakeUp
-        from  alloc/wakeup_kswapd reclaim/kcompactd
+        from  alloc/wakeup_kswapd core/compaction
         tells block_device cpu node oom_killer
     fault_handler (space/fault_handler.py)
         owns  swap readahead states of its areas; with its process, the page tables, as under
@@ -125,7 +126,7 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     kernel_space (space/kernel_space.py)
         owns  which addresses of vmalloc are taken, and which slots of kmap
         hears AllocVmapArea FreeVmapArea KmapHigh KunmapHigh WaitForPkmap
-        from  space/highmem space/vmalloc
+        from  alloc/vmalloc space/highmem
         tells cpu
     kernel_thread (space/kernel_thread.py)
         owns  its stack; what it allocates belongs to who asked
