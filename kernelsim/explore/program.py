@@ -16,6 +16,8 @@ from kernelsim.errors import SyscallError
 from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.script.churn_steps import churn, stack_of
+from kernelsim.workload.script.numa_steps import NUMA_STEPS
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.step_work import (
@@ -95,6 +97,14 @@ class Program:
         """Give a part of a region a name of its own."""
         make_part(self._regions, step)
 
+    async def stack(self, step: Step) -> None:
+        """Give the top of its stack a name."""
+        stack_of(self._process, self._regions, step)
+
+    async def churn(self, step: Step) -> None:
+        """Allocate and free blocks at random."""
+        await churn(self._process, step)
+
     async def mapfile(self, step: Step) -> None:
         """Map a whole file."""
         self._regions[str(step.args[0])] = await map_file(self._process, step)
@@ -134,6 +144,12 @@ class Program:
         region = self._regions.get(str(step.args[0]))
         if region is not None:
             await touch_random(self._process, region, step)
+
+    async def movepages(self, step: Step) -> None:
+        """Move pages to a node."""
+        region = self._regions.get(str(step.args[0]))
+        if region is not None:
+            await NUMA_STEPS[step.op](self._process, region, step)
 
     async def fork(self, step: Step) -> None:
         """forkcow: have a child read and perhaps store, and store beside it; wait for it."""
@@ -248,11 +264,14 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     "uid": Program.uid,
     "cpu": Program.cpu,
     "part": Program.part,
+    "stack": Program.stack,
+    "churn": Program.churn,
     "mapfile": Program.mapfile,
     "mallocw": Program.mallocw,
     "free": Program.free,
     **dict.fromkeys(("touchw", "touchr"), Program.touch),
     **dict.fromkeys(("randw", "randr"), Program.random),
+    "movepages": Program.movepages,
     "forkcow": Program.fork,
     "clonevm": Program.threads,
     "vforkw": Program.vfork,
