@@ -146,11 +146,37 @@ def churner(rng: Rng, site: Site) -> list[str]:
     return steps
 
 
+def blocker(rng: Rng, site: Site) -> list[str]:
+    """Have the kernel take blocks of high order, keep some, and compact memory now and then."""
+    steps = [f"mmap:a:{size(site.pages)}", f"touchw:a:0:{size(site.pages)}:1:{size(2)}"]
+    for _ in range(rng.between(2, 7)):
+        order = rng.choice((1, 2, 3, 3, 4, 5, 6, 9))
+        count = 1 + rng.below(max(1, site.pages // 4 >> order))
+        steps.append(f"kblock:{order}:{count}{rng.choice(('', '', '', ':atomic'))}")
+        steps.append(rng.choice((
+            f"kfree:{rng.between(1, 8)}", "kfree:2", "touchw:a", "sleep:1", "madvise:a:pageout",
+            "poke:/proc/sys/vm/compact_memory:1",
+        )))  # fmt: skip
+    return steps
+
+
+def listener(rng: Rng, site: Site) -> list[str]:
+    """Have packets come in, for each of which an interrupt needs a page at once."""
+    steps = []
+    for _ in range(rng.between(1, 4)):
+        packets = rng.between(1, max(2, site.pages))
+        steps.append(f"netrx:{min(packets, 300)}:{rng.choice((1, 5, 5, 50))}")
+        steps += [f"sleep:{rng.between(0, 5)}"] if rng.chance(1, 2) else []
+    return steps
+
+
 MORE_KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "remapper": remapper,
     "mover": mover,
     "grower": grower,
     "churner": churner,
+    "blocker": blocker,
+    "listener": listener,
 }
 
 

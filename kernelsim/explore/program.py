@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from kernelsim.errors import SyscallError
+from kernelsim.explore.drivers import Drivers
+from kernelsim.mm.core.mem import MAX_ORDER
 from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
@@ -44,10 +46,14 @@ class Program:
         machine: Where it runs.
         memhog: Its line of the script.
         failed: How many calls failed, by the name of the errno; counted up.
+        drivers: What the kernel does for itself, which some steps ask for.
     """
 
-    def __init__(self, machine: MachineHandle, memhog: Memhog, failed: Counter[str]) -> None:
+    def __init__(
+        self, machine: MachineHandle, memhog: Memhog, failed: Counter[str], drivers: Drivers
+    ) -> None:
         self._machine = machine
+        self._drivers = drivers
         self._steps = memhog.steps
         self._failed = failed
         self._regions: dict[str, MappedRange] = {}
@@ -253,6 +259,21 @@ class Program:
         """Drop all that is cached."""
         await self._process.syscall("drop_caches", DROP_ALL)
 
+    async def kblock(self, step: Step) -> None:
+        """Have the kernel allocate blocks that follow each other."""
+        order, count, word = step.args
+        await self._drivers.alloc_blocks(
+            min(number_of(order), MAX_ORDER - 1), number_of(count), atomic=word is not None
+        )
+
+    async def kfree(self, step: Step) -> None:
+        """Have the kernel free the oldest of them."""
+        await self._drivers.free_blocks(number_of(step.args[0]))
+
+    async def netrx(self, step: Step) -> None:
+        """Let packets come in."""
+        await self._drivers.receive(*map(number_of, step.args))
+
     async def hold(self, _step: Step) -> None:
         """Wait until killed."""
         await self._process.wait()
@@ -282,6 +303,9 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     **dict.fromkeys(("fsync", "truncate", "dontneed", "cached"), Program.on_file),
     "drop": Program.drop,
     "sleep": Program.sleep,
+    "kblock": Program.kblock,
+    "kfree": Program.kfree,
+    "netrx": Program.netrx,
     "poke": Program.poke,
     "hold": Program.hold,
 }

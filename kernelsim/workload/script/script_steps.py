@@ -99,6 +99,10 @@ GRAMMAR: Final[dict[str, str]] = {
     "msync": "region",
     "swapon": "path number?",
     "swapoff": "path",
+    # the kernel's own: blocks of an order, packets at an interval in us; for `stress` alone
+    "kblock": "count count =atomic?",
+    "kfree": "count",
+    "netrx": "count count",
     # meeting others
     "poke": "path word",
     "mkfile": "path",
