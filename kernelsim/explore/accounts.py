@@ -121,6 +121,7 @@ def unequal(
         sums.append((f"allocstall of {zone_type.name}", stalls, heard.stalls[zone_type]))
     if not events[PGSCAN_DIRECT_THROTTLE]:  # else they waited for kswapd, too
         reclaim_ns = sum(each.reclaim_ns for each in ended)
+        reclaim_ns += sum(task.waits.reclaim_ns for task in kernel.kthreads)
         sums.append(("time in reclaim", reclaim_ns, heard.stalled_ns))
     for name, counted, had in sums:
         if counted != had:

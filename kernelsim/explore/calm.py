@@ -63,7 +63,8 @@ def unused_pages(kernel: Kernel) -> I64:
     """Return the pages of each zone that nobody uses, shape [zone row].
 
     They are free, on a CPU's list, cached from a file, in a slab, or left over in the swap cache or
-    in a CPU's folio batch.
+    in a CPU's folio batch; stacks that CPUs keep for threads to come, and the kernel's page tables,
+    which stay once made.
     """
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
@@ -71,6 +72,9 @@ def unused_pages(kernel: Kernel) -> I64:
     is_dropped = (mem.pages.flags & np.uint32(PG_activating) != 0) & (mem.pages.mapping == 0)
     in_batch = (mem.pages.flags == np.uint32(PG_batched)) | is_dropped
     left += np.flatnonzero(in_batch).tolist()
+    for stacks in kernel.cached_stacks:
+        left += [pfn for stack in stacks for pfn in stack.pfns.tolist()]
+    left += kernel.init_mm.tables.tables.values()
     for pfn in left:
         unused[zone_of(mem, pfn)] += 1
     unused += count_by_zone(mem, slab_pages(mem)[0])

@@ -11,11 +11,13 @@ from typing import Final
 
 import attrs
 
+from kernelsim.explore.draw_mix import FIRST_PID
 from kernelsim.explore.draw_site import Site, size
 from kernelsim.explore.plan import KILL, Fault
 from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
 from kernelsim.sim.rng import Rng
 from kernelsim.units import PAGE_SIZE
+from kernelsim.user.malloc.mallocs import MALLOCS
 
 CHANCE: Final = 8  # of a kind: in one run of so many
 KILL_CHANCE: Final = 4  # of its process, to be killed in the middle
@@ -88,7 +90,94 @@ def _limit(rng: Rng, pages: int) -> list[str]:
     return [f"setrlimit:{resource}:{size(rng.between(0, 3 * pages))}", *_resize(rng, pages)]
 
 
-MORE_KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {"remapper": remapper}
+def mover(rng: Rng, site: Site) -> list[str]:
+    """Have pages moved from node to node, its own and those of others, while they are used."""
+    pages, op = site.pages, rng.choice(("mmap", "mmap", "mmapshared"))
+    steps = ["uid:1000"] if rng.chance(1, 6) else []  # who may not touch root's processes
+    steps += [f"{op}:a:{size(pages)}", f"touchw:a:0:{size(rng.between(1, pages))}"]
+    for _ in range(rng.between(2, 8)):
+        move = rng.choice((_move_pages, _move_pages, _migrate_pages))
+        steps += move(rng, site)
+        steps.append(rng.choice((
+            "touchw:a", "touchr:a", "randw:a:9:50", "forkcow:a:32K", "clonevm:a:64K",
+            "madvise:a:pageout", "mlock:a", "munlock:a", "sleep:1",
+        )))  # fmt: skip
+    return steps
+
+
+def _move_pages(rng: Rng, site: Site) -> list[str]:
+    """Move pages one by one; now and then to a node without memory, or that is not there."""
+    nid = rng.below(9) if rng.chance(1, 8) else rng.choice(site.with_memory)
+    pid = f":{FIRST_PID + rng.below(6)}" if rng.chance(1, 6) else ""
+    part = [_piece(rng, site.pages)] if rng.chance(1, 2) else []
+    return [*part, f"movepages:{'p' if part else 'a'}:{nid}{pid}"]
+
+
+def _migrate_pages(rng: Rng, site: Site) -> list[str]:
+    """Move all pages of a process from a node to another."""
+    pid = FIRST_PID + rng.below(6) if rng.chance(1, 2) else 0
+    old, new = rng.choice(site.with_memory), rng.choice(site.with_memory)
+    return [f"migratepages:{pid}:{old}:{new}"]
+
+
+def grower(rng: Rng, site: Site) -> list[str]:
+    """Let the stack grow, by steps or at once, to its limit and now and then beyond."""
+    steps = []
+    for name in "stuv"[: rng.between(1, 4)]:
+        pages = rng.between(1, 2 * site.pages)
+        steps += [f"stack:{name}:{size(pages)}", f"touch{rng.choice('rww')}:{name}"]
+        steps.append(rng.choice((
+            f"madvise:{name}:{rng.choice(CHANGED_ADVICE)}", f"forkcow:{name}:{size(pages)}",
+            f"setrlimit:STACK:{size(rng.between(1, 3 * pages))}", f"mlock:{name}", "mlockfuture",
+            f"touchw:{name}:0:{size(pages)}:1:{size(5)}", f"mprotect:{name}:{READ_WRITE}",
+            f"mremap:{name}:{size(2 * pages)}", f"mmap:m:{size(site.pages)}",
+        )))  # fmt: skip
+    return steps
+
+
+def churner(rng: Rng, site: Site) -> list[str]:
+    """Allocate and free blocks at random, by one allocator or by several side by side."""
+    steps = []
+    for _ in range(rng.between(1, 3)):
+        most = size(rng.choice((1, 8, max(1, site.pages // 8))))
+        count = rng.choice((20, 60, 200))
+        steps.append(f"churn:{rng.choice(tuple(MALLOCS))}:{rng.below(1000)}:{count}:{most}")
+        steps += [f"sleep:{rng.between(0, 20)}"] if rng.chance(1, 2) else []
+    return steps
+
+
+def blocker(rng: Rng, site: Site) -> list[str]:
+    """Have the kernel take blocks of high order, keep some, and compact memory now and then."""
+    steps = [f"mmap:a:{size(site.pages)}", f"touchw:a:0:{size(site.pages)}:1:{size(2)}"]
+    for _ in range(rng.between(2, 7)):
+        order = rng.choice((1, 2, 3, 3, 4, 5, 6, 9))
+        count = 1 + rng.below(max(1, site.pages // 4 >> order))
+        steps.append(f"kblock:{order}:{count}{rng.choice(('', '', '', ':atomic'))}")
+        steps.append(rng.choice((
+            f"kfree:{rng.between(1, 8)}", "kfree:2", "touchw:a", "sleep:1", "madvise:a:pageout",
+            "poke:/proc/sys/vm/compact_memory:1",
+        )))  # fmt: skip
+    return steps
+
+
+def listener(rng: Rng, site: Site) -> list[str]:
+    """Have packets come in, for each of which an interrupt needs a page at once."""
+    steps = []
+    for _ in range(rng.between(1, 4)):
+        packets = rng.between(1, max(2, site.pages))
+        steps.append(f"netrx:{min(packets, 300)}:{rng.choice((1, 5, 5, 50))}")
+        steps += [f"sleep:{rng.between(0, 5)}"] if rng.chance(1, 2) else []
+    return steps
+
+
+MORE_KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
+    "remapper": remapper,
+    "mover": mover,
+    "grower": grower,
+    "churner": churner,
+    "blocker": blocker,
+    "listener": listener,
+}
 
 
 def draw_more(

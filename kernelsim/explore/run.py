@@ -32,6 +32,7 @@ from kernelsim.errors import (
 from kernelsim.explore.accounts import unequal
 from kernelsim.explore.calm import Baseline, losses, unrest
 from kernelsim.explore.digest import DigestSink
+from kernelsim.explore.drivers import Drivers
 from kernelsim.explore.faults import FaultInjector
 from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.explore.program import Program
@@ -141,6 +142,7 @@ class _Run:
         self.check_due = self.began = 0
         self.nr_full = self.nr_around = self.nr_kept = 0
         self.failed: Counter[str] = Counter()
+        self.drivers = Drivers(self.handle)
         self.is_over = False
 
     def go(self) -> Result:
@@ -182,6 +184,9 @@ class _Run:
         counts["a victim that dies anyway"] = events["mark_victim"] - counts["oom_kill"]
         counts["panic"] = int(state == PANIC)
         counts["power cut"] = int(state == NO_POWER)
+        counts["blocks of the kernel"] = self.drivers.nr_blocks
+        counts["a block of the kernel fails"] = self.drivers.nr_failed
+        counts["packets are dropped"] = self.drivers.nr_dropped
         counts["pages that fsync had acknowledged"] = self.nr_kept
         for process in self.handle.processes:
             if (status := process.exit_status or 0) < 0:
@@ -243,6 +248,7 @@ class _Run:
         self._end_load()
         for process in self.handle.processes:
             await process.wait()
+        await self.drivers.stop()
         own = (self.machine.engine.actors["faults"],)
         await self._calm(own)
         require_sound(self.kernel)
@@ -279,7 +285,7 @@ class _Run:
             if isinstance(command, Host):
                 await run_host(self.handle, command, dimm_sizes)
             elif isinstance(command, Memhog):
-                program = Program(self.handle, command, self.failed)
+                program = Program(self.handle, command, self.failed, self.drivers)
                 process = await self.handle.spawn(command.name, program)
                 if command.background:
                     background.append(process)

@@ -326,3 +326,23 @@ def test_memory_goes_online_and_offline_while_processes_use_it():
     result = run_plan(plan)
     assert result.failure is None
     assert result.counts["pgmigrate_success"] > 500
+
+
+def test_blocks_and_packets_of_the_kernel_are_given_back_in_the_calm():
+    """Also when who asked for them was killed; some are not to be had."""
+    plan = Plan(
+        name="kernel",
+        load_events=20_000,
+        script=(
+            "memhog name:a mmap:a:1M touchw:a kblock:4:9 kfree:1 kblock:8:2 hold &",
+            "memhog name:b netrx:600:1 sleep:1 netrx:20:5 poke:/proc/sys/vm/compact_memory:1 &",
+            "sleep 0.01",
+            "kill a",
+            "wait",
+        ),
+        machine={"name": "m", "node": [{"cpus": "0-1", "memory": "4M"}]},
+    )
+    result = run_plan(plan)
+    assert result.failure is None
+    assert result.counts["blocks of the kernel"] > 4
+    assert result.counts["packets are dropped"] > 0

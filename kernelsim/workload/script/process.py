@@ -20,6 +20,7 @@ from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.vmstat import render_numastat, render_vmstat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.script.churn_steps import churn, stack_of
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
 from kernelsim.workload.script.fork_steps import FORK_STEPS, ForkSteps
 from kernelsim.workload.script.heap_steps import HEAP_STEPS, HeapSteps
@@ -164,7 +165,11 @@ class ScriptProcess:
         return Outcome(result or 0)
 
     async def part(self, step: Step) -> Outcome:
-        """Give a part of a region a name of its own."""
+        """part, stack, churn: name memory that is there; use blocks at random."""
+        if step.op == "churn":
+            return await churn(self._handle, step)
+        if step.op == "stack":
+            return stack_of(self._handle, self._regions, step)
         return Outcome() if make_part(self._regions, step) else NO_REGION
 
     async def touch(self, step: Step) -> Outcome:
@@ -357,7 +362,7 @@ StepFunction = Callable[[ScriptProcess, Step], Awaitable[Outcome | None]]
 STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("name", "adj", "uid"), ScriptProcess.identity),
     "cpu": ScriptProcess.cpu,
-    "part": ScriptProcess.part,
+    **dict.fromkeys(("part", "stack", "churn"), ScriptProcess.part),
     **dict.fromkeys(("touchw", "touchr"), ScriptProcess.touch),
     **dict.fromkeys(("randw", "randr", "fillrand"), ScriptProcess.random),
     "randtime": ScriptProcess.randtime,

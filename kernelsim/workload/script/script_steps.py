@@ -17,6 +17,7 @@ import attrs
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.units import NS_PER_MS, parse_size
+from kernelsim.user.malloc.mallocs import MALLOCS
 
 # op -> kinds of its arguments (see ARGUMENT_RULES); `?` may be left out; `=x` is the word x.
 GRAMMAR: Final[dict[str, str]] = {
@@ -35,12 +36,14 @@ GRAMMAR: Final[dict[str, str]] = {
     "mcycle": "size count",
     "mallocloop": "size size count",
     "probe": "size",
+    "churn": "allocator number count size",
     # mappings
     "mmap": "new size",
     "mmapshared": "new size",
     "mmapnr": "new size",
     "munmap": "gone",
     "part": "new region size size",
+    "stack": "new size",
     "mlock": "region",
     "munlock": "region",
     "madvise": "region advice",
@@ -60,6 +63,7 @@ GRAMMAR: Final[dict[str, str]] = {
     "mbind": "region mode nodes?",
     "where": "region",
     "wherehead": "region count",
+    "movepages": "region number number?",
     # other processes of the same memory
     "forkcow": "region size =r?",
     "clonevm": "region size",
@@ -95,6 +99,10 @@ GRAMMAR: Final[dict[str, str]] = {
     "msync": "region",
     "swapon": "path number?",
     "swapoff": "path",
+    # the kernel's own: blocks of an order, packets at an interval in us; for `stress` alone
+    "kblock": "count count =atomic?",
+    "kfree": "count",
+    "netrx": "count count",
     # meeting others
     "poke": "path word",
     "mkfile": "path",
@@ -119,6 +127,7 @@ ARGUMENT_RULES: Final[dict[str, tuple[str, str]]] = {
     "count": (r"0*[1-9][0-9]*", "a whole number from 1"),
     "adj": (r"-?[0-9]{1,3}|-?1000", "a number in -1000..1000"),
     "percent": (r"[0-9]{1,2}|100", "a percentage in 0..100"),
+    "allocator": ("|".join(MALLOCS), f"one of {', '.join(MALLOCS)}"),
     "advice": ("|".join(ADVICE), f"one of {', '.join(ADVICE)}"),
     "mode": ("|".join(MODES), f"one of {', '.join(MODES)}"),
     "nodes": (r"[0-9]|[0-9]{2,}|[0-9]+(,[0-9]+)+", "node numbers, as 0,1 (or 01)"),
