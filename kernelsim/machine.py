@@ -67,7 +67,7 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_reserved,
 )
-from kernelsim.mm.core.slab_cache import MM_STRUCT
+from kernelsim.mm.core.slab_cache import MM_STRUCT, VM_AREA_STRUCT
 from kernelsim.mm.file.backing_dev import BdiWriteback
 from kernelsim.mm.file.boot_cache import place_boot_cache
 from kernelsim.mm.file.classic_writeback import MIN_PDFLUSH_THREADS
@@ -230,7 +230,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         spec=spec,
         phys=phys,
         pool=PageTablePool(bits=layout.table_bits, levels=layout.table_levels),
-        mms=MmRegistry(commit, task_size=layout.task_size),
+        mms=MmRegistry(commit, task_size=layout.task_size, slabs=phys.mem.slabs),
         swap=swap,
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,
@@ -263,7 +263,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
     if spec.boot.recorded:
         for nid in phys.cpu_nid:
-            kernel.object_sets.leave_from_boot((*PROCESS_OBJECTS, MM_STRUCT), nid)
+            kernel.object_sets.leave_from_boot((*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT), nid)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)

@@ -35,6 +35,7 @@ from kernelsim.mm.core.slab_cache import (
     SC_COUNT,
     SC_NR_INUSE,
     SLAB_ROWS,
+    VM_AREA_STRUCT,
 )
 from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from kernelsim.mm.core.xarray import XN_COUNT, XN_SLAB
@@ -65,6 +66,9 @@ def objects_of(kernel: Kernel, cache: int) -> I64:
         return private[private > 0] - 1
     if cache == BIO:
         return swap.bio[swap.bio > 0].astype(np.int64) - 1
+    if cache == VM_AREA_STRUCT:
+        maps = [mm.map.rows for mm in kernel.mms.by_number.values()]
+        return np.array([row for rows in maps for row in rows], np.int64)
     sets = kernel.object_sets.in_use.values()
     return np.array([each.rows[cache] for each in sets if cache in each.rows], np.int64)
 
@@ -145,6 +149,9 @@ def check_owners(kernel: Kernel) -> Iterator[str]:
             yield f"{name} has objects of the kernel that another one has, too"
         else:
             owners.add(objects.number)
+    for number, mm in kernel.mms.by_number.items():
+        if len(mm.map.rows) != len(mm.map):
+            yield f"mm {number} has {len(mm.map.rows)} vm_area_structs for {len(mm.map)} mappings"
 
 
 def living(kernel: Kernel) -> Iterator[ProcessEntry]:

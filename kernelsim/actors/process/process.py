@@ -9,6 +9,7 @@ Then the actor ends, too. What others may know of it is in its entry of the proc
 import errno
 from typing import Any
 
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.process_table import ProcessEntry
 from kernelsim.actors.core.shared_mm import mmap_lock
@@ -66,6 +67,8 @@ class Process(Actor):
             held = mmap_lock(caller.current, caller.mm, write=write, killable=killable)
             async with held as is_held:
                 result = await call.handler(caller, message) if is_held else -errno.EINTR
+        if locking not in ("none", "read"):  # mappings have come or gone
+            await settle_slabs(caller.current)
         if not entry.has_ended():
             observer.ends(entry.pid, message, result, caller.token)
         await entry.task.put_cpu()

@@ -7,6 +7,7 @@ Units: pages.
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import alloc_pages, pgd_context, table_context
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.alloc.task_struct import alloc_objects, free_objects
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
@@ -48,6 +49,7 @@ async def dup_mm(
     kernel.placed(1)
     areas = list(parent.map)
     is_whole = dup_mmap(kernel.mms, parent, child)
+    await settle_slabs(current)
     for vma in areas if is_whole else ():
         if needs_copy(vma) and not await _copy_vma(current, parent, child, vma):
             is_whole = False

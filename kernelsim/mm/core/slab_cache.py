@@ -50,6 +50,7 @@ KMEM_CACHES: Final = (
     KmemCache("signal_cache", 1152, False, waits=True),
     KmemCache("pid", 128, False, waits=True),
     KmemCache("mm_struct", 1152, False, waits=True),
+    KmemCache("vm_area_struct", 152, False, waits=True),
 )
 RADIX_TREE_NODE: Final = 0  # places in KMEM_CACHES
 BUFFER_HEAD: Final = 1
@@ -62,6 +63,7 @@ SIGHAND_CACHE: Final = 7
 SIGNAL_CACHE: Final = 8
 PID: Final = 9
 MM_STRUCT: Final = 10
+VM_AREA_STRUCT: Final = 11
 NR_KMEM_CACHES: Final = len(KMEM_CACHES)
 OBJECT_SIZES: Final = tuple(each.size for each in KMEM_CACHES)
 

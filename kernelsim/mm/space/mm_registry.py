@@ -15,7 +15,9 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, Slabs
+from kernelsim.mm.core.slab import kmem_cache_alloc, kmem_cache_free
+from kernelsim.mm.core.slab_cache import VM_AREA_STRUCT
 from kernelsim.mm.space.i_mmap import NR_FV_FIELDS, IMmap
 from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
 from kernelsim.mm.space.mmap import TASK_SIZE, VmArea
@@ -39,6 +41,10 @@ class MmRegistry:
     next_ctx_id: int = 1
     task_size: int = TASK_SIZE
     i_mmap: IMmap = attrs.Factory(IMmap)
+    slabs: Slabs | None = None
+    """Where the kernel keeps a vm_area_struct a mapping."""
+    this_nid: int = 0
+    """Node of the CPU that the present system call runs on."""
 
     def mm_alloc(
         self, owner_pid: int, *, rlimits: Rlimits | None = None, cap_sys_admin: bool = True
@@ -54,7 +60,7 @@ class MmRegistry:
             ctx_id=self.next_ctx_id,
             owner_pid=owner_pid,
             commit=self.commit,
-            map=VmaMap(task_size=self.task_size, mm=number, i_mmap=self),
+            map=VmaMap(task_size=self.task_size, mm=number, mms=self),
             rlimits=rlimits or Rlimits(),
             cap_sys_admin=cap_sys_admin,
             cap_ipc_lock=cap_sys_admin,
@@ -98,6 +104,23 @@ class MmRegistry:
         Source: Linux 6.1 include/linux/mm.h:get_mm_hiwater_rss
         """
         return int(max(self.mms.hiwater_rss[mm.number], get_mm_rss(self.mms, mm.number)))
+
+    def vm_area_alloc(self) -> int:
+        """Take a vm_area_struct; its slab settles at the end of the call (slab.py).
+
+        Source: Linux 6.1 kernel/fork.c:vm_area_alloc
+        """
+        if self.slabs is None:
+            return 0
+        return kmem_cache_alloc(self.slabs, VM_AREA_STRUCT, self.this_nid)
+
+    def vm_area_free(self, row: int) -> None:
+        """Give one back.
+
+        Source: Linux 6.1 kernel/fork.c:vm_area_free
+        """
+        if self.slabs is not None:
+            kmem_cache_free(self.slabs, VM_AREA_STRUCT, self.this_nid, row)
 
     def vma_link_file(self, mm: int, vma: VmArea) -> None:
         """Let leaves find a mapping of a file from the file."""

@@ -18,8 +18,14 @@ from kernelsim.mm.space.anon_vma import AnonVma, is_mergeable_anon_vma
 from kernelsim.mm.space.mmap import TASK_SIZE, VmArea
 
 
-class FileMappingsOfMms(Protocol):
-    """What wants to know which mappings of files come and go."""
+class MappingsOfMms(Protocol):
+    """What wants to know which mappings come and go, above all those of files."""
+
+    def vm_area_alloc(self) -> int:
+        """Take a vm_area_struct; return the row of the slab that it lies in."""
+
+    def vm_area_free(self, row: int) -> None:
+        """Give one back."""
 
     def vma_link_file(self, mm: int, vma: VmArea) -> None:
         """Enter a mapping of an address space."""
@@ -43,8 +49,10 @@ class VmaMap:
     hole_below_bytes: int = 0
     mm: int = 0
     """Number of the address space."""
-    i_mmap: FileMappingsOfMms | None = None
-    """Is told of mappings of files."""
+    mms: MappingsOfMms | None = None
+    """Is told of mappings."""
+    rows: list[int] = attrs.Factory(list)
+    """Of slabs that vm_area_structs lie in, as many as areas."""
     nr_of_files: int = 0
     """Mappings of files that have a page cache."""
 
@@ -221,21 +229,25 @@ class VmaMap:
         before = [vma for vma in self.areas[first:last] if vma.file_number]
         after = [vma for vma in vmas if vma.file_number]
         self.nr_of_files += len(after) - len(before)
-        if self.i_mmap is not None:
+        if self.mms is not None:
             for vma in before:
-                self.i_mmap.vma_unlink_file(self.mm, vma)
+                self.mms.vma_unlink_file(self.mm, vma)
             for vma in after:
-                self.i_mmap.vma_link_file(self.mm, vma)
+                self.mms.vma_link_file(self.mm, vma)
+            nr_kept = min(last - first, len(vmas))
+            for row in self.rows[first + nr_kept : last]:
+                self.mms.vm_area_free(row)
+            self.rows[first + nr_kept : last] = [self.mms.vm_area_alloc() for _ in vmas[nr_kept:]]
         self.areas[first:last] = vmas
         self.starts[first:last] = [vma.start for vma in vmas]
 
     def unmap(self, start: int, end: int) -> list[VmArea]:
         """Remove [start, end); files lead to what was removed until `unlink_file` of each piece."""
         removed = self.remove(start, end)
-        if self.i_mmap is not None:
+        if self.mms is not None:
             for vma in removed:
                 if vma.file_number:
-                    self.i_mmap.vma_link_file(self.mm, vma)
+                    self.mms.vma_link_file(self.mm, vma)
         return removed
 
     def unlink_file(self, vma: VmArea) -> None:
@@ -243,8 +255,8 @@ class VmaMap:
 
         Source: Linux 6.1 mm/mmap.c:unlink_file_vma
         """
-        if self.i_mmap is not None and vma.file_number:
-            self.i_mmap.vma_unlink_file(self.mm, vma)
+        if self.mms is not None and vma.file_number:
+            self.mms.vma_unlink_file(self.mm, vma)
 
     def remove(self, start: int, end: int) -> list[VmArea]:
         """Remove [start, end); mappings at the ends are split. Return the pieces removed.

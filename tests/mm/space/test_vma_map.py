@@ -1,6 +1,8 @@
 """Which mappings become one: flags, places, and whose anonymous pages they may hold."""
 
 import attrs
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernelsim.mm.space.anon_vma import AnonVma
 from kernelsim.mm.space.mmap import VmArea
@@ -92,3 +94,54 @@ def test_a_hole_in_the_guard_gap_of_a_stack_is_passed_over_if_it_is_below_the_st
     assert areas.unmapped_area_topdown(5 * PAGE_SIZE, 0, top) == (1000 - 256 - 5) * PAGE_SIZE
     areas.place(area(991, 1000))
     assert areas.unmapped_area_topdown(5 * PAGE_SIZE, 0, top) == 985 * PAGE_SIZE
+
+
+class Counted:
+    """Gives out numbers in place of vm_area_structs, and knows which are in use."""
+
+    def __init__(self) -> None:
+        self.nr_given = 0
+        self.in_use: set[int] = set()
+
+    def vm_area_alloc(self) -> int:
+        """Give out the next."""
+        self.nr_given += 1
+        self.in_use.add(self.nr_given)
+        return self.nr_given
+
+    def vm_area_free(self, row: int) -> None:
+        """Take one back that is in use."""
+        self.in_use.remove(row)
+
+    def vma_link_file(self, mm: int, vma: VmArea) -> None:
+        """No file is mapped."""
+
+    def vma_unlink_file(self, mm: int, vma: VmArea) -> None:
+        """Nor unmapped."""
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("pirsm"), st.integers(0, 30), st.integers(1, 9)), max_size=30
+)
+
+
+@given(STEPS)
+def test_each_mapping_has_one_vm_area_struct(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever is placed, joined, cut or removed; one that is cut in two takes one more."""
+    counted = Counted()
+    areas = VmaMap(mms=counted)
+    for step, first, nr in steps:
+        flags = RW if nr % 2 else READ_ONLY
+        if step == "p":
+            areas.place(area(first, first + nr, flags))
+        elif step == "i" and not areas.overlapping(first * PAGE_SIZE, (first + nr) * PAGE_SIZE):
+            areas.insert(area(first, first + nr, flags))
+        elif step == "r":
+            areas.remove(first * PAGE_SIZE, (first + nr) * PAGE_SIZE)
+        elif step == "s":
+            before, is_cut = counted.nr_given, areas.split(first * PAGE_SIZE)
+            assert counted.nr_given - before == int(is_cut)
+        elif step == "m":
+            areas.vma_merge(area(first, first + nr, flags))
+        assert len(areas.rows) == len(areas)
+        assert set(areas.rows) == counted.in_use

@@ -6,6 +6,7 @@ Units: bytes for addresses, pages where it says so.
 
 import errno
 
+from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.alloc.task_struct import exit_task, release_tasks, take_task_struct
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import KERN_INFO, Kernel
@@ -86,6 +87,7 @@ class Caller:
         kernel, entry, task = self.kernel, self.entry, self.task
         entry.start_ns = kernel.engine.now_ns
         await task.get_cpu()
+        kernel.mms.this_nid = task.cpu.nid
         is_loaded = True
         if not entry.is_forked:
             await take_task_struct(self.current, is_kthread=False)
@@ -95,6 +97,7 @@ class Caller:
             loaded = load_program(self.current, mm, entry.program, files)
             entry.mm, entry.elf, is_loaded = mm, loaded.elf, loaded.is_loaded
             kernel.processes[entry.pid] = entry
+            await settle_slabs(self.current)
         self.mm = entry.mm
         self._fault = FaultHandler(self.current, self.mm)
         kernel.engine.spawn(self._fault)
@@ -133,6 +136,7 @@ class Caller:
         entry.comm, entry.program, entry.catches_faults = comm, program, False
         loaded = load_program(self.current, mm, program, files, entry.nr_execs)
         entry.elf = loaded.elf
+        await settle_slabs(self.current)
         if not loaded.is_loaded:
             await self.exit(-(entry.group_exit_code or SIGSEGV))
         return 0
@@ -153,6 +157,7 @@ class Caller:
         """Spend the time of entering the kernel and leaving it."""
         await self.task.compute(self.kernel.spec.latency.syscall_entry_ns)
         self.kernel.mms.commit.this_cpu = self.task.cpu.number
+        self.kernel.mms.this_nid = self.task.cpu.nid
 
     async def finish(self, change: VmChange) -> int:
         """Free the pages and tables that a change of mappings left behind; return its result."""
