@@ -101,8 +101,6 @@ class SwapIn:
                 return False, self._majflt(fault, majflt, tried=tried), signal
             if is_locked and not tried:
                 tried = True
-                if task.killed:
-                    break
                 self._count_retry(fault, is_major=bool(majflt))
         return False, self._majflt(fault, majflt, tried=tried), 0
 
@@ -114,11 +112,13 @@ class SwapIn:
         return int(majflt or (tried and fault.token != KEEP))
 
     def _count_retry(self, fault: PageFault, *, is_major: bool) -> None:
-        """Count a fault once more.
+        """Count a fault once more, as it begins afresh.
 
         Source: Linux 6.1 mm/filemap.c:__folio_lock_or_retry, mm/memory.c:handle_mm_fault
         """
         task = self._task
+        if task.killed:  # it does not begin any more
+            return
         self._kernel.mem.vm_event[PGFAULT] += 1
         task.rss_stat.count_faults(1, ())
         if wants(task, ks_fault_retry):
