@@ -3,7 +3,6 @@
 Units: sectors of 512 bytes, pages, ns.
 """
 
-import attrs
 import msgspec
 
 from kernelsim.block.mq_deadline import Request
@@ -22,8 +21,7 @@ class EndIo(msgspec.Struct, frozen=True, eq=False, gc=False, kw_only=True):
     failed: tuple[int, ...] = ()
 
 
-@attrs.frozen(eq=False)
-class SubmitBio:
+class SubmitBio(msgspec.Struct, frozen=True, eq=False):
     """One request.
 
     Attributes:

@@ -84,8 +84,9 @@ class SwapIn:
                 await zram_slot_free_notify(self._current)
                 return True, majflt, 0
             if why == SWAP_RUN_NOT_CACHED:
-                majflt, skips_cache = 1, self.reader.skips_cache(self._slot_of(fault.vpn))
-                await self.read_window(fault.vma, fault.vpn)
+                slot = self._slot_of(fault.vpn)
+                majflt, skips_cache = 1, self.reader.skips_cache(slot)
+                await self.read_window(fault.vma, fault.vpn, slot)
             elif why == SWAP_RUN_LOCKED:
                 await self.reader.wait_for(self._slot_of(fault.vpn))
             else:
@@ -135,9 +136,8 @@ class SwapIn:
     def _slot_of(self, vpn: int) -> int:
         return swap_slot_at(*self._kernel.space, self._mm.number, vpn)
 
-    async def read_window(self, vma: VmArea, vpn: int) -> None:
+    async def read_window(self, vma: VmArea, vpn: int, target: int) -> None:
         """Read the slot of a page and those around it; return when the first has come."""
-        target = self._slot_of(vpn)
         nr = self._choose_window(vma, vpn, target)
         await self.reader.read(self._context(vma, vpn), target, nr)
         await self.reader.wait_for(target)
