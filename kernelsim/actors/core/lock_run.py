@@ -66,5 +66,5 @@ class LockRun:
             return 0
         spent_ns = int(run[LR_NOW_NS]) - clock.now_ns
         clock.now_ns, clock.number = int(run[LR_NOW_NS]), int(run[LR_NUMBER])
-        self._kernel.bursts.enter_locks()
+        self._kernel.bursts.look_at_locks()
         return spent_ns
