@@ -72,7 +72,7 @@ def unused_pages(kernel: Kernel) -> I64:
     is_dropped = (mem.pages.flags & np.uint32(PG_activating) != 0) & (mem.pages.mapping == 0)
     in_batch = (mem.pages.flags == np.uint32(PG_batched)) | is_dropped
     left += np.flatnonzero(in_batch).tolist()
-    for stacks in kernel.cached_stacks:
+    for stacks in kernel.thread_stacks.cached:
         left += [pfn for stack in stacks for pfn in stack.pfns.tolist()]
     left += kernel.init_mm.tables.tables.values()
     for pfn in left:
