@@ -14,9 +14,11 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from kernelsim.actors.alloc.mempool import mempool_alloc
 from kernelsim.actors.alloc.oom_killer import OomKiller
 from kernelsim.actors.alloc.slab import settle_slabs_of
 from kernelsim.actors.core.backing_dev import BackingDev
+from kernelsim.actors.core.bio_pool import BioPool
 from kernelsim.actors.core.compaction import KcompactdState
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.pdflush_pool import PdflushPool
@@ -169,6 +171,8 @@ class Machine:
         kernel.bursts = Bursts(kernel)
         kernel.start_process = partial(start_entry, kernel)
         kernel.settle_slabs = partial(settle_slabs_of, kernel)
+        kernel.mempool_alloc = partial(mempool_alloc, kernel)
+        kernel.bio_pool = BioPool(engine)
         for actor in (*kernel.cpus, kernel.interconnect, *kernel.devices.values()):
             engine.spawn(actor)
         if self.spec.latency.has_bus:

@@ -8,7 +8,7 @@ the faulting process reclaims, and waits as long as the disk makes it wait.
 from kernelsim.workload import MachineHandle, workload
 
 PAGE = 4096
-STALLS = 64  # faults below min to be seen before the run ends
+STALLS = 24  # faults below min to be seen before the run ends
 
 
 @workload(machine="small-512m")

@@ -151,12 +151,7 @@ def test_writers_go_on_in_the_order_they_came():
     with_throttle(scenario)
 
 
-# Real kernels of 88 and 112 MB with such a disk killed nobody: who got no bio waited for one there,
-# which the Differs of kernelsim/mm/core/slab.py is about.
-NO_BIO_POOL = pytest.mark.xfail(reason="nobody waits for bios: the OOM killer comes instead")
-
-
-@pytest.mark.parametrize("bandwidth", ["10M", "2M", pytest.param("1M", marks=NO_BIO_POOL)])
+@pytest.mark.parametrize("bandwidth", ["10M", "1M"])
 def test_a_slow_swap_disk_makes_a_program_slow_and_does_not_kill_it(bandwidth):
     """Twice the memory is written; whoever reclaims sleeps until the disk has written."""
 

@@ -219,8 +219,7 @@ def test_load_ends_by_killing_what_still_lives():
 @pytest.mark.parametrize(
     "fault",
     [
-        # Ten times as slow, somebody is killed: see NO_BIO_POOL in tests/block/test_blk_wbt.py.
-        Fault(kind="slow-disk", target="vda", event=100, by_ns=10**8, for_ns=10**8),
+        Fault(kind="slow-disk", target="vda", event=100, by_ns=10**9, for_ns=10**8),
         Fault(kind="late-cpu", target="0", event=100, by_ns=10**7),
         Fault(kind="kill", target="b", event=8000),
     ],

@@ -3,7 +3,8 @@
 Linux: mm/slub.c:new_slab, :discard_slab (6.1).
 Differs: A slab that is emptied by the end of swap I/O, which is in no task's time, or by a fault
 that finds its page in the swap cache, gives its pages back when the next task settles, not at once.
-Interface: `settle_slabs` behind the other steps that take or free objects (mm/core/slab.py).
+Interface: `settle_slabs` behind the other steps that take or free objects (mm/core/slab.py);
+`retry_slabs` for slabs that got no pages.
 Units: pages.
 """
 
@@ -35,16 +36,21 @@ from kernelsim.mm.core.mem import (
     nid_of,
     zone_of,
 )
-from kernelsim.mm.core.slab import has_slab_work, slab_gone, slab_paid, take_empty, take_owed
+from kernelsim.mm.core.slab import (
+    find_pageless,
+    has_slab_work,
+    slab_gone,
+    slab_paid,
+    take_empty,
+    take_owed,
+)
 from kernelsim.mm.core.slab_cache import (
     BIO,
     BUFFER_HEAD,
     KMEM_CACHES,
     NO_PAGE,
-    NR_KMEM_CACHES,
     RADIX_TREE_NODE,
     SB_CACHE,
-    SB_NID,
     SB_ORDER,
     SB_PFN,
     SC_ORDER,
@@ -81,14 +87,46 @@ async def settle_slabs_of(kernel: Kernel, task: Task) -> None:
 
 
 async def _new_slab(current: Current, row: int) -> None:
+    """Get the pages that a slab owes.
+
+    Source: Linux 6.1 mm/slub.c:new_slab
+    """
+    slabs = current.kernel.mem.slabs
+    pfn, order = await _allocate_slab(current, int(slabs.row[row, SB_CACHE]))
+    slab_paid(slabs, row, pfn or NO_PAGE, order)
+
+
+async def retry_slabs(current: Current, number: int) -> None:
+    """Get pages for slabs of a cache that had none so far, until there are none again.
+
+    Source: Linux 6.1 mm/mempool.c:mempool_alloc
+    """
+    slabs = current.kernel.mem.slabs
+    while find_pageless(slabs, number):
+        pfn, order = await _allocate_slab(current, number)
+        if not pfn:
+            return
+        row = find_pageless(slabs, number)
+        if row:
+            slab_paid(slabs, row, pfn, order)
+        else:  # its last object came back meanwhile
+            await _free_slab(current, number, pfn, order)
+
+
+async def _allocate_slab(current: Current, number: int) -> tuple[int, int]:
     """Get pages for a slab: as many as usual, else as few as hold one object.
+
+    Args:
+        current: Who asks.
+        number: Of its cache.
+
+    Returns:
+        The first page, 0 if none are to be had, and the order.
 
     Source: Linux 6.1 mm/slub.c:allocate_slab
     """
-    kernel, slabs = current.kernel, current.kernel.mem.slabs
-    number = int(slabs.row[row, SB_CACHE])
-    cache = KMEM_CACHES[number]
-    order = int(slabs.cache[int(slabs.row[row, SB_NID]) * NR_KMEM_CACHES + number, SC_ORDER])
+    kernel, cache = current.kernel, KMEM_CACHES[number]
+    order = int(kernel.mem.slabs.cache[number, SC_ORDER])
     kind = Gfp.RECLAIMABLE if cache.is_reclaimable else Gfp(0)
     if current.task.memalloc:
         kind |= RECLAIM_GFP[number]
@@ -100,26 +138,32 @@ async def _new_slab(current: Current, row: int) -> None:
         one = np.zeros(1, np.int64)
         grant = await alloc_pages(current, alloc_context(current, SLOW_GFP | kind), 1, one)
         pfn, order = (int(one[0]), 0) if grant.nr else (0, order)
-    if not pfn:
-        slab_paid(slabs, row, NO_PAGE, order)
-        return
-    kernel.mem.pages.flags[pfn : pfn + (1 << order)] = np.uint32(PG_kernel)
-    account_slab(kernel.mem, pfn, number, 1 << order)
-    kernel.placed(1 << order)
-    slab_paid(slabs, row, pfn, order)
+    if pfn:
+        kernel.mem.pages.flags[pfn : pfn + (1 << order)] = np.uint32(PG_kernel)
+        account_slab(kernel.mem, pfn, number, 1 << order)
+        kernel.placed(1 << order)
+    return pfn, order
 
 
 async def _discard_slab(current: Current, row: int) -> None:
-    """Give the pages of an empty slab back.
+    """Give the pages of an empty slab back, if it has any.
 
-    Source: Linux 6.1 mm/slub.c:__free_slab
+    Source: Linux 6.1 mm/slub.c:discard_slab
     """
-    kernel, slabs = current.kernel, current.kernel.mem.slabs
+    slabs = current.kernel.mem.slabs
     pfn, order = int(slabs.row[row, SB_PFN]), int(slabs.row[row, SB_ORDER])
     number = int(slabs.row[row, SB_CACHE])
     slab_gone(slabs, row)
-    if pfn == NO_PAGE:
-        return
+    if pfn != NO_PAGE:
+        await _free_slab(current, number, pfn, order)
+
+
+async def _free_slab(current: Current, number: int, pfn: int, order: int) -> None:
+    """Give pages of a slab back.
+
+    Source: Linux 6.1 mm/slub.c:__free_slab
+    """
+    kernel = current.kernel
     account_slab(kernel.mem, pfn, number, -(1 << order))
     kernel.taken(1 << order)
     nid, flags = int(nid_of(kernel.mem, pfn)), kernel.mem.pages.flags

@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from kernelsim.actors.core.backing_dev import BackingDev
+from kernelsim.actors.core.bio_pool import BioPool
 from kernelsim.actors.core.burst_runner import BurstRunner
 from kernelsim.actors.core.compaction import Compaction
 from kernelsim.actors.core.device_hotplug import DeviceHotplugLock
@@ -105,6 +106,7 @@ class Kernel:
         kthreads: Tasks of the kernel threads that workloads started, those that have ended too.
         kthread_pages: Frames those threads have allocated for a workload, and not freed.
         zombies: Processes that have ended, and whose parents have not heard of it yet, by pid.
+        bio_pool: Who waits for bios of swap to come back.
         page_reads: Pages being read, with the queues of the tasks that wait; by `page_key`.
         migrations: Frames of pages that are being moved, with the queue of the tasks that wait.
         inode_waits: Where tasks wait for the lock of a file, by its number.
@@ -129,6 +131,7 @@ class Kernel:
         bursts: Lets them go on with it.
         start_process: Starts the actor of a process that another one has forked.
         settle_slabs: Gets pages for slabs, and gives them back; see alloc/slab.py.
+        mempool_alloc: Waits for bios that there was no memory for; see alloc/mempool.py.
         is_panic_told: The workload has heard of the panic.
         observer: What listens to stores and decisions; it does nothing unless checking is on.
         is_observed: Whether checking is on.
@@ -146,6 +149,7 @@ class Kernel:
     bursts: BurstRunner = attrs.field(init=False)
     start_process: Callable[[ProcessEntry], None] = attrs.field(init=False)
     settle_slabs: Callable[[Task], Awaitable[None]] = attrs.field(init=False)
+    mempool_alloc: Callable[[Task], Awaitable[None]] = attrs.field(init=False)
     psi: PsiGroup = attrs.field(factory=PsiGroup)
     cpus: list[Cpu] = attrs.field(factory=list)
     nodes: list[Node] = attrs.field(factory=list)
@@ -170,6 +174,7 @@ class Kernel:
     kthreads: list[Task] = attrs.field(factory=list)
     kthread_pages: set[int] = attrs.field(factory=set)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
+    bio_pool: BioPool = attrs.field(init=False)
     page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
     migrations: dict[int, WaitQueue] = attrs.field(factory=dict)
     inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)

@@ -17,6 +17,14 @@ from kernelsim.mm.swap.swap_area import SwapArea
 from kernelsim.sim.locks import WaitQueue
 
 
+class RequestPool(Protocol):
+    """Who waits for what requests have, when there is no memory."""
+
+    def end_request(self) -> None:
+        """Let them look again: a request has given its own back."""
+        ...
+
+
 class Memory(Protocol):
     """What a node works with that is the whole machine's."""
 
@@ -48,6 +56,11 @@ class Memory(Protocol):
     @property
     def swap_writes(self) -> dict[int, WaitQueue]:
         """Pages whose writing to swap tasks wait for, with their queue."""
+        ...
+
+    @property
+    def bio_pool(self) -> RequestPool:
+        """What hears that a request to swap has ended."""
         ...
 
     @property

@@ -91,6 +91,7 @@ class NodeSwap:
         for slot in slots:
             del memory.page_reads[slot]
         queue.wake_all()
+        memory.bio_pool.end_request()
         ahead = len(slots) - (message.target in slots)
         latency_ns = engine.now_ns - message.began_ns
         point = ks_swapin(message.device, message.target, len(slots), ahead, latency_ns)
@@ -120,6 +121,7 @@ class NodeSwap:
                 waiting.wake_all()
         if wakes_writeback_throttled(self._mem, memory.lruvec, self._nid):
             queue.wake_all()
+        memory.bio_pool.end_request()
 
     def _tell_failed(self, direction: str, message: EndSwapRead | EndSwapWrite) -> None:
         for page in message.failed:

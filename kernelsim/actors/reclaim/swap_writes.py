@@ -5,6 +5,7 @@ Interface: a `SwapWrites` a reclaimer: `put` pages in the plug, `submit` what is
 Units: pages, ns.
 """
 
+from kernelsim.actors.core.bio_pool import is_used_up
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.swap_io import submit_bio, wbt_wait
 from kernelsim.actors.messages.block_device import SubmitBio
@@ -69,7 +70,7 @@ class SwapWrites:
             if done == nr:
                 return
             if must_wait or must_flush:
-                await self.submit(nid)
+                await self._start(nid)
             if must_wait:
                 await wbt_wait(self._task, device, kind, Urgency.NORMAL)
             pfn = int(pfns[done])
@@ -77,6 +78,15 @@ class SwapWrites:
             done += 1
 
     async def submit(self, nid: int) -> None:
+        """Start writing what is in the plug; wait for bios if there was no memory for them.
+
+        Not amid a batch: its other bios are not under way, and would not come back.
+        """
+        await self._start(nid)
+        if is_used_up(self._kernel.mem.slabs):
+            await self._kernel.mempool_alloc(self._task)
+
+    async def _start(self, nid: int) -> None:
         """Start writing pages to their slots; what follows happens when the disk is done."""
         kernel = self._kernel
         requests: list[SwapRequest] = flush(self.plug)

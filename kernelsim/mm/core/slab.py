@@ -4,10 +4,10 @@ Linux: mm/slub.c (6.1).
 Differs: A slab cache has its current slab, and the short list of partial ones before that of the
 node, once a node, not once a CPU.
 Differs: A slab gets its pages right behind the step that needed its first object, not before; if
-none are to be had, its objects lie on no page. Linux leaves a page that gets no node out of swap,
-and who gets no bio has one of two kept for that, or waits for it (mempool_alloc).
-Differs: Of all slab caches there are those of page-cache nodes, buffer heads and bios; what the
-others held at boot stays.
+none are to be had, its objects lie on no page. Linux leaves a page that gets no node out of swap.
+For bios pages are asked for again, and who writes waits for them (actors/alloc/mempool.py).
+Differs: Of all slab caches there are those of page-cache nodes, buffer heads, and bios of swap;
+what the others held at boot stays.
 
 A leaf that needs an object takes it at once. When there is none it opens a new slab, which owes its
 pages; a slab that is empty and not kept gives them back. The task whose step that was settles both
@@ -19,6 +19,8 @@ in, which its owner keeps for `kmem_cache_free`; row 0 is memory that the kernel
 is to be settled comes from `take_owed` and `take_empty`; `slab_paid` and `slab_gone` end that.
 Units: objects, slabs, pages; bytes of sizes.
 """
+
+import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import I64, Slabs
@@ -52,7 +54,6 @@ from kernelsim.mm.core.slab_cache import (
     SC_NR_OBJECTS,
     SC_NR_SLABS,
     SC_OBJECTS,
-    SC_ORDER,
     SC_TAIL,
     SLAB_BOOT,
     SLAB_EMPTY,
@@ -274,9 +275,16 @@ def take_empty(slabs: Slabs) -> int:
     return row
 
 
+def find_pageless(slabs: Slabs, cache: int) -> int:
+    """Return a slab of a cache that there were no pages for, with objects in use; 0 for none."""
+    rows = slabs.row[: slabs.state[SLAB_ROWS]]
+    is_pageless = (rows[:, SB_CACHE] == cache) & (rows[:, SB_PFN] == NO_PAGE)
+    return int(np.argmax(is_pageless & (rows[:, SB_INUSE] > 0)))  # row 0 is none of any cache
+
+
 @leaf
 def slab_paid(slabs: Slabs, row: int, pfn: int, order: int) -> None:
-    """Enter the pages that a slab owed; NO_PAGE if there were none.
+    """Enter the pages that a slab owed, or had none of so far; NO_PAGE if there are none.
 
     A slab of a lower order than the usual has room for fewer objects, but for those it has.
     """
@@ -284,9 +292,8 @@ def slab_paid(slabs: Slabs, row: int, pfn: int, order: int) -> None:
     cache = int(slab[SB_CACHE])
     own = slabs.cache[slab[SB_NID] * NR_KMEM_CACHES + cache]
     slab[SB_PFN], slab[SB_ORDER] = pfn, order
-    if order != own[SC_ORDER]:
-        objects = (PAGE_SIZE << order) // OBJECT_SIZES[cache]
-        slab[SB_OBJECTS] = max(objects, slab[SB_INUSE])
+    objects = (PAGE_SIZE << order) // OBJECT_SIZES[cache]
+    slab[SB_OBJECTS] = max(objects, slab[SB_INUSE])
     if pfn != NO_PAGE:
         own[SC_NR_SLABS] += 1
         own[SC_NR_OBJECTS] += slab[SB_OBJECTS]
