@@ -4,9 +4,9 @@ Linux: block/blk-wbt.c, block/blk-rq-qos.c:rq_qos_wait, 6.1.
 A write counts from when its request begins, in the plug already, until it is done. Kswapd's writes
 are counted apart. How many may be under way follows from the depth (rq_depth.py): all of it for
 kswapd, for writes that somebody waits for, and while writers are made to wait for the disk; half of
-it for others, a quarter for the flusher's background work and while the disk also reads. Disks
-have a write cache, so a waiting task is woken when all writes of the kind are done, unless writers
-wait.
+it for others, a quarter while the disk also reads. The flusher's background work is no exception:
+ext4 marks no write REQ_BACKGROUND. Disks have a write cache, so a waiting task is woken when all
+writes of the kind are done, unless writers wait.
 Interface: a disk has one, and the queues its writers sleep in. A writer calls `try_begin`, and
 sleeps if that is refused, having said so with `waits`; one that is woken has been counted. The disk
 calls `done`, and `end_window` when that is due.
@@ -15,7 +15,6 @@ Units: requests, ns.
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 from typing import Final, Protocol
 
 import attrs
@@ -28,14 +27,6 @@ RECENT_WAIT_NS: Final = NS_PER_S  # a writer was made to wait this lately
 LONG_AGO_NS: Final = -NS_PER_S - 1
 WBT_RWQ_BG: Final = 0  # enum of block/blk-wbt.h
 WBT_RWQ_KSWAPD: Final = 1
-
-
-class Urgency(Enum):
-    """Who wants a write: REQ_SYNC, nothing, REQ_BACKGROUND."""
-
-    SYNC = "sync"
-    NORMAL = "normal"
-    BACKGROUND = "background"
 
 
 class Sleepers(Protocol):
@@ -59,7 +50,7 @@ class WritebackThrottle:
         queues: Where writers sleep, by kind.
         depth: How many may be under way.
         inflight: Writes begun and not done, by kind.
-        waiting: How urgent those that sleep are, by kind, in their order.
+        waiting: Whether somebody waits for what those that sleep write, by kind, in their order.
         last_read_ns: When a read last began or ended.
         dirty_sleep_ns: When balance_dirty_pages last made a writer wait.
         is_timed: A window is under way.
@@ -68,36 +59,35 @@ class WritebackThrottle:
     queues: Sequence[Sleepers]
     depth: RqDepth
     inflight: list[int] = attrs.field(factory=lambda: [0, 0])
-    waiting: tuple[deque[Urgency], ...] = attrs.field(factory=lambda: (deque(), deque()))
+    waiting: tuple[deque[bool], ...] = attrs.field(factory=lambda: (deque(), deque()))
     last_read_ns: int = LONG_AGO_NS
     dirty_sleep_ns: int = LONG_AGO_NS
     is_timed: bool = False
 
-    def limit(self, kind: int, now_ns: int, urgency: Urgency = Urgency.NORMAL) -> int:
+    def limit(self, kind: int, now_ns: int, *, is_sync: bool = False) -> int:
         """Return how many writes of a kind may be under way now.
 
         Source: Linux 6.1 block/blk-wbt.c:get_limit
         """
-        if kind == WBT_RWQ_KSWAPD or urgency is Urgency.SYNC or self._has_recent_wait(now_ns):
+        if kind == WBT_RWQ_KSWAPD or is_sync or self._has_recent_wait(now_ns):
             return self.depth.max_depth
         has_reads = now_ns < self.last_read_ns + CLOSE_IO_NS
-        if urgency is Urgency.BACKGROUND or has_reads:
-            return self.depth.background
-        return self.depth.normal
+        return self.depth.background if has_reads else self.depth.normal
 
-    def try_begin(self, kind: int, now_ns: int, urgency: Urgency = Urgency.NORMAL) -> bool:
+    def try_begin(self, kind: int, now_ns: int, *, is_sync: bool = False) -> bool:
         """Count one more write, if it may begin: no task passes those that wait already.
 
         Source: Linux 6.1 block/blk-rq-qos.c:rq_qos_wait
         """
-        if self.queues[kind].nr_waiting or self.inflight[kind] >= self.limit(kind, now_ns, urgency):
+        limit = self.limit(kind, now_ns, is_sync=is_sync)
+        if self.queues[kind].nr_waiting or self.inflight[kind] >= limit:
             return False
         self.inflight[kind] += 1
         return True
 
-    def waits(self, kind: int, urgency: Urgency) -> None:
+    def waits(self, kind: int, *, is_sync: bool) -> None:
         """Note that a writer goes to sleep in the queue of its kind."""
-        self.waiting[kind].append(urgency)
+        self.waiting[kind].append(is_sync)
 
     def done(self, kind: int, now_ns: int) -> None:
         """Count a write less; when few are left, count and wake those who may go on.
@@ -140,7 +130,7 @@ class WritebackThrottle:
     def _wake(self, kind: int, now_ns: int) -> None:
         # Source: Linux 6.1 block/blk-rq-qos.c:rq_qos_wake_function
         queue, waiting = self.queues[kind], self.waiting[kind]
-        while waiting and self.inflight[kind] < self.limit(kind, now_ns, waiting[0]):
+        while waiting and self.inflight[kind] < self.limit(kind, now_ns, is_sync=waiting[0]):
             waiting.popleft()
             if not queue.wake():
                 waiting.clear()

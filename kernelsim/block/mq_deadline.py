@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from kernelsim.units import NS_PER_S, SECTORS_PER_PAGE
+from kernelsim.units import NS_PER_S
 
 READ_EXPIRE_NS: Final = NS_PER_S // 2  # a read is to start within it
 WRITE_EXPIRE_NS: Final = 5 * NS_PER_S
@@ -33,6 +33,7 @@ class Request:
         sector: First sector.
         nr_sectors: How many.
         parts: What the pieces it was merged of belong to, lowest sector first.
+        nr_segments: Pieces of memory.
         deadline_ns: When it has waited too long.
     """
 
@@ -40,6 +41,7 @@ class Request:
     sector: int
     nr_sectors: int
     parts: list[Any]
+    nr_segments: int
     deadline_ns: int = 0
 
     @property
@@ -47,12 +49,14 @@ class Request:
         """The sector behind it."""
         return self.sector + self.nr_sectors
 
-    def try_merge(self, other: "Request", max_sectors: int) -> bool:
+    def try_merge(self, other: "Request", max_segments: int) -> bool:
         """Take a neighbour in, in front or behind; False when it is none or too large.
 
         Source: Linux 6.1 block/blk-merge.c:blk_attempt_bio_merge
         """
-        if self.is_write != other.is_write or self.nr_sectors + other.nr_sectors > max_sectors:
+        if self.is_write != other.is_write or self.nr_sectors + other.nr_sectors > MAX_SECTORS:
+            return False
+        if self.nr_segments + other.nr_segments > max_segments:
             return False
         if other.sector == self.end:
             self.parts += other.parts
@@ -62,6 +66,7 @@ class Request:
         else:
             return False
         self.nr_sectors += other.nr_sectors
+        self.nr_segments += other.nr_segments
         return True
 
 
@@ -101,7 +106,7 @@ class MqDeadline:
     """The deadline scheduler.
 
     Attributes:
-        max_segments: Pages a request may have.
+        max_segments: Pieces of memory a request may have.
     """
 
     max_segments: int
@@ -117,12 +122,11 @@ class MqDeadline:
 
         Source: Linux 6.1 block/mq-deadline.c:dd_bio_merge, :dd_insert_request
         """
-        limit = min(MAX_SECTORS, self.max_segments * SECTORS_PER_PAGE)
         direction = int(request.is_write)
         row = self._sorted[direction]
         place = bisect_left(row, request.sector, key=_sector)
         for at in (place - 1, place):
-            if 0 <= at < len(row) and row[at].try_merge(request, limit):
+            if 0 <= at < len(row) and row[at].try_merge(request, self.max_segments):
                 return
         request.deadline_ns = now_ns + (WRITE_EXPIRE_NS if request.is_write else READ_EXPIRE_NS)
         insort(row, request, key=_sector)

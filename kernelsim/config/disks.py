@@ -15,6 +15,7 @@ from kernelsim.errors import ConfigError
 
 MAX_PFN: Final = 1 << 34  # 64 TiB; MAX_PHYSMEM_BITS of x86_64 without 5-level page tables
 SCHEDULERS: Final = ("none", "mq-deadline")  # block/elevator.c; the others are not simulated
+UNLIMITED_SEGMENT_BYTES: Final = (1 << 32) - 4096  # UINT_MAX, in whole pages
 MAX_REQUEST_PAGES: Final = 320  # max_sectors_kb 1280, the block layer's default
 LATENCY_SPREAD_MAX: Final = 1000  # with more, some requests would take no time
 
@@ -40,7 +41,9 @@ class BlockDeviceSpec:
     write_bandwidth_bytes_per_s: int = 0
     """The same of writes; 0: they pass as fast as reads."""
     max_segments: int = 168
-    """Pieces of memory, pages here, that one request may have; AHCI_MAX_SG of SATA controllers."""
+    """Pieces of memory that one request may have; AHCI_MAX_SG of SATA controllers."""
+    max_segment_bytes: int = 65_536
+    """Length of a piece, in whole pages; BLK_MAX_SEGMENT_SIZE, which SCSI and SATA disks keep."""
     rotational: bool = False
     """Whether position matters (a hard disk)."""
     size_bytes: int = 256 << 30

@@ -10,7 +10,7 @@ Units: ns, bytes per second.
 
 from typing import Final
 
-from kernelsim.config.disks import BlockDeviceSpec
+from kernelsim.config.disks import UNLIMITED_SEGMENT_BYTES, BlockDeviceSpec
 from kernelsim.config.latency import LatencySpec
 
 EMULATED_CPU: Final = LatencySpec(
@@ -84,5 +84,6 @@ def emulated_disk(
         bandwidth_bytes_per_s=bandwidth_bytes_per_s,  # a copy in the host's memory
         size_bytes=size_bytes,
         max_segments=254,  # a virtqueue of 256 entries, less two for header and status
+        max_segment_bytes=UNLIMITED_SEGMENT_BYTES,  # QEMU offers no VIRTIO_BLK_F_SIZE_MAX
         rotational=True,  # virtio does not say that it is not
     )

@@ -11,7 +11,12 @@ from typing import Any, Final
 
 import attrs
 
-from kernelsim.config.disks import LATENCY_SPREAD_MAX, SCHEDULERS, BlockDeviceSpec
+from kernelsim.config.disks import (
+    LATENCY_SPREAD_MAX,
+    SCHEDULERS,
+    UNLIMITED_SEGMENT_BYTES,
+    BlockDeviceSpec,
+)
 from kernelsim.config.era import ERAS
 from kernelsim.config.latency import LatencySpec
 from kernelsim.config.machine import DEVICE_NAME_RULE, LOCAL_DISTANCE
@@ -50,6 +55,7 @@ DEVICE_KINDS: Final = {
         read_latency_ns=80_000,  # one 4 KiB read from TLC flash
         write_latency_ns=20_000,  # into the drive's DRAM
         bandwidth_bytes_per_s=3_000_000_000,  # PCIe 3.0 x4: 3.5 GB/s at most
+        max_segment_bytes=UNLIMITED_SEGMENT_BYTES,  # block/blk-settings.c:blk_queue_virt_boundary
         size_bytes=1 << 40,  # the common size of one
     ),
     # Seagate Constellation ES.3 1 TB, product manual 100671510: 7200 turns a minute, 175 MB/s at
@@ -90,6 +96,7 @@ DEVICE_KINDS: Final = {
         write_latency_ns=15_000,  # 1/60000 s, less the pipe
         bandwidth_bytes_per_s=3_500_000_000,
         max_segments=127,  # NVME_MAX_SEGS
+        max_segment_bytes=UNLIMITED_SEGMENT_BYTES,
         request_ns=500,  # 1/600000 s, less the data
         size_bytes=1_000_204_886_016,
     ),

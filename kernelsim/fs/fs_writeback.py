@@ -42,7 +42,6 @@ class WritebackControl:
         nr_to_write: Pages after which it may stop.
         is_sync: All pages of the range that are dirty when it begins, also those that are being
             written at that moment (WB_SYNC_ALL); else whatever can be written without waiting.
-        is_background: Nobody waits for it; what a disk's throttle asks.
         is_tagged: Pages that become dirty meanwhile are left out, as with `is_sync`.
         is_cyclic: Go on where the last one stopped, and begin again at the end.
         first: First page of the range, if it is not cyclic.
@@ -51,7 +50,6 @@ class WritebackControl:
 
     nr_to_write: int = LONG_MAX
     is_sync: bool = False
-    is_background: bool = False
     is_tagged: bool = False
     is_cyclic: bool = False
     first: int = 0
@@ -86,7 +84,6 @@ class WbWork:
         return WritebackControl(
             nr_to_write=nr_to_write,
             is_sync=self.is_sync,
-            is_background=self.for_background or self.for_kupdate,
             is_tagged=self.is_tagged,
             is_cyclic=not self.is_sync,
         )

@@ -14,13 +14,14 @@ from kernelsim.mm.core.mem import I64, U64
 class PageWrite:
     """Pages of a file that follow each other, on their way to the device in one request or more.
 
+    All of them end together, when the last request is done: the parts of a bio do, and pages that
+    got their place on the device just now become part of the file then.
+
     Attributes:
         inode: The file.
         index: Its first page.
         pfns: The pages.
         tokens: What they held when the device was given them.
-        is_whole: All of them end together, when the last request is done: pages that got their
-            place on the device just now become part of the file then.
         nr_left: Pages whose requests are not done.
     """
 
@@ -28,5 +29,4 @@ class PageWrite:
     index: int
     pfns: I64
     tokens: U64
-    is_whole: bool
     nr_left: int

@@ -123,12 +123,13 @@ class ks_fault(Tracepoint, frozen=True):
 
 
 class ks_fault_retry(Tracepoint, frozen=True):
-    """The kernel waited without mmap_lock for a page of a file: the fault begins afresh."""
+    """The kernel waited without mmap_lock for a page being read: the fault begins afresh."""
 
     when: ClassVar[str] = "when it begins afresh"
 
     pid: Annotated[int, Field("pid_t", "faulting task", "pid")]
     vpn: Annotated[int, Field("unsigned long", "the page", "virtual page")]
+    major: Annotated[bool, Field("bool", "whether it asked the disk itself")]
 
 
 class ks_fault_failed(Tracepoint, frozen=True):

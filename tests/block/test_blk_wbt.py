@@ -7,7 +7,6 @@ from kernelsim.block.blk_wbt import (
     RECENT_WAIT_NS,
     WBT_RWQ_BG,
     WBT_RWQ_KSWAPD,
-    Urgency,
     WritebackThrottle,
 )
 from kernelsim.block.rq_depth import RWB_DEF_DEPTH, RWB_WINDOW_NS, RqDepth
@@ -57,11 +56,11 @@ def test_a_disk_that_reads_is_given_fewer_writes():
 
 
 def test_what_is_waited_for_may_fill_the_queue():
-    """A sync may use all of the depth, background work a quarter of it."""
+    """A sync may use all of the depth, others half of it."""
 
     async def scenario(engine, throttle):
-        limits = [throttle.limit(WBT_RWQ_BG, 0, urgency) for urgency in Urgency]
-        assert limits == [RWB_DEF_DEPTH, WB_NORMAL, WB_BACKGROUND]
+        limits = [throttle.limit(WBT_RWQ_BG, 0, is_sync=is_sync) for is_sync in (True, False)]
+        assert limits == [RWB_DEF_DEPTH, WB_NORMAL]
 
     with_throttle(scenario)
 
@@ -71,9 +70,9 @@ def test_while_writers_are_made_to_wait_all_of_the_depth_is_used():
 
     async def scenario(engine, throttle):
         throttle.dirty_sleep_ns = engine.now_ns
-        assert throttle.limit(WBT_RWQ_BG, engine.now_ns, Urgency.BACKGROUND) == RWB_DEF_DEPTH
+        assert throttle.limit(WBT_RWQ_BG, engine.now_ns) == RWB_DEF_DEPTH
         await engine.sleep(RECENT_WAIT_NS)
-        assert throttle.limit(WBT_RWQ_BG, engine.now_ns, Urgency.BACKGROUND) == WB_BACKGROUND
+        assert throttle.limit(WBT_RWQ_BG, engine.now_ns) == WB_NORMAL
 
     with_throttle(scenario)
 
@@ -90,7 +89,7 @@ def test_a_deeper_queue_wakes_those_who_wait():
             lambda _: bool(throttle.end_window(ends, RWB_WINDOW_NS, is_busy=True)) and False,
             None,
         )
-        throttle.waits(WBT_RWQ_BG, Urgency.NORMAL)
+        throttle.waits(WBT_RWQ_BG, is_sync=False)
         await throttle.queues[WBT_RWQ_BG].wait()
         assert engine.now_ns == ends
         assert throttle.inflight[WBT_RWQ_BG] == WB_NORMAL + 1
@@ -107,7 +106,7 @@ def test_who_waits_goes_on_when_all_writes_are_done():
 
         engine.clock.schedule(100, lambda _: bool(throttle.done(WBT_RWQ_BG, engine.now_ns)), None)
         engine.clock.schedule(200, lambda _: bool(throttle.done(WBT_RWQ_BG, engine.now_ns)), None)
-        throttle.waits(WBT_RWQ_BG, Urgency.NORMAL)
+        throttle.waits(WBT_RWQ_BG, is_sync=False)
         await throttle.queues[WBT_RWQ_BG].wait()
         assert engine.now_ns == 200
 
@@ -122,7 +121,7 @@ def test_writers_go_on_in_the_order_they_came():
     class Writer(Actor):
         async def run(self):
             if not throttles[0].try_begin(WBT_RWQ_BG, self.engine.now_ns):
-                throttles[0].waits(WBT_RWQ_BG, Urgency.NORMAL)
+                throttles[0].waits(WBT_RWQ_BG, is_sync=False)
                 await throttles[0].queues[WBT_RWQ_BG].wait()
             begun.append(self.name)
 

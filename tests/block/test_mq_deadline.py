@@ -15,7 +15,7 @@ from kernelsim.block.mq_deadline import (
 
 def request(sector, *, is_write=False, nr=8):
     """Make a request of one piece, which is named by its sector."""
-    return Request(is_write, sector, nr, [sector])
+    return Request(is_write, sector, nr, [sector], nr // 8)
 
 
 def drained(scheduler, now_ns=0):
@@ -81,7 +81,7 @@ def test_nothing_is_lost_and_nothing_goes_twice(pieces):
     """Whatever is merged, each piece goes once."""
     scheduler = MqDeadline(4)
     for place, is_write in pieces:
-        scheduler.insert(Request(is_write, 8 * place, 8, [(place, is_write)]), 0)
+        scheduler.insert(Request(is_write, 8 * place, 8, [(place, is_write)], 1), 0)
     gone = []
     while (chosen := scheduler.dispatch(0)) is not None:
         assert chosen.nr_sectors == 8 * len(chosen.parts) <= 32

@@ -81,8 +81,8 @@ def lose_retries(patch: pytest.MonkeyPatch) -> None:
     """Count no fault that begins afresh."""
     real = FileFault._count_retry
 
-    def count(self: Any, fault: Any) -> None:
-        real(self, fault)
+    def count(self: Any, fault: Any, *, is_major: bool) -> None:
+        real(self, fault, is_major=is_major)
         self._kernel.mem.vm_event[PGFAULT] -= 1
 
     patch.setattr(FileFault, "_count_retry", count)

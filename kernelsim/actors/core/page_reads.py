@@ -13,15 +13,15 @@ from kernelsim.actors.core.current import Current
 from kernelsim.mm.core.mem import PG_workingset
 
 
-async def wait_on_page_read(current: Current, key: int, pfn: int) -> None:
-    """Sleep until a page is not being read any more; `pfn` is what it is read to.
+async def wait_on_page_read(current: Current, key: int, pfn: int) -> bool:
+    """Sleep until a page is not being read any more; True if it was: `pfn` is what it is read to.
 
     Source: Linux 6.1 mm/filemap.c:folio_wait_bit_common
     """
     kernel, task = current
     reads = kernel.page_reads
     if key not in reads:
-        return
+        return False
     # A page that was in use when it was evicted comes back: that is thrashing.
     is_thrashing = bool(kernel.mem.pages.flags[pfn] & PG_workingset)
     began_ns = kernel.engine.now_ns
@@ -30,3 +30,4 @@ async def wait_on_page_read(current: Current, key: int, pfn: int) -> None:
             while key in reads:
                 await reads[key].wait()
     task.waits.io_ns += kernel.engine.now_ns - began_ns
+    return True

@@ -13,7 +13,6 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.actors.tracing import trace
-from kernelsim.block.blk_wbt import Urgency
 from kernelsim.mm.core.mem import I64, PG_writeback
 from kernelsim.trace.ks import ks_io_wait
 
@@ -27,18 +26,18 @@ def runs(slots: I64) -> Iterator[tuple[int, int]]:
             first = index
 
 
-async def wbt_wait(task: Task, device: BlockDevice, kind: int, urgency: Urgency) -> None:
+async def wbt_wait(task: Task, device: BlockDevice, kind: int, *, is_sync: bool = False) -> None:
     """Sleep until a disk takes one more write; it is counted then.
 
     Source: Linux 6.1 block/blk-wbt.c:__wbt_wait, which sleeps in io_schedule
     """
     throttle, engine = device.throttle, task.engine
-    if throttle.try_begin(kind, engine.now_ns, urgency):
+    if throttle.try_begin(kind, engine.now_ns, is_sync=is_sync):
         return
     began_ns, nr_in_flight = engine.now_ns, device.nr_in_flight
     async with task.off_cpu(in_iowait=True):
-        if not throttle.try_begin(kind, engine.now_ns, urgency):
-            throttle.waits(kind, urgency)
+        if not throttle.try_begin(kind, engine.now_ns, is_sync=is_sync):
+            throttle.waits(kind, is_sync=is_sync)
             await device.wbt_queues[kind].wait()
     trace(task, ks_io_wait(device.name, "wbt", nr_in_flight, engine.now_ns - began_ns))
 

@@ -21,8 +21,8 @@ from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageWrite
-from kernelsim.block.blk_wbt import WBT_RWQ_BG, Urgency
-from kernelsim.config.disks import MAX_REQUEST_PAGES
+from kernelsim.block.bio import bio_pages, split_bio
+from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.fs.fs_writeback import WritebackControl
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.fs.page_write import PageWrite
@@ -77,7 +77,6 @@ async def _write_range(
     """Write dirty pages of a range; return how many of `left` are left, and where it stopped."""
     kernel, task = current
     mark = PAGECACHE_TAG_TOWRITE if wbc.is_sync or wbc.is_tagged else PAGECACHE_TAG_DIRTY
-    urgency = _urgency(wbc)
     at = first
     while left > 0 and at <= last:
         limit = min(left, MAX_WRITEPAGES_EXTENT_LEN)
@@ -95,7 +94,7 @@ async def _write_range(
                 await try_to_unmap_flush(current, 1)
             tokens = kernel.mem.pages.token[pfns[:nr]]  # with stores through entries flushed by now
             await task.compute(kernel.spec.latency.writepage_ns * nr)
-            await _submit_run(current, bdi, inode, start, pfns[:nr], tokens, urgency)
+            await _submit_run(current, bdi, inode, start, pfns[:nr], tokens, is_sync=wbc.is_sync)
             left, at = left - nr, start + nr
         if why == RUN_UNDER_WRITEBACK:
             await filemap_fdatawait_range(current, inode, start + nr, start + nr)
@@ -105,13 +104,6 @@ async def _write_range(
     return left, at
 
 
-def _urgency(wbc: WritebackControl) -> Urgency:
-    # Source: Linux 6.1 include/linux/writeback.h:wbc_to_write_flags
-    if wbc.is_sync:
-        return Urgency.SYNC
-    return Urgency.BACKGROUND if wbc.is_background else Urgency.NORMAL
-
-
 async def _submit_run(
     current: Current,
     bdi: BackingDev,
@@ -119,9 +111,12 @@ async def _submit_run(
     start: int,
     pfns: I64,
     tokens: U64,
-    urgency: Urgency,
+    *,
+    is_sync: bool,
 ) -> None:
-    """Send pages to their places; those that have none get some first, and end together.
+    """Send pages to their places; those that have none get some first.
+
+    All pages that get their places together end together, else all of a bio.
 
     Source: Linux 6.1 fs/ext4/inode.c:mpage_map_and_submit_extent
     """
@@ -129,16 +124,18 @@ async def _submit_run(
     done = 0
     while done < len(pfns):
         place, nr = inode.map_blocks(start + done, len(pfns) - done)
-        part = slice(done, done + nr)
         is_new = place == HOLE
-        write = PageWrite(inode, start + done, pfns[part], tokens[part], is_new, nr)
+        if not is_new:
+            nr = bio_pages(pfns[done : done + nr])
+        part = slice(done, done + nr)
+        write = PageWrite(inode, start + done, pfns[part], tokens[part], nr)
         done += nr
         if is_new:
             filesystem.unreserve(nr)
         if is_new and (error := filesystem.allocate(inode, write.index, nr)):
             await _give_up(current, write, -error)
         else:
-            await _submit(current, bdi, write, urgency)
+            await _submit(current, bdi, write, is_sync=is_sync)
 
 
 async def _give_up(current: Current, write: PageWrite, status: int) -> None:
@@ -151,29 +148,49 @@ async def _give_up(current: Current, write: PageWrite, status: int) -> None:
     await receiver.ask(EndPageWrite(write, 0, nr, status=status, failed=tuple(range(nr))))
 
 
-async def _submit(current: Current, bdi: BackingDev, write: PageWrite, urgency: Urgency) -> None:
+async def _submit(current: Current, bdi: BackingDev, write: PageWrite, *, is_sync: bool) -> None:
     """Send pages that have places to the disk, in as few requests as extents and disk allow.
 
-    Source: Linux 6.1 fs/ext4/page-io.c:ext4_bio_write_page, block/blk-merge.c:bio_split_rw
+    Source: Linux 6.1 fs/ext4/page-io.c:ext4_bio_write_page
     """
-    kernel, inode, nr = current.kernel, write.inode, len(write.pfns)
-    most = min(MAX_REQUEST_PAGES, bdi.device.spec.max_segments)
-    done = 0
-    while done < nr:
-        place, length = inode.map_blocks(write.index + done, min(most, nr - done))
+    inode, done = write.inode, 0
+    while done < len(write.pfns):
+        place, nr = inode.map_blocks(write.index + done, len(write.pfns) - done)
+        nr = bio_pages(write.pfns[done : done + nr])
+        await _submit_bio(current, bdi, write, place, done, nr, is_sync=is_sync)
+        done += nr
+
+
+async def _submit_bio(
+    current: Current,
+    bdi: BackingDev,
+    write: PageWrite,
+    place: int,
+    first: int,
+    nr: int,
+    *,
+    is_sync: bool,
+) -> None:
+    """Send pages that follow each other on the disk: `nr` from the one numbered `first`.
+
+    Source: Linux 6.1 block/blk-mq.c:blk_mq_submit_bio
+    """
+    kernel = current.kernel
+    for nr_pages, nr_segments in split_bio(write.pfns[first : first + nr], bdi.device.spec):
         throttled = None if bdi.pool is not None else WBT_RWQ_BG  # blk-wbt came with 4.10
         if throttled is not None:
-            await wbt_wait(current.task, bdi.device, throttled, urgency)
-        kernel.mem.vm_event[PGPGOUT] += 4 * length
+            await wbt_wait(current.task, bdi.device, throttled, is_sync=is_sync)
+        kernel.mem.vm_event[PGPGOUT] += 4 * nr_pages
         bio = SubmitBio(
             is_write=True,
             sector=place * SECTORS_PER_PAGE,
-            nr_pages=length,
+            nr_pages=nr_pages,
+            nr_segments=nr_segments,
             comm=current.task.name,
             cpu=current.task.cpu.number,
-            end_io=EndPageWrite(write, done, length),
-            receiver=kernel.nodes[nid_of(kernel.mem, int(write.pfns[done]))].ref,
+            end_io=EndPageWrite(write, first, nr_pages),
+            receiver=kernel.nodes[nid_of(kernel.mem, int(write.pfns[first]))].ref,
             throttled=throttled,
         )
-        done += length
+        place, first = place + nr_pages, first + nr_pages
         await submit_bio(current.task, bdi.device, bio)

@@ -76,14 +76,11 @@ class NodeFiles:
 
         Source: Linux 6.1 fs/ext4/page-io.c:ext4_end_bio, :ext4_finish_bio, :ext4_end_io_end
         """
-        write, first, last = message.write, message.first, message.first + message.nr
+        write, pfns = message.write, message.write.pfns
         self._enter(message)
         write.nr_left -= message.nr
-        if write.is_whole:
-            if write.nr_left:
-                return None
-            first, last = 0, len(write.pfns)
-        pfns = write.pfns[first:last]
+        if write.nr_left:
+            return None
         work = partial(self._end, write, pfns)
         if wants_rotation(self._memory.mem, pfns, len(pfns)):
             return self._under_lru_lock(work, "interrupt")

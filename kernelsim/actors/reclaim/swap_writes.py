@@ -12,7 +12,6 @@ from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndSwapWrite
 from kernelsim.actors.reclaim.zram_io import zram_write
 from kernelsim.actors.tracing import trace, wants
-from kernelsim.block.blk_wbt import Urgency
 from kernelsim.block.disk_place import DiskPlace
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.swap.swap_plug import SwapRequest, begin, flush, is_due, join, new_swap_plug
@@ -72,7 +71,7 @@ class SwapWrites:
             if must_wait or must_flush:
                 await self._start(nid)
             if must_wait:
-                await wbt_wait(self._task, device, kind, Urgency.NORMAL)
+                await wbt_wait(self._task, device, kind)
             pfn = int(pfns[done])
             begin(plug, int(private[pfn]), pfn)
             done += 1

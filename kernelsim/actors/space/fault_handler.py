@@ -32,7 +32,7 @@ from kernelsim.actors.space.swap_in import SwapIn
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.core.mem import PG_anon, nid_of
 from kernelsim.mm.core.mlock import mlock_new_folio, munlock_folios
-from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
+from kernelsim.mm.core.vmstat import PGFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_USER_FOLIO, GFP_ZEROED_USER_FOLIO
 from kernelsim.mm.space.memory import (
@@ -118,8 +118,6 @@ class FaultHandler(Actor):
         nr_faults = result.minflt + result.majflt
         change = result.rss or rss_change(kind, message.write)
         task.rss_stat.count_faults(nr_faults, change)
-        if kind != FAULT_FILE:  # which counts the pages it did not find in memory
-            kernel.mem.vm_event[PGMAJFAULT] += result.majflt
         if (result.signal or not nr_faults) and wants(task, ks_fault_failed):
             trace(task, ks_fault_failed(task.pid, message.vpn, result.why or "killed"))
         if wants(task, ks_fault):

@@ -99,8 +99,6 @@ class FileFault:
         """
         tried = False
         while not self._is_ending():
-            if tried:
-                self._count_retry(fault)
             result = await self._do_fault(fault, tried=tried)
             if result.end is not VmFault.RETRY:
                 # What the kernel brings in for a call forgets that it has tried before.
@@ -108,13 +106,15 @@ class FileFault:
                 return attrs.evolve(result, majflt=int(is_major))
             tried = True
             self._task.rss_stat.count_faults(1, (result.nr_mapped,))
+            if not self._is_ending():
+                self._count_retry(fault, is_major=bool(result.majflt))
         return KILLED
 
-    def _count_retry(self, fault: PageFault) -> None:
+    def _count_retry(self, fault: PageFault, *, is_major: bool) -> None:
         task = self._task
         self._kernel.mem.vm_event[PGFAULT] += 1
         if wants(task, ks_fault_retry):
-            trace(task, ks_fault_retry(task.pid, fault.vpn))
+            trace(task, ks_fault_retry(task.pid, fault.vpn, is_major))
 
     async def _do_fault(self, fault: PageFault, *, tried: bool) -> FileFaultResult:
         if not fault.write:
@@ -279,7 +279,7 @@ class FileFault:
             flags = int(kernel.mem.pages.flags[pfn]) if pfn > 0 else 0
             if pfn > 0 and flags & PG_uptodate and not flags & PG_locked:
                 if dropped:
-                    return 0, RETRY
+                    return 0, attrs.evolve(RETRY, majflt=majflt)
                 return pfn, FileFaultResult(VmFault.DONE, majflt=majflt)
             if pfn <= 0:
                 context = alloc_context(self._current, GFP_HIGHUSER_MOVABLE)
@@ -291,7 +291,7 @@ class FileFault:
                 continue
             error = await read_again(self._current, inode, index, pfn)
             if dropped:
-                return 0, RETRY
+                return 0, attrs.evolve(RETRY, majflt=majflt)
             if error:
                 return 0, IO_ERROR
         return 0, KILLED if self._is_ending() else BEHIND_END

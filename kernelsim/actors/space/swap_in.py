@@ -4,6 +4,9 @@ Linux: mm/memory.c:do_swap_page, mm/swap_state.c:swap_vma_readahead, mm/page_io.
 A page in the swap cache is mapped at once. Otherwise pages are allocated for the fault and for
 the window around it, the slots are read, and the task sleeps until the device has delivered its
 own page. Pages read ahead stay in the cache, for the next faults to find.
+A fault that finds its page locked, being read, lets mmap_lock go and waits (VM_FAULT_RETRY): it
+begins afresh, counts twice in pgfault, and is one of its task's major faults, whoever reads the
+page. Of a window of one page the fault itself waits for the read, and goes on.
 Units: pages, ns.
 """
 
@@ -18,7 +21,9 @@ from kernelsim.actors.messages.fault_handler import KEEP, PageFault
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.swap_read import WINDOW_MAX, SwapReader
+from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.core.mem import PG_swapcache
+from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
@@ -35,8 +40,10 @@ from kernelsim.mm.swap.swap_readahead import (
     swap_ra_hit,
     swap_ra_info,
     swapin_slots,
+    unpack_ra,
 )
 from kernelsim.mm.swap.swap_state import delete_from_swap_cache
+from kernelsim.trace.ks import ks_fault_retry
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -71,7 +78,7 @@ class SwapIn:
             entry meanwhile, or the page could not be read: SIGBUS.
         """
         kernel, task = self._kernel, self._task
-        majflt, skips_cache = 0, False
+        majflt, skips_cache, tried = 0, False, False
         while not task.killed:
             nr, why, hits = map_swapcache_run(
                 *kernel.space, kernel.swap, self._mm.number,
@@ -82,15 +89,40 @@ class SwapIn:
                 if skips_cache:
                     await self._leave_cache(fault.vpn)
                 await zram_slot_free_notify(self._current)
-                return True, majflt, 0
+                return True, self._majflt(fault, majflt, tried=tried), 0
             if why == SWAP_RUN_NOT_CACHED:
+                kernel.mem.vm_event[PGMAJFAULT] += not majflt
                 majflt, skips_cache = 1, self.reader.skips_cache(self._slot_of(fault.vpn))
-                await self.read_window(fault.vma, fault.vpn)
+                is_locked = await self.read_window(fault.vma, fault.vpn)
             elif why == SWAP_RUN_LOCKED:
-                await self.reader.wait_for(self._slot_of(fault.vpn))
+                is_locked = await self.reader.wait_for(self._slot_of(fault.vpn))
             else:
-                return False, majflt, int(SIGBUS) if why == SWAP_RUN_ERROR else 0
-        return False, majflt, 0
+                signal = int(SIGBUS) if why == SWAP_RUN_ERROR else 0
+                return False, self._majflt(fault, majflt, tried=tried), signal
+            if is_locked and not tried:
+                tried = True
+                self._count_retry(fault, is_major=bool(majflt))
+        return False, self._majflt(fault, majflt, tried=tried), 0
+
+    def _majflt(self, fault: PageFault, majflt: int, *, tried: bool) -> int:
+        """Return what the task counts: what the kernel brings in for a call forgets its retry.
+
+        Source: Linux 6.1 mm/memory.c:mm_account_fault
+        """
+        return int(majflt or (tried and fault.token != KEEP))
+
+    def _count_retry(self, fault: PageFault, *, is_major: bool) -> None:
+        """Count a fault once more, as it begins afresh.
+
+        Source: Linux 6.1 mm/filemap.c:__folio_lock_or_retry, mm/memory.c:handle_mm_fault
+        """
+        task = self._task
+        if task.killed:  # it does not begin any more
+            return
+        self._kernel.mem.vm_event[PGFAULT] += 1
+        task.rss_stat.count_faults(1, ())
+        if wants(task, ks_fault_retry):
+            trace(task, ks_fault_retry(task.pid, fault.vpn, is_major))
 
     def _token(self, fault: PageFault) -> int:
         """Return what a store leaves: what the page in the swap cache holds if that is to stay."""
@@ -135,12 +167,29 @@ class SwapIn:
     def _slot_of(self, vpn: int) -> int:
         return swap_slot_at(*self._kernel.space, self._mm.number, vpn)
 
-    async def read_window(self, vma: VmArea, vpn: int) -> None:
-        """Read the slot of a page and those around it; return when the first has come."""
+    async def read_window(self, vma: VmArea, vpn: int) -> bool:
+        """Read the slot of a page and those around it; return when the first has come.
+
+        Returns:
+            Whether its page was locked when all reads had begun: not when it is the only one of its
+            window, whose read is waited for before the fault looks.
+
+        Source: Linux 6.1 mm/swap_state.c:swapin_readahead, mm/page_io.c:swap_readpage
+        """
         target = self._slot_of(vpn)
         nr = self._choose_window(vma, vpn, target)
+        is_alone = self._reads_alone(vma, target)
         await self.reader.read(self._context(vma, vpn), target, nr)
-        await self.reader.wait_for(target)
+        return await self.reader.wait_for(target) and not is_alone
+
+    def _reads_alone(self, vma: VmArea, target: int) -> bool:
+        """Tell whether the window that was just chosen is of one page."""
+        kernel = self._kernel
+        if self.reader.skips_cache(target) or not kernel.sysctl.vm_page_cluster:
+            return True
+        if kernel.has_rotating_swap:
+            return kernel.cluster_readahead.previous_win == 1
+        return unpack_ra(self._readahead[vma.start])[1] == 1
 
     async def willneed(self, vma: VmArea) -> None:
         """Start to read what a piece of a mapping has in swap; wait for none of it.

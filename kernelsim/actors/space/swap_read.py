@@ -46,9 +46,9 @@ class SwapReader:
         self._pfns = np.zeros(WINDOW_MAX, np.int64)
         self._burst = SwapBurst(current)
 
-    async def wait_for(self, slot: int) -> None:
-        """Sleep until a slot has been read, if it is being read."""
-        await wait_on_page_read(self._current, slot, int(self._kernel.swap.cache_pfn[slot]))
+    async def wait_for(self, slot: int) -> bool:
+        """Sleep until a slot has been read, if it is being read; True if it was."""
+        return await wait_on_page_read(self._current, slot, int(self._kernel.swap.cache_pfn[slot]))
 
     def skips_cache(self, slot: int) -> bool:
         """Tell whether a slot on a disk that is memory is named once, so that none else wants it.
