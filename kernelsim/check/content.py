@@ -38,6 +38,7 @@ class UnderWay:
     Attributes:
         leaving: Pages [first, end) that it unmaps, drops or moves.
         freed: Pages [first, end) that may be dropped when it is answered (MADV_FREE).
+        protected: Pages [first, end) whose entries may allow less than before (mprotect).
         is_fork: It makes entries of all pages read-only, and then flushes them.
         moved: What it has moved: the first page, how many, and where that is.
         is_shared: Others use the address space: its stores are told one by one, not by its answer.
@@ -46,6 +47,7 @@ class UnderWay:
 
     leaving: PageRanges = ()
     freed: PageRanges = ()
+    protected: PageRanges = ()
     is_shared: bool = False
     is_fork: bool = False
     moved: tuple[int, int, int] | None = None
@@ -53,7 +55,8 @@ class UnderWay:
 
     def may_be_stale(self, vpn: int) -> bool:
         """Tell whether TLBs may allow more of a page than page tables do, for a while."""
-        return self.is_fork or any(first <= vpn < end for first, end in self.leaving + self.freed)
+        ranges = self.leaving + self.freed + self.protected
+        return self.is_fork or any(first <= vpn < end for first, end in ranges)
 
     def raced(self) -> PageRanges:
         """Return the pages of which nobody knows in which order they went and were stored to."""

@@ -393,7 +393,7 @@ def check_duties(
     lines += check_sums(kernel, duties.ledger)
     lines += check_tlbs(kernel, tables, is_leaving)
     lines += [*check_turns(kernel), *check_marks(kernel)]
-    lines += check_lists(kernel.mem, duties.longest)
+    lines += check_lists(kernel, duties.longest)
     lines += check_times(kernel, duties.times)
     lines += check_commitment(kernel)
     duties.frames.note(tables)

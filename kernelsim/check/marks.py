@@ -41,9 +41,15 @@ def longest_lists(mem: Mem) -> I64:
     return most
 
 
-def check_lists(mem: Mem, most: I64) -> Iterator[str]:
-    """Find CPUs that keep more pages than they ever might, by zone; lists shrink at a free."""
-    for zone, cpu in np.argwhere(mem.pcp_count > most[:, None]).tolist():
+def check_lists(kernel: Kernel, most: I64) -> Iterator[str]:
+    """Find CPUs that keep more pages than they ever might, by zone; lists shrink at a free.
+
+    Those of a zone whose lists are switched off since some of its memory goes offline are drained.
+    """
+    mem = kernel.mem
+    most = np.maximum(most, longest_lists(mem))  # of a zone that just came online, too
+    is_off = (mem.zone[:, Z_PCP_HIGH] == 0) & kernel.device_hotplug.is_held
+    for zone, cpu in np.argwhere((mem.pcp_count > most[:, None]) & ~is_off[:, None]).tolist():
         yield (
             f"zone {zone}: cpu {cpu} keeps {mem.pcp_count[zone, cpu]} pages on its lists, which is "
             f"more than {most[zone]}"

@@ -75,8 +75,12 @@ class Record(Duties):
         content = self.content_in(mm)
         for other in [each for each in content.calls if not self._uses(each, mm)]:
             del content.calls[other]  # it has ended, or lives elsewhere since execve
-        freed = effect.frees(operation)
-        call = UnderWay(effect.leaves(mm, operation), () if freed is None else (freed,))
+        freed, protected = effect.frees(operation), effect.protects(operation)
+        call = UnderWay(
+            effect.leaves(mm, operation),
+            () if freed is None else (freed,),
+            () if protected is None else (protected,),
+        )
         call.is_shared = mm.mm_users > 1
         content.begin(pid, call)
         self._begun[pid] = content, call
@@ -285,7 +289,7 @@ class Record(Duties):
             self.stored(pid, store[0], nr, 1, store[1])
 
     def is_leaving(self, mm: MmStruct, vpn: int) -> bool:
-        """Tell whether a process is unmapping a page, makes it clean (MADV_FREE), forks or ends."""
+        """Tell whether a process is unmapping a page, makes it clean or forks; or ends."""
         if self.user_of(mm) is None or mm.unstable:
             return True
         return any(call.may_be_stale(vpn) for call in self.content_in(mm).calls.values())

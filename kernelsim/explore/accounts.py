@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.hotplug.acpi import WORKER
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.core.vmstat import (
@@ -40,7 +41,7 @@ class Heard:
 
     Attributes:
         stalls: Direct reclaims, by the zone type their request wanted.
-        stalled_ns: Time in them, and in node reclaim.
+        stalled_ns: Time of processes in them, and in node reclaim.
         wakes: Times a kswapd woke up.
         faults: Faults served, by kind.
         retries: Times a fault began afresh.
@@ -65,7 +66,9 @@ class Heard:
         elif isinstance(fields, mm_vmscan_node_reclaim_begin):
             self._began_ns[actor] = t_ns
         elif isinstance(fields, mm_vmscan_direct_reclaim_end | mm_vmscan_node_reclaim_end):
-            self.stalled_ns += t_ns - self._began_ns.pop(actor)
+            began_ns = self._began_ns.pop(actor)
+            if actor != WORKER:  # which allocates struct pages, in the time of no process
+                self.stalled_ns += t_ns - began_ns
         elif isinstance(fields, mm_vmscan_kswapd_wake):
             self.wakes += 1
         elif isinstance(fields, ks_fault):
@@ -121,6 +124,7 @@ def unequal(
         sums.append((f"allocstall of {zone_type.name}", stalls, heard.stalls[zone_type]))
     if not events[PGSCAN_DIRECT_THROTTLE]:  # else they waited for kswapd, too
         reclaim_ns = sum(each.reclaim_ns for each in ended)
+        reclaim_ns += sum(task.waits.reclaim_ns for task in kernel.kthreads)
         sums.append(("time in reclaim", reclaim_ns, heard.stalled_ns))
     for name, counted, had in sums:
         if counted != had:

@@ -15,11 +15,20 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
+from kernelsim.actors.hotplug.acpi import AcpiHotplug
 from kernelsim.check.lru import count_by_zone
 from kernelsim.check.page_cache import pages_of_files
 from kernelsim.check.slab import slab_pages
 from kernelsim.check.waits import is_idle, is_waiting
-from kernelsim.mm.core.mem import I64, Z_FREE, Z_WMARK_HIGH, PG_activating, PG_batched, zone_of
+from kernelsim.mm.core.mem import (
+    I64,
+    Z_FREE,
+    Z_MANAGED,
+    Z_WMARK_HIGH,
+    PG_activating,
+    PG_batched,
+    zone_of,
+)
 from kernelsim.mm.core.vmstat import NR_DIRTY
 from kernelsim.mm.file.address_space import space_and_index
 from kernelsim.mm.swap.swap_area import SA_MAX, SA_USED, SS_FREE, SWAP_MAP_COUNT
@@ -31,12 +40,12 @@ class Baseline:
     """What a machine had free when it had booted.
 
     Attributes:
-        unused: Pages free or on a CPU's list, by zone row.
+        used: Pages that are not unused, by zone row; without struct pages of DIMMs that came.
         slots: Free swap slots.
         committed: Committed_AS.
     """
 
-    unused: I64
+    used: I64
     slots: int
     committed: int
 
@@ -44,7 +53,7 @@ class Baseline:
     def of(cls, kernel: Kernel) -> "Baseline":
         """Return what a machine has free now."""
         return cls(
-            unused_pages(kernel),
+            used_pages(kernel),
             free_slots(kernel),
             kernel.mms.commit.committed_pages,
         )
@@ -54,7 +63,8 @@ def unused_pages(kernel: Kernel) -> I64:
     """Return the pages of each zone that nobody uses, shape [zone row].
 
     They are free, on a CPU's list, cached from a file, in a slab, or left over in the swap cache or
-    in a CPU's folio batch.
+    in a CPU's folio batch; stacks that CPUs keep for threads to come, and the kernel's page tables,
+    which stay once made.
     """
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
@@ -62,10 +72,26 @@ def unused_pages(kernel: Kernel) -> I64:
     is_dropped = (mem.pages.flags & np.uint32(PG_activating) != 0) & (mem.pages.mapping == 0)
     in_batch = (mem.pages.flags == np.uint32(PG_batched)) | is_dropped
     left += np.flatnonzero(in_batch).tolist()
+    for stacks in kernel.cached_stacks:
+        left += [pfn for stack in stacks for pfn in stack.pfns.tolist()]
+    left += kernel.init_mm.tables.tables.values()
     for pfn in left:
         unused[zone_of(mem, pfn)] += 1
     unused += count_by_zone(mem, slab_pages(mem)[0])
     return unused + count_by_zone(mem, pages_of_files(mem))
+
+
+def used_pages(kernel: Kernel) -> I64:
+    """Return the pages of each zone that somebody uses, shape [zone row].
+
+    Those with the struct pages of DIMMs do not count: they come and go with these.
+    """
+    mem = kernel.mem
+    hotplug = kernel.engine.actors["acpi_hotplug"]
+    assert isinstance(hotplug, AcpiHotplug), "it has that name"
+    memmap = count_by_zone(mem, hotplug.memmap_pages())
+    used: I64 = mem.zone[:, Z_MANAGED] - unused_pages(kernel) - memmap
+    return used
 
 
 def left_over_slots(kernel: Kernel) -> I64:
@@ -121,11 +147,13 @@ def unrest(kernel: Kernel, own: tuple[Actor, ...]) -> Iterator[str]:
 
 def losses(kernel: Kernel, before: Baseline) -> Iterator[str]:
     """Find what did not come back, one line each; nothing is under way."""
-    unused, zone = unused_pages(kernel), kernel.mem.zone
+    zone, used = kernel.mem.zone, used_pages(kernel)
+    unused = zone[:, Z_MANAGED] - used
     for row in range(len(zone)):
-        if unused[row] != before.unused[row]:
-            yield f"zone {row} has {unused[row]} pages not in use, {before.unused[row]} at boot"
-        high = min(int(zone[row, Z_WMARK_HIGH]), int(before.unused[row]))
+        wanted = int(zone[row, Z_MANAGED] - before.used[row])
+        if unused[row] != wanted:
+            yield f"zone {row} has {unused[row]} pages not in use, {wanted} at boot"
+        high = min(int(zone[row, Z_WMARK_HIGH]), wanted)
         if unused[row] < high:
             yield f"zone {row} has {unused[row]} pages not in use, below its high mark of {high}"
     slots = free_slots(kernel)

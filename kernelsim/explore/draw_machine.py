@@ -8,6 +8,7 @@ that a run may write.
 Units: MiB and KiB in names.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from kernelsim.config.machine import MachineSpec
@@ -30,10 +31,23 @@ GENERATIONS: Final = (1, 3, 3)  # without walks of page tables, and with them
 ATTEMPTS: Final = 50  # draws until one is a machine; most are
 
 
-def draw_machine(rng: Rng) -> tuple[dict[str, Any], MachineSpec]:
-    """Return a machine file's table and its machine."""
+def draw_machine(
+    rng: Rng, change: Callable[[Rng, dict[str, Any]], None] | None = None
+) -> tuple[dict[str, Any], MachineSpec]:
+    """Return a machine file's table and its machine.
+
+    Args:
+        rng: Where all is drawn from.
+        change: Done to the table of nodes, before swap, files and tunables are drawn to fit.
+    """
     for _ in range(ATTEMPTS):
-        table = _draw_table(rng)
+        table = _draw_nodes(rng)
+        if change is not None:
+            change(rng, table)
+        memory_kib = sum(parse_size(node.get("memory", 0)) for node in table["node"]) // 1024
+        _draw_swap(rng, table, memory_kib)
+        _draw_files(rng, table, memory_kib)
+        table["sysctl"] = _draw_sysctls(rng, table, memory_kib)
         try:
             spec = machine_from_toml(table)
         except ConfigError:
@@ -43,7 +57,7 @@ def draw_machine(rng: Rng) -> tuple[dict[str, Any], MachineSpec]:
     return table, machine_from_toml(table)
 
 
-def _draw_table(rng: Rng) -> dict[str, Any]:
+def _draw_nodes(rng: Rng) -> dict[str, Any]:
     table: dict[str, Any] = {"name": "drawn", "arch": rng.choice(ARCHES)}
     table["era"] = "classic" if rng.chance(1, 12) else "6.1"
     nr_nodes, is_large = rng.choice(NR_NODES), rng.chance(1, 40)
@@ -70,9 +84,6 @@ def _draw_table(rng: Rng) -> dict[str, Any]:
         table["movablecore"] = f"{rng.choice((256, 512, 768, 896)) * memory_mib}K"
     if len(nodes) > 1 and rng.chance(1, 2):
         table["distances"] = _distances(rng, len(nodes))
-    _draw_swap(rng, table, memory_mib * 1024)
-    _draw_files(rng, table, memory_mib * 1024)
-    table["sysctl"] = _draw_sysctls(rng, table, memory_mib * 1024)
     return table
 
 

@@ -13,20 +13,24 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from kernelsim.errors import SyscallError
+from kernelsim.explore.drivers import Drivers
+from kernelsim.mm.core.mem import MAX_ORDER
 from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.script.churn_steps import churn, stack_of
+from kernelsim.workload.script.numa_steps import NUMA_STEPS
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.step_work import (
     call_arguments,
-    is_sysfs,
     make_call,
+    make_part,
     map_file,
     named_by,
     number_of,
-    sysctl_of_path,
     touch_random,
+    write_file,
 )
 from kernelsim.workload.syscall import MappedRange
 
@@ -42,10 +46,14 @@ class Program:
         machine: Where it runs.
         memhog: Its line of the script.
         failed: How many calls failed, by the name of the errno; counted up.
+        drivers: What the kernel does for itself, which some steps ask for.
     """
 
-    def __init__(self, machine: MachineHandle, memhog: Memhog, failed: Counter[str]) -> None:
+    def __init__(
+        self, machine: MachineHandle, memhog: Memhog, failed: Counter[str], drivers: Drivers
+    ) -> None:
         self._machine = machine
+        self._drivers = drivers
         self._steps = memhog.steps
         self._failed = failed
         self._regions: dict[str, MappedRange] = {}
@@ -89,7 +97,19 @@ class Program:
         if gone is not None:
             del self._regions[gone]
         if isinstance(result, MappedRange):
-            self._regions[str(named_by(step, "new"))] = result
+            self._regions[str(named_by(step, "new") or named_by(step, "region"))] = result
+
+    async def part(self, step: Step) -> None:
+        """Give a part of a region a name of its own."""
+        make_part(self._regions, step)
+
+    async def stack(self, step: Step) -> None:
+        """Give the top of its stack a name."""
+        stack_of(self._process, self._regions, step)
+
+    async def churn(self, step: Step) -> None:
+        """Allocate and free blocks at random."""
+        await churn(self._process, step)
 
     async def mapfile(self, step: Step) -> None:
         """Map a whole file."""
@@ -130,6 +150,12 @@ class Program:
         region = self._regions.get(str(step.args[0]))
         if region is not None:
             await touch_random(self._process, region, step)
+
+    async def movepages(self, step: Step) -> None:
+        """Move pages to a node."""
+        region = self._regions.get(str(step.args[0]))
+        if region is not None:
+            await NUMA_STEPS[step.op](self._process, region, step)
 
     async def fork(self, step: Step) -> None:
         """forkcow: have a child read and perhaps store, and store beside it; wait for it."""
@@ -182,12 +208,8 @@ class Program:
         await self._process.sleep(number_of(step.args[0]))
 
     async def poke(self, step: Step) -> None:
-        """Write a tunable through its file."""
-        path, value = map(str, step.args)
-        if is_sysfs(path):
-            await self._process.syscall("write_sysfs", path, value)
-        else:
-            self._machine.sysctl(sysctl_of_path(path), value)
+        """Write a tunable through its file, or to a file of /sys."""
+        await write_file(self._process, self._machine, step)
 
     async def readf(self, step: Step) -> None:
         """Read a file, into the first mapping there is."""
@@ -237,6 +259,21 @@ class Program:
         """Drop all that is cached."""
         await self._process.syscall("drop_caches", DROP_ALL)
 
+    async def kblock(self, step: Step) -> None:
+        """Have the kernel allocate blocks that follow each other."""
+        order, count, word = step.args
+        await self._drivers.alloc_blocks(
+            min(number_of(order), MAX_ORDER - 1), number_of(count), atomic=word is not None
+        )
+
+    async def kfree(self, step: Step) -> None:
+        """Have the kernel free the oldest of them."""
+        await self._drivers.free_blocks(number_of(step.args[0]))
+
+    async def netrx(self, step: Step) -> None:
+        """Let packets come in."""
+        await self._drivers.receive(*map(number_of, step.args))
+
     async def hold(self, _step: Step) -> None:
         """Wait until killed."""
         await self._process.wait()
@@ -247,11 +284,15 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     "adj": Program.adj,
     "uid": Program.uid,
     "cpu": Program.cpu,
+    "part": Program.part,
+    "stack": Program.stack,
+    "churn": Program.churn,
     "mapfile": Program.mapfile,
     "mallocw": Program.mallocw,
     "free": Program.free,
     **dict.fromkeys(("touchw", "touchr"), Program.touch),
     **dict.fromkeys(("randw", "randr"), Program.random),
+    "movepages": Program.movepages,
     "forkcow": Program.fork,
     "clonevm": Program.threads,
     "vforkw": Program.vfork,
@@ -262,6 +303,9 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     **dict.fromkeys(("fsync", "truncate", "dontneed", "cached"), Program.on_file),
     "drop": Program.drop,
     "sleep": Program.sleep,
+    "kblock": Program.kblock,
+    "kfree": Program.kfree,
+    "netrx": Program.netrx,
     "poke": Program.poke,
     "hold": Program.hold,
 }

@@ -32,6 +32,7 @@ from kernelsim.errors import (
 from kernelsim.explore.accounts import unequal
 from kernelsim.explore.calm import Baseline, losses, unrest
 from kernelsim.explore.digest import DigestSink
+from kernelsim.explore.drivers import Drivers
 from kernelsim.explore.faults import FaultInjector
 from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.explore.program import Program
@@ -42,7 +43,8 @@ from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
-from kernelsim.workload.script.script import Kill, Memhog, Sleep, Sysctl, Wait
+from kernelsim.workload.script.host import check_host, run_host
+from kernelsim.workload.script.script import Host, Kill, Memhog, Sleep, Sysctl, Wait
 
 INVARIANT: Final = "invariant"
 DEADLOCK: Final = "deadlock"
@@ -111,6 +113,7 @@ def run_plan(plan: Plan) -> Result:
         UserError: The plan breaks a rule; nothing has run.
         KeyboardInterrupt: Ctrl-C.
     """
+    check_host(plan.parsed)
     return _Run(plan).go()
 
 
@@ -139,6 +142,7 @@ class _Run:
         self.check_due = self.began = 0
         self.nr_full = self.nr_around = self.nr_kept = 0
         self.failed: Counter[str] = Counter()
+        self.drivers = Drivers(self.handle)
         self.is_over = False
 
     def go(self) -> Result:
@@ -180,6 +184,9 @@ class _Run:
         counts["a victim that dies anyway"] = events["mark_victim"] - counts["oom_kill"]
         counts["panic"] = int(state == PANIC)
         counts["power cut"] = int(state == NO_POWER)
+        counts["blocks of the kernel"] = self.drivers.nr_blocks
+        counts["a block of the kernel fails"] = self.drivers.nr_failed
+        counts["packets are dropped"] = self.drivers.nr_dropped
         counts["pages that fsync had acknowledged"] = self.nr_kept
         for process in self.handle.processes:
             if (status := process.exit_status or 0) < 0:
@@ -241,6 +248,7 @@ class _Run:
         self._end_load()
         for process in self.handle.processes:
             await process.wait()
+        await self.drivers.stop()
         own = (self.machine.engine.actors["faults"],)
         await self._calm(own)
         require_sound(self.kernel)
@@ -270,11 +278,14 @@ class _Run:
 
     async def _load(self) -> None:
         background: list[ProcessHandle] = []
+        dimm_sizes: dict[str, str] = {}
         for command in self.plan.parsed.commands:
             if self.is_over:
                 return
-            if isinstance(command, Memhog):
-                program = Program(self.handle, command, self.failed)
+            if isinstance(command, Host):
+                await run_host(self.handle, command, dimm_sizes)
+            elif isinstance(command, Memhog):
+                program = Program(self.handle, command, self.failed, self.drivers)
                 process = await self.handle.spawn(command.name, program)
                 if command.background:
                     background.append(process)

@@ -12,7 +12,9 @@ from kernelsim.units import PAGE_SIZE, parse_size
 from kernelsim.workload.script.script_steps import form_of
 
 WORDS: Final = re.compile(r"(\d+)([KMG]?)")
-KEPT: Final = frozenset({"name", "cpu", "uid", "adj", "setpol", "poke"})  # their numbers are names
+KEPT: Final = frozenset(
+    {"name", "cpu", "uid", "adj", "setpol", "poke", "mprotect"}
+)  # their numbers are names
 DROPPED: Final = ("sysctl", "distances", "movablecore", "era", "arch", "swap", "files", "latency")
 
 
@@ -40,14 +42,11 @@ def _whole(steps: list[str]) -> list[str]:
     kept = []
     for step in steps:
         op, *arguments = step.split(":")
-        first = form_of(op).partition(" ")[0]
-        if first == "new":
-            regions.add(arguments[0])
-        elif first in {"region", "gone"}:
-            if arguments[0] not in regions:
-                continue
-            if first == "gone":
-                regions.remove(arguments[0])
+        named = list(zip(form_of(op).split(), arguments, strict=False))
+        if any(name not in regions for kind, name in named if kind in {"region", "gone"}):
+            continue
+        regions |= {name for kind, name in named if kind == "new"}
+        regions -= {name for kind, name in named if kind == "gone"}
         kept.append(step)
     return kept
 

@@ -6,12 +6,16 @@ import pytest
 
 from kernelsim.actors.alloc import page_allocator
 from kernelsim.actors.core.task import Task
+from kernelsim.actors.hotplug.acpi import WORKER
 from kernelsim.actors.reclaim.kswapd import Kswapd
 from kernelsim.actors.space.accesses import Accesses
 from kernelsim.actors.space.file_fault import FileFault
+from kernelsim.explore.accounts import Heard
 from kernelsim.explore.plan import Plan
 from kernelsim.explore.run import run_plan
 from kernelsim.mm.core.vmstat import ALLOCSTALL_DMA, PAGEOUTRUN, PGFAULT, PGMAJFAULT
+from kernelsim.mm.page.gfp import GFP_KERNEL
+from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
 from tests.explore.test_run import MACHINE, PRESSED
 
 pytestmark = pytest.mark.mission("B3")
@@ -155,3 +159,13 @@ def test_a_sum_that_is_wrong_is_found(name, monkeypatch):
     failure = run_plan(PRESSED).failure
     assert failure is not None
     assert [words in line for line in failure.text.splitlines()[1:]] == [True]
+
+
+def test_reclaim_of_a_kernel_thread_is_in_the_time_of_no_process():
+    """Who puts a DIMM in may reclaim for its struct pages: that counts as a stall, and no more."""
+    heard = Heard()
+    for actor in ("hog-100", WORKER):
+        heard.hear(10, actor, mm_vmscan_direct_reclaim_begin(0, int(GFP_KERNEL)))
+        heard.hear(17, actor, mm_vmscan_direct_reclaim_end(1))
+    assert heard.stalled_ns == 7
+    assert heard.stalls.total() == 2

@@ -110,3 +110,53 @@ def test_a_batch_of_the_oldest_is_judged_by_use_when_generations_are_off_by_then
         },
     )
     assert run_plan(plan).failure is None
+
+
+def test_shared_memory_that_is_gone_is_not_written_to_swap():
+    """Its pages wait in a batch of pages to activate and on the list; reclaim finds them first."""
+    plan = Plan(
+        name="shmem",
+        seed=1927997555,
+        burst_pages=7,
+        check_every=100,
+        load_events=10_000,
+        script=(
+            "memhog mallocw:k:68K mallocw:l:12K &",
+            "memhog mallocw:j:4K &",
+            "memhog mmapshared:a:48K forkcow:a:4K vforkw:a:24K forkcow:a:44K forkcow:a:32K &",
+            "wait",
+        ),
+        machine={
+            "name": "drawn",
+            "distances": [[10, 40], [40, 10]],
+            "node": [
+                {"cpus": "0-1", "memory": "532K"},
+                {"cpus": "2-2", "start": "1M", "memory": "1024K"},
+            ],
+            "device": [{"name": "vda", "kind": "nvme", "queue_depth": 8}],
+            "swap": [{"size": "3072K", "device": "vda"}],
+            "files": [
+                {"path": "/p", "size": "3072K", "device": "vda"},
+                {"path": "/q", "size": "307K", "device": "vda"},
+                {"path": "/r", "size": "3073K", "device": "vda"},
+            ],
+            "sysctl": {"vm.overcommit_ratio": 100, "vm.numa_stat": 0},
+        },
+    )
+    assert run_plan(plan).failure is None
+
+
+def test_stores_may_go_on_until_a_page_that_is_protected_is_flushed():
+    """Between the entries mprotect changes and the flush of TLBs a look is no alarm."""
+    plan = Plan(
+        name="mprotect",
+        check_every=1,
+        burst_pages=1,
+        script=(
+            "memhog cpu:0 mmap:a:80K touchw:a mprotect:a:1 mprotect:a:3 touchw:a mprotect:a:0 &",
+            "memhog cpu:1 mmap:a:150K touchw:a &",
+            "wait",
+        ),
+        machine={"name": "m", "node": [{"cpus": "0-1", "memory": "2M"}]},
+    )
+    assert run_plan(plan).failure is None

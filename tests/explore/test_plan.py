@@ -5,8 +5,11 @@ import pytest
 
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.explore.draw import draw_plan
+from kernelsim.explore.draw_hotplug import HOTPLUGGER
 from kernelsim.explore.draw_mix import FORKER, KINDS
+from kernelsim.explore.draw_more import MORE_KINDS
 from kernelsim.explore.plan import FAULT_KINDS, Fault, Plan, plan_text, read_plan
+from kernelsim.workload.script.host import check_host
 
 pytestmark = pytest.mark.mission("B3")
 
@@ -33,7 +36,7 @@ def test_the_same_two_numbers_draw_the_same_plan():
 def test_every_kind_and_fault_is_drawn():
     """Some runs have each kind of process and of fault, on quite different machines."""
     names = {process.name.rstrip("0123456789") for plan in DRAWN for process in plan.processes}
-    assert {*KINDS, FORKER} == names
+    assert {*KINDS, FORKER, HOTPLUGGER, *MORE_KINDS} == names
     forks = {step.op for plan in DRAWN for process in plan.processes for step in process.steps}
     assert {"forkcow", "clonevm", "vforkw"} <= forks
     assert set(FAULT_KINDS) == {fault.kind for plan in DRAWN for fault in plan.fault}
@@ -44,6 +47,26 @@ def test_every_kind_and_fault_is_drawn():
     assert any(not node.cpus for spec in specs for node in spec.nodes)
     assert any(zone.hole_pages for spec in specs for node in spec.nodes for zone in node.zones)
     assert any(plan.schedule_seed is None for plan in DRAWN)
+
+
+def test_a_kind_that_is_asked_for_is_there_and_changes_no_other_draw():
+    """Each has a stream of its own: lines of other kinds, machine and seeds stay."""
+    for run, plain in enumerate(DRAWN[:20]):
+        plan = draw_plan(7, run, wanted=MORE_KINDS)
+        assert set(MORE_KINDS) <= {process.name for process in plan.processes}
+        assert set(plain.script) <= set(plan.script)
+        assert (plain.machine, plain.seed) == (plan.machine, plan.seed)
+        assert set(plain.fault) <= set(plan.fault)
+
+
+def test_where_memory_comes_and_goes_there_are_slots_for_it():
+    """A run with a hotplugger has DIMMs; its script is one that could be run by itself."""
+    plan = draw_plan(7, 3, wanted=(HOTPLUGGER,))
+    assert plan.machine["arch"] == "x86_64"
+    assert plan.spec().dimm_window[1] > plan.spec().dimm_window[0]
+    assert any(line.startswith("host device_add") for line in plan.script)
+    check_host(plan.parsed)
+    assert plan.machine != draw_plan(7, 3).machine
 
 
 @pytest.mark.parametrize(

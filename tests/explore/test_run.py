@@ -301,3 +301,48 @@ def test_a_replay_that_fails_ends_with_status_3(tmp_path, capsys, monkeypatch):
     assert err.startswith("invariant: not all is back in the calm:\n  zone 1 has less\n")
     assert err.endswith(f"replay: kernelsim replay {path}\n")
     assert cli.exit_status(["replay", str(tmp_path / "none.toml")]) == cli.EXIT_WRONG_USE
+
+
+@pytest.mark.mission("P5")
+def test_memory_goes_online_and_offline_while_processes_use_it():
+    """DIMMs come and leave; users' pages are moved, and all memory is back in the calm."""
+    state = "/sys/devices/system/memory/memory32/state"
+    plan = Plan(
+        name="hotplug",
+        check_every=2000,
+        load_events=20_000,
+        script=(
+            "host object_add memory-backend-ram,id=m0,size=128M",
+            "host device_add pc-dimm,id=d0,memdev=m0,node=0",
+            f"memhog name:first poke:{state}:online_movable",
+            "memhog name:user mmap:a:2M touchw:a touchr:a sleep:1 touchw:a sleep:5 touchr:a &",
+            f"memhog poke:{state}:offline poke:{state}:online_movable &",
+            "sleep 0.003",
+            "host device_del d0",
+            "wait",
+        ),
+        machine={"name": "m", "maxmem": "136M", "node": [{"cpus": "0-1", "memory": "8M"}]},
+    )
+    result = run_plan(plan)
+    assert result.failure is None
+    assert result.counts["pgmigrate_success"] > 500
+
+
+def test_blocks_and_packets_of_the_kernel_are_given_back_in_the_calm():
+    """Also when who asked for them was killed; some are not to be had."""
+    plan = Plan(
+        name="kernel",
+        load_events=20_000,
+        script=(
+            "memhog name:a mmap:a:1M touchw:a kblock:4:9 kfree:1 kblock:8:2 hold &",
+            "memhog name:b netrx:600:1 sleep:1 netrx:20:5 poke:/proc/sys/vm/compact_memory:1 &",
+            "sleep 0.01",
+            "kill a",
+            "wait",
+        ),
+        machine={"name": "m", "node": [{"cpus": "0-1", "memory": "4M"}]},
+    )
+    result = run_plan(plan)
+    assert result.failure is None
+    assert result.counts["blocks of the kernel"] > 4
+    assert result.counts["packets are dropped"] > 0

@@ -42,6 +42,9 @@ def test_steps_go_with_the_regions_they_need():
     assert "memhog name:x mmap:a:4K touchw:a munmap:a mmap:b:4K &" in lines
     mapped = list(smaller_lines("memhog mapfile:f:/x:s mlock:f msync:f randr:f:1:9 fsync:/x &"))
     assert "memhog fsync:/x &" in mapped
+    parts = list(smaller_lines("memhog mmap:a:8K part:p:a:4K:4K mprotect:p:1 sleep:1 &"))
+    assert "memhog sleep:1 &" in parts
+    assert "memhog part:p:a:4K:4K mprotect:p:1 sleep:1 &" not in parts
     assert [] == list(smaller_lines("sleep 1"))
 
 

@@ -26,7 +26,7 @@ from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.acpi import AddDimm, RemoveDimm
 from kernelsim.actors.messages.memory_hotplug import StateStore
 from kernelsim.config.memory_model import MODELS
-from kernelsim.mm.core.mem import PAGEBLOCK_NR_PAGES, Z_SPANNED, PG_kernel
+from kernelsim.mm.core.mem import I64, PAGEBLOCK_NR_PAGES, Z_SPANNED, PG_kernel
 from kernelsim.mm.page.gfp import GFP_KERNEL
 from kernelsim.mm.page.memory_hotplug import OFFLINE, ONLINE
 from kernelsim.mm.page.phys_mem import MemoryBlock
@@ -66,6 +66,10 @@ class AcpiHotplug(Actor):
         self._kernel = kernel
         self._current = Current(kernel, task)
         self._dimms: dict[str, Dimm] = {}
+
+    def memmap_pages(self) -> I64:
+        """Return the pages that hold struct pages of the DIMMs that are there."""
+        return np.array([pfn for dimm in self._dimms.values() for pfn in dimm.memmap], np.int64)
 
     async def receive(self, message: Any) -> int:  # noqa: ANN401 - AddDimm or RemoveDimm
         """Let a DIMM come or go."""

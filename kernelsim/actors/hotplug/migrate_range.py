@@ -16,11 +16,21 @@ from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.migrate_pages import migrate_pages
+from kernelsim.actors.core.page_reads import wait_on_page_read
+from kernelsim.actors.core.swap_io import wait_on_swap_writeback
+from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
 from kernelsim.actors.messages.memory_hotplug import IsolateMovable
 from kernelsim.actors.tracing import trace
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX
+from kernelsim.mm.core.mem import (
+    I64,
+    SWAP_CLUSTER_MAX,
+    PG_locked,
+    PG_swapcache,
+    PG_writeback,
+)
 from kernelsim.mm.core.vmstat import PGMIGRATE_FAIL, PGMIGRATE_SUCCESS
+from kernelsim.mm.file.address_space import page_key
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.page.gfp import GFP_USER, Gfp, gfp_zone
 from kernelsim.mm.page.mempolicy import MPOL_BIND, Mempolicy
@@ -50,7 +60,27 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
     if nr_tried:
         failed = nr_tried - nr_moved
         trace(task, mm_migrate_pages(nr_moved, failed, 0, 0, 0, MIGRATE_SYNC, REASON))
+    await wait_on_page(current, start)
     return nr_tried - nr_moved
+
+
+async def wait_on_page(current: Current, pfn: int) -> None:
+    """Sleep until a page that a disk works on can be moved.
+
+    # Differs from Linux: Pages on their way to or from a disk are waited for before they are
+    # isolated, and the first of a range alone.
+    Source: Linux 6.1 mm/migrate.c:__unmap_and_move, for MIGRATE_SYNC
+    """
+    kernel, pages = current.kernel, current.kernel.mem.pages
+    flags, number, index = int(pages.flags[pfn]), int(pages.mapping[pfn]), int(pages.index[pfn])
+    is_cached = bool(flags & PG_swapcache)
+    if flags & PG_locked:
+        key = int(pages.private[pfn]) if is_cached else page_key(number, index)
+        await wait_on_page_read(current, key, pfn)
+    elif flags & PG_writeback and is_cached:
+        await wait_on_swap_writeback(current, pfn)
+    elif flags & PG_writeback:
+        await filemap_fdatawait_range(current, kernel.files.inodes[number], index, index)
 
 
 def migration_target(current: Current, zone: int) -> AllocContext:

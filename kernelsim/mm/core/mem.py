@@ -232,23 +232,31 @@ def nr_lists(nr_zones: int, nr_cpus: int, nr_nodes: int) -> int:
 def zone_of(mem: Mem, pfn: int) -> int:
     """Return the zone row of a pfn, -1 when it lies in no zone.
 
-    A pageblock that two zones share is entered under the lower one.
+    A pageblock that two zones share is entered under the lower one. The zone of the rest has a row
+    further down, behind others that may lie anywhere since memory came while the machine ran.
     """
     row = int(mem.block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
     if row < 0:
         return -1
-    while pfn >= mem.zone[row, Z_START_PFN] + mem.zone[row, Z_SPANNED]:
+    while not is_spanned(mem.zone, row, pfn):
         row += 1
         if row == mem.zone.shape[0]:
             return -1
-    return row if pfn >= mem.zone[row, Z_START_PFN] else -1
+    return row
+
+
+@inlined_leaf
+def is_spanned(zone: I64_2D, row: int, pfn: int) -> bool:
+    """Tell whether a pfn lies between the ends of a zone."""
+    start = zone[row, Z_START_PFN]
+    return bool(start <= pfn < start + zone[row, Z_SPANNED])
 
 
 @inlined_leaf
 def node_at(block_zone: I16, zone: I64_2D, pfn: int) -> int:
     """Return the node of a pfn that lies in a zone; as `nid_of`, but cheap in a loop."""
     row = int(block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
-    while pfn >= zone[row, Z_START_PFN] + zone[row, Z_SPANNED]:
+    while not is_spanned(zone, row, pfn):
         row += 1
     return int(zone[row, Z_NID])
 

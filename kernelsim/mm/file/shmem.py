@@ -166,7 +166,8 @@ def shmem_undo_range(
     Returns:
         How many are in `out`.
 
-    Source: Linux 6.1 mm/shmem.c:shmem_undo_range, :shmem_free_swap
+    Source: Linux 6.1 mm/shmem.c:shmem_undo_range, :shmem_free_swap,
+    mm/truncate.c:truncate_cleanup_folio
     """
     nr = 0
     while index <= last:
@@ -184,6 +185,7 @@ def shmem_undo_range(
         elif pfn > 0:
             assert mem.pages.mapcount[pfn] == 0, "a page of shared memory goes while it is mapped"
             shmem_delete_from_page_cache(mem, files, pfn, 0)
+            mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_dirty  # nobody is to write it to swap
             if mem.pages.flags[pfn] & (PG_batched | PG_isolated):
                 forget_mlocked(mem, pfn)
                 mem.pages.flags[pfn] &= _HELD

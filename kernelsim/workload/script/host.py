@@ -66,16 +66,20 @@ def _parts(command: Host) -> tuple[str, str, dict[str, str]]:
 async def run_host(machine: MachineHandle, command: Host, memory: dict[str, str]) -> None:
     """Do what a line says; `memory` holds the sizes that lines have named so far.
 
-    A DIMM that cannot leave stays, as the kernel log says.
+    A DIMM that cannot leave stays, as the kernel log says; one for whose struct pages there is no
+    memory stays out, and is not there to leave.
     """
     op, kind, fields = _parts(command)
     machine.print(f"@@HMP {op} {command.words[1]}")
     if op == "object_add":
         memory[fields["id"]] = fields["size"]
     elif op == "device_add":
-        size = memory[fields["memdev"]]
-        await machine.dimms.add(fields["id"], size, int(fields.get("node", "0")))
-    else:
+        name, size = fields["id"], memory[fields["memdev"]]
+        try:
+            await machine.dimms.add(name, size, int(fields.get("node", "0")))
+        except SyscallError:
+            machine.print(f"{name} stays out")
+    elif kind in machine.dimms.places:
         try:
             await machine.dimms.remove(kind)
         except SyscallError:

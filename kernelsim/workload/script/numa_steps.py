@@ -1,4 +1,4 @@
-"""Steps of portable scripts that tell on which nodes pages are.
+"""Steps of portable scripts that tell on which nodes pages are, or move them.
 
 Interface: `NUMA_STEPS` says which function does which step.
 Units: bytes; pages.
@@ -44,6 +44,24 @@ async def wherehead(process: ProcessHandle, region: MappedRange, step: Step) -> 
     return Outcome(fields=(("nodes", "".join(f"{nid}," for nid in nids)),))
 
 
+async def movepages(process: ProcessHandle, region: MappedRange, step: Step) -> Outcome:
+    """Move the pages of a region, of its own or of another process, to a node; tell what is left.
+
+    Raises:
+        SyscallError: There is no such process or node, or it is another user's process.
+    """
+    _, nid, pid = step.args
+    nr_pages, nr_left, nr_there = region.length // PAGE_SIZE, 0, 0
+    for first in range(0, nr_pages, PAGES_AT_ONCE):
+        nr = min(nr_pages - first, PAGES_AT_ONCE)
+        addresses = region.address + PAGE_SIZE * (first + np.arange(nr, dtype=np.int64))
+        nodes = np.full(nr, number_of(nid))
+        told = await process.syscall("move_pages", number_of(pid or 0), addresses, nodes)
+        nr_left += told.nr_left
+        nr_there += int((told.status == nodes).sum())
+    return Outcome(nr_left, fields=(("there", nr_there), ("of", nr_pages)))
+
+
 async def _nodes(process: ProcessHandle, region: MappedRange, first: int, nr: int) -> list[int]:
     """Return the node of each of some pages, or the negative errno that stands for it."""
     addresses = region.address + PAGE_SIZE * (first + np.arange(nr, dtype=np.int64))
@@ -54,4 +72,5 @@ async def _nodes(process: ProcessHandle, region: MappedRange, first: int, nr: in
 NUMA_STEPS: Final[dict[str, Callable[[ProcessHandle, MappedRange, Step], Awaitable[Outcome]]]] = {
     "where": where,
     "wherehead": wherehead,
+    "movepages": movepages,
 }

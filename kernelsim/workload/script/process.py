@@ -20,6 +20,7 @@ from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.vmstat import render_numastat, render_vmstat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.script.churn_steps import churn, stack_of
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
 from kernelsim.workload.script.fork_steps import FORK_STEPS, ForkSteps
 from kernelsim.workload.script.heap_steps import HEAP_STEPS, HeapSteps
@@ -42,19 +43,17 @@ from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import (
-    ACTIONS,
     EINVAL,
     NO_REGION,
     RANDOM_BATCH,
     Outcome,
     call_arguments,
-    is_sysfs,
     make_call,
+    make_part,
     named_by,
     number_of,
-    sysctl_of_path,
     touch_random,
-    write_sysfs,
+    write_file,
 )
 from kernelsim.workload.script.write_steps import WRITE_STEPS, WriteSteps
 from kernelsim.workload.syscall import MappedRange
@@ -160,10 +159,18 @@ class ScriptProcess:
             return NO_REGION
         result = await make_call(self._handle, step, arguments)
         if isinstance(result, MappedRange):
-            self._regions[str(named_by(step, "new"))] = result
+            self._regions[str(named_by(step, "new") or named_by(step, "region"))] = result
             return Outcome(fields=(("ptr", pointer(result.address)),))
         assert isinstance(result, int | None), "a call of a script gives a range or a number"
         return Outcome(result or 0)
+
+    async def part(self, step: Step) -> Outcome:
+        """part, stack, churn: name memory that is there; use blocks at random."""
+        if step.op == "churn":
+            return await churn(self._handle, step)
+        if step.op == "stack":
+            return stack_of(self._handle, self._regions, step)
+        return Outcome() if make_part(self._regions, step) else NO_REGION
 
     async def touch(self, step: Step) -> Outcome:
         """touchw, touchr: access a range, page by page or by another stride."""
@@ -325,14 +332,7 @@ class ScriptProcess:
 
     async def poke(self, step: Step) -> Outcome:
         """Write a sysctl through its file, or to a file of /sys."""
-        path, value = map(str, step.args)
-        if is_sysfs(path):
-            return await write_sysfs(self._handle, path, value)
-        name = sysctl_of_path(path)
-        if name in ACTIONS:
-            await self._handle.syscall(ACTIONS[name][0], int(value))
-        else:
-            self._state.machine.sysctl(name, value)
+        await write_file(self._handle, self._state.machine, step)
         return Outcome()
 
     async def mkfile(self, step: Step) -> None:
@@ -362,6 +362,7 @@ StepFunction = Callable[[ScriptProcess, Step], Awaitable[Outcome | None]]
 STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("name", "adj", "uid"), ScriptProcess.identity),
     "cpu": ScriptProcess.cpu,
+    **dict.fromkeys(("part", "stack", "churn"), ScriptProcess.part),
     **dict.fromkeys(("touchw", "touchr"), ScriptProcess.touch),
     **dict.fromkeys(("randw", "randr", "fillrand"), ScriptProcess.random),
     "randtime": ScriptProcess.randtime,

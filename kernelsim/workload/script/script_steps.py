@@ -17,6 +17,7 @@ import attrs
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.units import NS_PER_MS, parse_size
+from kernelsim.user.malloc.mallocs import MALLOCS
 
 # op -> kinds of its arguments (see ARGUMENT_RULES); `?` may be left out; `=x` is the word x.
 GRAMMAR: Final[dict[str, str]] = {
@@ -35,11 +36,14 @@ GRAMMAR: Final[dict[str, str]] = {
     "mcycle": "size count",
     "mallocloop": "size size count",
     "probe": "size",
+    "churn": "allocator number count size",
     # mappings
     "mmap": "new size",
     "mmapshared": "new size",
     "mmapnr": "new size",
     "munmap": "gone",
+    "part": "new region size size",
+    "stack": "new size",
     "mlock": "region",
     "munlock": "region",
     "madvise": "region advice",
@@ -59,6 +63,7 @@ GRAMMAR: Final[dict[str, str]] = {
     "mbind": "region mode nodes?",
     "where": "region",
     "wherehead": "region count",
+    "movepages": "region number number?",
     # other processes of the same memory
     "forkcow": "region size =r?",
     "clonevm": "region size",
@@ -94,6 +99,10 @@ GRAMMAR: Final[dict[str, str]] = {
     "msync": "region",
     "swapon": "path number?",
     "swapoff": "path",
+    # the kernel's own: blocks of an order, packets at an interval in us; for `stress` alone
+    "kblock": "count count =atomic?",
+    "kfree": "count",
+    "netrx": "count count",
     # meeting others
     "poke": "path word",
     "mkfile": "path",
@@ -102,10 +111,9 @@ GRAMMAR: Final[dict[str, str]] = {
     "hold": "",
 }
 # Ops that differ so much by one word that a runner may have some of them only.
-WORDS_OF_NEED: Final = {"madvise": 1, "setpol": 0, "mbind": 1}
+WORDS_OF_NEED: Final = {"madvise": 1, "setpol": 0, "mbind": 1, "setrlimit": 0}
 
-RECORDED_ADVICE: Final = ("dontneed", "free", "pageout", "cold")  # of the recorded program
-ADVICE: Final = (*RECORDED_ADVICE, "normal", "random", "sequential", "willneed")
+ADVICE: Final = CALLS.by_name["madvise"].words
 MODES: Final = ("default", "preferred", "bind", "interleave", "local", "preferred_many")
 ARGUMENT_RULES: Final[dict[str, tuple[str, str]]] = {
     # kind -> (pattern, rule for people)
@@ -119,6 +127,7 @@ ARGUMENT_RULES: Final[dict[str, tuple[str, str]]] = {
     "count": (r"0*[1-9][0-9]*", "a whole number from 1"),
     "adj": (r"-?[0-9]{1,3}|-?1000", "a number in -1000..1000"),
     "percent": (r"[0-9]{1,2}|100", "a percentage in 0..100"),
+    "allocator": ("|".join(MALLOCS), f"one of {', '.join(MALLOCS)}"),
     "advice": ("|".join(ADVICE), f"one of {', '.join(ADVICE)}"),
     "mode": ("|".join(MODES), f"one of {', '.join(MODES)}"),
     "nodes": (r"[0-9]|[0-9]{2,}|[0-9]+(,[0-9]+)+", "node numbers, as 0,1 (or 01)"),

@@ -1,7 +1,8 @@
 """What steps of a script do to a process, whoever reports of it.
 
-Interface: `call_arguments` and `make_call` for a step that is a system call, `touch_random` for
-random pages, `map_file`, `named_by`, `number_of` and `sysctl_of_path` for what a step's words mean.
+Interface: `call_arguments` and `make_call` for a step that is a system call, `make_part` for a
+part of a region, `touch_random` for random pages, `map_file`, `write_file` for
+poke, `named_by`, `number_of` and `sysctl_of_path` for what a step's words mean.
 Units: bytes, pages.
 """
 
@@ -11,12 +12,12 @@ from typing import Final
 import attrs
 import numpy as np
 
-from kernelsim.actors.process.calls.sysfs import MEMORY
+from kernelsim.actors.process.calls.sysfs import MEMORY, NODE
 from kernelsim.actors.process.calls.table import CALLS
-from kernelsim.errors import SyscallError
 from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script_steps import Argument, Step, form_of
 from kernelsim.workload.script.splitmix import SplitMix64
 from kernelsim.workload.syscall import MappedRange
@@ -67,6 +68,18 @@ async def make_call(process: ProcessHandle, step: Step, arguments: list[object])
     return await process.syscall(call.name, *arguments, **call.steps[step.op])
 
 
+def make_part(regions: dict[str, MappedRange], step: Step) -> bool:
+    """part: give a part of a region a name of its own; False if the region has no such part."""
+    name, of, offset, length = step.args
+    region, start = regions.get(str(of)), number_of(offset)
+    if region is None or start >= region.length:
+        regions.pop(str(name), None)
+        return False
+    size = min(number_of(length), region.length - start)
+    regions[str(name)] = MappedRange(region.address + start, size)
+    return True
+
+
 def named_by(step: Step, kind: str) -> str | None:
     """Return the name a step has for an argument of a kind: `new` or `gone`; None for none."""
     kinds = form_of(step.op).split()
@@ -110,18 +123,26 @@ def number_of(argument: Argument) -> int:
     return argument
 
 
-async def write_sysfs(process: ProcessHandle, path: str, word: str) -> Outcome:
-    """poke: write to a file of /sys."""
-    try:
+async def write_file(process: ProcessHandle, machine: MachineHandle, step: Step) -> None:
+    """poke: write a sysctl through its file, or to a file of /sys.
+
+    Raises:
+        SyscallError: The write failed.
+        ConfigError: It is no sysctl, or may not have that value.
+    """
+    path, word = map(str, step.args)
+    name = sysctl_of_path(path)
+    if is_sysfs(path):
         await process.syscall("write_sysfs", path, word)
-    except SyscallError as error:
-        return Outcome(-1, error.errno)
-    return Outcome()
+    elif name in ACTIONS:
+        await process.syscall(ACTIONS[name][0], int(word))
+    else:
+        machine.sysctl(name, word)
 
 
 def is_sysfs(path: str) -> bool:
-    """Tell whether a file is one of memory blocks in /sys, which can be written to."""
-    return path.startswith(MEMORY)
+    """Tell whether a file is one of memory blocks or nodes in /sys, which can be written to."""
+    return path.startswith((MEMORY, NODE))
 
 
 def sysctl_of_path(path: str) -> str:

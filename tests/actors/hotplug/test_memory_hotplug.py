@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError, SyscallError
-from kernelsim.mm.core.mem import PG_kernel
+from kernelsim.mm.core.mem import PG_kernel, zones_of
 from kernelsim.mm.page.memory_hotplug import block_range
 from kernelsim.mm.space.util import ADMIN_RESERVE_KBYTES_MAX
 from tests.small_machine import OpenMachine, run, small_machine
@@ -287,3 +288,22 @@ def test_a_dimm_that_cannot_leave_stays_whole() -> None:
 
     spec = machine_from_toml({**SLOTS, "maxmem": "768M", "node": [{"cpus": "0", "memory": "512M"}]})
     assert run(spec, main).result == (errno.EBUSY, ["online", "online"])
+
+
+def test_memory_that_comes_to_a_node_changes_the_zone_of_no_other_page() -> None:
+    """Three nodes share a pageblock; the DIMM of the second lies behind the third."""
+
+    async def main(machine: OpenMachine) -> list[list[int]]:
+        below = np.arange((16 << 20) // 4096)
+        found = [zones_of(machine.mem, below).tolist()]
+        await machine.dimms.add("dimm0", "128M", 1)
+        for word in ("online_movable", "offline", "online"):
+            await machine.write_sysfs(f"{MEMORY}/memory32/state", word)
+            found.append(zones_of(machine.mem, below).tolist())
+        return found
+
+    nodes = [{"cpus": str(cpu), "memory": size} for cpu, size in enumerate(("12M", "1M", "3M"))]
+    spec = machine_from_toml({"name": "shared", "maxmem": "144M", "node": nodes})
+    first, *others = run(spec, main).result
+    assert len(set(first)) == len(nodes) + 1
+    assert others == [first] * 3

@@ -3,6 +3,8 @@
 import errno
 from typing import Any
 
+import pytest
+
 from kernelsim.check.machine import check_machine
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.mm.space.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
@@ -144,3 +146,34 @@ def test_copies_of_pages_that_move_share_the_bus() -> None:
     latency = {"bus_bandwidth_bytes_per_s": 2 * 10**8}
     took_ns = run(machine_from_toml(SLOTS | {"latency": latency}), main).result
     assert took_ns > 2 * 5 * SIZE
+
+
+@pytest.mark.parametrize("does", ["read", "fsync"])
+def test_a_page_that_a_disk_works_on_is_waited_for_asleep(does: str) -> None:
+    """Who takes its block offline does not look again and again until a slow disk is done."""
+
+    async def main(machine: OpenMachine) -> tuple[int, int]:
+        await machine.dimms.add("dimm0", "128M")
+        await machine.write_sysfs(STATE, "online_movable")
+
+        async def user(process: Any) -> None:
+            fd = await process.open("/p")
+            if does == "fsync":
+                await process.write(fd, "64K")
+                await process.fsync(fd)
+            else:
+                await process.read(fd, "64K")
+
+        process = await machine.spawn("user", user)
+        await machine.sleep("1ms")
+        before = machine.kernel.engine.clock.number
+        await machine.write_sysfs(STATE, "offline")
+        events = machine.kernel.engine.clock.number - before
+        await process.wait()
+        return events, machine.now_ns
+
+    disk = {"name": "vda", "read_latency": "50ms", "write_latency": "50ms"}
+    files = [{"path": "/p", "size": "64K", "device": "vda"}]
+    events, now_ns = run(machine_from_toml(SLOTS | {"device": [disk], "files": files}), main).result
+    assert events < 3000
+    assert now_ns > 50 * 10**6

@@ -27,15 +27,16 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 EVERY_STEP = (
     "name:A adj:-1000 uid:1000 cpu:1 malloc:a:1 mallocw:b:64M free:b mtrim sbrk:-4K brkinfo "
     "mcycle:64K:5 mallocloop:1G:127T:2048 probe:1500M mmap:c:64M mmapshared:d:64M mmapnr:e:4G "
-    "munmap:e mlock:c munlock:c swapon:/dev/vdb:5 swapoff:/dev/vdb truncate:/mnt/x:1M msync:c "
-    "madvise:c:dontneed touchw:c:4K:1020K:1:8K touchr:d randw:c:7:100 "
+    "munmap:e part:p:c:8K:4K mlock:c munlock:c stack:s:64K swapon:/dev/vdb:5 swapoff:/dev/vdb "
+    "truncate:/mnt/x:1M msync:c madvise:c:dontneed touchw:c:4K:1020K:1:8K touchr:d randw:c:7:100 "
     "randr:c:7:100 randtime:c:11:20000:50 fillrand:c:3 grow:1M:2G growsnap:8M:1100M spreadpt:60000 "
-    "dents:10 setpol:interleave:01 mbind:c:bind:1 where:c wherehead:c:16 forkcow:c:8M:r "
-    "clonevm:c:8M vforkw:c:8M readf:/mnt/big1g:64K:200M readsteps:/mnt/cold16:4K:10:1M "
+    "dents:10 setpol:interleave:01 mbind:c:bind:1 where:c wherehead:c:16 churn:libumem:3:9:64K "
+    "movepages:c:1:100 forkcow:c:8M:r clonevm:c:8M vforkw:c:8M "
+    "readf:/mnt/big1g:64K:200M readsteps:/mnt/cold16:4K:10:1M "
     "cached:/mnt/cold16:v dontneed:/mnt/cold16 drop writef:/mnt/out:20M:64K:fsync fsync:/mnt/out "
     "mapfile:f:/mnt/cold16:s sample:100:900:/run/stop maps smaps rollup status statm numa_maps "
     "oom_score mem meminfo numastat cat:/proc/stat vm0 vmd:x snap:x mark:x poke:/sys/a:online "
-    "mkfile:/run/A wait:/run/A sleep:300 hold"
+    "mkfile:/run/A wait:/run/A sleep:300 kblock:4:2:atomic kfree:1 netrx:9:10 hold"
 )
 
 
@@ -148,7 +149,7 @@ def test_commands_are_typed():
         ("memhog mmap:1a:4K", "'1a' must be a region name"),
         ("memhog adj:1001", "'1001' must be a number in -1000..1000"),
         ("memhog mmap:a:4K randtime:a:1:5:101", "'101' must be a percentage"),
-        ("memhog mmap:a:4K madvise:a:sometimes", "must be one of dontneed"),
+        ("memhog mmap:a:4K madvise:a:sometimes", "must be one of normal"),
         ("memhog setpol:weird:0", "must be one of default"),
         ("memhog setpol:bind:x", "'x' must be node numbers"),
         ("memhog readf:mnt:64K", "'mnt' must be a path from /"),

@@ -48,7 +48,7 @@ def _moves_nothing(_value: object, _answer: object) -> tuple[int, int, int] | No
     return None
 
 
-def _frees_nothing(_value: object) -> PageRange | None:
+def _no_pages(_value: object) -> PageRange | None:
     return None
 
 
@@ -68,13 +68,15 @@ class Effect:
         moves: Which pages are elsewhere now, in whose place there is nothing: the first, how many,
             and where the first is; of the value and the answer.
         frees: Anonymous pages that may be dropped from now on, until they are stored to again.
+        protects: Pages whose entries may allow less than TLBs still do, while it is under way.
         stores: Where the program's stores went: of the value and the answer.
     """
 
     leaves: Callable[[MmStruct, Any], PageRanges] = _leaves_nothing
     drops: Callable[[Any, Any, PageRanges], PageRanges] = _drops_nothing
     moves: Callable[[Any, Any], tuple[int, int, int] | None] = _moves_nothing
-    frees: Callable[[Any], PageRange | None] = _frees_nothing
+    frees: Callable[[Any], PageRange | None] = _no_pages
+    protects: Callable[[Any], PageRange | None] = _no_pages
     stores: Callable[[Any, Any], Iterable[Stores]] = _stores_nothing
 
 

@@ -61,6 +61,7 @@ CALLS: Final = (
         handler=setrlimit,
         errors=(errno.EINVAL, errno.EPERM),
         form="word size size?",
+        steps={"setrlimit": {}},
         words=tuple(RESOURCES),
     ),
 )

@@ -216,8 +216,14 @@ CALLS: Final = (
         handler=mlockall,
         errors=(errno.EPERM, errno.ENOMEM, errno.EINVAL),
         form="",
+        steps={"mlockall": {}, "mlockfuture": {"future": True}},
     ),
     Call(
-        name="munlockall", mmap_lock="write_killable", value=Munlockall, handler=munlockall, form=""
+        name="munlockall",
+        mmap_lock="write_killable",
+        value=Munlockall,
+        handler=munlockall,
+        form="",
+        steps={"munlockall": {}},
     ),
 )

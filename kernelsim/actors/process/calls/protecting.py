@@ -20,6 +20,7 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea, page_align
 from kernelsim.mm.space.mprotect import change_protection, do_mprotect
 from kernelsim.mm.space.mremap import (
+    MREMAP_DONTUNMAP,
     MREMAP_FIXED,
     MREMAP_MAYMOVE,
     Move,
@@ -176,6 +177,8 @@ CALLS: Final = (
         handler=mprotect,
         errors=(errno.EINVAL, errno.ENOMEM, errno.EACCES),
         form="region number",
+        steps={"mprotect": {}},
+        effect=Effect(protects=lambda value: page_range(value.address, value.length)),
     ),
     Call(
         name="mremap",
@@ -185,6 +188,11 @@ CALLS: Final = (
         returns="mapping",
         errors=(errno.EINVAL, errno.ENOMEM, errno.EFAULT, errno.EAGAIN),
         form="region size",
+        steps={
+            "mremap": {},
+            "mremapinplace": {"flags": 0},
+            "mremapkeep": {"flags": MREMAP_MAYMOVE | MREMAP_DONTUNMAP},
+        },
         effect=Effect(leaves=_remapped_leaves, drops=_remapped_drops, moves=_remapped_moves),
     ),
 )

@@ -16,8 +16,9 @@ from kernelsim.actors.process.calls.compacting import compact_store
 from kernelsim.mm.page.memory_hotplug import OFFLINE, ONLINE, ONLINE_TYPES
 
 MEMORY: Final = "/sys/devices/system/memory/"
+NODE: Final = "/sys/devices/system/node/"
 BLOCK_FILE: Final = re.compile(re.escape(MEMORY) + r"memory([0-9]{1,12})/([a-z_]+)")
-COMPACT_FILE: Final = re.compile(r"/sys/devices/system/node/node([0-9]{1,4})/compact")
+COMPACT_FILE: Final = re.compile(re.escape(NODE) + r"node([0-9]{1,4})/compact")
 READ_ONLY: Final = ("phys_index", "removable", "valid_zones")
 TRUTH: Final = {"0": OFFLINE, "1": ONLINE}  # lib/kstrtox.c:kstrtobool, as far as people write it
 
