@@ -29,6 +29,11 @@ PSI_CPU_FULL: Final = 5  # of memory cgroups only: 0 for the whole machine
 PSI_NONIDLE: Final = 6
 NR_PSI_STATES: Final = 7
 
+# The states that a set of them has, one bit each
+STATES_IN: Final = tuple(
+    tuple(state for state in range(NR_PSI_STATES) if states >> state & 1)
+    for states in range(1 << NR_PSI_STATES)
+)
 JIFFY_NS: Final = 4 * NS_PER_MS  # HZ is 250
 PSI_PERIOD_NS: Final = (2 * 250 + 1) * JIFFY_NS  # PSI_FREQ
 EXPONENTS: Final = (1677, 1981, 2034)  # 1/exp(2s/10s), 1/exp(2s/60s), 1/exp(2s/300s), fixed point
@@ -84,11 +89,10 @@ class PsiCpu:
 
     def times_at(self, now_ns: int) -> list[int]:
         """Return the time in each state up to now: [PSI_*]."""
-        late_ns = now_ns - self.since_ns
-        return [
-            time_ns + (late_ns if self.states >> state & 1 else 0)
-            for state, time_ns in enumerate(self.times_ns)
-        ]
+        times_ns, late_ns = self.times_ns.copy(), now_ns - self.since_ns
+        for state in STATES_IN[self.states]:
+            times_ns[state] += late_ns
+        return times_ns
 
 
 @attrs.define

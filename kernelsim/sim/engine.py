@@ -74,7 +74,7 @@ class Engine:
         sleep: `await engine.sleep(ns)` lets virtual time pass.
         ended: How the run ended; None before.
         actors: The living ones by name.
-        accounts: Waiting times by name of lock or server.
+        enter_accounts: Enters what is kept elsewhere and not in an account yet.
         nr_dropped: Told messages that reached no actor.
     """
 
@@ -103,7 +103,8 @@ class Engine:
         self.sleep = self.clock.sleep
         self.ended: Ended | None = None
         self.actors: dict[str, Actor] = {}
-        self.accounts: dict[str, WaitAccount] = {}
+        self.enter_accounts: Callable[[], None] = lambda: None
+        self._accounts: dict[str, WaitAccount] = {}
         self.nr_dropped = 0
         self._rngs: dict[str, Rng] = {}
         self._watches = Watches()
@@ -232,9 +233,15 @@ class Engine:
         if self.sink is not None and self.sink.wants(actor, event):
             self.sink.emit(self.clock.now_ns, actor, event, fields)
 
+    @property
+    def accounts(self) -> dict[str, WaitAccount]:
+        """Waiting times by name of lock or server, up to now."""
+        self.enter_accounts()
+        return self._accounts
+
     def account(self, name: str) -> WaitAccount:
-        """Return the waiting times of the locks and servers of a name."""
-        return self.accounts.setdefault(name, WaitAccount())
+        """Return where the waiting times of the locks and servers of a name are entered."""
+        return self._accounts.setdefault(name, WaitAccount())
 
     async def _run_root(self, main: Callable[["Engine"], Awaitable[T]], results: list[T]) -> None:
         clock = self.clock

@@ -33,6 +33,6 @@ class BurstRunner(Protocol):
         """Enter in the accounts of tasks what those in the middle of a burst have done so far."""
         ...
 
-    def enter_locks(self) -> None:
-        """Enter holds of locks in compiled code where the actors enter theirs."""
+    def look_at_locks(self) -> None:
+        """Enter holds of locks in compiled code in their accounts, if it matters by now."""
         ...

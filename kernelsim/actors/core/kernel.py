@@ -211,6 +211,7 @@ class Kernel:
     is_panic_told: bool = False
     observer: Observer = attrs.field(factory=Observer)
     is_observed: bool = False
+    _space: Space | None = attrs.field(default=None, init=False)
     _ratelimits: dict[str, RateLimit] = attrs.field(factory=dict, init=False)
     _throttle_queues: dict[tuple[int, ThrottleReason], WaitQueue] = attrs.field(
         factory=dict, init=False
@@ -249,7 +250,10 @@ class Kernel:
     @property
     def space(self) -> Space:
         """What walks through page tables go over, as it is now."""
-        return Space(self.phys.mem, self.pool.pt, self.mms.mms)
+        kept, pt, mms = self._space, self.pool.pt, self.mms.mms
+        if kept is None or kept.pt is not pt or kept.mms is not mms:  # they have grown
+            kept = self._space = Space(self.phys.mem, pt, mms)
+        return kept
 
     @property
     def nr_swap_pages(self) -> int:

@@ -36,11 +36,12 @@ class LockRun:
         self._kernel, self._task = current
         self._point = point
 
-    def begin(self, *, computes: bool = False) -> bool:
+    def begin(self, *, computes: bool = False, makes_up: bool = False) -> bool:
         """Fill in when and where it is; False if each step has to be a message.
 
         Where the task computes others may want its CPU, or interrupts may have taken of its time:
-        a run that `computes` ends before it would have to look.
+        a run that `computes` ends before it would have to look. One that also `makes_up` for
+        that time when it computes need not begin without any.
         """
         kernel, cpu, run = self._kernel, self._task.cpu, self.run
         clock = kernel.engine.clock
@@ -49,7 +50,7 @@ class LockRun:
             until_ns = min(until_ns, int(cpu.row[B_SLICE_END]))
         if kernel.burst_pages == 1 or kernel.is_observed or clock.now_ns >= until_ns:
             return False
-        if computes and cpu.row[B_STOLEN]:
+        if computes and not makes_up and cpu.row[B_STOLEN]:
             return False
         if any(wants(node, self._point) for node in kernel.nodes):
             return False
@@ -66,5 +67,5 @@ class LockRun:
             return 0
         spent_ns = int(run[LR_NOW_NS]) - clock.now_ns
         clock.now_ns, clock.number = int(run[LR_NOW_NS]), int(run[LR_NUMBER])
-        self._kernel.bursts.enter_locks()
+        self._kernel.bursts.look_at_locks()
         return spent_ns

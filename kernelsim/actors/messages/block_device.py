@@ -3,7 +3,6 @@
 Units: sectors of 512 bytes, pages, ns.
 """
 
-import attrs
 import msgspec
 
 from kernelsim.block.mq_deadline import Request
@@ -22,12 +21,7 @@ class EndIo(msgspec.Struct, frozen=True, eq=False, gc=False, kw_only=True):
     failed: tuple[int, ...] = ()
 
 
-def _nr_pages(bio: "SubmitBio") -> int:
-    return bio.nr_pages
-
-
-@attrs.frozen(eq=False)
-class SubmitBio:
+class SubmitBio(msgspec.Struct, frozen=True, eq=False):
     """One request.
 
     Attributes:
@@ -38,7 +32,7 @@ class SubmitBio:
         cpu: Number of the CPU it does so on, which takes the interrupt at completion.
         end_io: What to tell when it is done, with its status; None for nothing.
         receiver: Whom to tell it.
-        nr_segments: Pieces of memory it moves; left out: one for each page.
+        nr_segments: Pieces of memory it moves; 0 for one for each page.
         throttled: WBT_RWQ_* that a throttled write was counted as when it began; None if it was
             not.
         wait: Answer at completion, with the status, instead of acceptance.
@@ -51,7 +45,7 @@ class SubmitBio:
     cpu: int
     end_io: EndIo | None = None
     receiver: ActorRef | None = None
-    nr_segments: int = attrs.field(default=attrs.Factory(_nr_pages, takes_self=True))
+    nr_segments: int = 0
     throttled: int | None = None
     wait: bool = False
 

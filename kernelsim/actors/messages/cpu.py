@@ -1,12 +1,11 @@
 """What a CPU hears: tasks that want it or leave it, and interrupts of other CPUs."""
 
-import attrs
+import msgspec
 
 from kernelsim.sched.fair import SchedEntity
 
 
-@attrs.frozen
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True, gc=False):
     """Let a task run; the answer comes when it does: a CPU, and whether it goes on.
 
     The CPU is another one if that took the task over while it waited. A task goes on that asks at
@@ -24,8 +23,7 @@ class Schedule:
     entity: SchedEntity
 
 
-@attrs.frozen
-class Deschedule:
+class Deschedule(msgspec.Struct, frozen=True, gc=False):
     """The running task leaves the CPU.
 
     Attributes:
@@ -37,8 +35,7 @@ class Deschedule:
     in_iowait: bool = False
 
 
-@attrs.frozen
-class FlushTlb:
+class FlushTlb(msgspec.Struct, frozen=True, gc=False):
     """Forget translations of one address space; the answer is the acknowledgement.
 
     Attributes:
@@ -54,8 +51,7 @@ class FlushTlb:
     times: int = 1
 
 
-@attrs.frozen
-class FlushKernelTlb:
+class FlushKernelTlb(msgspec.Struct, frozen=True, gc=False):
     """Forget translations of the kernel; the answer is the acknowledgement.
 
     Attributes:

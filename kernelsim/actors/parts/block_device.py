@@ -186,7 +186,8 @@ class BlockDevice(Actor):
             self._time_window(self.throttle.depth.window_ns())
         sectors = bio.nr_pages * SECTORS_PER_PAGE
         part = (bio, reply, now_ns)
-        request = Request(bio.is_write, bio.sector, sectors, [part], bio.nr_segments)
+        nr_segments = bio.nr_segments or bio.nr_pages
+        request = Request(bio.is_write, bio.sector, sectors, [part], nr_segments)
         self._scheduler.insert(request, now_ns)
 
     def _time_window(self, window_ns: int) -> None:

@@ -65,6 +65,9 @@ class NodeLock:
         clock: Of the run.
         server: When it is free, and its account.
         burst: Told how many actors wait, which a burst must not overtake.
+
+    Attributes:
+        enter_holds: Enters in the account what compiled code has held before now.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class NodeLock:
     ) -> None:
         self.server = server
         self.observer = Observer()
+        self.enter_holds: Callable[[], None] = lambda: None
         self._owner = owner
         self._clock = clock
         self._queued = burst.queued
@@ -85,6 +89,7 @@ class NodeLock:
     @property
     def account(self) -> WaitAccount:
         """How long it was held and waited for, by each user."""
+        self.enter_holds()
         return self.server.account
 
     @property
@@ -117,6 +122,7 @@ class NodeLock:
     def hold(self, asked_ns: int, hold_ns: int, user: str) -> None:
         """Hold the lock from now on."""
         now_ns = self._clock.now_ns
+        self.enter_holds()
         self.server.free_ns = now_ns + hold_ns
         self.note(asked_ns, now_ns, hold_ns, user)
 

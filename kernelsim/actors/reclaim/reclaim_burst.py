@@ -74,7 +74,7 @@ class ReclaimBurst:
     def go_on(self) -> int:
         """Take steps of the batch; return the one that is to be taken by messages, or DONE."""
         kernel, work = self._kernel, self.work
-        if work[WORK_STEP] == DONE or not self._locks.begin(computes=True):
+        if work[WORK_STEP] == DONE or not self._locks.begin(computes=True, makes_up=True):
             return int(work[WORK_STEP])
         mms = kernel.mms.mms
         if len(self._flushes) != len(mms.pgd_row):

@@ -137,8 +137,8 @@ class Accesses:
             row[B_VPN], row[B_STRIDE], row[B_WRITE], row[B_LISTED] = at, stride, write, 0
             row[B_LOCKED], row[B_FILE] = is_locked(vma), vma.file_number != 0
             row[B_IN_LRU_FAULT] = vma_has_recency(vma.flags)
-            await self._burst(row, policy, result)
-            done += await self._settle(row, lambda _vpn: vma, result)
+            columns = await self._burst(row, policy, result)
+            done += await self._settle(columns, lambda _vpn: vma, result)
         return done
 
     async def fault_in(self, vma: VmArea, vpn: int, result: FaultCounts, *, write: bool) -> int:
@@ -174,8 +174,8 @@ class Accesses:
             self._kernel.burst.access[task.cpu.number, : row[B_LEFT]] = packed[done:][: row[B_LEFT]]
             row[B_LISTED], row[B_AT], row[B_FILE] = 1, 0, mm.map.nr_of_files != 0
             row[B_IN_LRU_FAULT] = 1
-            await self._burst(row, task.mempolicy, result)
-            done += await self._settle(row, vma_of, result)
+            columns = await self._burst(row, task.mempolicy, result)
+            done += await self._settle(columns, vma_of, result)
         return done
 
     async def _one(
@@ -242,8 +242,12 @@ class Accesses:
             context = contexts.get(nid, policy.on_node(node), gfp)
             fill_request(requests[number], context, oom_victim=victim)
 
-    async def _burst(self, row: I64, policy: Mempolicy | None, result: FaultCounts) -> None:
-        """Let the CPU go on by itself, and count the faults it served, also when the run ends."""
+    async def _burst(self, row: I64, policy: Mempolicy | None, result: FaultCounts) -> list[int]:
+        """Let the CPU go on by itself, and count the faults it served, also when the run ends.
+
+        Returns:
+            What its columns say then.
+        """
         fill_requests = partial(self._fill_requests, row, policy)
         try:
             await self._kernel.bursts.run(self._entry.task, fill_requests)
@@ -252,11 +256,13 @@ class Accesses:
             for kind in range(NR_KINDS):
                 if columns[B_NR_FAULTS + kind]:
                     self._count(columns, kind, result)
+        return columns
 
-    async def _settle(self, row: I64, vma_of: Callable[[int], VmArea], result: FaultCounts) -> int:
+    async def _settle(
+        self, columns: list[int], vma_of: Callable[[int], VmArea], result: FaultCounts
+    ) -> int:
         """Do what stopped a burst; return the accesses done."""
         kernel, task = self._kernel, self._entry.task
-        columns: list[int] = row.tolist()
         if columns[B_HITS] or columns[B_NR_FAULTS + FAULT_SWAP]:
             vpn = columns[B_LAST_HIT]
             self._handler.note_hits(vma_of(vpn).start, vpn, columns[B_HITS])

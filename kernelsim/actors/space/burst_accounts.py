@@ -1,12 +1,14 @@
 """Enters what CPUs have done in compiled code in the accounts of the actors and of the tasks.
 
-Holds of locks and traffic are entered whenever the bursts come back to the actors; what a task has
-done when its burst is over, or somebody asks before that.
+Traffic is entered whenever the bursts come back to the actors, holds of locks when somebody can see
+the difference; what a task has done when its burst is over, or somebody asks before that.
 Interface: one `BurstAccounts` for the bursts of a machine.
 Units: ns.
 """
 
 from collections.abc import Mapping
+from operator import sub
+from typing import Final
 
 import numpy as np
 
@@ -14,24 +16,29 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.shared_server import NodeLock, SharedServer
 from kernelsim.mm.burst.columns import (
-    B_LOCK_NS,
+    B_HITS,
     B_NR_FAULTS,
-    B_STIME,
     B_UTIME,
     H_ASKED,
     H_BEGIN,
     H_CPU,
     H_HOLD,
     H_SERVER,
+    H_WAITED,
+    HOLDS_MAX,
     N_BAND,
     N_FREE,
     N_TIME,
     N_ZONE,
     NR_KINDS,
+    O_HAS_NEWS,
+    O_HITS,
     T_COUNT,
 )
 from kernelsim.mm.burst.lock_run import NR_HS_COLUMNS, sum_holds
-from kernelsim.mm.burst.run import has_news, take_hits
+
+# B_UTIME, B_STIME, B_LOCK_NS, B_HITS, B_LAST_HIT, B_NR_FAULTS…
+ACCOUNTED: Final = slice(B_UTIME, B_NR_FAULTS + NR_KINDS)
 
 
 class BurstAccounts:
@@ -54,7 +61,7 @@ class BurstAccounts:
         """Note where a task begins a burst."""
         number = task.cpu.number
         self._tasks[number] = task
-        self._entered[number] = self._burst.run[number].tolist()
+        self._entered[number] = self._burst.run[number, ACCOUNTED].tolist()
 
     def ends(self, number: int) -> None:
         """Enter what the task of a CPU has done; its burst is over."""
@@ -67,22 +74,24 @@ class BurstAccounts:
             self._enter_task(number)
 
     def _enter_task(self, number: int) -> None:
-        task, now = self._tasks[number], self._burst.run[number].tolist()
+        task, now = self._tasks[number], self._burst.run[number, ACCOUNTED].tolist()
         before, self._entered[number] = self._entered[number], now
-        task.utime_ns += now[B_UTIME] - before[B_UTIME]
-        task.cpu.state.user_ns += now[B_UTIME] - before[B_UTIME]
-        task.stime_ns += now[B_STIME] - before[B_STIME]
-        task.waits.lock_ns += now[B_LOCK_NS] - before[B_LOCK_NS]
-        kinds = slice(B_NR_FAULTS, B_NR_FAULTS + NR_KINDS)
-        self._kernel.processes[task.pid].minflt += sum(now[kinds]) - sum(before[kinds])
+        utime_ns, stime_ns, lock_ns, _, _, *nr_faults = map(sub, now, before)
+        task.utime_ns += utime_ns
+        task.cpu.state.user_ns += utime_ns
+        task.stime_ns += stime_ns
+        task.waits.lock_ns += lock_ns
+        self._kernel.processes[task.pid].minflt += sum(nr_faults)
 
     def enter(self) -> None:
-        """Enter holds and traffic where the actors enter theirs, and what waits for an actor."""
-        self.enter_locks()
+        """Enter traffic where the actors enter theirs, and what waits for an actor."""
+        self.look_at_locks()
         burst = self._burst
-        if self._kernel.has_rotating_swap:  # the next window of any task depends on them
-            self._kernel.cluster_readahead.hits += take_hits(burst)
-        if not has_news(burst):
+        has_news, hits = burst.order[O_HAS_NEWS : O_HITS + 1].tolist()
+        if hits and self._kernel.has_rotating_swap:  # the next window of any task depends on them
+            self._kernel.cluster_readahead.hits += hits
+            burst.run[:, B_HITS] = 0
+        if not has_news:
             return
         for nid in burst.kswapd_wanted.nonzero()[0].tolist():
             self._kernel.kswapd_states[nid].wants(int(burst.kswapd_wanted[nid]) - 1)
@@ -98,16 +107,28 @@ class BurstAccounts:
             account.wait_ns += wait_ns
             account.wait_ns_max = max(account.wait_ns_max, wait_ns_max)
 
+    def look_at_locks(self) -> None:
+        """Enter holds of locks if that tells anybody anything now.
+
+        Those that nobody waited for make only sums, and stay where they are until an actor takes
+        the lock, somebody reads its account, or there are many.
+        """
+        burst = self._burst
+        nr_holds, has_waited = burst.holds[0, : H_WAITED + 1].tolist()
+        if has_waited or nr_holds > HOLDS_MAX // 2 or burst.notes[0, 0]:
+            self.enter_locks()
+
     def enter_locks(self) -> None:
         """Enter holds of locks, and watermarks crossed under them, in the order of time."""
         burst = self._burst
-        nr_holds, nr_notes = int(burst.holds[0, 0]), int(burst.notes[0, 0])
+        nr_holds, has_waited = burst.holds[0, : H_WAITED + 1].tolist()
+        nr_notes = int(burst.notes[0, 0])
         if not nr_holds and not nr_notes:
             return
-        nr_sums = sum_holds(burst, self._sums) if nr_holds else 0
-        burst.holds[0, 0] = burst.notes[0, 0] = 0
+        nr_sums = 0 if has_waited else sum_holds(burst, self._sums)
+        burst.holds[0, : H_WAITED + 1] = burst.notes[0, 0] = 0
         notes = burst.notes[1 : 1 + nr_notes].tolist() if nr_notes else []
-        if nr_sums < 0:
+        if has_waited:
             self._enter_in_turn(burst.holds[1 : 1 + nr_holds].tolist(), notes)
             return
         for server, asked_ns, begin_ns, hold_ns, cpu, *others in self._sums[:nr_sums].tolist():

@@ -88,6 +88,9 @@ class Bursts:
         self._fill_requests: dict[int, Callable[[], None]] = {}
         self._due: _Due | None = None
         self._accounts = BurstAccounts(kernel, self._locks)
+        kernel.engine.enter_accounts = self._accounts.enter_locks
+        for lock in self._locks.values():
+            lock.enter_holds = self._accounts.enter_locks
         self._slab_requests = SlabRequests(kernel.alloc_contexts, kernel.nodes)
         self._witness = BurstWitness(kernel)
         seed = self._clock.schedule_seed
@@ -149,9 +152,9 @@ class Bursts:
         """Enter in the accounts of tasks what those in the middle of a burst have done so far."""
         self._accounts.enter_tasks()
 
-    def enter_locks(self) -> None:
-        """Enter holds of locks, and watermarks crossed under them, in the order of time."""
-        self._accounts.enter_locks()
+    def look_at_locks(self) -> None:
+        """Enter holds of locks in compiled code in their accounts, if it matters by now."""
+        self._accounts.look_at_locks()
 
     def advance(self) -> bool:
         """Do what is due now and before the next event of any other task.
@@ -213,7 +216,7 @@ class Bursts:
         row = self._burst.run[cpu]
         self._clock.now_ns = int(row[B_TIME])
         row[B_PHASE] = OUT
-        due = next_due(self._burst)
+        due = next_due(self._burst) if len(self._tasks) > 1 else -1
         if due >= 0:
             self._plan(due)
         return cpu

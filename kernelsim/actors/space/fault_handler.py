@@ -142,7 +142,8 @@ class FaultHandler(Actor):
         """
         kernel = self._kernel
         is_hopeless = kind == FAULT_FILE and self._file.is_hopeless(fault)
-        if not await self._make_tables(fault, nr_left_out=int(is_hopeless)):
+        may_lack_tables = kind in (FAULT_ANON, FAULT_FILE)  # all others have an entry
+        if may_lack_tables and not await self._make_tables(fault, nr_left_out=int(is_hopeless)):
             return KILLED
         if is_hopeless:
             return await self._end_file_fault(fault, BEHIND_END)

@@ -91,9 +91,10 @@ class SwapIn:
                 await zram_slot_free_notify(self._current)
                 return True, self._majflt(fault, majflt, tried=tried), 0
             if why == SWAP_RUN_NOT_CACHED:
+                slot = self._slot_of(fault.vpn)
                 kernel.mem.vm_event[PGMAJFAULT] += not majflt
-                majflt, skips_cache = 1, self.reader.skips_cache(self._slot_of(fault.vpn))
-                is_locked = await self.read_window(fault.vma, fault.vpn)
+                majflt, skips_cache = 1, self.reader.skips_cache(slot)
+                is_locked = await self.read_window(fault.vma, fault.vpn, slot)
             elif why == SWAP_RUN_LOCKED:
                 is_locked = await self.reader.wait_for(self._slot_of(fault.vpn))
             else:
@@ -167,7 +168,7 @@ class SwapIn:
     def _slot_of(self, vpn: int) -> int:
         return swap_slot_at(*self._kernel.space, self._mm.number, vpn)
 
-    async def read_window(self, vma: VmArea, vpn: int) -> bool:
+    async def read_window(self, vma: VmArea, vpn: int, target: int) -> bool:
         """Read the slot of a page and those around it; return when the first has come.
 
         Returns:
@@ -176,7 +177,6 @@ class SwapIn:
 
         Source: Linux 6.1 mm/swap_state.c:swapin_readahead, mm/page_io.c:swap_readpage
         """
-        target = self._slot_of(vpn)
         nr = self._choose_window(vma, vpn, target)
         is_alone = self._reads_alone(vma, target)
         await self.reader.read(self._context(vma, vpn), target, nr)

@@ -135,7 +135,7 @@ class SwapEmptier:
             if why == UNUSE_ERROR:
                 return -errno.EIO
             if why == UNUSE_NOT_CACHED:
-                await swap_in.read_window(vma, vpn)
+                await swap_in.read_window(vma, vpn, slot)
             elif why == UNUSE_LOCKED:
                 await swap_in.reader.wait_for(slot)
             elif why == UNUSE_WRITEBACK:

@@ -132,6 +132,9 @@ O_NUMBER: Final = 0  # of the last event that was scheduled
 O_TIME: Final = 1  # of the last event that was done
 O_IS_SEEDED: Final = 2  # 1: of events that are due at once, a seed decides which is first
 O_SEED: Final = 3
+O_HAS_NEWS: Final = 4  # 1: there is traffic to be accounted for, or a kswapd to be told
+O_HITS: Final = 5  # pages faults have found that swap readahead had brought, not taken yet
+NR_ORDER: Final = 6
 
 # Columns of `Burst.holds`
 H_SERVER: Final = 0
@@ -140,7 +143,9 @@ H_BEGIN: Final = 2
 H_HOLD: Final = 3
 H_CPU: Final = 4
 NR_HOLD_COLUMNS: Final = 5
-HOLDS_MAX: Final = 4096  # between two looks of the actors
+HOLDS_MAX: Final = 4096  # until they are entered in the accounts
+H_NR: Final = 0  # of row 0: how many rows follow
+H_WAITED: Final = 1  # and whether anybody waited for one of them
 
 # Columns of `Burst.notes`: zones whose free pages crossed a watermark
 N_TIME: Final = 0
@@ -195,7 +200,7 @@ class Burst(NamedTuple):
     free_ns: I64  # [server] when it is free for the next request
     queued: I64  # [server] requests of actors that wait there, or behind them
     nr_waiting: I64  # [server] CPUs that wait there, and not behind actors
-    holds: I64_2D  # [1 + HOLDS_MAX, H_*] of locks, in the order of their grants; [0, 0] = how many
+    holds: I64_2D  # [1 + HOLDS_MAX, H_*] of locks, in the order of their grants; row 0: H_NR, …
     traffic: I64_2D  # [server, T_*] of controllers, links and buses
     notes: I64_2D  # [1 + NOTES_MAX, N_*]; [0, 0] = how many
     band: I64  # [zone] where its free pages were when that was noted last; -1 for no pages
@@ -239,7 +244,7 @@ def new_burst(*, nr_cpus: int, nr_nodes: int, nr_zones: int) -> Burst:
         band=np.full(nr_zones, -1, np.int64),
         granted=np.zeros(nr_nodes, np.int64),
         placed=np.zeros(1, np.int64),
-        order=np.zeros(4, np.int64),
+        order=np.zeros(NR_ORDER, np.int64),
         due=np.zeros((3, nr_cpus), np.int64),
         cost=cost,
         distance=np.full((nr_nodes, nr_nodes), 10, np.int64),

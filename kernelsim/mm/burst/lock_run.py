@@ -22,6 +22,7 @@ from kernelsim.mm.burst.columns import (
     H_BEGIN,
     H_CPU,
     H_HOLD,
+    H_NR,
     H_SERVER,
     NR_HOLD_COLUMNS,
     Burst,
@@ -51,7 +52,7 @@ def has_time(burst: Burst, run: I64, ns: int) -> bool:
     """Tell whether a step of a length at most ends before others notice, and has room for notes."""
     is_late = run[LR_NOW_NS] + ns >= run[LR_UNTIL_NS]
     is_last = run[LR_NUMBER] + 2 * HOLDS_MAX >= run[LR_NUMBER_END]
-    has_room = burst.holds[0, 0] + HOLDS_MAX < len(burst.holds)
+    has_room = burst.holds[0, H_NR] + HOLDS_MAX < len(burst.holds)
     has_room = has_room and burst.notes[0, 0] + 2 * len(burst.band) < len(burst.notes)
     return bool(has_room and not is_late and not is_last)
 
@@ -72,8 +73,8 @@ def is_lock_free(burst: Burst, run: I64, server: int) -> bool:
 @inlined_leaf
 def hold(burst: Burst, run: I64, server: int, hold_ns: int) -> None:
     """Hold a lock that is free, and write that down for its account."""
-    burst.holds[0, 0] += 1
-    row = burst.holds[burst.holds[0, 0]]
+    burst.holds[0, H_NR] += 1
+    row = burst.holds[burst.holds[0, H_NR]]
     row[H_SERVER] = server
     row[H_ASKED] = run[LR_NOW_NS]
     row[H_BEGIN] = run[LR_NOW_NS]
@@ -109,20 +110,18 @@ def pass_time(run: I64, ns: int) -> None:
 
 @leaf
 def sum_holds(burst: Burst, sums: I64_2D) -> int:
-    """Add up the holds written down, lock by lock, if nobody waited for any of them.
+    """Add up the holds written down, lock by lock; nobody waited for any of them.
 
     Args:
         burst: The burst.
         sums: Gets a row for each lock in use: all holds but the last, and the last, HS_*.
 
     Returns:
-        How many rows; -1 if somebody waited.
+        How many rows.
     """
     nr_rows = 0
-    for at in range(1, 1 + burst.holds[0, 0]):
+    for at in range(1, 1 + burst.holds[0, H_NR]):
         row = burst.holds[at]
-        if row[H_BEGIN] > row[H_ASKED]:
-            return -1
         found = 0
         while found < nr_rows and sums[found, H_SERVER] != row[H_SERVER]:
             found += 1

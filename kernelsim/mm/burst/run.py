@@ -19,6 +19,9 @@ from kernelsim.mm.burst.columns import (
     C_HAS_BUS,
     CALL_NOTHING,
     ENTER,
+    H_NR,
+    O_HAS_NEWS,
+    O_HITS,
     O_NUMBER,
     O_TIME,
     STOP_DONE,
@@ -81,7 +84,7 @@ def go_on(
 @inlined_leaf
 def has_room(pt: PageTables, burst: Burst) -> bool:
     """Tell whether the arrays have room for what any one event adds."""
-    return burst.holds[0, 0] < len(burst.holds) - 2 and pt.state[PT_NR_FREE] > 0
+    return burst.holds[0, H_NR] < len(burst.holds) - 2 and pt.state[PT_NR_FREE] > 0
 
 
 @leaf
@@ -131,30 +134,23 @@ def run_burst(
         note_due(burst, cpu)
         if done >= nr_max:
             break
+    note_news(burst)
     due, _ = first_due(burst)
     return done, cpu, call, due
 
 
-@leaf
-def has_news(burst: Burst) -> bool:
-    """Tell whether there is traffic to be accounted for, or a kswapd to be told."""
+@inlined_leaf
+def note_news(burst: Burst) -> None:
+    """Tell the actors what they have to look at: O_HAS_NEWS, O_HITS."""
+    has_news, hits = False, 0
     for server in range(len(burst.traffic)):
-        if burst.traffic[server, T_COUNT]:
-            return True
+        has_news = has_news or burst.traffic[server, T_COUNT] != 0
     for nid in range(len(burst.kswapd_wanted)):
-        if burst.kswapd_wanted[nid]:
-            return True
-    return False
-
-
-@leaf
-def take_hits(burst: Burst) -> int:
-    """Return how many pages faults have found that swap readahead had brought, and forget them."""
-    hits = 0
+        has_news = has_news or burst.kswapd_wanted[nid] != 0
     for cpu in range(len(burst.run)):
         hits += burst.run[cpu, B_HITS]
-        burst.run[cpu, B_HITS] = 0
-    return int(hits)
+    burst.order[O_HAS_NEWS] = has_news
+    burst.order[O_HITS] = hits
 
 
 @leaf

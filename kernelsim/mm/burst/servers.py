@@ -28,7 +28,9 @@ from kernelsim.mm.burst.columns import (
     H_BEGIN,
     H_CPU,
     H_HOLD,
+    H_NR,
     H_SERVER,
+    H_WAITED,
     LRU,
     NEVER_NS,
     REFILL,
@@ -137,11 +139,13 @@ def let_next_wait(burst: Burst, server: int) -> None:
 def note_hold(burst: Burst, cpu: int) -> None:
     """Write down a hold that begins now, for the lock's account and the log."""
     run = burst.run[cpu]
-    burst.holds[0, 0] += 1
-    row = burst.holds[burst.holds[0, 0]]
+    burst.holds[0, H_NR] += 1
+    row = burst.holds[burst.holds[0, H_NR]]
     row[H_SERVER] = run[B_SERVER]
     row[H_ASKED] = run[B_BEGAN]
     row[H_BEGIN] = run[B_TIME]
+    if row[H_BEGIN] > row[H_ASKED]:
+        burst.holds[0, H_WAITED] = 1
     row[H_HOLD] = run[B_HOLD]
     row[H_CPU] = cpu
 

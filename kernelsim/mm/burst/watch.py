@@ -19,6 +19,7 @@ from kernelsim.mm.burst.columns import (
     B_ZONE,
     CALL_NOTHING,
     CLEAR,
+    H_NR,
     O_NUMBER,
     OUT,
     REFILL,
@@ -144,14 +145,14 @@ def run_watched(
     due = next_due(burst)
     while True:
         before = int(burst.run[due, B_PHASE]) if due >= 0 else OUT
-        nr_holds = burst.holds[0, 0]
+        nr_holds = burst.holds[0, H_NR]
         nr, last, call, due = run_burst(
             mem, pt, mms, swap, burst, before_ns, before_tie, before_number, 1
         )
         if nr == 0:
             break
         done, cpu = done + nr, last
-        note_step(mem, burst, watch, cpu, before, bool(burst.holds[0, 0] > nr_holds))
+        note_step(mem, burst, watch, cpu, before, bool(burst.holds[0, H_NR] > nr_holds))
         if call != CALL_NOTHING or done >= nr_max or burst.order[O_NUMBER] >= number_end:
             break
         if must_look(mem, watch) or not has_room(pt, burst):

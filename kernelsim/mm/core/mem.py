@@ -254,9 +254,12 @@ def is_spanned(zone: I64_2D, row: int, pfn: int) -> bool:
 
 @inlined_leaf
 def node_at(block_zone: I16, zone: I64_2D, pfn: int) -> int:
-    """Return the node of a pfn that lies in a zone; as `nid_of`, but cheap in a loop."""
-    row = int(block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
-    while not is_spanned(zone, row, pfn):
+    """Return the node of a pfn that lies in a zone, as `nid_of`, but cheap in a loop.
+
+    A pfn that lies in none, as the zero page of a test may, has the node of the last zone.
+    """
+    row, last = int(block_zone[pfn >> PAGEBLOCK_ORDER]) - 1, zone.shape[0] - 1
+    while row < last and not is_spanned(zone, row, pfn):
         row += 1
     return int(zone[row, Z_NID])
 

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
-from kernelsim.mm.burst.columns import C_LRU_HOLD_PAGE, Burst
+from kernelsim.mm.burst.columns import B_STOLEN, C_LRU_HOLD_PAGE, Burst
 from kernelsim.mm.burst.free_pages import FR_AT, free_unref_pages
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
@@ -152,6 +152,15 @@ def may_hold_lru_lock(burst: Burst, run: I64, nid: int, nr_pages: int) -> bool:
     return is_free and has_time(burst, run, longest_hold_ns(burst, mean_ns))
 
 
+@inlined_leaf
+def compute(burst: Burst, work: I64, run: I64, ns: int) -> None:
+    """Use the CPU for a time, and make up for what interrupts took of it."""
+    cpu = int(run[LR_CPU])
+    pass_time(run, int(ns + burst.run[cpu, B_STOLEN]))
+    burst.run[cpu, B_STOLEN] = 0
+    work[WORK_COMPUTED_NS] += ns
+
+
 @leaf
 def isolate(mem: Mem, burst: Burst, batch: ReclaimBatch, work: I64, run: I64) -> bool:
     """Take pages off the list; False if that cannot be done now."""
@@ -185,11 +194,10 @@ def judge(
 ) -> bool:  # fmt: skip
     """Decide about a chunk; False if others may notice."""
     ns = int(work[WORK_SCAN_NS]) * nr_to_judge(batch, work)
-    if not has_time(burst, run, ns):
-        return False
-    pass_time(run, ns)
-    work[WORK_COMPUTED_NS] += ns
     cpu = int(run[LR_CPU])
+    if not has_time(burst, run, int(ns + burst.run[cpu, B_STOLEN])):
+        return False
+    compute(burst, work, run, ns)
     burst.placed[0] -= judge_chunk(mem, pt, mms, swap, files, lruvec, cpu, batch, work)
     return True
 
@@ -263,15 +271,14 @@ def write(mem: Mem, burst: Burst, batch: ReclaimBatch, plug: SwapPlug, work: I64
     """
     nr = int(batch.stat[STAT_NR_TO_WRITE])
     ns = int(work[WORK_SLOT_NS] * (nr - work[WORK_CHARGED]))
-    if not has_time(burst, run, ns):
+    if not has_time(burst, run, int(ns + burst.run[run[LR_CPU], B_STOLEN])):
         return False
     work[WORK_PLUGGED] = join(
         mem, plug, batch.to_write, int(work[WORK_PLUGGED]), nr, int(work[WORK_MAX_SEGMENTS])
     )
     if work[WORK_PLUGGED] < nr:
         return False
-    pass_time(run, ns)
-    work[WORK_COMPUTED_NS] += ns
+    compute(burst, work, run, ns)
     after_write(batch, work)
     return True
 

@@ -3,6 +3,7 @@
 from errno import EIO
 
 import attrs
+import msgspec
 import pytest
 
 from kernelsim.actors.messages.block_device import EndIo, SubmitBio
@@ -270,7 +271,7 @@ def test_a_run_that_ends_with_writes_under_way_judges_the_depth_no_more(monkeypa
         for _ in range(3):
             disk.throttle.try_begin(WBT_RWQ_BG, engine.now_ns)
             write = bio(receiver, is_write=True, nr_pages=10**9 // PAGE_NS)  # a second long
-            await disk.ref.ask(attrs.evolve(write, throttled=WBT_RWQ_BG))
+            await disk.ref.ask(msgspec.structs.replace(write, throttled=WBT_RWQ_BG))
 
     on_disk(1, scenario)
     assert judged == [True]

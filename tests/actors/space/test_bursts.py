@@ -3,6 +3,7 @@
 import attrs
 import pytest
 
+from kernelsim.mm.burst.columns import H_NR
 from tests.small_machine import PAGE, run, small_machine
 
 SPREAD = {"cache_line_spread_permille": 1000}
@@ -56,6 +57,20 @@ def test_waits_are_entered_and_logged_as_for_messages():
     assert zone.nr_waits > 0
     assert zone.wait_ns == sum(zone.by_pair.values())
     assert sum(event[2] == "ks_lock_wait" for event in log) >= zone.nr_waits
+
+
+def test_who_reads_an_account_finds_all_holds_of_a_lock():
+    """Compiled code keeps those that nobody waited for; a lock's account that is read has them."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        await process.touch(await process.mmap("1M"), write=True)
+        lock, nr_kept = machine.kernel.nodes[0].lru_lock, int(machine.kernel.burst.holds[0, H_NR])
+        return nr_kept, lock.server.account.nr_holds, lock.account.nr_holds
+
+    nr_kept, nr_entered, nr_holds = run(small_machine(), main).result
+    assert nr_kept > 0
+    assert nr_holds > nr_entered
 
 
 def test_who_looks_at_a_process_in_a_burst_sees_what_it_has_done():

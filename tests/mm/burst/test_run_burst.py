@@ -79,6 +79,7 @@ class Lab:
         self.mem, self.burst = machine.mem, machine.kernel.burst
         self.processes = processes
         self.first = [region.address // PAGE for region in regions]
+        self.kernel.engine.enter_accounts()  # what was held until now is no part of it
 
     def begin(self, cpu=0, *, at=16, nr=1, write=True, stride=1, time=START):
         """Let a CPU access pages of its process's region; return its columns."""

@@ -31,7 +31,7 @@ from kernelsim.mm.space.pgtable import (
     pte_at,
     pte_pfn,
 )
-from tests.table_box import TableBox
+from tests.table_box import FIRST_PFN, TableBox
 from tests.tlb_box import make_tlb
 from tests.tlb_look import in_tlb
 
@@ -151,7 +151,7 @@ def test_read_sets_accessed_and_write_sets_dirty_and_token(box: Box) -> None:
 def test_an_access_that_hits_goes_to_the_frame_of_the_entry(box: Box) -> None:
     """Without a flush a load reads the old frame, and a store is lost in it; then it is right."""
     mm = box.new_mm()
-    pfn, other = box.map(mm, 8, 1, token=5)[0], 2
+    pfn, other = box.map(mm, 8, 1, token=5)[0], FIRST_PFN + 1000
     box.mem.pages.token[other] = 6
     tlb = make_tlb()
     box.touch(mm, 8, 1, tlb=tlb, write=True, token=5)
