@@ -32,13 +32,12 @@ from kernelsim.actors.parts.observer import Observer
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
-from kernelsim.config.zones import ZoneType
 from kernelsim.fs.fs_writeback import WbReason
 from kernelsim.fs.inode import Inode
 from kernelsim.fs.namespace import Namespace
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.burst.servers import drawn_ns
-from kernelsim.mm.core.mem import I64, Z_SPANNED, Z_START_PFN, Mem
+from kernelsim.mm.core.mem import I64, Mem
 from kernelsim.mm.core.xarray_pool import XArrayPool
 from kernelsim.mm.file.address_space import AddressSpaces
 from kernelsim.mm.file.page_writeback import Writeback
@@ -48,7 +47,7 @@ from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.reclaim.lru_gen_mm_list import MmListState
 from kernelsim.mm.reclaim.throttle_reason import ThrottleReason
 from kernelsim.mm.reclaim.vmscan_kswapd import KswapdState
-from kernelsim.mm.space.init_mm import InitMm, make_init_mm
+from kernelsim.mm.space.init_mm import InitMm, init_mm_of
 from kernelsim.mm.space.mm_registry import MmRegistry
 from kernelsim.mm.space.page_table_pool import PageTablePool, Space
 from kernelsim.mm.space.thread_stack import ThreadStack
@@ -65,7 +64,6 @@ KERN_ALERT: Final = 1
 KERN_ERR: Final = 3  # the least that a console shows with "quiet" (CONSOLE_LOGLEVEL_QUIET)
 KERN_WARNING: Final = 4
 KERN_INFO: Final = 6
-LOW_ZONES: Final = (ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL)
 PANIC: Final = "panic"  # state of the end of a run whose simulated kernel panicked
 
 
@@ -225,17 +223,7 @@ class Kernel:
     @cached_property
     def init_mm(self) -> InitMm:
         """The kernel's own address space."""
-        zone, nr_types = self.mem.zone, len(self.phys.zone_types)
-        low = [
-            int(row[Z_START_PFN] + row[Z_SPANNED])
-            for number, row in enumerate(zone)
-            if row[Z_SPANNED] and self.phys.zone_types[number % nr_types] in LOW_ZONES
-        ]
-        arch = self.spec.arch
-        if arch == "x86_64":  # all memory is
-            low = (zone[:, Z_START_PFN] + zone[:, Z_SPANNED]).tolist()
-            low.append(self.spec.dimm_window[1] * bool(self.spec.maxmem_bytes))  # what comes, too
-        return make_init_mm(arch, max(low), len(self.cpus))
+        return init_mm_of(self.spec, self.phys, len(self.cpus))
 
     @cached_property
     def mem(self) -> Mem:

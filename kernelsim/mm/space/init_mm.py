@@ -4,13 +4,21 @@ Linux: init_mm of mm/init-mm.c, 6.1.
 Interface: `InitMm`, one a machine.
 """
 
+from typing import Final
+
 import attrs
 
+from kernelsim.config.machine import MachineSpec
+from kernelsim.config.zones import ZoneType
+from kernelsim.mm.core.mem import Z_SPANNED, Z_START_PFN
+from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.highmem import Pkmap
 from kernelsim.mm.space.kernel_layout import KernelLayout, kernel_layout
 from kernelsim.mm.space.vmalloc import KernelTables, VmapAreas, VmStruct, lazy_max_pages
 from kernelsim.units import PAGE_SHIFT
+
+LOW_ZONES: Final = (ZoneType.ZONE_DMA, ZoneType.ZONE_DMA32, ZoneType.ZONE_NORMAL)
 
 
 @attrs.define
@@ -45,6 +53,20 @@ class InitMm:
         if layout.last_pkmap and 0 <= slot < layout.last_pkmap:
             return self.pkmap.pfn[slot] if self.pkmap.count[slot] else None
         return self.tables.ptes.get(vpn)
+
+
+def init_mm_of(spec: MachineSpec, phys: PhysMem, nr_cpus: int) -> InitMm:
+    """Return the kernel's address space of a machine that has booted."""
+    zone, nr_types = phys.mem.zone, len(phys.zone_types)
+    low = [
+        int(row[Z_START_PFN] + row[Z_SPANNED])
+        for number, row in enumerate(zone)
+        if row[Z_SPANNED] and phys.zone_types[number % nr_types] in LOW_ZONES
+    ]
+    if spec.arch == "x86_64":  # all memory is
+        low = (zone[:, Z_START_PFN] + zone[:, Z_SPANNED]).tolist()
+        low.append(spec.dimm_window[1] * bool(spec.maxmem_bytes))  # what comes, too
+    return make_init_mm(spec.arch, max(low), nr_cpus)
 
 
 def make_init_mm(arch: str, max_low_pfn: int, nr_cpus: int) -> InitMm:
