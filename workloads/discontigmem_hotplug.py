@@ -4,7 +4,7 @@ An old machine of two nodes with 256 MiB each has room for a DIMM of 128 MiB at 
 one flat map, and it cannot grow: the last node's reaches to the end of the DIMM's room from boot
 on, and 40 bytes for each frame up to there are spent before anything comes. So a DIMM that comes
 takes no page for its map, and one that leaves gives none back. A block of a node that goes offline
-is a hole in the node's map, and what lay there has moved.
+is a hole in the node's map, and the pages that lay there have moved.
 """
 
 from kernelsim.config.machine import MachineSpec
@@ -67,16 +67,20 @@ async def main(machine: MachineHandle) -> None:
     await machine.dimms.remove("dimm0")
     machine.note(f"dimm0 has left: {machine.vmstat['pgmigrate_success'] - moved} pages were moved")
 
-    before = managed(machine)
+    large = await user.mmap("160M")  # more than the first block of node 1 has
+    await user.touch(large, write=True)
+    before, moved = managed(machine), machine.vmstat["pgmigrate_success"]
     await machine.write_sysfs(state(MIDDLE), "offline")
-    hole = before - managed(machine)
+    hole, moved = before - managed(machine), machine.vmstat["pgmigrate_success"] - moved
     machine.expect(hole == BLOCK_PAGES, "all of the block is gone")
+    machine.expect(moved > 0, "pages of the program lay there")
     machine.note(
-        f"memory{MIDDLE} is offline: {hole} frames inside node 1 are a hole, "
+        f"memory{MIDDLE} is offline, {moved} pages were moved: {hole} frames are a hole in node 1, "
         f"{hole * maps.struct_page_bytes} bytes of its map are for nothing"
     )
     page = maps.pfn_to_page(MIDDLE * BLOCK_PAGES)
     machine.expect(maps.page_to_pfn(page) == MIDDLE * BLOCK_PAGES, "and are still looked up there")
-    await user.touch(region)  # a load that finds other bytes than were stored ends the run
+    again = await user.touch(large)  # at the same addresses
+    machine.expect(again.minflt + again.majflt == 0, "the pages that moved are mapped as before")
     await machine.write_sysfs(state(MIDDLE), "online")
     machine.expect(managed(machine) == before, "it comes back")

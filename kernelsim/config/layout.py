@@ -4,6 +4,7 @@ Linux: arch/x86/mm/init.c:zone_sizes_init, mm/page_alloc.c:find_zone_movable_pfn
 :free_area_init_core.
 Differs: How many pages of a zone the buddy system gets is an estimate, see `reserved_estimate`, and
 no ACPI tables lie at the end of memory.
+Differs: The struct pages of holes lie beside the kernel, also those in the map of another node.
 Interface: `lay_out_nodes` turns sizes into zones; `NodeMemory` says what a person asked for.
 Units: pages of 4 KiB; pfn.
 

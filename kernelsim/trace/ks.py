@@ -123,7 +123,7 @@ class ks_fault(Tracepoint, frozen=True):
 
 
 class ks_fault_retry(Tracepoint, frozen=True):
-    """The kernel waited without mmap_lock for a page being read: the fault begins afresh."""
+    """The kernel waited for a page that was being read: the fault begins afresh."""
 
     when: ClassVar[str] = "when it begins afresh"
 

@@ -8,8 +8,8 @@ from kernelsim.actors.alloc import page_allocator
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.hotplug.acpi import WORKER
 from kernelsim.actors.reclaim.kswapd import Kswapd
+from kernelsim.actors.space import file_fault, swap_in
 from kernelsim.actors.space.accesses import Accesses
-from kernelsim.actors.space.file_fault import FileFault
 from kernelsim.explore.accounts import Heard
 from kernelsim.explore.plan import Plan
 from kernelsim.explore.run import run_plan
@@ -83,13 +83,14 @@ def user_as_system(patch: pytest.MonkeyPatch) -> None:
 
 def lose_retries(patch: pytest.MonkeyPatch) -> None:
     """Count no fault that begins afresh."""
-    real = FileFault._count_retry
+    real = file_fault.count_retry
 
-    def count(self: Any, fault: Any, *, is_major: bool) -> None:
-        real(self, fault, is_major=is_major)
-        self._kernel.mem.vm_event[PGFAULT] -= 1
+    def count(current: Any, fault: Any, *, is_major: bool) -> None:
+        real(current, fault, is_major=is_major)
+        current.kernel.mem.vm_event[PGFAULT] -= 1
 
-    patch.setattr(FileFault, "_count_retry", count)
+    patch.setattr(file_fault, "count_retry", count)
+    patch.setattr(swap_in, "count_retry", count)
 
 
 def fail_unheard(patch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from kernelsim.actors.file.file_write import FileWriter
 from kernelsim.actors.file.filemap import READAHEAD_GFP, page_cache_async_ra
 from kernelsim.actors.file.page_io import read_again, read_window
 from kernelsim.actors.messages.fault_handler import KEEP, PageFault
+from kernelsim.actors.space.fault_retry import count_retry
 from kernelsim.actors.space.file_fault_result import (
     BEHIND_END,
     IO_ERROR,
@@ -35,12 +36,11 @@ from kernelsim.actors.space.file_fault_result import (
 )
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.shmem import shmem_fault
-from kernelsim.actors.tracing import trace, wants
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import PG_dirty, PG_locked, PG_readahead, PG_reclaim, PG_uptodate, nid_of
 from kernelsim.mm.core.mlock import mlock_new_folio
-from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
+from kernelsim.mm.core.vmstat import PGMAJFAULT
 from kernelsim.mm.core.xarray import xa_load, xa_next
 from kernelsim.mm.file.address_space import page_key
 from kernelsim.mm.file.filemap_fault import (
@@ -65,7 +65,6 @@ from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import PT_BITS, pte_at, pte_pfn
 from kernelsim.mm.space.vm_flags import VmFlag
-from kernelsim.trace.ks import ks_fault_retry
 from kernelsim.units import PAGE_SHIFT
 
 
@@ -107,14 +106,8 @@ class FileFault:
             tried = True
             self._task.rss_stat.count_faults(1, (result.nr_mapped,))
             if not self._is_ending():
-                self._count_retry(fault, is_major=bool(result.majflt))
+                count_retry(self._current, fault, is_major=bool(result.majflt))
         return KILLED
-
-    def _count_retry(self, fault: PageFault, *, is_major: bool) -> None:
-        task = self._task
-        self._kernel.mem.vm_event[PGFAULT] += 1
-        if wants(task, ks_fault_retry):
-            trace(task, ks_fault_retry(task.pid, fault.vpn, is_major))
 
     async def _do_fault(self, fault: PageFault, *, tried: bool) -> FileFaultResult:
         if not fault.write:

@@ -4,9 +4,9 @@ Linux: mm/memory.c:do_swap_page, mm/swap_state.c:swap_vma_readahead, mm/page_io.
 A page in the swap cache is mapped at once. Otherwise pages are allocated for the fault and for
 the window around it, the slots are read, and the task sleeps until the device has delivered its
 own page. Pages read ahead stay in the cache, for the next faults to find.
-A fault that finds its page locked, being read, lets mmap_lock go and waits (VM_FAULT_RETRY): it
-begins afresh, counts twice in pgfault, and is one of its task's major faults, whoever reads the
-page. Of a window of one page the fault itself waits for the read, and goes on.
+A fault that finds its page locked, being read, begins afresh when it has come (VM_FAULT_RETRY):
+it counts twice in pgfault, and is one of its task's major faults, whoever reads the page. Of a
+window of one page the fault itself waits for the read, and goes on.
 Units: pages, ns.
 """
 
@@ -19,11 +19,11 @@ from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.messages.fault_handler import KEEP, PageFault
 from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
+from kernelsim.actors.space.fault_retry import count_retry
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.swap_read import WINDOW_MAX, SwapReader
-from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.core.mem import PG_swapcache
-from kernelsim.mm.core.vmstat import PGFAULT, PGMAJFAULT
+from kernelsim.mm.core.vmstat import PGMAJFAULT
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
@@ -43,7 +43,6 @@ from kernelsim.mm.swap.swap_readahead import (
     unpack_ra,
 )
 from kernelsim.mm.swap.swap_state import delete_from_swap_cache
-from kernelsim.trace.ks import ks_fault_retry
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -102,7 +101,9 @@ class SwapIn:
                 return False, self._majflt(fault, majflt, tried=tried), signal
             if is_locked and not tried:
                 tried = True
-                self._count_retry(fault, is_major=bool(majflt))
+                if not task.killed:  # else it does not begin any more
+                    task.rss_stat.count_faults(1, ())
+                    count_retry(self._current, fault, is_major=bool(majflt))
         return False, self._majflt(fault, majflt, tried=tried), 0
 
     def _majflt(self, fault: PageFault, majflt: int, *, tried: bool) -> int:
@@ -111,19 +112,6 @@ class SwapIn:
         Source: Linux 6.1 mm/memory.c:mm_account_fault
         """
         return int(majflt or (tried and fault.token != KEEP))
-
-    def _count_retry(self, fault: PageFault, *, is_major: bool) -> None:
-        """Count a fault once more, as it begins afresh.
-
-        Source: Linux 6.1 mm/filemap.c:__folio_lock_or_retry, mm/memory.c:handle_mm_fault
-        """
-        task = self._task
-        if task.killed:  # it does not begin any more
-            return
-        self._kernel.mem.vm_event[PGFAULT] += 1
-        task.rss_stat.count_faults(1, ())
-        if wants(task, ks_fault_retry):
-            trace(task, ks_fault_retry(task.pid, fault.vpn, is_major))
 
     def _token(self, fault: PageFault) -> int:
         """Return what a store leaves: what the page in the swap cache holds if that is to stay."""

@@ -123,9 +123,10 @@ def test_a_fault_that_finds_its_page_locked_counts_twice(page_cluster):
         before = counted(machine)
         read = await process.touch(mapping)
         faults, majors, readahead = counted(machine) - before
-        assert majors == read.majflt > 100
+        # Of its task a fault that began afresh is major, too, whoever had the page read.
+        assert read.majflt >= majors > 100
         assert (readahead > 0) == (page_cluster > 0)
-        return faults - read.minflt - read.majflt, majors
+        return faults - read.minflt - read.majflt, read.majflt
 
     spec = small_machine(memory="8M", swap="16M", sysctl={"vm.page-cluster": page_cluster})
     twice, majors = run(spec, main).result
@@ -137,7 +138,7 @@ def test_who_waits_for_a_page_that_another_reads_has_a_major_fault_too():
 
     async def main(machine):
         process, hog = await machine.spawn("p", cpu=0), await machine.spawn("hog")
-        mapping, more = await process.mmap(PAGE), await hog.mmap("9M")
+        mapping, more = await process.mmap(PAGE), await hog.mmap("12M")
         await process.touch(mapping, write=True)
         await hog.touch(more, write=True)
         await hog.munmap(more)
