@@ -120,8 +120,13 @@ def unequal(
         ),
     ]
     for index, zone_type in enumerate(kernel.phys.zone_types):
-        stalls = int(events[ALLOCSTALL_DMA + index])
-        sums.append((f"allocstall of {zone_type.name}", stalls, heard.stalls[zone_type]))
+        told = heard.stalls[zone_type]
+        if (
+            zone_type == ZoneType.ZONE_NORMAL
+            and ZoneType.ZONE_HIGHMEM not in kernel.phys.zone_types
+        ):
+            told += heard.stalls[ZoneType.ZONE_HIGHMEM]  # OPT_ZONE_HIGHMEM of include/linux/gfp.h
+        sums.append((f"allocstall of {zone_type.name}", int(events[ALLOCSTALL_DMA + index]), told))
     if not events[PGSCAN_DIRECT_THROTTLE]:  # else they waited for kswapd, too
         reclaim_ns = sum(each.reclaim_ns for each in ended)
         reclaim_ns += sum(task.waits.reclaim_ns for task in kernel.kthreads)

@@ -62,7 +62,7 @@ def test_processes_are_one_table_and_the_longest_wait_for_memory_comes_first():
         idle = [await machine.spawn(f"idle{number}") for number in range(2)]
         hog = await machine.spawn("hog")
         await hog.touch(await hog.mmap("80M"), write=True)
-        await idle[1].touch(await idle[1].mmap("1M"))
+        await idle[1].touch(await idle[1].mmap("32M"))
 
     tables = {table.title.partition(",")[0]: table for table in run(main).summary.tables}
     processes = tables["processes"]
