@@ -69,7 +69,7 @@ def test_a_32_bit_process_has_three_gib_of_addresses(arch):
 
 
 def test_page_tables_lie_in_high_memory_too():
-    """With CONFIG_HIGHPTE, as Debian has it; the top one, there since the program began, may not."""
+    """With CONFIG_HIGHPTE, as Debian has it; the top one may not, and is there before."""
 
     async def main(machine):
         process = await machine.spawn("p")

@@ -138,7 +138,7 @@ def test_a_task_in_swapoff_that_was_taken_already_is_no_victim_again():
         fault=tuple(slow),
         machine={
             "name": "m",
-            "node": [{"cpus": "0-0", "start": "1M", "memory": "1M"}],
+            "node": [{"cpus": "0-0", "start": "1M", "memory": "1192K"}],
             "device": [{"name": "vda"}],
             "swap": [{"size": "4096K", "device": "vda"}],
             "files": [{"path": "/p", "size": "4096K", "device": "vda"}],
