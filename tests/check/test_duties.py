@@ -55,7 +55,7 @@ def only(found: str, text: str) -> bool:
 
 async def writer(process: Any) -> None:
     """Write more than fits, read it again, then end."""
-    area = await process.mmap("10M")
+    area = await process.mmap("8M")
     await process.touch(area, write=True)
     await process.touch(area)
     await process.exit()
