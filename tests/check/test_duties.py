@@ -381,7 +381,7 @@ def test_a_counter_of_the_wrong_kind_is_found(name):
     (first, more), (second, less), text = COUNTERS[name]
 
     async def main(machine: OpenMachine) -> None:
-        await pressed(machine)
+        await (pressed if "steal" in name else churned)(machine)
         machine.mem.vm_event[first] += more
         machine.mem.vm_event[second] += less
 
