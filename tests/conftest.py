@@ -3,11 +3,16 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 
 import hypothesis
 import pytest
+
+# Whose tests are the longest. They come first, so that at the end no process has a long one to do
+# while the others have none left.
+LONGEST = ("oracle", "workloads", "emergence", "explore", "check")
 
 IN_CI = bool(os.environ.get("KERNELSIM_CI"))
 
@@ -17,6 +22,38 @@ hypothesis.settings.register_profile(
     "kernelsim-ci", hypothesis.settings.get_profile("kernelsim"), derandomize=True
 )
 hypothesis.settings.load_profile("kernelsim-ci" if IN_CI else "kernelsim")
+
+
+def is_odd_worker() -> bool:
+    """Tell whether this is every other one of the processes that share the tests."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "gw0")[-1] in "13579"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Iterator[None]:
+    """Let every other process go through the folders backwards.
+
+    All of them read all tests, and keep what their assertions were rewritten to. So each rewrites
+    the half that it comes to first.
+    """
+    report = yield
+    if is_odd_worker() and isinstance(collector, pytest.Session | pytest.Directory):
+        report.result.reverse()
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files in one order, whichever way they were read: those with long tests first."""
+    items.sort(key=lambda item: order_of(item.path))
+
+
+def order_of(path: Path) -> tuple[bool, tuple[str, ...]]:
+    """Say where a file comes among all files of tests."""
+    parts = path.relative_to(Path(__file__).parent).parts
+    return parts[0] not in LONGEST, parts
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
+from functools import cache
 from typing import NamedTuple
 
 from tests.house_rules import Source
@@ -77,7 +78,7 @@ def used_names(source: Source) -> Iterator[tuple[str, tuple[str, int]]]:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
         for line in range(node.lineno, (node.end_lineno or 0) + 1)
     }
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             name = node.id if isinstance(node, ast.Name) else node.attr
             yield name, (source.path, node.lineno)
@@ -90,6 +91,12 @@ def used_names(source: Source) -> Iterator[tuple[str, tuple[str, int]]]:
             yield node.value.rpartition(":")[2], (source.path, node.lineno)
 
 
+@cache  # two tests go through the same sources
+def names_of(source: Source) -> tuple[list[Name], list[tuple[str, tuple[str, int]]]]:
+    """Return the public names of a source, and those it uses."""
+    return list(public_names(source)), list(used_names(source))
+
+
 def unused_names(read: list[Source], allowed: Iterable[str] = ()) -> list[Name]:
     """Find public names that only themselves, other unused names, or nothing refers to.
 
@@ -98,12 +105,12 @@ def unused_names(read: list[Source], allowed: Iterable[str] = ()) -> list[Name]:
         allowed: Patterns of names, and of files, that need no caller.
     """
     package = [source for source in read if source.path.startswith("kernelsim/")]
-    names = [name for source in package for name in public_names(source)]
+    names = [name for source in package for name in names_of(source)[0]]
     patterns = tuple(allowed)
     names = [name for name in names if not name.is_one_of(patterns)]
     uses: dict[str, list[tuple[str, int]]] = {}
     for source in read:
-        for word, place in used_names(source):
+        for word, place in names_of(source)[1]:
             uses.setdefault(word, []).append(place)
     unused: list[Name] = []
     while True:

@@ -95,10 +95,16 @@ def room_of(module: str) -> str:
     return ".".join(parts)
 
 
-@lru_cache(maxsize=1)  # a rule asks for the tree of one source several times
+@lru_cache(maxsize=1)  # a rule asks for the tree of one source several times, and so does the next
 def parsed(text: str) -> ast.Module:
     """Parse a source."""
     return ast.parse(text)
+
+
+@lru_cache(maxsize=1)  # as above
+def walked(text: str) -> list[ast.AST]:
+    """List every node of a source."""
+    return list(ast.walk(parsed(text)))
 
 
 class Source(NamedTuple):
@@ -111,6 +117,11 @@ class Source(NamedTuple):
     def tree(self) -> ast.Module:
         """The parsed text."""
         return parsed(self.text)
+
+    @property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree, in the order of `ast.walk`."""
+        return walked(self.text)
 
     @property
     def folder(self) -> str:
@@ -154,15 +165,15 @@ def too_long_files(source: Source) -> Iterator[int]:
 
 def too_long_functions(source: Source) -> Iterator[int]:
     """A function's body, without its docstring, has at most 60 lines."""
-    for node in functions(source.tree):
+    for node in functions(source):
         body = node.body[1:] if ast.get_docstring(node) is not None else node.body
         if body and body[-1].end_lineno - body[0].lineno + 1 > BODY_LINES_MAX:
             yield node.lineno
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Find the functions and methods of a tree, nested ones too."""
-    for node in ast.walk(tree):
+def functions(source: Source) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Find the functions and methods of a source, nested ones too."""
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -188,9 +199,9 @@ def missing_docstrings(source: Source) -> Iterator[int]:
             waiting.extend(node.body)
 
 
-def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def imports(source: Source) -> Iterator[tuple[int, str]]:
     """Find every imported name in full, inside functions too; relative ones keep their dots."""
-    for node in ast.walk(tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -204,7 +215,7 @@ def upward_imports(source: Source) -> Iterator[int]:
     if not room:
         yield 1
         return
-    for line, name in imports(source.tree):
+    for line, name in imports(source):
         first, _, rest = name.partition(".")
         if not first:
             yield line
@@ -219,7 +230,7 @@ def upward_imports(source: Source) -> Iterator[int]:
 def impurities(source: Source) -> Iterator[int]:
     """Plain folders neither wait nor know the engine; only compiled folders import numba."""
     is_pure, is_compiled = source.folder in PURE, source.folder in COMPILED
-    for line, name in imports(source.tree):
+    for line, name in imports(source):
         waits = name.split(".")[0] == "trio" or name.startswith("kernelsim.sim.")
         if waits and is_pure:
             yield line
@@ -229,7 +240,7 @@ def impurities(source: Source) -> Iterator[int]:
             yield line
     if not is_pure or source.room in AWAITS:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.AsyncFunctionDef | ast.Await):
             yield node.lineno
 
@@ -244,11 +255,11 @@ def chance_and_clocks(source: Source) -> Iterator[int]:
     """No clock and no source of chance but the engine's; a marked wall clock is for people."""
     lines = source.text.splitlines()
     aliases = {"np": "numpy"}
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             aliases |= {alias.asname or alias.name: alias.name for alias in node.names}
-    found = [line for line, name in imports(source.tree) if is_banned(name)]
-    for node in ast.walk(source.tree):
+    found = [line for line, name in imports(source) if is_banned(name)]
+    for node in source.nodes:
         if isinstance(node, ast.Attribute):
             head, _, rest = ast.unparse(node).partition(".")
             if is_banned(f"{aliases.get(head, head)}.{rest}") and head in aliases:
@@ -270,7 +281,7 @@ def is_set(node: ast.expr) -> bool:
 
 def set_orders(source: Source) -> Iterator[int]:
     """Nothing goes through a set in the set's own order."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         read: list[ast.expr] = []
         if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
             read = [node.iter]
@@ -293,7 +304,7 @@ def shared_counters(source: Source) -> Iterator[int]:
             names = {ast.unparse(call.func) for call in calls}
             if names & {"itertools.count", "count"}:
                 yield node.lineno
-    yield from (node.lineno for node in ast.walk(source.tree) if isinstance(node, ast.Global))
+    yield from (node.lineno for node in source.nodes if isinstance(node, ast.Global))
 
 
 def unfinished(source: Source) -> Iterator[int]:
@@ -307,7 +318,7 @@ def untold_tests(source: Source) -> Iterator[int]:
     """Each test says in its docstring what is expected."""
     if ast.get_docstring(source.tree) is None:
         yield 1
-    for node in functions(source.tree):
+    for node in functions(source):
         if node.name.startswith("test_") and ast.get_docstring(node) is None:
             yield node.lineno
 

@@ -3,10 +3,11 @@
 import re
 import sys
 import tomllib
+from functools import cache
 
 import pytest
 
-from tests.house_rules import TOP, imports, sources
+from tests.house_rules import TOP, Source, imports, sources
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = {"kernelsim", "tests", "tools", "workloads"}
@@ -29,9 +30,15 @@ def declared(requirements: list[str]) -> set[str]:
     return {re.split(r"[^A-Za-z0-9_.-]", text)[0].lower() for text in requirements}
 
 
+@cache  # each file is parsed for several tests
+def modules_of(source: Source) -> set[str]:
+    """Return the packages that a source imports."""
+    return {name.split(".")[0] for _, name in imports(source)}
+
+
 def imported(*folders: str) -> set[str]:
     """Return the packages that are neither ours nor Python's and are imported in some folders."""
-    modules = {name.split(".")[0] for each in sources(*folders) for _, name in imports(each.tree)}
+    modules = set().union(*map(modules_of, sources(*folders)))
     return {DISTRIBUTIONS.get(m, m) for m in modules - OURS - set(sys.stdlib_module_names)}
 
 

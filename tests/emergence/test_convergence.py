@@ -6,7 +6,7 @@ are the same for each `burst_pages`. Of two events of one instant the same one i
 of a burst take the numbers that messages would take: that holds where all CPUs go in step, too.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import pytest
 
@@ -64,15 +64,23 @@ MACHINES = {
 }
 
 
+def left_on(name, burst_pages):
+    """Return the outcome on a machine of the list."""
+    described, nr_processes, nr_cpus, size = MACHINES[name]
+    spec = small_machine(latency=SPREAD, **described)
+    return outcome(spec, nr_processes, nr_cpus, size, burst_pages)
+
+
+left_in_line = cache(left_on)  # as machines run: two tests compare the same runs with others
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 def test_bursts_leave_what_messages_leave(name):
     """Not one byte below /proc and /sys, no statistic and no time is another one."""
-    described, nr_processes, nr_cpus, size = MACHINES[name]
-    spec = small_machine(latency=SPREAD, **described)
-    files, stats, ended, _ = outcome(spec, nr_processes, nr_cpus, size, 1)
+    files, stats, ended, _ = left_in_line(name, 1)
     for burst_pages in (63, 512):
-        found = outcome(spec, nr_processes, nr_cpus, size, burst_pages)
+        found = left_in_line(name, burst_pages)
         assert found[1] == stats
         assert found[2] == ended
         assert {path for path in files if found[0][path] != files[path]} == set()
@@ -83,11 +91,9 @@ def test_bursts_leave_what_messages_leave(name):
 @pytest.mark.parametrize("burst_pages", [1, 512])
 def test_asks_served_in_line_leave_what_switches_leave(name, burst_pages, monkeypatch):
     """Where each message and each sleep is a switch of tasks, all is the same to the last byte."""
-    described, nr_processes, nr_cpus, size = MACHINES[name]
-    spec = small_machine(latency=SPREAD, **described)
-    in_line = outcome(spec, nr_processes, nr_cpus, size, burst_pages)
+    in_line = left_in_line(name, burst_pages)
     monkeypatch.setattr(kernelsim.machine, "Engine", partial(Engine, inline=False))
-    assert outcome(spec, nr_processes, nr_cpus, size, burst_pages) == in_line
+    assert left_on(name, burst_pages) == in_line
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Runs of plans: what happens in load and calm, and how failures are told apart."""
 
+from functools import cache
+
 import attrs
 import pytest
 
@@ -30,6 +32,14 @@ PRESSED = Plan(
     ),
     machine=MACHINE,
 )
+# For what comes after the load, or does not come at all, whatever the load is.
+QUICK = attrs.evolve(PRESSED, script=("memhog name:a mmap:a:1M touchw:a touchr:a &", "wait"))
+
+
+@cache
+def pressed():
+    """Return the result of the plan as it stands, with which several tests compare others."""
+    return run_plan(PRESSED)
 
 
 @pytest.mark.slow
@@ -44,7 +54,7 @@ def test_random_runs_hold_every_invariant():
 
 def test_a_plan_has_one_result():
     """The same plan leaves the same bytes; another seed of the schedule leaves others."""
-    first, again = run_plan(PRESSED), run_plan(PRESSED)
+    first, again = pressed(), run_plan(PRESSED)
     assert first == again
     assert first.failure is None
     assert first.counts["pswpin"] > 0
@@ -54,7 +64,7 @@ def test_a_plan_has_one_result():
 def test_a_checker_that_listens_changes_nothing():
     """A machine that is observed leaves the same bytes, whenever it is looked at."""
     alone = run_plan(attrs.evolve(PRESSED, observe=False))
-    assert alone.digest == run_plan(PRESSED).digest
+    assert alone.digest == pressed().digest
     assert alone.digest == run_plan(attrs.evolve(PRESSED, check_every=77)).digest
 
 
@@ -226,11 +236,10 @@ def test_load_ends_by_killing_what_still_lives():
 )
 def test_a_fault_changes_the_run(fault):
     """Each kind of fault has an effect, breaks no invariant, and repeats to the byte."""
-    usual = run_plan(PRESSED)
     first, again = (run_plan(attrs.evolve(PRESSED, fault=(fault,))) for _ in range(2))
     assert first == again
     assert first.failure is None
-    assert first.digest != usual.digest
+    assert first.digest != pressed().digest
     assert ("ended by 9" in first.counts) == (fault.kind == "kill")
 
 
@@ -239,7 +248,9 @@ def test_a_fault_without_its_target_is_none(fault):
     """What is not there cannot fail; so machines and scripts can be cut down below a fault."""
     target, kind = fault
     faults = (Fault(kind=kind, target=target, event=50, by_ns=10**6, for_ns=10**6),)
-    assert run_plan(attrs.evolve(PRESSED, fault=faults)).failure is None
+    result = run_plan(attrs.evolve(QUICK, fault=faults))
+    assert result.failure is None
+    assert result.nr_events > 50
 
 
 @pytest.mark.parametrize(
@@ -264,7 +275,7 @@ def test_failures_have_a_class_and_a_sign(error, kind, sign):
 def test_memory_that_does_not_come_back_is_a_failure(monkeypatch):
     """Calm asks that every page is back."""
     monkeypatch.setattr(run_module, "losses", lambda *_: ["zone 1 has less"])
-    failure = run_plan(PRESSED).failure
+    failure = run_plan(QUICK).failure
     assert failure is not None
     assert ("invariant", ("zone # has less",)) == (failure.kind, failure.signs)
 
@@ -272,7 +283,7 @@ def test_memory_that_does_not_come_back_is_a_failure(monkeypatch):
 def test_unrest_without_end_is_a_failure(monkeypatch):
     """A machine that does not come to rest in a minute of virtual time is a livelock."""
     monkeypatch.setattr(run_module, "unrest", lambda *_: iter(["kswapd0 does not sleep"]))
-    failure = run_plan(PRESSED).failure
+    failure = run_plan(QUICK).failure
     assert failure is not None
     assert ("livelock", True) == (failure.kind, "kswapd0 does not sleep" in failure.text)
 
@@ -280,13 +291,13 @@ def test_unrest_without_end_is_a_failure(monkeypatch):
 def test_replay_prints_the_draws_and_how_it_went(tmp_path, capsys):
     """`kernelsim replay` shows the plan first, then the end of the run, and compares digests."""
     path = tmp_path / "p.toml"
-    digest = run_plan(PRESSED).digest
-    path.write_text(plan_text(attrs.evolve(PRESSED, seen_kind="deadlock", seen_digest=digest)))
+    digest = run_plan(QUICK).digest
+    path.write_text(plan_text(attrs.evolve(QUICK, seen_kind="deadlock", seen_digest=digest)))
     assert cli.exit_status(["replay", str(path)]) == cli.EXIT_DONE
     out = capsys.readouterr().out
     assert out.startswith('format = 1\nname = "pressed"\n')
     assert f"digest {digest}\nthe same as when it was written down, to the byte\n" in out
-    path.write_text(plan_text(attrs.evolve(PRESSED, seen_kind="deadlock", seen_digest="00")))
+    path.write_text(plan_text(attrs.evolve(QUICK, seen_kind="deadlock", seen_digest="00")))
     assert cli.exit_status(["replay", str(path)]) == cli.EXIT_DONE
     assert capsys.readouterr().out.endswith("written down: deadlock, digest 00\n")
 
@@ -295,7 +306,7 @@ def test_a_replay_that_fails_ends_with_status_3(tmp_path, capsys, monkeypatch):
     """The report has the class, what does not hold, the last events and the command."""
     monkeypatch.setattr(run_module, "losses", lambda *_: ["zone 1 has less"])
     path = tmp_path / "p.toml"
-    path.write_text(plan_text(PRESSED))
+    path.write_text(plan_text(QUICK))
     assert cli.exit_status(["replay", str(path)]) == cli.EXIT_OUR_BUG
     err = capsys.readouterr().err
     assert err.startswith("invariant: not all is back in the calm:\n  zone 1 has less\n")

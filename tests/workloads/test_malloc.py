@@ -1,34 +1,33 @@
 """Workloads of malloc: what they expect holds."""
 
-from pathlib import Path
-
 import pytest
 
 from kernelsim.cli import main as cli
-
-FOLDER = Path(__file__).parents[2] / "workloads"
+from tests.workload_runs import ran
 
 
 @pytest.mark.mission("V14")
-def test_the_heap_and_mappings_of_malloc(capsys):
+def test_the_heap_and_mappings_of_malloc():
     """0x21000 for the first byte; small blocks come again free of charge, large ones are mapped."""
-    assert cli.exit_status(["run", str(FOLDER / "malloc_brk_mmap.py")]) == cli.EXIT_DONE
-    assert "expectations    19 held" in capsys.readouterr().out
+    status, told = ran("malloc_brk_mmap")
+    assert status == cli.EXIT_DONE
+    assert "expectations    19 held" in told
 
 
 @pytest.mark.mission("V16")
-def test_addresses_are_not_memory(capsys):
+def test_addresses_are_not_memory():
     """Malloc makes VSZ grow, writing makes RSS grow."""
-    assert cli.exit_status(["run", str(FOLDER / "rss_vs_vsz.py")]) == cli.EXIT_DONE
-    assert "expectations    7 held" in capsys.readouterr().out
+    status, told = ran("rss_vs_vsz")
+    assert status == cli.EXIT_DONE
+    assert "expectations    7 held" in told
 
 
 @pytest.mark.slow
 @pytest.mark.mission("V15")
-def test_one_program_on_five_allocators(capsys):
+def test_one_program_on_five_allocators():
     """What each takes from the kernel for the same blocks, side by side."""
-    assert cli.exit_status(["run", str(FOLDER / "five_allocators.py")]) == cli.EXIT_DONE
-    told = capsys.readouterr().out
+    status, told = ran("five_allocators")
+    assert status == cli.EXIT_DONE
     assert "expectations    3 held" in told
     for name in ("ptmalloc2", "dlmalloc", "jemalloc", "tcmalloc", "libumem"):
         assert told.count(f"\n{name} ") == 3

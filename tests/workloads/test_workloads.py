@@ -5,14 +5,13 @@ After a change that is meant, read the difference that this makes:
 """
 
 import re
-from pathlib import Path
 
 import pytest
 
 from kernelsim.cli import main as cli
 from kernelsim.workload.api import load_workload
+from tests.workload_runs import FOLDER, ran
 
-FOLDER = Path(__file__).parents[2] / "workloads"
 WALL_TIME = re.compile(r"^wall time .*\n", re.MULTILINE)
 BURST_LINES = re.compile(r"^(wall time|burst pages) .*\n", re.MULTILINE)
 # Workloads of very many pages or accesses, which messages would take minutes for: in bursts of 16
@@ -86,13 +85,13 @@ def test_there_is_a_workload_for_each_basic_scenario():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
-def test_the_summary_is_the_expected_one(name, capsys):
+def test_the_summary_is_the_expected_one(name):
     """The whole text but for the line of the wall time, which is there once."""
-    path = FOLDER / f"{name}.py"
-    assert cli.exit_status(["run", str(path)]) == cli.EXIT_DONE
-    printed, nr_wall = WALL_TIME.subn("", capsys.readouterr().out)
+    status, told = ran(name)
+    assert status == cli.EXIT_DONE
+    printed, nr_wall = WALL_TIME.subn("", told)
     assert nr_wall == 1
-    assert printed == path.with_suffix(".out").read_text()
+    assert printed == (FOLDER / f"{name}.out").read_text()
 
 
 def summary(capsys, name, *words):

@@ -28,7 +28,7 @@ def test_pages_that_are_swapped_out_take_half_a_page_of_memory():
 
     async def main(machine):
         process = await machine.spawn("p")
-        region = await process.mmap("18M")
+        region = await process.mmap("9M")
         await process.touch(region, write=True)
         out, pages = process.stats.swap_pages, zram_pages(machine)
         assert out > 500
@@ -46,7 +46,7 @@ def test_pages_that_are_swapped_out_take_half_a_page_of_memory():
         assert len(left) < 128
         assert machine.vmstat["nr_zspages"] == zram_pages(machine) <= 4 * len(left)
 
-    done = run(zram_machine(), main)
+    done = run(zram_machine(memory="8M"), main)
     assert done.vm_events["swap_ra"] == 0
 
 
