@@ -14,7 +14,6 @@ figures were not read at one moment.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import attrs
 import numpy as np
@@ -26,7 +25,6 @@ from kernelsim.mm.core.mem import (
     MAX_ORDER_NR_PAGES,
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
-    MIGRATE_UNMOVABLE,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
     Z_FREE,
@@ -41,12 +39,6 @@ from kernelsim.mm.core.mem import (
 from kernelsim.mm.page.free_area import add_to_free_list, free_range
 
 Range = tuple[int, int]  # first pfn, pfn behind the last
-
-# Of so many pages on a CPU's lists one is unmovable, as what programs that ended before had of the
-# kernel. Not recorded as such; it is seen where a program takes the movable ones, and the zone has
-# fewer free only when these are used up: 318 of 1045 are left in d13_squeeze1g, and of d17_wm512
-# 100 to 160 of 424, as the rest of a refill may be among them.
-PCP_PAGES_PER_UNMOVABLE: Final = 4
 
 
 @attrs.define
@@ -242,10 +234,8 @@ def place_used(
     candidates = np.concatenate((rest[~movable], rest[movable]))
     for pcp in boot.pcp:
         nr_pages = min(pcp.count, len(candidates))
-        nr_unmovable = nr_pages // PCP_PAGES_PER_UNMOVABLE
-        for nth, pfn in enumerate(candidates[len(candidates) - nr_pages :].tolist()):
-            block_mt = int(mem.block_mt[pfn >> PAGEBLOCK_ORDER])
-            migratetype = MIGRATE_UNMOVABLE if nth < nr_unmovable else block_mt
+        for pfn in candidates[len(candidates) - nr_pages :].tolist():
+            migratetype = int(mem.block_mt[pfn >> PAGEBLOCK_ORDER])
             list_add_tail(mem, pcp_list(mem, zone, pcp.cpu, migratetype), pfn)
             mem.pages.flags[pfn] = PG_pcp
         candidates = candidates[: len(candidates) - nr_pages]
