@@ -33,7 +33,7 @@ from kernelsim.mm.page import watermark
 from kernelsim.mm.page.free_area import free_range
 from kernelsim.mm.page.node_reclaim import set_node_reclaim
 from kernelsim.mm.page.page_isolation import enter_untouched, offline_isolated_pages
-from kernelsim.mm.page.phys_mem import MemoryBlock, PhysMem
+from kernelsim.mm.page.phys_mem import MemoryBlock, PhysMem, zone_span
 from kernelsim.mm.page.zone_marks import setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
 from kernelsim.units import PAGE_SIZE
 
@@ -96,8 +96,8 @@ def zone_intersects(mem: Mem, zone: int, start: int, end: int) -> bool:
 
     Source: Linux 6.1 include/linux/mmzone.h:zone_intersects
     """
-    first, spanned = int(mem.zone[zone, Z_START_PFN]), int(mem.zone[zone, Z_SPANNED])
-    return bool(spanned) and start < first + spanned and first < end
+    first, last = zone_span(mem, zone)
+    return max(first, start) < min(last, end)
 
 
 def valid_zones(phys: PhysMem, block: MemoryBlock) -> str:
@@ -119,7 +119,7 @@ def online_pages(mem: Mem, zone: int, start: int, end: int) -> None:
     Source: Linux 6.1 mm/memory_hotplug.c:online_pages, :move_pfn_range_to_zone
     """
     row = mem.zone[zone]
-    first, last = int(row[Z_START_PFN]), int(row[Z_START_PFN] + row[Z_SPANNED])
+    first, last = zone_span(mem, zone)
     low, high = (min(first, start), max(last, end)) if row[Z_SPANNED] else (start, end)
     row[Z_START_PFN], row[Z_SPANNED] = low, high - low
     blocks = slice(start >> PAGEBLOCK_ORDER, end >> PAGEBLOCK_ORDER)
@@ -173,7 +173,7 @@ def shrink_zone_span(mem: Mem, zone: int) -> None:
     if not row[Z_PRESENT] or not len(own):
         row[Z_START_PFN] = row[Z_SPANNED] = 0
         return
-    first, last = int(row[Z_START_PFN]), int(row[Z_START_PFN] + row[Z_SPANNED])
+    first, last = zone_span(mem, zone)
     low = max(first, int(own[0]) << PAGEBLOCK_ORDER)
     high = min(last, int(own[-1]) + 1 << PAGEBLOCK_ORDER)
     row[Z_START_PFN], row[Z_SPANNED] = low, high - low
