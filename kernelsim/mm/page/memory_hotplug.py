@@ -17,6 +17,7 @@ import numpy as np
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import (
     MIGRATE_MOVABLE,
+    PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
     Z_FRESH_END,
     Z_FRESH_START,
@@ -28,6 +29,8 @@ from kernelsim.mm.core.mem import (
     Z_START_PFN,
     Z_WMARK_HIGH,
     Mem,
+    PG_reserved,
+    zones_of,
 )
 from kernelsim.mm.page import watermark
 from kernelsim.mm.page.free_area import free_range
@@ -121,6 +124,9 @@ def online_pages(mem: Mem, zone: int, start: int, end: int) -> None:
     row = mem.zone[zone]
     first, last = zone_span(mem, zone)
     low, high = (min(first, start), max(last, end)) if row[Z_SPANNED] else (start, end)
+    for edge in (first, last):
+        if low < edge < high and edge % PAGEBLOCK_NR_PAGES:
+            reserve_unavailable(mem, edge)
     row[Z_START_PFN], row[Z_SPANNED] = low, high - low
     blocks = slice(start >> PAGEBLOCK_ORDER, end >> PAGEBLOCK_ORDER)
     mem.block_zone[blocks] = zone + 1
@@ -131,6 +137,18 @@ def online_pages(mem: Mem, zone: int, start: int, end: int) -> None:
     if fresh_start != fresh_end:
         enter_untouched(mem, zone, fresh_start, fresh_end)
     free_range(mem, zone, start, end)
+
+
+def reserve_unavailable(mem: Mem, edge: int) -> None:
+    """Reserve frames that are no memory in the pageblock a zone begins or ends in.
+
+    They come to lie inside the zone. Linux has reserved them when it booted.
+
+    Source: Linux 6.1 mm/page_alloc.c:init_unavailable_range
+    """
+    start = edge & -PAGEBLOCK_NR_PAGES
+    frames = np.arange(start, start + PAGEBLOCK_NR_PAGES)
+    mem.pages.flags[frames[zones_of(mem, frames) < 0]] = PG_reserved
 
 
 def offline_pages(mem: Mem, zone: int, start: int, end: int) -> None:
