@@ -249,6 +249,8 @@ def put_back(mem: Mem, burst: Burst, batch: MigrateBatch, run: I64) -> bool:
     """
     work = batch.work
     nr = int(work[MW_NR])
+    if work[MW_HAVE] < nr:
+        return False
     for i in range(nr):
         if batch.state[i] != MOVED:
             return False

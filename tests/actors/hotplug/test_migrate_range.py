@@ -153,6 +153,34 @@ def test_moving_pages_in_one_go_is_as_moving_them_with_messages(*, by_owner: boo
         assert one == other
 
 
+def test_pages_without_a_frame_to_go_to_stay_where_they_are() -> None:
+    """There is less memory elsewhere than is in use: the rest is put back until a signal comes."""
+
+    async def main(machine: OpenMachine) -> str:
+        await machine.dimms.add("dimm0", "128M")
+        await machine.write_sysfs(STATE, "online_movable")
+        owner = await machine.spawn("owner")
+        region = await owner.mmap("24M")
+        await owner.touch(region, write=True)
+
+        async def write(process: Any) -> None:
+            await process.syscall("write_sysfs", STATE, "offline")
+
+        writer = await machine.spawn("writer", write)
+        before = machine.vmstat["pgmigrate_fail"]
+        while machine.vmstat["pgmigrate_fail"] == before:
+            await machine.sleep("1ms")
+        await writer.kill()
+        await writer.wait()
+        assert check_machine(machine.kernel) == []
+        assert (await owner.touch(region, write=True)).minflt == 0
+        return machine.sysfs(FILE)
+
+    node = {"cpus": "0-1", "memory": "16M"}
+    spec = machine_from_toml({"name": "short", "maxmem": "144M", "node": [node]})
+    assert run(spec, main, sound=False).result == "online\n"
+
+
 def test_smaps_counts_a_page_that_is_being_moved_as_resident() -> None:
     """It is in memory, not in swap."""
 
