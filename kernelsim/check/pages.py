@@ -62,6 +62,7 @@ from kernelsim.mm.core.mem import (
     PG_table,
     PG_writeback,
 )
+from kernelsim.mm.page.phys_mem import zone_span
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -142,7 +143,7 @@ def check_pages(mem: Mem, *, in_flight: int | None = None) -> list[str]:
 def zone_of_pages(mem: Mem) -> I32:
     """Return the zone row of each pfn, -1 for holes and frames outside."""
     zone = np.repeat(mem.block_zone.astype(np.int32) - 1, PAGEBLOCK_NR_PAGES)
-    bounds = [(int(row[Z_START_PFN]), int(row[Z_START_PFN] + row[Z_SPANNED])) for row in mem.zone]
+    bounds = [zone_span(mem, number) for number in range(len(mem.zone))]
     mask = -PAGEBLOCK_NR_PAGES
     for number, (start, end) in enumerate(bounds):
         first, last = zone[start & mask : start], zone[end : -(-end // -mask) * -mask]

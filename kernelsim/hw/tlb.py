@@ -86,6 +86,17 @@ def tlb_flush_range(tlb: Tlb, asid: int, vpn: int, nr: int) -> None:
 
 
 @leaf
+def flush_page_everywhere(tags: Annotated[NDArray[np.int64], 3], asid: int, vpn: int) -> None:
+    """Drop the entries that the TLBs of all CPUs, `tags[cpu, set, way]`, have of a page."""
+    tag = (asid << TLB_TAG_SHIFT) | vpn
+    line = vpn & (tags.shape[1] - 1)
+    for cpu in range(tags.shape[0]):
+        for way in range(tags.shape[2]):
+            if tags[cpu, line, way] == tag:
+                tags[cpu, line, way] = 0
+
+
+@leaf
 def tlb_flush_asid(tlb: Tlb, asid: int) -> int:
     """Drop all entries of one address space; return how many there were."""
     dropped = 0

@@ -1,10 +1,13 @@
 """The TLB of a CPU."""
 
+import numpy as np
 import pytest
 
 from kernelsim.hw.tlb import (
     NR_TLB_SETS,
     NR_TLB_WAYS,
+    TLB_TAG_SHIFT,
+    flush_page_everywhere,
     tlb_enter,
     tlb_flush_asid,
     tlb_flush_range,
@@ -69,6 +72,20 @@ def test_flush_range_drops_exactly_its_pages() -> None:
     tlb_flush_range(tlb, 1, 10, 5)
     assert [vpn for vpn in range(40) if not in_tlb(tlb, 1, vpn)] == [10, 11, 12, 13, 14]
     assert all(in_tlb(tlb, 2, vpn) for vpn in range(40))
+
+
+def test_a_page_leaves_the_tlbs_of_all_cpus() -> None:
+    """Each loses that page of that address space, and nothing else."""
+    tlbs = [make_tlb() for _ in range(3)]
+    for tlb in tlbs[:2]:
+        for asid, vpn in ((1, 7), (1, 7 + NR_TLB_SETS), (2, 7)):
+            tlb_access(tlb, asid, vpn)
+    tags = np.stack([tlb.tag for tlb in tlbs])
+    flush_page_everywhere(tags, 1, 7)
+    assert [int((before.tag != after).sum()) for before, after in zip(tlbs, tags, strict=True)] == [
+        1, 1, 0,
+    ]  # fmt: skip
+    assert not (tags == 1 << TLB_TAG_SHIFT | 7).any()
 
 
 def test_flush_asid_drops_one_address_space() -> None:

@@ -22,6 +22,7 @@ from rich.table import Table  # noqa: E402
 from tools.bench import (  # noqa: E402
     bench_engine,
     bench_files,
+    bench_hotplug,
     bench_log,
     bench_malloc,
     bench_memory,
@@ -40,6 +41,7 @@ def main() -> None:
     rows.append(bench_log.run_row(options.scale, options.rounds))
     rows += bench_memory.run(options.scale, options.rounds)
     rows += bench_files.run(options.scale, options.rounds)
+    rows += bench_hotplug.run(options.scale, options.rounds)
     rows += bench_malloc.run(options.scale, options.rounds)
     soak_events = options.soak or int(SHORT_SOAK_EVENTS * options.scale)
     rows.append(bench_engine.soak(soak_events))

@@ -39,7 +39,7 @@ class Row:
 
     Attributes:
         name: Of the operation.
-        unit: "/s", "s" or "MiB".
+        unit: "/s", "s", "ms" or "MiB".
         ours: Our figure.
         peers: Figures of the peers by name.
         target: What it should be; empty if there is none.

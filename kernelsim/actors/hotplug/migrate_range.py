@@ -15,16 +15,41 @@ import numpy as np
 from kernelsim.actors.alloc.page_allocator import alloc_pages
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
-from kernelsim.actors.core.migrate_pages import migrate_pages
+from kernelsim.actors.core.migrate_pages import (
+    copy_and_map,
+    flush_entries,
+    putback_moved,
+    unmap_and_move,
+)
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.swap_io import wait_on_swap_writeback
 from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
+from kernelsim.actors.hotplug.migrate_burst import MigrateBurst
 from kernelsim.actors.messages.memory_hotplug import IsolateMovable
 from kernelsim.actors.tracing import trace
 from kernelsim.config.zones import ZoneType
+from kernelsim.mm.burst.migrate_pages import (
+    ALLOC,
+    COPY,
+    DONE,
+    FLUSH,
+    ISOLATE,
+    MW_AT,
+    MW_END,
+    MW_FREED,
+    MW_HAVE,
+    MW_NID,
+    MW_NR,
+    MW_NR_MOVED,
+    MW_NR_TRIED,
+    MW_STEP,
+    PUT_BACK,
+    UNMAP,
+    MigrateBatch,
+    next_batch,
+)
 from kernelsim.mm.core.mem import (
     I64,
-    SWAP_CLUSTER_MAX,
     PG_locked,
     PG_swapcache,
     PG_writeback,
@@ -47,14 +72,27 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
     """
     kernel, task = current
     context = migration_target(current, zone)
-    at, nr_moved, nr_tried = start, 0, 0
-    pfns, kinds = np.zeros(SWAP_CLUSTER_MAX, np.int64), np.zeros(SWAP_CLUSTER_MAX, np.int64)
-    while at < end and not task.killed:
-        request = IsolateMovable(at, end, pfns, kinds, task.cpu.name)
-        nr, at = await kernel.node_of(zone).ref.ask(request)
-        if nr:
-            moved = await migrate_isolated(current, pfns[:nr], kinds[:nr], context)
-            nr_moved, nr_tried = nr_moved + moved, nr_tried + nr
+    nid = zone // len(kernel.phys.zone_types)
+    burst = MigrateBurst(current, context, nid, start, end)
+    batch = burst.batch
+    while (step := burst.go_on()) != DONE and not (step == ISOLATE and task.killed):
+        batch = burst.batch
+        if step == ISOLATE:
+            await isolate(current, batch)
+        elif step == ALLOC:
+            await alloc(current, context, batch)
+        elif step == UNMAP:
+            await unmap(current, batch)
+        elif step == COPY:
+            await copy(current, burst.cpus.flushes, batch)
+        elif step == FLUSH:
+            await flush_entries(current, burst.cpus.flushes)
+            batch.work[MW_STEP] = PUT_BACK
+        elif step == PUT_BACK:
+            await putback_and_free(current, batch)
+        else:
+            await free(current, batch)
+    nr_moved, nr_tried = int(batch.work[MW_NR_MOVED]), int(batch.work[MW_NR_TRIED])
     kernel.mem.vm_event[PGMIGRATE_SUCCESS] += nr_moved
     kernel.mem.vm_event[PGMIGRATE_FAIL] += nr_tried - nr_moved
     if nr_tried:
@@ -62,6 +100,68 @@ async def do_migrate_range(current: Current, zone: int, start: int, end: int) ->
         trace(task, mm_migrate_pages(nr_moved, failed, 0, 0, 0, MIGRATE_SYNC, REASON))
     await wait_on_page(current, start)
     return nr_tried - nr_moved
+
+
+async def isolate(current: Current, batch: MigrateBatch) -> None:
+    """Take the next pages off their lists."""
+    kernel, task = current
+    work = batch.work
+    at, end = int(work[MW_AT]), int(work[MW_END])
+    request = IsolateMovable(at, end, batch.old, batch.kinds, task.cpu.name)
+    nr, work[MW_AT] = await kernel.nodes[int(work[MW_NID])].ref.ask(request)
+    if nr:
+        work[MW_NR], work[MW_STEP] = nr, ALLOC
+    else:
+        next_batch(work)
+
+
+async def alloc(current: Current, context: AllocContext, batch: MigrateBatch) -> None:
+    """Get some frames for them."""
+    work = batch.work
+    have, nr = int(work[MW_HAVE]), int(work[MW_NR])
+    grant = await alloc_pages(current, context, nr - have, batch.new[have:])
+    work[MW_HAVE] = have + grant.nr
+    if not grant.nr or work[MW_HAVE] == nr:
+        work[MW_STEP] = UNMAP
+
+
+async def unmap(current: Current, batch: MigrateBatch) -> None:
+    """Move them to the frames there are."""
+    have = int(batch.work[MW_HAVE])
+    pages = batch.old[:have], batch.kinds[:have], batch.new[:have], batch.state[:have]
+    await unmap_and_move(current, *pages)
+    batch.work[MW_STEP] = PUT_BACK
+
+
+async def copy(current: Current, flushes: I64, batch: MigrateBatch) -> None:
+    """Move those that compiled code has put migration entries in place of."""
+    have = int(batch.work[MW_HAVE])
+    pages = batch.old[:have], batch.kinds[:have], batch.new[:have], batch.state[:have]
+    await copy_and_map(current, flushes, *pages)
+    batch.work[MW_STEP] = PUT_BACK
+
+
+async def putback_and_free(current: Current, batch: MigrateBatch) -> None:
+    """Put them on lists again, moved or not, and free the frames that are not used now."""
+    work = batch.work
+    nr, have = int(work[MW_NR]), int(work[MW_HAVE])
+    pages = batch.old[:nr], batch.kinds[:nr], batch.new[:have], batch.state[:have]
+    left, spare = await putback_moved(current, *pages)
+    unused = np.concatenate((left, spare))
+    await free_frames(current, unused, len(unused))
+    work[MW_NR_MOVED] += len(left)
+    work[MW_NR_TRIED] += nr
+    next_batch(work)
+
+
+async def free(current: Current, batch: MigrateBatch) -> None:
+    """Free the frames that compiled code has left to be freed; all pages have moved."""
+    work = batch.work
+    nr, at = int(work[MW_NR]), int(work[MW_FREED])
+    await free_frames(current, batch.old[at:nr], nr - at)
+    work[MW_NR_MOVED] += nr
+    work[MW_NR_TRIED] += nr
+    next_batch(work)
 
 
 async def wait_on_page(current: Current, pfn: int) -> None:
@@ -97,20 +197,3 @@ def migration_target(current: Current, zone: int) -> AllocContext:
     usable = (each for each in kernel.phys.zonelists[nid] if each % len(types) <= highest)
     others = tuple(sorted({each // len(types) for each in usable} - {nid})) or (nid,)
     return kernel.alloc_contexts.get(nid, Mempolicy(mode=MPOL_BIND, nodes=others), gfp)
-
-
-async def migrate_isolated(current: Current, pfns: I64, kinds: I64, context: AllocContext) -> int:
-    """Move isolated pages to new frames and put them on lists again; return how many moved.
-
-    Source: Linux 6.1 mm/memory_hotplug.c:do_migrate_range
-    """
-    new, have = np.zeros(len(pfns), np.int64), 0
-    while have < len(pfns):
-        grant = await alloc_pages(current, context, len(pfns) - have, new[have:])
-        if not grant.nr:
-            break
-        have += grant.nr
-    left, spare = await migrate_pages(current, pfns, kinds, new[:have])
-    unused = np.concatenate((left, spare))
-    await free_frames(current, unused, len(unused))
-    return len(left)

@@ -50,7 +50,7 @@ class NodeMigrate:
         memory, nr = self._memory, len(message.vpns)
         burst, moved = memory.burst, np.zeros(nr, np.int64)
         migrate_folios(
-            *memory.space, memory.swap, burst.tlb_tag, burst.tlb_entry, burst.tlb_victim,
+            *memory.space, memory.swap, burst.tlb_tag,
             message.mm, message.asid, message.vpns, message.old, message.new, moved,
         )  # fmt: skip
         return moved, self._hold_ns(message.user, nr)

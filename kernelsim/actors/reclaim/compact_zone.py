@@ -50,9 +50,9 @@ from kernelsim.mm.page.compaction import (
     COMPACT_CLUSTER_MAX,
     CompactControl,
     CompactResult,
-    zone_span,
 )
 from kernelsim.mm.page.isolate_freepages import FS_NR_SCANNED, FS_PFN
+from kernelsim.mm.page.phys_mem import zone_span
 from kernelsim.mm.reclaim.throttle_reason import ISOLATED
 from kernelsim.trace.compaction import (
     mm_compaction_begin,

@@ -92,7 +92,9 @@ class Kcompactd(Actor):
             cc = control(zone, order, highest)
             if kernel.compaction.zones[zone].is_deferred(order):
                 continue
-            if suitable(self._current, cc) is CompactResult.CONTINUE:
+            # Whether a zone is worth it is asked for requests that may use none above it.
+            own = control(zone, order, zone % len(kernel.phys.zone_types))
+            if suitable(self._current, own) is CompactResult.CONTINUE:
                 await self._compact(cc)
         if state.max_order <= order:
             state.max_order = 0

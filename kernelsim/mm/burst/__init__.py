@@ -13,5 +13,6 @@ and `batch.py` (the steps of a fault), `run.py` (the loop), `watch.py` (the same
 Kernel code that takes locks every few pages goes on likewise, one task at a time and only while
 nobody at all can notice: `lock_run.py`, then `grant.py` (pages at hand), `cache_pages.py` (new
 pages of files), `swap_pages.py` (pages for a window of swap), `file_read.py` (pages activated by
-reads), `free_pages.py`; and a batch of reclaim, in `mm/reclaim/reclaim_run.py`.
+reads), `free_pages.py`, `migrate_pages.py` (pages that leave a memory block); and a batch of
+reclaim, in `mm/reclaim/reclaim_run.py`.
 """

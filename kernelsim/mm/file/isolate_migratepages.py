@@ -16,14 +16,11 @@ from kernelsim.mm.core.mem import (
     Z_FRESH_START,
     Mem,
     PG_buddy,
-    PG_isolated,
     PG_lru,
     PG_unevictable,
     nid_of,
 )
-from kernelsim.mm.core.swap import ALL_FLAGS, folio_add_lru
-from kernelsim.mm.core.vmstat import NR_ISOLATED_ANON
-from kernelsim.mm.file.migrate_folio import BUSY, isolate_lru_page
+from kernelsim.mm.file.migrate_folio import BUSY, isolate_lru_page, putback_movable_pages
 from kernelsim.mm.page.free_area import buddy_order
 
 # What a request for pages to be moved says, and is answered
@@ -69,7 +66,9 @@ def isolate_migratepages_block(mem: Mem, scan: I64, out: I64, kinds: I64) -> int
             out[nr] = pfn
             nr += 1
         elif size:
-            nr = put_back(mem, nid, out, kinds, nr)
+            nr_free = putback_movable_pages(mem, out[:nr], kinds[:nr], out)
+            assert nr_free == 0, "a page that was taken off its list just now has no user"
+            nr = 0
             pfn = next_skip - 1
         pfn += 1
     scan[MS_PFN] = min(pfn, end)
@@ -93,17 +92,3 @@ def can_isolate(mem: Mem, pfn: int, unevictable: bool) -> bool:
     if not flags & np.uint32(PG_lru) or flags & np.uint32(BUSY):
         return False
     return unevictable or not flags & np.uint32(PG_unevictable)
-
-
-@leaf
-def put_back(mem: Mem, nid: int, pfns: I64, kinds: I64, nr: int) -> int:
-    """Put pages back that were taken off their lists in this step; 0 are left.
-
-    Source: Linux 6.1 mm/migrate.c:putback_movable_pages
-    """
-    for i in range(nr):
-        pfn = int(pfns[i])
-        mem.node_stat[nid, NR_ISOLATED_ANON + kinds[i]] -= 1
-        mem.pages.flags[pfn] &= ALL_FLAGS ^ PG_isolated
-        folio_add_lru(mem, pfn)
-    return 0

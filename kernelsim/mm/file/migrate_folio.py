@@ -16,10 +16,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.hw.tlb import Tlb, tlb_flush_range
+from kernelsim.hw.tlb import flush_page_everywhere
 from kernelsim.mm.core.mem import (
     I64,
-    I64_2D,
     I64_3D,
     Mem,
     PG_activating,
@@ -85,8 +84,6 @@ class Translations(NamedTuple):
     """What the TLBs of all CPUs hold, and what is taken out of them."""
 
     tag: I64_3D  # as `Burst.tlb_tag`
-    entry: I64_3D
-    victim: I64_2D
     asid: I64  # [mm] what tells its entries from others
     flushes: I64  # [mm] counts the entries of page tables that changed
 
@@ -124,14 +121,6 @@ def isolate_lru_page(mem: Mem, pfn: int, nid: int) -> int:
     mem.pages.flags[pfn] |= np.uint32(PG_isolated)
     mem.node_stat[nid, NR_ISOLATED_ANON + kind] += 1
     return kind
-
-
-@leaf
-def forget_translation(cpus: Translations, mm: int, vpn: int) -> None:
-    """Let the TLBs of all CPUs lose a page of an address space."""
-    for cpu in range(len(cpus.tag)):
-        tlb = Tlb(cpus.tag[cpu], cpus.entry[cpu], cpus.victim[cpu])
-        tlb_flush_range(tlb, int(cpus.asid[mm]), vpn, 1)
 
 
 @leaf
@@ -177,8 +166,9 @@ def change_anon_entry(
         pt.entry[row, index] = mk_pte(new, pte & ~PTE_PFN_MASK)
     else:
         pt.entry[row, index] = make_migration_pte(pte)
-    cpus.flushes[mm] += how != FROM_MIGRATION
-    forget_translation(cpus, mm, vpn)
+    if how != FROM_MIGRATION:  # no TLB has a page that a migration entry stands for
+        cpus.flushes[mm] += 1
+        flush_page_everywhere(cpus.tag, int(cpus.asid[mm]), vpn)
     return True
 
 
@@ -199,7 +189,7 @@ def change_file_entries(
             pt.entry[row, vpn & mask] = mk_pte(new, pte & ~PTE_PFN_MASK)
             mm = int(mms.file_vma[mapping, FV_MM])
             cpus.flushes[mm] += 1
-            forget_translation(cpus, mm, vpn)
+            flush_page_everywhere(cpus.tag, int(cpus.asid[mm]), vpn)
         mapping = int(mms.file_vma[mapping, FV_NEXT])
     assert left == 0, "a page of a file is mapped where no mapping shows it"
 

@@ -22,13 +22,12 @@ from kernelsim.mm.core.mem import (
     MIGRATE_MOVABLE,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
-    Z_SPANNED,
-    Z_START_PFN,
     Z_WMARK_MIN,
     Mem,
     zone_of,
 )
 from kernelsim.mm.page.isolate_freepages import is_free_pageblock
+from kernelsim.mm.page.phys_mem import zone_span
 
 PAGE_ALLOC_COSTLY_ORDER: Final = 3  # requests of a larger order may be refused; mmzone.h
 COMPACT_CLUSTER_MAX: Final = 32  # pages moved together; include/linux/swap.h
@@ -295,12 +294,6 @@ class CompactControl:
         ):
             return False
         return self.ignore_skip_hint or block >> PAGEBLOCK_ORDER not in state.skip
-
-
-def zone_span(mem: Mem, zone: int) -> tuple[int, int]:
-    """Return the first frame of a zone, and the one behind its last."""
-    start = int(mem.zone[zone, Z_START_PFN])
-    return start, start + int(mem.zone[zone, Z_SPANNED])
 
 
 def compact_gap(order: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from kernelsim.config.zones import ZoneType
 from kernelsim.mm.core.mem import (
     MIGRATE_MOVABLE,
+    PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
     Z_FRESH_END,
     Z_FRESH_START,
@@ -28,12 +29,14 @@ from kernelsim.mm.core.mem import (
     Z_START_PFN,
     Z_WMARK_HIGH,
     Mem,
+    PG_reserved,
+    zones_of,
 )
 from kernelsim.mm.page import watermark
 from kernelsim.mm.page.free_area import free_range
 from kernelsim.mm.page.node_reclaim import set_node_reclaim
 from kernelsim.mm.page.page_isolation import enter_untouched, offline_isolated_pages
-from kernelsim.mm.page.phys_mem import MemoryBlock, PhysMem
+from kernelsim.mm.page.phys_mem import MemoryBlock, PhysMem, zone_span
 from kernelsim.mm.page.zone_marks import setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
 from kernelsim.units import PAGE_SIZE
 
@@ -96,8 +99,8 @@ def zone_intersects(mem: Mem, zone: int, start: int, end: int) -> bool:
 
     Source: Linux 6.1 include/linux/mmzone.h:zone_intersects
     """
-    first, spanned = int(mem.zone[zone, Z_START_PFN]), int(mem.zone[zone, Z_SPANNED])
-    return bool(spanned) and start < first + spanned and first < end
+    first, last = zone_span(mem, zone)
+    return max(first, start) < min(last, end)
 
 
 def valid_zones(phys: PhysMem, block: MemoryBlock) -> str:
@@ -119,8 +122,11 @@ def online_pages(mem: Mem, zone: int, start: int, end: int) -> None:
     Source: Linux 6.1 mm/memory_hotplug.c:online_pages, :move_pfn_range_to_zone
     """
     row = mem.zone[zone]
-    first, last = int(row[Z_START_PFN]), int(row[Z_START_PFN] + row[Z_SPANNED])
+    first, last = zone_span(mem, zone)
     low, high = (min(first, start), max(last, end)) if row[Z_SPANNED] else (start, end)
+    for edge in (first, last):
+        if low < edge < high and edge % PAGEBLOCK_NR_PAGES:
+            reserve_unavailable(mem, edge)
     row[Z_START_PFN], row[Z_SPANNED] = low, high - low
     blocks = slice(start >> PAGEBLOCK_ORDER, end >> PAGEBLOCK_ORDER)
     mem.block_zone[blocks] = zone + 1
@@ -131,6 +137,18 @@ def online_pages(mem: Mem, zone: int, start: int, end: int) -> None:
     if fresh_start != fresh_end:
         enter_untouched(mem, zone, fresh_start, fresh_end)
     free_range(mem, zone, start, end)
+
+
+def reserve_unavailable(mem: Mem, edge: int) -> None:
+    """Reserve frames that are no memory in the pageblock a zone begins or ends in.
+
+    They come to lie inside the zone. Linux has reserved them when it booted.
+
+    Source: Linux 6.1 mm/page_alloc.c:init_unavailable_range
+    """
+    start = edge & -PAGEBLOCK_NR_PAGES
+    frames = np.arange(start, start + PAGEBLOCK_NR_PAGES)
+    mem.pages.flags[frames[zones_of(mem, frames) < 0]] = PG_reserved
 
 
 def offline_pages(mem: Mem, zone: int, start: int, end: int) -> None:
@@ -173,7 +191,7 @@ def shrink_zone_span(mem: Mem, zone: int) -> None:
     if not row[Z_PRESENT] or not len(own):
         row[Z_START_PFN] = row[Z_SPANNED] = 0
         return
-    first, last = int(row[Z_START_PFN]), int(row[Z_START_PFN] + row[Z_SPANNED])
+    first, last = zone_span(mem, zone)
     low = max(first, int(own[0]) << PAGEBLOCK_ORDER)
     high = min(last, int(own[-1]) + 1 << PAGEBLOCK_ORDER)
     row[Z_START_PFN], row[Z_SPANNED] = low, high - low

@@ -13,7 +13,7 @@ import attrs
 
 from kernelsim.config.era import Era
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_TYPE_INDEX, Mem
+from kernelsim.mm.core.mem import Z_MANAGED, Z_NID, Z_SPANNED, Z_START_PFN, Z_TYPE_INDEX, Mem
 from kernelsim.mm.core.tunables import Tunables
 from kernelsim.mm.page.watermark import ZoneManaged
 from kernelsim.mm.page.zonelist import build_all_zonelists
@@ -174,3 +174,9 @@ class PhysMem:
             has_cpus=None if booting else [bool(node.cpus) for node in self.nodes],
         )
         return tuple(tuple(ref.nid * nr_types + ref.zid for ref in each.fallback) for each in lists)
+
+
+def zone_span(mem: Mem, zone: int) -> tuple[int, int]:
+    """Return the first frame of a zone, and the one behind its last."""
+    start = int(mem.zone[zone, Z_START_PFN])
+    return start, start + int(mem.zone[zone, Z_SPANNED])

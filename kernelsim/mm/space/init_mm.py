@@ -10,8 +10,8 @@ import attrs
 
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.zones import ZoneType
-from kernelsim.mm.core.mem import Z_SPANNED, Z_START_PFN
-from kernelsim.mm.page.phys_mem import PhysMem
+from kernelsim.mm.core.mem import Z_SPANNED
+from kernelsim.mm.page.phys_mem import PhysMem, zone_span
 from kernelsim.mm.space.address_layout import ADDRESS_LAYOUTS
 from kernelsim.mm.space.highmem import Pkmap
 from kernelsim.mm.space.kernel_layout import KernelLayout, kernel_layout
@@ -61,12 +61,12 @@ def init_mm_of(spec: MachineSpec, phys: PhysMem, nr_cpus: int) -> InitMm:
     """Return the kernel's address space of a machine that has booted."""
     zone, nr_types = phys.mem.zone, len(phys.zone_types)
     low = [
-        int(row[Z_START_PFN] + row[Z_SPANNED])
-        for number, row in enumerate(zone)
-        if row[Z_SPANNED] and phys.zone_types[number % nr_types] in LOW_ZONES
+        zone_span(phys.mem, number)[1]
+        for number in range(len(zone))
+        if zone[number, Z_SPANNED] and phys.zone_types[number % nr_types] in LOW_ZONES
     ]
     if spec.arch == "x86_64":  # all memory is
-        low = (zone[:, Z_START_PFN] + zone[:, Z_SPANNED]).tolist()
+        low = [zone_span(phys.mem, number)[1] for number in range(len(zone))]
         low.append(spec.dimm_window[1] * bool(spec.maxmem_bytes))  # what comes, too
     boot_pages = spec.boot.meminfo_kb.get("VmallocUsed", 0) * KIB // PAGE_SIZE
     return make_init_mm(spec.arch, max(low), nr_cpus, boot_pages)

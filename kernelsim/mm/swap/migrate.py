@@ -20,10 +20,9 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.hw.tlb import Tlb, tlb_flush_range
+from kernelsim.hw.tlb import flush_page_everywhere
 from kernelsim.mm.core.mem import (
     I64,
-    I64_2D,
     I64_3D,
     Mem,
     PG_activating,
@@ -177,8 +176,8 @@ def folio_migrate_flags(mem: Mem, swap: SwapArea, old: int, new: int) -> None:
 
 @leaf
 def migrate_folios(
-    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, tlb_tag: I64_3D, tlb_entry: I64_3D,
-    tlb_victim: I64_2D, mm: int, asid: int, vpns: I64, old: I64, new: I64, moved: I64,
+    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, tlb_tag: I64_3D,
+    mm: int, asid: int, vpns: I64, old: I64, new: I64, moved: I64,
 ) -> int:  # fmt: skip
     """Move the pages that are still where they were, each to its new frame.
 
@@ -188,8 +187,6 @@ def migrate_folios(
         mms: Address spaces.
         swap: Swap slots.
         tlb_tag: Of all CPUs, as `Burst.tlb_tag`.
-        tlb_entry: The same.
-        tlb_victim: The same.
         mm: Number of the address space.
         asid: What tells its entries of a TLB from others.
         vpns: Pages.
@@ -213,9 +210,7 @@ def migrate_folios(
             continue
         move_page(mem, swap, pfn, int(new[i]))
         pt.entry[row, vpn & mask] = mk_pte(int(new[i]), pte & ~PTE_PFN_MASK)
-        for cpu in range(len(tlb_tag)):
-            tlb = Tlb(tlb_tag[cpu], tlb_entry[cpu], tlb_victim[cpu])
-            tlb_flush_range(tlb, asid, vpn, 1)
+        flush_page_everywhere(tlb_tag, asid, vpn)
         moved[i] = 1
         nr_moved += 1
     return nr_moved

@@ -91,6 +91,96 @@ def test_what_users_do_to_pages_that_are_being_moved() -> None:
     assert run(machine_from_toml(SLOTS), main).result == ([0] * 4, 0)
 
 
+BY_PAGE = ("ks_fault", "page_fault_user")  # one event a burst, one event a page
+
+
+def removal(burst_pages: int, *, by_owner: bool) -> tuple[Any, ...]:
+    """Take a block offline that several have pages in; return all that can be seen of it."""
+
+    async def main(machine: OpenMachine) -> tuple[Any, ...]:
+        await machine.dimms.add("dimm0", "128M")
+        await machine.write_sysfs(STATE, "online_movable")
+        parent = await machine.spawn("parent", cpu=0)
+        fd = await parent.open("/p")
+        regions = [await parent.mmap(2 * SIZE), await parent.mmap("1M", fd=fd)]
+        for region in regions:
+            await parent.touch(region, write=region is regions[0])
+        child = await parent.fork()
+
+        async def user(process: Any) -> None:
+            own = await process.mmap("256K")
+            while machine.kernel.phys.block(32).state != "offline":
+                await process.touch(own, write=True)
+                await process.touch(regions[0])
+                await process.sleep("600us")
+
+        other = await child.fork(user)
+        if by_owner:  # whose CPU has to forget each page
+            await parent.syscall("write_sysfs", STATE, "offline")
+        else:
+            await machine.write_sysfs(STATE, "offline")
+        await other.wait()
+        again = [
+            (await each.touch(region)).minflt for each in (parent, child) for region in regions
+        ]
+        assert check_machine(machine.kernel) == []
+        return again, machine.now_ns, machine.kernel.engine.clock.number
+
+    rest = {
+        "latency": {"cache_line_spread_permille": 1000},
+        "device": [{"name": "vda"}],
+        "files": [{"path": "/p", "size": "1M", "device": "vda"}],
+    }
+    done = run(machine_from_toml(SLOTS | rest), main, burst_pages=burst_pages, sound=False)
+    log = [
+        (event.t_ns, event.actor, event.event, sorted(event.fields.items()))
+        for event in done.log.events
+        if event.event not in BY_PAGE
+    ]
+    accounts = (
+        done.machine.engine.accounts
+    )  # of what is no lock a burst does not enter who met whom
+    locks = {name: account for name, account in accounts.items() if "lock" in name}
+    return done.result, done.machine.vmstat, sorted(log), locks
+
+
+@pytest.mark.parametrize("by_owner", [False, True])
+def test_moving_pages_in_one_go_is_as_moving_them_with_messages(*, by_owner: bool) -> None:
+    """The same to the last nanosecond, counter and wait, with another who comes in between."""
+    by_messages, in_one_go = (removal(burst, by_owner=by_owner) for burst in (1, 512))
+    assert by_messages[1]["pgmigrate_success"] > 2 * SIZE // PAGE
+    for one, other in zip(by_messages, in_one_go, strict=True):
+        assert one == other
+
+
+def test_pages_without_a_frame_to_go_to_stay_where_they_are() -> None:
+    """There is less memory elsewhere than is in use: the rest is put back until a signal comes."""
+
+    async def main(machine: OpenMachine) -> str:
+        await machine.dimms.add("dimm0", "128M")
+        await machine.write_sysfs(STATE, "online_movable")
+        owner = await machine.spawn("owner")
+        region = await owner.mmap("24M")
+        await owner.touch(region, write=True)
+
+        async def write(process: Any) -> None:
+            await process.syscall("write_sysfs", STATE, "offline")
+
+        writer = await machine.spawn("writer", write)
+        before = machine.vmstat["pgmigrate_fail"]
+        while machine.vmstat["pgmigrate_fail"] == before:
+            await machine.sleep("1ms")
+        await writer.kill()
+        await writer.wait()
+        assert check_machine(machine.kernel) == []
+        assert (await owner.touch(region, write=True)).minflt == 0
+        return machine.sysfs(FILE)
+
+    node = {"cpus": "0-1", "memory": "16M"}
+    spec = machine_from_toml({"name": "short", "maxmem": "144M", "node": [node]})
+    assert run(spec, main, sound=False).result == "online\n"
+
+
 def test_smaps_counts_a_page_that_is_being_moved_as_resident() -> None:
     """It is in memory, not in swap."""
 

@@ -7,6 +7,7 @@ import pytest
 from kernelsim.config.era import CLASSIC
 from kernelsim.errors import SyscallError
 from kernelsim.mm.core.vmstat import COMPACT_DAEMON_WAKE
+from kernelsim.mm.page.compaction import CompactResult
 from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from tests.actors.alloc.test_block_allocator import TUNABLES, in_pieces
 from tests.small_machine import PAGE, run, small_machine
@@ -101,6 +102,25 @@ def test_kcompactd_is_woken_when_kswapd_cannot_help():
     assert events[1] == "mm_compaction_kcompactd_wake"  # after its start
     assert events[-1] == "mm_compaction_kcompactd_sleep"
     assert "mm_compaction_end" in events
+
+
+def test_kcompactd_asks_of_each_zone_whether_it_helps_those_who_may_use_none_above_it():
+    """What is kept from requests that may use more does not count there; at the start it does."""
+
+    async def main(machine):
+        driver, *_ = await used_up(machine, 9, nr_pages=3000)
+        machine.sysctl("vm.lowmem_reserve_ratio", "1")
+        while not machine.mem.vm_event[COMPACT_DAEMON_WAKE]:
+            await driver.alloc_block(9, ATOMIC)
+            await machine.sleep("2ms")
+
+    done = run(small_machine(memory="32M", sysctl=TUNABLES), main)
+    looks = [
+        each.fields["ret"]
+        for each in done.log.named("mm_compaction_suitable")
+        if each.actor.startswith("kcompactd0") and each.fields["idx"] == 0
+    ]
+    assert looks[:2] == [CompactResult.CONTINUE, CompactResult.SKIPPED]
 
 
 @pytest.mark.mission("A9")

@@ -2,9 +2,11 @@
 
 import pytest
 
+from kernelsim.check.pages import check_pages
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.mm.boot.mm_init import build
 from kernelsim.mm.core.mem import (
+    PAGEBLOCK_NR_PAGES,
     Z_FREE,
     Z_MANAGED,
     Z_PRESENT,
@@ -13,6 +15,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_HIGH,
     Z_WMARK_LOW,
     Z_WMARK_MIN,
+    PG_reserved,
 )
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.memory_hotplug import (
@@ -107,6 +110,21 @@ def test_a_block_goes_where_its_neighbours_are() -> None:
     assert [1 << 20, 3 << 15, 2 << 15] == phys.mem.zone[
         MOVABLE, [Z_START_PFN, Z_SPANNED, Z_PRESENT]
     ].tolist()
+
+
+def test_a_zone_that_grows_has_no_memory_in_the_hole_it_ended_at() -> None:
+    """The rest of the pageblock it ended in is reserved; a pageblock that is all hole is not."""
+    node = {"cpus": "0", "memory": "13M"}
+    table = {"name": "half", "movablecore": "4M", "maxmem": "141M", "node": [node]}
+    phys = build(machine_from_toml(table))
+    phys.memory_blocks.blocks.append(MemoryBlock(index=32, state="offline"))
+    end = 13 << 8
+    online(phys, 32, "online_movable")
+
+    flags = phys.mem.pages.flags[end : end + PAGEBLOCK_NR_PAGES]
+    assert [PG_reserved] * 256 == flags[:256].tolist()
+    assert not flags[256:].any()
+    assert [] == check_pages(phys.mem)
 
 
 def test_zonelists_follow_the_first_and_the_last_memory_of_a_zone() -> None:
