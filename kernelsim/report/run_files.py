@@ -70,7 +70,7 @@ class RunFiles:
     def stop(self, error: OutputError) -> None:
         """Log nothing more: what could not be written ends the run, and the log is its prefix."""
         self.failure = self.failure or error
-        self.log.file.stop(error)
+        self.log.stop(error)
 
     @property
     def has_failed(self) -> bool:
@@ -136,7 +136,7 @@ class RunFiles:
                 self.write(lambda: self.directory.finish({**record, "nr_events": file.nr_written}))
 
     def _end_log(self, t_ns: int, exit_state: object) -> None:
-        nr_events = self.log.file.nr_lines + 1
+        nr_events = self.log.nr_lines + 1
         last = {"exit_state": exit_state, "nr_events": nr_events}
         self.log.emit(t_ns, RUN_ACTOR, "ks_run_end", last)
         self.log.flush()
