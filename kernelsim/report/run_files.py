@@ -7,7 +7,9 @@ Interface: `RunFiles.start`, then `log`, `write` for each step of writing, `caus
 run raised, `end`; `close` in any case. Units: ns.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -142,6 +144,12 @@ class RunFiles:
         self.log.flush()
         if self.log.file.error is not None:  # a workload may have caught it
             raise self.log.file.error
+
+
+def show_line(line: str) -> None:
+    """Print what a workload prints; a reader that went away, as head does, misses the rest."""
+    with suppress(BrokenPipeError):  # the run goes on: its files have all lines
+        sys.stdout.write(f"{line}\n")
 
 
 def plain_record(record: Mapping[str, object]) -> dict[str, object]:
