@@ -13,7 +13,6 @@ the events are the same with and without.
 Units: ns.
 """
 
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -46,7 +45,7 @@ from kernelsim.report.memory_map import MemoryMap
 from kernelsim.report.onlooker import ComesToLook, Onlooker
 from kernelsim.report.progress import Progress
 from kernelsim.report.run_end import RunEnd
-from kernelsim.report.run_files import RunFiles
+from kernelsim.report.run_files import RunFiles, show_line
 from kernelsim.report.run_options import SNAPSHOT_NAME, RunOptions
 from kernelsim.report.run_record import run_record
 from kernelsim.report.run_summary import RunSummary, summarize
@@ -279,7 +278,7 @@ class _Run:
         self.snapshots.append(name)
 
     def _on_line(self, line: str) -> None:
-        sys.stdout.write(f"{line}\n")
+        show_line(line)
         self.lines.append(line)
 
     def _write_tree(self, name: str) -> None:

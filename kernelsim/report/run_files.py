@@ -7,7 +7,9 @@ Interface: `RunFiles.start`, then `log`, `write` for each step of writing, `caus
 run raised, `end`; `close` in any case. Units: ns.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -70,7 +72,7 @@ class RunFiles:
     def stop(self, error: OutputError) -> None:
         """Log nothing more: what could not be written ends the run, and the log is its prefix."""
         self.failure = self.failure or error
-        self.log.file.stop(error)
+        self.log.stop(error)
 
     @property
     def has_failed(self) -> bool:
@@ -136,12 +138,18 @@ class RunFiles:
                 self.write(lambda: self.directory.finish({**record, "nr_events": file.nr_written}))
 
     def _end_log(self, t_ns: int, exit_state: object) -> None:
-        nr_events = self.log.file.nr_lines + 1
+        nr_events = self.log.nr_lines + 1
         last = {"exit_state": exit_state, "nr_events": nr_events}
         self.log.emit(t_ns, RUN_ACTOR, "ks_run_end", last)
         self.log.flush()
         if self.log.file.error is not None:  # a workload may have caught it
             raise self.log.file.error
+
+
+def show_line(line: str) -> None:
+    """Print what a workload prints; a reader that went away, as head does, misses the rest."""
+    with suppress(BrokenPipeError):  # the run goes on: its files have all lines
+        sys.stdout.write(f"{line}\n")
 
 
 def plain_record(record: Mapping[str, object]) -> dict[str, object]:

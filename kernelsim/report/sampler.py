@@ -29,13 +29,10 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
+from kernelsim.mm.core.sample import available_sums, copy_counters
 from kernelsim.mm.core.vmstat import (
     ALLOCSTALL_DMA,
     NODE_STAT_NAMES,
-    NR_ACTIVE_FILE,
-    NR_INACTIVE_FILE,
-    NR_KERNEL_MISC_RECLAIMABLE,
-    NR_SLAB_RECLAIMABLE,
     PGALLOC_DMA,
     PGSKIP_DMA,
     VM_EVENT_NAMES,
@@ -164,16 +161,11 @@ class Sampler:
         kernel = self._kernel
         mem = kernel.mem
         kernel.bursts.enter_tasks()
-        row = np.concatenate(
-            (
-                (kernel.engine.now_ns,),
-                mem.zone[np.ix_(self._zones, self._fields)].ravel(),
-                mem.node_stat.ravel(),
-                mem.vm_event,
-                machine_row(kernel, self._stalled.collect(kernel.engine.now_ns)),
-                link_row(kernel),
-            )
-        )
+        now_ns = kernel.engine.now_ns
+        row = np.empty(len(self.columns), np.int64)
+        end = copy_counters(mem.zone, mem.node_stat, mem.vm_event, self._zones, self._fields, row)
+        row[0] = now_ns
+        row[end:] = machine_row(kernel, self._stalled.collect(now_ns)) + link_row(kernel)
         return Sample(row, process_rows(kernel))
 
 
@@ -242,39 +234,47 @@ def event_names(zone_types: tuple[ZoneType, ...]) -> list[str]:
 
 def machine_row(kernel: Kernel, stalled_ns: list[int]) -> tuple[int, ...]:
     """Return the values of `MACHINE_COLUMNS`; of pressure the totals are given, [PSI_*]."""
-    cpus, boot_kb = kernel.cpus, kernel.spec.boot.meminfo_kb
+    boot_kb = kernel.spec.boot.meminfo_kb
     dirty = global_dirty_limits(kernel.phys)
-    running = sum(cpu.state.current is not None for cpu in cpus)
-    running += sum(len(cpu.state.run_queue) for cpu in cpus)
+    running = waiting = switches = ipis = user_ns = busy_ns = iowait_ns = 0
+    for cpu in kernel.cpus:
+        state = cpu.state
+        running += (state.current is not None) + len(state.run_queue)
+        waiting += state.nr_iowait
+        switches += state.nr_switches
+        ipis += state.nr_ipis
+        user_ns += state.user_ns
+        busy_ns += cpu.busy_total_ns()
+        iowait_ns += cpu.iowait_total_ns()
     return (
         *si_swapinfo(kernel.swap),
         kernel.nr_in_flight,
         len(kernel.processes),
         running,
-        sum(cpu.state.nr_iowait for cpu in cpus),
+        waiting,
         boot_kb.get("Buffers", 0) // PAGE_KB,
         available_pages(kernel),
         kernel.mms.commit.committed_pages + boot_kb.get("Committed_AS", 0) // PAGE_KB,
-        sum(cpu.state.nr_switches for cpu in cpus),
-        sum(cpu.state.nr_ipis for cpu in cpus),
-        sum(cpu.state.user_ns for cpu in cpus),
-        sum(cpu.busy_total_ns() for cpu in cpus),
-        sum(cpu.iowait_total_ns() for cpu in cpus),
+        switches,
+        ipis,
+        user_ns,
+        busy_ns,
+        iowait_ns,
         dirty.thresh,
         dirty.bg_thresh,
         *(stalled_ns[state] for state in PSI_STATES),
     )
 
 
-def link_row(kernel: Kernel) -> list[int]:
+def link_row(kernel: Kernel) -> tuple[int, ...]:
     """Return how long the links to each node have been busy; nothing on a machine of one node."""
     busy_ns = [0] * len(kernel.nodes)
     if len(busy_ns) == 1:
-        return []
+        return ()
     for (source, target), server in kernel.interconnect.links.items():
         if source != target:  # else it is the bus of the node
             busy_ns[target] += server.account.hold_ns
-    return busy_ns
+    return tuple(busy_ns)
 
 
 def process_rows(kernel: Kernel) -> list[tuple[int, ...]]:
@@ -300,12 +300,11 @@ def process_rows(kernel: Kernel) -> list[tuple[int, ...]]:
 
 def available_pages(kernel: Kernel) -> int:
     """Return MemAvailable in pages."""
-    mem = kernel.mem
-    stat = mem.node_stat.sum(axis=0)
+    free, low, cache, reclaimable = available_sums(kernel.mem.zone, kernel.mem.node_stat)
     return si_mem_available(
-        free=int(mem.zone[:, Z_FREE].sum()),
+        free=free,
         totalreserve=kernel.phys.totalreserve_pages,
-        low=int(mem.zone[:, [Z_WMARK_LOW, Z_WATERMARK_BOOST]].sum()),
-        cache=int(stat[NR_ACTIVE_FILE] + stat[NR_INACTIVE_FILE]),
-        reclaimable=int(stat[NR_SLAB_RECLAIMABLE] + stat[NR_KERNEL_MISC_RECLAIMABLE]),
+        low=low,
+        cache=cache,
+        reclaimable=reclaimable,
     )

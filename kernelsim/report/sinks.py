@@ -7,7 +7,7 @@ Units: `t_ns` is virtual time.
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
@@ -20,6 +20,7 @@ from kernelsim.trace.tracepoint import Fields, Tracepoint
 from kernelsim.units import NS_PER_S
 
 RING_EVENTS: Final = 64
+Emit = Callable[[int, str, str, Fields], None]
 PLAIN_WORD: Final = re.compile(r'[^\s"=\x00-\x1f]+')
 SHOWN: Final = {  # of the declared events: fields whose numbers text shows otherwise
     info.name: {field.name: field.shown for field in info.fields if field.shown is not None}
@@ -80,20 +81,25 @@ class TeeSink:
     """
 
     sinks: tuple[Sink, ...]
-    _wanted: dict[tuple[str, str], bool] = attrs.field(factory=dict, init=False, eq=False)
+    _wanting: dict[tuple[str, str], tuple[Emit, ...]] = attrs.field(
+        factory=dict, init=False, eq=False
+    )
 
     def wants(self, actor: str, event: str) -> bool:
         """Return whether any sink wants it."""
-        wanted = self._wanted.get((actor, event))
-        if wanted is None:
-            wanted = any(sink.wants(actor, event) for sink in self.sinks)
-            self._wanted[actor, event] = wanted
-        return wanted
+        return bool(self._emitters(actor, event))
 
     def emit(self, t_ns: int, actor: str, event: str, fields: Fields) -> None:
-        """Hand an event on."""
-        for sink in self.sinks:
-            sink.emit(t_ns, actor, event, fields)
+        """Hand an event on to those that want it."""
+        for emit in self._emitters(actor, event):
+            emit(t_ns, actor, event, fields)
+
+    def _emitters(self, actor: str, event: str) -> tuple[Emit, ...]:
+        emitters = self._wanting.get((actor, event))
+        if emitters is None:
+            emitters = tuple(sink.emit for sink in self.sinks if sink.wants(actor, event))
+            self._wanting[actor, event] = emitters
+        return emitters
 
     def flush(self) -> None:
         """Flush every sink."""

@@ -127,11 +127,15 @@ class PsiTotals:
             seen_ns = self._seen_ns.get(number, [0] * NR_PSI_STATES)
             self._seen_ns[number] = times_ns
             weight = (times_ns[PSI_NONIDLE] - seen_ns[PSI_NONIDLE]) // self.unit_ns
+            if not weight:
+                continue
             weights += weight
             for state in range(PSI_NONIDLE):
                 weighted[state] += (times_ns[state] - seen_ns[state]) * weight
+        if not weights:
+            return self.total_ns
         self.total_ns = [
-            total_ns + each // max(weights, 1)
+            total_ns + each // weights
             for total_ns, each in zip(self.total_ns, weighted, strict=True)
         ]
         return self.total_ns

@@ -9,12 +9,13 @@ import pytest
 
 from kernelsim.errors import OutputError
 from kernelsim.report.event_filter import EventFilter
-from kernelsim.report.log import RunLog
+from kernelsim.report.log import WAITING_MAX, RunLog
 from kernelsim.report.log_file import LogFile
 from kernelsim.trace.kmem import mm_page_free
 from kernelsim.trace.vmscan import mm_vmscan_kswapd_wake
 
 HEADER = '{"t_ns":0,"actor":"run","event":"ks_run_start","schema":1,"seed":7}\n'
+WAKE = mm_vmscan_kswapd_wake(nid=1, zid=2, order=0)
 
 
 @pytest.fixture
@@ -133,6 +134,23 @@ def test_buffer_is_written_when_full(path):
         log.emit(4, "cpu0", "ks_x", {})
         log.flush()
         assert path.read_text().endswith('{"t_ns":4,"actor":"cpu0","event":"ks_x"}\n')
+
+
+def test_tracepoints_that_wait_keep_their_place(path):
+    """Tracepoints become lines together, before whatever comes behind them and at the end."""
+    with make_log(path) as log:
+        for number in range(3 * WAITING_MAX // 2):
+            log.emit(number, "kswapd1", "mm_vmscan_kswapd_wake", WAKE)
+        assert log.nr_lines == 1 + 3 * WAITING_MAX // 2
+        assert log.file.nr_lines == 1 + WAITING_MAX
+        log.emit(5000, "cpu0", "ks_x", {"a": 1})
+        assert log.file.nr_lines == log.nr_lines
+        log.emit(5001, "kswapd1", "mm_vmscan_kswapd_wake", WAKE)
+        log.flush()
+        assert path.read_text().count("\n") == log.nr_lines
+        log.emit(5002, "kswapd1", "mm_vmscan_kswapd_wake", WAKE)
+    times = [msgspec.json.decode(line)["t_ns"] for line in path.read_text().splitlines()]
+    assert times == [0, *range(3 * WAITING_MAX // 2), 5000, 5001, 5002]
 
 
 def test_interrupted_line_is_not_written(path):

@@ -63,10 +63,13 @@ def count_kinds(mem: Mem, ranges: I64_2D, out: I64_2D) -> None:
     for row in range(len(ranges)):
         first, nr = ranges[row, R_FIRST], ranges[row, R_END] - ranges[row, R_FIRST]
         probes, nid = min(nr, PROBES_MAX), ranges[row, R_NID]
+        end = 0
         for probe in range(probes):
-            start, end = probe * nr // probes, (probe + 1) * nr // probes
-            spread = (probe * SCATTER) & ((1 << SCATTER_BITS) - 1)
-            pfn = first + start + (((end - start) * spread) >> SCATTER_BITS)
+            pfn = first + probe
+            if nr > PROBES_MAX:
+                start, end = end, (probe + 1) * nr // PROBES_MAX
+                spread = (probe * SCATTER) & ((1 << SCATTER_BITS) - 1)
+                pfn = first + start + (((end - start) * spread) >> SCATTER_BITS)
             zone = int(mem.block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
             flags = mem.pages.flags[pfn]
             if zone < 0 or nid not in (ANY_NODE, mem.zone[zone, Z_NID]):

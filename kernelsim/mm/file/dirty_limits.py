@@ -15,6 +15,7 @@ import attrs
 from kernelsim.config.zones import ZoneType
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import (
+    I64_2D,
     Z_FREE,
     Z_MANAGED,
     Z_NID,
@@ -94,12 +95,21 @@ def global_dirtyable_memory(phys: PhysMem) -> int:
     Source: Linux 6.1 mm/page-writeback.c:global_dirtyable_memory
     """
     mem = phys.mem
-    free = int(mem.zone[:, Z_FREE].sum())
-    pages = free - min(free, phys.totalreserve_pages)
-    pages += int(mem.node_stat[:, [NR_INACTIVE_FILE, NR_ACTIVE_FILE]].sum())
+    pages = _dirtyable_pages(mem.zone, mem.node_stat, phys.totalreserve_pages)
     if not phys.tunables.now.vm_highmem_is_dirtyable:
         pages -= _highmem_dirtyable_memory(phys, pages)
     return pages + 1
+
+
+@leaf
+def _dirtyable_pages(zone: I64_2D, node_stat: I64_2D, totalreserve: int) -> int:
+    """Return the pages of all zones that could be dirty."""
+    free, file = 0, 0
+    for row in range(len(zone)):
+        free += int(zone[row, Z_FREE])
+    for nid in range(len(node_stat)):
+        file += int(node_stat[nid, NR_INACTIVE_FILE] + node_stat[nid, NR_ACTIVE_FILE])
+    return free - min(free, totalreserve) + file
 
 
 def _highmem_dirtyable_memory(phys: PhysMem, total: int) -> int:

@@ -80,6 +80,7 @@ def si_swapinfo(swap: SwapArea) -> tuple[int, int]:
 
     Source: Linux 6.1 mm/swapfile.c:si_swapinfo
     """
-    leaving = (swap.area[:, SA_USED] != 0) & (swap.area[:, SA_WRITEOK] == 0)
-    nr_left = int(swap.area[leaving, SA_INUSE].sum())
+    nr_left = sum(
+        area[SA_INUSE] for area in swap.area.tolist() if area[SA_USED] and not area[SA_WRITEOK]
+    )
     return int(swap.state[SS_TOTAL]) + nr_left, int(swap.state[SS_FREE]) + nr_left

@@ -36,22 +36,23 @@ from kernelsim.report.whole import write_whole
 UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def write_report(directory: Path, *, to: Path | None = None) -> Path:
+def write_report(run: Path | RunRecord, *, to: Path | None = None) -> Path:
     """Write the report of a run.
 
     Args:
-        directory: What `kernelsim run --out` wrote.
-        to: Where to; None for report.html in the directory.
+        run: What `kernelsim run --out` wrote, or that read.
+        to: Where to; None for report.html in the run's directory.
 
     Returns:
         The file.
 
     Raises:
-        ConfigError: There is no run of a machine that has ended.
+        ConfigError: There is no run of a machine that has ended, or its log is damaged.
         OutputError: The file cannot be written.
     """
-    target = directory / REPORT if to is None else to
-    text = report_text(read_record(directory))
+    record = read_record(run) if isinstance(run, Path) else run
+    target = record.directory / REPORT if to is None else to
+    text = report_text(record)
     write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
     return target
 
@@ -73,10 +74,11 @@ def named_at_random() -> Iterator[None]:
 def report_text(record: RunRecord) -> str:
     """Return the HTML of a report."""
     draw = Drawing(record)
+    maps = list(map_panels(draw))  # while the log is still being read
     lives = record.lives()
     panels = [
         *memory_panels(draw),
-        *map_panels(draw),
+        *maps,
         *activity_panels(draw),
         *state_panels(draw, lives),
         *process_panels(draw, lives),

@@ -49,7 +49,8 @@ def load_any(path: Path, machine: MachineSpec | str | None) -> Workload:
             calls_workload(path), machine, lambda: machine_for(CALLS_BYTES, files_of(path))
         )
     if kind == "masim":
-        wanted = sum(read_masim(path).regions.values())
+        sizes = read_masim(path).regions.values()
+        wanted = sum(-(-size // PAGE_SIZE) * PAGE_SIZE for size in sizes)
         return recorded(masim_workload(path), machine, lambda: machine_for(wanted))
     if kind == "allocations":
         return recorded(allocations_workload(path), machine, lambda: allocations_machine(path))

@@ -10,7 +10,7 @@ import pytest
 
 from kernelsim.cli.main import exit_status
 from kernelsim.config.machine_file import machine_from_toml
-from kernelsim.errors import SyscallError
+from kernelsim.errors import ConfigError, SyscallError
 from kernelsim.report.html.page import write_report
 from kernelsim.report.html.record import read_record
 from kernelsim.report.machine_run import run_machine
@@ -234,6 +234,23 @@ def test_memory_that_comes_and_stays_is_told_and_marked(tmp_path):
     assert "Free pages of node 0 Movable" not in text, "it never had any"
     (tmp_path / "memory_map.parquet").unlink()
     assert read_record(tmp_path).memory_map is None, "runs of earlier versions have a report too"
+
+
+def test_a_damaged_log_is_told(report, tmp_path):
+    """The log is read while other things go on; that a line of it is none is an error all the same.
+
+    Whoever asks only for samples has them.
+    """
+    for name in ("metrics.parquet", "processes.parquet", "run.json"):
+        shutil.copy(report.parent / name, tmp_path)
+    (tmp_path / "events.jsonl").write_text('{"t_ns":0}\n{"t_ns":\n{"t_ns":1}\n')
+    record = read_record(tmp_path)
+    assert record.end_ns > 0
+    with pytest.raises(ConfigError, match="damaged log"):
+        record.lives()
+    with pytest.raises(ConfigError, match="damaged log"):
+        write_report(record)
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_command_writes_it_or_says_why_not(report, tmp_path, capsys):
