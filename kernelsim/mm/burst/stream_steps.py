@@ -20,7 +20,7 @@ from kernelsim.hw.spread import spread_ns
 from kernelsim.mm.burst.cache_pages import new_cache_run
 from kernelsim.mm.burst.columns import NEVER_NS, R_ZONES, ZONES_MAX
 from kernelsim.mm.core.mem import I64, I64_2D, U64, Mem
-from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.core.xarray import XA_CHUNK_MASK, xa_leaf
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import READ_OK, end_page_read
 from kernelsim.mm.file.readahead import IO_PAGES, VM_READAHEAD_PAGES
@@ -155,8 +155,12 @@ def spend(stream: Stream, ns: int) -> None:
 @leaf
 def cached_run(files: FileMappings, number: int, start: int, nr: int, pfns: I64) -> None:
     """Collect pages of a file that follow each other and are all cached."""
+    row = 0
     for i in range(nr):
-        pfns[i] = xa_load(files.xa, number, start + i)
+        offset = (start + i) & XA_CHUNK_MASK
+        if i == 0 or offset == 0:
+            row = xa_leaf(files.xa, number, start + i)
+        pfns[i] = files.xa.slots[row, offset]
 
 
 @leaf
