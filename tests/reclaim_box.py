@@ -111,7 +111,7 @@ class ReclaimBox:
         self.spaces.pool.reserve(nr)
         for i, pfn in enumerate(pfns.tolist()):
             filemap_add_folio(
-                self.mem, self.spaces.mappings, self.lruvec, FILE, index + i, pfn, 0, False
+                self.mem, self.spaces.mappings, self.lruvec, FILE, index + i, pfn, 0, 0, False
             )
         self.mem.pages.flags[pfns] = flags | PG_uptodate
         lru_add(self.mem, pfns, nr)

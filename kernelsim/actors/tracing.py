@@ -5,7 +5,7 @@ Interface: the source of an event is an actor, a task, or a `Speaker` made for a
 at hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from kernelsim.sim.engine import Engine
@@ -37,6 +37,30 @@ def wants(who: Named, point: type[Tracepoint]) -> bool:
     """Return whether occurrences of a tracepoint under this name are kept."""
     sink = who.engine.sink
     return sink is not None and sink.wants(who.name, point.event)
+
+
+class Listened:
+    """Whether occurrences of a tracepoint are kept under any of some names, asked often.
+
+    No sink changes its mind, so each name is asked once.
+
+    Args:
+        speakers: Who may have some; more may come.
+        point: The tracepoint.
+    """
+
+    def __init__(self, speakers: Sequence[Named], point: type[Tracepoint]) -> None:
+        self._speakers = speakers
+        self._point = point
+        self._nr_asked = 0
+        self._is_wanted = False
+
+    def __call__(self) -> bool:
+        """Tell whether it is so."""
+        if self._nr_asked != len(self._speakers):
+            self._nr_asked = len(self._speakers)
+            self._is_wanted = any(wants(who, self._point) for who in self._speakers)
+        return self._is_wanted
 
 
 def trace(who: Named, point: Tracepoint, *, at_ns: int | None = None) -> None:

@@ -72,6 +72,25 @@ class PsiCpu:
         if self.states and now_ns > self.since_ns:
             self.times_ns = self.times_at(now_ns)
         self.since_ns = now_ns
+        self.states = self._states(nr_running, nr_iowait)
+
+    def alternates(self, now_ns: int, *, ran_ns: int, slept_ns: int, nr_iowait: int) -> None:
+        """Count what has passed since the last call: one task ran and waited for I/O by turns.
+
+        Args:
+            now_ns: Virtual time; the task runs.
+            ran_ns: It did so for so long,
+            slept_ns: and waited for so long.
+            nr_iowait: Other tasks that left this CPU to wait for I/O.
+        """
+        parts = ((ran_ns, 1, nr_iowait), (slept_ns, 0, nr_iowait + 1))
+        for ns, nr_running, nr_waiting in parts:
+            for state in STATES_IN[self._states(nr_running, nr_waiting)]:
+                self.times_ns[state] += ns
+        self.since_ns = now_ns
+        self.states = self._states(1, nr_iowait)
+
+    def _states(self, nr_running: int, nr_iowait: int) -> int:
         states = 0
         if nr_iowait:
             states |= 1 << PSI_IO_SOME
@@ -85,7 +104,7 @@ class PsiCpu:
             states |= 1 << PSI_CPU_SOME
         if states or nr_running:
             states |= 1 << PSI_NONIDLE
-        self.states = states
+        return states
 
     def times_at(self, now_ns: int) -> list[int]:
         """Return the time in each state up to now: [PSI_*]."""

@@ -27,7 +27,7 @@ from typing import Any, Final
 import trio
 
 from kernelsim.errors import WorkloadError
-from kernelsim.sim.event import FOREVER_NS, NO_EVENT, Call, Callback, Event, mixed
+from kernelsim.sim.event import FOREVER_NS, NO_EVENT, Call, Callback, Event, Planned, mixed
 from kernelsim.sim.event_heap import NOT_IN_LINE, EventHeap
 from kernelsim.sim.wait import Seat, Waiter
 
@@ -196,6 +196,12 @@ class VirtualClock(EventHeap, trio.abc.Clock):
     def schedule(self, at_ns: int, callback: Callback, argument: object) -> None:
         """Call `callback(argument)` at a time, which is not before now."""
         self.push(at_ns, Call(self, callback, argument))
+
+    def plan(self, at_ns: int, callback: Callback, argument: object) -> Planned:
+        """Do as `schedule`, and return what `call_off` takes."""
+        planned = Planned(self, callback, argument, at_ns, self.number + 1)
+        self.push(at_ns, planned)
+        return planned
 
     def push(self, at_ns: int, event: Event) -> None:
         """Let an event fire at a time, which is not before now."""

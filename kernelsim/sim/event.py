@@ -31,7 +31,7 @@ class Call:
     """A callback that is due at some time."""
 
     __slots__ = ("_argument", "_callback", "_clock")
-    is_stale = False
+    is_stale: bool = False
 
     def __init__(self, clock: "VirtualClock", callback: Callback, argument: object) -> None:
         self._clock = clock
@@ -48,6 +48,31 @@ class Call:
             owner = getattr(self._callback, "__self__", None)
             clock.on_crash(getattr(owner, "name", "a callback"), error)
         return False
+
+
+class Planned(Call):
+    """A callback that may be called off as long as it is to come.
+
+    Attributes:
+        at_ns: When it is due.
+        number: Of the event.
+        is_stale: It was called off.
+    """
+
+    __slots__ = ("at_ns", "is_stale", "number")
+
+    def __init__(
+        self,
+        clock: "VirtualClock",
+        callback: Callback,
+        argument: object,
+        at_ns: int,
+        number: int,
+    ) -> None:
+        super().__init__(clock, callback, argument)
+        self.at_ns = at_ns
+        self.number = number
+        self.is_stale = False
 
 
 class _Never:

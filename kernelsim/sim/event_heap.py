@@ -7,10 +7,11 @@ Interface: the base of `VirtualClock`; nothing else is made of it.
 Units: ns.
 """
 
+from collections.abc import Collection
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from kernelsim.sim.event import FOREVER_NS, NO_EVENT, Event, mixed
+from kernelsim.sim.event import FOREVER_NS, NO_EVENT, Event, Planned, mixed
 from kernelsim.sim.wait import Waiter
 
 NOT_IN_LINE: Final = -1  # a horizon that nothing lies before
@@ -70,6 +71,18 @@ class EventHeap:
         if self.horizon_ns != NOT_IN_LINE:
             self.horizon_ns = min(at_ns, self._gate_ns + 1)
         return (at_ns, tie >> 2, number) if at_ns <= self._gate_ns else (self._gate_ns + 1, 0, 0)
+
+    def next_of_others(self, own: Collection[Event]) -> int:
+        """Return when the next event is due that is none of one's own, or has to be looked at."""
+        others = (
+            at_ns for at_ns, _, _, event in self._heap if not event.is_stale and event not in own
+        )
+        return min(min(others, default=FOREVER_NS), self._gate_ns + 1)
+
+    def call_off(self, event: Planned) -> None:
+        """Let what was planned not happen: it has been done otherwise."""
+        event.is_stale = True
+        self.note_stale()
 
     def _drop_stale(self) -> None:
         while self._heap and self._heap[0][3].is_stale:

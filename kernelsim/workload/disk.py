@@ -11,7 +11,8 @@ Units: bytes, or text such as "64K"; ns, or text such as "2s".
 
 from typing import Final
 
-from kernelsim.actors.parts.block_device import BlockDevice, DiskStatistics
+from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.block.disk_statistics import DiskStatistics
 from kernelsim.units import SECTOR_SIZE, parse_duration, parse_size
 
 LONGEST: Final = 1 << 63  # bytes; no disk is larger

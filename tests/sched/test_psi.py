@@ -161,3 +161,26 @@ def test_who_looks_on_changes_nothing(changes):
             group.cpus[number].record(now_ns, nr_running=nr_running, nr_iowait=nr_iowait)
     for state in range(PSI_NONIDLE):
         assert looked_at.read(state, now_ns) == alone.read(state, now_ns)
+
+
+@given(
+    turns=st.lists(st.tuples(st.integers(1, 99), st.integers(1, 99)), min_size=1),
+    nr_iowait=st.integers(0, 2),
+    nr_memstall=st.integers(0, 1),
+)
+def test_a_task_that_waits_by_turns_is_counted_at_once(turns, nr_iowait, nr_memstall):
+    """Sums of its runs and its waits leave what is left when each of them is recorded."""
+    one, other = (PsiCpu(nr_memstall=nr_memstall) for _ in range(2))
+    now_ns = 0
+    for cpu in (one, other):
+        cpu.record(now_ns, nr_running=1, nr_iowait=nr_iowait)
+    for ran_ns, slept_ns in turns:
+        one.record(now_ns + ran_ns, nr_running=0, nr_iowait=nr_iowait + 1)
+        now_ns += ran_ns + slept_ns
+        one.record(now_ns, nr_running=1, nr_iowait=nr_iowait)
+    first_ns = turns[0][0]
+    other.record(first_ns, nr_running=0, nr_iowait=nr_iowait + 1)
+    slept_ns = sum(slept for _, slept in turns)
+    ran_ns = now_ns - first_ns - slept_ns
+    other.alternates(now_ns, ran_ns=ran_ns, slept_ns=slept_ns, nr_iowait=nr_iowait)
+    assert other == one

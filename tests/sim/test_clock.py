@@ -293,3 +293,27 @@ def test_foreign_task_is_refused(run):
     with pytest.raises(ExceptionGroup) as caught:
         run(main)
     assert caught.group_contains(WorkloadError, match="spawn a process or an actor")
+
+
+def test_what_was_planned_can_be_called_off():
+    """It does not happen, and nothing waits for its time; the next event of others is told."""
+    seen = []
+
+    async def main(engine):
+        clock = engine.clock
+        off = clock.plan(10, seen.append, "off")
+        clock.plan(20, seen.append, "on")
+        clock.schedule(30, seen.append, "other")
+        own = [off]
+        assert clock.next_of_others(own) == 20
+        assert off.number == clock.number - 2
+        clock.call_off(off)
+        clock.next_event()
+        assert clock.next_of_others(()) == 20
+        await engine.sleep(15)
+        assert seen == []
+        await engine.sleep(15)
+        await engine.sleep(1)
+
+    Engine().run(main)
+    assert seen == ["on", "other"]

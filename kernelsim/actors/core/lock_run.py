@@ -8,7 +8,7 @@ Units: ns.
 """
 
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.tracing import wants
+from kernelsim.actors.tracing import Listened
 from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
@@ -34,7 +34,7 @@ class LockRun:
     def __init__(self, current: Current, run: I64, point: type[Tracepoint]) -> None:
         self.run = run
         self._kernel, self._task = current
-        self._point = point
+        self._is_listened_to = Listened(self._kernel.nodes, point)
 
     def begin(self, *, computes: bool = False, makes_up: bool = False) -> bool:
         """Fill in when and where it is; False if each step has to be a message.
@@ -52,7 +52,7 @@ class LockRun:
             return False
         if computes and not makes_up and cpu.row[B_STOLEN]:
             return False
-        if any(wants(node, self._point) for node in kernel.nodes):
+        if self._is_listened_to():
             return False
         run[:] = 0
         run[LR_CPU], run[LR_NID] = cpu.number, cpu.nid

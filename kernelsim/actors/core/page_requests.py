@@ -12,7 +12,7 @@ import numpy as np
 
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.parts.node import Node
-from kernelsim.actors.tracing import wants
+from kernelsim.actors.tracing import Listened
 from kernelsim.mm.burst.columns import R_ZONES, ZONES_MAX
 from kernelsim.mm.core.mem import I64, I64_2D
 from kernelsim.mm.core.slab_cache import KMEM_CACHES, NR_KMEM_CACHES
@@ -49,14 +49,14 @@ class SlabRequests:
 
     def __init__(self, contexts: AllocContexts, nodes: Sequence[Node]) -> None:
         self._contexts = contexts
-        self._nodes = nodes
+        self._is_listened_to = Listened(nodes, mm_page_alloc)
         self._generation = -1
         self._kept: dict[tuple[int, Mempolicy | None], I64_2D] = {}
         self._none = np.zeros((NR_KMEM_CACHES, R_ZONES + ZONES_MAX), np.int64)
 
     def rows(self, task: Task) -> I64_2D:
         """Return a task's request for each cache; none finds a page while somebody logs pages."""
-        if any(wants(node, mm_page_alloc) for node in self._nodes):
+        if self._is_listened_to():
             return self._none
         if self._generation != self._contexts.phys.generation:
             self._kept.clear()

@@ -65,6 +65,8 @@ class Task:
         in_lru_fault: It serves a page fault whose page is used now, not read in passing.
         killed: A fatal signal is pending.
         in_interrupt: It is no task, but what runs in an interrupt of its CPU, and takes its time.
+        got_cpu_ns: Since when it runs.
+        charged_ns: CPU time it had been charged by then.
         oom_victim: The OOM killer counts on its memory, and lets it use the reserves.
         stack: Its kernel stack; None before and after its life, and if it runs since boot.
         objects: What the kernel has of it in slabs; None likewise.
@@ -95,8 +97,8 @@ class Task:
         self.in_interrupt = False
         self.stack: ThreadStack | None = None
         self.objects: KernelObjects | None = None
-        self._got_cpu_ns = 0
-        self._charged_ns = 0  # of the time it had before that
+        self.got_cpu_ns = 0
+        self.charged_ns = 0
 
     @property
     def cpus(self) -> tuple[Cpu, ...]:
@@ -123,9 +125,9 @@ class Task:
         if goes_on:
             self.nvcsw -= 1  # it never stopped
         self.on_cpu = True
-        self._got_cpu_ns = self.engine.now_ns
-        self._charged_ns = self.utime_ns + self.stime_ns
-        self.run_delay_ns += self._got_cpu_ns - began_ns
+        self.got_cpu_ns = self.engine.now_ns
+        self.charged_ns = self.utime_ns + self.stime_ns
+        self.run_delay_ns += self.got_cpu_ns - began_ns
 
     async def put_cpu(self, *, in_iowait: bool = False) -> None:
         """Leave the CPU to wait, perhaps for I/O."""
@@ -173,8 +175,8 @@ class Task:
 
         Source: Linux 6.1 kernel/sched/cputime.c:cputime_adjust
         """
-        ran_ns = self.engine.now_ns - self._got_cpu_ns
-        charged_ns = self.utime_ns + self.stime_ns - self._charged_ns
+        ran_ns = self.engine.now_ns - self.got_cpu_ns
+        charged_ns = self.utime_ns + self.stime_ns - self.charged_ns
         assert charged_ns <= ran_ns, f"{self.name} ran {ran_ns} ns and is charged {charged_ns}"
         self.stime_ns += ran_ns - charged_ns
 

@@ -17,11 +17,13 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lock_run import LockRun
 from kernelsim.actors.core.lru_add import activate_drain
 from kernelsim.actors.core.page_reads import wait_on_page_read
-from kernelsim.actors.file.page_io import read_again, read_window
+from kernelsim.actors.file.page_io import read_again, read_run, read_window
+from kernelsim.actors.file.read_stream import ReadStream
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.burst.file_read import read_run
+from kernelsim.mm.burst.file_read import read_activating
 from kernelsim.mm.burst.lock_run import NR_LR_FIELDS
+from kernelsim.mm.burst.read_stream import READ_ENTERED
 from kernelsim.mm.core.mem import PG_locked, PG_readahead, PG_uptodate, PG_writeback
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.xarray import xa_load
@@ -73,6 +75,7 @@ class FileReader:
         self._kernel, self._task = current
         self._io = new_read()
         self._locks = LockRun(current, np.zeros(NR_LR_FIELDS, np.int64), mm_page_alloc)
+        self._stream = ReadStream(current)
         self._out = np.zeros(NOTED_PAGES if self._kernel.is_observed else 0, np.uint64)
 
     async def read(
@@ -105,13 +108,11 @@ class FileReader:
                 kernel.observer.delivered(file.inode, first >> PAGE_SHIFT, self._out[:nr_out])
                 kernel.observer.activated(int(io[R_NR_ACTIVATED]))
             # Differs from Linux: What a read copies does not pass the memory controllers.
-            # A batch that is full is emptied before anybody else may run on this CPU and fill it.
-            is_full = why == READ_ACTIVATE
-            await task.compute(int(io[R_NS]), resched=not is_full)
-            if is_full:
-                await activate_drain(self._current)
+            await self._spend(why)
             if copied is not None and io[R_POS] > first:
                 await copied(first - pos, int(io[R_POS]) - first)
+            if why == READ_LOCKED and copied is None:
+                why = await self._stream_on(file)
             if why == READ_DONE:
                 break
             error = await self._help(file, why)
@@ -128,11 +129,32 @@ class FileReader:
             return filemap_read_run(
                 kernel.mem, files, kernel.lruvec, task.cpu.number, inode.number, io, self._out
             )
-        why = read_run(
+        why = read_activating(
             kernel.mem, files, kernel.lruvec, kernel.burst, inode.number, io, self._out,
             self._locks.run,
         )  # fmt: skip
         task.stime_ns += self._locks.end()
+        return why
+
+    async def _spend(self, why: int) -> None:
+        """Let what was copied take its time.
+
+        A batch that is full is emptied before anybody else may run on this CPU and fill it.
+        """
+        is_full = why == READ_ACTIVATE
+        await self._task.compute(int(self._io[R_NS]), resched=not is_full)
+        if is_full:
+            await activate_drain(self._current)
+
+    async def _stream_on(self, file: OpenFile) -> int:
+        """Go on as far as nobody can notice where the task would wait; return READ_*."""
+        stream, context = self._stream, self._context(READAHEAD_GFP)
+        why = stream.go_on(file, self._io, context)
+        if stream.has_acted:
+            file.ra.prev_pos = int(self._io[R_PREV])
+            await self._spend(why)
+        if why == READ_ENTERED:
+            await read_run(self._current, file.inode, stream.entered(), context)
         return why
 
     async def advise_willneed(self, file: OpenFile, index: int, nr_pages: int) -> None:

@@ -8,7 +8,7 @@ Units: pages.
 """
 
 import errno
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from kernelsim.actors.core.swap_io import submit_bio
 from kernelsim.actors.file.cache_burst import CacheBurst
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageRead
+from kernelsim.actors.parts.block_device import BlockDevice
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.mm.core.mem import (
     I64,
@@ -47,6 +48,17 @@ from kernelsim.units import SECTORS_PER_PAGE
 BIO_MAX_VECS: Final = 256  # pages; include/linux/bio.h
 
 
+class Entered(NamedTuple):
+    """A run of missing pages whose first ones have been entered in the page cache already."""
+
+    start: int
+    stop: int
+    mark: int
+    done: int  # pages entered
+    have: int  # pages allocated
+    pfns: I64  # these, and room for the others
+
+
 async def read_window(
     current: Current, inode: Inode, window: Window, context: AllocContext
 ) -> None:
@@ -62,24 +74,28 @@ async def read_window(
     while at < end:
         start = page_cache_next_miss(spaces.mappings, number, at, end - at)
         stop = page_cache_next_page(spaces.mappings, number, start, end)
-        at = await _read_run(current, inode, start, stop, mark, context)
+        missing = Entered(start, stop, mark, 0, 0, np.zeros(stop - start, np.int64))
+        at = await read_run(current, inode, missing, context)
         if at < stop and page_cache_next_miss(spaces.mappings, number, at, 1) == at:
             return  # no memory
 
 
-async def _read_run(
-    current: Current, inode: Inode, start: int, stop: int, mark: int, context: AllocContext
-) -> int:
-    """Read missing pages; return the first one that is not read, since memory or the gap ended."""
+async def read_run(current: Current, inode: Inode, missing: Entered, context: AllocContext) -> int:
+    """Read missing pages; return the first one that is not read, since memory or the gap ended.
+
+    Source: Linux 6.1 mm/readahead.c:page_cache_ra_unbounded
+    """
     kernel, task = current
-    pfns = np.zeros(stop - start, np.int64)
+    start, stop, mark, done, have, pfns = missing
     queue = kernel.engine.wait_queue(f"file page {start} of {inode.number}")
-    done = have = 0
     burst = CacheBurst(current)
+    if done:
+        note_reads(kernel, inode, start, done, queue)
+        await settle_slabs(current)
     while start + done < stop:
         if done == have:
             entered, nr = burst.fill(inode, start + done, stop, mark, context, pfns[done:])
-            _note_reads(kernel, inode, start + done, entered, queue)
+            note_reads(kernel, inode, start + done, entered, queue)
             done, have = done + entered, have + nr
             await settle_slabs(current)
             if start + done == stop:
@@ -99,7 +115,7 @@ async def _read_run(
         )  # fmt: skip
         kernel.observer.cached(done - before)
         kernel.placed(done - before)
-        _note_reads(kernel, inode, start + before, done - before, queue)
+        note_reads(kernel, inode, start + before, done - before, queue)
         if kernel.mem.lru_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
             await folio_batch_drain(current)
             await settle_slabs(current)
@@ -114,7 +130,7 @@ async def _read_run(
     return start + done
 
 
-def _note_reads(kernel: Kernel, inode: Inode, index: int, nr_pages: int, queue: WaitQueue) -> None:
+def note_reads(kernel: Kernel, inode: Inode, index: int, nr_pages: int, queue: WaitQueue) -> None:
     """Let who comes to one of these pages know where to sleep."""
     first = page_key(inode.number, index)
     kernel.page_reads.update(dict.fromkeys(range(first, first + nr_pages), queue))
@@ -144,26 +160,38 @@ async def submit_read(current: Current, inode: Inode, index: int, pfns: I64) -> 
     """
     kernel, task = current
     device = kernel.devices[inode.device]
-    most = min(device.spec.max_segments, BIO_MAX_VECS)
+    most = max_pages(device)
     done = 0
     while done < len(pfns):
         place, nr = inode.map_blocks(index + done, min(most, len(pfns) - done))
         part = pfns[done : done + nr].copy()
         began_ns = kernel.engine.now_ns
-        end_io = EndPageRead(inode, index + done, part, device.name, task.name, began_ns)
-        receiver = kernel.nodes[nid_of(kernel.mem, int(part[0]))].ref
+        bio = read_bio(current, inode, index + done, part, place, began_ns)
         done += nr
         if place == HOLE:
-            await receiver.ask(end_io)
+            assert bio.receiver is not None, "a read tells somebody"
+            await bio.receiver.ask(bio.end_io)
             continue
         kernel.mem.vm_event[PGPGIN] += 4 * nr
-        bio = SubmitBio(
-            is_write=False,
-            sector=place * SECTORS_PER_PAGE,
-            nr_pages=nr,
-            comm=task.name,
-            cpu=task.cpu.number,
-            end_io=end_io,
-            receiver=receiver,
-        )
         await submit_bio(task, device, bio)
+
+
+def max_pages(device: BlockDevice) -> int:
+    """Return the most pages of one request to a device."""
+    return min(device.spec.max_segments, BIO_MAX_VECS)
+
+
+def read_bio(
+    current: Current, inode: Inode, index: int, pfns: I64, place: int, began_ns: int
+) -> SubmitBio:
+    """Return the request for pages of a file, which lie at a place on its device one by one."""
+    kernel, task = current
+    return SubmitBio(
+        is_write=False,
+        sector=place * SECTORS_PER_PAGE,
+        nr_pages=len(pfns),
+        comm=task.name,
+        cpu=task.cpu.number,
+        end_io=EndPageRead(inode, index, pfns, inode.device, task.name, began_ns),
+        receiver=kernel.nodes[nid_of(kernel.mem, int(pfns[0]))].ref,
+    )

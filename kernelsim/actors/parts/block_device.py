@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from errno import EIO
 from typing import Any, Final
 
-import attrs
 import msgspec
 import numpy as np
 
@@ -30,13 +29,17 @@ from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WritebackThrottle
 from kernelsim.block.device_faults import DeviceFaults
+from kernelsim.block.disk_statistics import DiskStatistics
 from kernelsim.block.mq_deadline import Request, make_scheduler
 from kernelsim.block.rq_depth import MIN_LATENCY_NS, MIN_LATENCY_ROTATIONAL_NS, RqDepth
 from kernelsim.block.seek import seek_ns
 from kernelsim.config.disks import BlockDeviceSpec
 from kernelsim.config.latency import LatencySpec
 from kernelsim.hw.spread import spread_ns
+from kernelsim.mm.burst.stream_steps import ST_DISK
+from kernelsim.mm.core.mem import I64
 from kernelsim.sim.actor import DEFERRED, Actor, ActorRef
+from kernelsim.sim.event import Planned
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.sim.reply import Reply
 from kernelsim.sim.rng import Rng
@@ -46,39 +49,6 @@ from kernelsim.units import NS_PER_S, SECTOR_SIZE, SECTORS_PER_PAGE
 CONGESTION_ON: Final = 128 - 128 // 8 + 1  # of BLKDEV_MAX_RQ; block/blk-core.c of 2.6.31
 CONGESTION_OFF: Final = 128 - 128 // 8 - 128 // 16 - 1
 NR_REQUESTS: Final = 256  # requests accepted before submitters wait; BLKDEV_DEFAULT_RQ is 128, x2
-
-
-@attrs.define
-class DiskStatistics:
-    """Counts of /proc/diskstats, of requests completed.
-
-    Attributes:
-        nr_reads: Read requests.
-        nr_writes: Write requests.
-        pages_asked: Pages of reads accepted, since boot; the others are counted when done.
-        pages_given: Pages of writes accepted.
-        pages_read: Pages read.
-        pages_written: Pages written.
-        read_ns: Sum over the reads of the time from start to completion.
-        write_ns: The same of the writes.
-        busy_ns: Time the pipe was busy.
-        in_flight_max: Most requests under way at once.
-        nr_read_merges: Reads that became part of another.
-        nr_write_merges: Writes that did.
-    """
-
-    nr_reads: int = 0
-    nr_writes: int = 0
-    pages_asked: int = 0
-    pages_given: int = 0
-    pages_read: int = 0
-    pages_written: int = 0
-    read_ns: int = 0
-    write_ns: int = 0
-    busy_ns: int = 0
-    in_flight_max: int = 0
-    nr_read_merges: int = 0
-    nr_write_merges: int = 0
 
 
 class BlockDevice(Actor):
@@ -120,6 +90,7 @@ class BlockDevice(Actor):
         self._waiting: deque[tuple[SubmitBio, Reply]] = deque()
         self._seed = 0
         self._nr_draws = np.zeros(1, np.int64)
+        self.planned: dict[Request, Planned] = {}  # of those at the pipe
 
     async def on_start(self) -> None:
         """Make the accounts of the tasks that write back, and the queues they sleep in."""
@@ -253,10 +224,13 @@ class BlockDevice(Actor):
         self._pipe_free_ns = begin_ns + transfer_ns
         self.statistics.busy_ns += transfer_ns
         if self.dma is None:
-            self.engine.clock.schedule(self._pipe_free_ns, self._complete, request)
+            self._plan(request)
             return
         move = MoveData(request, size_bytes, self._pipe_free_ns)
         self.engine.clock.schedule(begin_ns, self._move_data, move)
+
+    def _plan(self, request: Request) -> None:
+        self.planned[request] = self.engine.clock.plan(self._pipe_free_ns, self._complete, request)
 
     def _move_data(self, move: MoveData) -> bool:
         """Let the data of a request pass the bus while the pipe has it."""
@@ -273,6 +247,7 @@ class BlockDevice(Actor):
 
     def _complete(self, request: Request) -> bool:
         now_ns = self.engine.now_ns
+        self.planned.pop(request, None)
         if now_ns < self.faults.stalled_until_ns:
             self.engine.clock.schedule(self.faults.stalled_until_ns, self._complete, request)
             return False
@@ -302,6 +277,54 @@ class BlockDevice(Actor):
                 waiting_reply.send(None)
         self._dispatch()
         return False
+
+    def lend(self, state: I64) -> bool:
+        """Fill in what compiled code takes reads by in the disk's stead; False if it may not."""
+        spec, depth = self.spec, self.throttle.depth
+        is_full = bool(self._waiting) or self._nr_at_device >= spec.queue_depth
+        is_own = bool(spec.average_seek_ns) or self.dma is not None or bool(self.faults.bad)
+        is_own = is_own or self.uncongested.nr_waiting > 0
+        if is_full or is_own or wants(self, block_rq_issue) or wants(self, block_rq_complete):
+            return False
+        state[ST_DISK] = (
+            self.nr_in_flight, self.statistics.in_flight_max, self._nr_accepted_max,
+            self._nr_at_device, spec.queue_depth, self._active_since_ns, self._active_ns,
+            self.throttle.last_read_ns, or_none(depth.sync_issue_ns), or_none(depth.read_ns),
+            self._pipe_free_ns, self._seed, self._nr_draws[0], spec.read_latency_ns,
+            spec.latency_spread_permille, spec.request_ns, spec.bandwidth_bytes_per_s,
+            self.faults.stalled_until_ns, 0, 0, 0,
+        )  # fmt: skip
+        return True
+
+    def take_back(self, state: I64, nr_done: int, pages_done: int) -> None:
+        """Enter what compiled code has done in the disk's stead; reads of so many pages are done.
+
+        Those under way are to be given back by `resume`.
+        """
+        statistics, depth = self.statistics, self.throttle.depth
+        (
+            self.nr_in_flight, statistics.in_flight_max, _, self._nr_at_device, _,
+            self._active_since_ns, self._active_ns, self.throttle.last_read_ns, issue_ns, read_ns,
+            self._pipe_free_ns, _, self._nr_draws[0], _, _, _, _, _, asked, took_ns, busy_ns,
+        ) = state[ST_DISK].tolist()  # fmt: skip
+        depth.sync_issue_ns = issue_ns if issue_ns >= 0 else None
+        depth.read_ns = read_ns if read_ns >= 0 else None
+        statistics.pages_asked += asked
+        statistics.read_ns += took_ns
+        statistics.busy_ns += busy_ns
+        statistics.nr_reads += nr_done
+        statistics.pages_read += pages_done
+        if asked:  # each went through a scheduler that had nothing else
+            self._scheduler.insert(Request(False, 0, 0, [], 0), self.engine.now_ns)
+            self._scheduler.dispatch(self.engine.now_ns)
+
+    def resume(self, bio: SubmitBio, began_ns: int, at_ns: int, number: int) -> None:
+        """Go on with a read taken in the disk's stead: when it ends, and that event's number."""
+        segments, sectors = bio.nr_segments or bio.nr_pages, bio.nr_pages * SECTORS_PER_PAGE
+        request = Request(False, bio.sector, sectors, [(bio, None, began_ns)], segments)
+        planned = Planned(self.engine.clock, self._complete, request, at_ns, number)
+        self.planned[request] = planned
+        self.engine.clock.put_back(at_ns, number, planned)
 
     def _count(self, request: Request) -> None:
         statistics, nr_merged = self.statistics, len(request.parts) - 1
@@ -352,6 +375,11 @@ class BlockDevice(Actor):
             self.dev, request.sector, request.nr_sectors, size_bytes, 0, bio.rwbs, bio.comm, ""
         )
         trace(self, point)
+
+
+def or_none(ns: int | None) -> int:
+    """Return a time for compiled code, -1 for none."""
+    return -1 if ns is None else ns
 
 
 def _first_sector(request: Request) -> int:

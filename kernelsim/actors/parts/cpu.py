@@ -138,7 +138,7 @@ class Cpu(Actor):
             np.array([latency.memory_access_ns(distance) for distance in distances], np.int64),
         )
         self._latency = latency
-        self._irq_end_ns = 0
+        self.irq_end_ns = 0
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Schedule: self.on_schedule,
             Deschedule: self.on_deschedule,
@@ -284,9 +284,9 @@ class Cpu(Actor):
 
         Source: Linux 6.1 arch/x86/kernel/irq.c:common_interrupt
         """
-        self._irq_end_ns = max(self.engine.now_ns, self._irq_end_ns) + ns
+        self.irq_end_ns = max(self.engine.now_ns, self.irq_end_ns) + ns
         self.steal(ns)
-        return self._irq_end_ns
+        return self.irq_end_ns
 
     def steal(self, ns: int) -> None:
         """Note that a handler takes of the running task's time."""

@@ -23,7 +23,7 @@ from kernelsim.actors.core.shared_mm import mmap_lock_of
 from kernelsim.actors.messages.fault_handler import KEEP, FaultResult, PageFault
 from kernelsim.actors.space.access_trace import AccessTrace
 from kernelsim.actors.space.fault_handler import KIND_NAMES, FaultHandler, rss_change
-from kernelsim.actors.tracing import trace, wants
+from kernelsim.actors.tracing import Listened, trace, wants
 from kernelsim.mm.burst.columns import (
     ACCESSES_MAX,
     B_ASID,
@@ -106,6 +106,7 @@ class Accesses:
         self._entry = entry
         self._handler = handler
         self.trace = AccessTrace(current.kernel, entry)
+        self._logs_pages = Listened(current.kernel.nodes, mm_page_alloc)
 
     def _pages_at_once(self) -> int:
         """Return how many pages a burst may have; 1, by messages, where each is to be logged."""
@@ -113,9 +114,7 @@ class Accesses:
         is_told = self.trace.is_wanted or wants(self._handler, page_fault_user)
         if is_told or self._entry.mm.mm_users > 1:
             return 1
-        if any(wants(node, mm_page_alloc) for node in kernel.nodes):
-            return 1
-        return kernel.burst_pages
+        return 1 if self._logs_pages() else kernel.burst_pages
 
     async def run(
         self, vma: VmArea, vpn: int, nr: int, stride: int, token: int, result: FaultCounts,

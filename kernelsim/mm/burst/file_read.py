@@ -4,7 +4,7 @@ Linux: mm/filemap.c:filemap_read, mm/swap.c:folio_activate, 6.1.
 Every fifteenth of them empties the CPU's batch under lru_lock; here that is done on the way, as
 long as nobody else can notice (lock_run.py).
 
-Interface: `read_run` takes the place of `filemap_read_run`.
+Interface: `read_activating` takes the place of `filemap_read_run`.
 Units: as in mm/file/filemap_read.py.
 """
 
@@ -26,7 +26,7 @@ from kernelsim.mm.file.filemap_read import R_LIMIT_NS, R_NS, READ_ACTIVATE, file
 
 
 @leaf
-def read_run(
+def read_activating(
     mem: Mem, files: FileMappings, lruvec: I64_2D, burst: Burst, number: int, io: I64, out: U64,
     run: I64,
 ) -> int:  # fmt: skip

@@ -276,19 +276,6 @@ def workingset_update_node(xa: XArray, row: int) -> None:
 
 
 @leaf
-def xa_first_index(xa: XArray, row: int) -> int:
-    """Return the index of the first slot of a node."""
-    first = 0
-    for _ in range(XA_LEVELS_MAX):
-        parent = int(xa.node[row, XN_PARENT])
-        if parent == 0:
-            break
-        first += int(xa.node[row, XN_OFFSET]) << int(xa.node[parent, XN_SHIFT])
-        row = parent
-    return first
-
-
-@leaf
 def xa_next(xa: XArray, tree: int, index: int, last: int) -> int:
     """Return the first index from `index` to `last` that has a page; -1 for none.
 
@@ -367,10 +354,19 @@ def xa_set_mark(xa: XArray, tree: int, index: int, mark: int) -> None:
     row = xa_leaf(xa, tree, index)
     offset = index & XA_CHUNK_MASK
     assert xa.slots[row, offset] > 0, "only pages of a page cache have marks"
+    xa_set_mark_below(xa, row, offset, mark)
+
+
+@inlined_leaf
+def xa_set_mark_below(xa: XArray, row: int, offset: int, mark: int) -> None:
+    """Mark a slot of a node, and those above it; they are marked if another one below them is."""
     for _ in range(XA_LEVELS_MAX):
         if row == 0:
             break
-        xa.marks[row, mark] |= _ONE << np.uint64(offset)
+        before = xa.marks[row, mark]
+        xa.marks[row, mark] = before | _ONE << np.uint64(offset)
+        if before != _NO_MARKS:
+            break
         offset = xa.node[row, XN_OFFSET]
         row = int(xa.node[row, XN_PARENT])
 

@@ -15,6 +15,7 @@ from typing import Final
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.core.mem import (
     I64,
+    Z_NID,
     Mem,
     PG_dirty,
     PG_error,
@@ -53,16 +54,28 @@ RUN_UNDER_WRITEBACK: Final = 1  # its next page is being written already
 def folio_mark_dirty(mem: Mem, files: FileMappings, pfn: int) -> bool:
     """Make a page of a file dirty; tell whether it was clean.
 
-    Source: Linux 6.1 mm/page-writeback.c:__folio_mark_dirty, :folio_account_dirtied
+    Source: Linux 6.1 mm/page-writeback.c:__folio_mark_dirty
+    """
+    if not folio_account_dirtied(mem, pfn):
+        return False
+    xa_set_mark(files.xa, mem.pages.mapping[pfn], mem.pages.index[pfn], PAGECACHE_TAG_DIRTY)
+    return True
+
+
+@inlined_leaf
+def folio_account_dirtied(mem: Mem, pfn: int) -> bool:
+    """Do the same but for the mark in the page cache, which is the caller's.
+
+    Source: Linux 6.1 mm/page-writeback.c:folio_account_dirtied
     """
     if mem.pages.flags[pfn] & PG_dirty:
         return False
     mem.pages.flags[pfn] |= PG_dirty
-    nid = nid_of(mem, pfn)
+    zone = zone_of(mem, pfn)
+    nid = mem.zone[zone, Z_NID]
     mem.node_stat[nid, NR_DIRTY] += 1
     mem.node_stat[nid, NR_DIRTIED] += 1
-    mem.zone_stat[zone_of(mem, pfn), NR_ZONE_WRITE_PENDING] += 1
-    xa_set_mark(files.xa, mem.pages.mapping[pfn], mem.pages.index[pfn], PAGECACHE_TAG_DIRTY)
+    mem.zone_stat[zone, NR_ZONE_WRITE_PENDING] += 1
     return True
 
 

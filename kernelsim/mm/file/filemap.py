@@ -32,7 +32,11 @@ from kernelsim.mm.core.workingset import workingset_refault
 from kernelsim.mm.core.xarray import (
     SN_COUNT,
     XA_CHUNK_MASK,
+    XN_COUNT,
     XN_NID,
+    XN_PREV,
+    XN_VALUES,
+    is_shadow,
     xa_leaf,
     xa_load,
     xa_next,
@@ -52,26 +56,51 @@ def filemap_add_folio(
     number: int,
     index: int,
     pfn: int,
+    row: int,
     swap_free: int,
     in_fault: bool,
-) -> None:
+) -> int:
     """Enter a fresh page in the page cache, locked, in a place that has none.
 
     A page whose eviction is remembered may start on the active list. The caller puts it on its
     list.
 
+    Args:
+        mem: Memory.
+        files: All files.
+        lruvec: What reclaim remembers of each node.
+        number: The file.
+        index: The place.
+        pfn: The page.
+        row: The node of the place, as `xa_leaf` gives it; 0 for none yet.
+        swap_free: Free slots of swap.
+        in_fault: It is read for a page fault.
+
+    Returns:
+        The node of the place.
+
     Source: Linux 6.1 mm/filemap.c:filemap_add_folio
     """
-    old = xa_store_counted(mem, files, number, index, pfn, nid_of(mem, pfn))
+    nid = nid_of(mem, pfn)
+    xa = files.xa
+    if row == 0 or xa.node[row, XN_PREV]:
+        old = xa_store_counted(mem, files, number, index, pfn, nid)
+        row = xa_leaf(xa, number, index)
+    else:  # a node that is there and has pages stays what it is
+        old = int(xa.slots[row, index & XA_CHUNK_MASK])
+        xa.slots[row, index & XA_CHUNK_MASK] = pfn
+        xa.node[row, XN_COUNT] += old == 0
+        xa.node[row, XN_VALUES] -= is_shadow(old)
     assert old <= 0, "a page of a file is cached twice"
     mem.pages.flags[pfn] |= PG_locked
     mem.pages.mapping[pfn] = number
     mem.pages.index[pfn] = index
     mem.pages.mapcount[pfn] = 0
     files.row[number, AS_NRPAGES] += 1
-    mem.node_stat[nid_of(mem, pfn), NR_FILE_PAGES] += 1
+    mem.node_stat[nid, NR_FILE_PAGES] += 1
     if old < 0:
         workingset_refault(mem, lruvec, pfn, -old, swap_free, in_fault)
+    return row
 
 
 @leaf
@@ -100,11 +129,14 @@ def filemap_add_run(
 
     Source: Linux 6.1 mm/readahead.c:page_cache_ra_unbounded
     """
+    row = 0
     while at < n:
         pfn, index = int(pfns[at]), start + at
-        if is_cached(files, number, index):
+        if row == 0 or index & XA_CHUNK_MASK == 0:
+            row = xa_leaf(files.xa, number, index)
+        if row and files.xa.slots[row, index & XA_CHUNK_MASK] > 0:
             break
-        filemap_add_folio(mem, files, lruvec, number, index, pfn, swap_free, in_fault)
+        row = filemap_add_folio(mem, files, lruvec, number, index, pfn, row, swap_free, in_fault)
         if in_fault:
             lru_gen_in_fault(mem, pfn)
         if index == mark:

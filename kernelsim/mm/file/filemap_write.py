@@ -12,9 +12,15 @@ from kernelsim.mm.core.mem import Mem, PG_dirty, PG_locked, PG_uptodate, PG_writ
 from kernelsim.mm.core.slab import kmem_cache_alloc
 from kernelsim.mm.core.slab_cache import BUFFER_HEAD
 from kernelsim.mm.core.swap import ALL_FLAGS
-from kernelsim.mm.core.xarray import xa_load
+from kernelsim.mm.core.xarray import (
+    PAGECACHE_TAG_DIRTY,
+    XA_CHUNK_MASK,
+    xa_leaf,
+    xa_load,
+    xa_set_mark_below,
+)
 from kernelsim.mm.file.address_space import FileMappings
-from kernelsim.mm.file.dirty_pages import folio_mark_dirty
+from kernelsim.mm.file.dirty_pages import folio_account_dirtied
 
 
 @leaf
@@ -28,13 +34,18 @@ def write_run(
 
     Source: Linux 6.1 fs/buffer.c:block_write_end, :mark_buffer_dirty
     """
-    nr_new = 0
+    nr_new = row = 0
     for index in range(first, first + nr_pages):
-        pfn = int(xa_load(files.xa, number, index))
+        offset = index & XA_CHUNK_MASK
+        if index == first or offset == 0:
+            row = xa_leaf(files.xa, number, index)
+        pfn = int(files.xa.slots[row, offset])
         create_page_buffers(mem, pfn)
         mem.pages.token[pfn] = token
         mem.pages.flags[pfn] = (mem.pages.flags[pfn] | PG_uptodate) & (ALL_FLAGS ^ PG_locked)
-        nr_new += folio_mark_dirty(mem, files, pfn)
+        if folio_account_dirtied(mem, pfn):
+            xa_set_mark_below(files.xa, row, offset, PAGECACHE_TAG_DIRTY)
+            nr_new += 1
     return nr_new
 
 

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from kernelsim.hw.leaf import leaf
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import page_cache_next_miss, page_cache_prev_miss
 
@@ -70,14 +71,15 @@ def get_init_ra_size(size: int, largest: int) -> int:
     return newsize * 2 if newsize <= largest // 4 else largest
 
 
-def get_next_ra_size(ra: FileRa, largest: int) -> int:
-    """Return the window after the present one.
+@leaf
+def get_next_ra_size(size: int, largest: int) -> int:
+    """Return the window after one of a size.
 
     Source: Linux 6.1 mm/readahead.c:get_next_ra_size
     """
-    if ra.size < largest // 16:
-        return 4 * ra.size
-    return 2 * ra.size if ra.size <= largest // 2 else largest
+    if size < largest // 16:
+        return 4 * size
+    return 2 * size if size <= largest // 2 else largest
 
 
 def sync_readahead(
@@ -96,8 +98,8 @@ def sync_readahead(
     """
     if not ra.ra_pages:
         return Window(index, 1, -1)
-    largest = largest_window(ra, nr_wanted)
-    if _is_expected(ra, index):
+    largest = largest_window(ra.ra_pages, nr_wanted)
+    if is_expected(ra.start, ra.size, ra.async_size, index):
         return _next_window(ra, index, largest)
     previous = ra.prev_pos >> 12 if ra.prev_pos >= 0 else -2
     is_sequential = 0 <= index - previous <= 1
@@ -117,17 +119,17 @@ def async_readahead(
     """
     if not ra.ra_pages:
         return None
-    largest = largest_window(ra, nr_wanted)
+    largest = largest_window(ra.ra_pages, nr_wanted)
     if not index:
         return _initial_window(ra, index, nr_wanted, largest)
-    if _is_expected(ra, index):
+    if is_expected(ra.start, ra.size, ra.async_size, index):
         return _next_window(ra, index, largest)
     start = page_cache_next_miss(files, number, index + 1, largest)
     if start - index > largest:
         return None
     ra.start = start
     ra.size = start - index + nr_wanted  # what was ahead of the mark, and what is wanted
-    ra.size = ra.async_size = get_next_ra_size(ra, largest)
+    ra.size = ra.async_size = get_next_ra_size(ra.size, largest)
     return _window(ra, index, largest)
 
 
@@ -153,15 +155,44 @@ def forced_windows(index: int, nr_wanted: int, ra_pages: int) -> list[Window]:
     ]
 
 
-def largest_window(ra: FileRa, nr_wanted: int) -> int:
+@leaf
+def largest_window(ra_pages: int, nr_wanted: int) -> int:
     """Return the most pages that one window may have: a large read may take a whole request."""
-    if nr_wanted > ra.ra_pages and ra.ra_pages < IO_PAGES:
+    if nr_wanted > ra_pages and ra_pages < IO_PAGES:
         return min(nr_wanted, IO_PAGES)
-    return ra.ra_pages
+    return ra_pages
 
 
-def _is_expected(ra: FileRa, index: int) -> bool:
-    return index != 0 and index in (ra.start + ra.size - ra.async_size, ra.start + ra.size)
+@leaf
+def is_expected(start: int, size: int, async_size: int, index: int) -> bool:
+    """Tell whether a reader comes to a page that says it goes on after its last window."""
+    return index != 0 and (index == start + size - async_size or index == start + size)
+
+
+@leaf
+def next_window(start: int, size: int, index: int, largest: int) -> tuple[int, int, int]:
+    """Return the window behind one: its start, its length, and how many lie behind its mark.
+
+    Source: Linux 6.1 mm/readahead.c:ondemand_readahead
+    """
+    start += size
+    size = max(size, get_next_ra_size(size, largest))
+    if index == start:
+        size, async_size = grown_window(size, largest)
+        return start, size, async_size
+    return start, size, size
+
+
+@leaf
+def grown_window(size: int, largest: int) -> tuple[int, int]:
+    """Return a window with the next one, which its reader is about to need: length, behind mark.
+
+    Source: Linux 6.1 mm/readahead.c:ondemand_readahead
+    """
+    more = get_next_ra_size(size, largest)
+    if size + more <= largest:
+        return size + more, more
+    return largest, largest >> 1
 
 
 def _next_window(ra: FileRa, index: int, largest: int) -> Window:
@@ -169,9 +200,8 @@ def _next_window(ra: FileRa, index: int, largest: int) -> Window:
 
     Source: Linux 6.1 (stable) mm/readahead.c:ondemand_readahead
     """
-    ra.start += ra.size
-    ra.size = ra.async_size = max(ra.size, get_next_ra_size(ra, largest))
-    return _window(ra, index, largest)
+    ra.start, ra.size, ra.async_size = next_window(ra.start, ra.size, index, largest)
+    return Window(ra.start, ra.size, ra.start + ra.size - ra.async_size)
 
 
 def _initial_window(ra: FileRa, index: int, nr_wanted: int, largest: int) -> Window:
@@ -202,11 +232,5 @@ def _try_context_readahead(
 def _window(ra: FileRa, index: int, largest: int) -> Window:
     """Return the window, grown by the next one if the reader is about to come to its mark."""
     if index == ra.start and ra.size == ra.async_size:
-        more = get_next_ra_size(ra, largest)
-        if ra.size + more <= largest:
-            ra.async_size = more
-            ra.size += more
-        else:
-            ra.size = largest
-            ra.async_size = largest >> 1
+        ra.size, ra.async_size = grown_window(ra.size, largest)
     return Window(ra.start, ra.size, ra.start + ra.size - ra.async_size)

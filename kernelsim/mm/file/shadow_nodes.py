@@ -17,8 +17,12 @@ from kernelsim.mm.core.xarray import (
     SN_HEAD,
     XA_CHUNK_SHIFT,
     XA_CHUNK_SIZE,
+    XA_LEVELS_MAX,
+    XN_OFFSET,
+    XN_PARENT,
+    XN_SHIFT,
     XN_TREE,
-    xa_first_index,
+    XArray,
 )
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import xa_store_counted
@@ -57,3 +61,16 @@ def free_shadow_nodes(mem: Mem, files: FileMappings, nid: int, nr: int) -> None:
                 xa_store_counted(mem, files, number, first + slot, 0, nid)
         mem.node_stat[nid, WORKINGSET_NODERECLAIM] += 1
         mem.vm_event[SLABS_SCANNED] += 1
+
+
+@leaf
+def xa_first_index(xa: XArray, row: int) -> int:
+    """Return the index of the first slot of a node."""
+    first = 0
+    for _ in range(XA_LEVELS_MAX):
+        parent = int(xa.node[row, XN_PARENT])
+        if parent == 0:
+            break
+        first += int(xa.node[row, XN_OFFSET]) << int(xa.node[parent, XN_SHIFT])
+        row = parent
+    return first

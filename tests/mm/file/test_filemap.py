@@ -108,7 +108,7 @@ def test_a_page_that_is_evicted_and_comes_back_is_a_refault(box):
     assert xa_load(files.xa, FILE, 5) < 0
     stat[NR_ACTIVE_FILE] += 10  # what could make room
     again = int(box.take(1)[0])
-    filemap_add_folio(box.mem, files, box.lruvec, FILE, 5, again, 0, False)
+    filemap_add_folio(box.mem, files, box.lruvec, FILE, 5, again, 0, 0, False)
     assert box.mem.pages.flags[again] == PG_locked | PG_active | PG_workingset
     counted = [WORKINGSET_REFAULT_FILE, WORKINGSET_ACTIVATE_FILE, WORKINGSET_RESTORE_FILE]
     assert stat[counted].tolist() == [1, 1, 1]
@@ -122,7 +122,7 @@ def test_a_distance_longer_than_the_lists_is_no_activation(box):
     box.cache(10, 40)
     box.scan(32, lru=LRU_INACTIVE_FILE)
     again = int(box.take(1)[0])
-    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 0, again, 0, False)
+    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 0, again, 0, 0, False)
     assert box.mem.pages.flags[again] == PG_locked
     stat = box.mem.node_stat[0]
     assert stat[[WORKINGSET_REFAULT_FILE, WORKINGSET_ACTIVATE_FILE]].tolist() == [1, 0]
@@ -229,7 +229,7 @@ def test_a_page_in_the_batch_of_new_ones_is_activated_there(box):
     pfns = box.cache(0, 2)
     fresh = box.take(1)
     box.spaces.pool.reserve(1)
-    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 2, int(fresh[0]), 0, False)
+    filemap_add_folio(box.mem, box.spaces.mappings, box.lruvec, FILE, 2, int(fresh[0]), 0, 0, False)
     box.mem.pages.flags[fresh] = PG_uptodate
     folio_batch_add(box.mem, 0, int(fresh[0]))
     for _ in range(2):
