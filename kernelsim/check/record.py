@@ -154,6 +154,16 @@ class Record(Duties):
         if nr:
             content.move(vpn, nr, new_vpn)
 
+    def moved_back(self, pid: int) -> None:
+        """Expect what was moved where it came from."""
+        self._kernel.bursts.tell_stores()
+        content = self.content_of(pid)
+        call = content.calls[pid]
+        if call.moved is not None:
+            first, nr, new_first = call.moved
+            content.move(new_first, nr, first)
+            call.moved = None
+
     def forks(self, parent: int, child: MmStruct, vpn: int, end: int) -> None:
         """Let a child have what its parent has at this moment."""
         self._kernel.bursts.tell_stores()

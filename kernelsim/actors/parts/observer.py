@@ -58,6 +58,9 @@ class Observer:
     def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
         """Hear that what was in some pages is in others."""
 
+    def moved_back(self, pid: int) -> None:
+        """Hear that all of that is where it was, as there is no memory to go on."""
+
     def forks(self, parent: int, child: MmStruct, vpn: int, end: int) -> None:
         """Hear that a child finds in pages [vpn, end) what its parent does, from now on."""
 
