@@ -167,7 +167,7 @@ async def _move_back(caller: Caller, move: Move) -> None:
         )
         moved += present
         done += nr + 1  # one more than nr, if that is short, lacks a table: it was empty
-    kernel.observer.moved_back(task.pid)
+    kernel.observer.moved(task.pid, move.new_vpn, move.nr_pages, move.vpn)
     if moved:
         await task.compute(kernel.spec.latency.pte_set_ns * moved)
         await flush_tlb_mm_range(caller.current, mm, move.new_vpn, move.nr_pages)
