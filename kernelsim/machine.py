@@ -67,7 +67,7 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_reserved,
 )
-from kernelsim.mm.core.slab_cache import MM_STRUCT, VM_AREA_STRUCT
+from kernelsim.mm.core.slab_cache import MAPLE_NODE, MM_STRUCT, VM_AREA_STRUCT
 from kernelsim.mm.file.backing_dev import BdiWriteback
 from kernelsim.mm.file.boot_cache import place_boot_cache
 from kernelsim.mm.file.classic_writeback import MIN_PDFLUSH_THREADS
@@ -229,7 +229,12 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         spec=spec,
         phys=phys,
         pool=PageTablePool(bits=layout.table_bits, levels=layout.table_levels),
-        mms=MmRegistry(commit, task_size=layout.task_size, slabs=phys.mem.slabs),
+        mms=MmRegistry(
+            commit,
+            task_size=layout.task_size,
+            slabs=phys.mem.slabs,
+            has_maple_trees=spec.era.maple_tree,
+        ),
         swap=swap,
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,
@@ -260,6 +265,8 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     kernel.thread_stacks = ThreadStacks(len(kernel.cpus))
     if spec.arch == "x86_64" and spec.era.vmap_stack:
         keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
+    for nid in phys.cpu_nid if spec.era.maple_tree else ():  # trees grew and shrank at boot
+        kernel.object_sets.leave_from_boot((MAPLE_NODE,), nid)
     if spec.boot.recorded:
         for nid in phys.cpu_nid:
             kernel.object_sets.leave_from_boot((*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT), nid)

@@ -104,7 +104,7 @@ def test_numactl_of_a_kernel_without_nodes(tmp_path: Path, require_tool):
             tool_text(tree, what)
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 @pytest.mark.parametrize("which", ["directory", "pressed"])
 def test_real_pmap_prints_the_same(which, request, capsys, require_tool):
     """`pmap` and `pmap -x` print the same bytes of a process."""

@@ -4,7 +4,7 @@ import pytest
 
 from kernelsim.cli import main as cli
 
-pytestmark = pytest.mark.mission("V12", "partly")
+pytestmark = pytest.mark.mission("V12")
 
 SCRIPT = """
 memhog name:A mmap:a:64K touchw:a part:p:a:16K:8K mprotect:p:1 mprotect:a:3 mremap:a:128K \\
