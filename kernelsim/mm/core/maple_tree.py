@@ -162,9 +162,8 @@ class MapleTree(Generic[Entry]):
 
         Source: Linux 6.1 lib/maple_tree.c:mas_root_expand
         """
-        pivots, slots = ([first - 1], [None]) if first else ([], [])
-        pivots.append(last)
-        slots.append(entry)
+        cells: MapleCells = ([first - 1], [None]) if first else ([], [])
+        pivots, slots = cells[0] + [last], cells[1] + [entry]
         if last != ULONG_MAX:
             pivots.append(ULONG_MAX)
             slots.append(None)
