@@ -265,11 +265,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     kernel.thread_stacks = ThreadStacks(len(kernel.cpus))
     if spec.arch == "x86_64" and spec.era.vmap_stack:
         keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
-    for nid in phys.cpu_nid if spec.era.maple_tree else ():  # trees grew and shrank at boot
-        kernel.object_sets.leave_from_boot((MAPLE_NODE,), nid)
-    if spec.boot.recorded:
-        for nid in phys.cpu_nid:
-            kernel.object_sets.leave_from_boot((*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT), nid)
+    _leave_objects_of_boot(kernel, phys.cpu_nid)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)
@@ -366,6 +362,20 @@ def make_burst(spec: MachineSpec) -> Burst:
     for nid, row in enumerate(spec.distances):
         burst.memory_ns[nid] = [latency.memory_access_ns(distance) for distance in row]
     return burst
+
+
+def _leave_objects_of_boot(kernel: Kernel, cpu_nids: tuple[int, ...]) -> None:
+    """Let CPUs keep free objects of what grew and shrank at boot: trees, of some also processes.
+
+    Args:
+        kernel: The machine.
+        cpu_nids: Node of each CPU.
+    """
+    caches: tuple[int, ...] = (MAPLE_NODE,) if kernel.spec.era.maple_tree else ()
+    if kernel.spec.boot.recorded:
+        caches += (*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT)
+    for nid in cpu_nids:
+        kernel.object_sets.leave_from_boot(caches, nid)
 
 
 def _find_zero_page(kernel: Kernel) -> int:
