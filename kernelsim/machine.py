@@ -229,12 +229,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
         spec=spec,
         phys=phys,
         pool=PageTablePool(bits=layout.table_bits, levels=layout.table_levels),
-        mms=MmRegistry(
-            commit,
-            task_size=layout.task_size,
-            slabs=phys.mem.slabs,
-            has_maple_trees=spec.era.maple_tree,
-        ),
+        mms=MmRegistry(commit, task_size=layout.task_size, slabs=phys.mem.slabs),
         swap=swap,
         lruvec=new_lruvec(len(spec.nodes)),
         burst_pages=burst_pages,
@@ -265,6 +260,7 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     kernel.thread_stacks = ThreadStacks(len(kernel.cpus))
     if spec.arch == "x86_64" and spec.era.vmap_stack:
         keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
+    kernel.mms.has_maple_trees = spec.era.maple_tree
     _leave_objects_of_boot(kernel, phys.cpu_nid)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
