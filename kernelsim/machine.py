@@ -67,7 +67,7 @@ from kernelsim.mm.core.mem import (
     PG_kernel,
     PG_reserved,
 )
-from kernelsim.mm.core.slab_cache import MM_STRUCT, VM_AREA_STRUCT
+from kernelsim.mm.core.slab_cache import MAPLE_NODE, MM_STRUCT, VM_AREA_STRUCT
 from kernelsim.mm.file.backing_dev import BdiWriteback
 from kernelsim.mm.file.boot_cache import place_boot_cache
 from kernelsim.mm.file.classic_writeback import MIN_PDFLUSH_THREADS
@@ -260,9 +260,8 @@ def make_kernel(engine: Engine, spec: MachineSpec, burst_pages: int) -> Kernel:
     kernel.thread_stacks = ThreadStacks(len(kernel.cpus))
     if spec.arch == "x86_64" and spec.era.vmap_stack:
         keep_stacks_of_boot(kernel.thread_stacks, kernel.mem, kernel.init_mm, phys.cpu_nid)
-    if spec.boot.recorded:
-        for nid in phys.cpu_nid:
-            kernel.object_sets.leave_from_boot((*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT), nid)
+    kernel.mms.has_maple_trees = spec.era.maple_tree
+    _leave_objects_of_boot(kernel, phys.cpu_nid)
     kernel.zero_pfn = _find_zero_page(kernel)
     burst.cost[C_ZERO_PFN] = kernel.zero_pfn
     burst.cost[C_SEED] = engine.rng("cache misses").bits(62)
@@ -359,6 +358,20 @@ def make_burst(spec: MachineSpec) -> Burst:
     for nid, row in enumerate(spec.distances):
         burst.memory_ns[nid] = [latency.memory_access_ns(distance) for distance in row]
     return burst
+
+
+def _leave_objects_of_boot(kernel: Kernel, cpu_nids: tuple[int, ...]) -> None:
+    """Let CPUs keep free objects of what grew and shrank at boot: trees, of some also processes.
+
+    Args:
+        kernel: The machine.
+        cpu_nids: Node of each CPU.
+    """
+    caches: tuple[int, ...] = (MAPLE_NODE,) if kernel.spec.era.maple_tree else ()
+    if kernel.spec.boot.recorded:
+        caches += (*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT)
+    for nid in cpu_nids:
+        kernel.object_sets.leave_from_boot(caches, nid)
 
 
 def _find_zero_page(kernel: Kernel) -> int:

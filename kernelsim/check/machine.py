@@ -18,6 +18,7 @@ import numpy as np
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.dirty import check_dirty
 from kernelsim.check.lru import check_lru, count_by_node
+from kernelsim.check.maple_tree import check_maple_trees
 from kernelsim.check.mapped_files import check_mapped_files
 from kernelsim.check.migrations import check_migrations
 from kernelsim.check.page_cache import check_page_cache
@@ -66,6 +67,7 @@ def check_machine(kernel: Kernel) -> list[str]:
     problems += check_page_cache(own, kernel)
     problems += check_slabs(own, kernel)
     problems += check_stacks(own, kernel)
+    problems += check_maple_trees(kernel)
     problems += check_dirty(own, kernel)
     record = kernel.observer if isinstance(kernel.observer, Record) else None
     if record is not None:

@@ -143,14 +143,15 @@ class Record(Duties):
         self.content_of(pid).drop(first, end)
 
     def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
-        """Expect what was stored to some pages in others."""
+        """Expect what was stored to some pages in others; or back again, all of it at once."""
         self._kernel.bursts.tell_stores()
         content = self.content_of(pid)
         call = content.calls[pid]
         first, done, new_first = call.moved or (vpn, 0, new_vpn)
-        if (vpn, new_vpn) != (first + done, new_first + done):
+        is_back = (vpn, nr, new_vpn) == (new_first, done, first)
+        if not is_back and (vpn, new_vpn) != (first + done, new_first + done):
             self.note(f"pid {pid} vpn {vpn:#x}: is moved out of its turn")
-        call.moved = (first, done + nr, new_first)
+        call.moved = None if is_back else (first, done + nr, new_first)
         if nr:
             content.move(vpn, nr, new_vpn)
 

@@ -21,6 +21,7 @@ from kernelsim.mm.core.slab_cache import (
     BIO,
     BUFFER_HEAD,
     KMEM_CACHES,
+    MAPLE_NODE,
     MM_STRUCT,
     NODE_PARTIAL,
     NR_KMEM_CACHES,
@@ -69,6 +70,11 @@ def objects_of(kernel: Kernel, cache: int) -> I64:
     if cache == VM_AREA_STRUCT:
         maps = [mm.map.rows for mm in kernel.mms.by_number.values()]
         return np.array([row for rows in maps for row in rows], np.int64)
+    if cache == MAPLE_NODE:
+        if not kernel.spec.era.maple_tree:
+            return np.zeros(0, np.int64)
+        trees = [mm.map.tree for mm in kernel.mms.by_number.values()]
+        return np.array([node.row for tree in trees for node in tree.nodes()], np.int64)
     sets = kernel.object_sets.in_use.values()
     return np.array([each.rows[cache] for each in sets if cache in each.rows], np.int64)
 

@@ -21,6 +21,8 @@ PROC_FILES: Final = (
     "vmstat",
     "buddyinfo",
     "pagetypeinfo",
+    "slabinfo",
+    "vmallocinfo",
     "swaps",
     "stat",
     "uptime",
@@ -61,8 +63,8 @@ def show(directory: Path, what: str = "", /, *, snapshot: str | None = None) -> 
 
     Args:
         directory: What `kernelsim run --out` wrote.
-        what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats
-            pressure/cpu pressure/io pressure/memory lru_gen;
+        what: zoneinfo meminfo vmstat buddyinfo pagetypeinfo slabinfo vmallocinfo swaps stat uptime
+            cpuinfo diskstats pressure/cpu pressure/io pressure/memory lru_gen;
             maps:PID smaps:PID numa_maps:PID status:PID stat:PID statm:PID pmap:PID "pmap -x PID";
             numastat free ps dmesg "numactl -H" "numactl -s"; and over the run's time, with an
             interval in virtual seconds, "vmstat 1" "sar -B 1" "sar -W 1" "sar -r 1".

@@ -32,6 +32,7 @@ def stress(
     minutes: Whole | None = None,
     out: Path = Path("stress"),
     check_determinism: Annotated[bool, Parameter(negative="")] = False,
+    kind: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> int:
     """Run random mixes of processes on random machines, with all invariants checked.
 
@@ -44,12 +45,18 @@ def stress(
             cut down.
         check_determinism: Do each run twice, in processes with different hash seeds, and compare
             bytes.
+        kind: Each run has a process of this kind, beside those that are drawn: threads, remapper,
+            forker, churner …; a wrong one is told which there are. May be given several times.
     """
     from kernelsim.explore.campaign import CampaignOptions, run_campaign
+    from kernelsim.explore.draw import WANTED_KINDS
 
     for name, value in (("--runs", runs), ("--jobs", jobs), ("--minutes", minutes)):
         if value is not None and value < 1:
             raise ConfigError(name, value, "must be 1 or more")
+    for each in kind:
+        if each not in WANTED_KINDS:
+            raise ConfigError("--kind", each, f"must be one of {', '.join(WANTED_KINDS)}")
     options = CampaignOptions(
         seed=seed,
         runs=RUNS if runs is None and minutes is None else runs,
@@ -57,6 +64,7 @@ def stress(
         seconds=None if minutes is None else minutes * SECONDS_A_MINUTE,
         out=out,
         check_determinism=check_determinism,
+        kinds=tuple(sorted(set(kind))),
     )
     progress = StressProgress(options)
     try:

@@ -44,6 +44,9 @@ class Era:
     """Whether kernel stacks of 64 bits are four pages of vmalloc, and any is free when its thread
     has run for the last time; else two pages in a row, free when the parent has heard of its end.
     Both came with 4.9."""
+    maple_tree: bool
+    """Whether the mappings of a process are in a maple tree, which came with 6.1, and its nodes in
+    slabs of their own; else in a red-black tree of the vm_area_structs themselves."""
     sysctl_maximum: Mapping[str, int]
     """Tunables with another maximum than the table of tunables gives, by the kernel's key."""
 
@@ -58,6 +61,7 @@ LINUX_6_1: Final = Era(
     pcp_scales=True,
     compaction=True,
     vmap_stack=True,
+    maple_tree=True,
     sysctl_maximum=MappingProxyType({}),
 )
 LINUX_4_16: Final = Era(
@@ -70,6 +74,7 @@ LINUX_4_16: Final = Era(
     pcp_scales=False,  # came with 5.14
     compaction=True,
     vmap_stack=True,
+    maple_tree=False,
     sysctl_maximum=MappingProxyType(
         {"vm.swappiness": 100, "lru_gen.enabled": 0, "lru_gen.min_ttl_ms": 0}
     ),
@@ -86,6 +91,7 @@ CLASSIC: Final = Era(
     pcp_scales=True,
     compaction=False,  # came with 2.6.35, kcompactd with 4.6
     vmap_stack=False,
+    maple_tree=False,
     sysctl_maximum=MappingProxyType(
         {
             "vm.swappiness": 100,  # 200 came with 5.8

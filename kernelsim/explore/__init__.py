@@ -4,8 +4,7 @@ plan.py     a run as plain data: a portable script, a machine file, faults
 draw.py     one seed draws a plan: draw_machine.py the machine, draw_mix.py processes and faults,
             draw_files.py processes that work on files, draw_more.py kinds that came later,
             draw_hotplug.py memory that comes and goes, all for a draw_site.py
-program.py drivers.py faults.py     what a plan's processes do, what the kernel does for itself, and
-            what goes wrong meanwhile
+program.py faults.py     what a plan's processes do, and what goes wrong meanwhile
 run.py digest.py     load with all invariants checked, then calm; how it failed
 calm.py accounts.py  what must be true in the calm
 probes.py   which rare paths a campaign reached

@@ -48,6 +48,7 @@ class CampaignOptions:
         seconds: No new run begins after so long; None for no limit.
         out: Directory.
         check_determinism: Do each run twice, in two processes with different hash seeds.
+        kinds: Of processes, those that each run has (draw.py).
     """
 
     seed: int = 1
@@ -56,6 +57,7 @@ class CampaignOptions:
     seconds: float | None = None
     out: Path
     check_determinism: bool = False
+    kinds: tuple[str, ...] = ()
 
 
 @attrs.define
@@ -154,6 +156,7 @@ class _Campaign:
         """Begin a directory, or read what an earlier part of the campaign left there."""
         header = {"kernelsim": __version__, "seed": self.options.seed}
         header |= {"check_determinism": self.options.check_determinism}
+        header |= {"kinds": list(self.options.kinds)} if self.options.kinds else {}
         path = self.options.out / HEADER
         if not path.exists():
             write_whole(path, lambda place: place.write_bytes(msgspec.json.encode(header)))
@@ -194,12 +197,12 @@ class _Campaign:
         return len(pool.idle()) < len(pool.workers)
 
     def _job(self, worker: Worker) -> dict[str, Any] | None:
-        seed = self.options.seed
+        drawn = {"seed": self.options.seed, "kinds": list(self.options.kinds)}
         for item in self.again:
             run, other, result = item
             if other != worker.number:
                 self.again.remove(item)
-                return {"seed": seed, "run": run, "before": result.digest, "state": result.state}
+                return drawn | {"run": run, "before": result.digest, "state": result.state}
         if self.shrinks:
             run = self.shrinks.popleft()
             return {"shrink": self._file(run).read_text(encoding="utf-8"), "run": run}
@@ -211,7 +214,7 @@ class _Campaign:
         if self.options.runs is not None and self.next_run >= self.options.runs:
             return None
         self.next_run += 1
-        return {"seed": seed, "run": self.next_run - 1}
+        return drawn | {"run": self.next_run - 1}
 
     def _take(self, worker: Worker, job: dict[str, Any], answer: Answer, runs: Any) -> None:  # noqa: ANN401 - a file
         """Take an answer in."""
@@ -240,7 +243,7 @@ class _Campaign:
     def _write_failure(self, run: int, result: Result) -> None:
         assert result.failure is not None, "it failed"
         plan = attrs.evolve(
-            draw_plan(self.options.seed, run),
+            draw_plan(self.options.seed, run, self.options.kinds),
             seen_kind=result.failure.kind,
             seen_digest=result.digest,
         )

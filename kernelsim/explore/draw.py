@@ -5,7 +5,7 @@
 Swarm testing: each run switches whole features on or off and gives the rest wild weights, so that
 paths are reached that a mix of everything hides.
 
-Interface: `draw_plan`.
+Interface: `draw_plan`; `WANTED_KINDS` of processes that a user may ask for.
 Source: A. Groce et al., "Swarm testing", ISSTA 2012
 """
 
@@ -21,8 +21,15 @@ from kernelsim.explore.draw_hotplug import (
     draw_slots,
 )
 from kernelsim.explore.draw_machine import draw_machine
-from kernelsim.explore.draw_mix import draw_faults, draw_forker, draw_kinds, draw_script
-from kernelsim.explore.draw_more import draw_more
+from kernelsim.explore.draw_mix import (
+    FORKER,
+    KINDS,
+    draw_faults,
+    draw_forker,
+    draw_kinds,
+    draw_script,
+)
+from kernelsim.explore.draw_more import MORE_KINDS, draw_more
 from kernelsim.explore.draw_site import Site
 from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.sim.rng import Rng
@@ -33,6 +40,7 @@ CUT_EVENTS: Final = (300, 1000, 3000)  # of some: nearly all are killed in the m
 CHECK_EVENTS: Final = (200, 500, 1000, 3000)
 POWER_CUT_CHANCE: Final = 15  # in one run of so many
 HOT_CHECK_EVENTS: Final = 1000  # at least: a look takes long where frames go up to 4 GiB
+WANTED_KINDS: Final = (*KINDS, FORKER, *MORE_KINDS, HOTPLUGGER)  # that a user may ask for
 BURSTS: Final = (512,) * 6 + (64, 7, 1)
 
 
@@ -42,7 +50,7 @@ def draw_plan(seed: int, run: int, wanted: Collection[str] = ()) -> Plan:
     Args:
         seed: Of the campaign.
         run: Number of the run.
-        wanted: Of the kinds of draw_more.py, and HOTPLUGGER, those that are there for certain.
+        wanted: Of WANTED_KINDS, those that are there for certain.
     """
     hotplug = Rng(seed, f"stress/{run}/hotplug")
     is_hot = hotplug.chance(1, HOTPLUG_CHANCE) or HOTPLUGGER in wanted
@@ -68,7 +76,9 @@ def draw_plan(seed: int, run: int, wanted: Collection[str] = ()) -> Plan:
         faults.append(Fault(kind=POWER_CUT, target="machine", event=event))
     more, kills = draw_more(seed, run, site, events=load_events // 2, wanted=wanted)
     faults += kills
-    script[-1:-1] = [*draw_forker(Rng(seed, f"stress/{run}/forker"), site), *more]  # then all wait
+    rng_of_forker = Rng(seed, f"stress/{run}/forker")
+    forker = draw_forker(rng_of_forker, site, is_wanted=FORKER in wanted)
+    script[-1:-1] = [*forker, *more]  # then all wait
     if is_hot:
         before, among, after = draw_hotplug(hotplug, site, spec)
         script = [*before, *script[:-1], *among, *after, script[-1]]

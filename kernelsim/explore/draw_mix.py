@@ -348,12 +348,12 @@ def draw_faults(
     return faults
 
 
-def draw_forker(rng: Rng, site: Site) -> list[str]:
+def draw_forker(rng: Rng, site: Site, *, is_wanted: bool = False) -> list[str]:
     """Return the line of a process that forks, lends its memory and runs a pool, in some runs.
 
     It has a stream of its own, so that the other draws of a seed stay as they were.
     """
-    if not rng.chance(1, FORKER_CHANCE):
+    if not rng.chance(1, FORKER_CHANCE) and not is_wanted:
         return []
     size = rng.between(1, max(2, min(site.memory_pages // FORKER_SHARE, FORKER_PAGES))) * PAGE_SIZE
     kind = rng.choice(("mmap", "mmap", "mmapshared"))

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from kernelsim.explore.draw_mix import FIRST_PID
+from kernelsim.explore.draw_mix import FIRST_PID, KINDS
 from kernelsim.explore.draw_site import Site, size
 from kernelsim.explore.plan import KILL, Fault
 from kernelsim.mm.space.vm_flags import PROT_READ, PROT_WRITE
@@ -170,6 +170,17 @@ def listener(rng: Rng, site: Site) -> list[str]:
     return steps
 
 
+def threads(rng: Rng, site: Site) -> list[str]:
+    """Have tasks use and change one address space at once, and make copies of it meanwhile."""
+    pages, op = min(site.pages, 256), rng.choice(("mmap", "mmap", "mmapshared", "mmapnr"))
+    steps = [f"{op}:a:{size(pages)}"]
+    steps += [f"touchw:a:0:{size(rng.between(1, pages))}"] if rng.chance(1, 2) else []
+    for _ in range(rng.between(1, 3)):
+        steps.append(f"pool:a:{rng.below(1000)}:{rng.choice((10, 30, 100))}")
+        steps += rng.choice((["touchw:a"], [f"forkcow:a:{size(pages)}"], ["clonevm:a:64K"], []))
+    return steps
+
+
 MORE_KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "remapper": remapper,
     "mover": mover,
@@ -177,6 +188,7 @@ MORE_KINDS: Final[dict[str, Callable[[Rng, Site], list[str]]]] = {
     "churner": churner,
     "blocker": blocker,
     "listener": listener,
+    "threads": threads,
 }
 
 
@@ -190,10 +202,11 @@ def draw_more(
         run: Its number.
         site: The machine.
         events: Steps of the engine in which they are killed.
-        wanted: Kinds that are there for certain.
+        wanted: Kinds that are there for certain, those of draw_mix.py among them.
     """
     lines, faults = [], []
-    for kind, draw in MORE_KINDS.items():
+    kinds = MORE_KINDS | {kind: draw for kind, draw in KINDS.items() if kind in wanted}
+    for kind, draw in kinds.items():
         rng = Rng(seed, f"stress/{run}/{kind}")
         is_on = rng.chance(1, CHANCE)
         if not is_on and kind not in wanted:

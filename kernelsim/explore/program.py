@@ -13,19 +13,17 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from kernelsim.errors import SyscallError
-from kernelsim.explore.drivers import Drivers
-from kernelsim.mm.core.mem import MAX_ORDER
 from kernelsim.units import PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
-from kernelsim.workload.script.churn_steps import churn, stack_of
+from kernelsim.workload.script.churn_steps import MEMORY_STEPS
+from kernelsim.workload.script.drivers import DRIVER_STEPS, Drivers
 from kernelsim.workload.script.numa_steps import NUMA_STEPS
 from kernelsim.workload.script.script import Memhog
 from kernelsim.workload.script.script_steps import Step
 from kernelsim.workload.script.step_work import (
     call_arguments,
     make_call,
-    make_part,
     map_file,
     named_by,
     number_of,
@@ -99,17 +97,9 @@ class Program:
         if isinstance(result, MappedRange):
             self._regions[str(named_by(step, "new") or named_by(step, "region"))] = result
 
-    async def part(self, step: Step) -> None:
-        """Give a part of a region a name of its own."""
-        make_part(self._regions, step)
-
-    async def stack(self, step: Step) -> None:
-        """Give the top of its stack a name."""
-        stack_of(self._process, self._regions, step)
-
-    async def churn(self, step: Step) -> None:
-        """Allocate and free blocks at random."""
-        await churn(self._process, step)
+    async def memory(self, step: Step) -> None:
+        """Name memory that is there, use it at random, alone or with others."""
+        await MEMORY_STEPS[step.op](self._machine, self._process, self._regions, step)
 
     async def mapfile(self, step: Step) -> None:
         """Map a whole file."""
@@ -259,20 +249,9 @@ class Program:
         """Drop all that is cached."""
         await self._process.syscall("drop_caches", DROP_ALL)
 
-    async def kblock(self, step: Step) -> None:
-        """Have the kernel allocate blocks that follow each other."""
-        order, count, word = step.args
-        await self._drivers.alloc_blocks(
-            min(number_of(order), MAX_ORDER - 1), number_of(count), atomic=word is not None
-        )
-
-    async def kfree(self, step: Step) -> None:
-        """Have the kernel free the oldest of them."""
-        await self._drivers.free_blocks(number_of(step.args[0]))
-
-    async def netrx(self, step: Step) -> None:
-        """Let packets come in."""
-        await self._drivers.receive(*map(number_of, step.args))
+    async def driver(self, step: Step) -> None:
+        """Have the kernel do something for itself."""
+        await DRIVER_STEPS[step.op](self._drivers, step)
 
     async def hold(self, _step: Step) -> None:
         """Wait until killed."""
@@ -284,9 +263,7 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     "adj": Program.adj,
     "uid": Program.uid,
     "cpu": Program.cpu,
-    "part": Program.part,
-    "stack": Program.stack,
-    "churn": Program.churn,
+    **dict.fromkeys(MEMORY_STEPS, Program.memory),
     "mapfile": Program.mapfile,
     "mallocw": Program.mallocw,
     "free": Program.free,
@@ -303,9 +280,7 @@ OPS: Final[dict[str, Callable[[Program, Step], Awaitable[None]]]] = {
     **dict.fromkeys(("fsync", "truncate", "dontneed", "cached"), Program.on_file),
     "drop": Program.drop,
     "sleep": Program.sleep,
-    "kblock": Program.kblock,
-    "kfree": Program.kfree,
-    "netrx": Program.netrx,
+    **dict.fromkeys(DRIVER_STEPS, Program.driver),
     "poke": Program.poke,
     "hold": Program.hold,
 }

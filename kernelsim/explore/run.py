@@ -32,7 +32,6 @@ from kernelsim.errors import (
 from kernelsim.explore.accounts import unequal
 from kernelsim.explore.calm import Baseline, losses, unrest
 from kernelsim.explore.digest import DigestSink
-from kernelsim.explore.drivers import Drivers
 from kernelsim.explore.faults import FaultInjector
 from kernelsim.explore.plan import POWER_CUT, Fault, Plan
 from kernelsim.explore.program import Program
@@ -43,6 +42,7 @@ from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.script.drivers import Drivers
 from kernelsim.workload.script.host import check_host, run_host
 from kernelsim.workload.script.script import Host, Kill, Memhog, Sleep, Sysctl, Wait
 

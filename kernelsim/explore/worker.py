@@ -47,7 +47,7 @@ def serve(job: dict[str, Any]) -> Answer:
         plan = plan_of(tomllib.loads(job["shrink"]))
         small = shrink(plan, run_plan(plan), run_plan)
         return Answer(small.result, plan_text(small.plan), small.nr_runs)
-    return Answer(run_plan(draw_plan(job["seed"], job["run"])))
+    return Answer(run_plan(draw_plan(job["seed"], job["run"], job.get("kinds", ()))))
 
 
 def encoded(answer: Answer) -> bytes:

@@ -79,6 +79,10 @@ def explain_address(kernel: Kernel, process: ProcessEntry, address: int) -> Iter
         return
     vma = process.mm.map.find_vma(address)
     vma = vma if vma is not None and vma.start <= address else None
+    if kernel.spec.era.maple_tree:
+        path = process.mm.map.tree.walk(address)
+        slots = [f"slot {at} of {len(node.slots)}" for node, at in path]
+        yield f"maple     {', '.join(slots) or 'no node'}"
     yield f"mapping   {_mapping(kernel, process, vma)}"
     entries = walk_process(*kernel.space, process.mm.number, mode, address)
     yield from map(_line, entries)

@@ -138,7 +138,7 @@ def capture(kernel: Kernel, *, usage: bool = True, pressure: bool = True) -> Sna
         hugepage_kb=spec.hugepage_kb,
         direct_map_kb=direct_map_kb(boot, kernel.phys.totalram_pages),
         swaps=tuple(capture_swaps(kernel)),
-        slabs=tuple(capture_slabs(kernel.mem)),
+        slabs=tuple(capture_slabs(kernel.mem, kernel.spec.era)),
         sysctls=sysctl_texts(kernel),
         block_size_bytes=blocks.size_bytes,
         auto_online_blocks=blocks.auto_online,

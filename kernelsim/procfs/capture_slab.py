@@ -7,9 +7,11 @@ they had at boot.
 
 from collections.abc import Iterator
 
+from kernelsim.config.era import Era
 from kernelsim.mm.core.mem import Mem
 from kernelsim.mm.core.slab_cache import (
     KMEM_CACHES,
+    MAPLE_NODE,
     NODE_PARTIAL,
     NR_KMEM_CACHES,
     SB_CACHE,
@@ -25,8 +27,8 @@ from kernelsim.mm.core.slab_cache import (
 from kernelsim.procfs.snapshot import SlabSnapshot
 
 
-def capture_slabs(mem: Mem) -> Iterator[SlabSnapshot]:
-    """Return the slab caches, over all nodes.
+def capture_slabs(mem: Mem, era: Era) -> Iterator[SlabSnapshot]:
+    """Return the slab caches that a kernel has, over all nodes.
 
     Source: Linux 6.1 mm/slub.c:get_slabinfo
     """
@@ -34,6 +36,8 @@ def capture_slabs(mem: Mem) -> Iterator[SlabSnapshot]:
     rows = slabs.row[: slabs.state[SLAB_ROWS]]
     partial = rows[rows[:, SB_STATE] == NODE_PARTIAL]
     for number, cache in enumerate(KMEM_CACHES):
+        if number == MAPLE_NODE and not era.maple_tree:
+            continue
         own = slabs.cache[number::NR_KMEM_CACHES]
         listed = partial[partial[:, SB_CACHE] == number]
         nr_objects = int(own[:, SC_NR_OBJECTS].sum())

@@ -1,9 +1,12 @@
 """Tests of what is expected of pages that fork shares, mremap moves and MADV_FREE gives up."""
 
+import errno
+
 import attrs
 import numpy as np
 import pytest
 
+from kernelsim.actors.alloc.page_allocator import NOTHING
 from kernelsim.actors.process.calls import protecting
 from kernelsim.actors.process.calls.forking import Fork
 from kernelsim.actors.process.calls.life import Sleep
@@ -11,6 +14,7 @@ from kernelsim.actors.space import fork
 from kernelsim.check.content import Content
 from kernelsim.check.machine import check_machine
 from kernelsim.check.record import observe
+from kernelsim.errors import SyscallError
 from kernelsim.mm.space.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
 from tests.small_machine import PAGE, run, small_machine
@@ -125,6 +129,35 @@ def test_pages_that_mremap_leaves_behind_are_told(monkeypatch):
         return [line for line in check_machine(machine.kernel) if "pages are moved" in line]
 
     assert len(run(small_machine(**MEMORY), main, sound=False).result) == 1
+
+
+def test_pages_come_back_if_there_is_no_memory_to_move_them_all(monkeypatch):
+    """Of a process killed in mremap the threads find each page where it was (mremap.c:move_vma)."""
+    alloc_pages, grants = protecting.alloc_pages, []
+
+    async def runs_out(*arguments):
+        grants.append(arguments)
+        if len(grants) > 1:
+            return NOTHING
+        return await alloc_pages(*arguments)
+
+    monkeypatch.setattr(protecting, "alloc_pages", runs_out)
+    half = TARGET - 4 * PAGE  # the other half needs a table of its own
+
+    async def main(machine):
+        _, process, region = await process_with_pages(machine)
+        before = process.proc("maps")
+        await process.fork(lambda thread: thread.sleep("1s"), shares_vm=True)
+        fixed = MREMAP_MAYMOVE | MREMAP_FIXED
+        with pytest.raises(SyscallError) as told:
+            await process.syscall("mremap", region, 16 * PAGE, flags=fixed, new_address=half)
+        read = await process.touch(region)
+        writers = {process.writer_of(region.address + at * PAGE) for at in range(8)}
+        assert (writers, read.minflt) == ({process.pid}, 0)
+        assert (len(grants), process.proc("maps")) == (2, before)
+        return told.value.errno
+
+    assert run(small_machine(**MEMORY), main).result == errno.ENOMEM
 
 
 def test_pages_given_up_may_read_as_zero_and_as_nothing_else():

@@ -55,7 +55,7 @@ def show(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 def test_files_are_printed_as_they_are(directory: Path, capsys):
     """Files of /proc, of a process and of a snapshot come out byte for byte."""
-    for name in ("zoneinfo", "meminfo", "vmstat", "buddyinfo", "pagetypeinfo", "swaps"):
+    for name in ("zoneinfo", "meminfo", "vmstat", "buddyinfo", "pagetypeinfo", "slabinfo", "swaps"):
         assert show(capsys, directory, name) == (directory / "proc" / name).read_text()
     assert show(capsys, directory, "maps:100") == (directory / "proc/100/maps").read_text()
     early = directory / "snapshots/early/proc/vmstat"
@@ -104,7 +104,7 @@ def test_numactl_of_a_kernel_without_nodes(tmp_path: Path, require_tool):
             tool_text(tree, what)
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 @pytest.mark.parametrize("which", ["directory", "pressed"])
 def test_real_pmap_prints_the_same(which, request, capsys, require_tool):
     """`pmap` and `pmap -x` print the same bytes of a process."""
@@ -209,8 +209,8 @@ def test_rates_over_virtual_time(directory: Path, capsys):
 def test_without_what_the_choices_are_listed(directory: Path, capsys):
     """Each of them can be shown; processes and snapshots are those of the run."""
     expected = """\
-files          zoneinfo meminfo vmstat buddyinfo pagetypeinfo swaps stat uptime cpuinfo diskstats \
-pressure/cpu pressure/io pressure/memory lru_gen
+files          zoneinfo meminfo vmstat buddyinfo pagetypeinfo slabinfo vmallocinfo swaps stat \
+uptime cpuinfo diskstats pressure/cpu pressure/io pressure/memory lru_gen
 of a process   maps:PID smaps:PID smaps_rollup:PID numa_maps:PID status:PID stat:PID statm:PID \
 oom_score:PID pmap:PID
                "pmap -x PID"

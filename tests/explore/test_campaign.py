@@ -144,10 +144,11 @@ def test_a_failure_is_written_down_and_cut_down(planted, tmp_path, capsys):
         ("--runs=0", "--runs = 0: must be 1 or more"),
         ("--jobs=-1", "--jobs = -1"),
         ("--minutes=0", "--minutes = 0"),
+        ("--kind=thread", "--kind = 'thread': must be one of hog"),
     ],
 )
-def test_wrong_numbers_are_refused(option, words, tmp_path, capsys):
-    """A count below 1 is one line and exit status 2, and nothing is written."""
+def test_wrong_options_are_refused(option, words, tmp_path, capsys):
+    """A count below 1, or a kind there is not: one line, exit status 2, nothing is written."""
     out = tmp_path / "out"
     assert cli.exit_status(["stress", option, "--out", str(out)]) == cli.EXIT_WRONG_USE
     assert words in capsys.readouterr().err

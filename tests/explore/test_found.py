@@ -160,3 +160,45 @@ def test_stores_may_go_on_until_a_page_that_is_protected_is_flushed():
         machine={"name": "m", "node": [{"cpus": "0-1", "memory": "2M"}]},
     )
     assert run_plan(plan).failure is None
+
+
+def test_a_shared_page_is_unmapped_where_others_have_moved_it():
+    """Tasks of one memory fork and move pages: reclaim finds them in all address spaces."""
+    plan = Plan(
+        name="moved",
+        seed=499347731,
+        burst_pages=7,
+        check_every=100,
+        load_events=5000,
+        script=("memhog mmap:a:44K pool:a:756:30 &", "wait"),
+        machine={
+            "name": "m",
+            "node": [{"cpus": "0", "start": "14M", "memory": "1536K"}],
+            "device": [{"name": "vda"}, {"name": "vdd"}],
+            "swap": [{"size": "4096K", "device": "vda"}],
+        },
+    )
+    assert run_plan(plan).failure is None
+
+
+def test_children_of_who_ends_are_no_zombies_while_they_are_released():
+    """Their objects go before they do, which takes time."""
+    plan = Plan(
+        name="zombies",
+        seed=1119106203,
+        schedule_seed=2067775698,
+        check_every=200,
+        load_events=5000,
+        script=(
+            "memhog mmap:a:1192K touchw:a &",
+            "memhog mmap:a:18432 clonevm:a:8192 vforkw:a:16384 &",
+            "memhog mmap:a:268K touchw:a pool:a:810:12 &",
+            "wait",
+        ),
+        machine={
+            "name": "m",
+            "node": [{"cpus": "0-3", "start": "14M", "memory": "3M"}],
+            "device": [{"name": "vda"}, {"name": "vdb"}],
+        },
+    )
+    assert run_plan(plan).failure is None

@@ -16,7 +16,7 @@ RATCHET = read_ratchet(SYSCALLS_RATCHET)
 QUICK = ("mapmix", "protect", "overcommit")
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 @pytest.mark.parametrize("family", QUICK)
 def test_programs_answer_as_recorded(family):
     """Mappings, their permissions and what may be promised: every step of every program."""

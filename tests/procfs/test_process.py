@@ -68,7 +68,7 @@ def recorded_rollups() -> list[str]:
     return re.findall(pattern, text, flags=re.DOTALL)
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 @pytest.mark.parametrize(("text", "word_bytes"), [(MAPS, 8), (MAPS_32, 4)])
 def test_recorded_maps_come_back(text: str, word_bytes: int):
     """Lines of maps, read and rendered, are the recorded lines."""

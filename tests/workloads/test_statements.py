@@ -31,6 +31,7 @@ CHANGES = [  # workload, what is changed to what, what the run then says
     ("malloc_8g", "NR_BLOCKS = 8", "NR_BLOCKS = 2", "touching ends it"),
     ("malloc_brk_mmap", '"ptmalloc2"', '"dlmalloc"', "malloc(1) reserves 132 KiB"),
     ("malloc_brk_mmap", '"200K"', '"100K"', "malloc(200K) made a mapping of its own"),
+    ("many_mappings", "(READ, READ | WRITE)", "(READ, READ)", "alike and side by side are one"),
     ("mem_access_path", '("store", 1)', '("store", 0)', "saves the walk"),
     (
         "memory_models",

@@ -56,7 +56,7 @@ class Observer:
         """Hear that all has gone from pages [first, end)."""
 
     def moved(self, pid: int, vpn: int, nr: int, new_vpn: int) -> None:
-        """Hear that what was in some pages is in others."""
+        """Hear that what was in some pages is in others; or all of it back where it was."""
 
     def forks(self, parent: int, child: MmStruct, vpn: int, end: int) -> None:
         """Hear that a child finds in pages [vpn, end) what its parent does, from now on."""

@@ -7,7 +7,7 @@ Differs: A slab gets its pages right behind the step that needed its first objec
 none are to be had, its objects lie on no page. Linux leaves a page that gets no node out of swap.
 For bios pages are asked for again, and who writes waits for them (actors/alloc/mempool.py).
 Differs: Of all slab caches there are those of page-cache nodes, buffer heads, bios of swap,
-processes and their mappings (none of anon_vma, none of maple nodes); what the others held at boot
+processes and their mappings, maple nodes of these (none of anon_vma); what the others held at boot
 stays.
 
 A leaf that needs an object takes it at once. When there is none it opens a new slab, which owes its

@@ -51,6 +51,7 @@ KMEM_CACHES: Final = (
     KmemCache("pid", 128, False, waits=True),
     KmemCache("mm_struct", 1152, False, waits=True),
     KmemCache("vm_area_struct", 152, False, waits=True),
+    KmemCache("maple_node", 256, False, waits=True),  # lib/maple_tree.c:maple_tree_init
 )
 RADIX_TREE_NODE: Final = 0  # places in KMEM_CACHES
 BUFFER_HEAD: Final = 1
@@ -64,6 +65,7 @@ SIGNAL_CACHE: Final = 8
 PID: Final = 9
 MM_STRUCT: Final = 10
 VM_AREA_STRUCT: Final = 11
+MAPLE_NODE: Final = 12
 NR_KMEM_CACHES: Final = len(KMEM_CACHES)
 OBJECT_SIZES: Final = tuple(each.size for each in KMEM_CACHES)
 

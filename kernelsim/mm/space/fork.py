@@ -57,9 +57,13 @@ def dup_mmap(registry: MmRegistry, parent: MmStruct, child: MmStruct) -> bool:
         setattr(child, name, getattr(parent, name))
     child.rlimits = attrs.evolve(parent.rlimits)
     registry.join_fork(parent=parent, child=child)
+    with child.map.tree.bulk():
+        return _dup_areas(registry, parent, child)
+
+
+def _dup_areas(registry: MmRegistry, parent: MmStruct, child: MmStruct) -> bool:
     is_promised = True
-    areas = list(parent.map)
-    for vma in areas:
+    for vma in list(parent.map):
         leaves_out = bool(vma.flags & VmFlag.VM_DONTCOPY) or not is_promised
         if not leaves_out and vma.flags & VmFlag.VM_ACCOUNT and not parent.charge(vma.nr_pages):
             is_promised, leaves_out = False, True

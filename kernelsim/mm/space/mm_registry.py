@@ -15,9 +15,10 @@ from typing import Final
 import attrs
 import numpy as np
 
+from kernelsim.mm.core.maple_tree import MapleTree
 from kernelsim.mm.core.mem import I64, Slabs
 from kernelsim.mm.core.slab import kmem_cache_alloc, kmem_cache_free
-from kernelsim.mm.core.slab_cache import VM_AREA_STRUCT
+from kernelsim.mm.core.slab_cache import MAPLE_NODE, VM_AREA_STRUCT
 from kernelsim.mm.space.i_mmap import NR_FV_FIELDS, IMmap
 from kernelsim.mm.space.mm_struct import MmStruct, Rlimits
 from kernelsim.mm.space.mmap import TASK_SIZE, VmArea
@@ -42,7 +43,9 @@ class MmRegistry:
     task_size: int = TASK_SIZE
     i_mmap: IMmap = attrs.Factory(IMmap)
     slabs: Slabs | None = None
-    """Where the kernel keeps a vm_area_struct a mapping."""
+    """Where the kernel keeps a vm_area_struct a mapping, and the nodes of their trees."""
+    has_maple_trees: bool = True
+    """Mappings are in maple trees; else in trees that have their nodes in the vm_area_structs."""
     this_nid: int = 0
     """Node of the CPU that the present system call runs on."""
 
@@ -60,7 +63,12 @@ class MmRegistry:
             ctx_id=self.next_ctx_id,
             owner_pid=owner_pid,
             commit=self.commit,
-            map=VmaMap(task_size=self.task_size, mm=number, mms=self),
+            map=VmaMap(
+                task_size=self.task_size,
+                mm=number,
+                mms=self,
+                tree=MapleTree(self._maple_alloc, self._maple_free),
+            ),
             rlimits=rlimits or Rlimits(),
             cap_sys_admin=cap_sys_admin,
             cap_ipc_lock=cap_sys_admin,
@@ -121,6 +129,23 @@ class MmRegistry:
         """
         if self.slabs is not None:
             kmem_cache_free(self.slabs, VM_AREA_STRUCT, self.this_nid, row)
+
+    def _maple_alloc(self) -> int:
+        """Take a node of a maple tree.
+
+        Source: Linux 6.1 lib/maple_tree.c:mt_alloc_one
+        """
+        if self.slabs is None or not self.has_maple_trees:
+            return 0
+        return kmem_cache_alloc(self.slabs, MAPLE_NODE, self.this_nid)
+
+    def _maple_free(self, row: int) -> None:
+        """Give one back.
+
+        Source: Linux 6.1 lib/maple_tree.c:mt_free_one
+        """
+        if self.slabs is not None and self.has_maple_trees:
+            kmem_cache_free(self.slabs, MAPLE_NODE, self.this_nid, row)
 
     def vma_link_file(self, mm: int, vma: VmArea) -> None:
         """Let leaves find a mapping of a file from the file."""

@@ -3,7 +3,8 @@
 Linux: mm/mremap.c, 6.1.
 
 Interface: `do_mremap` decides and changes the mappings. It says what is unmapped, and whether pages
-are to be moved: the caller has `move_page_tables` move their entries before it unmaps the rest.
+are to be moved: the caller has `move_page_tables` move their entries. Until `end_move` says where
+they are now, there are two mappings of them.
 Units: addresses and lengths in bytes; pages.
 """
 
@@ -53,6 +54,33 @@ class Move:
     new_vpn: int
 
 
+@attrs.frozen
+class TwoPlaces:
+    """A mapping whose pages are being moved: where it is and where it is to be, in bytes.
+
+    Attributes:
+        flags: Of both.
+        address: Where it was.
+        old_len: How long.
+        new_address: Where its copy is.
+        new_len: How long that is.
+        keeps_old: It stays where it was, without pages.
+    """
+
+    flags: VmFlag
+    address: int
+    old_len: int
+    new_address: int
+    new_len: int
+    keeps_old: bool
+
+    @property
+    def nr_shared(self) -> int:
+        """Pages that are promised once, and in two mappings."""
+        is_charged = self.flags & VmFlag.VM_ACCOUNT and not self.keeps_old
+        return self.old_len >> PAGE_SHIFT if is_charged else 0
+
+
 @attrs.define
 class Remap:
     """What a call did to an address space, in this order.
@@ -61,6 +89,7 @@ class Remap:
         result: The address, or a negative errno.
         cleared: Ranges that were unmapped before anything moved.
         move: What is to be moved.
+        places: Of the mapping that it is of.
         unmapped: What was unmapped after that.
         populate: Bytes [start, end) to be brought in, since the mapping is locked.
     """
@@ -68,6 +97,7 @@ class Remap:
     result: int = 0
     cleared: list[VmChange] = attrs.field(factory=list)
     move: Move | None = None
+    places: TwoPlaces | None = None
     unmapped: VmChange | None = None
     populate: tuple[int, int] = (0, 0)
 
@@ -223,7 +253,7 @@ def _move_vma(
     mm: MmStruct, remap: Remap, vma: VmArea, address: int, old_len: int, new_len: int,
     new_address: int, flags: int,
 ) -> int:  # fmt: skip
-    """Make a copy of a mapping elsewhere, with its pages, and unmap the old one.
+    """Make a copy of a mapping elsewhere, to which its pages are to be moved.
 
     Source: Linux 6.1 mm/mremap.c:move_vma
     """
@@ -237,22 +267,38 @@ def _move_vma(
         return -errno.ENOMEM
     copy_vma(mm, vma, address, new_address, new_len, keeps_old=keeps_old)
     remap.move = Move(address >> PAGE_SHIFT, old_len >> PAGE_SHIFT, new_address >> PAGE_SHIFT)
+    remap.places = TwoPlaces(vma.flags, address, old_len, new_address, new_len, keeps_old)
+    mm.commit.in_flight_pages -= remap.places.nr_shared
     mm.vm_stat_account(vma.flags, new_len >> PAGE_SHIFT)
-    if keeps_old:
-        _leave_old(mm, address, old_len)
-        return new_address
-    if old_len:
-        hiwater = mm.hiwater_vm
-        remap.unmapped = mm.munmap(address, old_len)
-        assert not remap.unmapped.failed, "there is room for the cuts that unmapping needs"
-        if is_charged:  # what was promised for the pages goes with them
-            mm.commit.recharge(old_len >> PAGE_SHIFT)
-        mm.hiwater_vm = hiwater
-    if vma.flags & VmFlag.VM_LOCKED:
-        mm.locked_vm += new_len >> PAGE_SHIFT
-        if new_len > old_len:
-            remap.populate = (new_address + old_len, new_address + new_len)
     return new_address
+
+
+def end_move(mm: MmStruct, remap: Remap, *, is_done: bool) -> None:
+    """Unmap the place that the pages of a mapping have left, or that they have not come to.
+
+    Source: Linux 6.1 mm/mremap.c:move_vma
+    """
+    places = remap.places
+    assert places is not None, "something was to be moved"
+    mm.commit.in_flight_pages += places.nr_shared
+    hiwater = mm.hiwater_vm
+    if not is_done:
+        remap.result = -errno.ENOMEM
+        remap.unmapped = mm.munmap(places.new_address, places.new_len)
+    elif places.keeps_old:
+        _leave_old(mm, places.address, places.old_len)
+        return
+    elif places.old_len:
+        remap.unmapped = mm.munmap(places.address, places.old_len)
+    if remap.unmapped is not None:
+        assert not remap.unmapped.failed, "there is room for the cuts that unmapping needs"
+        mm.commit.recharge(places.nr_shared)  # what was promised for the pages goes with them
+        mm.hiwater_vm = hiwater
+    if places.flags & VmFlag.VM_LOCKED:
+        mm.locked_vm += places.new_len >> PAGE_SHIFT
+        if is_done and places.new_len > places.old_len:
+            end = places.new_address + places.new_len
+            remap.populate = (places.new_address + places.old_len, end)
 
 
 def copy_vma(

@@ -131,7 +131,8 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
     """Take a page out of all page tables; what maps one in the swap cache then names its slot.
 
     The slot is `Pages.private`; the caller adds one use of it for each mapping there was
-    (`Pages.mapcount` before). A dirty entry makes the page dirty. Owner and index stay.
+    (`Pages.mapcount` before). A dirty entry makes the page dirty. Owner and index stay, or are
+    those of another one that had mapped it elsewhere (mremap).
 
     Returns:
         True when the page is not mapped any more; False, with nothing done, for an anonymous page
@@ -150,16 +151,24 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
         return discard_lazyfree(mem, pt, mms, pfn)
     if pages.flags[pfn] & np.uint32(PG_swapcache) == 0:
         return False
-    left, dirty = swap_out_entries(
-        pt.entry,
-        pt.state,
-        pages.private,
-        mms,
-        int(pages.mapping[pfn]),
-        int(pages.index[pfn]),
-        pfn,
-        left,
-    )
+    dirty = False
+    while left > 0:
+        before = left
+        left, more = swap_out_entries(
+            pt.entry,
+            pt.state,
+            pages.private,
+            mms,
+            int(pages.mapping[pfn]),
+            int(pages.index[pfn]),
+            pfn,
+            left,
+        )
+        dirty = dirty or more
+        if left == before:
+            break
+        if left > 0:  # others have moved it since a fork
+            find_owner(mem, pt, mms, int(pages.mapping[pfn]), pfn)
     pages.mapcount[pfn] = left
     if dirty:
         pages.flags[pfn] |= np.uint32(PG_dirty)

@@ -127,7 +127,8 @@ class CommitAccount:
     never_returned_pages: int = 0
     """Of them, those by which stacks grew that are not accounted; nobody counts them in Linux."""
     in_flight_pages: int = 0
-    """Of them, those promised to pages of shared memory that are being allocated."""
+    """Of them, those promised to pages of shared memory that are being allocated, less those of
+    mappings that are moved (mremap), which are in two places for one promise."""
     nr_cpus: int = 1
     this_cpu: int = 0
     """Number of the CPU whose task is in the kernel."""

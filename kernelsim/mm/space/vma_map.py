@@ -1,7 +1,8 @@
 """The VMA map of one address space: which page numbers mean what.
 
 Linux: mm/mmap.c, 6.1.
-Differs: The areas of a process are a sorted list with bisect instead of a maple tree.
+Differs: Holes between the areas of a process are looked for in a sorted list of them, beside the
+maple tree in which Linux finds the same ones by the gaps that its nodes keep.
 
 Interface: `VmaMap` knows only intervals and which of them become one; limits and accounting are in
 mm_struct.py. A range that came from `remove` keeps no reference to the map.
@@ -14,6 +15,7 @@ from typing import Protocol
 
 import attrs
 
+from kernelsim.mm.core.maple_tree import MapleTree
 from kernelsim.mm.space.anon_vma import AnonVma, is_mergeable_anon_vma
 from kernelsim.mm.space.mmap import TASK_SIZE, VmArea
 
@@ -41,6 +43,8 @@ class VmaMap:
     areas: list[VmArea] = attrs.Factory(list)
     starts: list[int] = attrs.Factory(list)
     """`areas[i].start`, for bisect."""
+    tree: MapleTree[VmArea] = attrs.Factory(MapleTree)
+    """The same areas (mm_mt), where that of an address is looked up."""
     task_size: int = TASK_SIZE
     """First address behind those of a process."""
     # Searching from the top: every hole above `hole_cursor` is smaller than `hole_below_bytes`
@@ -63,9 +67,11 @@ class VmaMap:
         return iter(self.areas)
 
     def find_vma(self, address: int) -> VmArea | None:
-        """Return the first mapping that ends above an address; it may start above it too."""
-        index = self.index_above(address)
-        return self.areas[index] if index < len(self.areas) else None
+        """Return the first mapping that ends above an address; it may start above it too.
+
+        Source: Linux 6.1 mm/mmap.c:find_vma
+        """
+        return self.tree.find(address)
 
     def find_vma_intersection(self, start: int, end: int) -> VmArea | None:
         """Return the first mapping that has an address in [start, end)."""
@@ -151,6 +157,7 @@ class VmaMap:
         prepared = attrs.evolve(vma, anon_vma=anon_vma, anon_chain=(anon_vma,))
         index = bisect_left(self.starts, vma.start)
         self.areas[index] = prepared
+        self._store(prepared)
         return prepared
 
     def vma_merge(self, vma: VmArea) -> VmArea | None:
@@ -240,6 +247,15 @@ class VmaMap:
             self.rows[first + nr_kept : last] = [self.mms.vm_area_alloc() for _ in vmas[nr_kept:]]
         self.areas[first:last] = vmas
         self.starts[first:last] = [vma.start for vma in vmas]
+        for vma in vmas:
+            self._store(vma)
+
+    def _store(self, vma: VmArea) -> None:
+        """Put a mapping into the tree.
+
+        Source: Linux 6.1 mm/mmap.c:vma_mas_store
+        """
+        self.tree.store(vma.start, vma.end - 1, vma)
 
     def unmap(self, start: int, end: int) -> list[VmArea]:
         """Remove [start, end); files lead to what was removed until `unlink_file` of each piece."""
@@ -273,6 +289,7 @@ class VmaMap:
         if self.areas[last - 1].end > end:
             kept.append(self.areas[last - 1].part(end, self.areas[last - 1].end))
         self._replace(first, last, kept)
+        self.tree.store(removed[0].start, removed[-1].end - 1, None)
         above = self.find_vma(end)
         self.hole_cursor = max(self.hole_cursor, above.start if above else self.task_size)
         return removed

@@ -1,16 +1,24 @@
 """Steps of portable scripts that use memory as programs do which nobody recorded: churn, stack.
 
-Interface: `churn`, `stack_of`. Units: bytes.
+Interface: `MEMORY_STEPS` says which function does which step, `part` and `pool` among them.
+Units: bytes.
 """
+
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from kernelsim.sim.rng import Rng
 from kernelsim.workload.handle import ProcessHandle
+from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script_steps import Step
-from kernelsim.workload.script.step_work import Outcome, number_of
+from kernelsim.workload.script.step_work import NO_REGION, Outcome, make_part, number_of
+from kernelsim.workload.script.thread_steps import pool
 from kernelsim.workload.syscall import MappedRange
 
 
-async def churn(process: ProcessHandle, step: Step) -> Outcome:
+async def churn(
+    _machine: MachineHandle, process: ProcessHandle, _regions: dict[str, MappedRange], step: Step
+) -> Outcome:
     """Allocate, write, resize and free blocks of random sizes; keep what is left.
 
     Raises:
@@ -39,8 +47,28 @@ async def churn(process: ProcessHandle, step: Step) -> Outcome:
     return Outcome(len(blocks), fields=(("calls", heap.nr_calls),))
 
 
-def stack_of(process: ProcessHandle, regions: dict[str, MappedRange], step: Step) -> Outcome:
-    """stack: give the top of the stack a name; what is touched of it is mapped, up to its limit."""
+async def stack(
+    _machine: MachineHandle, process: ProcessHandle, regions: dict[str, MappedRange], step: Step
+) -> Outcome:
+    """Give the top of the stack a name; what is touched of it is mapped, up to its limit."""
     name, size = step.args
     regions[str(name)] = process.stack(number_of(size))
     return Outcome()
+
+
+async def part(
+    _machine: MachineHandle, _process: ProcessHandle, regions: dict[str, MappedRange], step: Step
+) -> Outcome:
+    """Give a part of a region a name of its own."""
+    return Outcome() if make_part(regions, step) else NO_REGION
+
+
+MemoryStep = Callable[
+    [MachineHandle, ProcessHandle, dict[str, MappedRange], Step], Awaitable[Outcome]
+]
+MEMORY_STEPS: Final[dict[str, MemoryStep]] = {
+    "part": part,
+    "stack": stack,
+    "churn": churn,
+    "pool": pool,
+}

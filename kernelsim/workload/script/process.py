@@ -20,7 +20,8 @@ from kernelsim.procfs.snapshot import ProcessSnapshot
 from kernelsim.procfs.vmstat import render_numastat, render_vmstat, vmstat_counters
 from kernelsim.units import KIB, MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
-from kernelsim.workload.script.churn_steps import churn, stack_of
+from kernelsim.workload.script.churn_steps import MEMORY_STEPS
+from kernelsim.workload.script.drivers import DRIVER_STEPS
 from kernelsim.workload.script.file_steps import FILE_STEPS, FileSteps
 from kernelsim.workload.script.fork_steps import FORK_STEPS, ForkSteps
 from kernelsim.workload.script.heap_steps import HEAP_STEPS, HeapSteps
@@ -49,7 +50,6 @@ from kernelsim.workload.script.step_work import (
     Outcome,
     call_arguments,
     make_call,
-    make_part,
     named_by,
     number_of,
     touch_random,
@@ -164,13 +164,13 @@ class ScriptProcess:
         assert isinstance(result, int | None), "a call of a script gives a range or a number"
         return Outcome(result or 0)
 
-    async def part(self, step: Step) -> Outcome:
-        """part, stack, churn: name memory that is there; use blocks at random."""
-        if step.op == "churn":
-            return await churn(self._handle, step)
-        if step.op == "stack":
-            return stack_of(self._handle, self._regions, step)
-        return Outcome() if make_part(self._regions, step) else NO_REGION
+    async def memory(self, step: Step) -> Outcome:
+        """Name memory that is there, use it at random, alone or with others."""
+        return await MEMORY_STEPS[step.op](self._state.machine, self._handle, self._regions, step)
+
+    async def driver(self, step: Step) -> Outcome:
+        """Have the kernel do something for itself."""
+        return await DRIVER_STEPS[step.op](self._state.drivers, step)
 
     async def touch(self, step: Step) -> Outcome:
         """touchw, touchr: access a range, page by page or by another stride."""
@@ -362,7 +362,8 @@ StepFunction = Callable[[ScriptProcess, Step], Awaitable[Outcome | None]]
 STEPS: Final[dict[str, StepFunction]] = {
     **dict.fromkeys(("name", "adj", "uid"), ScriptProcess.identity),
     "cpu": ScriptProcess.cpu,
-    **dict.fromkeys(("part", "stack", "churn"), ScriptProcess.part),
+    **dict.fromkeys(MEMORY_STEPS, ScriptProcess.memory),
+    **dict.fromkeys(DRIVER_STEPS, ScriptProcess.driver),
     **dict.fromkeys(("touchw", "touchr"), ScriptProcess.touch),
     **dict.fromkeys(("randw", "randr", "fillrand"), ScriptProcess.random),
     "randtime": ScriptProcess.randtime,

@@ -95,6 +95,7 @@ async def run_script(state: ScriptState, script: Script) -> None:
     for number, command in enumerate(script.commands, start=1):
         state.machine.print(command_line(number, command.text))
         await _run_command(state, command, background)
+    await state.drivers.stop()
 
 
 def _check_write(script: Script, command: Command, name: str, value: str, text: str) -> None:

@@ -67,6 +67,7 @@ GRAMMAR: Final[dict[str, str]] = {
     # other processes of the same memory
     "forkcow": "region size =r?",
     "clonevm": "region size",
+    "pool": "region number count",
     "vforkw": "region size",
     # files
     "readf": "path size size?",
@@ -99,7 +100,7 @@ GRAMMAR: Final[dict[str, str]] = {
     "msync": "region",
     "swapon": "path number?",
     "swapoff": "path",
-    # the kernel's own: blocks of an order, packets at an interval in us; for `stress` alone
+    # the kernel's own: blocks of an order, packets at an interval in us
     "kblock": "count count =atomic?",
     "kfree": "count",
     "netrx": "count count",

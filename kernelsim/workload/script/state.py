@@ -8,6 +8,7 @@ import attrs
 from kernelsim.errors import WorkloadError
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.workload.machine import MachineHandle
+from kernelsim.workload.script.drivers import Drivers
 
 
 @attrs.define
@@ -18,6 +19,7 @@ class ScriptState:
         machine: What it runs on; its lines are printed there.
         file: The script, for errors.
         host_memory: Sizes of memory for DIMMs, by the name lines of the script gave it.
+        drivers: What the kernel does for itself, which some steps ask for.
         waiting: Lines and steps that only another process can end, and that have not ended.
     """
 
@@ -25,6 +27,9 @@ class ScriptState:
     file: str
     host_memory: dict[str, str] = attrs.field(factory=dict)
     waiting: list[tuple[int, str]] = attrs.field(factory=list)
+    drivers: Drivers = attrs.field(
+        init=False, default=attrs.Factory(lambda self: Drivers(self.machine), takes_self=True)
+    )
     _files: list[str] = attrs.field(factory=list, init=False)
     _made: WaitQueue | None = attrs.field(default=None, init=False)
 

@@ -59,7 +59,7 @@ def test_a_large_mapping_of_a_file_is_aligned_as_its_huge_pages_would_be():
     assert run(machine_with_file(2048), main).result == (0, 16 * PAGE)
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 def test_maps_and_smaps_show_the_file():
     """Its name, offset, device and inode; which pages are clean, dirty, anonymous."""
 

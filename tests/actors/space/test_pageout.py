@@ -9,7 +9,7 @@ from kernelsim.check.record import observe
 from kernelsim.config.machine_file import machine_from_toml
 from tests.small_machine import PAGE, run
 
-pytestmark = pytest.mark.mission("V12", "partly")
+pytestmark = pytest.mark.mission("V12")
 NR_PAGES = 100
 
 

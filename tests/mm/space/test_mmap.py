@@ -36,7 +36,7 @@ def pages(areas: VmaMap) -> list[tuple[int, int]]:
     return [(vma.start // PAGE_SIZE, vma.end // PAGE_SIZE) for vma in areas]
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 def test_equal_neighbours_merge_on_both_sides() -> None:
     """Filling the hole between two equal mappings makes one."""
     areas = VmaMap()
@@ -46,7 +46,7 @@ def test_equal_neighbours_merge_on_both_sides() -> None:
     assert pages(areas) == [(10, 40)]
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 @pytest.mark.parametrize(
     "other",
     [
@@ -73,7 +73,7 @@ def test_device_mappings_never_merge() -> None:
     assert len(areas) == 2
 
 
-@pytest.mark.mission("V12", "partly")
+@pytest.mark.mission("V12")
 def test_unmapping_the_middle_splits() -> None:
     """What is cut out is returned; the rests keep their place in the file."""
     areas = VmaMap()

@@ -11,6 +11,7 @@ from kernelsim.mm.space.mremap import (
     MREMAP_MAYMOVE,
     Move,
     do_mremap,
+    end_move,
 )
 from kernelsim.mm.space.vm_flags import (
     MAP_FIXED,
@@ -19,6 +20,7 @@ from kernelsim.mm.space.vm_flags import (
     PROT_NONE,
     PROT_READ,
     PROT_WRITE,
+    VmFlag,
 )
 from kernelsim.units import PAGE_SIZE
 from tests.commit_account import commit_account
@@ -54,6 +56,8 @@ def remap(mm: MmStruct, first: int, old: int, new: int, flags: int = 0, to: int 
     change = do_mremap(
         mm, page(first), old * PAGE_SIZE, new * PAGE_SIZE, flags, page(to) if to else 0
     )
+    if change.move is not None:
+        end_move(mm, change, is_done=True)
     return change.result // PAGE_SIZE - LOW if change.result > 0 else change.result
 
 
@@ -73,9 +77,27 @@ def test_one_that_moves_leaves_its_place_and_its_promise_stays() -> None:
     change = do_mremap(mm, page(0), 4 * PAGE_SIZE, 8 * PAGE_SIZE, TO, page(20))
     assert change.result == page(20)
     assert change.move == Move(LOW, 4, LOW + 20)
+    assert (ranges(mm), mm.total_vm) == ([(0, 4), (4, 5), (20, 28)], 13)
+    end_move(mm, change, is_done=True)
     assert change.unmapped is not None
     assert change.unmapped.unmapped[0].start == page(0)
     assert (ranges(mm), mm.total_vm, mm.commit.committed_pages) == ([(4, 5), (20, 28)], 9, 9)
+
+
+def test_one_that_cannot_be_moved_stays_with_its_promise() -> None:
+    """Without memory for page tables the new place is unmapped, not the old one."""
+    mm = process((0, 4))
+    mm.change_flags(next(iter(mm.map)), next(iter(mm.map)).flags | VmFlag.VM_LOCKED)
+    mm.locked_vm = 4
+    for flags in (TO, TO | MREMAP_DONTUNMAP):
+        length = (8 if flags == TO else 4) * PAGE_SIZE
+        change = do_mremap(mm, page(0), 4 * PAGE_SIZE, length, flags, page(20))
+        end_move(mm, change, is_done=False)
+        assert change.result == -errno.ENOMEM
+        assert change.unmapped is not None
+        assert change.unmapped.unmapped[0].start == page(20)
+        assert (ranges(mm), mm.total_vm, mm.commit.committed_pages) == ([(0, 4)], 4, 4)
+        assert (mm.locked_vm, mm.commit.in_flight_pages, change.populate) == (4, 0, (0, 0))
 
 
 def test_shrinking_unmaps_the_tail_whatever_it_is() -> None:

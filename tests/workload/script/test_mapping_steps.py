@@ -4,7 +4,7 @@ import pytest
 
 from kernelsim.cli import main as cli
 
-pytestmark = pytest.mark.mission("V12", "partly")
+pytestmark = pytest.mark.mission("V12")
 
 SCRIPT = """
 memhog name:A mmap:a:64K touchw:a part:p:a:16K:8K mprotect:p:1 mprotect:a:3 mremap:a:128K \\
@@ -42,3 +42,29 @@ def test_a_script_grows_its_stack_churns_a_heap_and_moves_pages(tmp_path, capsys
     assert "minflt=30" in told["touchw:s"]  # the loader has touched the two at the top
     assert int(told["churn:jemalloc:3:40:64K"].split(" calls=")[1].split()[0]) > 0
     assert "touchr:t" not in told  # beyond the limit of the stack: SIGSEGV
+
+
+def test_tasks_change_one_address_space_at_once(tmp_path, capsys):
+    """A pool of them maps, unmaps, moves and forks side by side; what it began with stays."""
+    path = tmp_path / "s.txt"
+    path.write_text("memhog name:t mmap:a:64K touchw:a pool:a:3:40 mmap:b:1T pool:b:1:1\n")
+    words = ["run", str(path), "--machine", "laptop-4g", "--check"]
+    assert cli.exit_status(words) == cli.EXIT_DONE
+    text = capsys.readouterr().out
+    lines = {line.split(" op=")[1].split()[0]: line for line in text.splitlines() if " op=" in line}
+    assert int(lines["pool:a:3:40"].split(" tasks=")[1].split()[0]) > 1
+    assert "errno=22" in lines["pool:b:1:1"]
+    nr_waits, nr_taken = next(
+        map(int, line.split()[1:4:2]) for line in text.splitlines() if "mmap_lock" in line
+    )
+    assert nr_taken > nr_waits > 0
+
+
+def test_a_script_has_the_kernel_take_blocks_and_packets(tmp_path, capsys):
+    """What `stress` cuts down runs by itself; all is given back at the end."""
+    path = tmp_path / "s.txt"
+    path.write_text("memhog kblock:3:4 kfree:1 netrx:20:5 kblock:2:1:atomic &\nwait\n")
+    assert cli.exit_status(["run", str(path), "--machine", "tiny-64m"]) == cli.EXIT_DONE
+    lines = [line for line in capsys.readouterr().out.splitlines() if " op=" in line]
+    assert ["blocks=4", "blocks=1"] == [lines[0].split()[-1], lines[3].split()[-1]]
+    assert "dropped=0" in lines[2]

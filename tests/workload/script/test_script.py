@@ -36,7 +36,7 @@ EVERY_STEP = (
     "cached:/mnt/cold16:v dontneed:/mnt/cold16 drop writef:/mnt/out:20M:64K:fsync fsync:/mnt/out "
     "mapfile:f:/mnt/cold16:s sample:100:900:/run/stop maps smaps rollup status statm numa_maps "
     "oom_score mem meminfo numastat cat:/proc/stat vm0 vmd:x snap:x mark:x poke:/sys/a:online "
-    "mkfile:/run/A wait:/run/A sleep:300 kblock:4:2:atomic kfree:1 netrx:9:10 hold"
+    "mkfile:/run/A wait:/run/A sleep:300 pool:c:3:9 kblock:4:2:atomic kfree:1 netrx:9:10 hold"
 )
 
 

@@ -240,6 +240,8 @@ class Caller:
         nr_freed = 0 if self.mm.mm_users else await free_address_space(self.current, self.mm)
         await exit_task(self.current)
         released = [child.task for child in entry.children.values() if child.is_zombie]
+        for pid in entry.children:
+            kernel.zombies.pop(pid, None)
         await release_tasks(self.current, released + [task] * (entry.parent is None))
         del kernel.processes[entry.pid]
         self._fault.ref.stop()

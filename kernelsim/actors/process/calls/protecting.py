@@ -25,6 +25,7 @@ from kernelsim.mm.space.mremap import (
     MREMAP_MAYMOVE,
     Move,
     do_mremap,
+    end_move,
     move_page_tables,
 )
 from kernelsim.mm.space.pgtable import install_tables
@@ -110,7 +111,8 @@ async def mremap(caller: Caller, message: Mremap) -> int:
         if change.unmapped:
             caller.kernel.observer.emptied(caller.task.pid, *change.hull())
     if remap.move is not None:
-        await _move_pages(caller, remap.move)
+        is_done = await _move_pages(caller, remap.move)
+        end_move(caller.mm, remap, is_done=is_done)
     if remap.unmapped is not None:
         await caller.finish(remap.unmapped)
     start, end = remap.populate
@@ -119,16 +121,17 @@ async def mremap(caller: Caller, message: Mremap) -> int:
     return remap.result
 
 
-async def _move_pages(caller: Caller, move: Move) -> None:
-    """Move entries to their new places, for which page tables are made.
+async def _move_pages(caller: Caller, move: Move) -> bool:
+    """Move entries to their new places, for which page tables are made; back if there are none.
 
-    Source: Linux 6.1 mm/mremap.c:move_page_tables
+    Returns:
+        Whether they are in their new places.
+
+    Source: Linux 6.1 mm/mremap.c:move_page_tables, :move_vma
     """
-    # Differs from Linux: The mapping has its new place already when memory for page tables is
-    # waited for; a process that is killed meanwhile leaves the rest where it was.
     kernel, mm, task = caller.kernel, caller.mm, caller.task
     done, moved, frame = 0, 0, np.zeros(1, np.int64)
-    while not task.killed:
+    while True:
         nr, present = move_page_tables(
             *kernel.space, mm.number, move.vpn + done, move.nr_pages - done, move.new_vpn + done
         )
@@ -146,6 +149,28 @@ async def _move_pages(caller: Caller, move: Move) -> None:
     if moved:
         await task.compute(kernel.spec.latency.pte_set_ns * moved)
         await flush_tlb_mm_range(caller.current, mm, move.vpn, move.nr_pages)
+    if done < move.nr_pages:
+        await _move_back(caller, attrs.evolve(move, nr_pages=done))
+    return done == move.nr_pages
+
+
+async def _move_back(caller: Caller, move: Move) -> None:
+    """Move entries back to where they came from, whose page tables are still there.
+
+    Source: Linux 6.1 mm/mremap.c:move_vma
+    """
+    kernel, mm, task = caller.kernel, caller.mm, caller.task
+    done, moved = 0, 0
+    while done < move.nr_pages:
+        nr, present = move_page_tables(
+            *kernel.space, mm.number, move.new_vpn + done, move.nr_pages - done, move.vpn + done
+        )
+        moved += present
+        done += nr + 1  # one more than nr, if that is short, lacks a table: it was empty
+    kernel.observer.moved(task.pid, move.new_vpn, move.nr_pages, move.vpn)
+    if moved:
+        await task.compute(kernel.spec.latency.pte_set_ns * moved)
+        await flush_tlb_mm_range(caller.current, mm, move.new_vpn, move.nr_pages)
 
 
 def _remapped_leaves(_mm: MmStruct, value: Mremap) -> PageRanges:

@@ -1,16 +1,20 @@
-"""What the kernel does for itself while a plan runs: blocks of high order, packets that come in.
+"""What the kernel does for itself while a script runs: blocks of high order, packets that come in.
 
 Each block is allocated by a thread of the kernel and stays until it is given back; whoever asked
 may be killed meanwhile. Packets come to one network card, in interrupts.
-Interface: `Drivers`, one a run; its steps are those of `Program`. Units: pages as a logarithm, us.
+Interface: `Drivers`, one a run; `DRIVER_STEPS` says which function does which step.
+Units: pages as a logarithm, us.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from kernelsim.mm.core.mem import I64
+from kernelsim.mm.core.mem import I64, MAX_ORDER
 from kernelsim.workload.kernel_thread import KernelThreadHandle
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.net_device import NetDeviceHandle
+from kernelsim.workload.script.script_steps import Step
+from kernelsim.workload.script.step_work import Outcome, number_of
 
 DRIVER: Final = "driver"
 CARD: Final = "eth0"
@@ -89,3 +93,33 @@ class Drivers:
     def _is_over(self) -> bool:
         """Tell whether nothing new is to be begun, which may change while somebody waits."""
         return self._has_stopped
+
+
+async def kblock(drivers: Drivers, step: Step) -> Outcome:
+    """Have the kernel allocate blocks that follow each other."""
+    order, count, word = step.args
+    before = drivers.nr_blocks
+    await drivers.alloc_blocks(
+        min(number_of(order), MAX_ORDER - 1), number_of(count), atomic=word is not None
+    )
+    return Outcome(fields=(("blocks", drivers.nr_blocks - before),))
+
+
+async def kfree(drivers: Drivers, step: Step) -> Outcome:
+    """Have the kernel free the oldest of them."""
+    await drivers.free_blocks(number_of(step.args[0]))
+    return Outcome()
+
+
+async def netrx(drivers: Drivers, step: Step) -> Outcome:
+    """Let packets come in."""
+    before = drivers.nr_dropped
+    await drivers.receive(*map(number_of, step.args))
+    return Outcome(fields=(("dropped", drivers.nr_dropped - before),))
+
+
+DRIVER_STEPS: Final[dict[str, Callable[[Drivers, Step], Awaitable[Outcome]]]] = {
+    "kblock": kblock,
+    "kfree": kfree,
+    "netrx": netrx,
+}
