@@ -41,7 +41,6 @@ class Compaction:
         kcompactds: The actor to wake, by node; none in kernels that have none.
         states: What each is asked for.
         kswapds: The tasks of kswapd, by node.
-        is_timed: One of those asleep will look.
     """
 
     zones: defaultdict[int, ZoneCompaction] = attrs.field(
@@ -51,7 +50,6 @@ class Compaction:
     kcompactds: list[ActorRef] = attrs.field(factory=list)
     states: list[KcompactdState] = attrs.field(factory=list)
     kswapds: list[Task] = attrs.field(factory=list)
-    is_timed: bool = False
 
     def wake(self, nid: int) -> None:
         """Wake the kcompactd of a node, if it sleeps."""

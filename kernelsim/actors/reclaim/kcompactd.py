@@ -10,6 +10,7 @@ Interface: `wakeup_kcompactd`; `compact_node` does all of a node, in the caller'
 Units: pages; an order is the logarithm of a number of pages.
 """
 
+from functools import partial
 from typing import Final
 
 from kernelsim.actors.core.current import Current
@@ -156,35 +157,27 @@ def should_proactive_compact_node(kernel: Kernel, nid: int) -> bool:
 
 
 def arm_looks(kernel: Kernel) -> None:
-    """Let time pass until the next of those asleep looks, unless that is under way."""
-    compaction, engine = kernel.compaction, kernel.engine
-    sleepers = [state.looks_ns for state in compaction.states if state.asleep]
-    if compaction.is_timed or not sleepers or not kernel.sysctl.vm_compaction_proactiveness:
-        return
-    compaction.is_timed = True
-    engine.clock.schedule(max(min(sleepers), engine.now_ns), _look, kernel)
+    """Let the first of those asleep look when its time has come."""
+    sleepers = [state.looks_ns for state in kernel.compaction.states if state.asleep]
+    if sleepers:
+        clock = kernel.engine.clock
+        clock.call_meanwhile(max(min(sleepers), clock.now_ns), partial(_look, kernel))
 
 
-def _look(kernel: Kernel) -> bool:
+def _look(kernel: Kernel, _: object) -> bool:
     """Wake those whose time has come and who have something to do; the others look later.
 
     Source: Linux 6.1 mm/compaction.c:kcompactd
     """
-    compaction, engine = kernel.compaction, kernel.engine
-    compaction.is_timed = False
-    if engine.ended is not None:
-        return False
-    for nid, state in enumerate(compaction.states):
-        if not state.asleep or state.looks_ns > engine.now_ns:
+    now_ns = kernel.engine.now_ns
+    for nid, state in enumerate(kernel.compaction.states):
+        if not state.asleep or state.looks_ns > now_ns:
             continue
         if state.max_order or should_proactive_compact_node(kernel, nid):
-            compaction.wake(nid)
+            kernel.compaction.wake(nid)
         else:
-            state.looks_ns = engine.now_ns + HPAGE_FRAG_CHECK_INTERVAL_NS
-    # Where nothing else is to come nothing changes, and looks would hide for ever that nobody can
-    # move. Kswapd makes it go on.
-    if engine.clock.has_more():
-        arm_looks(kernel)
+            state.looks_ns = now_ns + HPAGE_FRAG_CHECK_INTERVAL_NS
+    arm_looks(kernel)
     return False
 
 
@@ -231,7 +224,6 @@ def wakeup_kcompactd(current: Current, nid: int, order: int, highest: int) -> No
     if not order or not kernel.compaction.kcompactds:
         return
     state = kernel.compaction.states[nid]
-    arm_looks(kernel)
     state.max_order = max(state.max_order, order)
     state.highest_zoneidx = min(highest_zoneidx(kernel, nid), highest)
     if not state.asleep:
