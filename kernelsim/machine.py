@@ -193,6 +193,7 @@ class Machine:
         for described in self.spec.nodes:
             nid, cpus = described.nid, [kernel.cpus[number] for number in described.cpus]
             task = Task(engine, f"kswapd{nid}", KSWAPD_PID + nid, cpus or kernel.cpus)
+            kernel.compaction.kswapds.append(task)
             kernel.kswapds.append(engine.spawn(Kswapd(kernel, nid, task)))
         start_kcompactds(kernel)
         start_flushers(kernel)

@@ -43,8 +43,6 @@ _UINT_MAX: Final = (1 << 32) - 1
 # upper page tables as accessed.
 _LRU_GEN_CAPS: Final = 3
 
-_NO_COMPACTION: Final = "compaction happens when a block is wanted, never before"
-
 
 @attrs.frozen(kw_only=True)
 class Sysctl:
@@ -242,7 +240,6 @@ class Sysctl:
         100,
         "weight",
         "background compaction; 0: none",
-        idle=_NO_COMPACTION,
     )
     vm_compact_unevictable_allowed: int = knob(
         "vm.compact_unevictable_allowed",

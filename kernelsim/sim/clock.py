@@ -27,7 +27,15 @@ from typing import Any, Final
 import trio
 
 from kernelsim.errors import WorkloadError
-from kernelsim.sim.event import FOREVER_NS, NO_EVENT, Call, Callback, Event, Planned, mixed
+from kernelsim.sim.event import (
+    FOREVER_NS,
+    NO_EVENT,
+    Call,
+    Callback,
+    Planned,
+    deadline_ns,
+    mixed,
+)
 from kernelsim.sim.event_heap import NOT_IN_LINE, EventHeap
 from kernelsim.sim.wait import Seat, Waiter
 
@@ -63,14 +71,13 @@ class VirtualClock(EventHeap, trio.abc.Clock):
     __slots__ = (
         "_cancelled", "_counted_ns", "_deadline", "_deadline_ns",
         "_instant_ns", "_instant_number", "_is_trio_reading",
-        "instant_max", "is_halted", "limit_ns",
-        "nr_scheduled", "number_max", "on_crash", "on_end", "on_halt",
+        "_meanwhile", "instant_max", "is_halted", "limit_ns", "meanwhile_ns",
+        "number_max", "on_crash", "on_end", "on_halt",
         "on_tick", "root", "running", "seats", "tick_ns", "tick_number", "watch_ns",
     )  # fmt: skip
 
     def __init__(self, *, schedule_seed: int | None = None, inline: bool = True) -> None:
         super().__init__(schedule_seed=schedule_seed, inline=inline)
-        self.nr_scheduled = 0
         self.root = self.running = Seat(self, "engine", 0)
         self.seats: dict[Seat, None] = {}
         self.limit_ns = FOREVER_NS  # nothing later than this happens
@@ -79,6 +86,8 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         self.instant_max = EVENTS_PER_INSTANT_MAX >> 1  # counted twice, see _stands_still
         self.tick_ns = FOREVER_NS  # on_tick is called before time passes this,
         self.tick_number = FOREVER_NS  # or after so many events; it sets both anew
+        self.meanwhile_ns = FOREVER_NS  # _meanwhile is called then if anything is to come
+        self._meanwhile: Callable[[object], bool] = lambda _: False
         self.on_tick: Callable[[bool], None] = lambda _is_time: None
         self.on_end: Callable[[], None] = lambda: None  # the run has ended; all still stand
         self.on_halt: Callable[[str], bool] = _nobody_listens
@@ -177,6 +186,14 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         self.tick_number = FOREVER_NS if tick_number is None else tick_number
         self._set_gates()
 
+    def call_meanwhile(self, at_ns: int, callback: Callback) -> None:
+        """Call `callback(None)` at a time, not before now, if anything is due after it.
+
+        It hides from nobody that all wait for ever. There is one: a later call replaces it.
+        """
+        self.meanwhile_ns, self._meanwhile = at_ns, callback
+        self._set_gates()
+
     def halt(self) -> None:
         """Let `on_halt` end the run as soon as the running task waits.
 
@@ -185,7 +202,7 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         """
         self.is_halted = True
         self.limit_ns = self.watch_ns = self.number_max = self.instant_max = FOREVER_NS
-        self.tick_ns = self.tick_number = FOREVER_NS
+        self.tick_ns = self.tick_number = self.meanwhile_ns = FOREVER_NS
         self._inline = False
         self._set_gates()
 
@@ -202,18 +219,6 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         planned = Planned(self, callback, argument, at_ns, self.number + 1)
         self.push(at_ns, planned)
         return planned
-
-    def push(self, at_ns: int, event: Event) -> None:
-        """Let an event fire at a time, which is not before now."""
-        if at_ns < self.now_ns:
-            msg = f"at_ns(={at_ns}) must not be before now (={self.now_ns})"
-            raise ValueError(msg)
-        self.nr_scheduled += 1
-        self.number = number = self.number + 1
-        tie = 0 if self._schedule_seed is None else mixed(self._schedule_seed, number)
-        heappush(self._heap, (at_ns, tie, number, event))
-        if at_ns < self.horizon_ns:  # noqa: PLR1730 - min() takes three times as long
-            self.horizon_ns = at_ns
 
     def has_more(self) -> bool:
         """Tell whether anything is to come: an event, or a timeout of trio's.
@@ -317,6 +322,11 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         at_ns = min(at_ns, self._deadline_ns)
         if at_ns == FOREVER_NS:
             return 0.0 if self.on_halt("empty") else 1.0
+        if at_ns > self.meanwhile_ns:
+            meanwhile_ns, self.meanwhile_ns = self.meanwhile_ns, FOREVER_NS
+            self.schedule(meanwhile_ns, self._meanwhile, None)
+            self._set_gates()
+            return None
         is_time = at_ns > self.tick_ns <= self.limit_ns
         if is_time or self.number > self.tick_number:
             self._tick(is_time=is_time)
@@ -360,13 +370,14 @@ class VirtualClock(EventHeap, trio.abc.Clock):
     def _set_deadline(self, deadline: float) -> None:
         self._deadline = deadline
         never = deadline == math.inf
-        self._deadline_ns = FOREVER_NS if never else max(self.now_ns, _deadline_ns(deadline))
+        self._deadline_ns = FOREVER_NS if never else max(self.now_ns, deadline_ns(deadline))
         self._set_gates()
 
     def _set_gates(self) -> None:
         """Compute up to which time and number events simply happen."""
         tick_ns = self.tick_ns if self.tick_ns <= self.limit_ns else FOREVER_NS
         last_ns = min(self.limit_ns, self.watch_ns, tick_ns, self._deadline_ns)
+        last_ns = min(last_ns, self.meanwhile_ns)
         self._gate_ns = min(last_ns, FOREVER_NS - 1)
         self._gate_number = min(self.number_max, self.tick_number)
         self.leave_line()
@@ -379,14 +390,6 @@ class VirtualClock(EventHeap, trio.abc.Clock):
             self.horizon_ns = horizon_ns if horizon_ns <= gate_ns else gate_ns + 1
             look, gate = self.number + INLINE_STRETCH, self._gate_number
             self.look_number = look if look < gate else gate  # noqa: FURB136 - min() is slow
-
-
-def _deadline_ns(deadline: float) -> int:
-    """Return the first nanosecond at which trio sees that a deadline has passed."""
-    at_ns = math.ceil(deadline * 1e9)
-    while at_ns / 1e9 < deadline:
-        at_ns += 1
-    return min(at_ns, FOREVER_NS - 1)
 
 
 def _nobody_listens(_reason: str) -> bool:

@@ -3,6 +3,7 @@
 Interface: of `kernelsim.sim.clock`. Units: ns.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -95,3 +96,11 @@ def mixed(seed: int, number: int) -> int:
     bits = ((bits ^ bits >> 30) * 0xBF58476D1CE4E5B9) & mask
     bits = ((bits ^ bits >> 27) * 0x94D049BB133111EB) & mask
     return bits ^ bits >> 31
+
+
+def deadline_ns(deadline: float) -> int:
+    """Return the first nanosecond at which trio sees that a deadline has passed."""
+    at_ns = math.ceil(deadline * 1e9)
+    while at_ns / 1e9 < deadline:
+        at_ns += 1
+    return min(at_ns, FOREVER_NS - 1)

@@ -23,12 +23,12 @@ class EventHeap:
 
     __slots__ = (
         "_gate_ns", "_gate_number", "_heap", "_inline", "_nr_stale", "_schedule_seed",
-        "horizon_ns", "look_number", "now_ns", "number",
+        "horizon_ns", "look_number", "now_ns", "nr_scheduled", "number",
     )  # fmt: skip
 
     def __init__(self, *, schedule_seed: int | None, inline: bool) -> None:
         self.now_ns = 0
-        self.number = 0
+        self.number = self.nr_scheduled = 0
         self.horizon_ns = NOT_IN_LINE
         self.look_number = 0
         self._inline = inline
@@ -42,6 +42,18 @@ class EventHeap:
     def schedule_seed(self) -> int | None:
         """Where ties come from; None for the order of scheduling."""
         return self._schedule_seed
+
+    def push(self, at_ns: int, event: Event) -> None:
+        """Let an event fire at a time, which is not before now."""
+        if at_ns < self.now_ns:
+            msg = f"at_ns(={at_ns}) must not be before now (={self.now_ns})"
+            raise ValueError(msg)
+        self.nr_scheduled += 1
+        self.number = number = self.number + 1
+        tie = 0 if self._schedule_seed is None else mixed(self._schedule_seed, number)
+        heappush(self._heap, (at_ns, tie, number, event))
+        if at_ns < self.horizon_ns:  # noqa: PLR1730 - min() takes three times as long
+            self.horizon_ns = at_ns
 
     def put_back(self, at_ns: int, number: int, event: Event) -> None:
         """Let an event fire at a time as if it had been scheduled with a number, not the next one.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernelsim.errors import InvariantViolation
+from kernelsim.errors import DeadlockError, InvariantViolation
 from kernelsim.sim.engine import Engine
 
 
@@ -101,3 +101,44 @@ def test_no_look_behind_the_limit():
     assert looks == [40]
     assert engine.ended is not None
     assert (engine.ended.state, engine.ended.now_ns) == ("until", 50)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_what_is_done_meanwhile_comes_between_events_and_keeps_nobody(inline: bool):
+    """Between two sleeps and never behind the last; a task that it wakes goes on at that time."""
+    engine = Engine(inline=inline)
+    seen: list[tuple[str, int]] = []
+
+    async def main(engine: Engine) -> None:
+        queue = engine.wait_queue("looks")
+
+        def look(_: object) -> bool:
+            seen.append(("look", engine.now_ns))
+            engine.clock.call_meanwhile(engine.now_ns + 4, look)
+            return bool(queue.wake_all())
+
+        engine.clock.call_meanwhile(4, look)
+        await sleeper(engine, seen, "main", 3)
+        await queue.wait()
+        seen.append(("woken", engine.now_ns))
+
+    with pytest.raises(DeadlockError, match="deadlock at 18 ns"):
+        engine.run(main)
+    looks = [("look", now_ns) for now_ns in (4, 8, 12, 16)]
+    slept = [("main", now_ns) for now_ns in (3, 6, 9, 12, 15, 18)]
+    # What is due at the same time comes first.
+    assert seen == sorted(slept + looks, key=lambda entry: (entry[1], entry[0] == "look"))
+
+
+def test_what_is_done_meanwhile_wakes_a_task_at_its_time():
+    """As a timer does, while somebody else has a later event."""
+    engine = Engine()
+
+    async def main(engine: Engine) -> int:
+        queue = engine.wait_queue("looks")
+        engine.clock.schedule(9, lambda _: False, None)
+        engine.clock.call_meanwhile(4, lambda _: bool(queue.wake_all()))
+        await queue.wait()
+        return engine.now_ns
+
+    assert engine.run(main) == 4

@@ -55,5 +55,9 @@ def write_sysctl(kernel: Kernel, name: str, value: object) -> None:
     elif name == "lru_gen.enabled":
         kernel.observer.switches_lru()
         lru_gen_change_state(kernel.mem, written.lru_gen_enabled)
+    elif name == "vm.compaction_proactiveness" and written.vm_compaction_proactiveness:
+        # Source: Linux 6.1 mm/compaction.c:compaction_proactiveness_sysctl_handler
+        for nid in range(len(kernel.compaction.states)):
+            kernel.compaction.wake(nid)
     elif name == "vm.dirty_writeback_centisecs" and written.vm_dirty_writeback_centisecs:
         wakeup_flusher_threads(kernel, WbReason.WB_REASON_PERIODIC)

@@ -63,6 +63,7 @@ class Task:
         il_prev: Node that its interleaved policy chose last.
         memalloc: PF_MEMALLOC: it is reclaiming, and may use the reserves.
         in_lru_fault: It serves a page fault whose page is used now, not read in passing.
+        is_running: It has a CPU or waits for one, and sleeps for nothing (TASK_RUNNING).
         killed: A fatal signal is pending.
         in_interrupt: It is no task, but what runs in an interrupt of its CPU, and takes its time.
         got_cpu_ns: Since when it runs.
@@ -80,6 +81,7 @@ class Task:
         self.cpus = tuple(cpus)
         self.cpu = self.cpus[0]
         self.on_cpu = False
+        self.is_running = False
         self.utime_ns = 0
         self.stime_ns = 0
         self.run_delay_ns = 0
@@ -112,6 +114,7 @@ class Task:
 
     async def get_cpu(self, *, wakeup: bool = False) -> None:
         """Wait for a CPU and run on it."""
+        self.is_running = True
         await self._queue(self._select_cpu(), wakeup=wakeup)
 
     async def _queue(self, cpu: Cpu, *, wakeup: bool) -> None:
@@ -131,6 +134,7 @@ class Task:
 
     async def put_cpu(self, *, in_iowait: bool = False) -> None:
         """Leave the CPU to wait, perhaps for I/O."""
+        self.is_running = False
         self.nvcsw += 1
         await self._leave(in_iowait=in_iowait)
 

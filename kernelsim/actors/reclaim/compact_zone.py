@@ -45,6 +45,7 @@ from kernelsim.mm.page.compact_suitable import (
     compact_finished,
     compaction_suitable,
     is_fragmented,
+    proactive_finished,
 )
 from kernelsim.mm.page.compaction import (
     COMPACT_CLUSTER_MAX,
@@ -126,10 +127,9 @@ class _Run:
 
     async def run(self) -> CompactResult:
         """Move pages, 32 at a time, until it is over."""
-        cc, mem = self._cc, self._kernel.mem
-        last_migrated = 0
+        cc, last_migrated = self._cc, 0
         while True:
-            result = compact_finished(mem, cc, self._state, is_killed=self._task.killed)
+            result = self._finished()
             if result not in (CompactResult.NO_SUITABLE_PAGE, CompactResult.CONTINUE):
                 return result
             began = cc.migrate_pfn
@@ -147,6 +147,17 @@ class _Run:
             if cc.order > 0 and 0 < last_migrated < cc.migrate_pfn & -(1 << cc.order):
                 await self._drain()
                 last_migrated = 0
+
+    def _finished(self) -> CompactResult:
+        cc, kernel = self._cc, self._kernel
+        if not cc.is_proactive or cc.have_met:
+            return compact_finished(kernel.mem, cc, self._state, is_killed=self._task.killed)
+        return proactive_finished(
+            kernel.mem,
+            cc.zone,
+            kernel.sysctl.vm_compaction_proactiveness,
+            kswapd_runs=kernel.compaction.kswapds[self._node.nid].is_running,
+        )
 
     async def _too_many_isolated(self) -> bool:
         """Wait while most pages are off their lists; True for who may not wait.

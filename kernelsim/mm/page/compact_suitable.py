@@ -31,6 +31,10 @@ from kernelsim.mm.page.compaction import (
     compact_gap,
 )
 from kernelsim.mm.page.fallback import can_steal_fallback, find_suitable_fallback
+from kernelsim.mm.page.fragmentation_score import (
+    fragmentation_score_wmark,
+    fragmentation_score_zone,
+)
 from kernelsim.mm.page.free_area import free_area_counts, free_area_empty
 from kernelsim.mm.page.page_alloc import zone_watermark_ok
 
@@ -128,6 +132,21 @@ def compact_finished(
     if cc.is_contended or is_killed:
         return CompactResult.CONTENDED
     return CompactResult.NO_SUITABLE_PAGE
+
+
+def proactive_finished(
+    mem: Mem, zone: int, proactiveness: int, *, kswapd_runs: bool
+) -> CompactResult:
+    """Tell whether a run that nobody asked for is over: kswapd has work, or the score is low.
+
+    Source: Linux 6.1 mm/compaction.c:__compact_finished
+    """
+    if kswapd_runs:
+        return CompactResult.PARTIAL_SKIPPED
+    score = fragmentation_score_zone(mem, zone)
+    if score > fragmentation_score_wmark(proactiveness, low=True):
+        return CompactResult.CONTINUE
+    return CompactResult.SUCCESS
 
 
 def has_block(mem: Mem, cc: CompactControl, order: int) -> bool:

@@ -159,6 +159,7 @@ class CompactControl:
         whole_zone: The scanners began at the ends of the zone.
         ignore_skip_hint: Pageblocks that were not worth a look are looked at.
         ignore_block_suitable: Free pages are taken from pageblocks of any type.
+        is_proactive: Nobody asks: it goes on until free memory is less fragmented.
         migrate_pfn: Where the migrate scanner is.
         free_pfn: Where the free scanner is.
         nr_migrate_scanned: Frames that the migrate scanner has looked at.
@@ -177,6 +178,7 @@ class CompactControl:
     whole_zone: bool = False
     ignore_skip_hint: bool = False
     ignore_block_suitable: bool = False
+    is_proactive: bool = False
     migrate_pfn: int = 0
     free_pfn: int = 0
     nr_migrate_scanned: int = 0

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from kernelsim.config.era import CLASSIC
-from kernelsim.errors import SyscallError
+from kernelsim.errors import DeadlockError, SyscallError
 from kernelsim.mm.core.vmstat import COMPACT_DAEMON_WAKE
 from kernelsim.mm.page.compaction import CompactResult
+from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
+from kernelsim.units import NS_PER_MS
 from tests.actors.alloc.test_block_allocator import TUNABLES, in_pieces
 from tests.small_machine import PAGE, run, small_machine
 
@@ -247,3 +249,52 @@ def test_a_classic_kernel_compacts_nothing():
         return machine.vmstat["pgmigrate_success"], "kcompactd0" in machine.engine.actors
 
     assert run(attrs.evolve(spec, era=CLASSIC), main).result == (0, False)
+
+
+@pytest.mark.mission("A9")
+@pytest.mark.parametrize("proactiveness", [20, 0])
+def test_fragmented_memory_is_compacted_before_anybody_asks(proactiveness):
+    """Twice a second kcompactd looks; with large blocks made it looks on, and leaves all alone."""
+
+    async def main(machine):
+        nr_pages = machine.vmstat["nr_free_pages"] * 9 // 20
+        process, stays = await in_pieces(machine, nr_pages=nr_pages)
+        before = machine.vmstat, (free_area_counts(machine.mem, 0).sum(axis=1))[9:].sum()
+        await machine.sleep("1900ms")
+        made = (free_area_counts(machine.mem, 0).sum(axis=1))[9:].sum() - before[1]
+        moved = machine.vmstat["pgmigrate_success"]
+        await machine.sleep("2s")
+        assert machine.vmstat["pgmigrate_success"] == moved
+        await process.touch(stays, write=True)
+        return made, moved, machine.vmstat["compact_daemon_wake"]
+
+    sysctl = {"vm.watermark_boost_factor": 0, "vm.compaction_proactiveness": proactiveness}
+    made, moved, nr_asked = run(small_machine(memory="32M", sysctl=sysctl), main).result
+    assert (made > 0, moved > 0, nr_asked) == (proactiveness > 0, proactiveness > 0, 0)
+
+
+@pytest.mark.mission("A9")
+def test_writing_proactiveness_has_kcompactd_look_at_once():
+    """It need not wait for half a second."""
+
+    async def main(machine):
+        nr_pages = machine.vmstat["nr_free_pages"] * 9 // 20
+        await in_pieces(machine, nr_pages=nr_pages)
+        machine.sysctl("vm.compaction_proactiveness", 20)
+        await machine.sleep("100ms")
+        return machine.now_ns, machine.vmstat["pgmigrate_success"]
+
+    sysctl = {"vm.watermark_boost_factor": 0, "vm.compaction_proactiveness": 0}
+    now_ns, moved = run(small_machine(memory="32M", sysctl=sysctl), main).result
+    assert now_ns < 500 * NS_PER_MS
+    assert moved > 0
+
+
+def test_looks_do_not_hide_that_nobody_can_move():
+    """A machine on which all wait for ever ends as a deadlock."""
+
+    async def main(machine):
+        await machine.wait_queue("nothing").wait()
+
+    with pytest.raises(DeadlockError):
+        run(small_machine(cpus=("0", "1")), main)
