@@ -22,6 +22,7 @@ from kernelsim.mm.core.slab_cache import (
     SC_NR_SLABS,
     SC_OBJECTS,
     SC_ORDER,
+    SC_SIZE,
     SLAB_ROWS,
 )
 from kernelsim.procfs.snapshot import SlabSnapshot
@@ -43,7 +44,7 @@ def capture_slabs(mem: Mem, era: Era) -> Iterator[SlabSnapshot]:
         nr_objects = int(own[:, SC_NR_OBJECTS].sum())
         yield SlabSnapshot(
             name=cache.name,
-            size=cache.size,
+            size=int(own[0, SC_SIZE]),
             objects=int(own[0, SC_OBJECTS]),
             order=int(own[0, SC_ORDER]),
             nr_slabs=int(own[:, SC_NR_SLABS].sum()),

@@ -96,7 +96,9 @@ def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
     return np.frombuffer(area, dtype=dtype, count=prod(shape)).reshape(shape)
 
 
-def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) -> Mem:
+def new_mem(
+    *, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int, is_32bit: bool = False
+) -> Mem:
     """Return memory without zones: every pfn below `nr_pfns` is a hole.
 
     Columns reach to the end of the last MAX_ORDER block, so that a buddy always has an entry.
@@ -134,7 +136,7 @@ def new_mem(*, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int) ->
         pages=pages,
         block_mt=zeros((nr_blocks,), np.uint8),
         block_zone=zeros((nr_blocks,), np.int16),
-        slabs=new_slabs(64 + nr_pfns // PAGES_A_SLAB, nr_nodes, nr_cpus, zeros),
+        slabs=new_slabs(64 + nr_pfns // PAGES_A_SLAB, nr_nodes, nr_cpus, zeros, is_32bit=is_32bit),
         **counts,
     )
 
@@ -181,7 +183,11 @@ def build(spec: MachineSpec) -> PhysMem:
     if spec.maxmem_bytes:  # entries that no memory comes to cost nothing
         nr_pfns = max(nr_pfns, spec.dimm_window[1])
     mem = new_mem(
-        nr_pfns=nr_pfns, nr_nodes=len(spec.nodes), nr_zone_types=nr_types, nr_cpus=spec.nr_cpus
+        nr_pfns=nr_pfns,
+        nr_nodes=len(spec.nodes),
+        nr_zone_types=nr_types,
+        nr_cpus=spec.nr_cpus,
+        is_32bit=spec.arch != "x86_64",
     )
     recorded = {(zone.nid, zone.type): zone for zone in spec.boot.zones}
     for node in spec.nodes:

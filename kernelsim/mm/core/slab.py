@@ -33,7 +33,6 @@ from kernelsim.mm.core.slab_cache import (
     NO_PAGE,
     NODE_PARTIAL,
     NR_KMEM_CACHES,
-    OBJECT_SIZES,
     SB_CACHE,
     SB_INUSE,
     SB_NEXT,
@@ -55,6 +54,7 @@ from kernelsim.mm.core.slab_cache import (
     SC_NR_OBJECTS,
     SC_NR_SLABS,
     SC_OBJECTS,
+    SC_SIZE,
     SC_TAIL,
     SLAB_BOOT,
     SLAB_EMPTY,
@@ -293,7 +293,7 @@ def slab_paid(slabs: Slabs, row: int, pfn: int, order: int) -> None:
     cache = int(slab[SB_CACHE])
     own = slabs.cache[slab[SB_NID] * NR_KMEM_CACHES + cache]
     slab[SB_PFN], slab[SB_ORDER] = pfn, order
-    objects = (PAGE_SIZE << order) // OBJECT_SIZES[cache]
+    objects = (PAGE_SIZE << order) // own[SC_SIZE]
     slab[SB_OBJECTS] = max(objects, slab[SB_INUSE])
     if pfn != NO_PAGE:
         own[SC_NR_SLABS] += 1

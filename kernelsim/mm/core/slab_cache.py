@@ -24,12 +24,14 @@ class KmemCache:
         size: Of an object, bytes.
         is_reclaimable: SLAB_RECLAIM_ACCOUNT, its pages count as reclaimable.
         waits: Its objects are asked for with GFP_KERNEL: there is a page, or the task sleeps.
+        size_32: Of an object where a word has 32 bits, if it is another.
     """
 
     name: str
     size: int
     is_reclaimable: bool
     waits: bool = False
+    size_32: int = 0
 
 
 # Sizes of x86_64 with the options of distributions: struct xa_node of lib/radix-tree.c, struct
@@ -38,9 +40,12 @@ class KmemCache:
 # 6.1.0-50-amd64, aligned to cache lines: struct task_struct of a CPU with AVX, whose 4096 bytes for
 # registers are 832 (fpu__init_task_struct_size); struct mm_struct with the bits of 64 CPUs at most
 # (mm_cachep_init); struct sighand_struct with its free pointer (SLAB_TYPESAFE_BY_RCU).
+# Of i386, added up from struct xa_node of include/linux/xarray.h (64 pointers, 3 bitmaps and 20
+# bytes, aligned to 8) and struct buffer_head of include/linux/buffer_head.h.
+# Differs from Linux: Other objects of i386 are as large as those of x86_64.
 KMEM_CACHES: Final = (
-    KmemCache("radix_tree_node", 576, True),
-    KmemCache("buffer_head", 104, True),
+    KmemCache("radix_tree_node", 576, True, size_32=304),
+    KmemCache("buffer_head", 104, True, size_32=56),
     KmemCache("bio-184", 192, False),
     KmemCache("task_struct", 9792 - 4096 + 832, False, waits=True),
     KmemCache("cred_jar", 192, False, waits=True),
@@ -67,7 +72,6 @@ MM_STRUCT: Final = 10
 VM_AREA_STRUCT: Final = 11
 MAPLE_NODE: Final = 12
 NR_KMEM_CACHES: Final = len(KMEM_CACHES)
-OBJECT_SIZES: Final = tuple(each.size for each in KMEM_CACHES)
 
 SLUB_MAX_ORDER: Final = 3  # PAGE_ALLOC_COSTLY_ORDER
 MIN_PARTIAL: Final = 5
@@ -109,7 +113,8 @@ SC_NR_SLABS: Final = 10  # with pages
 SC_NR_OBJECTS: Final = 11  # that have room on them
 SC_NR_INUSE: Final = 12
 SC_NR_BOOT: Final = 13  # free objects of slabs from boot
-NR_CACHE_FIELDS: Final = 14
+SC_SIZE: Final = 14  # of an object, bytes
+NR_CACHE_FIELDS: Final = 15
 
 # Entries of Slabs.state
 SLAB_ROWS: Final = 0  # rows used so far, row 0 included
@@ -167,6 +172,8 @@ def new_slabs(
     nr_nodes: int,
     nr_cpus: int,
     zeros: Callable[[tuple[int, int], type[np.int64]], I64_2D] = np.zeros,
+    *,
+    is_32bit: bool = False,
 ) -> Slabs:
     """Return caches without slabs.
 
@@ -175,17 +182,19 @@ def new_slabs(
         nr_nodes: Nodes of the machine.
         nr_cpus: CPUs of the machine.
         zeros: Makes the rows.
+        is_32bit: A word of the machine has 32 bits.
 
     Source: Linux 6.1 mm/slub.c:set_min_partial, :set_cpu_partial
     """
     cache = np.zeros((nr_nodes * NR_KMEM_CACHES, NR_CACHE_FIELDS), np.int64)
     for number, each in enumerate(KMEM_CACHES):
-        order = calculate_order(each.size, nr_cpus)
-        objects = order_objects(order, each.size)
+        size = each.size_32 if is_32bit and each.size_32 else each.size
+        order = calculate_order(size, nr_cpus)
+        objects = order_objects(order, size)
         rows = cache[number::NR_KMEM_CACHES]
-        rows[:, SC_ORDER], rows[:, SC_OBJECTS] = order, objects
-        rows[:, SC_CPU_MAX] = -(-2 * cpu_partial(each.size) // objects)
-        half_log = (each.size.bit_length() - 1) // 2
+        rows[:, SC_ORDER], rows[:, SC_OBJECTS], rows[:, SC_SIZE] = order, objects, size
+        rows[:, SC_CPU_MAX] = -(-2 * cpu_partial(size) // objects)
+        half_log = (size.bit_length() - 1) // 2
         rows[:, SC_MIN_PARTIAL] = min(MAX_PARTIAL, max(MIN_PARTIAL, half_log))
     state = np.zeros(NR_SLAB_STATES, np.int64)
     state[SLAB_ROWS] = 1

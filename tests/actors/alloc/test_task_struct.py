@@ -80,6 +80,18 @@ def test_slabinfo_shows_them():
     assert sum(int(nr) for nr in shapes) == pages - 1 == 29  # and one of vm_area_structs
 
 
+@pytest.mark.parametrize(("arch", "node"), [("x86_64", "576 7 1"), ("i386", "304 13 1")])
+def test_nodes_of_trees_are_smaller_where_words_are(arch, node):
+    """Of i386 a page holds 13, as the growth of the recorded d13_squeeze1g says."""
+
+    async def main(machine):
+        return machine.proc("slabinfo")
+
+    told = run(small_machine(memory="64M", arch=arch), main).result
+    line = next(line for line in told.splitlines() if line.startswith("radix_tree_node"))
+    assert line.split()[3:6] == node.split()
+
+
 def test_who_forks_waits_for_pages_of_slabs():
     """All memory is in use: its pages go to swap, and every slab gets its own."""
 
