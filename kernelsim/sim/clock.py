@@ -87,7 +87,7 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         self.tick_ns = FOREVER_NS  # on_tick is called before time passes this,
         self.tick_number = FOREVER_NS  # or after so many events; it sets both anew
         self.meanwhile_ns = FOREVER_NS  # _meanwhile is called then if anything is to come
-        self._meanwhile: Callable[[object], bool] = lambda _: False
+        self._meanwhile: Callback = lambda _: False
         self.on_tick: Callable[[bool], None] = lambda _is_time: None
         self.on_end: Callable[[], None] = lambda: None  # the run has ended; all still stand
         self.on_halt: Callable[[str], bool] = _nobody_listens
