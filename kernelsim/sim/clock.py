@@ -322,7 +322,7 @@ class VirtualClock(EventHeap, trio.abc.Clock):
         at_ns = min(at_ns, self._deadline_ns)
         if at_ns == FOREVER_NS:
             return 0.0 if self.on_halt("empty") else 1.0
-        if at_ns > self.meanwhile_ns:
+        if at_ns > self.meanwhile_ns <= self.limit_ns:
             meanwhile_ns, self.meanwhile_ns = self.meanwhile_ns, FOREVER_NS
             self.schedule(meanwhile_ns, self._meanwhile, None)
             self._set_gates()

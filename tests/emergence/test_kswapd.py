@@ -12,7 +12,7 @@ from tests.small_machine import PAGE, OpenMachine, small_machine
 pytestmark = [pytest.mark.mission("A4"), pytest.mark.mission("R2")]
 
 ORDER = ["above_high", "high_low", "low_min", "below_min"]
-NO_BOOST = {"vm.watermark_boost_factor": 0}
+NO_BOOST = {"vm.watermark_boost_factor": 0, "vm.compaction_proactiveness": 0}
 
 
 @attrs.define

@@ -29,6 +29,7 @@ from kernelsim.mm.core.mem import (
     PG_isolated,
     PG_lru,
     PG_referenced,
+    PG_swapcache,
     PG_unevictable,
     nid_of,
 )
@@ -203,7 +204,9 @@ def activate_batch_move(mem: Mem, cpu: int, nr: int, out: I64) -> int:
             flags[pfn] |= PG_active
             lruvec_add_folio(mem, pfn, False)
             mem.vm_event[PGACTIVATE] += 1
-        if mem.pages.mapping[pfn] != 0:
+        if (
+            mem.pages.mapping[pfn] != 0 or flags[pfn] & PG_swapcache
+        ):  # of shared memory on its way out
             continue
         if flags[pfn] & PG_isolated:  # bare: it is freed when it would be put back
             flags[pfn] = PG_isolated

@@ -15,7 +15,7 @@ from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
 from kernelsim.mm.reclaim.scan_control import MAX_RECLAIM_RETRIES
 from tests.small_machine import PAGE, run, small_machine
 
-NO_BOOST = {"vm.watermark_boost_factor": 0}
+NO_BOOST = {"vm.watermark_boost_factor": 0, "vm.compaction_proactiveness": 0}
 SLEEP, WAKE, WAKEUP = (
     "mm_vmscan_kswapd_sleep",
     "mm_vmscan_kswapd_wake",

@@ -13,7 +13,8 @@ REAPING = ("wake_reaper", "start_task_reaping", "finish_task_reaping", "skip_tas
 
 
 def slow_machine(**more):
-    """Describe a machine whose disk takes five seconds for a read."""
+    """Describe a machine whose disk takes five seconds for a read, where nothing else goes on."""
+    more = {"sysctl": {"vm.compaction_proactiveness": 0}, **more}
     return small_machine(cpus=("0-1",), swap="32M", disk={"read_latency": "5s"}, **more)
 
 

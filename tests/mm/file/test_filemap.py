@@ -24,6 +24,7 @@ from kernelsim.mm.core.mem import (
     PG_lru,
     PG_readahead,
     PG_referenced,
+    PG_swapcache,
     PG_uptodate,
     PG_workingset,
 )
@@ -222,6 +223,19 @@ def test_the_second_use_activates_when_the_batch_is_full(box):
     assert box.mem.vm_event[PGACTIVATE] == 15
     assert go_on(box, io) == READ_DONE
     assert (box.mem.pages.flags[pfns[15:]] & PG_activating != 0).all()
+
+
+def test_a_shared_page_that_is_written_to_swap_stays_when_it_is_activated(box):
+    """Shared memory has left it by then, and the swap cache has it; one that none has is freed."""
+    pfns = box.cache(0, 2)
+    for _ in range(2):
+        assert go_on(box, start_read(0, 2 * PAGE)) == READ_DONE
+    box.mem.pages.mapping[pfns] = 0
+    box.mem.pages.flags[pfns[0]] |= PG_swapcache
+    out = np.zeros(15, np.int64)
+    assert activate_batch_move(box.mem, 0, 2, out) == 1
+    assert out[0] == pfns[1]
+    assert box.pages_of(LRU_ACTIVE_FILE) == [pfns[0]]
 
 
 def test_a_page_in_the_batch_of_new_ones_is_activated_there(box):
