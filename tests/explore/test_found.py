@@ -202,3 +202,21 @@ def test_children_of_who_ends_are_no_zombies_while_they_are_released():
         },
     )
     assert run_plan(plan).failure is None
+
+
+def test_a_store_does_not_take_the_place_of_a_zero_page_that_came_meanwhile():
+    """Another task of the memory has it in its TLB by then: the store faults once more."""
+    plan = Plan(
+        name="zero",
+        seed=1808607841,
+        schedule_seed=3,
+        check_every=100,
+        load_events=5000,
+        script=("memhog mmap:a:44K pool:a:288:30 &", "wait"),
+        machine={
+            "name": "m",
+            "node": [{"cpus": "0-3", "memory": "2M"}],
+            "device": [{"name": name} for name in ("vda", "vdb", "vdc", "vdd")],
+        },
+    )
+    assert run_plan(plan).failure is None
