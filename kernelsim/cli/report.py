@@ -16,9 +16,6 @@ def report(directory: Path, /, *, to: Path | None = None) -> None:
         directory: What `kernelsim run --out` wrote.
         to: Where to; report.html in the directory by default.
     """
-    from kernelsim.report.html.record import read_record
-
-    record = read_record(directory)  # its log is read while what draws is loaded
     from kernelsim.report.html.page import write_report
 
-    print(write_report(record, to=to))
+    print(write_report(directory, to=to))

@@ -36,12 +36,12 @@ from kernelsim.report.whole import write_whole
 UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def write_report(run: Path | RunRecord, *, to: Path | None = None) -> Path:
+def write_report(directory: Path, *, to: Path | None = None) -> Path:
     """Write the report of a run.
 
     Args:
-        run: What `kernelsim run --out` wrote, or that read.
-        to: Where to; None for report.html in the run's directory.
+        directory: What `kernelsim run --out` wrote.
+        to: Where to; None for report.html in the directory.
 
     Returns:
         The file.
@@ -50,9 +50,8 @@ def write_report(run: Path | RunRecord, *, to: Path | None = None) -> Path:
         ConfigError: There is no run of a machine that has ended, or its log is damaged.
         OutputError: The file cannot be written.
     """
-    record = read_record(run) if isinstance(run, Path) else run
-    target = record.directory / REPORT if to is None else to
-    text = report_text(record)
+    target = directory / REPORT if to is None else to
+    text = report_text(read_record(directory))
     write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
     return target
 
@@ -74,11 +73,10 @@ def named_at_random() -> Iterator[None]:
 def report_text(record: RunRecord) -> str:
     """Return the HTML of a report."""
     draw = Drawing(record)
-    maps = list(map_panels(draw))  # while the log is still being read
     lives = record.lives()
     panels = [
         *memory_panels(draw),
-        *maps,
+        *map_panels(draw),
         *activity_panels(draw),
         *state_panels(draw, lives),
         *process_panels(draw, lives),

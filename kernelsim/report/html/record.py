@@ -2,16 +2,13 @@
 
 Samples are taken as they are, at most a thousand. Events may be millions, so duckdb reads them,
 once and into the columns that a report needs, and sums them up: nothing here grows with the log
-but the time it takes. It does so beside whoever asked for the record, who waits for it at the first
-thing that only events tell. On one processor: where several read JSON, duckdb 2.0 does not keep the
-order of lines that a condition leaves.
+but the time it takes.
 
 Interface: `read_record`; what it returns has `samples`, `processes`, and a method for each thing
 that only events tell.
 Units: ns, pages.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -40,7 +37,7 @@ UNSIGNED: Final = ("nr_pages", "free_pages", "index")  # unsigned long, which a 
 COLUMNS: Final = {  # of the events that a report is made of
     **dict.fromkeys(TEXTS, "VARCHAR"),
     **dict.fromkeys(NUMBERS, "BIGINT"),
-    **dict.fromkeys(UNSIGNED, "UBIGINT"),
+    **dict.fromkeys(UNSIGNED, "HUGEINT"),
 }
 EVENT_NAMES: Final = (
     *("ks_fault", "ks_lock_wait", "ks_watermark", "ks_process_start", "ks_process_exit"),
@@ -49,8 +46,8 @@ EVENT_NAMES: Final = (
 )
 READ_EVENTS: Final = """
 CREATE TABLE event AS SELECT *
-FROM read_json(%s, format = 'newline_delimited', columns = {%s}) WHERE list_contains([%s], event)
-"""  # IN becomes a join, which takes longer
+FROM read_json(%s, format = 'newline_delimited', columns = {%s}) WHERE event IN (%s)
+"""
 STALLS: Final = """
 SELECT actor, t_ns, after - t_ns AS ns FROM (
   SELECT actor, event, t_ns, lead(t_ns) OVER (PARTITION BY actor ORDER BY rowid) AS after
@@ -149,16 +146,7 @@ class RunRecord:
     samples: Samples
     processes: dict[int, dict[str, Column]]
     memory_map: Samples | None
-    _reading: "Future[duckdb.DuckDBPyConnection]"
-
-    @property
-    def _events(self) -> "duckdb.DuckDBPyConnection":
-        """What was read of the log.
-
-        Raises:
-            ConfigError: A line of it is none.
-        """
-        return self._reading.result()
+    _events: "duckdb.DuckDBPyConnection"
 
     @property
     def end_ns(self) -> int:
@@ -256,23 +244,19 @@ def read_record(directory: Path, *, key: str = "DIRECTORY") -> RunRecord:
         key: Name of the option for the error.
 
     Raises:
-        ConfigError: It holds no run of a machine that came to its end. That its log is damaged is
-            raised by what asks for events.
+        ConfigError: It holds no run of a machine that came to its end, or its log is damaged.
     """
     for name in (EVENTS, METRICS, PROCESSES):
         if not (directory / name).is_file():
             rule = f"must hold the run of a machine that has ended; there is no {name}"
             raise ConfigError(key, str(directory), rule)
-    with_events = ThreadPoolExecutor(1, "events")
-    reading = with_events.submit(read_events, directory)
-    with_events.shutdown(wait=False)  # when that is done
     return RunRecord(
         directory,
         run_of(directory) or {},
         Samples(directory / METRICS),
         by_process(Samples(directory / PROCESSES)),
         Samples(directory / MEMORY_MAP) if (directory / MEMORY_MAP).is_file() else None,
-        reading,
+        read_events(directory),
     )
 
 
