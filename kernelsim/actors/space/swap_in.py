@@ -99,11 +99,10 @@ class SwapIn:
             else:
                 signal = int(SIGBUS) if why == SWAP_RUN_ERROR else 0
                 return False, self._majflt(fault, majflt, tried=tried), signal
-            if is_locked and not tried:
+            if is_locked and not tried and not task.killed:  # who is killed does not begin again
                 tried = True
-                if not task.killed:  # else it does not begin any more
-                    task.rss_stat.count_faults(1, ())
-                    count_retry(self._current, fault, is_major=bool(majflt))
+                task.rss_stat.count_faults(1, ())
+                count_retry(self._current, fault, is_major=bool(majflt))
         return False, self._majflt(fault, majflt, tried=tried), 0
 
     def _majflt(self, fault: PageFault, majflt: int, *, tried: bool) -> int:
