@@ -215,9 +215,10 @@ class FaultHandler(Actor):
             return KILLED
         token, number = max(fault.token, 0), self._mm.number
         # A zero page that somebody has read meanwhile may be in TLBs: that is for the next fault.
-        is_none = kind == FAULT_ZERO_WP or not pte_at(*kernel.space, number, fault.vpn)
-        done = is_none and map_anon(*kernel.space, number, fault.vpn, 1, 1, self._pfn, 1, token)
-        kernel.placed(int(done))
+        done = 0
+        if kind == FAULT_ZERO_WP or not pte_at(*kernel.space, number, fault.vpn):
+            done = map_anon(*kernel.space, number, fault.vpn, 1, 1, self._pfn, 1, token)
+        kernel.placed(done)
         if not done:  # another task that shares the memory was faster
             await free_frames(self._current, self._pfn, 1)
             return FaultResult(is_served=False, minflt=1, majflt=0, user_ns=0, rss=NO_RSS)

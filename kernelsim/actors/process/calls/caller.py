@@ -239,10 +239,7 @@ class Caller:
         self.mm.mm_users -= 1
         nr_freed = 0 if self.mm.mm_users else await free_address_space(self.current, self.mm)
         await exit_task(self.current)
-        released = [child.task for child in entry.children.values() if child.is_zombie]
-        for pid in entry.children:
-            kernel.zombies.pop(pid, None)
-        await release_tasks(self.current, released + [task] * (entry.parent is None))
+        await release_tasks(self.current, self._reap() + [task] * (entry.parent is None))
         del kernel.processes[entry.pid]
         self._fault.ref.stop()
         trace(task, ks_process_exit(entry.pid, entry.comm, status, nr_freed))
@@ -250,6 +247,18 @@ class Caller:
             await task.put_cpu()
         await release_tasks(self.current, self._exit_notify())
         entry.ref.stop()
+
+    def _reap(self) -> list[Task]:
+        """Forget the children that have ended, as init does when it has them; return their tasks.
+
+        Source: Linux 6.1 kernel/exit.c:forget_original_parent
+        """
+        children = self.entry.children
+        gone = [child for child in children.values() if child.is_zombie]
+        for child in gone:
+            child.parent = None
+            del children[child.pid], self.kernel.zombies[child.pid]
+        return [child.task for child in gone]
 
     def _exit_notify(self) -> list[Task]:
         """Tell the parent of the end, and leave children to init, which waits for them at once.
@@ -260,11 +269,9 @@ class Caller:
         Source: Linux 6.1 kernel/exit.c:exit_notify, :forget_original_parent
         """
         kernel, entry = self.kernel, self.entry
-        released: list[Task] = []
+        released = self._reap()  # those that have ended since
         for child in entry.children.values():
-            released += [child.task] * child.is_zombie
             child.parent = None
-            kernel.zombies.pop(child.pid, None)
         entry.children.clear()
         entry.is_zombie = True
         if entry.parent is not None:  # SIGCHLD
