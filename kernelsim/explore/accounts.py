@@ -87,6 +87,18 @@ def wanted_zone(gfp: Gfp) -> ZoneType:
     return ZoneType.ZONE_NORMAL
 
 
+def stalls_by_zone(zone_types: Sequence[ZoneType], heard: Heard) -> Counter[ZoneType]:
+    """Return the direct reclaims by the zone type that the machine has for what was wanted.
+
+    Source: Linux 6.1 include/linux/gfp.h:OPT_ZONE_HIGHMEM
+    """
+    stalls: Counter[ZoneType] = Counter()
+    for wanted, nr in heard.stalls.items():
+        below = list(ZoneType)[: list(ZoneType).index(wanted) + 1]
+        stalls[next(each for each in reversed(below) if each in zone_types)] += nr
+    return stalls
+
+
 def unequal(
     kernel: Kernel,
     before: I64,
@@ -119,14 +131,10 @@ def unequal(
             sum(each.utime_ns for each in ended),
         ),
     ]
+    stalls = stalls_by_zone(kernel.phys.zone_types, heard)
     for index, zone_type in enumerate(kernel.phys.zone_types):
-        told = heard.stalls[zone_type]
-        if (
-            zone_type == ZoneType.ZONE_NORMAL
-            and ZoneType.ZONE_HIGHMEM not in kernel.phys.zone_types
-        ):
-            told += heard.stalls[ZoneType.ZONE_HIGHMEM]  # OPT_ZONE_HIGHMEM of include/linux/gfp.h
-        sums.append((f"allocstall of {zone_type.name}", int(events[ALLOCSTALL_DMA + index]), told))
+        counted = int(events[ALLOCSTALL_DMA + index])
+        sums.append((f"allocstall of {zone_type.name}", counted, stalls[zone_type]))
     if not events[PGSCAN_DIRECT_THROTTLE]:  # else they waited for kswapd, too
         reclaim_ns = sum(each.reclaim_ns for each in ended)
         reclaim_ns += sum(task.waits.reclaim_ns for task in kernel.kthreads)

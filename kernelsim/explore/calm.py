@@ -27,6 +27,7 @@ from kernelsim.mm.core.mem import (
     Z_WMARK_HIGH,
     PG_activating,
     PG_batched,
+    PG_swapcache,
     zone_of,
 )
 from kernelsim.mm.core.vmstat import NR_DIRTY
@@ -69,7 +70,8 @@ def unused_pages(kernel: Kernel) -> I64:
     mem = kernel.mem
     unused: I64 = mem.zone[:, Z_FREE] + mem.pcp_count.sum(axis=1)
     left = kernel.swap.cache_pfn[left_over_slots(kernel)].tolist()
-    is_dropped = (mem.pages.flags & np.uint32(PG_activating) != 0) & (mem.pages.mapping == 0)
+    owned = np.uint32(PG_activating | PG_swapcache)  # by a file or the swap cache, if not dropped
+    is_dropped = (mem.pages.flags & owned == PG_activating) & (mem.pages.mapping == 0)
     in_batch = (mem.pages.flags == np.uint32(PG_batched)) | is_dropped
     left += np.flatnonzero(in_batch).tolist()
     for stacks in kernel.thread_stacks.cached:
