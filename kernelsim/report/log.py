@@ -4,9 +4,10 @@ The engine, the tracepoints and the workload's own logger (workload/log.py) call
 or a `Tracepoint`. It asks one table first, by actor and event: that holds the beginning of the
 line, ready made, or nothing if the line is not wanted. So an event that is off costs one look-up.
 
-Tracepoints never change, so some hundreds of them wait and become lines together: that takes a
-third of what it takes one by one between other work, which uses up the processor's caches. Other
-fields, an author's above all, are written at once: who gave them may err, and learns it there.
+Tracepoints never change, so some hundreds of them wait and become lines together: one by one
+between other work, which uses up the processor's caches, that takes longer (of a run that swaps
+some 4 % of its CPU time, by tools/bench). Other fields, an author's above all, are written at once:
+who gave them may err, and learns it there.
 
 A line is built in place: the beginning with the time, then msgspec writes the fields as an object
 right behind it, and the object's opening brace becomes the comma between the two.

@@ -3,7 +3,7 @@
 Linux: mm/filemap.c:filemap_read, mm/readahead.c, 6.1.
 What is said in stream_steps.py of a lone reader, in a row: it sleeps, is woken, copies, comes to
 the mark of the next window, sends for the one behind that, copies on, and sleeps again. Each window
-takes the steps it takes by messages, to the last nanosecond, in a thousandth of the time.
+takes the steps it takes by messages, to the last nanosecond.
 
 Interface: `read_stream` begins and ends where the task is about to wait for a page, or where it
 stopped for something that takes more than this.
@@ -82,7 +82,8 @@ from kernelsim.mm.core.mem import (
 )
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.vmstat import PGPGIN
-from kernelsim.mm.core.xarray import XA_CHUNK_SHIFT, XA_LEVELS_MAX, XA_NR_FREE, xa_load
+from kernelsim.mm.core.xarray import XA_NR_FREE, xa_load
+from kernelsim.mm.core.xarray_pool import rows_wanted
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.file.filemap import page_cache_next_page
 from kernelsim.mm.file.filemap_read import (
@@ -95,6 +96,7 @@ from kernelsim.mm.file.filemap_read import (
     filemap_read_run,
 )
 from kernelsim.mm.file.readahead import is_expected, largest_window, next_window
+from kernelsim.units import PAGE_SHIFT
 
 READ_ENTERED: Final = 7  # a window is allocated in part; `Stream.run` tells how far
 EVENTS_MAX: Final = 16  # of a window, besides its requests and what it is allocated by
@@ -144,7 +146,7 @@ def read_stream(
             spend(stream, int(io[R_NS]))
             io[R_NS] = 0
             if why == READ_MARKED:
-                nr_wanted = ((int(io[R_CALL_END]) + 4095) >> 12) - int(io[R_INDEX])
+                nr_wanted = -(-int(io[R_CALL_END]) >> PAGE_SHIFT) - int(io[R_INDEX])
                 sent = read_ahead(
                     mem, files, lruvec, burst, slabs, stream, int(io[R_INDEX]), nr_wanted, len(disk)
                 )
@@ -220,10 +222,7 @@ def has_place(files: FileMappings, stream: Stream, start: int, end: int, nr_disk
         return False
     if state[ST_NR_FLIGHT] + nr_bios > FLIGHT_MAX:
         return False
-    nr_rows = 0  # as XArrayPool.reserve has it
-    for level in range(1, XA_LEVELS_MAX + 1):
-        nr_rows += (nr >> level * XA_CHUNK_SHIFT) + 3
-    if files.xa.state[XA_NR_FREE] < nr_rows:
+    if files.xa.state[XA_NR_FREE] < rows_wanted(nr):
         return False
     return page_cache_next_page(files, int(state[ST_FILE]), start, end) == end
 

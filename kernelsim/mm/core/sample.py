@@ -1,7 +1,6 @@
 """Copies and sums of the counters, for whoever samples them while a machine runs.
 
-Between two samples the machine has used the processor's caches, so that a compiled call costs a
-fraction of what it takes to copy arrays one by one.
+One compiled call costs less than to copy arrays one by one.
 Interface: `copy_counters`, `available_sums`. Units: as the counters'.
 """
 

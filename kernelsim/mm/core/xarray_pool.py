@@ -7,6 +7,7 @@ Units: rows, one for each node.
 import attrs
 import numpy as np
 
+from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import Slabs
 from kernelsim.mm.core.slab_cache import new_slabs
 from kernelsim.mm.core.xarray import (
@@ -46,6 +47,19 @@ def make_xarray(nr_rows: int, nr_trees: int, nr_nodes: int, slabs: Slabs) -> XAr
     return xa
 
 
+@leaf
+def rows_wanted(nr_entries: int) -> int:
+    """Return the most nodes that it takes to store entries in a row in one tree.
+
+    On each level a run has two nodes more than it fills if neither end falls on a border, and a
+    tree that grows higher puts one above what it had.
+    """
+    nr_rows = 0
+    for level in range(1, XA_LEVELS_MAX + 1):
+        nr_rows += (nr_entries >> level * XA_CHUNK_SHIFT) + 3
+    return nr_rows
+
+
 @attrs.define
 class XArrayPool:
     """The nodes of all trees; `xa` is replaced when it grows, so pass `pool.xa` afresh.
@@ -69,10 +83,7 @@ class XArrayPool:
 
     def reserve(self, nr_entries: int) -> None:
         """Make sure that `nr_entries` entries in a row can be stored in one tree."""
-        # On each level a run has two nodes more than it fills if neither end falls on a border, and
-        # a tree that grows higher puts one above what it had.
-        levels = range(1, XA_LEVELS_MAX + 1)
-        nr_rows = sum((nr_entries >> level * XA_CHUNK_SHIFT) + 3 for level in levels)
+        nr_rows = rows_wanted(nr_entries)
         old = self.xa
         nr_free = int(old.state[XA_NR_FREE])
         if nr_free >= nr_rows:
