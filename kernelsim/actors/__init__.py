@@ -102,14 +102,14 @@ an actor tells, or asks, all those that its own code and the code it calls make 
     kcompactd (reclaim/kcompactd.py)
         owns  its run over the node; what it is asked for is shared with those who ask
               (`KcompactdState`)
-        hears no message
-        from  nobody
+        hears WakeUp
+        from  core/compaction
         tells block_device blocks cpu interconnect memory_hotplug node oom_killer
     kswapd (reclaim/kswapd.py)
         owns  its run over the node; what it is asked for is shared with those who ask
               (`KswapdState`)
         hears WakeUp
-        from  alloc/wakeup_kswapd core/compaction
+        from  alloc/wakeup_kswapd
         tells block_device cpu node oom_killer
     fault_handler (space/fault_handler.py)
         owns  swap readahead states of its areas; with its process, the page tables, as under

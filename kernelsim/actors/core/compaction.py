@@ -9,7 +9,7 @@ from collections import defaultdict
 import attrs
 
 from kernelsim.actors.core.task import Task
-from kernelsim.actors.messages.kswapd import WakeUp
+from kernelsim.actors.messages.kcompactd import WakeUp
 from kernelsim.mm.page.compaction import ZoneCompaction
 from kernelsim.sim.actor import ActorRef
 
