@@ -6,7 +6,7 @@ wrong, 3 some failed by a bug of ours. 130 interrupted; `--resume` goes on.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
 from cyclopts import Parameter
@@ -14,6 +14,9 @@ from cyclopts import Parameter
 from kernelsim.cli.options import Whole
 from kernelsim.cli.progress import CountProgress
 from kernelsim.errors import CheckFailedError, ConfigError
+
+if TYPE_CHECKING:
+    from kernelsim.explore.sweep_table import Runs, Setting
 
 EXIT_OUR_BUG: Final = 3
 REASONS_MAX: Final = 5
@@ -62,7 +65,6 @@ def sweep(
     from kernelsim.explore.sweep_grid import Grid, read_grid, seeds_of, settings_of
     from kernelsim.explore.sweep_picture import write_picture
     from kernelsim.explore.sweep_table import (
-        failures,
         require_known,
         shown_metrics,
         summary_of,
@@ -76,10 +78,9 @@ def sweep(
     if jobs is not None and dask is not None:
         raise ConfigError("--jobs", jobs, "is for this computer; with --dask the cluster decides")
     grid = read_grid(workload) if workload.suffix == ".toml" else Grid(workload=workload)
-    machines = tuple(name for word in machine or () for name in word.split(","))
     given: dict[str, Any] = {
         "settings": {**grid.settings, **settings_of(settings or ())},
-        "machines": machines or None,
+        "machines": tuple(name for word in machine or () for name in word.split(",")) or None,
         "mempolicies": tuple(mempolicy or ()) or None,
         "seeds": None if seeds is None else seeds_of(seeds),
         "burst_pages": burst_pages,
@@ -105,12 +106,23 @@ def sweep(
     write_picture(out, summed, metrics, f"{grid.workload.name}: {len(runs)} runs")
     print_table(*table_of(summed, metrics))
     print(f"\nmedian of {len(grid.seeds)} seeds (least … most); all figures and pictures: {out}")
+    return _tell_failures(runs, summed)
+
+
+def _tell_failures(runs: "Runs", summed: "list[Setting]") -> int:
+    """Print why runs failed; return the exit status of a bug of ours among them, or 0.
+
+    Raises:
+        CheckFailedError: Some failed, by no bug of ours.
+    """
+    from kernelsim.explore.sweep_table import failures
+
     reasons = list(dict.fromkeys(reason for each in summed for reason in each.reasons))
     for reason in reasons[:REASONS_MAX]:
         print(f"failed  {reason}")
-    nr_found, nr_else = failures(runs)
+    nr_failed = sum(failures(runs))
     if any(result["state"] == "bug" for _, result in runs):
         return EXIT_OUR_BUG
-    if nr_found or nr_else:
-        raise CheckFailedError(f"{nr_found + nr_else} of {len(runs)} runs failed: see the reasons")
+    if nr_failed:
+        raise CheckFailedError(f"{nr_failed} of {len(runs)} runs failed: see the reasons")
     return 0
