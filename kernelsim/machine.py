@@ -362,17 +362,17 @@ def make_burst(spec: MachineSpec) -> Burst:
 
 
 def _leave_objects_of_boot(kernel: Kernel, cpu_nids: tuple[int, ...]) -> None:
-    """Let CPUs keep free objects of what grew and shrank at boot: trees, of some also processes.
+    """Let CPUs of a recorded machine keep free objects of the processes that it had had by then.
 
     Args:
         kernel: The machine.
         cpu_nids: Node of each CPU.
     """
-    caches: tuple[int, ...] = (MAPLE_NODE,) if kernel.spec.era.maple_tree else ()
     if kernel.spec.boot.recorded:
-        caches += (*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT)
-    for nid in cpu_nids:
-        kernel.object_sets.leave_from_boot(caches, nid)
+        trees = (MAPLE_NODE,) if kernel.spec.era.maple_tree else ()
+        caches = (*PROCESS_OBJECTS, MM_STRUCT, VM_AREA_STRUCT, *trees)
+        for nid in cpu_nids:
+            kernel.object_sets.leave_from_boot(caches, nid)
 
 
 def _find_zero_page(kernel: Kernel) -> int:
