@@ -337,13 +337,12 @@ class VmaSteps:
             value = now * PAGE_SIZE + length_of(words[1][1:])
         else:
             value = length_of(words[1])
-        hard = value if words[2:] == ["hard"] else None
+        hard = value if words[2] == "hard" else None
         return await self._counted(Setrlimit(words[0], value, hard), counts=False)
 
     async def _uid(self, words: list[str]) -> str:
-        mm = self._entry.mm
         self._entry.uid = int(words[0])
-        mm.cap_sys_admin = mm.cap_ipc_lock = self._entry.uid == 0
+        self._entry.mm.set_capabilities(has_them=self._entry.uid == 0)
         return "0"
 
     async def _vm(self, _words: list[str]) -> str:

@@ -77,7 +77,7 @@ class ProcessHandle(ProcessView, FileCalls):
     def uid(self, uid: int) -> None:
         process = self._process
         process.uid = whole_number("uid", uid, 0, UID_MAX)
-        process.mm.cap_sys_admin = process.mm.cap_ipc_lock = uid == 0
+        process.mm.set_capabilities(has_them=uid == 0)
 
     @property
     def oom_score_adj(self) -> int:

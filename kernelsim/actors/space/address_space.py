@@ -78,7 +78,7 @@ async def mm_alloc(current: Current, before: MmStruct | None = None) -> MmStruct
     mm.objects = objects
     if before is not None:
         mm.rlimits = attrs.evolve(before.rlimits)
-        mm.cap_sys_admin, mm.cap_ipc_lock = before.cap_sys_admin, before.cap_ipc_lock
+        mm.set_capabilities(has_them=before.cap_sys_admin)
     kernel.pool.reserve(1)
     pgd_alloc(*kernel.space, mm.number, int(out[0]))
     kernel.placed(1)

@@ -88,16 +88,18 @@ async def populate_vma_page_range(
         if counts.signal:
             last = vpn + done
             break
-    await _mark_accessed(current, mm, first, last)
+    await _mark_accessed(current, mm, first, last, write=write)
     return -errno.EFAULT if counts.signal else 0
 
 
-async def _mark_accessed(current: Current, mm: MmStruct, vpn: int, last: int) -> None:
-    """Mark pages of a range accessed, both those that were there and those that have come."""
+async def _mark_accessed(
+    current: Current, mm: MmStruct, vpn: int, last: int, *, write: bool
+) -> None:
+    """Mark pages of a range used, both those that were there and those that have come."""
     kernel, task = current
     while vpn < last:
         nr_activated, vpn = mark_range_accessed(
-            *kernel.space, kernel.lruvec, task.cpu.number, mm.number, vpn, last
+            *kernel.space, kernel.lruvec, task.cpu.number, mm.number, vpn, last, write
         )
         kernel.observer.activated(nr_activated)
         if kernel.mem.activate_batch[task.cpu.number, 0] == PAGEVEC_SIZE:

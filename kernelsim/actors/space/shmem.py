@@ -16,7 +16,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.lru_add import folio_add_lru, lru_add_drain
+from kernelsim.actors.core.lru_add import activate_drain, folio_add_lru, lru_add_drain
 from kernelsim.actors.core.memory_access import clear_pages
 from kernelsim.actors.core.swap_io import wait_on_swap_writeback
 from kernelsim.actors.file.truncate import release_dropped
@@ -24,9 +24,10 @@ from kernelsim.actors.reclaim.zram_io import zram_slot_free_notify
 from kernelsim.actors.space.swap_read import SwapReader
 from kernelsim.fs.file import OpenFile
 from kernelsim.fs.inode import Inode
-from kernelsim.mm.core.mem import I64, PG_dirty, PG_locked, PG_uptodate, PG_writeback
+from kernelsim.mm.core.mem import I64, PAGEVEC_SIZE, PG_dirty, PG_locked, PG_uptodate, PG_writeback
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.shmem import (
+    mark_shmem_accessed,
     next_swapped,
     shmem_add_to_page_cache,
     shmem_slot,
@@ -266,8 +267,25 @@ async def shmem_write(
             at = min((index + 1) << PAGE_SHIFT, end)
             inode.size = max(inode.size, at)
             kernel.observer.wrote(inode, index, 1, token)
+            await shmem_accessed(current, inode, index, index)
             await task.compute(kernel.spec.latency.page_copy_ns)
     return at - pos, 0
+
+
+async def shmem_accessed(current: Current, inode: Inode, first: int, last: int) -> None:
+    """Mark pages `first` … `last` of shared memory used, those that are in memory.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_get_folio_gfp, :shmem_file_read_iter
+    """
+    (kernel, task), index = current, first
+    while index <= last:
+        nr_activated, index = mark_shmem_accessed(
+            kernel.mem, kernel.spaces.mappings, kernel.lruvec, task.cpu.number, inode.number, index,
+            last,
+        )  # fmt: skip
+        kernel.observer.activated(nr_activated)
+        if kernel.mem.activate_batch[task.cpu.number, 0] == PAGEVEC_SIZE:
+            await activate_drain(current)
 
 
 async def shmem_drop_range(current: Current, inode: Inode, first: int, last: int) -> None:

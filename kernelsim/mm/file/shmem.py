@@ -13,8 +13,10 @@ Units: pages of the file.
 import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
+from kernelsim.mm.core.folio_batch import MARK_ACTIVATED, MARK_FULL, folio_mark_accessed
 from kernelsim.mm.core.mem import (
     I64,
+    I64_2D,
     Mem,
     PG_activating,
     PG_batched,
@@ -130,6 +132,30 @@ def shmem_swapin_folio(
     swap_free(swap, slot)
     mem.pages.flags[pfn] |= np.uint32(PG_dirty | PG_swapbacked)
     return hit
+
+
+@leaf
+def mark_shmem_accessed(
+    mem: Mem, files: FileMappings, lruvec: I64_2D, cpu: int, number: int, first: int, last: int
+) -> tuple[int, int]:
+    """Mark pages `first` … `last` used, those that are in memory, as reads and writes of them do.
+
+    Returns:
+        How many on their way to the LRU will go to the active list, and the page to go on from: not
+        behind `last` when the CPU's batch of pages to activate is full.
+
+    Source: Linux 6.1 mm/shmem.c:shmem_get_folio_gfp (SGP_WRITE), :shmem_file_read_iter
+    """
+    n_activated, index = 0, first
+    while index <= last:
+        pfn = xa_load(files.xa, number, index)
+        index += 1
+        if pfn > 0:
+            marked = folio_mark_accessed(mem, lruvec, cpu, pfn)
+            n_activated += marked == MARK_ACTIVATED
+            if marked == MARK_FULL:
+                break
+    return n_activated, index
 
 
 @leaf

@@ -42,7 +42,7 @@ _LOCKS = VmFlag.VM_LOCKED | VmFlag.VM_LOCKONFAULT
 _COPIED = (
     "mmap_base", "start_code", "end_code", "start_data", "end_data", "start_brk", "brk",
     "start_stack", "stack_top", "vdso_draw", "total_vm", "data_vm", "exec_vm", "stack_vm",
-    "cap_sys_admin", "cap_ipc_lock",
+    "cap_sys_admin", "cap_ipc_lock", "cap_sys_rawio",
 )  # fmt: skip
 
 

@@ -72,6 +72,7 @@ class MmRegistry:
             rlimits=rlimits or Rlimits(),
             cap_sys_admin=cap_sys_admin,
             cap_ipc_lock=cap_sys_admin,
+            cap_sys_rawio=cap_sys_admin,
         )
         self.next_ctx_id += 1
         self.by_number[number] = mm

@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 
 from kernelsim.mm.core.kernel_objects import KernelObjects
-from kernelsim.mm.space.mmap import MappedFile, VmArea, VmChange, page_align
+from kernelsim.mm.space.mmap import MMAP_MIN_ADDR, MappedFile, VmArea, VmChange, page_align
 from kernelsim.mm.space.mmap_flags import flags_of_kind
 from kernelsim.mm.space.unmapped_area import get_unmapped_area, thp_get_unmapped_area
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
@@ -70,6 +70,7 @@ class MmStruct:
     rlimits: Rlimits = attrs.Factory(Rlimits)
     cap_sys_admin: bool = True
     cap_ipc_lock: bool = True
+    cap_sys_rawio: bool = True
     tlb_flush_pending: set[int] = attrs.Factory(set)
     """Pages whose entries now lead to copies, of which TLBs are still to hear."""
 
@@ -175,9 +176,10 @@ class MmStruct:
         Source: Linux 6.1 mm/mmap.c:get_unmapped_area
         """
         where = (self.map, self.mmap_base, address, length, map_flags)
+        lowest = 0 if self.cap_sys_rawio else MMAP_MIN_ADDR
         if file is not None and file.is_on_disk:
-            return thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT)
-        return get_unmapped_area(*where)
+            return thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT, lowest)
+        return get_unmapped_area(*where, lowest)
 
     def mmap_region(self, vma: VmArea, zero_setup: ZeroSetup | None = None) -> VmChange:
         """Put a mapping in place of what is there, within the limits, and account for it.
@@ -336,6 +338,10 @@ class MmStruct:
             whole = self.map.anon_vma_prepare(whole)
             vma = attrs.evolve(vma, anon_vma=whole.anon_vma, anon_chain=whole.anon_chain)
         return vma
+
+    def set_capabilities(self, *, has_them: bool) -> None:
+        """Have those of root, or none."""
+        self.cap_sys_admin = self.cap_ipc_lock = self.cap_sys_rawio = has_them
 
     def vm_stat_account(self, flags: VmFlag, nr_pages: int) -> None:
         """Add a mapping's pages to the sizes of the address space, or take them off.

@@ -117,6 +117,8 @@ def _protect_range(mm: MmStruct, start: int, end: int, access: VmFlag) -> Protec
             was = vma.flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED | VmFlag.VM_LOCKED)
             if was == VmFlag.VM_LOCKED and flags & VmFlag.VM_WRITE:
                 populate.append(changed)
+                if not flags & VmFlag.VM_LOCKONFAULT:  # its pages come before the next piece
+                    mm.anon_vma_prepare(changed)
     if not error and at < end:
         error = -errno.ENOMEM
     return ProtectChange(error, tuple(pieces), tuple(populate))

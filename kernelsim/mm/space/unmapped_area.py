@@ -20,7 +20,13 @@ LOW_END: Final = 0x8000_0000
 
 
 def thp_get_unmapped_area(
-    areas: VmaMap, mmap_base: int, address: int, length: int, map_flags: int, offset: int
+    areas: VmaMap,
+    mmap_base: int,
+    address: int,
+    length: int,
+    map_flags: int,
+    offset: int,
+    lowest: int = MMAP_MIN_ADDR,
 ) -> int:
     """Choose where a mapping of a file goes: aligned as a huge page of it would have to be.
 
@@ -35,11 +41,16 @@ def thp_get_unmapped_area(
         start = get_unmapped_area(areas, mmap_base, address, length + PMD_SIZE, map_flags)
         if start >= 0:
             return start if start == address else start + (offset - start) % PMD_SIZE
-    return get_unmapped_area(areas, mmap_base, address, length, map_flags)
+    return get_unmapped_area(areas, mmap_base, address, length, map_flags, lowest)
 
 
 def get_unmapped_area(
-    areas: VmaMap, mmap_base: int, address: int, length: int, map_flags: int
+    areas: VmaMap,
+    mmap_base: int,
+    address: int,
+    length: int,
+    map_flags: int,
+    lowest: int = MMAP_MIN_ADDR,
 ) -> int:
     """Choose where a mapping goes; return its address or a negative errno.
 
@@ -49,9 +60,12 @@ def get_unmapped_area(
         address: Where the caller wants it: a hint, but for MAP_FIXED; 0 for anywhere.
         length: Bytes, whole pages.
         map_flags: MAP_* bits.
+        lowest: Below it nothing goes by MAP_FIXED: vm.mmap_min_addr but for who has
+            CAP_SYS_RAWIO.
 
-    Source: Linux 6.1 mm/mmap.c:get_unmapped_area,
-        arch/x86/kernel/sys_x86_64.c:arch_get_unmapped_area_topdown, mm/mmap.c:do_mmap
+    Source: Linux 6.1 mm/mmap.c:get_unmapped_area, :do_mmap,
+        arch/x86/kernel/sys_x86_64.c:arch_get_unmapped_area_topdown,
+        security/commoncap.c:cap_mmap_addr
     """
     task_size = areas.task_size
     if length > task_size:
@@ -61,7 +75,7 @@ def get_unmapped_area(
             return -errno.ENOMEM
         if address % PAGE_SIZE:
             return -errno.EINVAL
-        if address < MMAP_MIN_ADDR:
+        if address < lowest:
             return -errno.EPERM
         taken = areas.find_vma_intersection(address, address + length)
         if map_flags & MAP_FIXED_NOREPLACE and taken is not None:

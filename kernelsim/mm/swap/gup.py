@@ -8,7 +8,7 @@ import numpy as np
 
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.folio_batch import MARK_ACTIVATED, MARK_FULL, folio_mark_accessed
-from kernelsim.mm.core.mem import I64_2D, Mem, PG_uptodate
+from kernelsim.mm.core.mem import I64_2D, Mem, PG_anon, PG_dirty, PG_uptodate
 from kernelsim.mm.space.memory import (
     FAULT_MIGRATION,
     FAULT_NONE_PRESENT,
@@ -17,6 +17,7 @@ from kernelsim.mm.space.memory import (
     fault_kind,
 )
 from kernelsim.mm.space.pgtable import (
+    _PAGE_DIRTY,
     _PAGE_PRESENT,
     _PAGE_SPECIAL,
     PT_BITS,
@@ -86,8 +87,9 @@ def mark_range_accessed(
     mm: int,
     vpn: int,
     end_vpn: int,
+    write: bool,
 ) -> tuple[int, int]:
-    """Mark the pages of a range accessed, those that are mapped.
+    """Mark the pages of a range accessed, those that are mapped; dirty, too, if for writing.
 
     Returns:
         How many on their way to the LRU will go to the active list, and the vpn to go on from: less
@@ -103,7 +105,10 @@ def mark_range_accessed(
             pte = get_pte(pt.entry, row, vpn & ((1 << pt.state[PT_BITS]) - 1))
             vpn += 1
             if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
-                marked = folio_mark_accessed(mem, lruvec, cpu, pte_pfn(pte))
+                pfn = pte_pfn(pte)
+                if write and not pte & _PAGE_DIRTY and mem.pages.flags[pfn] & PG_anon:
+                    mem.pages.flags[pfn] |= np.uint32(PG_dirty)
+                marked = folio_mark_accessed(mem, lruvec, cpu, pfn)
                 n_activated += marked == MARK_ACTIVATED
                 if marked == MARK_FULL:
                     return n_activated, vpn

@@ -17,7 +17,7 @@ from kernelsim.actors.process.calls.access import store_range
 from kernelsim.actors.process.calls.call import Call
 from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, StoreRun, Stores, page_range
-from kernelsim.actors.space.shmem import shmem_swapin_range
+from kernelsim.actors.space.shmem import shmem_accessed, shmem_swapin_range
 from kernelsim.actors.space.unmap_mapping import truncate_setsize
 from kernelsim.fs.errseq import errseq_sample
 from kernelsim.fs.file import OpenFile
@@ -206,6 +206,7 @@ async def _read_shmem(
     first, last, slots = pos // PAGE_SIZE, (pos + nr - 1) // PAGE_SIZE, caller.kernel.swap.map
     end = await shmem_swapin_range(caller.current, inode, first, last, range(len(slots)))
     nr = max(min(nr, end * PAGE_SIZE - pos), 0)
+    await shmem_accessed(caller.current, inode, -(-pos // PAGE_SIZE), (pos + nr - 1) // PAGE_SIZE)
     await caller.task.compute(latency.page_copy_ns * -(-nr // PAGE_SIZE))
     if copied is not None:
         await copied(0, nr)
