@@ -99,16 +99,19 @@ class Filesystem:
                 return number
         return 0
 
-    def release(self, inode: Inode, first: int) -> None:
-        """Take the pages from `first` on from a file."""
+    def release(self, inode: Inode, first: int, end: int | None = None) -> None:
+        """Take the pages from `first` on from a file, all or those before `end`."""
         kept = []
         for extent in inode.extents:
-            nr = min(max(first - extent.index, 0), extent.nr_pages)
-            if nr:
-                kept.append(Extent(extent.index, nr, extent.device_page))
-            if nr < extent.nr_pages:
-                start = extent.device_page + nr
-                self._give_back(start, extent.device_page + extent.nr_pages)
+            low = min(max(first, extent.index), extent.end)
+            high = extent.end if end is None else max(low, min(end, extent.end))
+            for start, stop in ((extent.index, low), (high, extent.end)):
+                place = extent.device_page + start - extent.index
+                if start < stop:
+                    kept.append(Extent(start, stop - start, place))
+            if low < high:
+                place = extent.device_page + low - extent.index
+                self._give_back(place, place + high - low)
         inode.extents[:] = kept
 
     def _give_back(self, start: int, end: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from kernelsim.actors.alloc.slab import settle_slabs
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import release
+from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain, lru_add_drain_all
 from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
@@ -20,6 +21,7 @@ from kernelsim.mm.core.mem import I64
 from kernelsim.mm.core.vmstat import DROP_PAGECACHE, DROP_SLAB
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import page_key
+from kernelsim.mm.file.dirty_pages import LAST_INDEX
 from kernelsim.mm.file.truncate import invalidate_mapping_pages, truncate_pages
 
 DROP_BATCH_PAGES: Final = 512  # dropped before others get a turn
@@ -83,18 +85,14 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
     Source: Linux 6.1 fs/ext4/inode.c:ext4_setattr, mm/truncate.c:truncate_inode_pages
     """
     kernel, task = current
-    bdi = kernel.backing_devs[inode.device]
     await lru_add_drain(current)
     first = index = inode.nr_pages
-    filesystem = kernel.files.filesystems[inode.device]
     pfns, dirty = np.zeros(DROP_BATCH_PAGES, np.int64), np.zeros(DROP_BATCH_PAGES, np.int64)
     while index >= 0:
         nr, nr_dirty, dropped, index = truncate_pages(
-            kernel.mem, kernel.spaces.mappings, inode.number, index, pfns, dirty
+            kernel.mem, kernel.spaces.mappings, inode.number, index, LAST_INDEX, pfns, dirty
         )
-        bdi.cleaned(nr_dirty)
-        holes = [page for page in dirty[:nr_dirty].tolist() if inode.map_blocks(page, 1)[0] == HOLE]
-        filesystem.unreserve(len(holes))
+        forget_dirty(kernel, inode, dirty[:nr_dirty])
         await release_dropped(current, pfns[:nr])
         await task.compute(kernel.spec.latency.pte_set_ns * dropped)
         if index >= 0 and dropped < len(pfns):
@@ -102,8 +100,15 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
             await wait_on_page_read(current, page_key(inode.number, index), pfn)
             await filemap_fdatawait_range(current, inode, index, index)
     kernel.observer.truncated(inode, first)
-    filesystem.release(inode, first)
+    kernel.files.filesystems[inode.device].release(inode, first)
     inode.disk[first:] = 0
+
+
+def forget_dirty(kernel: Kernel, inode: Inode, indexes: I64) -> None:
+    """Take note that pages which were dirty will not be written; those of holes took no block."""
+    kernel.backing_devs[inode.device].cleaned(len(indexes))
+    holes = [page for page in indexes.tolist() if inode.map_blocks(page, 1)[0] == HOLE]
+    kernel.files.filesystems[inode.device].unreserve(len(holes))
 
 
 async def release_dropped(current: Current, pfns: I64) -> None:

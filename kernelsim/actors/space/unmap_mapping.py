@@ -10,29 +10,21 @@ from kernelsim.actors.alloc.page_allocator import alloc_context
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
-from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.reaped_mm import wait_while_reaped
-from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
 from kernelsim.actors.file.truncate import truncate_inode_pages
 from kernelsim.actors.space.mlock import mlock_vma_pages_range
 from kernelsim.actors.space.mmu_gather import unmap_vmas
-from kernelsim.actors.space.shmem import (
-    release_taken,
-    shmem_drop_range,
-    shmem_swapin,
-    take_shmem_pages,
-)
+from kernelsim.actors.space.shmem import shmem_drop_range, shmem_swapin
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import PG_dirty
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.dirty_pages import LAST_INDEX, folio_mark_dirty
 from kernelsim.mm.page.gfp import GFP_HIGHUSER_MOVABLE
-from kernelsim.mm.space.i_mmap import FV_MM, FV_NEXT, FV_NR_PAGES, FV_PGOFF, FV_VPN
+from kernelsim.mm.space.i_mmap import FV_MM, FV_NEXT, FV_NR_PAGES, FV_PGOFF
 from kernelsim.mm.space.mlock import is_locked
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import VmFlag
-from kernelsim.mm.space.zap import zap_file_pages
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 
@@ -80,35 +72,6 @@ async def _zero_rest(current: Current, inode: Inode, index: int, token: int) -> 
     elif folio_mark_dirty(kernel.mem, kernel.spaces.mappings, pfn):
         kernel.backing_devs[inode.device].dirtied(inode, 1)
     kernel.observer.wrote(inode, index, 1, token)
-
-
-async def shmem_punch_hole(current: Current, inode: Inode, first: int, nr: int) -> None:
-    """Free pages of a file that lies in memory, also where it is mapped; copies of them stay.
-
-    Source: Linux 6.1 mm/shmem.c:shmem_fallocate
-    """
-    kernel = current.kernel
-    async with inode_lock(current, inode):
-        await lru_add_drain(current)
-        # Out of page tables and out of the file in one step: no fault comes between.
-        nr_zapped = _zap_shared(kernel, inode, first, first + nr)
-        pfns = take_shmem_pages(kernel, inode, first, first + nr - 1)
-        kernel.observer.wrote(inode, first, nr, 0)
-        if nr_zapped:
-            await try_to_unmap_flush(current, 1)
-        await release_taken(current, pfns)
-
-
-def _zap_shared(kernel: Kernel, inode: Inode, first: int, end: int) -> int:
-    """Clear all entries of pages of a file, for a flush to come; return how many there were."""
-    nr_zapped = 0
-    for row in kernel.mms.i_mmap.mappings(inode.number):
-        pgoff = row[FV_PGOFF]
-        low, high = max(first, pgoff), min(end, pgoff + row[FV_NR_PAGES])
-        if low < high:
-            vpn = row[FV_VPN] + low - pgoff
-            nr_zapped += zap_file_pages(*kernel.space, row[FV_MM], vpn, high - low)
-    return nr_zapped
 
 
 async def unmap_mapping_range(current: Current, inode: Inode) -> None:

@@ -61,9 +61,9 @@ def invalidate_mapping_pages(
 
 @leaf
 def truncate_pages(
-    mem: Mem, files: FileMappings, number: int, index: int, out: I64, dirty: I64
+    mem: Mem, files: FileMappings, number: int, index: int, last: int, out: I64, dirty: I64
 ) -> tuple[int, int, int, int]:
-    """Drop pages of a file from `index` on, dirty ones too, since the file ends before them.
+    """Drop pages of a file from `index` to `last`, dirty ones too, which no mapping shows.
 
     It stops at a page that is on its way to or from the disk, which has to be waited for, and when
     `out` is full. The pages stay on their lists, and PG_gathered keeps them, until the caller
@@ -74,6 +74,7 @@ def truncate_pages(
         files: All files.
         number: The file.
         index: First page to drop.
+        last: Last page to drop.
         out: Gets the pages.
         dirty: Gets the indexes of those that were dirty; as long as `out`.
 
@@ -84,12 +85,12 @@ def truncate_pages(
     Source: Linux 6.1 mm/truncate.c:truncate_inode_pages_range, :truncate_cleanup_folio
     """
     nr = nr_dropped = nr_dirty = 0
-    while nr_dropped < len(out):
+    while index <= last and nr_dropped < len(out):
         row = xa_leaf(files.xa, number, index)
         if row == 0:
             index = xa_skip(files.xa, number, index)
             if index < 0:
-                break
+                return nr, nr_dirty, nr_dropped, -1
             continue
         pfn = int(files.xa.slots[row, index & XA_CHUNK_MASK])
         if pfn < 0:
@@ -97,7 +98,7 @@ def truncate_pages(
         elif pfn > 0:
             if mem.pages.flags[pfn] & (PG_locked | PG_writeback):
                 break
-            assert mem.pages.mapcount[pfn] == 0, "a page behind the end of its file is mapped"
+            assert mem.pages.mapcount[pfn] == 0, "a page that a file loses is mapped"
             if folio_cancel_dirty(mem, files, pfn):
                 dirty[nr_dirty] = index
                 nr_dirty += 1
@@ -111,4 +112,4 @@ def truncate_pages(
                 out[nr] = pfn
                 nr += 1
         index += 1
-    return nr, nr_dirty, nr_dropped, index
+    return nr, nr_dirty, nr_dropped, index if index <= last else -1

@@ -40,6 +40,7 @@ from kernelsim.mm.core.vmstat import (
     WORKINGSET_RESTORE_FILE,
 )
 from kernelsim.mm.core.xarray import SN_COUNT, xa_load
+from kernelsim.mm.file.dirty_pages import LAST_INDEX
 from kernelsim.mm.file.filemap import (
     end_page_read,
     filemap_add_folio,
@@ -311,7 +312,7 @@ def test_a_page_that_its_file_is_cut_before_stays_on_its_list_until_it_is_releas
     flags, held = box.mem.pages.flags, int(pfns[2])
     lruvec_del_folio(box.mem, held)
     flags[held] |= PG_batched
-    done = truncate_pages(box.mem, box.spaces.mappings, FILE, 1, out, out.copy())
+    done = truncate_pages(box.mem, box.spaces.mappings, FILE, 1, LAST_INDEX, out, out.copy())
     assert (done, out[0]) == ((1, 0, 2, -1), pfns[1])
     assert flags[pfns[1]] & (PG_gathered | PG_lru) == PG_gathered | PG_lru
     assert flags[held] == PG_batched

@@ -21,9 +21,9 @@ from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges,
 from kernelsim.actors.space.lazy_free import free_lazily
 from kernelsim.actors.space.mmu_gather import unmap_vmas
 from kernelsim.actors.space.pageout import forget_use, reclaim_pages
+from kernelsim.actors.space.punch_hole import punch_hole, shmem_punch_hole
 from kernelsim.actors.space.shmem import ZERO_PATH, shmem_willneed
 from kernelsim.actors.space.swap_in import SwapIn
-from kernelsim.actors.space.unmap_mapping import shmem_punch_hole
 from kernelsim.fs.file import OpenFile
 from kernelsim.mm.file.mincore import mincore_range
 from kernelsim.mm.page.alloc_context import AllocContext
@@ -156,20 +156,18 @@ async def _free(caller: Caller, vma: VmArea) -> int:
 
 
 async def _remove(caller: Caller, vma: VmArea) -> int:
-    """Punch a hole into a file of memory where a mapping shows it.
+    """Punch a hole into a file where a mapping shows it.
 
-    Source: Linux 6.1 mm/madvise.c:madvise_remove, mm/shmem.c:shmem_fallocate
+    Source: Linux 6.1 mm/madvise.c:madvise_remove
     """
-    # Differs from Linux: MADV_REMOVE punches no holes into files on disks; it is EOPNOTSUPP there.
     opened = vma.file.opened if vma.file is not None else None
     if vma.flags & VmFlag.VM_LOCKED or not isinstance(opened, OpenFile):
         return -errno.EINVAL
     may_write = VmFlag.VM_SHARED | VmFlag.VM_MAYWRITE
     if vma.flags & may_write != may_write:
         return -errno.EACCES
-    if not opened.inode.is_shmem:
-        return -errno.EOPNOTSUPP
-    await shmem_punch_hole(caller.current, opened.inode, vma.pgoff, vma.nr_pages)
+    punch = shmem_punch_hole if opened.inode.is_shmem else punch_hole
+    await punch(caller.current, opened.inode, vma.pgoff, vma.nr_pages)
     return 0
 
 
@@ -365,7 +363,7 @@ def _dropped(_value: Madvise, answer: int | None, leaving: PageRanges) -> PageRa
 
 
 _MADVISE_ERRORS: Final = (
-    errno.ENOMEM, errno.EINVAL, errno.EAGAIN, errno.EFAULT, errno.EACCES, errno.EOPNOTSUPP,
+    errno.ENOMEM, errno.EINVAL, errno.EAGAIN, errno.EFAULT, errno.EACCES,
 )  # fmt: skip
 CALLS: Final = (
     Call(
