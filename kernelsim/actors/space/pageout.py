@@ -9,23 +9,18 @@ from typing import Final
 import numpy as np
 
 from kernelsim.actors.core.current import Current
-from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.reclaim.reclaim import Reclaimer
 from kernelsim.mm.core.mem import (
     PG_locked,
     PG_mlocked,
-    PG_referenced,
     PG_unevictable,
     PG_writeback,
     nids_of,
 )
-from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.space.madvise import pages_alone
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
-from kernelsim.mm.space.pgtable import _PAGE_PRESENT, _PAGE_SPECIAL, pte_at, pte_pfn
-from kernelsim.units import PAGE_SHIFT
 
 PAGES_AT_ONCE: Final = 512  # of one table of PTEs
 _BUSY = PG_locked | PG_writeback | PG_unevictable | PG_mlocked
@@ -56,14 +51,3 @@ async def _reclaim_alone(current: Current, mm: MmStruct, vma: VmArea) -> None:
         for nid in sorted(set(nids.tolist())):
             chosen = nids == nid
             await reclaimer.reclaim_folio_list(mm.number, nid, vpns[:nr][chosen], pfns[:nr][chosen])
-
-
-def forget_use(kernel: Kernel, mm: MmStruct, vma: VmArea) -> None:
-    """Forget that pages of a piece of a mapping were used.
-
-    Source: Linux 6.1 mm/madvise.c:madvise_cold_or_pageout_pte_range, mm/swap.c:lru_deactivate_fn
-    """
-    for vpn in range(vma.vpn, vma.end >> PAGE_SHIFT):
-        pte = pte_at(*kernel.space, mm.number, vpn)
-        if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
-            kernel.mem.pages.flags[pte_pfn(pte)] &= np.uint32(ALL_FLAGS ^ PG_referenced)

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 
 from kernelsim.hw.leaf import leaf
-from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_lru, PG_swapcache
+from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_lru, PG_referenced, PG_swapcache
+from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.space.damon_vaddr import folio_test_clear_young
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import (
@@ -80,8 +81,8 @@ def advised_flags(vma: VmArea, advice: str) -> VmFlag | int:
 
 
 @leaf
-def age_pages(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int, alone: bool) -> int:
-    """Forget that pages were used, all or those only this mm maps; return how many had been.
+def age_pages(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int) -> int:
+    """Forget that pages on a list were used that only this mm maps; return how many had been.
 
     Source: Linux 6.1 mm/madvise.c:madvise_cold_or_pageout_pte_range
     """
@@ -95,9 +96,10 @@ def age_pages(mem: Mem, pt: PageTables, mms: Mms, mm: int, vpn: int, nr: int, al
             pte = get_pte(entry, row, vpn & mask)
             if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
                 pfn = pte_pfn(pte)
-                if not alone or pages.mapcount[pfn] == 1:
+                if pages.mapcount[pfn] == 1 and pages.flags[pfn] & PG_lru:
                     entry[row, vpn & mask] = pte & ~_PAGE_ACCESSED
                     aged += pte & _PAGE_ACCESSED != 0
+                    pages.flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_referenced)
                     folio_test_clear_young(mem, pfn)
             vpn += 1
         vpn = end

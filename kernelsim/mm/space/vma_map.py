@@ -92,7 +92,9 @@ class VmaMap:
 
     def overlapping(self, start: int, end: int) -> list[VmArea]:
         """Return the pieces of mappings inside [start, end), ascending."""
-        pieces = []
+        pieces: list[VmArea] = []
+        if start >= end:
+            return pieces
         for index in range(self.index_above(start), bisect_left(self.starts, end)):
             vma = self.areas[index]
             pieces.append(vma.part(max(vma.start, start), min(vma.end, end)))

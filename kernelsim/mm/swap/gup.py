@@ -8,7 +8,7 @@ import numpy as np
 
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.folio_batch import MARK_ACTIVATED, MARK_FULL, folio_mark_accessed
-from kernelsim.mm.core.mem import I64_2D, Mem, PG_anon, PG_dirty, PG_uptodate
+from kernelsim.mm.core.mem import I64_2D, Mem, PG_anon, PG_dirty, PG_swapbacked, PG_uptodate
 from kernelsim.mm.space.memory import (
     FAULT_MIGRATION,
     FAULT_NONE_PRESENT,
@@ -29,6 +29,8 @@ from kernelsim.mm.space.pgtable import (
     walk,
 )
 from kernelsim.mm.swap.swap_area import SwapArea
+
+_IN_MEMORY = PG_anon | PG_swapbacked
 
 
 @leaf
@@ -106,7 +108,8 @@ def mark_range_accessed(
             vpn += 1
             if pte & (_PAGE_PRESENT | _PAGE_SPECIAL) == _PAGE_PRESENT:
                 pfn = pte_pfn(pte)
-                if write and not pte & _PAGE_DIRTY and mem.pages.flags[pfn] & PG_anon:
+                # Stores through mappings of files on disks have made their pages dirty already.
+                if write and not pte & _PAGE_DIRTY and mem.pages.flags[pfn] & _IN_MEMORY:
                     mem.pages.flags[pfn] |= np.uint32(PG_dirty)
                 marked = folio_mark_accessed(mem, lruvec, cpu, pfn)
                 n_activated += marked == MARK_ACTIVATED

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from kernelsim.actors.alloc.page_allocator import vma_context
+from kernelsim.actors.core.lru_add import lru_add_drain
 from kernelsim.actors.core.tlb_flush import flush_tlb_mm_range
 from kernelsim.actors.file.write_inode import fsync as fsync_file
 from kernelsim.actors.process.calls.call import Call, MmapLocking
@@ -20,7 +21,7 @@ from kernelsim.actors.process.calls.caller import Caller
 from kernelsim.actors.process.calls.effect import Effect, PageRange, PageRanges, page_range
 from kernelsim.actors.space.lazy_free import free_lazily
 from kernelsim.actors.space.mmu_gather import unmap_vmas
-from kernelsim.actors.space.pageout import forget_use, reclaim_pages
+from kernelsim.actors.space.pageout import reclaim_pages
 from kernelsim.actors.space.punch_hole import punch_hole, shmem_punch_hole
 from kernelsim.actors.space.shmem import ZERO_PATH, shmem_willneed
 from kernelsim.actors.space.swap_in import SwapIn
@@ -172,14 +173,11 @@ async def _remove(caller: Caller, vma: VmArea) -> int:
 
 
 async def _cold(caller: Caller, vma: VmArea) -> int:
-    """Let reclaim take pages first.
+    """Let reclaim take pages first that nobody else maps.
 
     Source: Linux 6.1 mm/madvise.c:madvise_cold
     """
-    error = await _age(caller, vma, alone=False)
-    if not error:
-        forget_use(caller.kernel, caller.mm, vma)
-    return error
+    return await _age(caller, vma)
 
 
 async def _pageout(caller: Caller, vma: VmArea) -> int:
@@ -187,18 +185,19 @@ async def _pageout(caller: Caller, vma: VmArea) -> int:
 
     Source: Linux 6.1 mm/madvise.c:madvise_pageout
     """
-    error = await _age(caller, vma, alone=True)
+    error = await _age(caller, vma)
     if not error:
         await reclaim_pages(caller.current, caller.mm, vma)
     return error
 
 
-async def _age(caller: Caller, vma: VmArea, *, alone: bool) -> int:
+async def _age(caller: Caller, vma: VmArea) -> int:
     # Differs from Linux: MADV_COLD forgets that pages were used; they keep their places on the
     # lists.
     if vma.flags & CANNOT_AGE:
         return -errno.EINVAL
-    aged = age_pages(*caller.kernel.space, caller.mm.number, vma.vpn, vma.nr_pages, alone)
+    await lru_add_drain(caller.current)
+    aged = age_pages(*caller.kernel.space, caller.mm.number, vma.vpn, vma.nr_pages)
     if aged:
         await flush_tlb_mm_range(caller.current, caller.mm, vma.vpn, vma.nr_pages)
     return 0
