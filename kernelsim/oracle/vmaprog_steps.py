@@ -219,14 +219,12 @@ class VmaSteps:
 
     async def _access(self, address: int, data: bytes | None, length: int) -> str:
         """Load or store bytes of one page; return the fault that ended it, or nothing."""
-        kernel, mm, vpn = self._kernel, self._entry.mm, address >> PAGE_SHIFT
-        before = page_token(kernel, mm, vpn)
+        before = self._token_at(address)
         result: TouchResult = await self._ask(Touch(address, length, write=data is not None))
         if result.fault is not None:
             return self._fault_text(result.fault)
         if data is not None:
-            after = page_token(kernel, mm, vpn)
-            self._contents.store(before, after, address % PAGE_SIZE, data)
+            self._contents.store(before, self._token_at(address), address % PAGE_SIZE, data)
         return ""
 
     def _fault_text(self, fault: CaughtFault) -> str:
@@ -245,7 +243,7 @@ class VmaSteps:
             fault = await self._access(at, None, nr)
             if fault:
                 return fault + self._faults_since(before)
-            page = self._contents.of(page_token(self._kernel, self._entry.mm, at >> PAGE_SHIFT))
+            page = self._contents.of(self._token_at(at))
             data += page[at % PAGE_SIZE :][:nr]
         return f"{int.from_bytes(data, 'little'):#x}" + self._faults_since(before)
 
@@ -253,15 +251,18 @@ class VmaSteps:
         before = (self._entry.minflt, self._entry.majflt)
         address = self._places.address(words[0])
         data = (value_of(words[1]) % (1 << 64)).to_bytes(WORD_BYTES, "little")
-        done = 0
-        while done < WORD_BYTES:
-            at = address + done
-            nr = min(WORD_BYTES - done, PAGE_SIZE - at % PAGE_SIZE)
-            fault = await self._access(at, data[done : done + nr], nr)
-            if fault:
-                return fault + self._faults_since(before)
-            done += nr
-        return "ok" + self._faults_since(before)
+        nr = min(WORD_BYTES, PAGE_SIZE - address % PAGE_SIZE)
+        found = self._contents.of(self._token_at(address))[address % PAGE_SIZE :][:nr]
+        fault = await self._access(address, data[:nr], nr)
+        if not fault and nr < WORD_BYTES:
+            fault = await self._access(address + nr, data[nr:], WORD_BYTES - nr)
+            if fault:  # the processor stores to both pages or to neither
+                token = self._token_at(address)
+                self._contents.store(token, token, address % PAGE_SIZE, found)
+        return (fault or "ok") + self._faults_since(before)
+
+    def _token_at(self, address: int) -> int:
+        return page_token(self._kernel, self._entry.mm, address >> PAGE_SHIFT)
 
     async def _touch(self, words: list[str]) -> str:
         address, length = self._range(words)
@@ -341,6 +342,8 @@ class VmaSteps:
         return await self._counted(Setrlimit(words[0], value, hard), counts=False)
 
     async def _uid(self, words: list[str]) -> str:
+        if self._entry.uid not in (0, int(words[0])):  # has no CAP_SETUID
+            return "EPERM"
         self._entry.uid = int(words[0])
         self._entry.mm.set_capabilities(has_them=self._entry.uid == 0)
         return "0"

@@ -321,16 +321,16 @@ def copy_vma(
 
 
 def _leave_old(mm: MmStruct, address: int, old_len: int) -> None:
-    """Leave the mapping whose pages were moved: what was locked of it is not any more.
+    """Leave the mapping whose pages were moved: nothing of it is locked any more, nor joins others.
 
     Source: Linux 6.1 mm/mremap.c:move_vma
     """
     vma = mm.map.find_vma_intersection(address, address + 1)
     assert vma is not None, "the old mapping stays"
+    left = attrs.evolve(vma, flags=vma.flags & ~_LOCKS)
     if vma.start == address and vma.end == address + old_len:
-        vma = mm.map.place(attrs.evolve(vma, anon_vma=None, anon_chain=()))
-    if vma.flags & _LOCKS:
-        mm.change_flags(vma.part(address, address + old_len), vma.flags & ~_LOCKS)
+        left = attrs.evolve(left, anon_vma=None, anon_chain=())
+    mm.map.place(left)
 
 
 @leaf
