@@ -192,6 +192,7 @@ async def _pageout(caller: Caller, vma: VmArea) -> int:
 
 
 async def _age(caller: Caller, vma: VmArea) -> int:
+    # Differs from Linux: MADV_HWPOISON and MADV_SOFT_OFFLINE are no advice here: EINVAL.
     # Differs from Linux: MADV_COLD forgets that pages were used; they keep their places on the
     # lists.
     if vma.flags & CANNOT_AGE:
@@ -212,7 +213,7 @@ async def _willneed(caller: Caller, vma: VmArea) -> int:
     if isinstance(opened, OpenFile) and not opened.inode.is_shmem:
         await caller.reader.advise_willneed(opened, vma.pgoff, vma.nr_pages)
     elif isinstance(opened, OpenFile):
-        last = vma.pgoff + vma.nr_pages - 1
+        last = vma.pgoff + vma.nr_pages  # Linux takes one more than it was asked for
         await shmem_willneed(caller.current, opened.inode, vma.pgoff, last)
     else:
         await SwapIn(caller.current, caller.mm, partial(_swap_context, caller)).willneed(vma)
