@@ -24,7 +24,7 @@ from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.file_read import read_activating
 from kernelsim.mm.burst.lock_run import NR_LR_FIELDS
 from kernelsim.mm.burst.read_stream import READ_ENTERED
-from kernelsim.mm.core.mem import PG_locked, PG_readahead, PG_uptodate, PG_writeback
+from kernelsim.mm.core.mem import PG_locked, PG_readahead, PG_reclaim, PG_uptodate, PG_writeback
 from kernelsim.mm.core.swap import ALL_FLAGS
 from kernelsim.mm.core.xarray import xa_load
 from kernelsim.mm.file.address_space import page_key
@@ -237,8 +237,10 @@ async def page_cache_async_ra(
     if pfn <= 0:  # dropped meanwhile
         return
     is_written = bool(int(flags[pfn]) & PG_writeback)
-    flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_readahead)
-    if is_written:  # one bit of Linux has both meanings, and it is the other one
+    # One bit of Linux has both meanings; while a page is written it is the other one.
+    mark = PG_readahead if is_written else PG_readahead | PG_reclaim
+    flags[pfn] &= np.uint32(ALL_FLAGS ^ mark)
+    if is_written:
         return
     window = async_readahead(kernel.spaces.mappings, number, file.ra, index, nr_wanted)
     if window is not None:
