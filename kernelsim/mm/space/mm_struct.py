@@ -225,11 +225,13 @@ class MmStruct:
             return VmChange(-errno.EINVAL)
         self.hiwater_vm = max(self.hiwater_vm, self.total_vm)
         removed = self.map.unmap(start, end)
+        nr_accounted = 0
         for vma in removed:
             self.vm_stat_account(vma.flags, -vma.nr_pages)
             self.count_locked(vma.flags, -vma.nr_pages)
             if vma.flags & VmFlag.VM_ACCOUNT:
-                self.commit.uncharge(vma.nr_pages)
+                nr_accounted += vma.nr_pages
+        self.commit.uncharge(nr_accounted)
         below, above = self.map.find_vma_prev(start), self.map.find_vma(start)
         return VmChange(
             0,
