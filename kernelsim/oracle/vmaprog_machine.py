@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from kernelsim.config.emulated import EMULATED_CPU, emulated_disk
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.config.zones import ZoneType
@@ -23,7 +24,7 @@ RECORDED_PROGRAM: Final = StaticProgram(
 
 
 def recorded_machine(*, has_swap: bool) -> MachineSpec:
-    """Return the machine: one CPU, 1 GB of memory, a disk with ext4, nothing at random.
+    """Return the machine: one emulated CPU, 1 GB of memory, a disk with ext4, nothing at random.
 
     Args:
         has_swap: On a disk that is memory, as zram is: a page is written in the step that asks.
@@ -46,4 +47,9 @@ def recorded_machine(*, has_swap: bool) -> MachineSpec:
         else zone
         for zone in node.zones
     )
-    return attrs.evolve(spec, nodes=(attrs.evolve(node, zones=zones),))
+    return attrs.evolve(
+        spec,
+        nodes=(attrs.evolve(node, zones=zones),),
+        latency=EMULATED_CPU,
+        devices=(emulated_disk("vda"), *spec.devices[1:]),
+    )
