@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from kernelsim.config.era import Era
 
-__all__ = ["NodeMemory", "lay_out_nodes", "reserved_estimate"]
+__all__ = ["NodeMemory", "lay_out_nodes", "movable_starts", "reserved_estimate"]
 
 PCI_HOLE_START_PFN: Final = 3 * GIB // PAGE_SIZE  # pages; where PC firmware puts PCI windows
 PCI_HOLE_END_PFN: Final = 4 * GIB // PAGE_SIZE  # pages
@@ -92,7 +92,7 @@ def lay_out_nodes(
     ranges = _place(nodes, _holes(holes), arch=arch)
     total = sum(end - first for node in ranges for first, end in node)
     movable = _movable_pages(total, movable_pages, kernelcore_pages)
-    movable_from = _movable_starts(ranges, arch=arch, movable=movable)
+    movable_from = movable_starts(ranges, arch=arch, movable=movable)
     device_start = max((end for node in ranges for _, end in node), default=0)
     specs: list[NodeSpec] = []
     for nid, node in enumerate(nodes):
@@ -161,6 +161,10 @@ def _place(
             raise ConfigError(f"node[{nid}].device_memory", arch, "only x86_64 has ZONE_DEVICE")
         # Frames of the legacy hole count as RAM that was bought; those of the PCI hole move up.
         ranges = _fill(start, node.nr_pages, holes)
+        if node.nr_pages and not ranges:
+            size, legacy = format_size(node.nr_pages * PAGE_SIZE), format_size(LEGACY_HOLE[1] << 12)
+            rule = f"all of it is frame 0 or lies below {legacy}, where video and BIOS are"
+            raise ConfigError(f"node[{nid}].memory", size, rule)
         if ranges and ranges[-1][1] > limit:
             size = f"up to pfn {ranges[-1][1]}"
             raise ConfigError(f"node[{nid}].memory", size, f"{arch} addresses up to pfn {limit}")
@@ -203,14 +207,14 @@ def _movable_pages(total: int, movablecore: int, kernelcore: int) -> int:
         core = max(core, total - min(movable, total))
     elif not kernelcore:
         return 0
-    return max(total - core, 0)
+    return max(total - core, 0) if core else 0
 
 
-def _movable_starts(ranges: Sequence[_Ranges], *, arch: str, movable: int) -> list[int | None]:
+def movable_starts(ranges: Sequence[_Ranges], *, arch: str, movable: int) -> list[int | None]:
     """Return the first pfn of ZONE_MOVABLE of each node, None where there is none.
 
-    The kernel's share is dealt out evenly; a node that has less than its share gives the rest to
-    the others. Only the highest populated zone type gives up pages, so lower zones count in full.
+    The kernel's share is dealt out evenly; what a node lacks of its share the others give in the
+    next round. Only the highest populated zone type gives up pages, so lower ones count in full.
 
     Source: Linux 6.1 mm/page_alloc.c:find_zone_movable_pfns_for_nodes
     """
@@ -218,30 +222,45 @@ def _movable_starts(ranges: Sequence[_Ranges], *, arch: str, movable: int) -> li
     total = sum(end - first for node in ranges for first, end in node)
     if not movable:
         return starts
-    top = max((end for node in ranges for _, end in node), default=0)
+    top = max(end for node in ranges for _, end in node)
     usable_from = max(low for low, _ in _bands(arch) if low < top)
-    core = [0] * len(ranges)
+    with_memory = [nid for nid, node in enumerate(ranges) if node]
+    cores = [0] * len(ranges)
     left = total - movable
-    while left >= len(ranges):
-        open_nodes = [n for n, r in enumerate(ranges) if core[n] < sum(e - f for f, e in r)]
-        if not open_nodes:
+    for usable_nodes in range(len(with_memory), 0, -1):
+        share = left // usable_nodes
+        for nid in with_memory:
+            if left < share:
+                share = left // usable_nodes
+            cores[nid], used = _core_end(ranges[nid], cores[nid], share, usable_from)
+            left -= min(used, left)
+        if left < usable_nodes:
             break
-        share = max(1, left // len(open_nodes))
-        for nid in open_nodes:
-            below = sum(min(e, usable_from) - f for f, e in ranges[nid] if f < usable_from)
-            size = sum(end - first for first, end in ranges[nid])
-            want = min(size, max(core[nid] + max(min(share, left), 0), below))
-            left -= want - core[nid]
-            core[nid] = want
-    for nid, node in enumerate(ranges):
-        skip = core[nid]
-        for first, end in node:
-            if skip < end - first:
-                at = -(-(first + skip) // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
-                starts[nid] = at if at < node[-1][1] else None
-                break
-            skip -= end - first
+    for nid in with_memory:
+        start = -(-cores[nid] // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
+        if start < ranges[nid][-1][1]:
+            starts[nid] = start
     return starts
+
+
+def _core_end(node: _Ranges, core_end: int, share: int, usable_from: int) -> tuple[int, int]:
+    """Return where the kernel's part of a node ends after one more share, and what that took."""
+    used = 0
+    for first, end in node:
+        start = max(first, core_end)
+        if start >= end:
+            continue
+        low = max(0, min(end, usable_from) - start)  # is of no use for anything else
+        share, used = share - min(low, share), used + low
+        if end <= usable_from:
+            core_end = end
+            continue
+        start = max(start, usable_from)
+        size = min(end - start, share)
+        core_end, share, used = start + size, share - size, used + size
+        if not share:
+            break
+    return core_end, used
 
 
 def _bands(arch: str) -> list[tuple[int, int | None]]:

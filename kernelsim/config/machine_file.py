@@ -36,7 +36,7 @@ from kernelsim.config.structure import flat_settings, structure, unstructure
 from kernelsim.config.toml_text import read_toml, toml_text
 from kernelsim.config.zones import ARCHES, LOWMEM_RESERVE_RATIO, zone_types
 from kernelsim.errors import ConfigError
-from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
+from kernelsim.units import PAGE_SIZE, format_size, parse_duration, parse_size
 
 __all__ = ["load_machine", "machine_from_toml", "machine_text", "preset_names"]
 
@@ -105,6 +105,14 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
         raise ConfigError("node", [], "a machine has at least one node")
     nodes = [_node_memory(node, nid) for nid, node in enumerate(plain.node)]
     maxmem_bytes = _pages(plain.maxmem, key="maxmem", zero=True) * PAGE_SIZE
+    memory_bytes = sum(node.nr_pages for node in nodes) * PAGE_SIZE
+    if 0 < maxmem_bytes < memory_bytes:
+        rule = f"must be at least the RAM there is, {format_size(memory_bytes)}"
+        raise ConfigError("maxmem", plain.maxmem, rule)
+    for nid, node in enumerate(nodes):
+        if not (node.cpus or node.nr_pages or node.device_pages or maxmem_bytes):
+            rule = "a node without CPUs and memory is one that DIMMs can come to, by maxmem"
+            raise ConfigError(f"node[{nid}].memory", 0, rule)
     movable = parse_size(plain.movablecore, key="movablecore") // PAGE_SIZE
     sysctl = plain.sysctl
     given = flat_settings(table.get("sysctl", {}))
@@ -139,8 +147,10 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
 
 def _hole(text: str, index: int) -> tuple[int, int]:
     """Return a hole as (first pfn, pfn behind it)."""
-    first, _, end = text.partition("-")
+    first, dash, end = text.partition("-")
     key = f"holes[{index}]"
+    if not (first and dash and end):
+        raise ConfigError(key, text, "must be a range such as 1G-2G")
     low, high = (_pages(part, key=key, zero=True) for part in (first, end))
     if low >= high:
         raise ConfigError(key, text, "must end behind its start")
