@@ -62,6 +62,7 @@ from kernelsim.mm.core.vmstat import (
     ZONE_STAT_NAMES,
 )
 from kernelsim.mm.page.free_area import free_range
+from kernelsim.mm.page.page_zone import enter_memory
 from kernelsim.mm.page.phys_mem import PgData, PhysMem
 from kernelsim.mm.page.zone_marks import (
     init_min_free_kbytes,
@@ -97,11 +98,18 @@ def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
 
 
 def new_mem(
-    *, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int, is_32bit: bool = False
+    *,
+    nr_pfns: int,
+    nr_nodes: int,
+    nr_zone_types: int,
+    nr_cpus: int,
+    nr_ranges: int = 16,
+    is_32bit: bool = False,
 ) -> Mem:
     """Return memory without zones: every pfn below `nr_pfns` is a hole.
 
-    Columns reach to the end of the last MAX_ORDER block, so that a buddy always has an entry.
+    Columns reach to the end of the last MAX_ORDER block, so that a buddy always has an entry. There
+    is room for the pageblocks at the ends of `nr_ranges` ranges of memory.
     """
     nr_pfns = -(-nr_pfns // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
     nr_zones = nr_nodes * nr_zone_types
@@ -136,6 +144,7 @@ def new_mem(
         pages=pages,
         block_mt=zeros((nr_blocks,), np.uint8),
         block_zone=zeros((nr_blocks,), np.int16),
+        split_zone=zeros((1 + 2 * nr_ranges, PAGEBLOCK_NR_PAGES), np.int16),
         slabs=new_slabs(64 + nr_pfns // PAGES_A_SLAB, nr_nodes, nr_cpus, zeros, is_32bit=is_32bit),
         **counts,
     )
@@ -163,16 +172,7 @@ def init_zone(mem: Mem, zone: int, spec: ZoneSpec, nid: int, ranges: Sequence[Ra
     for start, end in ranges:
         blocks = slice(start >> PAGEBLOCK_ORDER, (end - 1 >> PAGEBLOCK_ORDER) + 1)
         mem.block_mt[blocks] = MIGRATE_MOVABLE
-        # A pageblock shared with the zone below stays entered under that one.
-        new = mem.block_zone[blocks] == 0
-        mem.block_zone[blocks][new] = zone + 1
-    edges = sorted({pfn & -PAGEBLOCK_NR_PAGES for start, end in ranges for pfn in (start, end - 1)})
-    for edge in edges:
-        low = max(edge, spec.start_pfn)
-        high = min(edge + PAGEBLOCK_NR_PAGES, spec.end_pfn)
-        mem.pages.flags[low:high] = PG_reserved
-        for start, end in ranges:
-            mem.pages.flags[max(low, start) : min(high, end)] = 0
+    enter_memory(mem, zone, ranges)
 
 
 def build(spec: MachineSpec) -> PhysMem:
@@ -187,6 +187,7 @@ def build(spec: MachineSpec) -> PhysMem:
         nr_nodes=len(spec.nodes),
         nr_zone_types=nr_types,
         nr_cpus=spec.nr_cpus,
+        nr_ranges=sum(map(len, ranges)),
         is_32bit=spec.arch != "x86_64",
     )
     recorded = {(zone.nid, zone.type): zone for zone in spec.boot.zones}

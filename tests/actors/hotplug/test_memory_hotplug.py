@@ -10,7 +10,7 @@ import pytest
 
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError, SyscallError
-from kernelsim.mm.core.mem import PG_kernel, zones_of
+from kernelsim.mm.core.mem import Z_NID, Z_PRESENT, Z_SPANNED, Z_START_PFN, PG_kernel, zones_of
 from kernelsim.mm.page.memory_hotplug import block_range
 from kernelsim.mm.space.util import ADMIN_RESERVE_KBYTES_MAX
 from tests.small_machine import OpenMachine, run, small_machine
@@ -307,3 +307,37 @@ def test_memory_that_comes_to_a_node_changes_the_zone_of_no_other_page() -> None
     first, *others = run(spec, main).result
     assert len(set(first)) == len(nodes) + 1
     assert others == [first] * 3
+
+
+def test_a_zone_that_comes_to_span_another_takes_nothing_of_it() -> None:
+    """Two nodes share a pageblock above 4 GiB; the DIMM of the first lies behind the second."""
+    shared = 1 << 20, (1 << 20) + 2048
+
+    async def main(machine: OpenMachine) -> list[list[list[int]]]:
+        found = []
+
+        def note() -> None:
+            rows = machine.mem.zone[:, [Z_NID, Z_START_PFN, Z_SPANNED, Z_PRESENT]]
+            found.append([zones_of(machine.mem, np.arange(*shared)).tolist(), rows.tolist()])
+
+        note()
+        await machine.dimms.add("dimm0", "128M", 0)
+        index = machine.kernel.phys.memory_blocks.blocks[-1].index
+        await machine.write_sysfs(f"{MEMORY}/memory{index}/state", "online")
+        note()
+        user = await machine.spawn("user", cpu=1, mempolicy="bind:1")
+        region = await user.mmap("6M")
+        await user.touch(region, write=True)
+        await user.munmap(region)
+        await machine.dimms.remove("dimm0")
+        note()
+        return found
+
+    sizes = f"{(3 << 20) + 4100}K", "8M"
+    nodes = [{"cpus": str(cpu), "memory": size} for cpu, size in enumerate(sizes)]
+    spec = machine_from_toml({"name": "spans", "maxmem": "4G", "node": nodes})
+    first, second, third = run(spec, main).result
+    assert first == third
+    assert first[0] == second[0]
+    assert len(set(first[0])) == len(nodes)
+    assert first[1] != second[1]
