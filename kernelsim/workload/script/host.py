@@ -2,10 +2,11 @@
 
 The lines are those of QEMU's monitor. `host object_add memory-backend-ram,id=M,size=S` names
 memory, which `host device_add pc-dimm,id=D,memdev=M` puts in, on a node if it ends
-in `,node=N`; `host device_del D` asks it to leave.
+in `,node=N`, at the address that `,addr=0x…` gives; `host device_del D` asks it to leave.
 Interface: `check_host` before the run, `run_host`.
 """
 
+import re
 from typing import Final
 
 from kernelsim.errors import ConfigError, SyscallError, WorkloadError
@@ -14,6 +15,7 @@ from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script import Host, Script
 
 HOST_WORDS: Final = frozenset({"host object_add", "host device_add", "host device_del"})
+FIELDS: Final = {"object_add": ("id", "size"), "device_add": ("id", "memdev", "node", "addr")}
 BACKEND: Final = "memory-backend-ram"
 DEVICE: Final = "pc-dimm"
 
@@ -24,7 +26,7 @@ def check_host(script: Script) -> None:
     Raises:
         WorkloadError: One line that names file, line and rule.
     """
-    memory, dimms = set[str](), set[str]()
+    memory, dimms = set[str](), dict[str, bool]()
     for command in script.commands:
         if isinstance(command, Host):
             rule = _fault(command, memory, dimms)
@@ -32,16 +34,27 @@ def check_host(script: Script) -> None:
                 raise WorkloadError(f"{command.text!r} {rule}", script.file, command.line)
 
 
-def _fault(command: Host, memory: set[str], dimms: set[str]) -> str:
-    """Return the rule that a line breaks; "" for none. What it names is known from then on."""
+def _fault(command: Host, memory: set[str], dimms: dict[str, bool]) -> str:
+    """Return the rule that a line breaks; "" for none. What it names is known from then on.
+
+    Of each DIMM `dimms` tells whether it is in the machine for certain: none has asked it to leave.
+    """
     if len(command.words) != 2:  # noqa: PLR2004 - the command and its argument
         return "must be a command and one argument"
     op, kind, fields = _parts(command)
     name = fields.get("id", "")
     if op == "device_del":
-        return "" if kind in dimms else "names no DIMM that a line before puts in"
+        if kind not in dimms:
+            return "names no DIMM that a line before puts in"
+        dimms[kind] = False
+        return ""
+    unknown = next((key for key in fields if key not in FIELDS[op]), None)
+    if unknown is not None:
+        return f"has {unknown!r}; known are {', '.join(FIELDS[op])}"
     if not name:
         return "must have an id"
+    if name in memory if op == "object_add" else dimms.get(name):
+        return "has the id of a line before"
     if op == "object_add":
         memory.add(name)
         try:
@@ -49,10 +62,13 @@ def _fault(command: Host, memory: set[str], dimms: set[str]) -> str:
         except ConfigError as error:
             return f"must have a size: {error}"
         return "" if kind == BACKEND else f"must be of {BACKEND}"
-    dimms.add(name)
+    dimms[name] = True
     if kind != DEVICE or fields.get("memdev") not in memory:
         return f"must be a {DEVICE} whose memdev a line before names"
-    return "" if fields.get("node", "0").isdecimal() else "must have a number for its node"
+    if not fields.get("node", "0").isdecimal():
+        return "must have a number for its node"
+    is_address = re.fullmatch("0x[0-9a-fA-F]{1,13}|[0-9]{1,16}", fields.get("addr", "0"))
+    return "" if is_address else "must have an address such as 0x100000000"
 
 
 def _parts(command: Host) -> tuple[str, str, dict[str, str]]:
@@ -76,7 +92,8 @@ async def run_host(machine: MachineHandle, command: Host, memory: dict[str, str]
     elif op == "device_add":
         name, size = fields["id"], memory[fields["memdev"]]
         try:
-            await machine.dimms.add(name, size, int(fields.get("node", "0")))
+            addr = int(fields["addr"], 0) if "addr" in fields else None
+            await machine.dimms.add(name, size, int(fields.get("node", "0")), addr=addr)
         except SyscallError:
             machine.print(f"{name} stays out")
     elif kind in machine.dimms.places:

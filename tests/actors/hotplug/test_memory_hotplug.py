@@ -128,6 +128,29 @@ def test_a_dimm_needs_a_slot() -> None:
     ]
 
 
+def test_a_dimm_goes_where_it_is_told_if_nothing_is_there() -> None:
+    """Frames of RAM or of another DIMM are refused by the kernel; nothing has changed then."""
+
+    async def main(machine: OpenMachine) -> list[object]:
+        async def told(name: object, addr: object) -> object:
+            before = list(machine.kernel.phys.memory_blocks.blocks), dict(machine.dimms.places)
+            try:
+                await machine.dimms.add(name, "128M", addr=addr)
+            except (ConfigError, SyscallError) as error:
+                after = list(machine.kernel.phys.memory_blocks.blocks), dict(machine.dimms.places)
+                assert before == after
+                return getattr(error, "errno", None) or str(error).partition(":")[0]
+            return [block.index for block in machine.kernel.phys.memory_blocks.blocks][2:]
+
+        at = 4 << 30
+        wanted = [("d", 0), ("d", "128M"), ("d", at), ("e", at), ("e", at + 4096), ("e", "8G")]
+        return [await told(*each) for each in [*wanted, ("", None), (7, None), ([], None)]]
+
+    found = run(machine_from_toml(SLOTS | {"maxmem": "512M"}), main).result
+    rules = ["dimm addr = 4294971392", "dimm addr = '8G'", "dimm = ''", "dimm = 7", "dimm = []"]
+    assert [errno.EEXIST, errno.EEXIST, [32], errno.EEXIST, *rules] == found
+
+
 @pytest.mark.mission("P3")
 def test_discontigmem_has_its_maps_from_boot_on() -> None:
     """A DIMM of the last node takes no page for its struct pages; other nodes get none."""
