@@ -22,16 +22,18 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from kernelsim.config.dimm_window import struct_page_ranges
+from kernelsim.config.boot_reserve import boot_reserve
+from kernelsim.config.dimm_window import dimm_window, struct_page_ranges
 from kernelsim.config.machine import NodeSpec, ZoneSpec
 from kernelsim.config.memory_model import memory_model
-from kernelsim.config.zones import ZoneType, zone_boundaries, zone_types
+from kernelsim.config.zones import ZoneType, zone_boundaries, zone_name, zone_types
 from kernelsim.errors import ConfigError
 from kernelsim.units import GIB, MIB, PAGE_SIZE, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kernelsim.config.boot_reserve import KernelImage
     from kernelsim.config.era import Era
 
 __all__ = ["NodeMemory", "lay_out_nodes", "movable_starts", "reserved_estimate"]
@@ -72,6 +74,7 @@ def lay_out_nodes(
     kernelcore_pages: int = 0,
     holes: Sequence[tuple[int, int]] = (),
     maxmem_bytes: int = 0,
+    image: KernelImage | None = None,
 ) -> tuple[NodeSpec, ...]:
     """Return the nodes with their zones.
 
@@ -84,6 +87,7 @@ def lay_out_nodes(
         kernelcore_pages: `kernelcore=` in pages; 0 for none. With both, the larger core holds.
         holes: (first pfn, pfn behind) without memory, beside those of a PC.
         maxmem_bytes: what DIMMs may make of it; a model that has maps for them at boot pays now.
+        image: the kernel, when its build is known; None for an estimate of what it keeps.
 
     Raises ConfigError when nodes overlap, a 32-bit machine has more than it can address, or
     device memory is asked for where there is no ZONE_DEVICE.
@@ -114,6 +118,8 @@ def lay_out_nodes(
                 memory_ranges=ranges[nid],
             )
         )
+    if image is not None:
+        return _with_image(specs, image, maxmem_bytes)
     described = struct_page_ranges(specs, model, maxmem_bytes)
     kept = _pages_of_holes(described, model, arch=arch, era=era)
     return _with_managed(specs, era=era, mem_map_of_holes=kept)
@@ -318,6 +324,35 @@ def reserved_estimate(zone: ZoneSpec, *, era: Era, holds_kernel: bool, bounce_bu
         reserved += min(KERNEL_RESERVED_PAGES, zone.present_pages // 4)
         reserved += min(SWIOTLB_PAGES, zone.present_pages // 8) if bounce_buffer else 0
     return min(reserved, zone.present_pages)
+
+
+def _with_image(
+    specs: Sequence[NodeSpec], image: KernelImage, maxmem_bytes: int
+) -> tuple[NodeSpec, ...]:
+    """Return the nodes with the pages managed that a kernel leaves.
+
+    Raises ConfigError when it needs more of a zone than there is.
+    """
+    top = max(node.end_pfn for node in specs)
+    end_pfn = dimm_window(specs, maxmem_bytes)[1] if maxmem_bytes else top
+    if not any(zone.present_pages for node in specs for zone in node.zones[1:]):
+        raise ConfigError("kernel", format_size(top * PAGE_SIZE), "needs memory above 16 MiB")
+    kept = boot_reserve(specs, image, end_pfn=end_pfn)
+    nodes: list[NodeSpec] = []
+    for node in specs:
+        zones: list[ZoneSpec] = []
+        for zone in node.zones:
+            needs = kept.get((node.nid, zone.type), 0)
+            if zone.type is ZoneType.ZONE_DMA:
+                needs = min(DMA_RESERVED_PAGES, zone.present_pages)
+            elif needs and needs + image.init_pages >= zone.present_pages:
+                size, rule = format_size(needs * PAGE_SIZE), zone_name(node.nid, zone.type)
+                size_there = format_size(zone.present_pages * PAGE_SIZE)
+                raise ConfigError("kernel", size, f"is more than {rule} has: {size_there}")
+            managed = 0 if zone.type is ZoneType.ZONE_DEVICE else zone.present_pages - needs
+            zones.append(attrs.evolve(zone, managed_pages=managed))
+        nodes.append(attrs.evolve(node, zones=tuple(zones)))
+    return tuple(nodes)
 
 
 def _with_managed(

@@ -183,6 +183,10 @@ class MachineSpec:
     """flatmem, discontigmem or sparsemem; what the kernel is built with."""
     maxmem_bytes: int = 0
     """RAM with all slots full, of DIMMs that come while it runs; 0 for no free slot."""
+    init_pages: int = 0
+    """Init sections, freed when the watermarks are computed; 0 for a kernel of unknown build."""
+    initrd_pages: int = 0
+    """The initramfs, freed when the watermarks are computed."""
     boot: BootState = attrs.field(factory=BootState)
     """What the kernel already uses."""
 

@@ -234,6 +234,26 @@ MISTAKES = {
         ONE_NODE.replace("1G", "640K"),
         "memory = '632 KiB': the kernel keeps all of it",
     ),
+    "kernel": ('kernel = "6.1"\n' + ONE_NODE, "kernel = '6.1': must be one of unknown, debian-6.1"),
+    "kernel of another machine": (
+        'kernel = "debian-6.1"\narch = "i386"\n' + ONE_NODE,
+        (
+            "kernel = 'debian-6.1': is known for arch x86_64, era 6.1 and memory_model sparsemem"
+            " only"
+        ),
+    ),
+    "kernel larger than memory": (
+        'kernel = "debian-6.1"\n' + ONE_NODE.replace("1G", "48M"),
+        "kernel = '47 MiB': is more than node 0 DMA32 has: 32 MiB",
+    ),
+    "kernel without room": (
+        'kernel = "debian-6.1"\n' + ONE_NODE.replace("1G", "8M"),
+        "kernel = '8 MiB': needs memory above 16 MiB",
+    ),
+    "initramfs of no kernel": (
+        'initrd = "4M"\n' + ONE_NODE,
+        "initrd = '4M': is for a machine whose kernel is known",
+    ),
     "slots for less than the RAM": (
         'maxmem = "512M"\n' + ONE_NODE,
         "maxmem = '512M': must be at least the RAM there is, 1 GiB",
@@ -351,7 +371,8 @@ def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
         broken: f"{broken}: line 2 = 'arch \"x86_64\"': not TOML: Expected '=' after a key in a"
         " key/value pair",
         bad: f"{bad}: bad = 1: unknown key; known are name, arch, era, memory_model, holes, node,"
-        " distances, device, swap, files, latency, sysctl, maxmem, kernelcore, movablecore",
+        " distances, device, swap, files, latency, sysctl, kernel, initrd, maxmem, kernelcore,"
+        " movablecore",
         tmp_path: f"{tmp_path}: file = '{tmp_path.name}': Is a directory",
     }
 

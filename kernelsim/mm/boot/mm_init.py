@@ -3,9 +3,10 @@
 Linux: mm/mm_init.c and mm/memblock.c, 6.1.
 Differs: The memory of a machine written by hand is all free but for the pages that boot keeps,
 which lie at the bottom of each zone; that of a recorded one is as `boot_pages` says.
-# Differs from Linux: The first watermarks of a machine written by hand follow from the pages it has
-# for use. A kernel computes them while its init sections and its initramfs still hold pages, so
-# they are up to 2 % lower, and one with huge pages switched on sets min_free_kbytes higher.
+# Differs from Linux: The first watermarks of a machine written by hand that names no kernel follow
+# from the pages it has for use. A kernel computes them while its init sections and its initramfs
+# still hold pages, so they are up to 2 % lower, and one with huge pages switched on sets
+# min_free_kbytes higher.
 Interface: `build` makes a `PhysMem`; `new_mem`, `init_zone` and `fill_zone` are the steps.
 Units: pages, pfn. Memory that is never touched costs nothing: columns are mapped, not filled.
 """
@@ -23,6 +24,7 @@ from kernelsim.config.boot import BootState, ZoneBoot
 from kernelsim.config.machine import MachineSpec, NodeSpec, ZoneSpec
 from kernelsim.mm.boot.boot_pages import Range, place_boot_pages
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
+from kernelsim.mm.boot.early_marks import early_marks
 from kernelsim.mm.boot.memory_block import memory_dev_init
 from kernelsim.mm.core.lru_gen import new_lru_gen
 from kernelsim.mm.core.mem import (
@@ -209,9 +211,12 @@ def build(spec: MachineSpec) -> PhysMem:
     phys.changed()
     if spec.sysctl.vm_min_free_kbytes is not None and not spec.boot.recorded:
         phys.user_min_free_kbytes = spec.sysctl.vm_min_free_kbytes
-    init_min_free_kbytes(phys, recorded_minima(spec))
-    setup_per_zone_lowmem_reserve(phys)
-    setup_per_zone_wmarks(phys)
+    if spec.init_pages and not spec.boot.recorded:
+        early_marks(phys, spec)
+    else:
+        init_min_free_kbytes(phys, recorded_minima(spec))
+        setup_per_zone_lowmem_reserve(phys)
+        setup_per_zone_wmarks(phys)
     apply_boot_marks(phys, spec.boot)
     apply_boot_stats(mem, spec.boot, spec.zone_types)
     return phys
