@@ -3,13 +3,14 @@
 The lines are those of QEMU's monitor. `host object_add memory-backend-ram,id=M,size=S` names
 memory, which `host device_add pc-dimm,id=D,memdev=M` puts in, on a node if it ends
 in `,node=N`, at the address that `,addr=0x…` gives; `host device_del D` asks it to leave.
-Interface: `check_host` before the run, `run_host`.
+Interface: `check_host` before the run; a `Hypervisor` a run.
 """
 
 import re
 from typing import Final
 
 from kernelsim.errors import ConfigError, SyscallError, WorkloadError
+from kernelsim.sim.actor import Actor, ActorRef
 from kernelsim.units import parse_size
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.script import Host, Script
@@ -79,26 +80,67 @@ def _parts(command: Host) -> tuple[str, str, dict[str, str]]:
     return op, kind, fields
 
 
-async def run_host(machine: MachineHandle, command: Host, memory: dict[str, str]) -> None:
-    """Do what a line says; `memory` holds the sizes that lines have named so far.
+class Monitor(Actor):
+    """The other end of QEMU's monitor: what it was asked for goes on behind its answer.
 
-    A DIMM that cannot leave stays, as the kernel log says; one for whose struct pages there is no
-    memory stays out, and is not there to leave.
+    Args:
+        machine: Whose DIMMs are asked to leave, by messages with their names; None waits for those
+            before it.
     """
-    op, kind, fields = _parts(command)
-    machine.print(f"@@HMP {op} {command.words[1]}")
-    if op == "object_add":
-        memory[fields["id"]] = fields["size"]
-    elif op == "device_add":
-        name, size = fields["id"], memory[fields["memdev"]]
+
+    def __init__(self, machine: MachineHandle) -> None:
+        super().__init__("monitor")
+        self._machine = machine
+
+    async def receive(self, message: str | None) -> None:
+        """Ask a DIMM to leave; one that cannot stays, as the kernel log says."""
+        if message is None or message not in self._machine.dimms.places:
+            return
         try:
-            addr = int(fields["addr"], 0) if "addr" in fields else None
-            await machine.dimms.add(name, size, int(fields.get("node", "0")), addr=addr)
+            await self._machine.dimms.remove(message)
         except SyscallError:
-            machine.print(f"{name} stays out")
-    elif kind in machine.dimms.places:
+            self._machine.print(f"{message} stays")
+
+
+class Hypervisor:
+    """What is outside of a machine: it puts DIMMs in, and asks them to leave.
+
+    Args:
+        machine: The machine.
+    """
+
+    def __init__(self, machine: MachineHandle) -> None:
+        self._machine = machine
+        self._sizes: dict[str, str] = {}
+        self._monitor: ActorRef | None = None
+
+    async def run(self, command: Host) -> None:
+        """Do what a line says; the lines behind `device_del` run while the kernel lets a DIMM go.
+
+        A DIMM for whose struct pages there is no memory stays out, and is not there to leave.
+        """
+        op, kind, fields = _parts(command)
+        self._machine.print(f"@@HMP {op} {command.words[1]}")
+        if op == "object_add":
+            self._sizes[fields["id"]] = fields["size"]
+        elif op == "device_add":
+            await self.finish()
+            await self._add(fields)
+        else:
+            if self._monitor is None:
+                self._monitor = self._machine.dimms.kernel.engine.spawn(Monitor(self._machine))
+            self._monitor.tell(kind)
+        self._machine.print("ack: OK")
+
+    async def _add(self, fields: dict[str, str]) -> None:
+        name, size, nid = fields["id"], self._sizes[fields["memdev"]], int(fields.get("node", "0"))
+        addr = int(fields["addr"], 0) if "addr" in fields else None
         try:
-            await machine.dimms.remove(kind)
+            await self._machine.dimms.add(name, size, nid, addr=addr)
         except SyscallError:
-            machine.print(f"{kind} stays")
-    machine.print("ack: OK")
+            self._machine.print(f"{name} stays out")
+
+    async def finish(self) -> None:
+        """Wait until all DIMMs that were asked to leave have left, or stay."""
+        if self._monitor is not None:
+            await self._monitor.ask(None)
