@@ -71,7 +71,8 @@ def _table(cls: type[T], converter: cattrs.Converter) -> Any:  # noqa: ANN401 (a
         cls, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
     )
 
-    lists = [field.name for field in attrs.fields(cls) if get_origin(field.type) is tuple]
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]  # has them
+    lists = [field.name for field in fields if get_origin(field.type) is tuple]
 
     def hook(value: object, kind: type[T]) -> T:
         if not isinstance(value, dict):
