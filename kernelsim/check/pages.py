@@ -62,7 +62,7 @@ from kernelsim.mm.core.mem import (
     PG_table,
     PG_writeback,
 )
-from kernelsim.mm.page.phys_mem import zone_span
+from kernelsim.mm.page.page_zone import page_entries, split_pageblocks
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -143,15 +143,9 @@ def check_pages(mem: Mem, *, in_flight: int | None = None) -> list[str]:
 def zone_of_pages(mem: Mem) -> I32:
     """Return the zone row of each pfn, -1 for holes and frames outside."""
     zone = np.repeat(mem.block_zone.astype(np.int32) - 1, PAGEBLOCK_NR_PAGES)
-    bounds = [zone_span(mem, number) for number in range(len(mem.zone))]
-    mask = -PAGEBLOCK_NR_PAGES
-    for number, (start, end) in enumerate(bounds):
-        first, last = zone[start & mask : start], zone[end : -(-end // -mask) * -mask]
-        first[first == number] = -1
-        last[last == number] = -1
-    for number, (start, end) in enumerate(bounds):
-        if start & ~mask and mem.block_zone[start >> PAGEBLOCK_ORDER]:
-            zone[start : min(end, (start & mask) - mask)] = number
+    for block in split_pageblocks(mem):
+        first = block << PAGEBLOCK_ORDER
+        zone[first : first + PAGEBLOCK_NR_PAGES] = page_entries(mem, block) - 1
     return zone
 
 

@@ -22,19 +22,21 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from kernelsim.config.dimm_window import struct_page_ranges
+from kernelsim.config.boot_reserve import boot_reserve
+from kernelsim.config.dimm_window import dimm_window, struct_page_ranges
 from kernelsim.config.machine import NodeSpec, ZoneSpec
 from kernelsim.config.memory_model import memory_model
-from kernelsim.config.zones import ZoneType, zone_boundaries, zone_types
+from kernelsim.config.zones import ZoneType, zone_boundaries, zone_name, zone_types
 from kernelsim.errors import ConfigError
 from kernelsim.units import GIB, MIB, PAGE_SIZE, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kernelsim.config.boot_reserve import KernelImage
     from kernelsim.config.era import Era
 
-__all__ = ["NodeMemory", "lay_out_nodes", "reserved_estimate"]
+__all__ = ["NodeMemory", "lay_out_nodes", "movable_starts", "reserved_estimate"]
 
 PCI_HOLE_START_PFN: Final = 3 * GIB // PAGE_SIZE  # pages; where PC firmware puts PCI windows
 PCI_HOLE_END_PFN: Final = 4 * GIB // PAGE_SIZE  # pages
@@ -72,6 +74,7 @@ def lay_out_nodes(
     kernelcore_pages: int = 0,
     holes: Sequence[tuple[int, int]] = (),
     maxmem_bytes: int = 0,
+    image: KernelImage | None = None,
 ) -> tuple[NodeSpec, ...]:
     """Return the nodes with their zones.
 
@@ -84,6 +87,7 @@ def lay_out_nodes(
         kernelcore_pages: `kernelcore=` in pages; 0 for none. With both, the larger core holds.
         holes: (first pfn, pfn behind) without memory, beside those of a PC.
         maxmem_bytes: what DIMMs may make of it; a model that has maps for them at boot pays now.
+        image: the kernel, when its build is known; None for an estimate of what it keeps.
 
     Raises ConfigError when nodes overlap, a 32-bit machine has more than it can address, or
     device memory is asked for where there is no ZONE_DEVICE.
@@ -92,7 +96,7 @@ def lay_out_nodes(
     ranges = _place(nodes, _holes(holes), arch=arch)
     total = sum(end - first for node in ranges for first, end in node)
     movable = _movable_pages(total, movable_pages, kernelcore_pages)
-    movable_from = _movable_starts(ranges, arch=arch, movable=movable)
+    movable_from = movable_starts(ranges, arch=arch, movable=movable)
     device_start = max((end for node in ranges for _, end in node), default=0)
     specs: list[NodeSpec] = []
     for nid, node in enumerate(nodes):
@@ -114,6 +118,8 @@ def lay_out_nodes(
                 memory_ranges=ranges[nid],
             )
         )
+    if image is not None:
+        return _with_image(specs, image, maxmem_bytes)
     described = struct_page_ranges(specs, model, maxmem_bytes)
     kept = _pages_of_holes(described, model, arch=arch, era=era)
     return _with_managed(specs, era=era, mem_map_of_holes=kept)
@@ -161,6 +167,10 @@ def _place(
             raise ConfigError(f"node[{nid}].device_memory", arch, "only x86_64 has ZONE_DEVICE")
         # Frames of the legacy hole count as RAM that was bought; those of the PCI hole move up.
         ranges = _fill(start, node.nr_pages, holes)
+        if node.nr_pages and not ranges:
+            size, legacy = format_size(node.nr_pages * PAGE_SIZE), format_size(LEGACY_HOLE[1] << 12)
+            rule = f"all of it is frame 0 or lies below {legacy}, where video and BIOS are"
+            raise ConfigError(f"node[{nid}].memory", size, rule)
         if ranges and ranges[-1][1] > limit:
             size = f"up to pfn {ranges[-1][1]}"
             raise ConfigError(f"node[{nid}].memory", size, f"{arch} addresses up to pfn {limit}")
@@ -203,14 +213,14 @@ def _movable_pages(total: int, movablecore: int, kernelcore: int) -> int:
         core = max(core, total - min(movable, total))
     elif not kernelcore:
         return 0
-    return max(total - core, 0)
+    return max(total - core, 0) if core else 0
 
 
-def _movable_starts(ranges: Sequence[_Ranges], *, arch: str, movable: int) -> list[int | None]:
+def movable_starts(ranges: Sequence[_Ranges], *, arch: str, movable: int) -> list[int | None]:
     """Return the first pfn of ZONE_MOVABLE of each node, None where there is none.
 
-    The kernel's share is dealt out evenly; a node that has less than its share gives the rest to
-    the others. Only the highest populated zone type gives up pages, so lower zones count in full.
+    The kernel's share is dealt out evenly; what a node lacks of its share the others give in the
+    next round. Only the highest populated zone type gives up pages, so lower ones count in full.
 
     Source: Linux 6.1 mm/page_alloc.c:find_zone_movable_pfns_for_nodes
     """
@@ -218,30 +228,45 @@ def _movable_starts(ranges: Sequence[_Ranges], *, arch: str, movable: int) -> li
     total = sum(end - first for node in ranges for first, end in node)
     if not movable:
         return starts
-    top = max((end for node in ranges for _, end in node), default=0)
+    top = max(end for node in ranges for _, end in node)
     usable_from = max(low for low, _ in _bands(arch) if low < top)
-    core = [0] * len(ranges)
+    with_memory = [nid for nid, node in enumerate(ranges) if node]
+    cores = [0] * len(ranges)
     left = total - movable
-    while left >= len(ranges):
-        open_nodes = [n for n, r in enumerate(ranges) if core[n] < sum(e - f for f, e in r)]
-        if not open_nodes:
+    for usable_nodes in range(len(with_memory), 0, -1):
+        share = left // usable_nodes
+        for nid in with_memory:
+            if left < share:
+                share = left // usable_nodes
+            cores[nid], used = _core_end(ranges[nid], cores[nid], share, usable_from)
+            left -= min(used, left)
+        if left < usable_nodes:
             break
-        share = max(1, left // len(open_nodes))
-        for nid in open_nodes:
-            below = sum(min(e, usable_from) - f for f, e in ranges[nid] if f < usable_from)
-            size = sum(end - first for first, end in ranges[nid])
-            want = min(size, max(core[nid] + max(min(share, left), 0), below))
-            left -= want - core[nid]
-            core[nid] = want
-    for nid, node in enumerate(ranges):
-        skip = core[nid]
-        for first, end in node:
-            if skip < end - first:
-                at = -(-(first + skip) // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
-                starts[nid] = at if at < node[-1][1] else None
-                break
-            skip -= end - first
+    for nid in with_memory:
+        start = -(-cores[nid] // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
+        if start < ranges[nid][-1][1]:
+            starts[nid] = start
     return starts
+
+
+def _core_end(node: _Ranges, core_end: int, share: int, usable_from: int) -> tuple[int, int]:
+    """Return where the kernel's part of a node ends after one more share, and what that took."""
+    used = 0
+    for first, end in node:
+        start = max(first, core_end)
+        if start >= end:
+            continue
+        low = max(0, min(end, usable_from) - start)  # is of no use for anything else
+        share, used = share - min(low, share), used + low
+        if end <= usable_from:
+            core_end = end
+            continue
+        start = max(start, usable_from)
+        size = min(end - start, share)
+        core_end, share, used = start + size, share - size, used + size
+        if not share:
+            break
+    return core_end, used
 
 
 def _bands(arch: str) -> list[tuple[int, int | None]]:
@@ -299,6 +324,35 @@ def reserved_estimate(zone: ZoneSpec, *, era: Era, holds_kernel: bool, bounce_bu
         reserved += min(KERNEL_RESERVED_PAGES, zone.present_pages // 4)
         reserved += min(SWIOTLB_PAGES, zone.present_pages // 8) if bounce_buffer else 0
     return min(reserved, zone.present_pages)
+
+
+def _with_image(
+    specs: Sequence[NodeSpec], image: KernelImage, maxmem_bytes: int
+) -> tuple[NodeSpec, ...]:
+    """Return the nodes with the pages managed that a kernel leaves.
+
+    Raises ConfigError when it needs more of a zone than there is.
+    """
+    top = max(node.end_pfn for node in specs)
+    end_pfn = dimm_window(specs, maxmem_bytes)[1] if maxmem_bytes else top
+    if not any(zone.present_pages for node in specs for zone in node.zones[1:]):
+        raise ConfigError("kernel", format_size(top * PAGE_SIZE), "needs memory above 16 MiB")
+    kept = boot_reserve(specs, image, end_pfn=end_pfn)
+    nodes: list[NodeSpec] = []
+    for node in specs:
+        zones: list[ZoneSpec] = []
+        for zone in node.zones:
+            needs = kept.get((node.nid, zone.type), 0)
+            if zone.type is ZoneType.ZONE_DMA:
+                needs = min(DMA_RESERVED_PAGES, zone.present_pages)
+            elif needs and needs + image.init_pages >= zone.present_pages:
+                size, rule = format_size(needs * PAGE_SIZE), zone_name(node.nid, zone.type)
+                size_there = format_size(zone.present_pages * PAGE_SIZE)
+                raise ConfigError("kernel", size, f"is more than {rule} has: {size_there}")
+            managed = 0 if zone.type is ZoneType.ZONE_DEVICE else zone.present_pages - needs
+            zones.append(attrs.evolve(zone, managed_pages=managed))
+        nodes.append(attrs.evolve(node, zones=tuple(zones)))
+    return tuple(nodes)
 
 
 def _with_managed(

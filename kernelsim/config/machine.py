@@ -12,7 +12,6 @@ Units: pages of 4 KiB, pfn, bytes, ns: in the name.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import Final
 
 import attrs
@@ -20,7 +19,6 @@ import attrs
 from kernelsim.config.boot import BootState
 from kernelsim.config.dimm_window import dimm_window, struct_page_ranges
 from kernelsim.config.disks import (
-    MAX_PFN,
     BlockDeviceSpec,
     FileSpec,
     SwapSpec,
@@ -30,9 +28,10 @@ from kernelsim.config.disks import (
 )
 from kernelsim.config.era import LINUX_6_1, Era
 from kernelsim.config.latency import LatencySpec
-from kernelsim.config.memory_model import MODELS, MemoryModel, default_model, memory_model
+from kernelsim.config.memory_model import MemoryModel, default_model, memory_model
 from kernelsim.config.sysctl import Sysctl
 from kernelsim.config.sysctl_write import require_era
+from kernelsim.config.validate_memory import validate_memory, validate_memory_model
 from kernelsim.config.zones import (
     ARCHES,
     MAX_NR_ZONES,
@@ -184,6 +183,10 @@ class MachineSpec:
     """flatmem, discontigmem or sparsemem; what the kernel is built with."""
     maxmem_bytes: int = 0
     """RAM with all slots full, of DIMMs that come while it runs; 0 for no free slot."""
+    init_pages: int = 0
+    """Init sections, freed when the watermarks are computed; 0 for a kernel of unknown build."""
+    initrd_pages: int = 0
+    """The initramfs, freed when the watermarks are computed."""
     boot: BootState = attrs.field(factory=BootState)
     """What the kernel already uses."""
 
@@ -248,8 +251,8 @@ def validate_machine(machine: MachineSpec) -> None:
             raise ConfigError("nid", node.nid, f"nodes are numbered from 0 in order; want {index}")
         _validate_zone_types(machine, index)
     _validate_cpus(machine)
-    _validate_memory(machine)
-    _validate_memory_model(machine)
+    validate_memory(machine)
+    validate_memory_model(machine)
     _validate_distances(machine.distances, nr_nodes=len(machine.nodes))
     validate_disks(machine.devices, machine.swaps)
     validate_files(machine.devices, machine.swaps, machine.files)
@@ -300,69 +303,6 @@ def _validate_cpus(machine: MachineSpec) -> None:
     if sorted(owner) != list(range(len(owner))):
         missing = next(cpu for cpu in range(NR_CPUS) if cpu not in owner)
         raise ConfigError("cpus", max(owner), f"CPUs are numbered from 0; CPU {missing} is missing")
-
-
-def _validate_memory(machine: MachineSpec) -> None:
-    """Check zone sizes, and that no page frame belongs to two zones."""
-    for node in machine.nodes:
-        for zone in node.zones:
-            sizes = (zone.managed_pages, zone.present_pages, zone.spanned_pages)
-            if sorted(sizes) != list(sizes) or zone.managed_pages < 0 or zone.start_pfn < 0:
-                where = f"nodes[{node.nid}].zones.{zone.type.value}"
-                text = "managed/present/spanned " + "/".join(map(str, sizes))
-                raise ConfigError(where, text, "must be 0 <= managed <= present <= spanned")
-            if zone.end_pfn > MAX_PFN:
-                where = f"nodes[{node.nid}].zones.{zone.type.value}"
-                rule = "memory must end below 64 TiB, as page tables of 4 levels need it"
-                raise ConfigError(where, f"pfn {zone.end_pfn}", rule)
-    if not any(node.managed_pages for node in machine.nodes):
-        raise ConfigError("memory", 0, "at least one node needs memory")
-    high = (ZoneType.ZONE_HIGHMEM, ZoneType.ZONE_MOVABLE, ZoneType.ZONE_DEVICE)
-    zones = [zone for node in machine.nodes for zone in node.zones]
-    if not any(zone.managed_pages for zone in zones if zone.type not in high):
-        raise ConfigError("memory", 0, "the kernel itself needs pages that are not high or movable")
-    ranges = sorted(
-        (start, end, node.nid)
-        for node in machine.nodes
-        for start, end in (
-            node.memory_ranges
-            or tuple((zone.start_pfn, zone.end_pfn) for zone in node.zones if zone.spanned_pages)
-        )
-    )
-    for (_, end, first), (start, _, second) in pairwise(ranges):
-        if start < end:
-            rule = f"the memory of nodes {first} and {second} overlaps"
-            raise ConfigError(f"node[{second}].start", f"pfn {start}", rule)
-
-
-def _validate_memory_model(machine: MachineSpec) -> None:
-    """Check that a kernel of this era can be built with the model for these nodes."""
-    if machine.memory_model not in MODELS:
-        rule = f"must be one of {', '.join(MODELS)}"
-        raise ConfigError("memory_model", machine.memory_model, rule)
-    rules = MODELS[machine.memory_model]
-    if rules.era not in (None, machine.era.name):
-        rule = f'only era = "{rules.era}" has it; it went with 5.14'
-        raise ConfigError("memory_model", rules.name, rule)
-    if len(machine.nodes) > 1 and not rules.numa:
-        others = ", ".join(name for name, model in MODELS.items() if model.numa)
-        rule = f"is for one node; for {len(machine.nodes)} it must be one of {others}"
-        raise ConfigError("memory_model", rules.name, rule)
-    if machine.maxmem_bytes and machine.arch != "x86_64":
-        raise ConfigError("maxmem", machine.maxmem_bytes, "DIMMs come only on x86_64")
-    if machine.maxmem_bytes and rules.hotplug_refusal:
-        rule = f"is for memory that comes while it runs; {rules.hotplug_refusal}"
-        raise ConfigError("maxmem", rules.name, rule)
-    if machine.dimm_window[1] > MAX_PFN or machine.maxmem_bytes < 0:
-        raise ConfigError("maxmem", machine.maxmem_bytes, "memory must end below 64 TiB")
-    has_device = any(
-        zone.spanned_pages
-        for node in machine.nodes
-        for zone in node.zones
-        if zone.type is ZoneType.ZONE_DEVICE
-    )
-    if has_device and rules.hotplug_refusal:
-        raise ConfigError("device_memory", rules.name, f"is hot-plugged; {rules.hotplug_refusal}")
 
 
 def _validate_distances(distances: tuple[tuple[int, ...], ...], *, nr_nodes: int) -> None:

@@ -9,12 +9,14 @@ Interface: `load_machine(name_or_path)`, `machine_from_toml(table)`, `machine_te
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from kernelsim.config.boot_reserve import KERNELS, KernelImage
 from kernelsim.config.disks import BlockDeviceSpec, FileSpec, SwapSpec
 from kernelsim.config.era import ERAS
 from kernelsim.config.layout import NodeMemory, lay_out_nodes
@@ -36,7 +38,7 @@ from kernelsim.config.structure import flat_settings, structure, unstructure
 from kernelsim.config.toml_text import read_toml, toml_text
 from kernelsim.config.zones import ARCHES, LOWMEM_RESERVE_RATIO, zone_types
 from kernelsim.errors import ConfigError
-from kernelsim.units import PAGE_SIZE, parse_duration, parse_size
+from kernelsim.units import PAGE_SIZE, format_size, parse_duration, parse_size
 
 __all__ = ["load_machine", "machine_from_toml", "machine_text", "preset_names"]
 
@@ -105,12 +107,14 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
         raise ConfigError("node", [], "a machine has at least one node")
     nodes = [_node_memory(node, nid) for nid, node in enumerate(plain.node)]
     maxmem_bytes = _pages(plain.maxmem, key="maxmem", zero=True) * PAGE_SIZE
+    _check_slots(plain, nodes, maxmem_bytes)
     movable = parse_size(plain.movablecore, key="movablecore") // PAGE_SIZE
     sysctl = plain.sysctl
     given = flat_settings(table.get("sysctl", {}))
     if plain.arch != "x86_64" and "vm.lowmem_reserve_ratio" not in given:
         ratio = tuple(LOWMEM_RESERVE_RATIO[kind] for kind in zone_types(plain.arch))
         sysctl = attrs.evolve(sysctl, vm_lowmem_reserve_ratio=ratio)
+    image = _image(plain, model)
     devices = tuple(_device(device, index) for index, device in enumerate(plain.device))
     return MachineSpec(
         name=plain.name,
@@ -125,6 +129,7 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
             kernelcore_pages=parse_size(plain.kernelcore, key="kernelcore") // PAGE_SIZE,
             holes=tuple(_hole(text, index) for index, text in enumerate(plain.holes)),
             maxmem_bytes=maxmem_bytes,
+            image=image,
         ),
         distances=default_distances(len(nodes)) if plain.distances is None else plain.distances,
         swaps=tuple(_swap(swap, index) for index, swap in enumerate(plain.swap)),
@@ -134,13 +139,49 @@ def machine_from_toml(table: dict[str, Any]) -> MachineSpec:
         sysctl=sysctl,
         memory_model=model,
         maxmem_bytes=maxmem_bytes,
+        init_pages=0 if image is None else image.init_pages,
+        initrd_pages=_pages(plain.initrd, key="initrd", zero=True),
     )
+
+
+def _check_slots(plain: MachineToml, nodes: Sequence[NodeMemory], maxmem_bytes: int) -> None:
+    """Check that the slots for DIMMs fit what is there, and that a node without all else has some.
+
+    Raises ConfigError for the first fault.
+    """
+    memory_bytes = sum(node.nr_pages for node in nodes) * PAGE_SIZE
+    if 0 < maxmem_bytes < memory_bytes:
+        rule = f"must be at least the RAM there is, {format_size(memory_bytes)}"
+        raise ConfigError("maxmem", plain.maxmem, rule)
+    for nid, node in enumerate(nodes):
+        if not (node.cpus or node.nr_pages or node.device_pages or maxmem_bytes):
+            rule = "a node without CPUs and memory is one that DIMMs can come to, by maxmem"
+            raise ConfigError(f"node[{nid}].memory", 0, rule)
+
+
+def _image(plain: MachineToml, model: str) -> KernelImage | None:
+    """Return the kernel a machine file names, None for one of unknown build.
+
+    Raises ConfigError when there is none of that name for the machine.
+    """
+    if plain.kernel == "unknown":
+        if plain.initrd:
+            raise ConfigError("initrd", plain.initrd, "is for a machine whose kernel is known")
+        return None
+    if plain.kernel not in KERNELS:
+        raise ConfigError("kernel", plain.kernel, f"must be one of unknown, {', '.join(KERNELS)}")
+    if (plain.arch, plain.era, model) != ("x86_64", "6.1", "sparsemem"):
+        rule = "is known for arch x86_64, era 6.1 and memory_model sparsemem only"
+        raise ConfigError("kernel", plain.kernel, rule)
+    return KERNELS[plain.kernel]
 
 
 def _hole(text: str, index: int) -> tuple[int, int]:
     """Return a hole as (first pfn, pfn behind it)."""
-    first, _, end = text.partition("-")
+    first, dash, end = text.partition("-")
     key = f"holes[{index}]"
+    if not (first and dash and end):
+        raise ConfigError(key, text, "must be a range such as 1G-2G")
     low, high = (_pages(part, key=key, zero=True) for part in (first, end))
     if low >= high:
         raise ConfigError(key, text, "must end behind its start")

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from kernelsim.config.boot_reserve import KERNELS
 from kernelsim.config.disks import (
     LATENCY_SPREAD_MAX,
     SCHEDULERS,
@@ -296,6 +297,19 @@ class MachineToml:
     files: tuple[FileToml, ...] = ()
     latency: LatencySpec = attrs.field(factory=LatencySpec)
     sysctl: Sysctl = attrs.field(factory=Sysctl)
+    kernel: str = _key(
+        "the build of the kernel: of a known one is told to the page what it keeps of memory, and "
+        "watermarks are computed while it still holds its init sections and the initramfs",
+        f"unknown, for an estimate within 2 %, or for x86_64 and sparsemem {', '.join(KERNELS)}",
+        example="unknown",
+        default="unknown",
+    )
+    initrd: Any = _key(
+        "the initramfs, which is free again when the kernel has booted",
+        "a size such as 2768K, for a machine with kernel only",
+        example=0,
+        default=0,
+    )
     maxmem: Any = _key(
         "RAM with all slots full, of DIMMs that come while the machine runs",
         "a size such as 4G; x86_64 with sparsemem only; 0 for no free slot",

@@ -9,7 +9,7 @@ Interface: `structure(data, cls)` and `unstructure(value)`; `flat_settings` read
 from __future__ import annotations
 
 import difflib
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import attrs
 import cattrs
@@ -71,9 +71,15 @@ def _table(cls: type[T], converter: cattrs.Converter) -> Any:  # noqa: ANN401 (a
         cls, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
     )
 
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]  # has them
+    lists = [field.name for field in fields if get_origin(field.type) is tuple]
+
     def hook(value: object, kind: type[T]) -> T:
         if not isinstance(value, dict):
             raise ConfigError("", value, "must be a table")
+        for name in lists:
+            if isinstance(value.get(name), str):  # to Python it is a list of letters
+                raise ConfigError(name, value[name], "must be a list")
         return inner(value, kind)
 
     return hook
@@ -159,6 +165,8 @@ def _first_fault(error: BaseException, *, path: str, data: object) -> ConfigErro
         return ConfigError(_joined(path, error.key), error.value, error.rule)
     if isinstance(error, KeyError):
         return ConfigError(path, None, "the key is missing")
+    if isinstance(error, ValueError):  # cattrs counts what a tuple of a fixed length is made of
+        return ConfigError(path, data, "has too few entries, or too many")
     if isinstance(error, TypeError):  # all else is checked by hooks: something to iterate over
         return ConfigError(path, data, "must be a list")
     raise error

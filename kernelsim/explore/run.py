@@ -43,7 +43,7 @@ from kernelsim.units import NS_PER_MS
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.drivers import Drivers
-from kernelsim.workload.script.host import check_host, run_host
+from kernelsim.workload.script.host import Hypervisor, check_host
 from kernelsim.workload.script.script import Host, Kill, Memhog, Sleep, Sysctl, Wait
 
 INVARIANT: Final = "invariant"
@@ -278,12 +278,12 @@ class _Run:
 
     async def _load(self) -> None:
         background: list[ProcessHandle] = []
-        dimm_sizes: dict[str, str] = {}
+        hypervisor = Hypervisor(self.handle)
         for command in self.plan.parsed.commands:
             if self.is_over:
                 return
             if isinstance(command, Host):
-                await run_host(self.handle, command, dimm_sizes)
+                await hypervisor.run(command)
             elif isinstance(command, Memhog):
                 program = Program(self.handle, command, self.failed, self.drivers)
                 process = await self.handle.spawn(command.name, program)
@@ -302,6 +302,7 @@ class _Run:
             elif isinstance(command, Wait):
                 for process in background:
                     await process.wait()
+        await hypervisor.finish()
 
 
 def told(head: str, lines: object) -> str:

@@ -57,6 +57,7 @@ from kernelsim.mm.core.vmstat import (
 from kernelsim.mm.file.dirty_limits import global_dirty_limits
 from kernelsim.mm.page.free_area import free_area_counts
 from kernelsim.mm.page.memory_hotplug import valid_zones
+from kernelsim.mm.page.page_zone import pageblock_types
 from kernelsim.mm.page.phys_mem import BOOT_GENERATION, PgData
 from kernelsim.mm.page.watermark import calculate_normal_threshold
 from kernelsim.mm.reclaim.lru_gen_aging import gen_size
@@ -223,7 +224,7 @@ def capture_zone(kernel: Kernel, zone: int, zone_type: ZoneType) -> ZoneSnapshot
             numa_stats=named(NUMA_STAT_NAMES, numa_stat) if numa_stat.any() else {},
         )
     counts = free_area_counts(mem, zone)
-    blocks = np.bincount(mem.block_mt[mem.block_zone == zone + 1], minlength=len(MIGRATE_TYPES))
+    blocks = np.bincount(pageblock_types(mem, zone), minlength=len(MIGRATE_TYPES))
     stats = named(ZONE_STAT_NAMES, mem.zone_stat[zone])
     return ZoneSnapshot(
         name=zone_type.value,

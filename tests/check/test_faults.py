@@ -28,6 +28,7 @@ from kernelsim.mm.core.mem import (
     PG_swapcache,
     free_list,
     lru_list,
+    zone_of,
 )
 from kernelsim.mm.core.vmstat import NR_ANON_PAGES, NR_INACTIVE_ANON, NR_SWAPCACHED, NR_WRITEBACK
 from kernelsim.mm.page.page_alloc import ALLOC_NO_WATERMARKS, rmqueue
@@ -82,7 +83,7 @@ def leave_buddies(machine: OpenMachine) -> None:
     pfn = free_block(mem)
     private = int(mem.pages.private[pfn])
     order, migratetype = private & 15, private >> 4
-    zone = int(mem.block_zone[pfn >> 9]) - 1
+    zone = zone_of(mem, pfn)
     list_del(mem, free_list(zone, order, migratetype), pfn)
     for half in (pfn, pfn + (1 << order >> 1)):
         mem.pages.flags[half] = PG_buddy

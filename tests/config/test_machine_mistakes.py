@@ -210,6 +210,54 @@ MISTAKES = {
         f'arch = "i386"\n{ONE_NODE}device_memory = "128M"\n',
         "node[0].device_memory = 'i386': only x86_64 has ZONE_DEVICE",
     ),
+    "hole without an end": (
+        'holes = ["1G"]\n' + ONE_NODE,
+        "holes[0] = '1G': must be a range such as 1G-2G",
+    ),
+    "holes in one text": ('holes = "1G-2G"\n' + ONE_NODE, "holes = '1G-2G': must be a list"),
+    "neither CPU nor memory": (
+        ONE_NODE + "[[node]]\n",
+        (
+            "node[1].memory = 0: a node without CPUs and memory is one that DIMMs can come to,"
+            " by maxmem"
+        ),
+    ),
+    "memory in the hole of a PC": (
+        ONE_NODE.replace('"1G"', '"1G"\nstart = "1M"')
+        + '[[node]]\nmemory = "4K"\nstart = "640K"\n',
+        (
+            "node[1].memory = '4 KiB': all of it is frame 0 or lies below 1 MiB, where video and"
+            " BIOS are"
+        ),
+    ),
+    "less memory than a kernel": (
+        ONE_NODE.replace("1G", "640K"),
+        "memory = '632 KiB': the kernel keeps all of it",
+    ),
+    "kernel": ('kernel = "6.1"\n' + ONE_NODE, "kernel = '6.1': must be one of unknown, debian-6.1"),
+    "kernel of another machine": (
+        'kernel = "debian-6.1"\narch = "i386"\n' + ONE_NODE,
+        (
+            "kernel = 'debian-6.1': is known for arch x86_64, era 6.1 and memory_model sparsemem"
+            " only"
+        ),
+    ),
+    "kernel larger than memory": (
+        'kernel = "debian-6.1"\n' + ONE_NODE.replace("1G", "48M"),
+        "kernel = '47 MiB': is more than node 0 DMA32 has: 32 MiB",
+    ),
+    "kernel without room": (
+        'kernel = "debian-6.1"\n' + ONE_NODE.replace("1G", "8M"),
+        "kernel = '8 MiB': needs memory above 16 MiB",
+    ),
+    "initramfs of no kernel": (
+        'initrd = "4M"\n' + ONE_NODE,
+        "initrd = '4M': is for a machine whose kernel is known",
+    ),
+    "slots for less than the RAM": (
+        'maxmem = "512M"\n' + ONE_NODE,
+        "maxmem = '512M': must be at least the RAM there is, 1 GiB",
+    ),
 }
 
 
@@ -253,6 +301,22 @@ FULL_MISTAKES = {
             "nodes[0].zones.DMA = 'managed/present/spanned 3999/3998/4095': must be 0 <= managed <="
             " present <= spanned"
         ),
+    ),
+    "memory of a node": (
+        FULL.replace("[1, 159]", "[159, 1]"),
+        "nodes[0].memory_ranges[0] = '159, 1': must be a frame above 0, and a later one",
+    ),
+    "memory in no zone": (
+        FULL.replace("[1, 159]", "[1, 159], [300000, 300007]"),
+        "nodes[0].memory_ranges[1] = '300000, 300007': 7 of its frames are in no zone of the node",
+    ),
+    "memory of no zone's size": (
+        FULL.replace("[1, 159], ", ""),
+        "nodes[0].memory_ranges = '261888 frames': the zones of the node have 262046 pages present",
+    ),
+    "range of three": (
+        FULL.replace("[1, 159]", "[1, 159, 7]"),
+        "nodes[0].memory_ranges[0] = [1, 159, 7]: has too few entries, or too many",
     ),
     "era": (FULL.replace('"6.1"', '"x"'), "era = 'x': must be one of 6.1, 4.16, classic"),
     "sysctl": (
@@ -307,7 +371,8 @@ def test_mistakes_about_files_name_the_file(tmp_path: Path) -> None:
         broken: f"{broken}: line 2 = 'arch \"x86_64\"': not TOML: Expected '=' after a key in a"
         " key/value pair",
         bad: f"{bad}: bad = 1: unknown key; known are name, arch, era, memory_model, holes, node,"
-        " distances, device, swap, files, latency, sysctl, maxmem, kernelcore, movablecore",
+        " distances, device, swap, files, latency, sysctl, kernel, initrd, maxmem, kernelcore,"
+        " movablecore",
         tmp_path: f"{tmp_path}: file = '{tmp_path.name}': Is a directory",
     }
 

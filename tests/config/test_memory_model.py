@@ -134,10 +134,7 @@ def test_sections_follow_the_page_size():
         (
             'holes = ["1G"]\n',
             ONE_NODE,
-            (
-                "holes[0] = '': a size is a whole number of bytes, written"
-                " as one or with K, M, G or T (64M, 512KiB, 1.5G)"
-            ),
+            "holes[0] = '1G': must be a range such as 1G-2G",
         ),
         ('holes = ["2G-1G"]\n', ONE_NODE, "holes[0] = '2G-1G': must end behind its start"),
         (

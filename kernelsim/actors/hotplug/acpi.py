@@ -23,6 +23,7 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.free_pages import free_frames
 from kernelsim.actors.core.kernel import KERN_WARNING, Kernel
 from kernelsim.actors.core.task import Task
+from kernelsim.actors.hotplug.memory_hotplug import has_memory
 from kernelsim.actors.messages.acpi import AddDimm, RemoveDimm
 from kernelsim.actors.messages.memory_hotplug import StateStore
 from kernelsim.config.memory_model import MODELS
@@ -91,6 +92,8 @@ class AcpiHotplug(Actor):
         """
         phys = self._kernel.phys
         blocks, start = phys.memory_blocks, message.start
+        if has_memory(self._kernel, start, start + message.nr_pages):
+            return -errno.EEXIST
         nr_pages = blocks.size_bytes // PAGE_SIZE
         dimm = Dimm(start, message.nr_pages, message.nid)
         struct_bytes = message.nr_pages * phys.era.struct_page_bytes

@@ -180,13 +180,7 @@ class MemoryHotplug(Actor):
 
         Source: Linux 6.1 mm/memory_hotplug.c:count_system_ram_pages_cb
         """
-        nodes = self._kernel.spec.nodes
-        ranges = [each for node in nodes for each in node.memory_ranges]
-        if not ranges:
-            zones = [zone for node in nodes for zone in node.zones if zone.spanned_pages]
-            ranges = [(zone.start_pfn, zone.start_pfn + zone.present_pages) for zone in zones]
-        ranges += self._kernel.phys.dimm_ranges
-        return not covers(ranges, start, end)
+        return not covers(memory_ranges(self._kernel), start, end)
 
     def _zone_pcp_disable(self, zone: int) -> None:
         """Have single pages that are freed go straight to the buddy system.
@@ -251,6 +245,24 @@ class MemoryHotplug(Actor):
 
     def _free_kbytes(self) -> int:
         return int(self._kernel.mem.zone[:, Z_FREE].sum()) * (PAGE_SIZE // KIB)
+
+
+def memory_ranges(kernel: Kernel) -> list[tuple[int, int]]:
+    """Return the frames that are memory: first, and one behind the last; online or not."""
+    nodes = kernel.spec.nodes
+    ranges = [each for node in nodes for each in node.memory_ranges]
+    if not ranges:
+        zones = [zone for node in nodes for zone in node.zones if zone.spanned_pages]
+        ranges = [(zone.start_pfn, zone.start_pfn + zone.present_pages) for zone in zones]
+    return ranges + kernel.phys.dimm_ranges
+
+
+def has_memory(kernel: Kernel, start: int, end: int) -> bool:
+    """Tell whether some frames of a range are memory.
+
+    Source: Linux 6.1 mm/memory_hotplug.c:register_memory_resource
+    """
+    return any(low < end and start < high for low, high in memory_ranges(kernel))
 
 
 def covers(ranges: Iterable[tuple[int, int]], start: int, end: int) -> bool:

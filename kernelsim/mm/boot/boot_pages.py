@@ -37,6 +37,7 @@ from kernelsim.mm.core.mem import (
     pcp_list,
 )
 from kernelsim.mm.page.free_area import add_to_free_list, free_range
+from kernelsim.mm.page.page_zone import pageblock_zone
 
 Range = tuple[int, int]  # first pfn, pfn behind the last
 
@@ -214,7 +215,7 @@ def place_pageblocks(
         free[migratetype][PAGEBLOCK_ORDER - 1] += 2
     types = [t for t, quota in enumerate(quotas) for _ in range(quota) if t != MIGRATE_MOVABLE]
     for pfn in reversed(mixed):
-        if mem.block_zone[pfn >> PAGEBLOCK_ORDER] != zone + 1:
+        if pageblock_zone(mem, pfn >> PAGEBLOCK_ORDER) != zone:
             continue  # a hole, or shared with the zone below, which has typed it
         migratetype = types.pop(0) if types else MIGRATE_MOVABLE
         mem.block_mt[pfn >> PAGEBLOCK_ORDER] = migratetype

@@ -3,9 +3,10 @@
 Linux: mm/mm_init.c and mm/memblock.c, 6.1.
 Differs: The memory of a machine written by hand is all free but for the pages that boot keeps,
 which lie at the bottom of each zone; that of a recorded one is as `boot_pages` says.
-# Differs from Linux: The first watermarks of a machine written by hand follow from the pages it has
-# for use. A kernel computes them while its init sections and its initramfs still hold pages, so
-# they are up to 2 % lower, and one with huge pages switched on sets min_free_kbytes higher.
+# Differs from Linux: The first watermarks of a machine written by hand that names no kernel follow
+# from the pages it has for use. A kernel computes them while its init sections and its initramfs
+# still hold pages, so they are up to 2 % lower, and one with huge pages switched on sets
+# min_free_kbytes higher.
 Interface: `build` makes a `PhysMem`; `new_mem`, `init_zone` and `fill_zone` are the steps.
 Units: pages, pfn. Memory that is never touched costs nothing: columns are mapped, not filled.
 """
@@ -23,6 +24,7 @@ from kernelsim.config.boot import BootState, ZoneBoot
 from kernelsim.config.machine import MachineSpec, NodeSpec, ZoneSpec
 from kernelsim.mm.boot.boot_pages import Range, place_boot_pages
 from kernelsim.mm.boot.boot_stats import apply_boot_stats
+from kernelsim.mm.boot.early_marks import early_marks
 from kernelsim.mm.boot.memory_block import memory_dev_init
 from kernelsim.mm.core.lru_gen import new_lru_gen
 from kernelsim.mm.core.mem import (
@@ -62,6 +64,7 @@ from kernelsim.mm.core.vmstat import (
     ZONE_STAT_NAMES,
 )
 from kernelsim.mm.page.free_area import free_range
+from kernelsim.mm.page.page_zone import enter_memory
 from kernelsim.mm.page.phys_mem import PgData, PhysMem
 from kernelsim.mm.page.zone_marks import (
     init_min_free_kbytes,
@@ -97,11 +100,18 @@ def zeros(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
 
 
 def new_mem(
-    *, nr_pfns: int, nr_nodes: int, nr_zone_types: int, nr_cpus: int, is_32bit: bool = False
+    *,
+    nr_pfns: int,
+    nr_nodes: int,
+    nr_zone_types: int,
+    nr_cpus: int,
+    nr_ranges: int = 16,
+    is_32bit: bool = False,
 ) -> Mem:
     """Return memory without zones: every pfn below `nr_pfns` is a hole.
 
-    Columns reach to the end of the last MAX_ORDER block, so that a buddy always has an entry.
+    Columns reach to the end of the last MAX_ORDER block, so that a buddy always has an entry. There
+    is room for the pageblocks at the ends of `nr_ranges` ranges of memory.
     """
     nr_pfns = -(-nr_pfns // MAX_ORDER_NR_PAGES) * MAX_ORDER_NR_PAGES
     nr_zones = nr_nodes * nr_zone_types
@@ -136,6 +146,7 @@ def new_mem(
         pages=pages,
         block_mt=zeros((nr_blocks,), np.uint8),
         block_zone=zeros((nr_blocks,), np.int16),
+        split_zone=zeros((1 + 2 * nr_ranges, PAGEBLOCK_NR_PAGES), np.int16),
         slabs=new_slabs(64 + nr_pfns // PAGES_A_SLAB, nr_nodes, nr_cpus, zeros, is_32bit=is_32bit),
         **counts,
     )
@@ -163,16 +174,7 @@ def init_zone(mem: Mem, zone: int, spec: ZoneSpec, nid: int, ranges: Sequence[Ra
     for start, end in ranges:
         blocks = slice(start >> PAGEBLOCK_ORDER, (end - 1 >> PAGEBLOCK_ORDER) + 1)
         mem.block_mt[blocks] = MIGRATE_MOVABLE
-        # A pageblock shared with the zone below stays entered under that one.
-        new = mem.block_zone[blocks] == 0
-        mem.block_zone[blocks][new] = zone + 1
-    edges = sorted({pfn & -PAGEBLOCK_NR_PAGES for start, end in ranges for pfn in (start, end - 1)})
-    for edge in edges:
-        low = max(edge, spec.start_pfn)
-        high = min(edge + PAGEBLOCK_NR_PAGES, spec.end_pfn)
-        mem.pages.flags[low:high] = PG_reserved
-        for start, end in ranges:
-            mem.pages.flags[max(low, start) : min(high, end)] = 0
+    enter_memory(mem, zone, ranges)
 
 
 def build(spec: MachineSpec) -> PhysMem:
@@ -187,6 +189,7 @@ def build(spec: MachineSpec) -> PhysMem:
         nr_nodes=len(spec.nodes),
         nr_zone_types=nr_types,
         nr_cpus=spec.nr_cpus,
+        nr_ranges=sum(map(len, ranges)),
         is_32bit=spec.arch != "x86_64",
     )
     recorded = {(zone.nid, zone.type): zone for zone in spec.boot.zones}
@@ -208,9 +211,12 @@ def build(spec: MachineSpec) -> PhysMem:
     phys.changed()
     if spec.sysctl.vm_min_free_kbytes is not None and not spec.boot.recorded:
         phys.user_min_free_kbytes = spec.sysctl.vm_min_free_kbytes
-    init_min_free_kbytes(phys, recorded_minima(spec))
-    setup_per_zone_lowmem_reserve(phys)
-    setup_per_zone_wmarks(phys)
+    if spec.init_pages and not spec.boot.recorded:
+        early_marks(phys, spec)
+    else:
+        init_min_free_kbytes(phys, recorded_minima(spec))
+        setup_per_zone_lowmem_reserve(phys)
+        setup_per_zone_wmarks(phys)
     apply_boot_marks(phys, spec.boot)
     apply_boot_stats(mem, spec.boot, spec.zone_types)
     return phys

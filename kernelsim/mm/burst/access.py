@@ -132,7 +132,7 @@ def access_page(
         mem.pages.token[pfn] = run[B_TOKEN]
     else:
         run[B_READ] = read_sum(mem, int(run[B_READ]), pfn)
-    nid = node_at(mem.block_zone, mem.zone, pfn)
+    nid = node_at(mem.block_zone, mem.split_zone, mem.zone, pfn)
     run[B_TARGET] = nid
     return tlb_ns + int(burst.memory_ns[run[B_NID], nid])
 

@@ -26,6 +26,7 @@ U8: TypeAlias = NDArray[np.uint8]
 I64_2D: TypeAlias = Annotated[NDArray[np.int64], 2]  # of two dimensions, for the compiler
 I64_3D: TypeAlias = Annotated[NDArray[np.int64], 3]
 I32_2D: TypeAlias = Annotated[NDArray[np.int32], 2]
+I16_2D: TypeAlias = Annotated[NDArray[np.int16], 2]
 U64_2D: TypeAlias = Annotated[NDArray[np.uint64], 2]
 
 MAX_ORDER: Final = 11  # orders 0..10; include/linux/mmzone.h of 6.1 (later: MAX_PAGE_ORDER 10)
@@ -179,7 +180,8 @@ class Mem(NamedTuple):
     zone: I64_2D  # [zone row, Z_*]
     lowmem_reserve: I64_2D  # [zone row, highest zone index of the request], pages
     block_mt: U8  # [pfn >> PAGEBLOCK_ORDER] migratetype of a pageblock
-    block_zone: I16  # [pfn >> PAGEBLOCK_ORDER] zone row + 1, 0 = no zone; see `zone_of`
+    block_zone: I16  # [pfn >> PAGEBLOCK_ORDER] zone row + 1, 0 = no zone; < 0: -row of split_zone
+    split_zone: I16_2D  # [1 + n, page of the block] zone row + 1 of each page; [0, 0] = n
     pcp_count: I64_2D  # [zone row, cpu] pages on that CPU's three lists
     pcp_free_factor: I64_2D  # [zone row, cpu] doubles what is given back while nothing is taken
     zone_stat: I64_2D  # [zone row, vmstat.NR_* of a zone]
@@ -232,36 +234,41 @@ def nr_lists(nr_zones: int, nr_cpus: int, nr_nodes: int) -> int:
 def zone_of(mem: Mem, pfn: int) -> int:
     """Return the zone row of a pfn, -1 when it lies in no zone.
 
-    A pageblock that two zones share is entered under the lower one. The zone of the rest has a row
-    further down, behind others that may lie anywhere since memory came while the machine ran.
+    Linux has the zone and the node in the flags of each page; here a pageblock has one entry, and
+    those that zones share, or that no zone fills, have one a page.
     """
-    row = int(mem.block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
-    if row < 0:
-        return -1
-    while not is_spanned(mem.zone, row, pfn):
-        row += 1
-        if row == mem.zone.shape[0]:
-            return -1
-    return row
+    entry = int(mem.block_zone[pfn >> PAGEBLOCK_ORDER])
+    if entry < 0:
+        entry = int(mem.split_zone[-entry, pfn & (PAGEBLOCK_NR_PAGES - 1)])
+    return entry - 1
+
+
+@leaf
+def pageblock_part(mem: Mem, pfn: int) -> tuple[int, int]:
+    """Return the ends of the frames of a zone in a pageblock that lie around one of them."""
+    start = pfn & ~(PAGEBLOCK_NR_PAGES - 1)
+    split = -int(mem.block_zone[pfn >> PAGEBLOCK_ORDER])
+    low, high = 0, PAGEBLOCK_NR_PAGES
+    if split > 0:
+        low, high = pfn - start, pfn - start
+        entry = mem.split_zone[split, low]
+        while low > 0 and mem.split_zone[split, low - 1] == entry:
+            low -= 1
+        while high < PAGEBLOCK_NR_PAGES and mem.split_zone[split, high] == entry:
+            high += 1
+    return start + low, start + high
 
 
 @inlined_leaf
-def is_spanned(zone: I64_2D, row: int, pfn: int) -> bool:
-    """Tell whether a pfn lies between the ends of a zone."""
-    start = zone[row, Z_START_PFN]
-    return bool(start <= pfn < start + zone[row, Z_SPANNED])
-
-
-@inlined_leaf
-def node_at(block_zone: I16, zone: I64_2D, pfn: int) -> int:
+def node_at(block_zone: I16, split_zone: I16_2D, zone: I64_2D, pfn: int) -> int:
     """Return the node of a pfn that lies in a zone, as `nid_of`, but cheap in a loop.
 
     A pfn that lies in none, as the zero page of a test may, has the node of the last zone.
     """
-    row, last = int(block_zone[pfn >> PAGEBLOCK_ORDER]) - 1, zone.shape[0] - 1
-    while row < last and not is_spanned(zone, row, pfn):
-        row += 1
-    return int(zone[row, Z_NID])
+    entry = int(block_zone[pfn >> PAGEBLOCK_ORDER])
+    if entry < 0:
+        entry = int(split_zone[-entry, pfn & (PAGEBLOCK_NR_PAGES - 1)])
+    return int(zone[entry - 1, Z_NID])
 
 
 def nids_of(mem: Mem, pfns: I64) -> I64:

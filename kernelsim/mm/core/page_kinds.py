@@ -15,7 +15,6 @@ import numpy as np
 from kernelsim.hw.leaf import leaf
 from kernelsim.mm.core.mem import (
     I64_2D,
-    PAGEBLOCK_ORDER,
     Z_NID,
     Mem,
     PG_anon,
@@ -27,6 +26,7 @@ from kernelsim.mm.core.mem import (
     PG_swapbacked,
     PG_table,
     PG_unevictable,
+    zone_of,
 )
 
 PROBES_MAX: Final = 256
@@ -70,7 +70,7 @@ def count_kinds(mem: Mem, ranges: I64_2D, out: I64_2D) -> None:
                 start, end = end, (probe + 1) * nr // PROBES_MAX
                 spread = (probe * SCATTER) & ((1 << SCATTER_BITS) - 1)
                 pfn = first + start + (((end - start) * spread) >> SCATTER_BITS)
-            zone = int(mem.block_zone[pfn >> PAGEBLOCK_ORDER]) - 1
+            zone = zone_of(mem, pfn)
             flags = mem.pages.flags[pfn]
             if zone < 0 or nid not in (ANY_NODE, mem.zone[zone, Z_NID]):
                 out[row, K_ABSENT] += 1

@@ -28,10 +28,7 @@ from kernelsim.mm.core.mem import (
     LRU_INACTIVE_FILE,
     LRU_UNEVICTABLE,
     MLOCK_COUNT_MASK,
-    PAGEBLOCK_NR_PAGES,
     Z_NID,
-    Z_SPANNED,
-    Z_START_PFN,
     Mem,
     PG_active,
     PG_anon,
@@ -44,6 +41,7 @@ from kernelsim.mm.core.mem import (
     PG_swapcache,
     PG_unevictable,
     lru_list,
+    pageblock_part,
     zone_of,
 )
 from kernelsim.mm.core.vmstat import (
@@ -149,11 +147,7 @@ def lru_add_alike(mem: Mem, pfns: I64, at: int, n: int) -> int:
     flags, before, after = mem.pages.flags, mem.pages.prev, mem.pages.next
     pfn = int(pfns[at])
     zone = zone_of(mem, pfn)
-    low = max(int(mem.zone[zone, Z_START_PFN]), pfn & ~(PAGEBLOCK_NR_PAGES - 1))
-    high = min(
-        int(mem.zone[zone, Z_START_PFN] + mem.zone[zone, Z_SPANNED]),
-        (pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1,
-    )
+    low, high = pageblock_part(mem, pfn)
     kind = flags[pfn] & LRU_KIND
     lru = folio_lru_list(flags[pfn])
     number = lru_list(mem, mem.zone[zone, Z_NID], lru)

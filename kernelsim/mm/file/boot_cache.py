@@ -23,6 +23,7 @@ from kernelsim.mm.core.mem import (
     PG_active,
     PG_kernel,
     PG_uptodate,
+    zones_of,
 )
 from kernelsim.mm.core.slab_cache import SLAB_BOOT
 from kernelsim.mm.core.swap import lru_add
@@ -75,6 +76,7 @@ def used_pages(mem: Mem, zone: int, wanted: int) -> I64:
     start = int(mem.zone[zone, Z_START_PFN])
     end = start + int(mem.zone[zone, Z_SPANNED])
     used: I64 = start + np.flatnonzero(mem.pages.flags[start:end] == PG_kernel)
+    used = used[zones_of(mem, used) == zone]  # it may span memory of others
     is_movable = mem.block_mt[used >> PAGEBLOCK_ORDER] == MIGRATE_MOVABLE
     return np.concatenate((used[is_movable], used[~is_movable]))[:wanted]
 

@@ -240,8 +240,10 @@ class CompactControl:
 
         Source: Linux 6.1 mm/page_alloc.c:__pageblock_pfn_to_page
         """
-        start = zone_span(mem, self.zone)[0]
-        return bool(zone_of(mem, max(pfn & -PAGEBLOCK_NR_PAGES, start)) == self.zone)
+        start, end = zone_span(mem, self.zone)
+        first = max(pfn & -PAGEBLOCK_NR_PAGES, start)
+        last = min((pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1, end) - 1
+        return bool(zone_of(mem, first) == zone_of(mem, last) == self.zone)
 
     def _is_first(self, mem: Mem) -> bool:
         """Tell whether the scanner has not begun with its pageblock."""

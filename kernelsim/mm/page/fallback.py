@@ -33,6 +33,7 @@ from kernelsim.mm.core.mem import (
     Mem,
     PG_buddy,
     PG_lru,
+    zone_of,
 )
 from kernelsim.mm.page.free_area import (
     buddy_order,
@@ -103,6 +104,7 @@ def move_freepages_block(mem: Mem, zone: int, pfn: int, migratetype: int) -> tup
 
     Source: Linux 6.1 mm/page_alloc.c:move_freepages_block
     """
+    is_split = mem.block_zone[pfn >> PAGEBLOCK_ORDER] < 0
     start = pfn & ~(PAGEBLOCK_NR_PAGES - 1)
     end = start + PAGEBLOCK_NR_PAGES
     if start < mem.zone[zone, Z_START_PFN]:
@@ -113,7 +115,9 @@ def move_freepages_block(mem: Mem, zone: int, pfn: int, migratetype: int) -> tup
     movable = 0
     while start < end:
         flags = mem.pages.flags[start]
-        if flags & PG_buddy:
+        if is_split and zone_of(mem, start) != zone:  # a zone that spans others has parts of them
+            start += 1
+        elif flags & PG_buddy:
             nr_pages = 1 << buddy_order(mem, start)
             move_to_free_list(mem, zone, start, migratetype)
             moved += nr_pages

@@ -29,13 +29,12 @@ from kernelsim.mm.core.mem import (
     Z_START_PFN,
     Z_WMARK_HIGH,
     Mem,
-    PG_reserved,
-    zones_of,
 )
 from kernelsim.mm.page import watermark
 from kernelsim.mm.page.free_area import free_range
 from kernelsim.mm.page.node_reclaim import set_node_reclaim
 from kernelsim.mm.page.page_isolation import enter_untouched, offline_isolated_pages
+from kernelsim.mm.page.page_zone import owned_span, reserve_unclaimed
 from kernelsim.mm.page.phys_mem import MemoryBlock, PhysMem, zone_span
 from kernelsim.mm.page.zone_marks import setup_per_zone_lowmem_reserve, setup_per_zone_wmarks
 from kernelsim.units import PAGE_SIZE
@@ -126,7 +125,8 @@ def online_pages(mem: Mem, zone: int, start: int, end: int) -> None:
     low, high = (min(first, start), max(last, end)) if row[Z_SPANNED] else (start, end)
     for edge in (first, last):
         if low < edge < high and edge % PAGEBLOCK_NR_PAGES:
-            reserve_unavailable(mem, edge)
+            block = edge & -PAGEBLOCK_NR_PAGES  # Linux has done so when it booted
+            reserve_unclaimed(mem, np.arange(block, block + PAGEBLOCK_NR_PAGES), zone)
     row[Z_START_PFN], row[Z_SPANNED] = low, high - low
     blocks = slice(start >> PAGEBLOCK_ORDER, end >> PAGEBLOCK_ORDER)
     mem.block_zone[blocks] = zone + 1
@@ -137,18 +137,6 @@ def online_pages(mem: Mem, zone: int, start: int, end: int) -> None:
     if fresh_start != fresh_end:
         enter_untouched(mem, zone, fresh_start, fresh_end)
     free_range(mem, zone, start, end)
-
-
-def reserve_unavailable(mem: Mem, edge: int) -> None:
-    """Reserve frames that are no memory in the pageblock a zone begins or ends in.
-
-    They come to lie inside the zone. Linux has reserved them when it booted.
-
-    Source: Linux 6.1 mm/page_alloc.c:init_unavailable_range
-    """
-    start = edge & -PAGEBLOCK_NR_PAGES
-    frames = np.arange(start, start + PAGEBLOCK_NR_PAGES)
-    mem.pages.flags[frames[zones_of(mem, frames) < 0]] = PG_reserved
 
 
 def offline_pages(mem: Mem, zone: int, start: int, end: int) -> None:
@@ -186,14 +174,10 @@ def shrink_zone_span(mem: Mem, zone: int) -> None:
 
     Source: Linux 6.1 mm/memory_hotplug.c:shrink_zone_span
     """
+    # Differs from Linux: Part of a pageblock at an end of a zone stays in its span. Linux looks at
+    # one page a pageblock, and leaves such a part out when the zone beside it has that page.
     row = mem.zone[zone]
-    own = np.flatnonzero(mem.block_zone == zone + 1)
-    if not row[Z_PRESENT] or not len(own):
-        row[Z_START_PFN] = row[Z_SPANNED] = 0
-        return
-    first, last = zone_span(mem, zone)
-    low = max(first, int(own[0]) << PAGEBLOCK_ORDER)
-    high = min(last, int(own[-1]) + 1 << PAGEBLOCK_ORDER)
+    low, high = owned_span(mem, zone) if row[Z_PRESENT] else (0, 0)
     row[Z_START_PFN], row[Z_SPANNED] = low, high - low
 
 

@@ -22,10 +22,9 @@ from kernelsim.mm.core.mem import (
     Z_PCP_FREES_BATCH,
     Z_PCP_HIGH,
     Z_RECLAIM_ACTIVE,
-    Z_SPANNED,
-    Z_START_PFN,
     Mem,
     PG_pcp,
+    pageblock_part,
     pcp_list,
     zone_of,
 )
@@ -144,11 +143,9 @@ def put_pages(mem: Mem, zone: int, cpu: int, pfns: I32 | I64, at: int, end: int)
     the list has reached its high mark.
     """
     high = nr_pcp_high(mem, zone)
-    block = int(pfns[at]) >> PAGEBLOCK_ORDER
-    migratetype = int(mem.block_mt[block])
+    part_start, part_end = pageblock_part(mem, int(pfns[at]))
+    migratetype = int(mem.block_mt[int(pfns[at]) >> PAGEBLOCK_ORDER])
     number = pcp_list(mem, zone, cpu, pcp_type_of(migratetype))
-    zone_start = int(mem.zone[zone, Z_START_PFN])
-    zone_end = zone_start + int(mem.zone[zone, Z_SPANNED])
     before = mem.pages.prev
     after = mem.pages.next
     flags = mem.pages.flags
@@ -158,7 +155,7 @@ def put_pages(mem: Mem, zone: int, cpu: int, pfns: I32 | I64, at: int, end: int)
     end = min(end, at + room)
     while at < end:
         pfn = int(pfns[at])
-        if pfn >> PAGEBLOCK_ORDER != block or pfn < zone_start or pfn >= zone_end:
+        if pfn < part_start or pfn >= part_end:
             break
         flags[pfn] = PG_pcp
         after[pfn] = head

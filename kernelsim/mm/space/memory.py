@@ -157,7 +157,7 @@ def touch_present(
             mem.pages.token[pfn] = token
         else:
             read = read_sum(mem, read, pfn)
-        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.zone, pfn)]
+        elapsed += cost.memory_ns[node_at(mem.block_zone, mem.split_zone, mem.zone, pfn)]
         done += 1
         vpn += stride
     return done, reason, elapsed, hits, read
@@ -235,7 +235,7 @@ def map_anon_page(
     pages.mapping[pfn] = mm
     pages.index[pfn] = vpn
     pages.token[pfn] = token
-    mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] += 1
+    mem.node_stat[node_at(mem.block_zone, mem.split_zone, mem.zone, pfn), NR_ANON_PAGES] += 1
 
 
 @leaf

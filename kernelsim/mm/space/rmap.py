@@ -174,7 +174,7 @@ def try_to_unmap(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
         pages.flags[pfn] |= np.uint32(PG_dirty)
     if left > 0:
         return False
-    nid = node_at(mem.block_zone, mem.zone, pfn)
+    nid = node_at(mem.block_zone, mem.split_zone, mem.zone, pfn)
     mem.node_stat[nid, NR_ANON_PAGES] -= 1
     return True
 
@@ -199,7 +199,7 @@ def discard_lazyfree(mem: Mem, pt: PageTables, mms: Mms, pfn: int) -> bool:
     pages.mapcount[pfn] = 0
     mms.rss[mm, MM_ANONPAGES] -= 1
     mms.tlb_flush_batched[mm] += 1
-    mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] -= 1
+    mem.node_stat[node_at(mem.block_zone, mem.split_zone, mem.zone, pfn), NR_ANON_PAGES] -= 1
     mem.vm_event[PGLAZYFREED] += 1
     return True
 

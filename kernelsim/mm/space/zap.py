@@ -60,7 +60,7 @@ def zap_anon(mem: Mem, pt: PageTables, mms: Mms, mm: int, pfn: int) -> bool:
         pages.index[pfn] = 0
         flags = pages.flags[pfn] & np.uint32(_NO_OWNER_MASK)
         pages.flags[pfn] = flags | np.uint32(PG_gathered)
-        mem.node_stat[node_at(mem.block_zone, mem.zone, pfn), NR_ANON_PAGES] -= 1
+        mem.node_stat[node_at(mem.block_zone, mem.split_zone, mem.zone, pfn), NR_ANON_PAGES] -= 1
         return True
     if pages.mapping[pfn] == mm:
         find_owner(mem, pt, mms, mm, pfn)

@@ -8,13 +8,15 @@ Units: ns.
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 from kernelsim.config.sysctl import SYSCTLS
 from kernelsim.config.sysctl_write import parse_value
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.workload.api import Workload
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.machine import MachineHandle
-from kernelsim.workload.script.host import HOST_WORDS, check_host, run_host
+from kernelsim.workload.script.host import HOST_WORDS, check_host
 from kernelsim.workload.script.memhogdyn import MEMHOGDYN
 from kernelsim.workload.script.process import ScriptProcess, supported_steps
 from kernelsim.workload.script.script import (
@@ -36,6 +38,7 @@ from kernelsim.workload.script.script_output import block_lines, command_line, s
 from kernelsim.workload.script.state import ScriptState
 from kernelsim.workload.script.step_work import ACTIONS, is_sysfs, sysctl_of_path
 
+SLEEP: Final = "sleep"
 DEFAULT_MACHINE: Final = "small-512m"  # of a script, which names none
 
 
@@ -89,12 +92,29 @@ def script_workload(path: Path) -> Workload:
     return Workload(main, "machine", DEFAULT_MACHINE, stuck=stuck)
 
 
+@attrs.frozen
+class Nap:
+    """What the program `sleep` does, which a shell runs for such a line.
+
+    Attributes:
+        duration_ns: For how long.
+    """
+
+    duration_ns: int
+
+    async def __call__(self, process: ProcessHandle) -> None:
+        """Sleep."""
+        await process.start_image()
+        await process.sleep(self.duration_ns)
+
+
 async def run_script(state: ScriptState, script: Script) -> None:
     """Run a script to its end."""
     background: list[ProcessHandle] = []
     for number, command in enumerate(script.commands, start=1):
         state.machine.print(command_line(number, command.text))
         await _run_command(state, command, background)
+    await state.hypervisor.finish()
     await state.drivers.stop()
 
 
@@ -120,7 +140,7 @@ async def _run_command(
     """Run one line; processes in the background are added to the list."""
     machine = state.machine
     if isinstance(command, Host):
-        await run_host(machine, command, state.host_memory)
+        await state.hypervisor.run(command)
     elif isinstance(command, Memhog):
         exe = MEMHOGDYN if command.dynamic else None
         handle = await machine.spawn(DEFAULT_NAME, ScriptProcess(state, command), exe=exe)
@@ -138,7 +158,8 @@ async def _run_command(
     elif isinstance(command, Sysctl):
         machine.sysctl(command.key, command.value)
     elif isinstance(command, Sleep):
-        await machine.sleep(command.duration_ns)
+        handle = await machine.spawn(SLEEP, Nap(command.duration_ns))
+        await handle.wait()
     elif isinstance(command, Kill):
         for handle in background:
             if handle.name == command.name and handle.exit_status is None:

@@ -9,6 +9,7 @@ from kernelsim.errors import WorkloadError
 from kernelsim.sim.locks import WaitQueue
 from kernelsim.workload.machine import MachineHandle
 from kernelsim.workload.script.drivers import Drivers
+from kernelsim.workload.script.host import Hypervisor
 
 
 @attrs.define
@@ -18,15 +19,17 @@ class ScriptState:
     Attributes:
         machine: What it runs on; its lines are printed there.
         file: The script, for errors.
-        host_memory: Sizes of memory for DIMMs, by the name lines of the script gave it.
+        hypervisor: What puts DIMMs in and asks them to leave.
         drivers: What the kernel does for itself, which some steps ask for.
         waiting: Lines and steps that only another process can end, and that have not ended.
     """
 
     machine: MachineHandle
     file: str
-    host_memory: dict[str, str] = attrs.field(factory=dict)
     waiting: list[tuple[int, str]] = attrs.field(factory=list)
+    hypervisor: Hypervisor = attrs.field(
+        init=False, default=attrs.Factory(lambda self: Hypervisor(self.machine), takes_self=True)
+    )
     drivers: Drivers = attrs.field(
         init=False, default=attrs.Factory(lambda self: Drivers(self.machine), takes_self=True)
     )

@@ -10,7 +10,7 @@ import pytest
 
 from kernelsim.config.machine_file import machine_from_toml
 from kernelsim.errors import ConfigError, SyscallError
-from kernelsim.mm.core.mem import PG_kernel, zones_of
+from kernelsim.mm.core.mem import Z_NID, Z_PRESENT, Z_SPANNED, Z_START_PFN, PG_kernel, zones_of
 from kernelsim.mm.page.memory_hotplug import block_range
 from kernelsim.mm.space.util import ADMIN_RESERVE_KBYTES_MAX
 from tests.small_machine import OpenMachine, run, small_machine
@@ -126,6 +126,29 @@ def test_a_dimm_needs_a_slot() -> None:
         for word, rule in zip(("multiple", "finds no room", "already"), rules, strict=True)
         if word in rule
     ]
+
+
+def test_a_dimm_goes_where_it_is_told_if_nothing_is_there() -> None:
+    """Frames of RAM or of another DIMM are refused by the kernel; nothing has changed then."""
+
+    async def main(machine: OpenMachine) -> list[object]:
+        async def told(name: object, addr: object) -> object:
+            before = list(machine.kernel.phys.memory_blocks.blocks), dict(machine.dimms.places)
+            try:
+                await machine.dimms.add(name, "128M", addr=addr)
+            except (ConfigError, SyscallError) as error:
+                after = list(machine.kernel.phys.memory_blocks.blocks), dict(machine.dimms.places)
+                assert before == after
+                return getattr(error, "errno", None) or str(error).partition(":")[0]
+            return [block.index for block in machine.kernel.phys.memory_blocks.blocks][2:]
+
+        at = 4 << 30
+        wanted = [("d", 0), ("d", "128M"), ("d", at), ("e", at), ("e", at + 4096), ("e", "8G")]
+        return [await told(*each) for each in [*wanted, ("", None), (7, None), ([], None)]]
+
+    found = run(machine_from_toml(SLOTS | {"maxmem": "512M"}), main).result
+    rules = ["dimm addr = 4294971392", "dimm addr = '8G'", "dimm = ''", "dimm = 7", "dimm = []"]
+    assert [errno.EEXIST, errno.EEXIST, [32], errno.EEXIST, *rules] == found
 
 
 @pytest.mark.mission("P3")
@@ -307,3 +330,37 @@ def test_memory_that_comes_to_a_node_changes_the_zone_of_no_other_page() -> None
     first, *others = run(spec, main).result
     assert len(set(first)) == len(nodes) + 1
     assert others == [first] * 3
+
+
+def test_a_zone_that_comes_to_span_another_takes_nothing_of_it() -> None:
+    """Two nodes share a pageblock above 4 GiB; the DIMM of the first lies behind the second."""
+    shared = 1 << 20, (1 << 20) + 2048
+
+    async def main(machine: OpenMachine) -> list[list[list[int]]]:
+        found = []
+
+        def note() -> None:
+            rows = machine.mem.zone[:, [Z_NID, Z_START_PFN, Z_SPANNED, Z_PRESENT]]
+            found.append([zones_of(machine.mem, np.arange(*shared)).tolist(), rows.tolist()])
+
+        note()
+        await machine.dimms.add("dimm0", "128M", 0)
+        index = machine.kernel.phys.memory_blocks.blocks[-1].index
+        await machine.write_sysfs(f"{MEMORY}/memory{index}/state", "online")
+        note()
+        user = await machine.spawn("user", cpu=1, mempolicy="bind:1")
+        region = await user.mmap("6M")
+        await user.touch(region, write=True)
+        await user.munmap(region)
+        await machine.dimms.remove("dimm0")
+        note()
+        return found
+
+    sizes = f"{(3 << 20) + 4100}K", "8M"
+    nodes = [{"cpus": str(cpu), "memory": size} for cpu, size in enumerate(sizes)]
+    spec = machine_from_toml({"name": "spans", "maxmem": "4G", "node": nodes})
+    first, second, third = run(spec, main).result
+    assert first == third
+    assert first[0] == second[0]
+    assert len(set(first[0])) == len(nodes)
+    assert first[1] != second[1]

@@ -43,6 +43,7 @@ from kernelsim.mm.core.vmstat import (
     PGFREE,
 )
 from kernelsim.mm.page.free_area import free_area_counts
+from kernelsim.mm.page.page_zone import pageblock_types
 from kernelsim.mm.page.pcp import alloc_pages_bulk
 from kernelsim.mm.page.phys_mem import PhysMem
 from kernelsim.mm.page.watermark import khugepaged_min_free_kbytes
@@ -75,7 +76,7 @@ def test_a_recorded_machine_has_the_free_blocks_it_had(directory: Path) -> None:
         assert free_area_counts(phys.mem, zone).T.tolist() == [list(row) for row in boot.free]
         assert phys.mem.pcp_count[zone].tolist() == [pcp.count for pcp in boot.pcp]
         if directory.parent.name not in BIG_BLOCKS:
-            mine = phys.mem.block_mt[phys.mem.block_zone == zone + 1]
+            mine = pageblock_types(phys.mem, zone)
             assert np.bincount(mine, minlength=5).tolist() == list(boot.pageblocks)
     assert check_pages(phys.mem, in_flight=0) == []
 
