@@ -69,3 +69,41 @@ def test_most_steps_of_reclaim_take_no_message(monkeypatch, machine, nr_processe
     assert by_messages == by_bursts
     for step in STEPS:
         assert heard[step] * share < all_heard[step], step
+
+
+def streamed(monkeypatch, burst_pages):
+    """Let a file be read and another be written that are larger than memory; as `outcome`."""
+    spec = small_machine(
+        cpus=("0-1",), memory="16M", latency=SPREAD, disk={"size": "256M"}, files={"/data": "8M"}
+    )
+    heard = Counter()
+    receive = Node.receive
+
+    def hearing(node, message):
+        heard[type(message).__name__] += 1
+        return receive(node, message)
+
+    async def main(machine):
+        async def program(process):
+            source, target = await process.open("/data"), await process.open("/out", create=True)
+            await process.read(source, 8 << 20)
+            await process.write(target, 20 << 20)
+
+        process = await machine.spawn("p", program)
+        await process.wait()
+        return machine.vmstat, process.stats, machine.now_ns
+
+    monkeypatch.setattr(Node, "receive", hearing)
+    done = run(spec, main, burst_pages=burst_pages, sound=False)
+    monkeypatch.undo()
+    return (done.result, sorted(map(str, done.log.events))), heard
+
+
+def test_kswapd_makes_room_for_streams_without_a_message_a_batch(monkeypatch):
+    """A reader and a writer act between its steps, and find what they would by messages."""
+    by_messages, all_heard = streamed(monkeypatch, 1)
+    by_bursts, heard = streamed(monkeypatch, 512)
+    assert by_messages == by_bursts
+    assert by_messages[0][0]["pgsteal_kswapd"] > 1000
+    for step in ("IsolateLru", "PutbackInactive", "FreePages"):
+        assert heard[step] * 2 < all_heard[step], step
