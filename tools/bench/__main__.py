@@ -20,6 +20,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from tools.bench import (  # noqa: E402
+    bench_calls,
     bench_engine,
     bench_files,
     bench_hotplug,
@@ -43,6 +44,7 @@ def main() -> None:
     rows += bench_files.run(options.scale, options.rounds)
     rows += bench_hotplug.run(options.scale, options.rounds)
     rows += bench_malloc.run(options.scale, options.rounds)
+    rows += bench_calls.run(options.scale, options.rounds)
     soak_events = options.soak or int(SHORT_SOAK_EVENTS * options.scale)
     rows.append(bench_engine.soak(soak_events))
     show(rows)
