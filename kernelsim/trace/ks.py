@@ -189,6 +189,15 @@ class ks_io_wait(Tracepoint, frozen=True):
     wait_ns: Annotated[int, Field("long", "slept", "ns")]
 
 
+class ks_pfmemalloc_wait(Tracepoint, frozen=True):
+    """A task that was to reclaim slept until its node's kswapd had freed half of the reserves."""
+
+    when: ClassVar[str] = "end of the sleep; it began wait_ns before"
+
+    nid: Annotated[int, Field("int", "node", "nid")]
+    wait_ns: Annotated[int, Field("long", "slept", "ns")]
+
+
 class ks_process_start(Tracepoint, frozen=True):
     """A process began."""
 

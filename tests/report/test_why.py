@@ -43,6 +43,7 @@ LOG = [
     (210, "hog-100", "ks_fault", {**FAULT, "latency_ns": 200 * US, "io_ns": 60 * US}),
     (300, "thief-101", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "anon"}),
     (700, "hog-100", "ks_fault", {**FAULT, **MANY}),
+    (701, "hog-100", "ks_pfmemalloc_wait", {"nid": 0, "wait_ns": US}),
     (702, "hog-100", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "wp"}),
 ]  # fmt: skip
 
@@ -82,6 +83,13 @@ def test_the_tree_of_a_fault(out, capsys):
     assert capsys.readouterr().out == TREE
     assert cli.exit_status(["inspect", out, "--why", "hog-*@100us"]) == cli.EXIT_DONE
     assert capsys.readouterr().out == TREE
+
+
+def test_a_task_that_waits_for_kswapd_is_told_to(out, capsys):
+    """What it waits for before it may reclaim is no work of its own."""
+    assert cli.exit_status(["explain", "fault", out, "hog-100@702us"]) == cli.EXIT_DONE
+    waits = "1 us  50.0%    throttled: waits until kswapd0 has freed half of min"
+    assert waits in capsys.readouterr().out
 
 
 def test_the_slowest_are_listed_with_their_selectors(out, capsys):

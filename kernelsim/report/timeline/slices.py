@@ -120,6 +120,7 @@ class TimelineMaker:
             "balance_dirty_pages": self._paused,
             "ks_swapin": self._read,
             "ks_io_wait": self._io_wait,
+            "ks_pfmemalloc_wait": self._pfmemalloc_wait,
             "ks_readpages": self._read,
             "ks_lock_wait": self._lock_wait,
             "ks_sched_switch": self._switch,
@@ -236,6 +237,10 @@ class TimelineMaker:
     def _io_wait(self, event: Event, fields: Fields) -> None:
         name = IO_WAITS[fields["why"]].format(fields["dev"])
         self._add(event, fields["wait_ns"], name, DISK)
+
+    def _pfmemalloc_wait(self, event: Event, fields: Fields) -> None:
+        name = f"throttled: waits until kswapd{fields['nid']} has freed half of min"
+        self._add(event, fields["wait_ns"], name, STALL)
 
     def _lock_wait(self, event: Event, fields: Fields) -> None:
         lock, user = fields["lock"], fields["user"]
