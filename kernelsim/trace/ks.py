@@ -189,12 +189,16 @@ class ks_io_wait(Tracepoint, frozen=True):
     wait_ns: Annotated[int, Field("long", "slept", "ns")]
 
 
-class ks_pfmemalloc_wait(Tracepoint, frozen=True):
-    """A task that was to reclaim slept until its node's kswapd had freed half of the reserves."""
+class ks_sleep(Tracepoint, frozen=True):
+    """A task slept for another's work, where no event of Linux's own says so."""
 
     when: ClassVar[str] = "end of the sleep; it began wait_ns before"
 
-    nid: Annotated[int, Field("int", "node", "nid")]
+    why: Annotated[
+        str,
+        Field("char[]", "pfmemalloc, mempool, page read, migration, mmap_lock, oom, aging, reaped"),
+    ]
+    of: Annotated[str, Field("char[]", "whom it waited for, or whose; empty if nobody's")]
     wait_ns: Annotated[int, Field("long", "slept", "ns")]
 
 

@@ -21,7 +21,7 @@ from kernelsim.mm.reclaim.vmscan import snapshot_refaults
 from kernelsim.mm.reclaim.vmscan_compact import compaction_ready
 from kernelsim.mm.reclaim.vmscan_direct import allow_direct_reclaim, direct_reclaim_goes_on
 from kernelsim.mm.reclaim.vmscan_throttle import made_progress, should_throttle_noprogress
-from kernelsim.trace.ks import ks_pfmemalloc_wait
+from kernelsim.trace.ks import ks_sleep
 from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
 
 
@@ -110,5 +110,5 @@ async def _throttle_direct_reclaim(current: Current, zonelist: tuple[int, ...]) 
         while not allowed() and not task.killed:
             rouse_kswapd(kernel, nid)
             await queue.wait()
-    trace(task, ks_pfmemalloc_wait(nid, kernel.engine.now_ns - began_ns))
+    trace(task, ks_sleep("pfmemalloc", f"kswapd{nid}", kernel.engine.now_ns - began_ns))
     return task.killed

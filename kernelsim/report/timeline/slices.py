@@ -33,6 +33,16 @@ IO_WAITS: Final = {  # why a task slept, by the word of ks_io_wait
     "queue": "waits for room in the queue of {}",
     "writeback": "waits for a page that is written to {}",
 }
+SLEEP_NAMES: Final = {  # the same of ks_sleep
+    "pfmemalloc": "throttled: waits until {} has freed half of min",
+    "mempool": "waits for a bio of {}: there is no memory for one more",
+    "page read": "waits for a page that is already being read",
+    "migration": "waits for a page that is being moved",
+    "mmap_lock": "waits for mmap_lock: {} held it",
+    "oom": "waits for the OOM killer",
+    "aging": "waits until another task has aged {}",
+    "reaped": "waits until its memory has been reaped",
+}
 SLEEPS: Final = {DISK, STALL}  # the task is off its CPU
 FLAGGED: Final = {  # events that are a moment, with the name it has on its track
     "ks_watermark": "watermark",
@@ -120,7 +130,7 @@ class TimelineMaker:
             "balance_dirty_pages": self._paused,
             "ks_swapin": self._read,
             "ks_io_wait": self._io_wait,
-            "ks_pfmemalloc_wait": self._pfmemalloc_wait,
+            "ks_sleep": self._sleeps,
             "ks_readpages": self._read,
             "ks_lock_wait": self._lock_wait,
             "ks_sched_switch": self._switch,
@@ -238,8 +248,8 @@ class TimelineMaker:
         name = IO_WAITS[fields["why"]].format(fields["dev"])
         self._add(event, fields["wait_ns"], name, DISK)
 
-    def _pfmemalloc_wait(self, event: Event, fields: Fields) -> None:
-        name = f"throttled: waits until kswapd{fields['nid']} has freed half of min"
+    def _sleeps(self, event: Event, fields: Fields) -> None:
+        name = SLEEP_NAMES[fields["why"]].format(fields["of"])
         self._add(event, fields["wait_ns"], name, STALL)
 
     def _lock_wait(self, event: Event, fields: Fields) -> None:
