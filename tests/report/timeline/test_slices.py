@@ -136,6 +136,16 @@ def test_gaps_are_what_lies_between():
     assert gaps([(0, 10)], 10) == []
 
 
+def test_the_wait_for_an_own_read_is_drawn_once():
+    """Of another's read it is told that somebody else reads the page."""
+    sleep = {"why": "page read", "of": "", "wait_ns": 39}
+    maker = made((50, "p-100", "ks_swapin", SWAPIN), (50, "p-100", "ks_sleep", sleep))
+    assert [s.name for s in maker.slices if s.track == "p-100"] == ["waits for vda"]
+    maker = made((50, "q-101", "ks_swapin", SWAPIN), (50, "p-100", "ks_sleep", sleep))
+    names = [s.name for s in maker.slices if s.track == "p-100"]
+    assert names == ["waits for a page that is already being read"]
+
+
 def test_each_cause_of_a_sleep_has_a_name():
     """Whatever the actors log as `ks_sleep` is drawn, and nothing else is expected."""
     logged = {
