@@ -56,7 +56,7 @@ COMMANDS: Final = (
     Command(
         "top",
         "kernelsim.cli.top:top",
-        "Run a workload and watch it: pause, step, speed of the virtual clock.",
+        "Watch a run, new or under way: pause, step, speed of the virtual clock.",
     ),
     Command(
         "serve",

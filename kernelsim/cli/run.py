@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from kernelsim.cli.run_words import NO_WORDS, RunWords, read_workload
-from kernelsim.errors import ConfigError
+from kernelsim.errors import ConfigError, readable
 
 if TYPE_CHECKING:
+    from kernelsim.actors.core.kernel import Kernel
     from kernelsim.report.machine_run import RunOutcome
+    from kernelsim.report.onlooker import ComesToLook
     from kernelsim.report.run_options import RunOptions
     from kernelsim.workload.api import Workload
 
@@ -82,7 +84,21 @@ def run_on_machine(loaded: "Workload", path: Path, options: "RunOptions", *, rep
     """Run a workload on a machine; print its summary, then raise what made it fail."""
     from kernelsim.report.machine_run import run_machine
 
-    tell_outcome(run_machine(loaded, options, name=str(path)), options, report=report)
+    onlooker = None if options.out is None else door_to(options.out, options, path)
+    outcome = run_machine(loaded, options, name=str(path), onlooker=onlooker)
+    tell_outcome(outcome, options, report=report)
+
+
+def door_to(directory: Path, options: "RunOptions", path: Path) -> "ComesToLook":
+    """Return what shows how a run goes on, and lets `kernelsim top DIR` look at it as well."""
+    from kernelsim.live.door import Door
+    from kernelsim.report.progress import Progress
+
+    def comes(kernel: "Kernel") -> Door:
+        title = f"{readable(str(path))} on {kernel.spec.name}, seed {options.seed}"
+        return Door(kernel, directory, title, Progress(kernel, enabled=options.progress))
+
+    return comes
 
 
 def tell_outcome(outcome: "RunOutcome", options: "RunOptions", *, report: bool = False) -> None:

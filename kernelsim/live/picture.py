@@ -20,6 +20,8 @@ from kernelsim.units import GIB, KIB, MIB, PAGE_SIZE, format_duration, scaled
 
 KEYS: Final = "space pause  s step  [ ] its length  - + speed  c full speed  ↑↓ scroll  q end"
 OVER: Final = "the run is over  ↑↓ scroll  q leave"
+GUEST_KEYS: Final = KEYS.replace("q end", "q leave")
+GUEST_OVER: Final = "the run is over  q leave"
 ZONES_MAX: Final = 8
 LOCKS_MAX: Final = 3
 BAR_CELLS: Final = 28
@@ -71,6 +73,7 @@ class Scene:
         reached_ns: Virtual time that passed in a second, of late.
         end: How the run ended; empty while it goes on.
         first: The process at the top of the list.
+        is_guest: Who sees it did not start the run.
     """
 
     title: str
@@ -80,6 +83,7 @@ class Scene:
     reached_ns: int
     end: str
     first: int
+    is_guest: bool = False
 
 
 def picture(scene: Scene, width: int, height: int) -> Text:
@@ -90,7 +94,8 @@ def picture(scene: Scene, width: int, height: int) -> Text:
     lines += [Text(), *task_lines(scene, width, max(room - 1, 1))]
     lines = lines[: height - 1]
     lines += [Text()] * (height - 1 - len(lines))
-    lines.append(Text(OVER if scene.end else KEYS, style="reverse"))
+    keys, over = (GUEST_KEYS, GUEST_OVER) if scene.is_guest else (KEYS, OVER)
+    lines.append(Text(over if scene.end else keys, style="reverse"))
     for line in lines:
         line.no_wrap = True
         line.truncate(width, overflow="ellipsis")

@@ -58,6 +58,7 @@ class Watch:
         canvas: What to draw on.
         pace: How time goes on.
         title: What runs where.
+        is_guest: It came to a run that others started: it leaves without ending it.
         wall_ns: The clock of the person.
 
     Attributes:
@@ -72,6 +73,7 @@ class Watch:
         canvas: Canvas,
         pace: Pace,
         title: str,
+        is_guest: bool = False,
         wall_ns: Callable[[], int] = perf_counter_ns,
     ) -> None:
         self.view: View | None = None
@@ -81,6 +83,7 @@ class Watch:
         self._canvas = canvas
         self._pace = pace
         self._title = title
+        self._is_guest = is_guest
         self._wall_ns = wall_ns
         self._before: View | None = None
         self._redraw_ns = 0
@@ -136,7 +139,7 @@ class Watch:
     def _press(self, key: str) -> None:
         pace = self._pace
         if key in {QUIT, "\x03"}:
-            self._has_quit = True
+            self._has_quit = not self._is_guest
         elif key in SCROLL:
             nr_tasks = len(self.view.tasks) if self.view else 0
             self._first = max(min(self._first + SCROLL[key], nr_tasks - 1), 0)
@@ -184,5 +187,6 @@ class Watch:
             reached_ns=self._reached_ns,
             end=self._end,
             first=self._first,
+            is_guest=self._is_guest,
         )
         self._canvas.show(picture(scene, *self._canvas.size))

@@ -191,6 +191,7 @@ def run(
     schedule_seed: int | None = None,
     settings: Mapping[str, object] | None = None,
     mempolicy: str | None = None,
+    damon: int | str | None = None,
     burst_pages: int | None = None,
     trace: Sequence[str] = (),
     check: bool = False,
@@ -207,6 +208,7 @@ def run(
         schedule_seed: Another legal order of simultaneous events.
         settings: Tunables, as {"vm.swappiness": 10}.
         mempolicy: Memory policy of processes that ask for none, as "interleave:0-1".
+        damon: Whose memory accesses DAMON watches: a pid, a comm, or "all".
         burst_pages: Most pages in one event of the log.
         trace: Page-level tracepoints to log, as words of `--trace`.
         check: Check all invariants meanwhile.
@@ -236,6 +238,7 @@ def run(
         schedule_seed=schedule_seed,
         settings=tuple(f"{key}={setting_text(value)}" for key, value in (settings or {}).items()),
         mempolicy=mempolicy,
+        damon=None if damon is None else str(damon),
         burst_pages=burst_pages,
         trace=tuple(trace),
         check=check,

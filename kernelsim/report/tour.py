@@ -132,7 +132,8 @@ def outcome_of(row: TourRow, ran: Ran | None, language: str) -> Outcome:
     words = WORDS[language]
     if ran is None:
         return Outcome(row, [], "")
-    found = [match[0] for match in re.finditer(row.ours, ran.output, re.MULTILINE)]
+    lines = [match[0] for match in re.finditer(row.ours, ran.output, re.MULTILINE)]
+    found = [row.line(line, language) for line in lines]
     if ran.status:
         return Outcome(row, found, f"{words['status']} {ran.status}: {ran.complaint}")
     if row.ours and not found:

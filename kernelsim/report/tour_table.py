@@ -1,7 +1,9 @@
 """The rows of the tour: what the mission asks for, what shows it, and what to look at.
 
 Source: `tour.toml` beside the workloads, one table a row of the mission, in the order of the study
-that it comes from. What is shown to people is there in English and, with `_zh`, in Chinese.
+that it comes from. What is shown to people is there in English and, with `_zh`, in Chinese. What
+a command prints is English: for its figure `tour_zh.toml` has a list a row of pairs, an expression
+and what is put for it in a line of the figure.
 Interface: `read_rows`.
 """
 
@@ -16,10 +18,13 @@ import attrs
 from kernelsim.errors import ConfigError, UserError
 
 FILE: Final = "tour.toml"
+WORDS_FILE: Final = "tour_{}.toml"  # by language
 LANGUAGES: Final = ("en", "zh")
 STATES: Final = ("works", "partly", "open")
 SHOWN: Final = ("what", "note", "linux", "look", "missing")  # each in every language
 PLAIN: Final = ("state", "run", "ours")
+GROUP: Final = re.compile(r"\\(\d+)")  # in what is put for an expression
+Swaps = tuple[tuple[re.Pattern[str], str], ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +37,7 @@ class TourRow:
         run: What shows it, as behind `kernelsim`; "" if nothing does yet.
         ours: A regular expression for the lines of its output that are the row's figure.
         texts: What people read, by (kind of SHOWN, language); without those that are not there.
+        swaps: What is put for what in a line of its figure, in turn, by language.
     """
 
     name: str
@@ -39,10 +45,17 @@ class TourRow:
     run: str
     ours: str
     texts: Mapping[tuple[str, str], str]
+    swaps: Mapping[str, Swaps] = attrs.field(factory=dict)
 
     def text(self, kind: str, language: str) -> str:
         """Return a text of the row; "" if it has none."""
         return self.texts.get((kind, language), "")
+
+    def line(self, printed: str, language: str) -> str:
+        """Return a line of its figure in a language."""
+        for pattern, put in self.swaps.get(language, ()):
+            printed = pattern.sub(put, printed)
+        return printed
 
 
 def folder_of_workloads(given: Path | None) -> Path:
@@ -66,11 +79,62 @@ def read_rows(folder: Path) -> list[TourRow]:
         ConfigError: One is not as it should be.
     """
     path = folder / FILE
+    rows = [row_of(path, name, table) for name, table in read_table(path).items()]
+    for language in LANGUAGES:
+        words = folder / WORDS_FILE.format(language)
+        if words.is_file():
+            rows = translated(rows, words, language)
+    return rows
+
+
+def read_table(path: Path) -> dict[str, object]:
+    """Read a file of TOML.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    return [row_of(path, name, table) for name, table in tables.items()]
+
+
+def translated(rows: Sequence[TourRow], path: Path, language: str) -> list[TourRow]:
+    """Return the rows with what is put for what in their figures.
+
+    Raises:
+        ConfigError: It says so of no row, or is no list of pairs, or an expression is wrong.
+    """
+    table = read_table(path)
+    for name in table:
+        if name not in {row.name for row in rows}:
+            raise ConfigError(name, None, f"is no row of {FILE}", path)
+    return [
+        attrs.evolve(row, swaps={language: swaps_of(path, row.name, table.get(row.name, []))})
+        for row in rows
+    ]
+
+
+def swaps_of(path: Path, name: str, pairs: object) -> Swaps:
+    """Return the pairs of a row, checked."""
+    rule = "must be a list of pairs: an expression, and what is put for it"
+    if not isinstance(pairs, list):
+        raise ConfigError(name, pairs, rule, path)
+    found = []
+    for pair in pairs:
+        match pair:
+            case [str(text), str(put)]:
+                pass
+            case _:
+                raise ConfigError(name, pair, rule, path)
+        try:
+            pattern = re.compile(text)
+        except re.error as error:
+            raise ConfigError(name, text, f"is no expression: {error}", path) from error
+        if any(int(group) > pattern.groups for group in GROUP.findall(put)):
+            raise ConfigError(name, put, f"names a group that {text} has not", path)
+        found.append((pattern, put))
+    return tuple(found)
 
 
 def row_of(path: Path, name: str, table: object) -> TourRow:
@@ -92,7 +156,9 @@ def row_of(path: Path, name: str, table: object) -> TourRow:
     row = TourRow(
         name=name,
         texts=texts,
-        **{key: str(table.get(key, "")) for key in PLAIN},
+        state=str(table.get("state", "")),
+        run=str(table.get("run", "")),
+        ours=str(table.get("ours", "")),
     )
     check_row(path, row)
     return row

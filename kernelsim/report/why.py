@@ -274,7 +274,10 @@ def within(slices: Sequence[Slice], each: Slice) -> int:
 
 
 def merged(parts: Sequence[Cause]) -> list[Cause]:
-    """Put parts of one name and without parts of their own together, where the first stood."""
+    """Put parts of one name and without parts of their own together, where the first stood.
+
+    More is told of the longest of them.
+    """
     found: dict[tuple[str, int], Cause] = {}
     for number, part in enumerate(parts):
         place = (part.name, number if part.parts else -1)
@@ -282,13 +285,8 @@ def merged(parts: Sequence[Cause]) -> list[Cause]:
         if before is None:
             found[place] = part
             continue
-        found[place] = Cause(
-            part.name,
-            before.ns + part.ns,
-            before.nr + part.nr,
-            max(before.longest_ns, part.longest_ns),
-            tuple(dict.fromkeys((*before.notes, *part.notes))),
-        )
+        longest = max(before, part, key=lambda each: each.longest_ns)
+        found[place] = attrs.evolve(longest, ns=before.ns + part.ns, nr=before.nr + part.nr)
     return list(found.values())
 
 

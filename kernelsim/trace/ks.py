@@ -189,6 +189,19 @@ class ks_io_wait(Tracepoint, frozen=True):
     wait_ns: Annotated[int, Field("long", "slept", "ns")]
 
 
+class ks_sleep(Tracepoint, frozen=True):
+    """A task slept for another's work, where no event of Linux's own says so."""
+
+    when: ClassVar[str] = "end of the sleep; it began wait_ns before"
+
+    why: Annotated[
+        str,
+        Field("char[]", "pfmemalloc, mempool, page read, migration, mmap_lock, oom, aging, reaped"),
+    ]
+    of: Annotated[str, Field("char[]", "whom it waited for, or whose; empty if nobody's")]
+    wait_ns: Annotated[int, Field("long", "slept", "ns")]
+
+
 class ks_process_start(Tracepoint, frozen=True):
     """A process began."""
 

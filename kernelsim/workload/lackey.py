@@ -23,7 +23,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelsim.workload.lackey_lines import Columns, ascending_pages, read_accesses
+from kernelsim.workload.lackey_lines import Columns, LeftOut, ascending_pages, read_accesses
 
 SUFFIXES: Final = (".lackey", ".lackey.gz")
 BLOCK_BYTES: Final = 1 << 20  # bytes read at once; a visit ends where a block ends
@@ -125,17 +125,20 @@ def lackey_footprint(path: Path) -> LackeyFootprint:
     return LackeyFootprint(nr_lines, nr_runs, int(pages.size), int(written.size))
 
 
-def regions_of(path: Path, *, gap_pages: int = REGION_GAP_PAGES) -> tuple[AddressRegion, ...]:
+def regions_of(
+    path: Path, *, gap_pages: int = REGION_GAP_PAGES, left_out: LeftOut | None = None
+) -> tuple[AddressRegion, ...]:
     """Return the address ranges to map before a replay, ascending.
 
     A trace has no mmap calls: a first pass over it finds the pages it touches, pages with no more
-    than `gap_pages` untouched ones between them share a region, and the second pass replays.
+    than `gap_pages` untouched ones between them share a region, and the second pass replays. Lines
+    that are none of lackey's are counted in `left_out`.
 
     Raises:
         RecordingError: as `read_lackey`.
     """
     pages = written = executed = np.empty(0, np.int64)
-    for runs in _read_runs(path, BLOCK_BYTES):
+    for runs in _read_runs(path, BLOCK_BYTES, left_out):
         pages = np.union1d(pages, _pages_of(runs, runs.kind >= 0))
         written = np.union1d(written, _pages_of(runs, runs.kind & 1 != 0))
         executed = np.union1d(executed, _pages_of(runs, runs.kind & 2 != 0))
@@ -163,9 +166,9 @@ def _pages_of(runs: _Runs, wanted: NDArray[np.bool_]) -> Columns:
     return ascending_pages(runs.vpn[wanted], runs.nr_pages[wanted])
 
 
-def _read_runs(path: Path, block_bytes: int) -> Iterator[_Runs]:
+def _read_runs(path: Path, block_bytes: int, left_out: LeftOut | None = None) -> Iterator[_Runs]:
     """Yield the runs of each block of the trace."""
-    for accesses in read_accesses(path, block_bytes):
+    for accesses in read_accesses(path, block_bytes, left_out):
         visits = _visits(accesses.vpn, accesses.store, accesses.fetch)
         yield _join(visits, accesses.nr_lines)
 

@@ -1,8 +1,10 @@
 """Read the access lines of memory traces that valgrind's lackey has written.
 
 A trace line is one access: two letters of kind (`I ` fetch, ` L` load, ` S` store, ` M` load and
-store), a blank, the hex address, a comma, the size in bytes. Lines between two equal marks
-(`==pid==`) are valgrind's own talk and are skipped. Files that end in `.gz` are unpacked.
+store), a blank, the hex address, a comma, the size in bytes; blanks and a carriage return may
+follow. Lines between two equal marks (`==pid==`) are valgrind's own talk and are skipped, and so
+are those of superblocks (`SB 04001000`). Other lines that do not begin as an access does are what
+the program printed beside it: they are left out and counted. Files that end in `.gz` are unpacked.
 
 A file is read in blocks of whole lines, and a block is parsed in columns, not line by line.
 
@@ -23,9 +25,11 @@ from kernelsim.errors import RecordingError
 from kernelsim.units import PAGE_SHIFT
 from kernelsim.workload.recording_text import DAMAGED, WHOLE_GZIP, open_bytes
 
+SHOWN_BYTES: Final = 40
 LINE_BYTES_MAX: Final = 4096  # bytes; a longer line is no trace line
 
-COMMENT: Final = re.compile(rb"(==|--|\*\*)\d+\1")
+COMMENT: Final = re.compile(rb"(==|--|\*\*)\d+\1|SB [0-9a-f]+\s*$")
+BLANKS: Final = np.frombuffer(b" \t\r", np.uint8)
 SIZE_DIGITS_MAX: Final = 4
 ADDRESS_DIGITS_MAX: Final = 16
 NO_DIGIT: Final = 255
@@ -46,21 +50,56 @@ class PageAccesses:
     """Access lines of the block."""
 
 
-def read_accesses(path: Path, block_bytes: int) -> Iterator[PageAccesses]:
+@attrs.define
+class LeftOut:
+    """Lines of a trace that are neither lackey's nor valgrind's.
+
+    Attributes:
+        nr: How many.
+        line: The number of the first.
+        text: Its first characters.
+    """
+
+    nr: int = 0
+    line: int = 0
+    text: str = ""
+
+    def add(self, block: bytes, starts: Columns, ends: Columns, first_line: int) -> None:
+        """Count lines of a block.
+
+        Args:
+            block: The block.
+            starts: Where each of its lines begins; of those that are left out
+            ends: the end, of others -1.
+            first_line: The number of the block's first line.
+        """
+        others = np.flatnonzero(ends >= 0)
+        if others.size and not self.nr:
+            at = int(others[0])
+            self.line = first_line + at
+            self.text = block[starts[at] : ends[at]][:SHOWN_BYTES].decode(errors="replace")
+        self.nr += int(others.size)
+
+
+def read_accesses(
+    path: Path, block_bytes: int, left_out: LeftOut | None = None
+) -> Iterator[PageAccesses]:
     """Yield the accesses of each block of whole lines.
 
     Args:
         path: trace file, or `.gz` of one.
         block_bytes: bytes read at once.
+        left_out: counts the lines that are left out.
 
     Raises:
-        RecordingError: the file is missing, empty, binary, cut short, has a malformed line or no
-            access at all. Blocks before that have been yielded by then.
+        RecordingError: the file is missing, empty, binary, cut short, has a malformed access or
+            none at all. Blocks before that have been yielded by then.
     """
     line = 1
     nr_lines = 0
+    left_out = LeftOut() if left_out is None else left_out
     for block in _whole_lines(path, block_bytes):
-        accesses = _parse_block(block, path, line)
+        accesses = _parse_block(block, path, line, left_out)
         line += block.count(b"\n")
         nr_lines += accesses.nr_lines
         yield accesses
@@ -99,17 +138,19 @@ def _whole_lines(path: Path, block_bytes: int) -> Iterator[bytes]:
         raise RecordingError(path, line, rule)
 
 
-def _parse_block(block: bytes, path: Path, first_line: int) -> PageAccesses:
+def _parse_block(block: bytes, path: Path, first_line: int, left_out: LeftOut) -> PageAccesses:
     """Parse a block of whole lines."""
     text = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(text == ord("\n"))
     starts = np.concatenate((np.zeros(1, np.int64), ends[:-1] + 1))
-    marks = text[starts]
-    comment = (marks == ord("=")) | (marks == ord("-")) | (marks == ord("*"))
-    for index in np.flatnonzero(comment).tolist():
-        if not COMMENT.match(block, starts[index], ends[index]):
-            raise _fault(block[starts[index] : ends[index]], path, first_line + index)
-    access = np.flatnonzero(~comment)
+    ends = _without_blanks(text, starts, ends)
+    is_access = _begin_as_accesses(text, starts, ends)
+    others = np.where(is_access | (ends == starts), -1, ends)
+    for index in np.flatnonzero(others >= 0).tolist():
+        if COMMENT.match(block, starts[index], ends[index]):
+            others[index] = -1
+    left_out.add(block, starts, others, first_line)
+    access = np.flatnonzero(is_access)
     address, size, store, fetch, good = _parse_lines(text, starts[access], ends[access])
     vpn = (address >> np.uint64(PAGE_SHIFT)).astype(np.int64)
     last_byte = address + (size - 1).astype(np.uint64)
@@ -122,6 +163,28 @@ def _parse_block(block: bytes, path: Path, first_line: int) -> PageAccesses:
         store, fetch = np.repeat(store, nr_pages), np.repeat(fetch, nr_pages)
         vpn = ascending_pages(vpn, nr_pages)
     return PageAccesses(vpn, store, fetch, int(access.size))
+
+
+def _without_blanks(text: NDArray[np.uint8], starts: Columns, ends: Columns) -> Columns:
+    """Return the ends of lines without the blanks, tabs and carriage returns before them."""
+    ends = ends.copy()
+    padded = np.flatnonzero(ends > starts)
+    while padded.size:
+        padded = padded[np.isin(text[ends[padded] - 1], BLANKS)]
+        ends[padded] -= 1
+        padded = padded[ends[padded] > starts[padded]]
+    return ends
+
+
+def _begin_as_accesses(
+    text: NDArray[np.uint8], starts: Columns, ends: Columns
+) -> NDArray[np.bool_]:
+    """Say of each line whether it begins with the kind of an access in three columns."""
+    head = [text[np.minimum(starts + i, text.size - 1)] for i in range(3)]
+    found = np.zeros(starts.size, np.bool_)
+    for kind in KINDS:
+        found |= (head[0] == kind[0]) & (head[1] == kind[1]) & (head[2] == kind[2])
+    return found & (ends - starts >= 3)  # noqa: PLR2004 - the three columns
 
 
 def ascending_pages(firsts: Columns, counts: Columns) -> Columns:
@@ -192,8 +255,6 @@ def _fault(line: bytes, path: Path, number: int) -> RecordingError:
     field, _, size = line[3:].partition(b",")
     if not line.isascii():
         rule = "must be text as lackey prints it"
-    elif line[:3] not in KINDS:
-        rule = "a line starts with its kind in three columns (I, L, S or M)"
     elif not re.fullmatch(rb"[0-9a-f]{1,16}", field):
         rule = "the address must be 1 to 16 lower-case hex digits"
     elif not re.fullmatch(rb"[0-9]{1,4}", size) or not int(size):

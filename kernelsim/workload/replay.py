@@ -25,6 +25,7 @@ from kernelsim.mm.space.mmap import MMAP_MIN_ADDR
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 from kernelsim.workload.handle import ProcessHandle
 from kernelsim.workload.lackey import lackey_footprint, read_lackey, regions_of
+from kernelsim.workload.lackey_lines import LeftOut
 from kernelsim.workload.program import Program
 
 BATCH_ACCESSES: Final = 8192  # accesses handed to the process at once
@@ -37,6 +38,10 @@ class SpawningMachine(Protocol):
 
     async def spawn(self, name: str, program: Program | None = None) -> ProcessHandle:
         """Start a process."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Keep a line for the summary."""
         ...
 
 
@@ -99,7 +104,14 @@ def recording_workload(path: Path) -> Callable[[SpawningMachine], Awaitable[Repl
 
     async def main(machine: SpawningMachine) -> ReplayResult:
         handle = await machine.spawn(path.name.split(".")[0])
-        result = await replay(path)(handle)
+        left_out = LeftOut()
+        await map_regions(path, handle, left_out)
+        result = await replay_accesses(path, handle)
+        if left_out.nr:
+            machine.note(
+                f"{left_out.nr} lines of the recording are no accesses, as line {left_out.line}: "
+                f"{left_out.text!r}"
+            )
         if handle.exit_status is None:
             await handle.exit()
         return result
@@ -117,10 +129,10 @@ def replay(path: Path) -> Callable[[ProcessHandle], Awaitable[ReplayResult]]:
     return program
 
 
-async def map_regions(path: Path, handle: ProcessHandle) -> None:
+async def map_regions(path: Path, handle: ProcessHandle, left_out: LeftOut | None = None) -> None:
     """Map what a recording touches where it touches it."""
     task_size = handle.task_size
-    for region in regions_of(path):
+    for region in regions_of(path, left_out=left_out):
         start = region.vpn << PAGE_SHIFT
         end = start + (region.nr_pages << PAGE_SHIFT)
         if start < MMAP_MIN_ADDR or end > task_size:

@@ -100,6 +100,16 @@ def test_a_recording_is_told_by_its_lines(tmp_path, capsys):
     assert "page faults     1, 0 of them major" in out
 
 
+def test_a_recording_with_its_programs_output_is_told_by_its_lines(tmp_path, capsys):
+    """What the program printed is left out, and said to be."""
+    status, out, _ = run(
+        tmp_path, capsys, "trace.out", "hello\r\n S 10000008,8 \r\nSB 1\r\nbye\r\n"
+    )
+    assert status == cli.EXIT_DONE
+    assert "page faults     1, 0 of them major" in out
+    assert "2 lines of the recording are no accesses, as line 1: 'hello'" in out
+
+
 def test_each_of_several_passes_has_its_line(tmp_path, capsys):
     """Then the step its own; the faults of the passes add up to those of the step."""
     text = "memhog name:A mmap:a:1M touchw:a:0:1M:3 touchw:a\n"

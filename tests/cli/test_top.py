@@ -13,6 +13,7 @@ import time
 import pytest
 
 from kernelsim.cli import main as cli
+from kernelsim.live.door import Lines, Message, opened
 
 pytestmark = [pytest.mark.mission("B6")]
 
@@ -80,7 +81,8 @@ def at_terminal(tmp_path, monkeypatch):
             monkeypatch.setattr("sys.stdin", stdin)
             monkeypatch.setattr("sys.stdout", stdout)
             person.start()
-            status = cli.exit_status(["top", "hog.py", *words])
+            place = () if "out" in words[:1] else ("hog.py",)
+            status = cli.exit_status(["top", *place, *words])
         person.is_over = True
         person.join()
         monkeypatch.undo()
@@ -115,9 +117,52 @@ def test_q_interrupts(at_terminal, tmp_path, capsys):
     assert {"events.jsonl", "run.json", "proc"} <= {p.name for p in (tmp_path / "out").iterdir()}
 
 
+def test_top_of_a_directory_watches_a_run_elsewhere(at_terminal, tmp_path):
+    """It shows the run's screens, sends it the keys and the size; q only leaves."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/events.jsonl").write_text("")
+    listener = opened(tmp_path / "out")
+    said = []
+
+    def behind():
+        listener.setblocking(True)
+        lines = Lines(listener.accept()[0])
+        lines.send(Message(screen="[bold]machine[/bold] runs"))
+        while not lines.is_over:
+            got = lines.receive(1.0)
+            said.extend(got)
+            if any(each.keys for each in got):
+                lines.send(Message(screen="it pauses"))
+        lines.close()
+
+    run = threading.Thread(target=behind, daemon=True)
+    run.start()
+    status, person = at_terminal("out", presses=[("machine runs", "p"), ("it pauses", "q")])
+    run.join(SECONDS)
+    listener.close()
+
+    assert (cli.EXIT_DONE, []) == (status, person.presses)
+    assert said[0].size
+    assert [Message(keys=["p"])] == said[1:]
+
+
+def test_a_run_with_out_has_a_door(tmp_path, monkeypatch, capsys):
+    """It is there while the run goes on, and gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    look = "print(*[p.is_socket() for p in __import__('pathlib').Path('o').iterdir()])"
+    (tmp_path / "hog.py").write_text(HOG.replace('print("begun")', look))
+    assert cli.EXIT_DONE == cli.exit_status(["run", "hog.py", "--out", "o"])
+    assert "True" in capsys.readouterr().out
+    assert not any(path.is_socket() for path in (tmp_path / "o").iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["."], "must hold a run; there is no events.jsonl"),
+        (["ended"], "must be of a run that goes on: it is over"),
+        (["ended", "--paused"], "--paused = True: options are for a run that top starts"),
+        (["ended", "--seed", "2"], "ended': options are for a run that top starts"),
         (["hog.py"], "top needs a terminal"),
         (["hog.py", "--speed", "0s"], "--speed = '0s': must be more than 0"),
         (["hog.py", "--step", "soon"], "--step = 'soon'"),
@@ -128,6 +173,9 @@ def test_wrong_use_is_one_line(capsys, tmp_path, monkeypatch, words, told):
     """Without a terminal, with no speed, or without a machine there is nothing to watch."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hog.py").write_text(HOG)
+    (tmp_path / "ended").mkdir()
+    (tmp_path / "ended/events.jsonl").write_text("")
+    (tmp_path / "ended/run.json").write_text("{}")
     (tmp_path / "alone.py").write_text(
         "from kernelsim.workload import simulation\n"
         "@simulation\nasync def main(engine):\n    pass\n"

@@ -3,10 +3,12 @@
 import re
 import shlex
 import tomllib
+from typing import Final
 
 import pytest
 
 from kernelsim.cli.main import exit_status
+from kernelsim.report.tour_table import read_rows
 from tests.house_rules import TOP
 
 WORKLOADS = TOP / "workloads"
@@ -22,6 +24,14 @@ ours = '^the figure.*'
 look = "Look."
 look_zh = "看。"
 """
+WORDS = r"""
+Z1 = [['the figure', '数'], ['数 is (\d+)', '其数为 \1']]
+"""
+ENGLISH: Final = re.compile(r"[A-Za-z]{3,} [a-z]{2,} |\b(the|of|and|with|is|in|page|pages)\b")
+KERNELS: Final = re.compile(  # lines and words of the kernel's own
+    r"\S+\[\d+\]:? (segfault|general protection fault).*|remove_memory: .*|Cannot allocate memory|"
+    r"OOM killer|依次被杀：.*"
+)
 ONE = """from kernelsim.workload import workload
 
 
@@ -83,6 +93,56 @@ def test_columns_are_even_in_chinese(capsys, folder):
         "  成立\n"
         "\n"
     )
+
+
+def test_figures_have_chinese_words(capsys, folder, tmp_path):
+    """What is printed is taken over, in turn, by what stands beside the tour."""
+    place = folder()
+    (tmp_path / "workloads/tour_zh.toml").write_text(WORDS, encoding="utf-8")
+    assert 0 == exit_status(["tour", "--lang", "zh", "--workloads", place])
+    assert "  此处       其数为 42\n" in capsys.readouterr().out
+    assert 0 == exit_status(["tour", "--workloads", place])
+    assert "  here       the figure is 42\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("Z1 =", "Z2 =", "Z2 = None: is no row of tour.toml"),
+        ("[['the figure'", "['x'] #", "Z1 = 'x': must be a list of pairs"),
+        ("['数", "['', '', '数", "must be a list of pairs"),
+        ("is (", "is ((", "is no expression"),
+        ("\\1", "\\2", "names a group that"),
+    ],
+)
+def test_a_mistake_in_the_words_is_one_line(capsys, folder, tmp_path, old, new, told):
+    """It names the file and the row."""
+    place = folder()
+    assert old in WORDS
+    (tmp_path / "workloads/tour_zh.toml").write_text(WORDS.replace(old, new), encoding="utf-8")
+    assert 2 == exit_status(["tour", "--lang", "zh", "--workloads", place])
+    line = capsys.readouterr().err
+    assert (told in line, "tour_zh.toml" in line, line.count("\n")) == (True, True, 1)
+
+
+def figure_of(row):
+    """Return the lines of a row's figure in what is kept beside the workloads, if it is."""
+    commands = [command.split() for command in row.run.split(" && ")]
+    if not row.run or any(words[0] != "run" or "--out" in words for words in commands):
+        return []
+    texts = [(TOP / words[1]).with_suffix(".out").read_text(encoding="utf-8") for words in commands]
+    return [match[0] for match in re.finditer(row.ours, "".join(texts), re.MULTILINE)]
+
+
+def test_no_english_is_left_in_chinese_figures():
+    """Of what is kept beside the workloads: numbers, and the kernel's own names and lines."""
+    left = {
+        f"{row.name} {row.line(line, 'zh')}"
+        for row in read_rows(WORKLOADS)
+        for line in figure_of(row)
+        if ENGLISH.search(KERNELS.sub("", row.line(line, "zh")))
+    }
+    assert left == set()
 
 
 def test_a_row_that_does_not_hold_ends_with_exit_status_1(capsys, folder):

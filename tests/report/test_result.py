@@ -66,6 +66,22 @@ def test_a_run_that_fails_is_a_result_and_reads_back(here):
     assert "pgfault" in page
 
 
+async def waiter(machine):
+    """Write a little, then wait as long as DAMON adds up."""
+    process = await machine.spawn("waiter")
+    await process.touch(await process.mmap("1M"), write=True)
+    await machine.sleep("250ms")
+    return process.pid
+
+
+def test_damon_watches_whom_a_run_in_python_names():
+    """By pid, as a number, or by comm; nobody is watched unless asked for."""
+    for damon, is_watched in ((None, False), (100, True), ("waiter", True), ("other", False)):
+        ran = kernelsim.run(waiter, machine="tiny-64m", damon=damon)
+        assert ran.value == 100
+        assert (ran.events("damon_aggregated").nr_rows > 0) == is_watched
+
+
 def test_mistakes_name_what_is_wrong(here):
     """A directory without a run, an event, a counter, a machine that are not there."""
     with pytest.raises(ConfigError, match="must hold a run"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kernelsim.cli import main as cli
 from kernelsim.config.oom_report import OomTask
 from kernelsim.report.timeline.slices import DISK, Slice
-from kernelsim.report.why import within
+from kernelsim.report.why import Cause, merged, within
 from kernelsim.report.why_oom import badness, kills_of, ranking
 from tests.house_rules import TOP
 
@@ -43,6 +43,7 @@ LOG = [
     (210, "hog-100", "ks_fault", {**FAULT, "latency_ns": 200 * US, "io_ns": 60 * US}),
     (300, "thief-101", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "anon"}),
     (700, "hog-100", "ks_fault", {**FAULT, **MANY}),
+    (701, "hog-100", "ks_sleep", {"why": "pfmemalloc", "of": "kswapd0", "wait_ns": US}),
     (702, "hog-100", "ks_fault", {**FAULT, "latency_ns": 2 * US, "io_ns": 0, "kind": "wp"}),
 ]  # fmt: skip
 
@@ -82,6 +83,19 @@ def test_the_tree_of_a_fault(out, capsys):
     assert capsys.readouterr().out == TREE
     assert cli.exit_status(["inspect", out, "--why", "hog-*@100us"]) == cli.EXIT_DONE
     assert capsys.readouterr().out == TREE
+
+
+def test_a_task_that_waits_for_kswapd_is_told_to(out, capsys):
+    """What it waits for before it may reclaim is no work of its own."""
+    assert cli.exit_status(["explain", "fault", out, "hog-100@702us"]) == cli.EXIT_DONE
+    waits = "1 us  50.0%    throttled: waits until kswapd0 has freed half of min"
+    assert waits in capsys.readouterr().out
+
+
+def test_of_many_waits_of_a_kind_the_longest_is_told_more_of():
+    """Notes of all of them would be a list that nobody reads."""
+    parts = [Cause("w", ns, 1, ns, (f"{ns} note",)) for ns in (3, 9, 9, 5)]
+    assert merged(parts) == [Cause("w", 26, 4, 9, ("9 note",))]
 
 
 def test_the_slowest_are_listed_with_their_selectors(out, capsys):

@@ -2,10 +2,11 @@
 
 import gzip
 
+import numpy as np
 import pytest
 
 from kernelsim.errors import RecordingError
-from kernelsim.workload.lackey_lines import read_accesses
+from kernelsim.workload.lackey_lines import LeftOut, read_accesses
 from tests.lackey_trace import HEADER, line_of, write_trace
 
 GOOD = line_of("L", 0x1000, 8)
@@ -26,7 +27,6 @@ def test_lines_become_columns(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line", "rule"),
     [
-        (GOOD + "X  00001000,8\n", 2, "kind in three columns"),
         (GOOD + GOOD + " L 0000zz00,8\n" + GOOD, 3, "hex digits"),
         (" L 0000100A,8\n", 1, "hex digits"),
         (" L ,8\n", 1, "hex digits"),
@@ -35,10 +35,8 @@ def test_lines_become_columns(tmp_path):
         (" L 00001000,\n", 1, "a comma and a size"),
         (" L 00001000,x\n", 1, "a comma and a size"),
         (" L 00001000,0\n", 1, "a comma and a size"),
-        (" L 00001000,8 \n", 1, "a comma and a size"),
-        (GOOD + "\n" + GOOD, 2, "kind in three columns"),
-        (GOOD + "== not valgrind\n", 2, "kind in three columns"),
-        (GOOD + "the program's own words\n", 2, "kind in three columns"),
+        (" L 00001000, 8\n", 1, "a comma and a size"),
+        ("the program's own words\nX  00001000,8\n", 3, "at least one access"),
         (" L ffffffffffffffff,8\n", 1, "64-bit address space"),
         (GOOD + " L 000010", 2, "cut short"),
         (GOOD + " L 00001000,8", 2, "cut short"),
@@ -58,6 +56,33 @@ def test_faults_name_file_line_and_rule(tmp_path, text, line, rule):
 
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_terminal_or_the_program_adds_changes_nothing(tmp_path):
+    """Carriage returns, trailing blanks, superblocks, empty lines, output: the same accesses."""
+    lines = [line_of("I", 0x1000, 4), line_of("L", 0x2FFC, 8), line_of("S", 0x5000, 8)]
+    plain = write_trace(tmp_path, HEADER + "".join(lines))
+    others = [
+        "hello\n",
+        "== not valgrind\n",
+        "X  00001000,8\n",
+        "L 1,8\n",
+        "I\n",
+        "gr\xfc\xdfe\r\n",
+    ]
+    mixed = "".join(
+        f"SB 0400{n}000 \n{other}{line.strip(chr(10))}{' ' * n}\t\r\n\r\n"
+        for n, (line, other) in enumerate(zip(lines, others[:3], strict=True))
+    )
+    text = others[3] + HEADER.replace("\n", "\r\n") + mixed + others[4] + others[5]
+    for block_bytes in (64, 4000):
+        [*told], left_out = read_accesses(plain, 4000), LeftOut()
+        seen = list(read_accesses(write_trace(tmp_path, text, "m.lackey"), block_bytes, left_out))
+        for name in ("vpn", "store", "fetch"):
+            expected = getattr(told[0], name).tolist()
+            assert expected == np.concatenate([getattr(each, name) for each in seen]).tolist()
+        assert sum(each.nr_lines for each in seen) == len(lines)
+        assert (left_out.nr, left_out.line, left_out.text) == (len(others), 1, "L 1,8")
 
 
 def test_faults_count_lines_across_blocks(tmp_path):

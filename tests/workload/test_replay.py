@@ -80,7 +80,7 @@ def test_a_recording_larger_than_its_machine_swaps(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "line", "rule"),
     [
-        ([" L 10001000,8", "nonsense"], 2, "kind in three columns"),
+        (["nonsense", "SB 4001000"], 3, "must hold at least one access"),
         ([" L 10001000,8", " S 1000xyz0,8"], 2, "lower-case hex"),
         ([" L 00000010,8"], None, "accesses must lie in 0x10000 to 0x7ffffffff000"),
         (["==1== nothing"], 2, "must hold at least one access"),

@@ -21,6 +21,7 @@ from kernelsim.mm.reclaim.vmscan import snapshot_refaults
 from kernelsim.mm.reclaim.vmscan_compact import compaction_ready
 from kernelsim.mm.reclaim.vmscan_direct import allow_direct_reclaim, direct_reclaim_goes_on
 from kernelsim.mm.reclaim.vmscan_throttle import made_progress, should_throttle_noprogress
+from kernelsim.trace.ks import ks_sleep
 from kernelsim.trace.vmscan import mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end
 
 
@@ -104,9 +105,10 @@ async def _throttle_direct_reclaim(current: Current, zonelist: tuple[int, ...]) 
     if allowed():
         return False
     kernel.mem.vm_event[PGSCAN_DIRECT_THROTTLE] += 1
-    queue = kernel.throttle_queue(nid, PFMEMALLOC_WAIT)
+    queue, began_ns = kernel.throttle_queue(nid, PFMEMALLOC_WAIT), kernel.engine.now_ns
     async with task.off_cpu():
         while not allowed() and not task.killed:
             rouse_kswapd(kernel, nid)
             await queue.wait()
+    trace(task, ks_sleep("pfmemalloc", f"kswapd{nid}", kernel.engine.now_ns - began_ns))
     return task.killed

@@ -9,7 +9,9 @@ from kernelsim.actors.core.bio_pool import is_used_up
 from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.task import Task
+from kernelsim.actors.tracing import trace
 from kernelsim.mm.core.slab_cache import BIO
+from kernelsim.trace.ks import ks_sleep
 
 
 async def mempool_alloc(kernel: Kernel, task: Task) -> None:
@@ -24,4 +26,6 @@ async def mempool_alloc(kernel: Kernel, task: Task) -> None:
         await settle_slabs(current)
         await retry_slabs(current, BIO)
         if is_used_up(slabs):
+            began_ns = kernel.engine.now_ns
             await kernel.bio_pool.wait(task)
+            trace(task, ks_sleep("mempool", "swap", kernel.engine.now_ns - began_ns))

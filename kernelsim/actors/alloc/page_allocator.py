@@ -23,6 +23,7 @@ from kernelsim.actors.core.free_pages import drain_all_pages
 from kernelsim.actors.core.task import Task
 from kernelsim.actors.messages.node import AllocPages
 from kernelsim.actors.messages.oom_killer import OutOfMemory
+from kernelsim.actors.tracing import trace
 from kernelsim.mm.core.mem import (
     I64,
     SWAP_CLUSTER_MAX,
@@ -45,6 +46,7 @@ from kernelsim.mm.page.page_alloc import (
 )
 from kernelsim.mm.reclaim.vmscan_direct import ReclaimRetry
 from kernelsim.mm.space.mmap import VmArea
+from kernelsim.trace.ks import ks_sleep
 
 # Operators of flags take a microsecond each.
 GFP_NORETRY: Final = int(Gfp.NORETRY)
@@ -214,9 +216,11 @@ async def out_of_memory(current: Current, context: AllocContext, order: int = 0)
     message = OutOfMemory(
         context.gfp, task.name, task.pid, context.nodemask, task.cpu.number, order
     )
+    began_ns = kernel.engine.now_ns
     async with task.off_cpu():
         await kernel.oom_killer.ask(message)
         await kernel.engine.sleep(kernel.spec.latency.timer_tick_ns)
+    trace(task, ks_sleep("oom", "", kernel.engine.now_ns - began_ns))
 
 
 def alloc_context(current: Current, gfp: Gfp) -> AllocContext:

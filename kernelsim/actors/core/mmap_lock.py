@@ -21,8 +21,10 @@ from contextlib import asynccontextmanager
 import attrs
 
 from kernelsim.actors.core.task import Task
+from kernelsim.actors.tracing import trace
 from kernelsim.sim.engine import Engine
 from kernelsim.sim.locks import FifoServer
+from kernelsim.trace.ks import ks_sleep
 
 
 @attrs.define(eq=False)
@@ -83,11 +85,13 @@ class MmapLock:
         self._grant()
         if not ticket.waits():
             return True
-        began_ns = self._engine.now_ns
+        began_ns, holder = self._engine.now_ns, min(self._holders, default="another")
         async with ticket.task.off_cpu():
             while ticket.waits() and not (killable and ticket.task.killed):
                 await self._queue.wait()
-        self._account.add_wait(self._engine.now_ns - began_ns)
+        wait_ns = self._engine.now_ns - began_ns
+        self._account.add_wait(wait_ns)
+        trace(ticket.task, ks_sleep("mmap_lock", holder, wait_ns))
         if not ticket.waits():
             return True
         self._waiting.remove(ticket)

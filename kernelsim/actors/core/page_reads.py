@@ -10,7 +10,9 @@ Units: page indexes, ns.
 from contextlib import nullcontext
 
 from kernelsim.actors.core.current import Current
+from kernelsim.actors.tracing import trace
 from kernelsim.mm.core.mem import PG_workingset
+from kernelsim.trace.ks import ks_sleep
 
 
 async def wait_on_page_read(current: Current, key: int, pfn: int) -> bool:
@@ -29,5 +31,7 @@ async def wait_on_page_read(current: Current, key: int, pfn: int) -> bool:
         async with task.off_cpu(in_iowait=True):
             while key in reads:
                 await reads[key].wait()
-    task.waits.io_ns += kernel.engine.now_ns - began_ns
+    wait_ns = kernel.engine.now_ns - began_ns
+    task.waits.io_ns += wait_ns
+    trace(task, ks_sleep("page read", "", wait_ns))
     return True

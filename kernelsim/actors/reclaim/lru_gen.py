@@ -62,7 +62,7 @@ from kernelsim.mm.reclaim.throttle_reason import LRU_GEN_WAIT
 from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.vm_flags import VM_ACCESS_FLAGS, VM_READ_HINTS, VM_SPECIAL, VmFlag
-from kernelsim.trace.ks import ks_lru_gen
+from kernelsim.trace.ks import ks_lru_gen, ks_sleep
 from kernelsim.units import NS_PER_MS, PAGE_SHIFT
 
 TABLES_AT_ONCE: Final = 8  # page tables walked before others may run
@@ -239,9 +239,11 @@ class LruGenReclaimer:
         queue = kernel.throttle_queue(nid, LRU_GEN_WAIT)
         if not success:
             if sc.priority <= DEF_PRIORITY - 2:
+                began_ns = kernel.engine.now_ns
                 async with task.off_cpu():
                     while max_seq >= state[LG_MAX_SEQ] and not task.killed:
                         await queue.wait()
+                trace(task, ks_sleep("aging", f"node {nid}", kernel.engine.now_ns - began_ns))
             return max_seq < int(state[LG_MAX_SEQ])
         while not await kernel.nodes[nid].ref.ask(IncMaxSeq(can_swap, task.cpu.name)):
             await task.cond_resched()

@@ -33,6 +33,16 @@ IO_WAITS: Final = {  # why a task slept, by the word of ks_io_wait
     "queue": "waits for room in the queue of {}",
     "writeback": "waits for a page that is written to {}",
 }
+SLEEP_NAMES: Final = {  # the same of ks_sleep
+    "pfmemalloc": "throttled: waits until {} has freed half of min",
+    "mempool": "waits for a bio of {}: there is no memory for one more",
+    "page read": "waits for a page that is already being read",
+    "migration": "waits for a page that is being moved",
+    "mmap_lock": "waits for mmap_lock: {} held it",
+    "oom": "waits for the OOM killer",
+    "aging": "waits until another task has aged {}",
+    "reaped": "waits until its memory has been reaped",
+}
 SLEEPS: Final = {DISK, STALL}  # the task is off its CPU
 FLAGGED: Final = {  # events that are a moment, with the name it has on its track
     "ks_watermark": "watermark",
@@ -101,6 +111,7 @@ class TimelineMaker:
     _began: dict[str, int] = attrs.field(factory=dict)  # actor to when its reclaim or writing did
     _rounds: dict[str, Round] = attrs.field(factory=dict)
     _wakers: dict[int, tuple[int, ...]] = attrs.field(factory=dict)  # node to flows
+    _read_ends: dict[str, int] = attrs.field(factory=dict)  # actor to when its last read did
     _on_cpu: dict[str, tuple[str, int]] = attrs.field(factory=dict)  # CPU to task, since when
     _ran: list[Slice] = attrs.field(factory=list)
     _gone: dict[str, list[tuple[int, int]]] = attrs.field(factory=dict)  # tasks that have ended
@@ -120,6 +131,7 @@ class TimelineMaker:
             "balance_dirty_pages": self._paused,
             "ks_swapin": self._read,
             "ks_io_wait": self._io_wait,
+            "ks_sleep": self._sleeps,
             "ks_readpages": self._read,
             "ks_lock_wait": self._lock_wait,
             "ks_sched_switch": self._switch,
@@ -226,6 +238,7 @@ class TimelineMaker:
 
     def _read(self, event: Event, fields: Fields) -> None:
         flow = self._new_flow()
+        self._read_ends[event.actor] = event.t_ns
         start_ns = event.t_ns - fields["latency_ns"]
         name, disk = f"waits for {fields['dev']}", fields["dev"]
         self.slices += (
@@ -236,6 +249,12 @@ class TimelineMaker:
     def _io_wait(self, event: Event, fields: Fields) -> None:
         name = IO_WAITS[fields["why"]].format(fields["dev"])
         self._add(event, fields["wait_ns"], name, DISK)
+
+    def _sleeps(self, event: Event, fields: Fields) -> None:
+        if fields["why"] == "page read" and self._read_ends.get(event.actor) == event.t_ns:
+            return  # for what it read itself: that is told already
+        name = SLEEP_NAMES[fields["why"]].format(fields["of"])
+        self._add(event, fields["wait_ns"], name, STALL)
 
     def _lock_wait(self, event: Event, fields: Fields) -> None:
         lock, user = fields["lock"], fields["user"]

@@ -68,6 +68,8 @@ def _kind_by_content(path: Path) -> Kind:
         return "python"
     if _has_oom_report(path):
         return "oom"
+    if any(LACKEY.fullmatch(line) for line in lines[:RECORDED_LINES]):  # its program printed, too
+        return "lackey"
     told = [line for line in lines if line.lstrip("+-. ").strip()][:RECORDED_LINES]
     if any(fault_of(line, {}) is not None for line in told):
         return "faults"

@@ -126,6 +126,10 @@ def test_when_the_reserves_run_out_tasks_wait_for_kswapd_and_are_woken():
     done = run(small_machine(cpus=("0-1",), swap="32M"), main)
     assert done.result == 0
     assert done.vm_events["pgscan_direct_throttle"] > 0
+    slept = [each.fields for each in done.log.named("ks_sleep")]
+    waits_ns = [each["wait_ns"] for each in slept if each["why"] == "pfmemalloc"]
+    assert len(waits_ns) == done.vm_events["pgscan_direct_throttle"]
+    assert min(waits_ns) > 0
 
 
 def test_a_throttled_task_that_is_killed_goes_on_to_die():

@@ -1,5 +1,6 @@
 """Tests of slices made of events, and of how those of a track fit into each other."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from kernelsim.report.sinks import Event
 from kernelsim.report.timeline.nesting import lanes, nested
-from kernelsim.report.timeline.slices import Slice, TimelineMaker, awake, gaps
+from kernelsim.report.timeline.slices import SLEEP_NAMES, STALL, Slice, TimelineMaker, awake, gaps
+from tests.house_rules import TOP
 
 SPANS = st.tuples(st.integers(0, 50), st.integers(0, 20)).map(
     lambda pair: Slice("t", pair[0], sum(pair), f"{pair}", "x")
@@ -132,3 +134,28 @@ def test_gaps_are_what_lies_between():
     """From 0 to the end, without the times given."""
     assert gaps([(2, 4), (3, 6), (8, 9)], 10) == [(0, 2), (6, 8), (9, 10)]
     assert gaps([(0, 10)], 10) == []
+
+
+def test_the_wait_for_an_own_read_is_drawn_once():
+    """Of another's read it is told that somebody else reads the page."""
+    sleep = {"why": "page read", "of": "", "wait_ns": 39}
+    maker = made((50, "p-100", "ks_swapin", SWAPIN), (50, "p-100", "ks_sleep", sleep))
+    assert [s.name for s in maker.slices if s.track == "p-100"] == ["waits for vda"]
+    maker = made((50, "q-101", "ks_swapin", SWAPIN), (50, "p-100", "ks_sleep", sleep))
+    names = [s.name for s in maker.slices if s.track == "p-100"]
+    assert names == ["waits for a page that is already being read"]
+
+
+def test_each_cause_of_a_sleep_has_a_name():
+    """Whatever the actors log as `ks_sleep` is drawn, and nothing else is expected."""
+    logged = {
+        why
+        for path in (TOP / "kernelsim/actors").rglob("*.py")
+        for why in re.findall(r'ks_sleep\(\s*"([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert logged == set(SLEEP_NAMES)
+    maker = TimelineMaker()
+    for why in SLEEP_NAMES:
+        maker.take(Event(9, "p-100", "ks_sleep", {"why": why, "of": "x", "wait_ns": 4}))
+    assert {(s.start_ns, s.end_ns, s.category) for s in maker.slices} == {(5, 9, STALL)}
+    assert len({s.name for s in maker.slices}) == len(SLEEP_NAMES)
