@@ -38,6 +38,7 @@ from kernelsim.mm.space.vma_map import VmaMap
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
 RLIM_INFINITY: Final = (1 << 64) - 1
+WORD_32: Final = 1 << 32
 ZeroSetup = Callable[[int, VmFlag], MappedFile | None]  # of pages and flags; None: not enough
 
 
@@ -144,7 +145,8 @@ class MmStruct:
         length = page_align(length)
         if length > 1 << 63 or len(self.map) > self.commit.sysctl.vm_max_map_count:
             return VmChange(-errno.ENOMEM)
-        if pgoff + (length >> PAGE_SHIFT) > 1 << 64 - PAGE_SHIFT:
+        # A page number of 64 bits cannot overflow: the offset that it is of is a word itself.
+        if self.map.task_size < WORD_32 <= pgoff + (length >> PAGE_SHIFT):
             return VmChange(-errno.EOVERFLOW)
         start = self.get_unmapped_area(address, length, map_flags, file, pgoff)
         if start < 0:

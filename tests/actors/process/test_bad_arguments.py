@@ -1,0 +1,45 @@
+"""Arguments of system calls that mean nothing: the errno is the one the kernel comes to first."""
+
+import errno
+
+import pytest
+
+from kernelsim.actors.process.calls.mapping import Mmap
+from kernelsim.actors.process.calls.mempolicy import Mbind, SetMempolicyHomeNode
+from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_INTERLEAVE
+from kernelsim.mm.space.vm_flags import MAP_ANONYMOUS, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED
+from tests.small_machine import PAGE, run, small_machine
+
+pytestmark = [pytest.mark.mission("V12")]
+
+WORD_MAX = (1 << 64) - 1  # as a length it is rounded up to 0
+WHERE = 0x1000_0000_0000
+FAR = WORD_MAX - PAGE + 1  # the last offset
+NOBODY = 99
+BAD = [
+    (SetMempolicyHomeNode(WHERE, PAGE, -1), errno.EINVAL),
+    (SetMempolicyHomeNode(WHERE, PAGE, -(1 << 31)), errno.EINVAL),
+    (SetMempolicyHomeNode(WHERE, WORD_MAX, 0), 0),
+    (Mbind(WHERE, WORD_MAX, MPOL_INTERLEAVE, (0,)), 0),
+    (Mbind(WHERE, 0, MPOL_BIND), 0),  # an empty range comes before nodes that make no policy,
+    (Mbind(WHERE, 0, MPOL_BIND, (-1,)), errno.EINVAL),  # but behind nodes that there cannot be,
+    (Mbind(WHERE, PAGE, MPOL_BIND, (1024,), move_all=True), errno.EINVAL),  # and so do rights
+    (Mbind(WHERE, PAGE, MPOL_BIND, (0,), move_all=True), errno.EPERM),
+    (Mmap(PAGE, fd=NOBODY, flags=MAP_PRIVATE | MAP_HUGETLB), errno.EBADF),
+    (Mmap(2 * PAGE, offset=FAR, flags=MAP_PRIVATE | MAP_ANONYMOUS), 0),  # means nothing there
+    (Mmap(2 * PAGE, offset=FAR, flags=MAP_SHARED | MAP_ANONYMOUS), 0),
+]
+
+
+def test_the_first_thing_that_is_wrong_is_told():
+    """Each call answers as Linux 6.1, in the order of its checks."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        process.uid = NOBODY
+        entry = machine.kernel.processes[process.pid]
+        return [await entry.ref.ask(value) for value, _ in BAD]
+
+    answers = run(small_machine(memory="8M"), main).result
+
+    assert [max(-answer, 0) for answer in answers] == [number for _, number in BAD]
