@@ -82,7 +82,7 @@ def _place(space, address, length, flags):
         return no("ENOMEM")
     if address % PAGE_SIZE:
         return no("EINVAL")
-    if address < LOW:
+    if address < LOW and not space.is_root:
         return no("EPERM")
     if flags & vm_flags.MAP_FIXED_NOREPLACE and space.inside(address, address + length):
         return no("EEXIST")

@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 
 from kernelsim.mm.core.kernel_objects import KernelObjects
-from kernelsim.mm.space.mmap import MappedFile, VmArea, VmChange, page_align
+from kernelsim.mm.space.mmap import MMAP_MIN_ADDR, MappedFile, VmArea, VmChange, page_align
 from kernelsim.mm.space.mmap_flags import flags_of_kind
 from kernelsim.mm.space.unmapped_area import get_unmapped_area, thp_get_unmapped_area
 from kernelsim.mm.space.util import OVERCOMMIT_NEVER, CommitAccount
@@ -177,9 +177,10 @@ class MmStruct:
         Source: Linux 6.1 mm/mmap.c:get_unmapped_area
         """
         where = (self.map, self.mmap_base, address, length, map_flags)
+        lowest = 0 if self.cap_sys_admin else MMAP_MIN_ADDR  # root has CAP_SYS_RAWIO, too
         if file is not None and file.is_on_disk:
-            return thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT)
-        return get_unmapped_area(*where)
+            return thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT, lowest=lowest)
+        return get_unmapped_area(*where, lowest=lowest)
 
     def mmap_region(self, vma: VmArea, zero_setup: ZeroSetup | None = None) -> VmChange:
         """Put a mapping in place of what is there, within the limits, and account for it.

@@ -20,7 +20,14 @@ LOW_END: Final = 0x8000_0000
 
 
 def thp_get_unmapped_area(
-    areas: VmaMap, mmap_base: int, address: int, length: int, map_flags: int, offset: int
+    areas: VmaMap,
+    mmap_base: int,
+    address: int,
+    length: int,
+    map_flags: int,
+    offset: int,
+    *,
+    lowest: int = MMAP_MIN_ADDR,
 ) -> int:
     """Choose where a mapping of a file goes: aligned as a huge page of it would have to be.
 
@@ -32,14 +39,21 @@ def thp_get_unmapped_area(
     is_fixed = map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)
     aligned = -(-offset // PMD_SIZE) * PMD_SIZE
     if not is_fixed and offset + length - aligned >= PMD_SIZE:
-        start = get_unmapped_area(areas, mmap_base, address, length + PMD_SIZE, map_flags)
+        nr_bytes = length + PMD_SIZE
+        start = get_unmapped_area(areas, mmap_base, address, nr_bytes, map_flags, lowest=lowest)
         if start >= 0:
             return start if start == address else start + (offset - start) % PMD_SIZE
-    return get_unmapped_area(areas, mmap_base, address, length, map_flags)
+    return get_unmapped_area(areas, mmap_base, address, length, map_flags, lowest=lowest)
 
 
 def get_unmapped_area(
-    areas: VmaMap, mmap_base: int, address: int, length: int, map_flags: int
+    areas: VmaMap,
+    mmap_base: int,
+    address: int,
+    length: int,
+    map_flags: int,
+    *,
+    lowest: int = MMAP_MIN_ADDR,
 ) -> int:
     """Choose where a mapping goes; return its address or a negative errno.
 
@@ -49,8 +63,9 @@ def get_unmapped_area(
         address: Where the caller wants it: a hint, but for MAP_FIXED; 0 for anywhere.
         length: Bytes, whole pages.
         map_flags: MAP_* bits.
+        lowest: The caller has no right to a place of its choice below this address.
 
-    Source: Linux 6.1 mm/mmap.c:get_unmapped_area,
+    Source: Linux 6.1 mm/mmap.c:get_unmapped_area, security/commoncap.c:cap_mmap_addr,
         arch/x86/kernel/sys_x86_64.c:arch_get_unmapped_area_topdown, mm/mmap.c:do_mmap
     """
     task_size = areas.task_size
@@ -61,7 +76,7 @@ def get_unmapped_area(
             return -errno.ENOMEM
         if address % PAGE_SIZE:
             return -errno.EINVAL
-        if address < MMAP_MIN_ADDR:
+        if address < lowest:
             return -errno.EPERM
         taken = areas.find_vma_intersection(address, address + length)
         if map_flags & MAP_FIXED_NOREPLACE and taken is not None:

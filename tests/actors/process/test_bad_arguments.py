@@ -7,7 +7,14 @@ import pytest
 from kernelsim.actors.process.calls.mapping import Mmap
 from kernelsim.actors.process.calls.mempolicy import Mbind, SetMempolicyHomeNode
 from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_INTERLEAVE
-from kernelsim.mm.space.vm_flags import MAP_ANONYMOUS, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED
+from kernelsim.mm.space.vm_flags import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_HUGETLB,
+    MAP_PRIVATE,
+    MAP_SHARED,
+)
+from kernelsim.workload.syscall import MappedRange
 from tests.small_machine import PAGE, run, small_machine
 
 pytestmark = [pytest.mark.mission("V12")]
@@ -16,6 +23,7 @@ WORD_MAX = (1 << 64) - 1  # as a length it is rounded up to 0
 WHERE = 0x1000_0000_0000
 FAR = WORD_MAX - PAGE + 1  # the last offset
 NOBODY = 99
+FIXED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
 BAD = [
     (SetMempolicyHomeNode(WHERE, PAGE, -1), errno.EINVAL),
     (SetMempolicyHomeNode(WHERE, PAGE, -(1 << 31)), errno.EINVAL),
@@ -25,6 +33,9 @@ BAD = [
     (Mbind(WHERE, 0, MPOL_BIND, (-1,)), errno.EINVAL),  # but behind nodes that there cannot be,
     (Mbind(WHERE, PAGE, MPOL_BIND, (1024,), move_all=True), errno.EINVAL),  # and so do rights
     (Mbind(WHERE, PAGE, MPOL_BIND, (0,), move_all=True), errno.EPERM),
+    (Mmap(PAGE, flags=FIXED), errno.EPERM),  # CAP_SYS_RAWIO may; below vm.mmap_min_addr
+    (Mmap(PAGE, address=15 * PAGE, flags=FIXED), errno.EPERM),
+    (Mmap(PAGE, address=16 * PAGE, flags=FIXED), 0),
     (Mmap(PAGE, fd=NOBODY, flags=MAP_PRIVATE | MAP_HUGETLB), errno.EBADF),
     (Mmap(2 * PAGE, offset=FAR, flags=MAP_PRIVATE | MAP_ANONYMOUS), 0),  # means nothing there
     (Mmap(2 * PAGE, offset=FAR, flags=MAP_SHARED | MAP_ANONYMOUS), 0),
@@ -43,3 +54,21 @@ def test_the_first_thing_that_is_wrong_is_told():
     answers = run(small_machine(memory="8M"), main).result
 
     assert [max(-answer, 0) for answer in answers] == [number for _, number in BAD]
+
+
+def test_root_may_map_page_zero():
+    """CAP_SYS_RAWIO is above vm.mmap_min_addr: a load from address 0 finds a page of zeros.
+
+    Source: Linux 6.1 security/commoncap.c:cap_mmap_addr
+    """
+
+    async def main(machine):
+        process = await machine.spawn("root")
+        entry = machine.kernel.processes[process.pid]
+        where = await entry.ref.ask(Mmap(2 * PAGE, flags=FIXED))
+        stored = await process.touch(MappedRange(where, 2 * PAGE), write=True)
+        again = await entry.ref.ask(Mmap(PAGE, flags=FIXED))
+        await process.madvise_dontneed(MappedRange(PAGE, PAGE))
+        return where, stored.signal, stored.minflt, again
+
+    assert run(small_machine(memory="8M"), main).result == (0, 0, 2, 0)

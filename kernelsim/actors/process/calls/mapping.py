@@ -159,7 +159,7 @@ async def brk(caller: Caller, message: Brk) -> int:
 def _range_leaves(_mm: MmStruct, value: Mmap | Munmap) -> PageRanges:
     if isinstance(value, Mmap) and not value.map_flags & MAP_FIXED:
         return ()
-    if value.address and value.address % PAGE_SIZE == 0:
+    if value.address % PAGE_SIZE == 0:
         return (page_range(value.address, value.length),)
     return ()
 
