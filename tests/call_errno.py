@@ -227,7 +227,10 @@ def mlock2(space, value):
     if answer != (OK,) or value.flags:
         return answer
     pieces = space.inside(start, start + length)
-    may_fail = any(area.file is not None or not area.flags & ACCESS for area in pieces)
+    may_fail = any(  # behind the end of a file, or where nothing is permitted
+        not area.flags & ACCESS or (area.file is not None and not area.file.is_special)
+        for area in pieces
+    )
     return (OK, *no("ENOMEM")) if may_fail else (OK,)
 
 

@@ -337,7 +337,7 @@ class VmaSteps:
             value = now * PAGE_SIZE + length_of(words[1][1:])
         else:
             value = length_of(words[1])
-        hard = value if words[2:] == ["hard"] else None
+        hard = value if words[2] == "hard" else None
         return await self._counted(Setrlimit(words[0], value, hard), counts=False)
 
     async def _uid(self, words: list[str]) -> str:

@@ -51,11 +51,11 @@ async def mm_populate(
     Source: Linux 6.1 mm/gup.c:__mm_populate, :populate_vma_page_range
     """
     for vma in mm.map.overlapping(start, end):
-        if vma.flags & VmFlag.VM_LOCKONFAULT:
+        if vma.flags & (VmFlag.VM_LOCKONFAULT | NEVER_POPULATED):
             continue
         is_own = vma.flags & (VmFlag.VM_WRITE | VmFlag.VM_SHARED) == VmFlag.VM_WRITE
         error = -errno.EFAULT
-        if vma.flags & VM_ACCESS_FLAGS and not vma.flags & NEVER_POPULATED:
+        if vma.flags & VM_ACCESS_FLAGS:
             error = await populate_vma_page_range(accesses, current, mm, vma, write=is_own)
         if error and not ignore_errors:
             return error

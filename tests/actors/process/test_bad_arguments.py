@@ -4,15 +4,19 @@ import errno
 
 import pytest
 
+from kernelsim.actors.process.calls.file_write import Write
+from kernelsim.actors.process.calls.files import Read
 from kernelsim.actors.process.calls.mapping import Mmap
 from kernelsim.actors.process.calls.mempolicy import Mbind, SetMempolicyHomeNode
 from kernelsim.mm.page.mempolicy import MPOL_BIND, MPOL_INTERLEAVE
+from kernelsim.mm.space.mmap import TASK_SIZE
 from kernelsim.mm.space.vm_flags import (
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_HUGETLB,
     MAP_PRIVATE,
     MAP_SHARED,
+    PROT_READ,
 )
 from kernelsim.workload.syscall import MappedRange
 from tests.small_machine import PAGE, run, small_machine
@@ -54,6 +58,37 @@ def test_the_first_thing_that_is_wrong_is_told():
     answers = run(small_machine(memory="8M"), main).result
 
     assert [max(-answer, 0) for answer in answers] == [number for _, number in BAD]
+
+
+def test_a_read_stores_as_far_as_it_may():
+    """Into a mapping that permits no stores it is EFAULT; one that ends has a short read.
+
+    Source: Linux 6.1 fs/read_write.c:ksys_pread64, :vfs_read, mm/filemap.c:filemap_read
+    """
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        entry = machine.kernel.processes[process.pid]
+        fd = await process.open("/data")
+        both = await process.mmap(2 * PAGE)
+        second = MappedRange(both.address + PAGE, PAGE)
+        await process.syscall("mprotect", second, PROT_READ)
+        calls = (
+            Read(fd, 2 * PAGE, 0, buffer=both.address + 100),
+            Read(fd, 2 * PAGE, 0, buffer=second.address),
+            Read(fd, 2 * PAGE, 0, buffer=TASK_SIZE - PAGE),
+            Read(fd, 2 * PAGE, 1 << 40, buffer=second.address),  # nothing is there to be stored
+            Read(fd, 2 * PAGE, 1 << 40, buffer=TASK_SIZE - PAGE),
+            Read(NOBODY, PAGE, -2),
+            Write(NOBODY, PAGE, 1 << 63),
+            Read(NOBODY, 1 << 63),
+        )
+        return [await entry.ref.ask(call) for call in calls]
+
+    told = run(small_machine(memory="8M", files={"/data": "64K"}), main).result
+
+    wrong = [-errno.EFAULT, -errno.EINVAL, -errno.EINVAL, -errno.EBADF]
+    assert told == [PAGE - 100, -errno.EFAULT, -errno.EFAULT, 0, *wrong]
 
 
 def test_root_may_map_page_zero():
