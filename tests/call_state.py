@@ -83,7 +83,7 @@ def left_behind(state, value, number):
     length = getattr(value, "old_length", value.length)
     low, high = value.address // PAGE * PAGE, value.address + length + PAGE
     if isinstance(value, protecting.Mprotect) and value.prot & vm_flags.PROT_GROWSDOWN:
-        low = min([low] + [area[0] for area in state.areas if area[0] < high <= area[1] + PAGE])
+        low = min(low, next((area[0] for area in state.areas if area[1] > low), low))
     if isinstance(value, protecting.Mremap):
         if not value.flags & 6:
             return []
