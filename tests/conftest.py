@@ -24,6 +24,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("kernelsim-ci" if IN_CI else "kernelsim")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a test of random programs draw as many as are wanted."""
+    parser.addoption(
+        "--programs",
+        type=int,
+        default=100,
+        help="random programs of system calls that tests/property/test_call_programs.py draws",
+    )
+
+
 def is_odd_worker() -> bool:
     """Tell whether this is every other one of the processes that share the tests."""
     return os.environ.get("PYTEST_XDIST_WORKER", "gw0")[-1] in "13579"

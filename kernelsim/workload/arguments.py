@@ -14,7 +14,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.errors import ConfigError
 from kernelsim.mm.core.mem import I64, U8
-from kernelsim.units import parse_size
+from kernelsim.units import PAGE_SHIFT, parse_size
 
 OOM_SCORE_ADJ_MIN: Final = -1000  # include/uapi/linux/oom.h
 OOM_SCORE_ADJ_MAX: Final = 1000
@@ -48,6 +48,8 @@ def signed_size(key: str, value: int | str) -> int:
     return -size if is_negative else size
 
 
+VPN_MAX: Final = (1 << 64 - PAGE_SHIFT) - 1
+FLOATS_END: Final = 1 << 53  # from there on not every whole number is one
 TASK_COMM_LEN: Final = 16  # bytes of a comm with its NUL; include/linux/sched.h
 
 
@@ -89,9 +91,12 @@ def accesses(vpns: Any, writes: Any) -> tuple[I64, U8]:  # noqa: ANN401 - arrays
     """Return page numbers and kinds of access as arrays of the same length, shape (n,).
 
     Raises:
-        ConfigError: They are no two lists of whole numbers of the same length.
+        ConfigError: They are no two lists of whole numbers of the same length, or a page lies
+            behind the last address.
     """
     pages, kinds = _row("vpns", vpns), _row("writes", writes)
+    if len(pages) and not 0 <= pages.min() <= pages.max() <= VPN_MAX:
+        raise ConfigError("vpns", vpns, f"must be page numbers, from 0 to {VPN_MAX}")
     if len(pages) != len(kinds):
         raise ConfigError("writes", f"{len(kinds)} of them", f"must be {len(pages)}, one a page")
     return pages.astype(np.int64), (kinds != 0).astype(np.uint8)
@@ -112,7 +117,9 @@ def _row(key: str, values: Any) -> Any:  # noqa: ANN401 - arrays
         row = np.asarray(values)
     except ValueError:  # rows of different lengths
         row = np.empty((0, 0))
-    is_whole = row.dtype.kind in "iub" or (row.dtype.kind == "f" and (row == np.floor(row)).all())
+    is_whole = row.dtype.kind in "iub" or (
+        row.dtype.kind == "f" and bool(((row == np.floor(row)) & (abs(row) < FLOATS_END)).all())
+    )
     if row.ndim == 1 and (is_whole or not len(row)):
         return row
     raise ConfigError(key, values, "must be a list of whole numbers")

@@ -38,7 +38,13 @@ from kernelsim.workload.panic import until_panic
 from kernelsim.workload.process_system import ProcessSystem
 from kernelsim.workload.process_view import ProcessView
 from kernelsim.workload.program import Program, ProgramActor, require_program
-from kernelsim.workload.syscall import MappedRange, meaning_of, require_mapping, value_of
+from kernelsim.workload.syscall import (
+    WORD_MAX,
+    MappedRange,
+    meaning_of,
+    require_mapping,
+    value_of,
+)
 
 UID_MAX: Final = (1 << 32) - 2  # the last number means "leave it"
 
@@ -218,7 +224,8 @@ class ProcessHandle(ProcessView, FileCalls):
         step = parse_size(stride, key="stride")
         if step < 1:
             raise WorkloadError(f"touch wants a stride of at least 1 byte, not {stride!r}")
-        touch = Touch(mapping.address + start, size, write, step, passes)
+        address = (mapping.address + start) % (WORD_MAX + 1)  # as a program adds them
+        touch = Touch(address, size, write, step, passes)
         result: TouchResult = await self._ask(touch)
         return result
 
@@ -227,7 +234,7 @@ class ProcessHandle(ProcessView, FileCalls):
 
         Their addresses are those of the entries read, and of the page that has the byte.
         """
-        where = whole_number("address", address, 0)
+        where = whole_number("address", address, 0, WORD_MAX)
         result: TouchResult = await self._ask(Touch(where, 1, write, told=True))
         return result
 

@@ -17,6 +17,8 @@ from kernelsim.errors import ConfigError, SyscallError, WorkloadError, shown
 from kernelsim.units import parse_size
 from kernelsim.workload.arguments import numbers_of, signed_size, whole_number
 
+WORD_MAX: Final = (1 << 64) - 1
+
 
 @attrs.frozen
 class MappedRange:
@@ -75,8 +77,11 @@ def require_mapping(call: str, mapping: object) -> MappedRange:
 
     Raises:
         WorkloadError: It is none.
+        ConfigError: Its address or its length is no number that a program could pass.
     """
     if isinstance(mapping, MappedRange):
+        whole_number(f"address of {call}", mapping.address, 0, WORD_MAX)
+        whole_number(f"length of {call}", mapping.length, 0, WORD_MAX)
         return mapping
     raise WorkloadError(f"{call} wants a mapping, as mmap returns it, not {mapping!r}")
 

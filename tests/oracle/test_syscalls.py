@@ -8,7 +8,15 @@ import pytest
 
 from kernelsim.oracle.vmaprog import compare_recordings, family_names, steps_of
 from kernelsim.oracle.vmaprog_content import Contents
-from kernelsim.oracle.vmaprog_program import Places, bits_of, length_of, prot_of, read_programs
+from kernelsim.oracle.vmaprog_program import (
+    Places,
+    SyscallProgram,
+    bits_of,
+    length_of,
+    prot_of,
+    read_programs,
+)
+from kernelsim.oracle.vmaprog_run import run_family
 from kernelsim.units import PAGE_SIZE
 from tools.ratchet import SYSCALLS, SYSCALLS_RATCHET, fallen, programs_apart, read_ratchet
 
@@ -51,6 +59,15 @@ def test_a_program_that_did_not_run_is_apart(tmp_path):
     ):
         likeness = compare_recordings(tmp_path, "two", ours)
         assert (likeness.nr_programs, likeness.nr_run, likeness.apart) == (2, nr_run, apart)
+
+
+def test_hard_limits_and_pages_of_the_kernel():
+    """As the hand-written programs setrlimit_errors and vvar_vdso were recorded."""
+    steps = ("mlock T0 4", "munlock T0 4", "setrlimit MEMLOCK 4 hard", "setrlimit MEMLOCK 8")
+
+    told = run_family([SyscallProgram("x", (), steps)]).splitlines()[1:5]
+
+    assert [line.rpartition(" ")[2] for line in told] == ["0", "0", "0", "EINVAL"]
 
 
 def test_programs_are_read(tmp_path):

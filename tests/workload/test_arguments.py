@@ -4,6 +4,7 @@ import pytest
 
 from kernelsim.errors import ConfigError, WorkloadError
 from kernelsim.units import PAGE_SIZE
+from kernelsim.workload.syscall import MappedRange
 from tests.small_machine import run, small_machine
 
 SPAWNS = {
@@ -26,6 +27,10 @@ CALLS = {
     "offset below 0": (lambda p, r: p.touch(r, offset=-4096), "offset = -4096: a size"),
     "stride": (lambda p, r: p.touch(r, stride=1.5), "stride = 1.5: a size"),
     "stride of 0": (lambda p, r: p.touch(r, stride=0), "a stride of at least 1 byte, not 0"),
+    "range text": (lambda p, _: p.munmap(MappedRange("a", 1)), "address of munmap = 'a'"),
+    "half a range": (lambda p, r: p.syscall("mlock", MappedRange(r.address, 1.5)), "length of mlo"),
+    "range below 0": (lambda p, _: p.touch(MappedRange(-4096, 1)), "address of touch = -4096"),
+    "range outside": (lambda p, _: p.munmap(MappedRange(1 << 64, 1)), "from 0 to 1844674407370955"),
     "mmap": (lambda p, _: p.mmap("0.1K"), "length = '0.1K': a size"),
     "brk": (lambda p, _: p.brk("-1.5"), "increment = '-1.5': a size"),
     "brk flag": (lambda p, _: p.brk(True), "increment = True: a size"),
@@ -35,6 +40,10 @@ CALLS = {
     "lengths": (lambda p, _: p.touch_pages([1, 2], [1]), "writes = '1 of them'"),
     "half a page": (lambda p, _: p.touch_pages([1.5], [1]), "vpns = "),
     "text": (lambda p, _: p.touch_pages("ab", [1]), "vpns = 'ab'"),
+    "page outside": (lambda p, _: p.touch_pages([1 << 52], [1]), "vpns = .* page numbers, from 0"),
+    "page below 0": (lambda p, _: p.touch_pages([1, -1], [1, 0]), "vpns = "),
+    "large float": (lambda p, _: p.touch_pages([1e300], [1]), "vpns = "),
+    "address outside": (lambda p, _: p.access(1 << 64), "address = 1844674407370955"),
     "table": (lambda p, _: p.touch_pages([[1]], [[1]]), "list of whole numbers"),
 }
 
@@ -64,6 +73,17 @@ def test_a_call_that_means_nothing_is_refused(call, told):
         return (await process.touch(region, write=True)).minflt
 
     assert run(small_machine(), main).result == 2
+
+
+def test_addresses_come_round_as_a_program_adds_them():
+    """An offset behind the last address is one from the first on: SIGSEGV, and no bug of ours."""
+
+    async def main(machine):
+        process = await machine.spawn("p")
+        region = await process.mmap(PAGE_SIZE)
+        return (await process.touch(region, offset=(1 << 64) - region.address, length=1)).signal
+
+    assert run(small_machine(), main).result == 11
 
 
 def test_a_length_beyond_the_mapping_is_the_programs_own_risk():

@@ -3,8 +3,8 @@
 Linux: mm/mempolicy.c: sanitize_mpol_flags, mpol_new, mpol_set_nodemask, 6.1.
 Differs: There are no cpusets: every task is allowed all nodes with memory. Nor is there NUMA
 balancing, so that MPOL_F_NUMA_BALANCING and MPOL_MF_LAZY are no flags.
-Interface: `mpol_new` makes a policy, or says with an errno why there is none of that kind;
-`parse_mempolicy` reads one as `spawn` takes it.
+Interface: `are_policy_words` looks at what a call says, by itself; `mpol_new` makes a policy, or
+says with an errno why there is none of that kind; `parse_mempolicy` reads one as `spawn` takes it.
 Units: node numbers.
 """
 
@@ -25,6 +25,15 @@ from kernelsim.mm.page.mempolicy import (
 )
 
 
+def are_policy_words(flags: int, nodes: Sequence[int]) -> bool:
+    """Tell whether a call may have these flags and nodes, whatever its mode and its range.
+
+    Source: Linux 6.1 mm/mempolicy.c:sanitize_mpol_flags, :get_nodes
+    """
+    both = MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES
+    return flags & both != both and all(0 <= nid < MAX_NUMNODES for nid in nodes)
+
+
 def mpol_new(
     mode: str, flags: int, nodes: Sequence[int], with_memory: Sequence[int]
 ) -> Mempolicy | int | None:
@@ -37,12 +46,11 @@ def mpol_new(
             the flags say that they are positions among those with memory.
         with_memory: Nodes with memory, rising.
 
-    Source: Linux 6.1 mm/mempolicy.c:sanitize_mpol_flags, :get_nodes, :mpol_new, :mpol_set_nodemask
+    Source: Linux 6.1 mm/mempolicy.c:mpol_new, :mpol_set_nodemask
     """
-    wanted = tuple(sorted(set(nodes)))
-    both = MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES
-    if flags & both == both or any(not 0 <= nid < MAX_NUMNODES for nid in wanted):
+    if not are_policy_words(flags, nodes):
         return -errno.EINVAL
+    wanted = tuple(sorted(set(nodes)))
     if mode == MPOL_DEFAULT:
         return -errno.EINVAL if wanted else None
     if mode == MPOL_LOCAL or (mode == MPOL_PREFERRED and not wanted):

@@ -24,8 +24,8 @@ def range_of(address: int, length: int) -> tuple[int, int] | int:
 
     Source: Linux 6.1 mm/mempolicy.c:do_mbind, :set_mempolicy_home_node
     """
-    end = address + page_align(length)
-    if address % PAGE_SIZE or end >= ADDRESS_SPACE:
+    end = (address + page_align(length)) % ADDRESS_SPACE
+    if address % PAGE_SIZE or end < address:
         return -errno.EINVAL
     return address, end
 

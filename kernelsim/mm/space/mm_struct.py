@@ -38,6 +38,7 @@ from kernelsim.mm.space.vma_map import VmaMap
 from kernelsim.units import MIB, PAGE_SHIFT, PAGE_SIZE
 
 RLIM_INFINITY: Final = (1 << 64) - 1
+WORD_32: Final = 1 << 32
 ZeroSetup = Callable[[int, VmFlag], MappedFile | None]  # of pages and flags; None: not enough
 
 
@@ -145,7 +146,8 @@ class MmStruct:
         length = page_align(length)
         if length > 1 << 63 or len(self.map) > self.commit.sysctl.vm_max_map_count:
             return VmChange(-errno.ENOMEM)
-        if pgoff + (length >> PAGE_SHIFT) > 1 << 64 - PAGE_SHIFT:
+        # A page number of 64 bits cannot overflow: the offset that it is of is a word itself.
+        if self.map.task_size < WORD_32 <= pgoff + (length >> PAGE_SHIFT):
             return VmChange(-errno.EOVERFLOW)
         start = self.get_unmapped_area(address, length, map_flags, file, pgoff)
         if start < 0:
@@ -178,8 +180,8 @@ class MmStruct:
         where = (self.map, self.mmap_base, address, length, map_flags)
         lowest = 0 if self.cap_sys_rawio else MMAP_MIN_ADDR
         if file is not None and file.is_on_disk:
-            return thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT, lowest)
-        return get_unmapped_area(*where, lowest)
+            return thp_get_unmapped_area(*where, pgoff << PAGE_SHIFT, lowest=lowest)
+        return get_unmapped_area(*where, lowest=lowest)
 
     def mmap_region(self, vma: VmArea, zero_setup: ZeroSetup | None = None) -> VmChange:
         """Put a mapping in place of what is there, within the limits, and account for it.

@@ -26,6 +26,7 @@ def thp_get_unmapped_area(
     length: int,
     map_flags: int,
     offset: int,
+    *,
     lowest: int = MMAP_MIN_ADDR,
 ) -> int:
     """Choose where a mapping of a file goes: aligned as a huge page of it would have to be.
@@ -38,10 +39,11 @@ def thp_get_unmapped_area(
     is_fixed = map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)
     aligned = -(-offset // PMD_SIZE) * PMD_SIZE
     if not is_fixed and offset + length - aligned >= PMD_SIZE:
-        start = get_unmapped_area(areas, mmap_base, address, length + PMD_SIZE, map_flags)
+        nr_bytes = length + PMD_SIZE
+        start = get_unmapped_area(areas, mmap_base, address, nr_bytes, map_flags, lowest=lowest)
         if start >= 0:
             return start if start == address else start + (offset - start) % PMD_SIZE
-    return get_unmapped_area(areas, mmap_base, address, length, map_flags, lowest)
+    return get_unmapped_area(areas, mmap_base, address, length, map_flags, lowest=lowest)
 
 
 def get_unmapped_area(
@@ -50,6 +52,7 @@ def get_unmapped_area(
     address: int,
     length: int,
     map_flags: int,
+    *,
     lowest: int = MMAP_MIN_ADDR,
 ) -> int:
     """Choose where a mapping goes; return its address or a negative errno.
@@ -60,12 +63,10 @@ def get_unmapped_area(
         address: Where the caller wants it: a hint, but for MAP_FIXED; 0 for anywhere.
         length: Bytes, whole pages.
         map_flags: MAP_* bits.
-        lowest: Below it nothing goes by MAP_FIXED: vm.mmap_min_addr but for who has
-            CAP_SYS_RAWIO.
+        lowest: The caller has no right to a place of its choice below this address.
 
-    Source: Linux 6.1 mm/mmap.c:get_unmapped_area, :do_mmap,
-        arch/x86/kernel/sys_x86_64.c:arch_get_unmapped_area_topdown,
-        security/commoncap.c:cap_mmap_addr
+    Source: Linux 6.1 mm/mmap.c:get_unmapped_area, security/commoncap.c:cap_mmap_addr,
+        arch/x86/kernel/sys_x86_64.c:arch_get_unmapped_area_topdown, mm/mmap.c:do_mmap
     """
     task_size = areas.task_size
     if length > task_size:

@@ -347,7 +347,7 @@ def _madvise_lock(value: Madvise) -> MmapLocking:
 
 def _dropped_leaves(_mm: MmStruct, value: Madvise) -> PageRanges:
     is_dropped = value.advice in ("dontneed", "dontneed_locked")
-    if is_dropped and value.address and value.address % PAGE_SIZE == 0:
+    if is_dropped and value.address % PAGE_SIZE == 0:
         return (page_range(value.address, value.length),)
     return ()
 

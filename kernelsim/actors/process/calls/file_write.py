@@ -93,16 +93,15 @@ async def write(caller: Caller, message: Write) -> int:
     Source: Linux 6.1 fs/read_write.c:ksys_write, :ksys_pwrite64
     """
     await caller.enter_kernel()
+    if message.offset != HERE and not 0 <= message.offset <= MAX_OFFSET:
+        return -errno.EINVAL
     file = caller.entry.files.get(message.fd)
-    if file is None:
+    if file is None or not file.can_write:
         return -errno.EBADF
-    sizes = (message.count, message.offset + 1)
-    if min(sizes) < 0 or max(sizes) > MAX_OFFSET:
+    if not 0 <= message.count <= MAX_OFFSET:
         return -errno.EINVAL
     pos = file.pos if message.offset == HERE else message.offset
     count = min(message.count, MAX_RW_COUNT)
-    if not file.can_write:
-        return -errno.EBADF
     if file.inode.is_shmem:
         done, error = await shmem_write(
             caller.current, caller.mm, file.inode, pos, count, caller.token

@@ -25,6 +25,7 @@ from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.file.filemap import incore_pages
 from kernelsim.mm.file.readahead import VM_READAHEAD_PAGES
+from kernelsim.mm.space.mm_struct import MmStruct
 from kernelsim.units import PAGE_SHIFT, PAGE_SIZE
 
 FIRST_FD: Final = 3  # the three before are open already
@@ -159,35 +160,57 @@ async def read(caller: Caller, message: Read) -> int:
 
     Source: Linux 6.1 fs/read_write.c:ksys_read, :ksys_pread64
     """
-    file = caller.entry.files.get(message.fd)
-    if file is None:
+    file, error = caller.entry.files.get(message.fd), _refusal(caller, message)
+    if error or file is None:
         await caller.enter_kernel()
-        return -errno.EBADF
-    sizes = (message.count, message.block, message.offset + 1)
-    if min(sizes) < 0 or max(sizes) > MAX_OFFSET:
-        await caller.enter_kernel()
-        return -errno.EINVAL
-    if not file.can_read:
-        await caller.enter_kernel()
-        return -errno.EBADF
+        return error
     pos = file.pos if message.offset == HERE else message.offset
-    block = message.block or max(message.count, 1)
-    if message.count == 0 or pos >= file.inode.size:
+    count, block = message.count, message.block or max(message.count, 1)
+    if count == 0 or pos >= file.inode.size:
         await caller.enter_kernel()
         return 0
     copied = None
     if message.buffer:
-        if not caller.mm.map.covers(message.buffer, message.buffer + min(block, message.count)):
+        room = _writable_bytes(caller.mm, message.buffer, min(block, count))
+        if not room:
             await caller.enter_kernel()
             return -errno.EFAULT
+        count = room if room < min(block, count) else count  # what fits, and no more
         copied = partial(_fill_buffer, caller, message.buffer, block)
     if file.inode.is_shmem:
-        done, error = await _read_shmem(caller, file.inode, pos, message.count, copied)
+        done, error = await _read_shmem(caller, file.inode, pos, count, copied)
     else:
-        done, error = await caller.reader.read(file, pos, message.count, block, copied)
+        done, error = await caller.reader.read(file, pos, count, block, copied)
     if message.offset == HERE:
         file.pos += done
     return done or -error
+
+
+def _refusal(caller: Caller, message: Read) -> int:
+    """Return the errno of a read that is not even begun, negated; 0 for none.
+
+    Source: Linux 6.1 fs/read_write.c:ksys_pread64, :vfs_read, :rw_verify_area
+    """
+    if message.offset != HERE and not 0 <= message.offset <= MAX_OFFSET:
+        return -errno.EINVAL
+    file = caller.entry.files.get(message.fd)
+    if file is None or not file.can_read:
+        return -errno.EBADF
+    end = message.buffer + (message.block or message.count)
+    if message.buffer and end > caller.mm.map.task_size:
+        return -errno.EFAULT
+    sizes = (message.count, message.block)
+    return -errno.EINVAL if min(sizes) < 0 or max(sizes) > MAX_OFFSET else 0
+
+
+def _writable_bytes(mm: MmStruct, start: int, length: int) -> int:
+    """Return how many bytes of a buffer can be stored to, from its start on."""
+    at = start
+    for piece in mm.map.overlapping(start, start + length):
+        if piece.start != at or not piece.permits(write=True):
+            break
+        at = piece.end
+    return at - start
 
 
 async def _read_shmem(

@@ -103,13 +103,13 @@ async def mmap(caller: Caller, message: Mmap) -> int:
     file, map_flags = None, message.map_flags
     if message.offset < 0 or message.offset % PAGE_SIZE:
         return -errno.EINVAL
-    if map_flags & MAP_HUGETLB:  # no huge pages are set aside
-        return -errno.ENOMEM if map_flags & MAP_ANONYMOUS else -errno.EINVAL
     if not map_flags & MAP_ANONYMOUS:
         opened = caller.entry.files.get(message.fd)
         if opened is None:
             return -errno.EBADF
         file = mapped_file(caller.kernel, opened)
+    if map_flags & MAP_HUGETLB:  # no huge pages are set aside
+        return -errno.ENOMEM if file is None else -errno.EINVAL
     change = caller.mm.mmap(
         message.length,
         message.prot,
@@ -159,7 +159,7 @@ async def brk(caller: Caller, message: Brk) -> int:
 def _range_leaves(_mm: MmStruct, value: Mmap | Munmap) -> PageRanges:
     if isinstance(value, Mmap) and not value.map_flags & MAP_FIXED:
         return ()
-    if value.address and value.address % PAGE_SIZE == 0:
+    if value.address % PAGE_SIZE == 0:
         return (page_range(value.address, value.length),)
     return ()
 

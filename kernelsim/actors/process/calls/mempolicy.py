@@ -23,7 +23,7 @@ from kernelsim.mm.page.mempolicy import (
     Mempolicy,
     next_node_in,
 )
-from kernelsim.mm.page.mpol_new import mpol_new
+from kernelsim.mm.page.mpol_new import are_policy_words, mpol_new
 from kernelsim.mm.space.mbind import has_hole, mbind_range, range_of, set_home_node
 from kernelsim.mm.space.mmap import VmArea
 from kernelsim.mm.space.pgtable import pte_at, pte_pfn
@@ -139,27 +139,33 @@ async def set_mempolicy(caller: Caller, message: SetMempolicy) -> int:
 
 
 def _wanted(caller: Caller, message: SetMempolicy | Mbind) -> Mempolicy | int | None:
-    flags = MPOL_F_STATIC_NODES * message.static | MPOL_F_RELATIVE_NODES * message.relative
-    return mpol_new(message.mode, flags, message.nodes, caller.kernel.phys.nodes_with_memory)
+    with_memory = caller.kernel.phys.nodes_with_memory
+    return mpol_new(message.mode, _mode_flags(message), message.nodes, with_memory)
+
+
+def _mode_flags(message: SetMempolicy | Mbind) -> int:
+    return MPOL_F_STATIC_NODES * message.static | MPOL_F_RELATIVE_NODES * message.relative
 
 
 async def mbind(caller: Caller, message: Mbind) -> int:
     """Give a range a memory policy, and move what lies elsewhere if that is asked for.
 
-    Source: Linux 6.1 mm/mempolicy.c:do_mbind
+    Source: Linux 6.1 mm/mempolicy.c:kernel_mbind, :do_mbind
     """
     await caller.enter_kernel()
+    if not are_policy_words(_mode_flags(message), message.nodes):
+        return -errno.EINVAL
     if message.move_all and caller.entry.uid != ROOT_UID:
         return -errno.EPERM
     where = range_of(message.address, message.length)
     if isinstance(where, int):
         return where
     start, end = where
+    if start == end:
+        return 0
     policy = _wanted(caller, message)
     if isinstance(policy, int):
         return policy
-    if start == end:
-        return 0
     if has_hole(caller.mm, start, end, allowed=policy is None):
         return -errno.EFAULT
     moves = message.move or message.move_all
@@ -227,7 +233,7 @@ async def set_mempolicy_home_node(caller: Caller, message: SetMempolicyHomeNode)
     await caller.enter_kernel()
     where = range_of(message.address, message.length)
     nodes = caller.kernel.phys.nodes
-    if not message.home_node < len(nodes) or not nodes[message.home_node].is_online:
+    if not 0 <= message.home_node < len(nodes) or not nodes[message.home_node].is_online:
         return -errno.EINVAL
     if isinstance(where, int) or where[0] == where[1]:
         return where if isinstance(where, int) else 0
