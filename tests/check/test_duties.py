@@ -102,7 +102,7 @@ def test_pages_that_fall_between_two_owners_are_found(monkeypatch):
 
     monkeypatch.setattr(free_pages, "free_frames", careless)
     found = findings(churned)
-    assert only(found, "2 pages are in flight, and tasks can hold 0")
+    assert only(found, "3 pages are in flight, and tasks can hold 1")
 
 
 def test_unmapping_without_a_flush_is_found(monkeypatch):

@@ -20,7 +20,7 @@ from kernelsim.mm.core.slab_cache import (
 from kernelsim.mm.core.vmstat import NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from tests.small_machine import PAGE, run, small_machine
 
-FIRST = 3 + len(PROCESS_OBJECTS)  # behind one of each cache of a process, its mm and mappings
+FIRST = 4 + len(PROCESS_OBJECTS)  # behind one of each cache of a process, its mm, mappings, tree
 
 
 def lose_an_object(mem):
@@ -80,7 +80,7 @@ def count_a_partial(mem):
 
 
 BROKEN = {
-    lose_an_object: "slab 10 has 13 objects, not 14",
+    lose_an_object: "slab 11 has 13 objects, not 14",
     forget_an_object: "32 objects are in use, there are 33",
     overfill: "more objects than there is room for",
     forget_a_buffer_head: "buffer_head: 10 objects are in use, there are 9",
