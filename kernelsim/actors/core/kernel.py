@@ -29,6 +29,7 @@ from kernelsim.actors.parts.cpu import Cpu
 from kernelsim.actors.parts.interconnect import Interconnect
 from kernelsim.actors.parts.node import Node
 from kernelsim.actors.parts.observer import Observer
+from kernelsim.actors.parts.page_read import PageRead
 from kernelsim.block.zram import ZramStore
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.sysctl import Sysctl
@@ -180,7 +181,7 @@ class Kernel:
     kthread_pages: set[int] = attrs.field(factory=set)
     zombies: dict[int, ProcessEntry] = attrs.field(factory=dict)
     bio_pool: BioPool = attrs.field(init=False)
-    page_reads: dict[int, WaitQueue] = attrs.field(factory=dict)
+    page_reads: dict[int, PageRead] = attrs.field(factory=dict)
     migrations: dict[int, WaitQueue] = attrs.field(factory=dict)
     inode_waits: dict[int, WaitQueue] = attrs.field(factory=dict)
     zrams: dict[str, ZramStore] = attrs.field(factory=dict)

@@ -26,12 +26,13 @@ async def wait_on_page_read(current: Current, key: int, pfn: int) -> bool:
         return False
     # A page that was in use when it was evicted comes back: that is thrashing.
     is_thrashing = bool(kernel.mem.pages.flags[pfn] & PG_workingset)
-    began_ns = kernel.engine.now_ns
+    began_ns, reader = kernel.engine.now_ns, reads[key].reader
     with task.memstall() if is_thrashing else nullcontext():
         async with task.off_cpu(in_iowait=True):
             while key in reads:
                 await reads[key].wait()
     wait_ns = kernel.engine.now_ns - began_ns
     task.waits.io_ns += wait_ns
-    trace(task, ks_sleep("page read", "", wait_ns))
+    if reader != task.name:  # the read itself is in the log
+        trace(task, ks_sleep("page read", reader, wait_ns))
     return True

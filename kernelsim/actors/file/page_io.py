@@ -24,6 +24,7 @@ from kernelsim.actors.file.cache_burst import CacheBurst
 from kernelsim.actors.messages.block_device import SubmitBio
 from kernelsim.actors.messages.node import EndPageRead
 from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.actors.parts.page_read import PageRead
 from kernelsim.fs.inode import HOLE, Inode
 from kernelsim.mm.core.mem import (
     I64,
@@ -42,7 +43,6 @@ from kernelsim.mm.file.filemap import filemap_add_run, page_cache_next_miss, pag
 from kernelsim.mm.file.readahead import Window
 from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.swap.swap_area import SS_FREE
-from kernelsim.sim.locks import WaitQueue
 from kernelsim.units import SECTORS_PER_PAGE
 
 BIO_MAX_VECS: Final = 256  # pages; include/linux/bio.h
@@ -87,7 +87,7 @@ async def read_run(current: Current, inode: Inode, missing: Entered, context: Al
     """
     kernel, task = current
     start, stop, mark, done, have, pfns = missing
-    queue = kernel.engine.wait_queue(f"file page {start} of {inode.number}")
+    queue = PageRead(kernel.engine, f"file page {start} of {inode.number}", task.name)
     burst = CacheBurst(current)
     if done:
         note_reads(kernel, inode, start, done, queue)
@@ -130,7 +130,7 @@ async def read_run(current: Current, inode: Inode, missing: Entered, context: Al
     return start + done
 
 
-def note_reads(kernel: Kernel, inode: Inode, index: int, nr_pages: int, queue: WaitQueue) -> None:
+def note_reads(kernel: Kernel, inode: Inode, index: int, nr_pages: int, queue: PageRead) -> None:
     """Let who comes to one of these pages know where to sleep."""
     first = page_key(inode.number, index)
     kernel.page_reads.update(dict.fromkeys(range(first, first + nr_pages), queue))
@@ -144,7 +144,8 @@ async def read_again(current: Current, inode: Inode, index: int, pfn: int) -> in
     kernel, key = current.kernel, page_key(inode.number, index)
     flags, alone = kernel.mem.pages.flags, np.array([pfn], np.int64)
     flags[pfn] = flags[pfn] & np.uint32(ALL_FLAGS ^ PG_error) | np.uint32(PG_locked)
-    kernel.page_reads[key] = kernel.engine.wait_queue(f"file page {index} of {inode.number}")
+    name = f"file page {index} of {inode.number}"
+    kernel.page_reads[key] = PageRead(kernel.engine, name, current.task.name)
     await submit_read(current, inode, index, alone)
     await wait_on_page_read(current, key, pfn)
     is_there = xa_load(kernel.spaces.pool.xa, inode.number, index) == pfn

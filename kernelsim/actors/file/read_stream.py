@@ -17,6 +17,7 @@ from kernelsim.actors.core.page_requests import fill_request
 from kernelsim.actors.file.page_io import Entered, max_pages, note_reads, read_bio
 from kernelsim.actors.messages.node import EndPageRead
 from kernelsim.actors.parts.block_device import BlockDevice
+from kernelsim.actors.parts.page_read import PageRead
 from kernelsim.actors.tracing import Speaker, trace, wants
 from kernelsim.block.mq_deadline import Request
 from kernelsim.fs.file import OpenFile
@@ -63,7 +64,6 @@ from kernelsim.mm.page.alloc_context import AllocContext
 from kernelsim.mm.swap.swap_area import SS_FREE
 from kernelsim.sched.psi import PSI_PERIOD_NS
 from kernelsim.sim.event import Planned
-from kernelsim.sim.locks import WaitQueue
 from kernelsim.trace.kmem import mm_page_alloc
 from kernelsim.trace.ks import ks_readpages
 
@@ -211,7 +211,7 @@ class ReadStream:
     def _send_rest(self, inode: Inode, device: BlockDevice, nr_known: int) -> None:
         """Plan the end of requests that were sent in compiled code and are under way."""
         kernel, state = self._kernel, self.stream.state
-        queues: dict[int, WaitQueue] = {}  # one for each window
+        queues: dict[int, PageRead] = {}  # one for each window
         for place in range(nr_known, int(state[ST_NR_FLIGHT])):
             row = self.stream.flight[(state[ST_HEAD] + place) % FLIGHT_MAX]
             start, nr = int(row[Q_START]), int(row[Q_NR])
@@ -220,7 +220,7 @@ class ReadStream:
             window = int(row[Q_WINDOW])
             if window not in queues:
                 name = f"file page {window} of {inode.number}"
-                queues[window] = kernel.engine.wait_queue(name)
+                queues[window] = PageRead(kernel.engine, name, self._current.task.name)
             note_reads(kernel, inode, start, nr, queues[window])
             at, _ = inode.map_blocks(start, nr)
             bio = read_bio(self._current, inode, start, pfns, at, int(row[Q_SENT]))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from kernelsim.actors.parts.observer import Observer
+from kernelsim.actors.parts.page_read import PageRead
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.burst.columns import Burst
 from kernelsim.mm.core.mem import I64_2D, Mem
@@ -49,7 +50,7 @@ class Memory(Protocol):
         ...
 
     @property
-    def page_reads(self) -> dict[int, WaitQueue]:
+    def page_reads(self) -> dict[int, PageRead]:
         """Pages being read, by space and index, with the queue of the tasks that wait."""
         ...
 

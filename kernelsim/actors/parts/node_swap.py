@@ -12,6 +12,7 @@ import numpy as np
 from kernelsim.actors.messages.node import BeginSwapRead, EndSwapRead, EndSwapWrite
 from kernelsim.actors.parts.memory import Memory
 from kernelsim.actors.parts.observer import Observer
+from kernelsim.actors.parts.page_read import PageRead
 from kernelsim.actors.tracing import Speaker, trace
 from kernelsim.mm.core.mem import I64
 from kernelsim.mm.reclaim.throttle_reason import WRITEBACK
@@ -71,7 +72,7 @@ class NodeSwap:
 
     def note_reads(self, slots: I64, target: int) -> None:
         """Let who comes to one of these slots know where to sleep."""
-        queue = self._owner.engine.wait_queue(f"swap slot {target}")
+        queue = PageRead(self._owner.engine, f"swap slot {target}")
         self._memory.page_reads.update(dict.fromkeys(slots.tolist(), queue))
 
     def end_read(self, message: EndSwapRead) -> None:
