@@ -13,7 +13,7 @@ from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import count_by_node, count_by_zone
 from kernelsim.check.page_cache import FileContents
 from kernelsim.check.tables import cut_short
-from kernelsim.mm.core.mem import I64, Mem, PG_dirty, PG_swapbacked, PG_writeback
+from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_swapbacked, PG_writeback
 from kernelsim.mm.core.vmstat import NR_DIRTIED, NR_DIRTY, NR_ZONE_WRITE_PENDING
 from kernelsim.mm.core.xarray import (
     PAGECACHE_TAG_DIRTY,
@@ -42,7 +42,9 @@ def check_dirty(mem: Mem, kernel: Kernel) -> list[str]:
         kernel: The machine.
     """
     flags = mem.pages.flags
-    is_file = (mem.pages.mapping != 0) & (flags & np.uint32(PG_swapbacked) == 0)
+    # A page that MADV_FREE gave up is anonymous without PG_swapbacked; populating makes it dirty.
+    in_memory = np.uint32(PG_swapbacked | PG_anon)
+    is_file = (mem.pages.mapping != 0) & (flags & in_memory == 0)
     dirty = np.flatnonzero(is_file & (flags & np.uint32(PG_dirty) != 0))
     writing = np.flatnonzero(flags & np.uint32(PG_writeback) != 0)
     return [
@@ -152,7 +154,8 @@ def check_kept(mem: Mem, kernel: Kernel, contents: FileContents) -> Iterator[str
         if inode is None or inode.is_shmem:
             continue
         nr = min(len(tokens), inode.nr_pages)
-        own = (mem.pages.mapping == number) & (mem.pages.flags & np.uint32(PG_swapbacked) == 0)
+        in_memory = np.uint32(PG_swapbacked | PG_anon)
+        own = (mem.pages.mapping == number) & (mem.pages.flags & in_memory == 0)
         cached = np.zeros(nr, np.bool_)
         index = mem.pages.index[own]
         cached[index[index < nr]] = True

@@ -184,7 +184,7 @@ def shrink_folio(
         return _KEEP
     if mapped and flags & PG_referenced and lru_gen_enabled(mem):  # it was used meanwhile
         return _KEEP
-    if file:
+    if file and not flags & PG_anon:
         count_dirty_file(stat, flags)
     if flags & PG_writeback:
         return meet_writeback(mem, lruvec, how, stat, pfn)
