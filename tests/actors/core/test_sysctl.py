@@ -278,6 +278,7 @@ NEVER_READ = {"vm.admin_reserve_kbytes"}
 ALSO_READ = {
     "vm.min_free_kbytes": {
         "kernelsim.actors.core.sysctl",
+        "kernelsim.mm.boot.early_marks",
         "kernelsim.mm.boot.mm_init",
         "kernelsim.mm.page.memory_hotplug",
     },
