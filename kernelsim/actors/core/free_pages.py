@@ -13,7 +13,7 @@ from kernelsim.actors.messages.node import DrainPages, FreePages, ReleasePages
 from kernelsim.mm.burst.free_pages import (
     FR_AT,
     FR_NR_FREED,
-    free_unref_pages_at_last,
+    free_unref_pages,
     new_free_run,
     release_run,
 )
@@ -57,7 +57,7 @@ async def free_on_node(current: Current, nid: int, pfns: I64, nr: int) -> None:
     """Give frames of one node back: each hold of a zone's lock is one request."""
     node, at, burst = current.kernel.nodes[nid].ref, 0, FreeBurst(current)
     while at < nr:
-        at = await burst.free(nid, pfns, nr, at)
+        at = burst.free(nid, pfns, nr, at)
         if at < nr:
             cpu = current.task.cpu
             at = await node.ask(FreePages(cpu.number, pfns, nr, cpu.name, at))
@@ -84,15 +84,14 @@ class FreeBurst:
         self._locks.end()
         return int(run[FR_AT]), int(run[FR_NR_FREED])
 
-    async def free(self, nid: int, pfns: I64, nr: int, at: int) -> int:
+    def free(self, nid: int, pfns: I64, nr: int, at: int) -> int:
         """Give frames `pfns[at:nr]` of a node back; return the first that is left."""
         run = self._locks.run
         if not self._locks.begin():
             return at
         run[FR_AT] = at
-        free_unref_pages_at_last(self._kernel.mem, self._kernel.burst, nid, pfns, nr, 0, run)
+        free_unref_pages(self._kernel.mem, self._kernel.burst, nid, pfns, nr, run)
         self._locks.end()
-        await self._locks.sleep_late()
         return int(run[FR_AT])
 
 

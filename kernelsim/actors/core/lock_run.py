@@ -3,8 +3,7 @@
 With `burst_pages` of 1, or when somebody listens to each step, all of them are messages; the
 outcome is the same, to the last counter and the last nanosecond.
 Interface: a `LockRun` has the state for the leaves of mm/burst (lock_run.py there); `begin` fills
-it in and tells whether to go on, `end` enters what has come of it; `sleep_late` follows where the
-last step may end late.
+it in and tells whether to go on, `end` enters what has come of it.
 Units: ns.
 """
 
@@ -13,7 +12,6 @@ from kernelsim.actors.tracing import Listened
 from kernelsim.mm.burst.columns import B_SLICE_END, B_STOLEN
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
-    LR_LATE_NS,
     LR_NID,
     LR_NOW_NS,
     LR_NUMBER,
@@ -61,14 +59,6 @@ class LockRun:
         run[LR_UNTIL_NS], run[LR_NUMBER_END] = until_ns, clock.look_number
         run[LR_NOW_NS], run[LR_NUMBER] = clock.now_ns, clock.number
         return True
-
-    async def sleep_late(self) -> bool:
-        """Sleep until the last hold is over, if that ends later than the run; return whether."""
-        late_ns = int(self.run[LR_LATE_NS])
-        if late_ns:
-            self.run[LR_LATE_NS] = 0
-            await self._kernel.engine.sleep(late_ns)
-        return late_ns != 0
 
     def end(self) -> int:
         """Let the time be that at which the run ended; return how long it took."""

@@ -26,7 +26,6 @@ from kernelsim.mm.burst.cache_pages import (
     CR_NR_DIRTY,
     CR_NR_DIRTY_MAX,
     CR_NR_PLACED,
-    CR_NR_UNPAID,
     CR_PAGE_NS,
     CR_SWAP_FREE,
     CR_TOKEN,
@@ -76,26 +75,25 @@ class CacheBurst:
 
     def store_new(
         self, inode: Inode, start: int, stop: int, token: int, context: AllocContext
-    ) -> tuple[int, int, int]:
+    ) -> tuple[int, int]:
         """Store to whole pages that are not cached; return how many, and those made dirty.
 
         The device has room for them, or places, and the task need not look at the limits of dirty
-        pages before it has stored to one more. For the last of them, as many as the third figure
-        says, it has to compute yet.
+        pages before it has stored to one more.
         """
         kernel, task = self._kernel, self._task
         nr_dirty_max = self._nr_until_balance(inode)
         if nr_dirty_max <= 1 or not inode.is_dirty:
-            return 0, 0, 0
+            return 0, 0
         if kernel.mem.activate_batch[task.cpu.number, 0] or wants(task, writeback_dirty_folio):
-            return 0, 0, 0
+            return 0, 0
         place, nr = inode.map_blocks(start, min(stop - start, PAGES_AT_ONCE))
         filesystem, latency = kernel.files.filesystems[inode.device], kernel.spec.latency
         if place == HOLE:
             nr = min(nr, filesystem.nr_free - filesystem.nr_reserved)
         run = self._begin(inode, start, start + nr, context)
         if run is None:
-            return 0, 0, 0
+            return 0, 0
         run[CR_TOKEN], run[CR_NR_DIRTY_MAX] = token, nr_dirty_max
         run[CR_PAGE_NS] = latency.page_copy_ns + latency.write_begin_ns
         run[CR_DIRTY_RATIO] = kernel.phys.tunables.now.vm_dirty_ratio
@@ -107,7 +105,7 @@ class CacheBurst:
         done = int(run[CR_NR_PLACED])
         if place == HOLE:
             filesystem.reserve(done)
-        return done, int(run[CR_NR_DIRTY]), int(run[CR_NR_UNPAID])
+        return done, int(run[CR_NR_DIRTY])
 
     def _nr_until_balance(self, inode: Inode) -> int:
         """Return the dirty pages with which the task has to look at the limits; 0 for at once.

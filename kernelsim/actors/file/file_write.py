@@ -76,7 +76,7 @@ class FileWriter:
         while at < end and not error and not self._task.killed:
             await settle_slabs(self._current)
             index, is_whole = at >> PAGE_SHIFT, at % PAGE_SIZE == 0 and end - at >= PAGE_SIZE
-            if is_whole and most > 1 and (done := await self._store_run(inode, index, end, token)):
+            if is_whole and most > 1 and (done := self._store_run(inode, index, end, token)):
                 at += done << PAGE_SHIFT
                 continue
             nr = min((end - at) >> PAGE_SHIFT if is_whole else 1, self._nr_at_once(), most)
@@ -98,22 +98,14 @@ class FileWriter:
         await settle_slabs(self._current)
         return at - pos, error
 
-    async def _store_run(self, inode: Inode, index: int, end: int, token: int) -> int:
-        """Store to pages that are not in memory as far as nobody can notice; return how many.
-
-        The last of them may be copied while others act.
-        """
+    def _store_run(self, inode: Inode, index: int, end: int, token: int) -> int:
+        """Store to pages that are not in memory as far as nobody can notice; return how many."""
         context = alloc_context(self._current, WRITE_GFP)
         stop = end >> PAGE_SHIFT
-        done, nr_new, nr_unpaid = self._burst.store_new(inode, index, stop, token, context)
+        done, nr_new = self._burst.store_new(inode, index, stop, token, context)
         if done:
             self._account(inode, index, done, nr_new)
-            inode.size = max(inode.size, index + done - nr_unpaid << PAGE_SHIFT)
-        if nr_unpaid:
-            await self._pay(nr_unpaid)
             inode.size = max(inode.size, index + done << PAGE_SHIFT)
-            bdi = self._kernel.backing_devs[inode.device]
-            await balance_dirty_pages_ratelimited(self._current, bdi)
         return done
 
     def _nr_at_once(self) -> int:

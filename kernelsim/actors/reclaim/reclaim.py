@@ -22,8 +22,7 @@ from kernelsim.actors.messages.node import (
 )
 from kernelsim.actors.reclaim.lru_gen import LruGenReclaimer
 from kernelsim.actors.reclaim.reclaim_burst import ReclaimBurst
-from kernelsim.actors.reclaim.shrink_trace import reclaim_flags, trace_shrink_inactive
-from kernelsim.actors.reclaim.swap_writes import SwapWrites
+from kernelsim.actors.reclaim.swap_writes import RECLAIM_WB_ANON_ASYNC, SwapWrites
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.block.blk_wbt import WBT_RWQ_BG
 from kernelsim.fs.fs_writeback import WbReason
@@ -33,10 +32,20 @@ from kernelsim.mm.core.slab import has_slab_work
 from kernelsim.mm.file.shadow_nodes import free_shadow_nodes, nr_shadow_nodes_to_free
 from kernelsim.mm.reclaim.reclaim_batch import (
     SHRINK_MAY_UNMAP,
+    STAT_NR_ACTIVATE_ANON,
+    STAT_NR_ACTIVATE_FILE,
+    STAT_NR_CONGESTED,
+    STAT_NR_DIRTY,
+    STAT_NR_IMMEDIATE,
+    STAT_NR_RECLAIMED,
+    STAT_NR_REF_KEEP,
+    STAT_NR_SCANNED,
     STAT_NR_TAKEN,
     STAT_NR_TO_FREE,
     STAT_NR_TO_WRITE,
+    STAT_NR_UNMAP_FAIL,
     STAT_NR_UNQUEUED_DIRTY,
+    STAT_NR_WRITEBACK,
     new_reclaim_batch,
 )
 from kernelsim.mm.reclaim.reclaim_run import (
@@ -51,7 +60,6 @@ from kernelsim.mm.reclaim.reclaim_run import (
     WORK_HOW,
     WORK_JUDGED,
     WORK_NR_TO_SCAN,
-    WORK_PAID,
     WORK_PLUGGED,
     WORK_SCANNED,
     WORK_SKIPPED,
@@ -74,6 +82,7 @@ from kernelsim.mm.reclaim.vmscan import (
 from kernelsim.mm.reclaim.vmscan_compact import should_continue_reclaim
 from kernelsim.mm.reclaim.vmscan_folio import free_written
 from kernelsim.mm.reclaim.vmscan_throttle import end_writeback_throttle, reclaim_throttle
+from kernelsim.trace.show import RECLAIM_NAMES
 from kernelsim.trace.tracepoint import Tracepoint
 from kernelsim.trace.vmscan import (
     mm_vmscan_lru_isolate,
@@ -81,6 +90,8 @@ from kernelsim.trace.vmscan import (
     mm_vmscan_lru_shrink_inactive,
     mm_vmscan_throttled,
 )
+
+RECLAIM_WB_FILE_ASYNC = RECLAIM_NAMES["RECLAIM_WB_FILE"] | RECLAIM_NAMES["RECLAIM_WB_ASYNC"]
 
 
 class Reclaimer:
@@ -140,9 +151,6 @@ class Reclaimer:
         """
         kernel = self._kernel
         plan = plan_shrink(sc, get_scan_count(kernel.mem, kernel.swap, nid, sc))
-        if sc.is_kswapd and not self._is_each_told() and (lone := plan.take_lone_list(sc)):
-            wanted = plan.nr_to_reclaim
-            plan.nr_reclaimed = await self._shrink_inactive_list(sc, nid, *lone, wanted)
         while batches := plan.next_round():
             reclaimed = 0
             for lru, nr_to_scan in batches:
@@ -202,17 +210,10 @@ class Reclaimer:
             mm_vmscan_throttled(nid, timeout_ns // 1000, delayed_ns // 1000, reason.value),
         )
 
-    def _is_each_told(self) -> bool:
-        """Tell whether somebody wants to hear of each batch."""
-        task = self._task
-        return wants(task, mm_vmscan_lru_isolate) or wants(task, mm_vmscan_lru_shrink_inactive)
-
     async def _shrink_inactive_list(
-        self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, wanted: int = 0
+        self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
     ) -> int:
-        """Do batches, step by step; return the pages reclaimed.
-
-        There is one, unless more are wanted than it has reclaimed.
+        """Do a batch, step by step; return the pages reclaimed.
 
         Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list, :shrink_folio_list
         """
@@ -223,16 +224,16 @@ class Reclaimer:
             if task.killed or too_many_isolated(kernel.mem, nid, sc, lru=lru):
                 return 0
         burst = self._burst
-        burst.begin(sc, nid, lru, nr_to_scan, wanted)
-        while (step := await burst.go_on()) != DONE:
-            if has_slab_work(kernel.mem.slabs) and not burst.work[WORK_PAID]:
+        burst.begin(sc, nid, lru, nr_to_scan)
+        while (step := burst.go_on()) != DONE:
+            if has_slab_work(kernel.mem.slabs):
                 await self._kernel.settle_slabs(self._task)
             else:
                 await self._take_step(step, sc, nid, lru)
-        if not batch.total[STAT_NR_TAKEN]:
+        if not batch.stat[STAT_NR_TAKEN]:
             return 0
-        trace_shrink_inactive(task, batch.total, sc, nid, lru)
-        return sc.add_batch(batch.total, lru=lru)
+        self._trace_inactive(sc, nid, lru)
+        return sc.add_batch(batch, lru=lru)
 
     async def _take_step(self, step: int, sc: ScanControl, nid: int, lru: int) -> None:
         """Take a step of the batch that cannot be taken in compiled code now."""
@@ -242,11 +243,8 @@ class Reclaimer:
             taken, work[WORK_SCANNED], work[WORK_SKIPPED] = counts
             work[WORK_STEP] = JUDGE if taken else DONE
             self._burst.trace_isolate()
-        elif step == JUDGE and work[WORK_PAID]:
-            self._judge_now()
         elif step == JUDGE:
-            await self._pay_for_chunk()
-            work[WORK_PAID] = 1
+            await self._judge()
         elif step in (FLUSH, WRITE):
             await self._after_judging(step, nid)
         elif step == PUT_BACK:
@@ -274,17 +272,9 @@ class Reclaimer:
             look_around: Node whose pages next to those of the chunk become young, if used.
             is_scan: They come from the end of a list; nobody has chosen them.
         """
-        await self._pay_for_chunk()
-        self._judge_now(look_around, is_scan=is_scan)
-
-    async def _pay_for_chunk(self) -> None:
-        nr = nr_to_judge(self._batch, self._burst.work)
-        await self._task.compute(self._kernel.spec.latency.scan_page_ns * nr)
-
-    def _judge_now(self, look_around: int | None = None, *, is_scan: bool = True) -> None:
         kernel, task, batch, work = self._kernel, self._task, self._batch, self._burst.work
         nr, first = nr_to_judge(batch, work), int(work[WORK_JUDGED])
-        work[WORK_PAID] = 0
+        await task.compute(kernel.spec.latency.scan_page_ns * nr)
         may_unmap = bool(work[WORK_HOW] & SHRINK_MAY_UNMAP)
         kernel.observer.judges(batch.folios[first : first + nr], may_unmap=may_unmap)
         if look_around is not None and lru_gen_enabled(kernel.mem):  # it may be off by now
@@ -360,6 +350,27 @@ class Reclaimer:
         put_back = PutbackInactive(lru, int(work[WORK_HOW]), batch, self._task.cpu.name)
         work[WORK_STEP] = FREE if await kernel.nodes[nid].ref.ask(put_back) else DONE
 
+    def _trace_inactive(self, sc: ScanControl, nid: int, lru: int) -> None:
+        if not wants(self._task, mm_vmscan_lru_shrink_inactive):
+            return
+        stat = self._batch.stat.tolist()
+        point = mm_vmscan_lru_shrink_inactive(
+            nid=nid,
+            nr_scanned=stat[STAT_NR_SCANNED],
+            nr_reclaimed=stat[STAT_NR_RECLAIMED],
+            nr_dirty=stat[STAT_NR_DIRTY],
+            nr_writeback=stat[STAT_NR_WRITEBACK],
+            nr_congested=stat[STAT_NR_CONGESTED],
+            nr_immediate=stat[STAT_NR_IMMEDIATE],
+            nr_activate0=stat[STAT_NR_ACTIVATE_ANON],
+            nr_activate1=stat[STAT_NR_ACTIVATE_FILE],
+            nr_ref_keep=stat[STAT_NR_REF_KEEP],
+            nr_unmap_fail=stat[STAT_NR_UNMAP_FAIL],
+            priority=sc.priority,
+            reclaim_flags=_reclaim_flags(lru),
+        )
+        trace(self._task, point)
+
     async def _shrink_active_list(
         self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int
     ) -> None:
@@ -376,6 +387,10 @@ class Reclaimer:
         moved, nr_to_free = await kernel.nodes[nid].ref.ask(request)
         await free_on_node(self._current, nid, self._batch.to_free, nr_to_free)
         point = mm_vmscan_lru_shrink_active(
-            nid, taken, 0, moved, taken - moved, sc.priority, reclaim_flags(lru)
+            nid, taken, 0, moved, taken - moved, sc.priority, _reclaim_flags(lru)
         )
         trace(self._task, point)
+
+
+def _reclaim_flags(lru: int) -> int:
+    return RECLAIM_WB_FILE_ASYNC if lru > LRU_ACTIVE_ANON else RECLAIM_WB_ANON_ASYNC

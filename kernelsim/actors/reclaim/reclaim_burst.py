@@ -1,8 +1,8 @@
-"""Lets a reclaimer do batches in compiled code, as far as nobody else can notice.
+"""Lets a reclaimer do a batch in compiled code, as far as nobody else can notice.
 
 What needs more than free locks and its CPU the reclaimer does with messages, as it does all of it
 when `burst_pages` is 1; the outcome is the same, to the last counter and the last nanosecond.
-Interface: a `ReclaimBurst` a reclaimer; `begin` batches, then `go_on` before each of their steps.
+Interface: a `ReclaimBurst` a reclaimer; `begin` a batch, then `go_on` before each of its steps.
 Units: pages, ns.
 """
 
@@ -12,8 +12,8 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.lock_run import LockRun
 from kernelsim.actors.tracing import trace, wants
 from kernelsim.mm.burst.free_pages import new_free_run
-from kernelsim.mm.burst.lock_run import LR_ALLOC_NS, LR_LATE_NS
-from kernelsim.mm.core.mem import I64, SWAP_CLUSTER_MAX
+from kernelsim.mm.burst.lock_run import LR_ALLOC_NS
+from kernelsim.mm.core.mem import I64
 from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_TAKEN, ReclaimBatch
 from kernelsim.mm.reclaim.reclaim_run import (
     DONE,
@@ -26,9 +26,7 @@ from kernelsim.mm.reclaim.reclaim_run import (
     WORK_SKIPPED,
     WORK_STEP,
     begin_batch,
-    begin_run,
     new_work,
-    next_batch,
     reclaim_run,
 )
 from kernelsim.mm.reclaim.scan_control import ScanControl
@@ -61,40 +59,23 @@ class ReclaimBurst:
             latency.scan_page_ns, latency.swap_slot_ns, self._kernel.swap_segments_max
         )
 
-    def begin(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int, wanted: int) -> None:
-        """Begin batches of an inactive list, the last when as many as wanted are reclaimed."""
+    def begin(self, sc: ScanControl, nid: int, lru: int, nr_to_scan: int) -> None:
+        """Begin a batch of an inactive list."""
         self._sc = sc
-        nr = min(nr_to_scan, SWAP_CLUSTER_MAX)
         begin_batch(
-            self.work, nid, lru, nr_to_scan=nr, highest_zoneidx=sc.reclaim_idx, how=sc.how()
+            self.work, nid, lru, nr_to_scan=nr_to_scan, highest_zoneidx=sc.reclaim_idx, how=sc.how()
         )
-        begin_run(self.work, self._batch, nr_to_scan, wanted)
 
     def begin_isolated(self, nid: int, how: int) -> None:
         """Begin a batch of pages that are off their list, whichever that was."""
         begin_batch(self.work, nid, 0, nr_to_scan=0, highest_zoneidx=0, how=how)
         self.work[WORK_STEP] = JUDGE
 
-    async def go_on(self) -> int:
-        """Take steps of the batches; return the one that is to be taken by messages, or DONE."""
-        work = self.work
-        while True:
-            if work[WORK_STEP] == DONE and not next_batch(self._batch, work):
-                return DONE
-            if not self._locks.begin(computes=True, makes_up=True):
-                return int(work[WORK_STEP])
-            self._run()
-            is_late = self._locks.run[LR_LATE_NS] != 0
-            if not is_late:
-                self._trace_isolated()
-            self._enter()
-            if not is_late:
-                return int(work[WORK_STEP])
-            await self._locks.sleep_late()
-            self._trace_isolated()
-
-    def _run(self) -> None:
+    def go_on(self) -> int:
+        """Take steps of the batch; return the one that is to be taken by messages, or DONE."""
         kernel, work = self._kernel, self.work
+        if work[WORK_STEP] == DONE or not self._locks.begin(computes=True, makes_up=True):
+            return int(work[WORK_STEP])
         mms = kernel.mms.mms
         if len(self._flushes) != len(mms.pgd_row):
             self._flushes = np.zeros(len(mms.pgd_row), np.int64)
@@ -104,17 +85,15 @@ class ReclaimBurst:
             self._batch, self._plug, work, self._flushes, is_lazy,
             kernel.bursts.slab_requests(self._task), self._locks.run,
         )  # fmt: skip
-
-    def _trace_isolated(self) -> None:
-        """Log that compiled code has taken pages off the list, if it has."""
-        at_ns = int(self.work[WORK_ISOLATED_NS])
-        if at_ns >= 0:
-            self.trace_isolate(at_ns=at_ns)
-            self.work[WORK_ISOLATED_NS] = -1
+        self._enter()
+        return int(work[WORK_STEP])
 
     def _enter(self) -> None:
-        """Enter what has come of it."""
+        """Enter what has come of it, in the order of time."""
         work = self.work
+        if work[WORK_ISOLATED_NS] >= 0:
+            self.trace_isolate(at_ns=int(work[WORK_ISOLATED_NS]))
+            work[WORK_ISOLATED_NS] = -1
         self._task.stime_ns += int(work[WORK_COMPUTED_NS])
         work[WORK_COMPUTED_NS] = 0
         self._task.stime_ns += int(self._locks.run[LR_ALLOC_NS])  # of slabs

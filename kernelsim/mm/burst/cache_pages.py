@@ -23,8 +23,6 @@ from kernelsim.mm.burst.columns import (
 from kernelsim.mm.burst.grant import grant_pages, longest_refill_ns, zone_at_hand
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
-    LR_NOW_NS,
-    LR_UNTIL_NS,
     NR_LR_FIELDS,
     are_lru_locks_free,
     has_time,
@@ -48,21 +46,20 @@ from kernelsim.mm.file.filemap_write import write_run
 
 # State of a run behind LR_*: what is given,
 CR_FILE: Final = NR_LR_FIELDS  # number of the file
-CR_SWAP_FREE: Final = 9  # free slots of swap, for pages that come back
-CR_DIRTY_RATIO: Final = 10  # of a write, vm.dirty_ratio: a node with more dirty is passed over
-CR_TOKEN: Final = 11  # of a write, what it leaves
-CR_PAGE_NS: Final = 12  # of a write, cost of a page besides locks
-CR_NR_DIRTY_MAX: Final = 13  # of a write, it stops before it has made so many pages dirty
-CR_AT: Final = 14  # the next page of the file
-CR_END: Final = 15  # behind the last one
-CR_MARK: Final = 16  # page at which to read ahead, -1 for none
+CR_SWAP_FREE: Final = 8  # free slots of swap, for pages that come back
+CR_DIRTY_RATIO: Final = 9  # of a write, vm.dirty_ratio: a node with more dirty pages is passed over
+CR_TOKEN: Final = 10  # of a write, what it leaves
+CR_PAGE_NS: Final = 11  # of a write, cost of a page besides locks
+CR_NR_DIRTY_MAX: Final = 12  # of a write, it stops before it has made so many pages dirty
+CR_AT: Final = 13  # the next page of the file
+CR_END: Final = 14  # behind the last one
+CR_MARK: Final = 15  # page at which to read ahead, -1 for none
 # and what has come of it.
-CR_HAVE: Final = 17  # of a read, pages allocated so far; as many more as entered are in `pfns`
-CR_NR_DIRTY: Final = 18  # pages made dirty
-CR_NR_PLACED: Final = 19  # pages entered in the cache
-CR_IN_FAULT: Final = 20  # of a read, what is given: it is for a page fault
-CR_NR_UNPAID: Final = 21  # of a write, pages of the last step, which the task has to compute for
-NR_CR_FIELDS: Final = 22
+CR_HAVE: Final = 16  # of a read, pages allocated so far; as many more as entered are in `pfns`
+CR_NR_DIRTY: Final = 17  # pages made dirty
+CR_NR_PLACED: Final = 18  # pages entered in the cache
+CR_IN_FAULT: Final = 19  # of a read, what is given: it is for a page fault
+NR_CR_FIELDS: Final = 20
 
 
 def new_cache_run() -> I64:
@@ -126,8 +123,7 @@ def store_new_run(
     """Store to whole pages that are not cached, as long as nobody can notice.
 
     Each step is one of `generic_perform_write` between two looks at the limits of dirty pages; none
-    is begun after which the task would have to look. The copying of the last one, behind which all
-    is done, may end later than others act: the task computes for `CR_NR_UNPAID` pages then.
+    is begun after which the task would have to look.
 
     Args:
         mem: Physical memory.
@@ -151,7 +147,7 @@ def store_new_run(
             break
         nr = page_cache_next_page(files, number, at, at + nr) - at
         zone = zone_at_hand(mem, burst, request, run, int(run[CR_DIRTY_RATIO]))
-        if zone < 0 or ends_too_late(mem, burst, run, zone, 0):
+        if zone < 0 or ends_too_late(mem, burst, run, zone, int(run[CR_PAGE_NS]) * nr):
             break
         got = grant_pages(mem, burst, request, zone, nr, pfns, 0, run)
         done = filemap_add_run(
@@ -162,13 +158,10 @@ def store_new_run(
         nr_dirty = write_run(mem, files, number, at, got, int(run[CR_TOKEN]))
         if mem.lru_batch[cpu, 0] == PAGEVEC_SIZE:
             drain_batch(mem, burst, run)
+        pass_time(run, int(run[CR_PAGE_NS]) * got)
         run[CR_NR_DIRTY] += nr_dirty
         run[CR_NR_PLACED] += got
         run[CR_AT] += got
-        if run[LR_NOW_NS] + run[CR_PAGE_NS] * got >= run[LR_UNTIL_NS]:
-            run[CR_NR_UNPAID] = got
-            break
-        pass_time(run, int(run[CR_PAGE_NS]) * got)
 
 
 @leaf

@@ -3,8 +3,7 @@
 Linux: mm/swap.c:release_pages, mm/page_alloc.c:free_unref_page_list, 6.1.
 
 Interface: `release_run` and `free_unref_pages` go on as far as nobody else can notice, see
-lock_run.py; with the rest the task goes on with messages. `free_unref_pages_at_last` is for a task
-that sleeps for `LR_LATE_NS` then.
+lock_run.py; with the rest the task goes on with messages.
 Units: pages, ns.
 """
 
@@ -21,7 +20,7 @@ from kernelsim.mm.burst.lock_run import (
     LR_NUMBER,
     NR_LR_FIELDS,
     has_time,
-    hold_at_last,
+    hold,
     hold_lru_lock,
     is_lock_free,
     longest_hold_ns,
@@ -63,24 +62,15 @@ def release_run(mem: Mem, burst: Burst, pfns: I64, n: int, out: I64, run: I64) -
 
 @leaf
 def free_unref_pages(mem: Mem, burst: Burst, nid: int, pfns: I64, n: int, run: I64) -> None:
-    """Put pages of one node on the CPU's lists, and drain those that are full, all in time.
+    """Put pages of one node on the CPU's lists, and drain those that are full.
 
     Source: Linux 6.1 mm/page_alloc.c:free_unref_page_list
     """
-    most = 1
+    cpu, most = int(run[LR_CPU]), 1
     for zone in range(len(mem.zone)):
         if mem.zone[zone, Z_NID] == nid:
             most = max(most, int(mem.zone[zone, Z_PCP_HIGH]))
     longest_ns = longest_hold_ns(burst, zone_hold_ns(burst, most))
-    free_unref_pages_at_last(mem, burst, nid, pfns, n, longest_ns, run)
-
-
-@leaf
-def free_unref_pages_at_last(
-    mem: Mem, burst: Burst, nid: int, pfns: I64, n: int, longest_ns: int, run: I64
-) -> None:
-    """Do as `free_unref_pages` as long as there is a time left; with 0, the last may end late."""
-    cpu = int(run[LR_CPU])
     while run[FR_AT] < n and has_time(burst, run, longest_ns):
         if not are_zones_free(mem, burst, run, nid):
             break
@@ -94,11 +84,10 @@ def free_unref_pages_at_last(
             nr_drained = drain_full(mem, zone, cpu, pfns, end)
         burst.granted[nid] -= end - at
         run[FR_AT] = end
-        if zone < 0:
-            run[LR_NUMBER] += 2  # the question and its answer
-            continue
-        note_bands(mem, burst, nid, int(run[LR_NOW_NS]))
-        hold_at_last(burst, run, zone, drawn_ns(burst, cpu, zone_hold_ns(burst, nr_drained)))
+        run[LR_NUMBER] += 2
+        if zone >= 0:
+            note_bands(mem, burst, nid, int(run[LR_NOW_NS]))
+            hold(burst, run, zone, drawn_ns(burst, cpu, zone_hold_ns(burst, nr_drained)))
 
 
 @leaf

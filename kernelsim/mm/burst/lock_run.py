@@ -4,12 +4,8 @@ A step is begun only if every lock it needs is free and it ends before the next 
 else, however long its holds turn out. So nobody is met, and none of its events needs a place in the
 order of events; they are only counted, as the clock numbers events.
 
-A step that acts at once and then only holds its lock may end later, if it is the last: others would
-see no more of it by messages. The run ends with it, and the task sleeps for `LR_LATE_NS`.
-
 Interface: `LR_*`, the first entries of the state of such a run; `has_time` and `is_lock_free` tell
-whether the next step may be begun, `hold`, `hold_lru_lock` and `pass_time` let its time pass, and
-`hold_at_last` that of one that need not end in time.
+whether the next step may be begun, `hold`, `hold_lru_lock` and `pass_time` let its time pass.
 Units: ns.
 """
 
@@ -41,8 +37,7 @@ LR_NUMBER_END: Final = 3  # events may have numbers below this
 LR_NOW_NS: Final = 4
 LR_NUMBER: Final = 5  # of the last event
 LR_ALLOC_NS: Final = 6  # time in the page allocator so far
-LR_LATE_NS: Final = 7  # of the last hold, which ends no sooner than others act: to be slept
-NR_LR_FIELDS: Final = 8
+NR_LR_FIELDS: Final = 7
 
 # Columns of sums of holds: those of the last one, then of the others
 HS_COUNT: Final = NR_HOLD_COLUMNS
@@ -55,7 +50,7 @@ HOLDS_MAX: Final = 20  # of a step; each is two events, the question and its ans
 @leaf
 def has_time(burst: Burst, run: I64, ns: int) -> bool:
     """Tell whether a step of a length at most ends before others notice, and has room for notes."""
-    is_late = run[LR_NOW_NS] + ns >= run[LR_UNTIL_NS] or run[LR_LATE_NS]
+    is_late = run[LR_NOW_NS] + ns >= run[LR_UNTIL_NS]
     is_last = run[LR_NUMBER] + 2 * HOLDS_MAX >= run[LR_NUMBER_END]
     has_room = burst.holds[0, H_NR] + HOLDS_MAX < len(burst.holds)
     has_room = has_room and burst.notes[0, 0] + 2 * len(burst.band) < len(burst.notes)
@@ -87,18 +82,6 @@ def hold(burst: Burst, run: I64, server: int, hold_ns: int) -> None:
     row[H_CPU] = run[LR_CPU]
     run[LR_NOW_NS] += hold_ns
     burst.free_ns[server] = run[LR_NOW_NS]
-
-
-@inlined_leaf
-def hold_at_last(burst: Burst, run: I64, server: int, hold_ns: int) -> None:
-    """Do as `hold` for what a message has done; the run is over if that ends too late."""
-    began_ns = run[LR_NOW_NS]
-    run[LR_NUMBER] += 2  # the question and its answer
-    hold(burst, run, server, hold_ns)
-    if run[LR_NOW_NS] >= run[LR_UNTIL_NS]:
-        run[LR_LATE_NS] = hold_ns
-        run[LR_NOW_NS] = began_ns
-        run[LR_NUMBER] -= 1  # the answer comes when the task has slept
 
 
 @leaf

@@ -55,7 +55,6 @@ class ReclaimBatch(NamedTuple):
     to_write: I64  # pfns to write to their swap slots
     slot: I64  # one swap slot on its way to a page
     stat: I64  # [STAT_*]
-    total: I64  # [STAT_*] of batches that follow each other
 
 
 def new_reclaim_batch(capacity: int = SWAP_CLUSTER_MAX) -> ReclaimBatch:
@@ -66,5 +65,4 @@ def new_reclaim_batch(capacity: int = SWAP_CLUSTER_MAX) -> ReclaimBatch:
         to_write=np.zeros(capacity, np.int64),
         slot=np.zeros(1, np.int64),
         stat=np.zeros(NR_STATS, np.int64),
-        total=np.zeros(NR_STATS, np.int64),
     )

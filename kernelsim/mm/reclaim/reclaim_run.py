@@ -1,15 +1,13 @@
-"""Batches of an inactive list, step by step: off the list, judged, back on it, the rest freed.
+"""A batch of an inactive list, step by step: off the list, judged, back on it, the rest freed.
 
 Linux: mm/vmscan.c:shrink_inactive_list (6.1).
 A reclaimer takes these steps one by one, waiting for a lock or the CPU before each. `reclaim_run`
 takes as many as nobody else can notice (lock_run.py), in the same order and with the same times;
-the step it stops at the reclaimer takes itself, and goes on behind it. The last hold of a lock may
-end later than others act: all is done when it begins.
+the step it stops at the reclaimer takes itself, and goes on behind it.
 
 Interface: the state of a batch is one array, `WORK_*`; `begin_batch` fills it in, `WORK_STEP` says
 which step is next. `judge_chunk`, `after_flush` and `after_write` set it, and the reclaimer does
-where it takes another step itself. `begin_run` makes it the first of many, `next_batch` goes on to
-the next.
+where it takes another step itself.
 Units: pages, ns.
 """
 
@@ -19,22 +17,21 @@ import numpy as np
 
 from kernelsim.hw.leaf import inlined_leaf, leaf
 from kernelsim.mm.burst.columns import B_STOLEN, C_LRU_HOLD_PAGE, Burst
-from kernelsim.mm.burst.free_pages import FR_AT, free_unref_pages_at_last
+from kernelsim.mm.burst.free_pages import FR_AT, free_unref_pages
 from kernelsim.mm.burst.lock_run import (
     LR_CPU,
-    LR_LATE_NS,
     LR_NOW_NS,
     has_time,
-    hold_at_last,
+    hold_lru_lock,
     is_lock_free,
+    longest_hold_ns,
     pass_time,
 )
-from kernelsim.mm.burst.servers import drawn_ns, lru_lock
+from kernelsim.mm.burst.servers import lru_lock
 from kernelsim.mm.burst.slab_pages import settle_slabs
-from kernelsim.mm.core.mem import I64, I64_2D, L_COUNT, SWAP_CLUSTER_MAX, Mem, lru_list
+from kernelsim.mm.core.mem import I64, I64_2D, L_COUNT, Z_MANAGED, Mem, lru_list
 from kernelsim.mm.file.address_space import FileMappings
 from kernelsim.mm.reclaim.reclaim_batch import (
-    NR_STATS,
     STAT_NR_RECLAIMED,
     STAT_NR_TAKEN,
     STAT_NR_TO_FREE,
@@ -69,21 +66,18 @@ WORK_HOW: Final = 4
 WORK_SCAN_NS: Final = 5  # cost of judging a page
 WORK_SLOT_NS: Final = 6  # cost of handing one to the plug
 WORK_MAX_SEGMENTS: Final = 7  # of all swap devices; 0 if they differ
-WORK_NR_LEFT: Final = 8  # pages to scan in batches behind this one; -1 if it is none of a run
-WORK_WANTED: Final = 9  # there is no next batch when all have reclaimed so much
-WORK_COMPUTED_NS: Final = 10  # time on the CPU in compiled code, not yet charged
 # how far it is,
-WORK_STEP: Final = 11
-WORK_JUDGED: Final = 12
-WORK_PLUGGED: Final = 13  # of `batch.to_write`, pages that are in the plug
-WORK_CHARGED: Final = 14  # of these, pages whose cost is paid
-WORK_FREED: Final = 15  # of `batch.to_free`, pages that are free
-WORK_PAID: Final = 16  # 1: the task has computed for the chunk that is to be judged
+WORK_STEP: Final = 8
+WORK_JUDGED: Final = 9
+WORK_PLUGGED: Final = 10  # of `batch.to_write`, pages that are in the plug
+WORK_CHARGED: Final = 11  # of these, pages whose cost is paid
+WORK_FREED: Final = 12  # of `batch.to_free`, pages that are free
 # and what has come of it.
-WORK_SCANNED: Final = 17
-WORK_SKIPPED: Final = 18
-WORK_ISOLATED_NS: Final = 19  # when compiled code had taken pages off the list, -1 if others did
-NR_WORK_FIELDS: Final = 20
+WORK_SCANNED: Final = 13
+WORK_SKIPPED: Final = 14
+WORK_ISOLATED_NS: Final = 15  # when compiled code had taken pages off the list, -1 if others did
+WORK_COMPUTED_NS: Final = 16  # time on the CPU in compiled code, not yet charged
+NR_WORK_FIELDS: Final = 17
 
 
 def new_work(scan_page_ns: int, swap_slot_ns: int, max_segments: int) -> I64:
@@ -91,7 +85,6 @@ def new_work(scan_page_ns: int, swap_slot_ns: int, max_segments: int) -> I64:
     work = np.zeros(NR_WORK_FIELDS, np.int64)
     work[WORK_SCAN_NS], work[WORK_SLOT_NS] = scan_page_ns, swap_slot_ns
     work[WORK_MAX_SEGMENTS] = max_segments
-    work[WORK_NR_LEFT] = -1
     work[WORK_STEP] = DONE
     return work
 
@@ -101,36 +94,8 @@ def begin_batch(
 ) -> None:
     """Let the next batch be one of an inactive list."""
     work[: WORK_HOW + 1] = (nid, lru, nr_to_scan, highest_zoneidx, how)
-    work[WORK_NR_LEFT] = -1
     work[WORK_STEP:] = 0
     work[WORK_ISOLATED_NS] = -1
-
-
-def begin_run(work: I64, batch: ReclaimBatch, nr_to_scan: int, wanted: int) -> None:
-    """Let batches of the same list follow until pages are scanned, or as many as wanted reclaimed.
-
-    Source: Linux 6.1 mm/vmscan.c:shrink_lruvec
-    """
-    batch.total[:] = 0
-    work[WORK_NR_LEFT], work[WORK_WANTED] = nr_to_scan - work[WORK_NR_TO_SCAN], wanted
-
-
-@leaf
-def next_batch(batch: ReclaimBatch, work: I64) -> bool:
-    """Add a batch that is done to those of its run; begin the next, or return False."""
-    if work[WORK_NR_LEFT] < 0:
-        return False
-    if batch.stat[STAT_NR_TAKEN]:
-        for i in range(NR_STATS):
-            batch.total[i] += batch.stat[i]
-    if work[WORK_NR_LEFT] == 0 or batch.total[STAT_NR_RECLAIMED] >= work[WORK_WANTED]:
-        work[WORK_NR_LEFT] = -1
-        return False
-    work[WORK_NR_TO_SCAN] = min(SWAP_CLUSTER_MAX, work[WORK_NR_LEFT])
-    work[WORK_NR_LEFT] -= work[WORK_NR_TO_SCAN]
-    work[WORK_STEP:] = 0
-    work[WORK_ISOLATED_NS] = -1
-    return True
 
 
 @leaf
@@ -139,7 +104,7 @@ def reclaim_run(
     burst: Burst, batch: ReclaimBatch, plug: SwapPlug, work: I64, flushes: I64, is_lazy: bool,
     slabs: I64_2D, run: I64,
 ) -> None:  # fmt: skip
-    """Take the steps of a batch, and of those that follow it, as long as nobody can notice.
+    """Take the steps of a batch, as long as nobody can notice.
 
     Args:
         mem: Physical memory.
@@ -159,12 +124,7 @@ def reclaim_run(
 
     Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list
     """
-    goes_on = True
-    if work[WORK_PAID]:
-        judge_now(mem, pt, mms, swap, files, lruvec, burst, batch, work, run)
-    elif work[WORK_STEP] == FREE and work[WORK_FREED]:  # it does not look at slabs meanwhile
-        goes_on = free(mem, burst, batch, work, run) and run[LR_LATE_NS] == 0
-    goes_on = goes_on and (work[WORK_STEP] != DONE or next_batch(batch, work))
+    goes_on = work[WORK_STEP] != DONE
     while goes_on and settle_slabs(mem, burst, slabs, run, True):
         step = work[WORK_STEP]
         if step == ISOLATE:
@@ -181,21 +141,15 @@ def reclaim_run(
             goes_on = free(mem, burst, batch, work, run)
         else:
             goes_on = False
-        goes_on = goes_on and run[LR_LATE_NS] == 0
-        goes_on = goes_on and (work[WORK_STEP] != DONE or next_batch(batch, work))
+        goes_on = goes_on and work[WORK_STEP] != DONE
 
 
 @inlined_leaf
-def may_take_lru_lock(burst: Burst, run: I64, nid: int) -> bool:
-    """Tell whether lru_lock is free, and others act later."""
-    return is_lock_free(burst, run, lru_lock(burst, nid)) and has_time(burst, run, 0)
-
-
-@inlined_leaf
-def take_lru_lock(burst: Burst, run: I64, nid: int, nr_pages: int) -> None:
-    """Hold lru_lock for so many pages, which may end later than others act."""
+def may_hold_lru_lock(burst: Burst, run: I64, nid: int, nr_pages: int) -> bool:
+    """Tell whether lru_lock is free, and can be held for so many pages before others notice."""
     mean_ns = int(burst.cost[C_LRU_HOLD_PAGE]) * nr_pages
-    hold_at_last(burst, run, lru_lock(burst, nid), drawn_ns(burst, int(run[LR_CPU]), mean_ns))
+    is_free = is_lock_free(burst, run, lru_lock(burst, nid))
+    return is_free and has_time(burst, run, longest_hold_ns(burst, mean_ns))
 
 
 @inlined_leaf
@@ -214,16 +168,21 @@ def isolate(mem: Mem, burst: Burst, batch: ReclaimBatch, work: I64, run: I64) ->
     if mem.lru_batch[cpu, 0] or mem.activate_batch[cpu, 0]:
         return False  # they have to be emptied before
     nr_listed = int(mem.lists[lru_list(mem, nid, lru), L_COUNT])
-    if nr_listed == 0 or not may_take_lru_lock(burst, run, nid):
+    most = min(nr_listed, int(work[WORK_NR_TO_SCAN]))
+    per_node = mem.lowmem_reserve.shape[1]
+    for zone in range(nid * per_node + work[WORK_HIGHEST] + 1, (nid + 1) * per_node):
+        if mem.zone[zone, Z_MANAGED]:
+            most = nr_listed  # it may have to step over all pages of this zone
+    if nr_listed == 0 or not may_hold_lru_lock(burst, run, nid, most):
         return False
     taken, scanned, skipped = isolate_lru_folios(
         mem, nid, lru, int(work[WORK_NR_TO_SCAN]), int(work[WORK_HIGHEST]), int(work[WORK_HOW]),
         batch,
     )  # fmt: skip
-    take_lru_lock(burst, run, nid, scanned)
+    hold_lru_lock(burst, run, nid, scanned)
     work[WORK_SCANNED] = scanned
     work[WORK_SKIPPED] = skipped
-    work[WORK_ISOLATED_NS] = run[LR_NOW_NS] + run[LR_LATE_NS]
+    work[WORK_ISOLATED_NS] = run[LR_NOW_NS]
     work[WORK_STEP] = JUDGE if taken else DONE
     return True
 
@@ -239,19 +198,8 @@ def judge(
     if not has_time(burst, run, int(ns + burst.run[cpu, B_STOLEN])):
         return False
     compute(burst, work, run, ns)
-    judge_now(mem, pt, mms, swap, files, lruvec, burst, batch, work, run)
-    return True
-
-
-@leaf
-def judge_now(
-    mem: Mem, pt: PageTables, mms: Mms, swap: SwapArea, files: FileMappings, lruvec: I64_2D,
-    burst: Burst, batch: ReclaimBatch, work: I64, run: I64,
-) -> None:  # fmt: skip
-    """Decide about a chunk for which the task has computed."""
-    work[WORK_PAID] = 0
-    cpu = int(run[LR_CPU])
     burst.placed[0] -= judge_chunk(mem, pt, mms, swap, files, lruvec, cpu, batch, work)
+    return True
 
 
 @leaf
@@ -341,11 +289,11 @@ def put_back(
 ) -> bool:
     """Put what stays back; False if the flushers have to be told of it, or others may notice."""
     nid, taken = int(work[WORK_NID]), int(batch.stat[STAT_NR_TAKEN])
-    if batch.stat[STAT_NR_UNQUEUED_DIRTY] == taken or not may_take_lru_lock(burst, run, nid):
+    if batch.stat[STAT_NR_UNQUEUED_DIRTY] == taken or not may_hold_lru_lock(burst, run, nid, taken):
         return False
     nr = putback_inactive(mem, lruvec, nid, int(work[WORK_LRU]), int(work[WORK_HOW]), batch)
     burst.placed[0] -= nr - batch.stat[STAT_NR_RECLAIMED]
-    take_lru_lock(burst, run, nid, taken)
+    hold_lru_lock(burst, run, nid, taken)
     work[WORK_STEP] = FREE if nr else DONE
     return True
 
@@ -355,7 +303,7 @@ def free(mem: Mem, burst: Burst, batch: ReclaimBatch, work: I64, run: I64) -> bo
     """Free what can be freed before others notice; False if some is left."""
     nr = int(batch.stat[STAT_NR_TO_FREE])
     run[FR_AT] = work[WORK_FREED]
-    free_unref_pages_at_last(mem, burst, int(work[WORK_NID]), batch.to_free, nr, 0, run)
+    free_unref_pages(mem, burst, int(work[WORK_NID]), batch.to_free, nr, run)
     work[WORK_FREED] = run[FR_AT]
     if run[FR_AT] < nr:
         return False

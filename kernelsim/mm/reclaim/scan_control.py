@@ -9,7 +9,6 @@ from typing import Final
 import attrs
 
 from kernelsim.mm.core.mem import (
-    I64,
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
@@ -30,6 +29,7 @@ from kernelsim.mm.reclaim.reclaim_batch import (
     STAT_NR_TAKEN,
     STAT_NR_UNQUEUED_DIRTY,
     STAT_NR_WRITEBACK,
+    ReclaimBatch,
 )
 
 GFP_IO: Final = int(Gfp.IO)  # as plain integers: operators of flags take a microsecond each
@@ -96,12 +96,12 @@ class ScanControl:
         bits |= SHRINK_MAY_WRITEPAGE if self.may_writepage else 0
         return bits | (SHRINK_IO if int(self.gfp_mask) & GFP_IO else 0)
 
-    def add_batch(self, stats: I64, *, lru: int) -> int:
-        """Add what shrink_folio_list saw in a list's batches, STAT_*; return what it reclaimed.
+    def add_batch(self, batch: ReclaimBatch, *, lru: int) -> int:
+        """Add what shrink_folio_list saw in a batch of an inactive list; return its reclaimed.
 
         Source: Linux 6.1 mm/vmscan.c:shrink_inactive_list
         """
-        stat: list[int] = stats.tolist()
+        stat: list[int] = batch.stat.tolist()
         self.nr_scanned += stat[STAT_NR_SCANNED]
         self.dirty += stat[STAT_NR_DIRTY]
         self.congested += stat[STAT_NR_CONGESTED]
@@ -143,22 +143,6 @@ class ShrinkPlan:
                 nr[lru] -= nr_to_scan
                 batches.append((lru, nr_to_scan))
         return batches
-
-    def take_lone_list(self, sc: ScanControl) -> tuple[int, int] | None:
-        """Take all of an inactive list that is left to scan, if nothing else is to be done.
-
-        Returns:
-            The list and how many pages: rounds of it are batches that follow each other.
-        """
-        nr = self.nr
-        lru = LRU_INACTIVE_FILE if nr[LRU_INACTIVE_FILE] else LRU_INACTIVE_ANON
-        left, active = nr[lru], lru + 1
-        if not left or self.proportional_reclaim or sum(nr[lru : lru + 2]) < sum(nr):
-            return None
-        if nr[active] and may_shrink_active(sc, lru=active):
-            return None
-        nr[:] = [0] * len(nr)
-        return lru, left
 
     def end_round(self, nr_reclaimed: int) -> None:
         """Add what a round reclaimed; when it is enough, cut the rest in proportion.

@@ -18,21 +18,10 @@ from kernelsim.mm.burst.columns import (
     new_burst,
 )
 from kernelsim.mm.burst.free_pages import new_free_run
-from kernelsim.mm.burst.lock_run import (
-    LR_LATE_NS,
-    LR_NOW_NS,
-    LR_NUMBER,
-    LR_NUMBER_END,
-    LR_UNTIL_NS,
-)
+from kernelsim.mm.burst.lock_run import LR_NOW_NS, LR_NUMBER, LR_NUMBER_END, LR_UNTIL_NS
 from kernelsim.mm.core.mem import LRU_INACTIVE_ANON
 from kernelsim.mm.core.slab_cache import NR_KMEM_CACHES
-from kernelsim.mm.reclaim.reclaim_batch import (
-    STAT_NR_RECLAIMED,
-    STAT_NR_REF_KEEP,
-    STAT_NR_TAKEN,
-    STAT_NR_TO_WRITE,
-)
+from kernelsim.mm.reclaim.reclaim_batch import STAT_NR_RECLAIMED, STAT_NR_REF_KEEP, STAT_NR_TO_WRITE
 from kernelsim.mm.reclaim.reclaim_run import (
     DONE,
     FLUSH,
@@ -41,13 +30,10 @@ from kernelsim.mm.reclaim.reclaim_run import (
     WORK_COMPUTED_NS,
     WORK_ISOLATED_NS,
     WORK_JUDGED,
-    WORK_NR_TO_SCAN,
-    WORK_PAID,
     WORK_PLUGGED,
     WORK_STEP,
     WRITE,
     begin_batch,
-    begin_run,
     new_work,
     reclaim_run,
 )
@@ -115,62 +101,13 @@ def test_a_batch_that_stays_is_done_in_one_go(bench):
 
 @pytest.mark.parametrize(
     ("ns", "step", "judged"),
-    [(NR * LRU_NS + 1, JUDGE, 0), (NR * LRU_NS + 900, JUDGE, 8)],
+    [(NR * LRU_NS, ISOLATE, 0), (NR * LRU_NS + 1, JUDGE, 0), (NR * LRU_NS + 900, JUDGE, 8)],
 )
 def test_it_stops_at_the_step_that_others_might_notice(bench, ns, step, judged):
-    """No chunk is judged behind the next event of others."""
+    """No step is begun that does not end before the next event of others."""
     bench.begin()
     assert bench.go_on(ns=ns)[0] == step
     assert bench.work[WORK_JUDGED] == judged
-    assert bench.run[LR_LATE_NS] == 0
-
-
-@pytest.mark.parametrize("ns", [1, NR * LRU_NS])
-def test_what_is_done_when_a_lock_is_taken_may_end_behind_others(bench, ns):
-    """The pages are off their list; the time stays, and the answer is yet to come."""
-    bench.begin()
-    assert bench.go_on(ns=ns) == (JUDGE, 0)
-    assert bench.run[LR_LATE_NS] == NR * LRU_NS
-    assert bench.run[LR_NUMBER] == 1
-    assert bench.work[WORK_ISOLATED_NS] == NR * LRU_NS
-    assert bench.burst.holds[1, H_HOLD] == NR * LRU_NS
-    assert bench.box.batch.stat[STAT_NR_TAKEN] == NR
-
-
-def test_a_chunk_that_is_paid_for_is_judged_at_once(bench):
-    """The time for it has passed before, by a message."""
-    bench.begin()
-    bench.go_on(ns=NR * LRU_NS + 1)
-    bench.work[WORK_PAID] = 1
-    assert bench.go_on(ns=1) == (JUDGE, 0)
-    assert bench.work[WORK_JUDGED] == 8
-    assert bench.work[WORK_PAID] == 0
-
-
-def test_batches_follow_each_other(bench):
-    """What they come to is added up; the run ends with what was to be scanned."""
-    bench.begin()
-    bench.work[WORK_NR_TO_SCAN] = 8
-    begin_run(bench.work, bench.box.batch, NR, wanted=NR)
-    assert bench.go_on()[0] == DONE
-    assert bench.box.batch.total[STAT_NR_REF_KEEP] == NR
-    assert bench.box.batch.stat[STAT_NR_REF_KEEP] == NR - 8
-    assert bench.go_on() == (DONE, 0)
-
-
-@pytest.mark.parametrize(("wanted", "reclaimed"), [(8, 8), (9, NR)])
-def test_no_batch_follows_when_enough_is_reclaimed(bench, wanted, reclaimed):
-    """Pages that are written are freed by the first scan behind that."""
-    box = bench.box
-    box.forget_use(NR)
-    box.scan(NR)
-    box.end_writes()
-    bench.burst.placed[0] = NR
-    bench.begin()
-    bench.work[WORK_NR_TO_SCAN] = 8
-    begin_run(bench.work, box.batch, NR, wanted)
-    assert bench.go_on()[0] == DONE
-    assert box.batch.total[STAT_NR_RECLAIMED] == reclaimed
 
 
 def test_it_makes_up_for_what_interrupts_took(bench):

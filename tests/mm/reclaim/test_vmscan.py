@@ -215,8 +215,8 @@ def test_batches_add_up_in_the_control(box):
     box.forget_use(8)
     sc = ScanControl(is_kswapd=True)
     box.scan(8, how=sc.how())
-    assert sc.add_batch(box.batch.stat, lru=LRU_INACTIVE_ANON) == 0
+    assert sc.add_batch(box.batch, lru=LRU_INACTIVE_ANON) == 0
     box.end_writes()
     box.scan(8, how=sc.how())
-    assert sc.add_batch(box.batch.stat, lru=LRU_INACTIVE_ANON) == 8
+    assert sc.add_batch(box.batch, lru=LRU_INACTIVE_ANON) == 8
     assert (sc.nr_scanned, sc.taken, sc.file_taken) == (16, 16, 0)
