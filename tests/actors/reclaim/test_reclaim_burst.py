@@ -53,7 +53,7 @@ def outcome(monkeypatch, spec, nr_processes, burst_pages):
 
 @pytest.mark.parametrize(
     ("machine", "nr_processes", "share"),
-    [("one disk", 1, 5), ("one disk", 2, 5), ("two disks", 1, 5), ("two CPUs", 2, 2)],
+    [("one disk", 1, 5), ("one disk", 2, 5), ("two disks", 1, 5), ("two CPUs", 2, 1.8)],
 )
 def test_most_steps_of_reclaim_take_no_message(monkeypatch, machine, nr_processes, share):
     """Counters, statistics, the log and the end are those of a message a step.
