@@ -321,16 +321,18 @@ def copy_vma(
 
 
 def _leave_old(mm: MmStruct, address: int, old_len: int) -> None:
-    """Leave the mapping whose pages were moved: nothing of it is locked any more, nor joins others.
+    """Leave the place that pages have left: it is not locked any more, and joins nothing for that.
 
     Source: Linux 6.1 mm/mremap.c:move_vma
     """
     vma = mm.map.find_vma_intersection(address, address + 1)
     assert vma is not None, "the old mapping stays"
-    left = attrs.evolve(vma, flags=vma.flags & ~_LOCKS)
-    if vma.start == address and vma.end == address + old_len:
+    left = attrs.evolve(vma.part(address, address + old_len), flags=vma.flags & ~_LOCKS)
+    is_whole = vma.start == address and vma.end == address + old_len
+    if is_whole:
         left = attrs.evolve(left, anon_vma=None, anon_chain=())
-    mm.map.place(left)
+    if is_whole or vma.flags & _LOCKS:
+        mm.map.place(left)
 
 
 @leaf
