@@ -11,9 +11,9 @@ import numpy as np
 
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.check.lru import count_by_node, count_by_zone
-from kernelsim.check.page_cache import FileContents
+from kernelsim.check.page_cache import FileContents, pages_of_files
 from kernelsim.check.tables import cut_short
-from kernelsim.mm.core.mem import I64, Mem, PG_anon, PG_dirty, PG_swapbacked, PG_writeback
+from kernelsim.mm.core.mem import I64, Mem, PG_dirty, PG_swapbacked, PG_writeback
 from kernelsim.mm.core.vmstat import NR_DIRTIED, NR_DIRTY, NR_ZONE_WRITE_PENDING
 from kernelsim.mm.core.xarray import (
     PAGECACHE_TAG_DIRTY,
@@ -42,16 +42,15 @@ def check_dirty(mem: Mem, kernel: Kernel) -> list[str]:
         kernel: The machine.
     """
     flags = mem.pages.flags
-    # A page that MADV_FREE gave up is anonymous without PG_swapbacked; populating makes it dirty.
-    in_memory = np.uint32(PG_swapbacked | PG_anon)
-    is_file = (mem.pages.mapping != 0) & (flags & in_memory == 0)
-    dirty = np.flatnonzero(is_file & (flags & np.uint32(PG_dirty) != 0))
+    of_files = pages_of_files(mem)
+    dirty = of_files[flags[of_files] & np.uint32(PG_dirty) != 0]
+    files_writing = of_files[flags[of_files] & np.uint32(PG_writeback) != 0]
     writing = np.flatnonzero(flags & np.uint32(PG_writeback) != 0)
     return [
         *check_marks(mem, kernel.spaces.pool.xa),
         *check_counters(mem, dirty, writing),
-        *check_devices(mem, kernel, dirty, writing[is_file[writing]]),
-        *check_room(mem, kernel, np.union1d(dirty, writing[is_file[writing]])),
+        *check_devices(mem, kernel, dirty, files_writing),
+        *check_room(mem, kernel, np.union1d(dirty, files_writing)),
     ]
 
 
@@ -149,15 +148,14 @@ def check_kept(mem: Mem, kernel: Kernel, contents: FileContents) -> Iterator[str
         kernel: The machine.
         contents: What each page of each file was given last.
     """
+    of_files = pages_of_files(mem)
     for number, tokens in sorted(contents.expected.items()):
         inode = kernel.files.inodes.get(number)
         if inode is None or inode.is_shmem:
             continue
         nr = min(len(tokens), inode.nr_pages)
-        in_memory = np.uint32(PG_swapbacked | PG_anon)
-        own = (mem.pages.mapping == number) & (mem.pages.flags & in_memory == 0)
         cached = np.zeros(nr, np.bool_)
-        index = mem.pages.index[own]
+        index = mem.pages.index[of_files[mem.pages.mapping[of_files] == number]]
         cached[index[index < nr]] = True
         held = np.zeros(nr, np.uint64)
         held[: min(nr, len(inode.disk))] = inode.disk[:nr]

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from kernelsim.config.era import LINUX_6_1
+from kernelsim.config.memory_model import PAGES_PER_SECTION
 from kernelsim.config.zones import ZONE_DMA32_END_PFN, ZoneType
 from kernelsim.units import GIB, MIB, PAGE_SIZE
 
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
     from kernelsim.config.machine import NodeSpec, ZoneSpec
 
-SECTION_PAGES: Final = 128 * MIB // PAGE_SIZE
-STRUCT_PAGE_BYTES: Final = 64
-MEMMAP_PAGES: Final = SECTION_PAGES * STRUCT_PAGE_BYTES // PAGE_SIZE  # of a section, in full
+MEMMAP_PAGES: Final = (  # struct pages of a section, in full
+    PAGES_PER_SECTION * LINUX_6_1.struct_page_bytes // PAGE_SIZE
+)
 SWIOTLB_PAGES: Final = 64 * MIB // PAGE_SIZE  # bounce buffer, once there may be RAM above 4 GiB
 SWIOTLB_SLOTS_PAGES: Final = 192  # 24 bytes for each 2 KiB of it; kernel/dma/swiotlb.c:io_tlb_slot
 PMD_SPAN_PAGES: Final = GIB // PAGE_SIZE  # that one page of the direct map's tables maps
@@ -119,7 +121,7 @@ def memmap_pages(node: NodeSpec) -> int:
     sections = {
         section
         for first, end in node.memory_ranges
-        for section in range(first // SECTION_PAGES, (end - 1) // SECTION_PAGES + 1)
+        for section in range(first // PAGES_PER_SECTION, (end - 1) // PAGES_PER_SECTION + 1)
     }
     return MEMMAP_PAGES * len(sections)
 

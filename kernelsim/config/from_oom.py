@@ -20,6 +20,7 @@ from kernelsim.config.disks import BlockDeviceSpec, SwapSpec
 from kernelsim.config.from_proc import node_of
 from kernelsim.config.machine import MachineSpec
 from kernelsim.config.machine_form import default_distances
+from kernelsim.config.memory_model import PAGES_PER_SECTION
 from kernelsim.config.oom_report import OomReport, OomZone
 from kernelsim.config.proc_zoneinfo import ZoneinfoZone
 from kernelsim.config.proc_zones import kernel_of
@@ -34,7 +35,6 @@ from kernelsim.units import KIB, PAGE_SIZE
 
 __all__ = ["machine_from_oom"]
 
-SECTION_PAGES: Final = 1 << 15  # a node begins at one
 SWAP_DEVICE: Final = "sda"
 
 
@@ -96,7 +96,7 @@ def _placed(report: OomReport) -> tuple[ZoneinfoZone, ...]:
     for index, zone in enumerate(report.zones):
         present = zone.sizes["present"]
         if zone.nid != nid:
-            nid, cursor = zone.nid, -(-cursor // SECTION_PAGES) * SECTION_PAGES
+            nid, cursor = zone.nid, -(-cursor // PAGES_PER_SECTION) * PAGES_PER_SECTION
         start, end = cursor, cursor + present
         is_last = index + 1 == len(report.zones)
         if zone.name == ZoneType.ZONE_DMA.value and end <= ZONE_DMA_END_PFN:

@@ -25,7 +25,7 @@ import attrs
 from kernelsim.config.boot_reserve import boot_reserve
 from kernelsim.config.dimm_window import dimm_window, struct_page_ranges
 from kernelsim.config.machine import NodeSpec, ZoneSpec
-from kernelsim.config.memory_model import memory_model
+from kernelsim.config.memory_model import PAGES_PER_SECTION, memory_model
 from kernelsim.config.zones import ZoneType, zone_boundaries, zone_name, zone_types
 from kernelsim.errors import ConfigError
 from kernelsim.units import GIB, MIB, PAGE_SIZE, format_size
@@ -42,7 +42,6 @@ PCI_HOLE_START_PFN: Final = 3 * GIB // PAGE_SIZE  # pages; where PC firmware put
 PCI_HOLE_END_PFN: Final = 4 * GIB // PAGE_SIZE  # pages
 LEGACY_HOLE: Final = (0x9F, 0x100)  # pfn; video and BIOS area, with the EBDA page below it
 MAX_ORDER_NR_PAGES: Final = 1024  # pages; linux/mmzone.h
-SECTION_PAGES: Final = 128 * MIB // PAGE_SIZE  # pages; SECTION_SIZE_BITS 27
 
 DMA_RESERVED_PAGES: Final = 158  # pages; 3998 present - 3840 managed on every recorded machine
 KERNEL_RESERVED_PAGES: Final = 11_500  # pages; text, data, bss, log, percpu: fit, see below
@@ -105,7 +104,7 @@ def lay_out_nodes(
             for zone in _plain_zones(ranges[nid], arch=arch, movable_from=movable_from[nid])
         }
         if node.device_pages:
-            device_start = -(-device_start // SECTION_PAGES) * SECTION_PAGES
+            device_start = -(-device_start // PAGES_PER_SECTION) * PAGES_PER_SECTION
             zones[ZoneType.ZONE_DEVICE] = ZoneSpec(
                 type=ZoneType.ZONE_DEVICE, start_pfn=device_start, spanned_pages=node.device_pages
             )

@@ -29,12 +29,11 @@ def recorded_machine(*, has_swap: bool) -> MachineSpec:
     Args:
         has_swap: On a disk that is memory, as zram is: a page is written in the step that asks.
     """
-    disks = [{"name": "vda", "kind": "ssd"}]
     spec = machine_from_toml(
         {
             "name": "vmaprog",
             "node": [{"cpus": "0", "memory": "1G"}],
-            "device": [*disks, {"name": "zram0", "kind": "zram"}] if has_swap else disks,
+            "device": [{"name": "zram0", "kind": "zram"}] if has_swap else [],
             "swap": [{"device": "zram0", "size": SWAP_SIZE}] if has_swap else [],
             "sysctl": {"kernel.randomize_va_space": 0, "vm.page-cluster": 0},
         }
@@ -51,5 +50,5 @@ def recorded_machine(*, has_swap: bool) -> MachineSpec:
         spec,
         nodes=(attrs.evolve(node, zones=zones),),
         latency=EMULATED_CPU,
-        devices=(emulated_disk("vda"), *spec.devices[1:]),
+        devices=(emulated_disk("vda"), *spec.devices),
     )

@@ -8,18 +8,20 @@ behind what it did before it failed (tests/call_state.py). After each program ev
 import errno
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 from kernelsim.actors.process.calls import (
     executing,
     files,
     forking,
     life,
+    protecting,
 )
 from kernelsim.actors.process.calls.table import CALLS
 from kernelsim.check.machine import require_sound
 from kernelsim.check.record import observe
 from kernelsim.mm.space.mm_struct import RLIM_INFINITY
+from kernelsim.mm.space.mprotect import ProtectChange
 from kernelsim.mm.space.util import OVERCOMMIT_ALWAYS
 from tests.call_errno import expected
 from tests.call_programs import FILE_PAGES, FILES, Arguments, programs
@@ -169,3 +171,16 @@ def test_no_program_gets_a_wrong_answer(pytestconfig):
         run_program(program)
 
     run_one()
+
+
+def test_a_wrong_answer_is_noticed(monkeypatch):
+    """Of a kernel that grants whatever mprotect is asked for."""
+    monkeypatch.setattr(protecting, "do_mprotect", lambda *_: ProtectChange(0))
+
+    @settings(max_examples=200, phases=[Phase.generate])
+    @given(program=programs())
+    def run_one(program):
+        run_program(program)
+
+    with pytest.raises(pytest.fail.Exception, match=r"Mprotect.*: success, not E"):
+        run_one()

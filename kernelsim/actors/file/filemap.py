@@ -236,12 +236,10 @@ async def page_cache_async_ra(
     flags, pfn = kernel.mem.pages.flags, xa_load(kernel.spaces.pool.xa, number, index)
     if pfn <= 0:  # dropped meanwhile
         return
-    is_written = bool(int(flags[pfn]) & PG_writeback)
-    # One bit of Linux has both meanings; while a page is written it is the other one.
-    mark = PG_readahead if is_written else PG_readahead | PG_reclaim
-    flags[pfn] &= np.uint32(ALL_FLAGS ^ mark)
-    if is_written:
+    flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_readahead)
+    if int(flags[pfn]) & PG_writeback:  # one bit of Linux has both meanings, now it is the other
         return
+    flags[pfn] &= np.uint32(ALL_FLAGS ^ PG_reclaim)
     window = async_readahead(kernel.spaces.mappings, number, file.ra, index, nr_wanted)
     if window is not None:
         await read_window(current, file.inode, window, context)

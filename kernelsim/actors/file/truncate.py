@@ -96,12 +96,17 @@ async def truncate_inode_pages(current: Current, inode: Inode) -> None:
         await release_dropped(current, pfns[:nr])
         await task.compute(kernel.spec.latency.pte_set_ns * dropped)
         if index >= 0 and dropped < len(pfns):
-            pfn = int(xa_load(kernel.spaces.pool.xa, inode.number, index))
-            await wait_on_page_read(current, page_key(inode.number, index), pfn)
-            await filemap_fdatawait_range(current, inode, index, index)
+            await wait_on_page_io(current, inode, index)
     kernel.observer.truncated(inode, first)
     kernel.files.filesystems[inode.device].release(inode, first)
     inode.disk[first:] = 0
+
+
+async def wait_on_page_io(current: Current, inode: Inode, index: int) -> None:
+    """Wait until a page of a file is read, or written."""
+    pfn = int(xa_load(current.kernel.spaces.pool.xa, inode.number, index))
+    await wait_on_page_read(current, page_key(inode.number, index), pfn)
+    await filemap_fdatawait_range(current, inode, index, index)
 
 
 def forget_dirty(kernel: Kernel, inode: Inode, indexes: I64) -> None:

@@ -267,6 +267,7 @@ class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
         pfns: A fresh page for each.
         target: The slot a task waits for; the others are readahead.
         user: Who asks.
+        reader: The task that it does so for.
         in_fault: For a page fault whose page is used now (`Task.in_lru_fault`).
     """
 
@@ -274,6 +275,7 @@ class BeginSwapRead(msgspec.Struct, frozen=True, eq=False, gc=False):
     pfns: I64
     target: int
     user: str
+    reader: str
     in_fault: bool
 
 

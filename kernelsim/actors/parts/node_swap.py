@@ -67,12 +67,12 @@ class NodeSwap:
             message.in_fault,
         )  # fmt: skip
         memory.placed(len(begun))
-        self.note_reads(begun, target)
+        self.note_reads(begun, target, message.reader)
         return begun
 
-    def note_reads(self, slots: I64, target: int) -> None:
-        """Let who comes to one of these slots know where to sleep."""
-        queue = PageRead(self._owner.engine, f"swap slot {target}")
+    def note_reads(self, slots: I64, target: int, reader: str) -> None:
+        """Let who comes to one of these slots know where to sleep, and for whose read."""
+        queue = PageRead(self._owner.engine, f"swap slot {target}", reader)
         self._memory.page_reads.update(dict.fromkeys(slots.tolist(), queue))
 
     def end_read(self, message: EndSwapRead) -> None:

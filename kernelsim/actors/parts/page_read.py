@@ -13,9 +13,9 @@ class PageRead(WaitQueue):
     Args:
         engine: Of the run.
         name: For reports.
-        reader: The task that reads them, if it is known who waits for its own read.
+        reader: The task that reads them.
     """
 
-    def __init__(self, engine: Engine, name: str, reader: str = "") -> None:
+    def __init__(self, engine: Engine, name: str, reader: str) -> None:
         super().__init__(engine.clock, name)
         self.reader = reader

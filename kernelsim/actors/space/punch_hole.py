@@ -13,16 +13,12 @@ from kernelsim.actors.core.current import Current
 from kernelsim.actors.core.inode_lock import inode_lock
 from kernelsim.actors.core.kernel import Kernel
 from kernelsim.actors.core.lru_add import lru_add_drain
-from kernelsim.actors.core.page_reads import wait_on_page_read
 from kernelsim.actors.core.tlb_flush import try_to_unmap_flush
-from kernelsim.actors.core.writeback_wait import filemap_fdatawait_range
-from kernelsim.actors.file.truncate import forget_dirty, release_dropped
+from kernelsim.actors.file.truncate import forget_dirty, release_dropped, wait_on_page_io
 from kernelsim.actors.file.write_inode import write_and_wait
 from kernelsim.actors.space.shmem import release_taken, take_shmem_pages
 from kernelsim.fs.inode import Inode
 from kernelsim.mm.core.mem import I64
-from kernelsim.mm.core.xarray import xa_load
-from kernelsim.mm.file.address_space import page_key
 from kernelsim.mm.file.truncate import truncate_pages
 from kernelsim.mm.space.i_mmap import FV_MM, FV_NR_PAGES, FV_PGOFF, FV_VPN
 from kernelsim.mm.space.zap import zap_file_pages
@@ -61,7 +57,7 @@ async def punch_hole(current: Current, inode: Inode, first: int, nr: int) -> Non
             await current.task.compute(current.kernel.spec.latency.pte_set_ns * taken.dropped)
             if taken.busy < 0:
                 break
-            await _wait_on(current, inode, taken.busy)
+            await wait_on_page_io(current, inode, taken.busy)
 
 
 async def shmem_punch_hole(current: Current, inode: Inode, first: int, nr: int) -> None:
@@ -101,10 +97,3 @@ def _take_pages(kernel: Kernel, inode: Inode, first: int, end: int) -> _Taken:
     )
     forget_dirty(kernel, inode, dirty[:nr_dirty])
     return _Taken(pfns[:nr], dropped, busy)
-
-
-async def _wait_on(current: Current, inode: Inode, index: int) -> None:
-    """Wait until a page is read, or written."""
-    pfn = int(xa_load(current.kernel.spaces.pool.xa, inode.number, index))
-    await wait_on_page_read(current, page_key(inode.number, index), pfn)
-    await filemap_fdatawait_range(current, inode, index, index)

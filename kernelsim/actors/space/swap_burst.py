@@ -61,5 +61,5 @@ class SwapBurst:
         task.waits.lock_ns += alloc_ns
         nid = int(run[SW_NID])
         if nid >= 0:
-            kernel.nodes[nid].swap.note_reads(slots[:nr], target)
+            kernel.nodes[nid].swap.note_reads(slots[:nr], target, task.name)
         return int(run[SW_HAVE]), nid >= 0

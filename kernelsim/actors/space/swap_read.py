@@ -102,7 +102,7 @@ class SwapReader:
             return None
         nid = nid_of(kernel.mem, int(pfns[0]))
         # Coming here may have slept again, so others may have read a slot, or freed it.
-        request = BeginSwapRead(slots, pfns, target, task.cpu.name, task.in_lru_fault)
+        request = BeginSwapRead(slots, pfns, target, task.cpu.name, task.name, task.in_lru_fault)
         begun: I64 = await kernel.nodes[nid].ref.ask(request)
         await self._free(pfns[len(begun) :])
         return begun

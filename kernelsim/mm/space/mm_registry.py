@@ -70,10 +70,8 @@ class MmRegistry:
                 tree=MapleTree(self._maple_alloc, self._maple_free),
             ),
             rlimits=rlimits or Rlimits(),
-            cap_sys_admin=cap_sys_admin,
-            cap_ipc_lock=cap_sys_admin,
-            cap_sys_rawio=cap_sys_admin,
         )
+        mm.set_capabilities(has_them=cap_sys_admin)
         self.next_ctx_id += 1
         self.by_number[number] = mm
         self.mms.fork_next[number] = number

@@ -36,7 +36,7 @@ IO_WAITS: Final = {  # why a task slept, by the word of ks_io_wait
 SLEEP_NAMES: Final = {  # the same of ks_sleep
     "pfmemalloc": "throttled: waits until {} has freed half of min",
     "mempool": "waits for a bio of {}: there is no memory for one more",
-    "page read": "waits for a page that is already being read",
+    "page read": "waits for a page that {} is reading",
     "migration": "waits for a page that is being moved",
     "mmap_lock": "waits for mmap_lock: {} held it",
     "oom": "waits for the OOM killer",
@@ -111,7 +111,6 @@ class TimelineMaker:
     _began: dict[str, int] = attrs.field(factory=dict)  # actor to when its reclaim or writing did
     _rounds: dict[str, Round] = attrs.field(factory=dict)
     _wakers: dict[int, tuple[int, ...]] = attrs.field(factory=dict)  # node to flows
-    _read_ends: dict[str, int] = attrs.field(factory=dict)  # actor to when its last read did
     _on_cpu: dict[str, tuple[str, int]] = attrs.field(factory=dict)  # CPU to task, since when
     _ran: list[Slice] = attrs.field(factory=list)
     _gone: dict[str, list[tuple[int, int]]] = attrs.field(factory=dict)  # tasks that have ended
@@ -238,7 +237,6 @@ class TimelineMaker:
 
     def _read(self, event: Event, fields: Fields) -> None:
         flow = self._new_flow()
-        self._read_ends[event.actor] = event.t_ns
         start_ns = event.t_ns - fields["latency_ns"]
         name, disk = f"waits for {fields['dev']}", fields["dev"]
         self.slices += (
@@ -251,8 +249,6 @@ class TimelineMaker:
         self._add(event, fields["wait_ns"], name, DISK)
 
     def _sleeps(self, event: Event, fields: Fields) -> None:
-        if fields["why"] == "page read" and self._read_ends.get(event.actor) == event.t_ns:
-            return  # for what it read itself: that is told already
         name = SLEEP_NAMES[fields["why"]].format(fields["of"])
         self._add(event, fields["wait_ns"], name, STALL)
 

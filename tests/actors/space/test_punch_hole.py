@@ -4,31 +4,17 @@ import pytest
 
 from kernelsim.actors.process.calls.access import Touch
 from kernelsim.actors.process.calls.advising import Madvise
-from kernelsim.actors.process.calls.file_write import Fsync, Write
+from kernelsim.actors.process.calls.file_write import Fsync
 from kernelsim.actors.process.calls.files import Fadvise, Open, Read
-from kernelsim.actors.process.calls.forking import Fork
-from kernelsim.actors.process.calls.life import Sigaction
 from kernelsim.actors.process.calls.mapping import Mmap
 from kernelsim.check.machine import check_machine
 from kernelsim.check.page_cache import file_token
 from kernelsim.fs.inode import HOLE
-from kernelsim.sim.gather import Gather
+from tests.shared_file import both, parent_and_child
 from tests.small_machine import PAGE, run, small_machine
 
 NR = 64  # pages of the file
 TWO_CPUS = {"cpus": ("0-1",), "memory": "32M", "files": {"/old": NR * PAGE}}
-
-
-async def parent_and_child(machine, *, shared=True):
-    """Return two processes that map a file on a disk, its descriptor, and where."""
-    handle = await machine.spawn("p")
-    parent = machine.kernel.processes[handle.pid]
-    await parent.ref.ask(Sigaction())
-    fd = await parent.ref.ask(Open("/file", create=True))
-    await parent.ref.ask(Write(fd, NR * PAGE, 0))
-    address = await parent.ref.ask(Mmap(NR * PAGE, fd=fd, shared=shared))
-    child = parent.children[await parent.ref.ask(Fork())]
-    return parent, child, fd, address
 
 
 def places(inode):
@@ -40,7 +26,7 @@ def test_a_hole_takes_pages_and_blocks_and_reads_as_zeros():
     """What is dirty is written first; the disk has room again; pages around it stay."""
 
     async def main(machine):
-        parent, _, fd, address = await parent_and_child(machine)
+        parent, _, fd, address = await parent_and_child(machine, "/file", NR)
         inode, kernel = parent.files[fd].inode, machine.kernel
         free = kernel.files.filesystems[inode.device]
         answer = await parent.ref.ask(Madvise(address + 8 * PAGE, 16 * PAGE, "remove"))
@@ -69,15 +55,14 @@ def test_a_hole_is_punched_while_another_process_touches_it(write, is_cached):
     """It waits for pages that are being read or written; none is freed that is mapped."""
 
     async def main(machine):
-        parent, child, fd, address = await parent_and_child(machine)
+        parent, child, fd, address = await parent_and_child(machine, "/file", NR)
         await parent.ref.ask(Fsync(fd))
         if not is_cached:
             await parent.ref.ask(Fadvise(fd, "dontneed"))
-        answers = Gather(machine.engine.clock)
-        answers.ask(child.ref, Touch(address, NR * PAGE, write=write, passes=20))
-        for _ in range(3):
-            answers.ask(parent.ref, Madvise(address, NR * PAGE, "remove"))
-        touched, *holes = await answers.wait()
+        touch = Touch(address, NR * PAGE, write=write, passes=20)
+        remove = Madvise(address, NR * PAGE, "remove")
+        asks = (child, touch), (parent, remove), (parent, remove), (parent, remove)
+        touched, *holes = await both(machine, *asks)
         assert check_machine(machine.kernel) == []
         return touched.fault, holes, touched.minflt + touched.majflt > 0
 

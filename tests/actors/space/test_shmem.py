@@ -5,37 +5,15 @@ import pytest
 from kernelsim.actors.process.calls.access import Touch
 from kernelsim.actors.process.calls.advising import Madvise
 from kernelsim.actors.process.calls.file_write import Ftruncate, SyncFileRange, Write
-from kernelsim.actors.process.calls.files import Open, Read
-from kernelsim.actors.process.calls.forking import Fork
-from kernelsim.actors.process.calls.life import Exit, Sigaction
-from kernelsim.actors.process.calls.mapping import Mmap
+from kernelsim.actors.process.calls.files import Read
+from kernelsim.actors.process.calls.life import Exit
 from kernelsim.actors.space import shmem
 from kernelsim.check.machine import check_machine
-from kernelsim.sim.gather import Gather
+from tests.shared_file import both, parent_and_child
 from tests.small_machine import PAGE, run, small_machine
 
 NR = 256  # pages of the files
 TWO_CPUS = {"cpus": ("0-1",), "memory": "32M"}
-
-
-async def parent_and_child(machine):
-    """Return two processes that map a file below /dev/shm, its descriptor, and where."""
-    handle = await machine.spawn("p")
-    parent = machine.kernel.processes[handle.pid]
-    await parent.ref.ask(Sigaction())
-    fd = await parent.ref.ask(Open("/dev/shm/file", create=True))
-    await parent.ref.ask(Write(fd, NR * PAGE, 0))
-    address = await parent.ref.ask(Mmap(NR * PAGE, fd=fd, shared=True))
-    child = parent.children[await parent.ref.ask(Fork())]
-    return parent, child, fd, address
-
-
-async def both(machine, *asks):
-    """Have processes do something at the same time; return the answers."""
-    answers = Gather(machine.engine.clock)
-    for process, message in asks:
-        answers.ask(process.ref, message)
-    return await answers.wait()
 
 
 @pytest.mark.parametrize("write", [False, True])
@@ -43,7 +21,7 @@ def test_a_hole_is_punched_while_another_process_touches_it(write):
     """A page that it touches meanwhile is gone, or is a fresh one: none is freed that is mapped."""
 
     async def main(machine):
-        parent, child, _, address = await parent_and_child(machine)
+        parent, child, _, address = await parent_and_child(machine, "/dev/shm/file", NR)
         await child.ref.ask(Touch(address, NR * PAGE, write=write))
         touch = Touch(address, NR * PAGE, write=write, passes=20)
         answers = await both(
@@ -73,7 +51,7 @@ def test_a_file_is_cut_off_while_another_process_fills_it():
     """It gets SIGBUS, and no page stays behind the end; what was promised is given back."""
 
     async def main(machine):
-        parent, child, fd, address = await parent_and_child(machine)
+        parent, child, fd, address = await parent_and_child(machine, "/dev/shm/file", NR)
         await parent.ref.ask(Madvise(address, NR * PAGE, "remove"))
         touch = Touch(address, NR * PAGE, write=True)
         touched, cut = await both(machine, (child, touch), (parent, Ftruncate(fd, 0)))
@@ -88,7 +66,7 @@ def test_who_cuts_a_file_off_waits_for_who_writes_it():
     """One of them holds the lock of the file: all that was written goes."""
 
     async def main(machine):
-        parent, child, fd, _ = await parent_and_child(machine)
+        parent, child, fd, _ = await parent_and_child(machine, "/dev/shm/file", NR)
         await parent.ref.ask(Ftruncate(fd, 0))
         answers = await both(machine, (child, Write(fd, 8 * PAGE, 0)), (parent, Ftruncate(fd, 0)))
         inode = parent.files[fd].inode
@@ -101,7 +79,7 @@ def test_what_is_written_is_seen_through_a_mapping_and_the_reverse():
     """A file below /dev/shm is known to the checks; no disk hears of it."""
 
     async def main(machine):
-        parent, child, fd, address = await parent_and_child(machine)
+        parent, child, fd, address = await parent_and_child(machine, "/dev/shm/file", NR)
         await child.ref.ask(Touch(address, NR * PAGE, write=False))
         await child.ref.ask(Touch(address, 2 * PAGE, write=True))
         await parent.ref.ask(Write(fd, PAGE, PAGE))
@@ -124,7 +102,7 @@ def test_pages_that_wait_to_be_activated_on_another_cpu_are_not_freed_twice():
     """
 
     async def main(machine):
-        parent, child, fd, address = await parent_and_child(machine)
+        parent, child, fd, address = await parent_and_child(machine, "/dev/shm/file", NR)
         await child.ref.ask(Touch(address, 8 * PAGE, write=False))
         await child.ref.ask(Exit(0))
         batches = machine.kernel.mem.activate_batch[:, 0]

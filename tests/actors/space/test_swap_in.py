@@ -135,7 +135,10 @@ def test_a_fault_that_finds_its_page_locked_counts_twice(page_cluster):
 
 
 def test_who_waits_for_a_page_that_another_reads_has_a_major_fault_too():
-    """The machine reads it once; both faults are major, and the one that read it counts once."""
+    """The machine reads it once; both faults are major, and the one that read it counts once.
+
+    The log tells of the sleep of the other alone, and for whose read: the read tells of its own.
+    """
 
     async def main(machine):
         process, hog = await machine.spawn("p", cpu=0), await machine.spawn("hog")
@@ -155,8 +158,13 @@ def test_who_waits_for_a_page_that_another_reads_has_a_major_fault_too():
         return (counted(machine) - before)[:2].tolist(), major
 
     spec = small_machine(cpus=("0-1",), memory="8M", swap="16M", sysctl={"vm.page-cluster": 0})
-    (faults, read), major = run(spec, main).result
+    done = run(spec, main)
+    (faults, read), major = done.result
     assert (faults, read, major) == (3, 1, 2)
+    (reader,) = [each.actor for each in done.log.named("ks_swapin")]
+    sleeps = [each for each in done.log.named("ks_sleep") if each.fields["why"] == "page read"]
+    assert [each.fields["of"] for each in sleeps] == [reader]
+    assert sleeps[0].actor != reader
 
 
 def test_who_is_killed_while_another_reads_its_page_has_no_major_fault():

@@ -136,14 +136,13 @@ def test_gaps_are_what_lies_between():
     assert gaps([(0, 10)], 10) == []
 
 
-def test_the_wait_for_an_own_read_is_drawn_once():
-    """Of another's read it is told that somebody else reads the page."""
-    sleep = {"why": "page read", "of": "", "wait_ns": 39}
-    maker = made((50, "p-100", "ks_swapin", SWAPIN), (50, "p-100", "ks_sleep", sleep))
-    assert [s.name for s in maker.slices if s.track == "p-100"] == ["waits for vda"]
+def test_the_wait_for_the_read_of_another_tells_whose_it_is():
+    """The reader waits for the disk, the other for the reader."""
+    sleep = {"why": "page read", "of": "q-101", "wait_ns": 39}
     maker = made((50, "q-101", "ks_swapin", SWAPIN), (50, "p-100", "ks_sleep", sleep))
     names = [s.name for s in maker.slices if s.track == "p-100"]
-    assert names == ["waits for a page that is already being read"]
+    assert names == ["waits for a page that q-101 is reading"]
+    assert [s.name for s in maker.slices if s.track == "q-101"] == ["waits for vda"]
 
 
 def test_each_cause_of_a_sleep_has_a_name():

@@ -192,7 +192,6 @@ async def _pageout(caller: Caller, vma: VmArea) -> int:
 
 
 async def _age(caller: Caller, vma: VmArea) -> int:
-    # Differs from Linux: MADV_HWPOISON and MADV_SOFT_OFFLINE are no advice here: EINVAL.
     # Differs from Linux: MADV_COLD forgets that pages were used; they keep their places on the
     # lists.
     if vma.flags & CANNOT_AGE:
@@ -337,6 +336,7 @@ ACTIONS: Final[dict[str, Callable[[Caller, VmArea], Awaitable[int]]]] = {
     "populate_read": _populate_read,
     "populate_write": _populate_write,
 }
+# Differs from Linux: MADV_HWPOISON and MADV_SOFT_OFFLINE are no advice here: EINVAL.
 ADVICE: Final = (*FLAG_ADVICE, *ACTIONS)
 
 
