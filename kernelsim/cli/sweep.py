@@ -16,6 +16,9 @@ from kernelsim.cli.progress import CountProgress
 from kernelsim.errors import CheckFailedError, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kernelsim.explore.sweep_grid import Grid
     from kernelsim.explore.sweep_table import Runs, Setting
 
 EXIT_OUR_BUG: Final = 3
@@ -63,15 +66,7 @@ def sweep(
     """
     from kernelsim.explore.sweep import SweepOptions, run_sweep
     from kernelsim.explore.sweep_grid import Grid, read_grid, seeds_of, settings_of
-    from kernelsim.explore.sweep_picture import write_picture
-    from kernelsim.explore.sweep_table import (
-        require_known,
-        shown_metrics,
-        summary_of,
-        table_of,
-        write_tables,
-    )
-    from kernelsim.report.text_table import print_table
+    from kernelsim.explore.sweep_table import require_known
 
     if jobs is not None and jobs < 1:
         raise ConfigError("--jobs", jobs, "must be at least 1")
@@ -100,6 +95,19 @@ def sweep(
         )
     finally:
         progress.stop()
+    return _tell(grid, runs, out, globs)
+
+
+def _tell(grid: "Grid", runs: "Runs", out: Path, globs: "Sequence[str]") -> int:
+    """Write the tables and the picture of a sweep, print what was asked for; return the status.
+
+    Raises:
+        CheckFailedError: Some runs failed, by no bug of ours.
+    """
+    from kernelsim.explore.sweep_picture import write_picture
+    from kernelsim.explore.sweep_table import shown_metrics, summary_of, table_of, write_tables
+    from kernelsim.report.text_table import print_table
+
     summed = summary_of(runs)
     write_tables(out, runs, summed)
     metrics = shown_metrics(summed, globs)
